@@ -1,0 +1,28 @@
+"""Hyper-Py: compact sources in far-infrared, sub-millimetre and millimetre maps, found and measured."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "2.0.0.dev0"
+
+_PUBLIC = {
+    "Beam": "geometry",
+    "Extraction": "extraction",
+    "Flag": "diagnostics",
+    "HyperPyError": "diagnostics",
+    "Options": "options",
+    "SkyImage": "image",
+    "extract_sources": "extraction",
+    "read_image": "io",
+    "simulate_image": "simulate",
+    "validate": "validation",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names on first use, so that starting costs nothing."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'hyper_py' has no attribute '{name}'")
+    return getattr(import_module(f"hyper_py.{_PUBLIC[name]}"), name)

@@ -1,0 +1,78 @@
+"""Catalogue flags, exceptions and warnings: how Hyper-Py says what it met."""
+
+from enum import IntFlag
+
+
+class HyperPyError(Exception):
+    """Any error that a user can cause; its message is one line: what, where, what to do."""
+
+
+class ConfigurationError(HyperPyError):
+    """A wrong option, key or argument (exit status 2)."""
+
+
+class InputError(HyperPyError):
+    """A map or table that cannot be used as it is (exit status 1)."""
+
+
+class HyperPyWarning(UserWarning):
+    """Something that the user should know, but that does not stop the run."""
+
+
+class Flag(IntFlag):
+    """Bits of the catalogue column FLAGS. `FLAG_TEXT` says what each one means."""
+
+    BLANK_PIXELS = 1 << 0
+    EDGE = 1 << 1
+    SIZE_AT_BOUND = 1 << 2
+    POSITION_AT_BOUND = 1 << 3
+    AMPLITUDE_AT_BOUND = 1 << 4
+    NOT_CONVERGED = 1 << 5
+    RETRIED = 1 << 6
+    FIT_FAILED = 1 << 7
+    BLENDED = 1 << 8
+    UNRESOLVED = 1 << 9
+    FORCED = 1 << 10
+    NOISE_ASSUMED = 1 << 11
+    BACKGROUND_POOR = 1 << 12
+    ADDED_IN_RESIDUAL = 1 << 13
+    NEGATIVE_FLUX = 1 << 14
+    NO_ERROR = 1 << 15
+    SHOULDER = 1 << 16
+
+
+FLAG_TEXT: dict[Flag, str] = {
+    Flag.BLANK_PIXELS: "blank pixels inside the aperture; flux corrected by the model",
+    Flag.EDGE: "aperture reaches beyond the map",
+    Flag.SIZE_AT_BOUND: "a fitted size is at its bound; size errors are not Gaussian",
+    Flag.POSITION_AT_BOUND: "the fitted position is at its bound; position errors are not Gaussian",
+    Flag.AMPLITUDE_AT_BOUND: "the fitted amplitude is at its bound; flux errors are not Gaussian",
+    Flag.NOT_CONVERGED: "the fit stopped before it converged",
+    Flag.RETRIED: "the fit converged only from a second start",
+    Flag.FIT_FAILED: "no fit was possible; the aperture has the shape of the beam",
+    Flag.BLENDED: "fitted together with neighbours",
+    Flag.UNRESOLVED: "not larger than the beam within its error; deconvolved size is an upper limit",
+    Flag.FORCED: "position or aperture was given, not found",
+    Flag.NOISE_ASSUMED: "too few pixels to measure the noise correlation; beam-correlated noise assumed",
+    Flag.BACKGROUND_POOR: "too few pixels for the background; a simpler one was used",
+    Flag.ADDED_IN_RESIDUAL: "found in the residual of a first fit",
+    Flag.NEGATIVE_FLUX: "measured flux is negative; use the upper limit",
+    Flag.NO_ERROR: "an error could not be computed",
+    Flag.SHOULDER: "looks like a shoulder of a brighter structure",
+}
+
+
+def describe_flags(value: int) -> list[str]:
+    """Return the meanings of all bits set in a value of the FLAGS column.
+
+    Parameters
+    ----------
+    value : int
+        Bit field of `Flag`.
+
+    Returns
+    -------
+    list of str
+        One text per bit, lowest bit first; empty for 0.
+    """
+    return [text for flag, text in FLAG_TEXT.items() if value & flag]

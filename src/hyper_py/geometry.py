@@ -1,0 +1,220 @@
+"""Ellipses, beams and angles: between pixels and the sky, between covariance and FWHM.
+
+Angles are radians counter-clockwise from +x on the pixel grid, and degrees east of north on the sky.
+An ellipse on the pixel grid is `(fwhm_major, fwhm_minor, theta)`; everything that turns, stretches or
+subtracts ellipses goes through their covariance matrices, of shape (..., 2, 2).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hyper_py.diagnostics import InputError
+
+FloatArray: TypeAlias = NDArray[np.float64]
+
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+GAUSSIAN_AREA = math.pi / (4.0 * math.log(2.0))
+"""Integral of a Gaussian of peak 1 is GAUSSIAN_AREA * fwhm_major * fwhm_minor."""
+ARCSEC_PER_RADIAN = math.degrees(1.0) * 3600.0
+
+
+class Ellipse(NamedTuple):
+    """FWHM of the major and minor axis and the angle of the major axis; numbers or arrays of one shape."""
+
+    major: FloatArray
+    minor: FloatArray
+    angle: FloatArray
+
+
+def covariance_from_ellipse(major: ArrayLike, minor: ArrayLike, angle: ArrayLike) -> FloatArray:
+    """Return the covariance of a Gaussian from its FWHM and the angle of its major axis.
+
+    Parameters
+    ----------
+    major, minor : array_like
+        FWHM, any unit.
+    angle : array_like
+        Radians from the first coordinate axis towards the second.
+
+    Returns
+    -------
+    ndarray, shape (..., 2, 2)
+        Covariance in the squared unit of the FWHM.
+    """
+    a = (np.asarray(major, dtype=np.float64) / FWHM_PER_SIGMA) ** 2
+    b = (np.asarray(minor, dtype=np.float64) / FWHM_PER_SIGMA) ** 2
+    cos, sin = np.cos(angle), np.sin(angle)
+    cxx, cyy, cxy = a * cos**2 + b * sin**2, a * sin**2 + b * cos**2, (a - b) * sin * cos
+    return np.stack([np.stack([cxx, cxy], axis=-1), np.stack([cxy, cyy], axis=-1)], axis=-2)
+
+
+def ellipse_from_covariance(covariance: ArrayLike) -> Ellipse:
+    """Return FWHM and angle of the major axis of Gaussians from their covariances.
+
+    Parameters
+    ----------
+    covariance : array_like, shape (..., 2, 2)
+        Symmetric; a negative eigenvalue gives an axis of 0.
+
+    Returns
+    -------
+    Ellipse
+        FWHM in the unit of the covariance's root, angle in radians in [0, pi).
+    """
+    c = np.asarray(covariance, dtype=np.float64)
+    cxx, cxy, cyy = c[..., 0, 0], c[..., 0, 1], c[..., 1, 1]
+    mean, half = 0.5 * (cxx + cyy), np.hypot(0.5 * (cxx - cyy), cxy)
+    major = FWHM_PER_SIGMA * np.sqrt(np.maximum(mean + half, 0.0))
+    minor = FWHM_PER_SIGMA * np.sqrt(np.maximum(mean - half, 0.0))
+    angle = np.mod(0.5 * np.arctan2(2.0 * cxy, cxx - cyy), math.pi)
+    return Ellipse(major, minor, angle)
+
+
+def transform_covariance(covariance: ArrayLike, jacobian: ArrayLike) -> FloatArray:
+    """Return J C J^T: the covariance after the linear map `jacobian`, both of shape (..., 2, 2)."""
+    j = np.asarray(jacobian, dtype=np.float64)
+    result: FloatArray = j @ np.asarray(covariance, dtype=np.float64) @ np.swapaxes(j, -1, -2)
+    return result
+
+
+def deconvolve(covariance: ArrayLike, beam_covariance: ArrayLike) -> Ellipse:
+    """Return the Gaussian which, convolved with the beam, gives the measured Gaussian.
+
+    Convolution adds covariances (Wild 1970, AuJPh 23, 113), so deconvolution subtracts them;
+    an axis that the beam explains alone is 0.
+    """
+    return ellipse_from_covariance(np.asarray(covariance) - np.asarray(beam_covariance))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beam:
+    """A Gaussian beam on the sky.
+
+    Attributes
+    ----------
+    major, minor : float
+        FWHM in arcsec, major >= minor > 0.
+    pa : float
+        Position angle of the major axis, degrees east of north.
+    area : float, optional
+        Effective area in arcsec2 where it was measured; None means that of the Gaussian.
+    source : str
+        Where the numbers come from, for the log and for `inspect`.
+    """
+
+    major: float
+    minor: float
+    pa: float = 0.0
+    area: float | None = None
+    source: str = "given"
+
+    def __post_init__(self) -> None:
+        sizes = (self.major, self.minor, self.pa)
+        if not all(map(math.isfinite, sizes)) or not self.major >= self.minor > 0:
+            raise InputError(
+                f"beam of {self.major} x {self.minor} arcsec, angle {self.pa} ({self.source}): "
+                "the axes must be positive numbers, major >= minor"
+            )
+        if self.area is not None and not 0 < self.area < math.inf:
+            raise InputError(f"beam area of {self.area} arcsec2 ({self.source}): must be a positive number")
+
+    @property
+    def solid_angle(self) -> float:
+        """Beam area in arcsec2: measured if known, else that of the Gaussian."""
+        return GAUSSIAN_AREA * self.major * self.minor if self.area is None else self.area
+
+    @property
+    def fwhm(self) -> float:
+        """Geometric mean FWHM in arcsec."""
+        return math.sqrt(self.major * self.minor)
+
+    @property
+    def covariance(self) -> FloatArray:
+        """Covariance in (east, north) in arcsec2, shape (2, 2)."""
+        return covariance_from_ellipse(self.major, self.minor, position_angle_to_east_angle(self.pa))
+
+
+def position_angle_to_east_angle(pa: ArrayLike) -> FloatArray:
+    """Turn degrees east of north into radians from east towards north."""
+    return 0.5 * math.pi - np.radians(np.asarray(pa, dtype=np.float64))
+
+
+def local_jacobian(wcs: Any, x: ArrayLike, y: ArrayLike) -> FloatArray:
+    """Return how far one pixel moves on the sky, exactly, at given places of a map.
+
+    Central differences of the full WCS, taken between unit vectors, so that longitude wraps and poles
+    need no special care; rotation, parity, non-square pixels and distortion are all in it.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Celestial, two axes (longitude and latitude in either order).
+    x, y : array_like, shape (...)
+        Zero-based pixel coordinates.
+
+    Returns
+    -------
+    ndarray, shape (..., 2, 2)
+        [[dE/dx, dE/dy], [dN/dx, dN/dy]] in arcsec per pixel, north and east of the map's own frame;
+        NaN where the projection has no sky.
+    """
+    x, y = np.broadcast_arrays(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
+    dx = np.array([0.0, 0.5, -0.5, 0.0, 0.0]).reshape(5, *[1] * x.ndim)
+    dy = np.array([0.0, 0.0, 0.0, 0.5, -0.5]).reshape(5, *[1] * x.ndim)
+    lon, lat = np.radians(celestial_degrees(wcs, x + dx, y + dy))
+    points = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+    lon, lat = lon[0], lat[0]
+    east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)], axis=-1)
+    north = np.stack([-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)], axis=-1)
+    steps = np.stack([points[1] - points[2], points[3] - points[4]], axis=-1)
+    axes = np.stack([east, north], axis=-2)
+    result: FloatArray = ARCSEC_PER_RADIAN * (axes @ steps)
+    return result
+
+
+def celestial_degrees(wcs: Any, x: ArrayLike, y: ArrayLike) -> FloatArray:
+    """Return longitude and latitude in degrees, shape (2, ...), whichever of the two axes comes first."""
+    shape = np.shape(x)
+    world = wcs.wcs_pix2world(np.column_stack([np.ravel(x), np.ravel(y)]), 0)
+    result: FloatArray = world[:, [wcs.wcs.lng, wcs.wcs.lat]].T.reshape(2, *shape)
+    return result
+
+
+def pixel_from_celestial(wcs: Any, longitude: ArrayLike, latitude: ArrayLike) -> FloatArray:
+    """Return zero-based x and y, shape (2, ...), from degrees in the map's own frame."""
+    shape = np.shape(longitude)
+    world = np.empty((np.size(longitude), 2))
+    world[:, wcs.wcs.lng], world[:, wcs.wcs.lat] = np.ravel(longitude), np.ravel(latitude)
+    pixels: FloatArray = wcs.wcs_world2pix(world, 0)
+    return pixels.T.reshape(2, *shape)
+
+
+def sky_ellipse_from_pixel(ellipse: Ellipse, jacobian: FloatArray) -> Ellipse:
+    """Turn an ellipse on the pixel grid into one on the sky.
+
+    Parameters
+    ----------
+    ellipse : Ellipse
+        FWHM in pixels, angle in radians from +x.
+    jacobian : ndarray, shape (..., 2, 2)
+        From `local_jacobian` at the place of the ellipse.
+
+    Returns
+    -------
+    Ellipse
+        FWHM in arcsec; angle in degrees east of north, in [0, 180).
+    """
+    sky = ellipse_from_covariance(transform_covariance(covariance_from_ellipse(*ellipse), jacobian))
+    return Ellipse(sky.major, sky.minor, np.mod(90.0 - np.degrees(sky.angle), 180.0))
+
+
+def pixel_ellipse_from_sky(ellipse: Ellipse, jacobian: FloatArray) -> Ellipse:
+    """Turn an ellipse on the sky into one on the pixel grid: the inverse of `sky_ellipse_from_pixel`."""
+    covariance = covariance_from_ellipse(
+        ellipse.major, ellipse.minor, position_angle_to_east_angle(ellipse.angle)
+    )
+    return ellipse_from_covariance(transform_covariance(covariance, np.linalg.inv(jacobian)))

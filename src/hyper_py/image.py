@@ -1,0 +1,101 @@
+"""`SkyImage`: one map with all that is needed to measure on it."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hyper_py.diagnostics import InputError
+from hyper_py.geometry import Beam, FloatArray, local_jacobian, transform_covariance
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SkyImage:
+    """A map in Jy/pixel with its sky coordinates and beam.
+
+    Attributes
+    ----------
+    data : ndarray, shape (ny, nx)
+        Jy/pixel, float64; blank pixels are NaN.
+    wcs : astropy.wcs.WCS
+        Two celestial axes.
+    beam : Beam
+        The map's beam.
+    name : str
+        Name used for outputs and in messages.
+    unit : str
+        The unit of the file, in which FITS products are written back.
+    jy_per_pixel : float or ndarray of shape (ny, nx)
+        What one `unit` is in Jy/pixel; an array where pixel areas differ across the map.
+    error : ndarray, shape (ny, nx), optional
+        1-sigma error in Jy/pixel.
+    meta : dict
+        Facts from the header that outputs repeat: `frequency` in Hz, `object`, `history`.
+    """
+
+    data: FloatArray
+    wcs: Any
+    beam: Beam
+    name: str = "map"
+    unit: str = "Jy/pixel"
+    jy_per_pixel: float | FloatArray = 1.0
+    error: FloatArray | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 2 or self.data.dtype != np.float64:
+            raise InputError(
+                f"{self.name}: data must be a 2D float64 array, not {self.data.ndim}D {self.data.dtype}"
+            )
+        if self.error is not None and self.error.shape != self.data.shape:
+            raise InputError(
+                f"{self.name}: error map of shape {self.error.shape} for data of shape {self.data.shape}"
+            )
+        if not self.wcs.has_celestial or self.wcs.naxis != 2:
+            raise InputError(f"{self.name}: the coordinate system must have two celestial axes")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self.data.shape[0], self.data.shape[1]
+
+    @cached_property
+    def reference_jacobian(self) -> FloatArray:
+        """Jacobian (2, 2) in arcsec/pixel at the reference pixel, or at the centre if that is off the map."""
+        ny, nx = self.shape
+        x, y = self.wcs.wcs.crpix - 1.0
+        if not (0 <= x <= nx - 1 and 0 <= y <= ny - 1):
+            x, y = 0.5 * (nx - 1), 0.5 * (ny - 1)
+        return local_jacobian(self.wcs, x, y)
+
+    def jacobian(self, x: ArrayLike, y: ArrayLike) -> FloatArray:
+        """Jacobian (..., 2, 2) in arcsec/pixel at zero-based pixels; the reference's where there is no sky."""
+        local = local_jacobian(self.wcs, x, y)
+        missing = ~np.isfinite(local).all(axis=(-1, -2))
+        local[missing] = self.reference_jacobian
+        return local
+
+    @cached_property
+    def pixel_scale(self) -> float:
+        """Side in arcsec of a square pixel of the reference pixel's area."""
+        return float(np.sqrt(abs(np.linalg.det(self.reference_jacobian))))
+
+    def beam_covariance(self, x: ArrayLike, y: ArrayLike) -> FloatArray:
+        """Covariance (..., 2, 2) of the beam in pixels at zero-based pixel positions."""
+        return transform_covariance(self.beam.covariance, np.linalg.inv(self.jacobian(x, y)))
+
+    @cached_property
+    def beam_fwhm_pix(self) -> float:
+        """Geometric mean FWHM of the beam in pixels, at the reference."""
+        return self.beam.fwhm / self.pixel_scale
+
+    @cached_property
+    def beam_area_pix(self) -> float:
+        """Beam area in pixels, at the reference."""
+        return self.beam.solid_angle / self.pixel_scale**2
+
+    def with_data(self, data: FloatArray) -> "SkyImage":
+        """Return the same map with other data in Jy/pixel, such as a residual."""
+        return replace(self, data=data)

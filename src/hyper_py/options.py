@@ -1,0 +1,98 @@
+"""The choices an extraction can be given, with the defaults of a new configuration.
+
+Names are the keys of the configuration file, section by section; what each key means is written once, in
+`hyper_py.config`. These classes are what the pipeline sees: plain, frozen, free of files and of pydantic.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionOptions:
+    """Section `detection`."""
+
+    method: str = "highpass"
+    sigma_thres: float = 4.0
+    max_false_rate: float | None = None
+    rms_map: str = "global"
+    rms_mesh_beams: float = 30.0
+    use_manual_rms: bool = False
+    rms_value: float = 1e-6
+    kernel_size_pix: int = 0
+    roundlim: tuple[float, float] = (-4.0, 4.0)
+    sharplim: tuple[float, float] = (-2.0, 2.0)
+    dist_limit_arcsec: float = 0.0
+    snap_radius_pix: float = 1.0
+    shoulder_filter: bool = False
+    shoulder_threshold: float = 0.5
+    shoulder_ring_factor: float = 1.5
+    shoulder_n_angles: int = 16
+    shoulder_neighbor_mask: float = 1.0
+    deblend_residual: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotometryOptions:
+    """Section `photometry`."""
+
+    aper_inf: float = 0.7
+    aper_sup: float = 2.0
+    fwhm_radius_ratio: float = 1.0
+    aperture_correction: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """Section `fit_options`."""
+
+    noise_model: str = "white"
+    fit_method: str = "least_squares"
+    loss: str = "linear"
+    f_scale: float = 0.1
+    max_nfev: int = 50000
+    xtol: float = 1e-8
+    ftol: float = 1e-8
+    gtol: float = 1e-8
+    weights: str | None = None
+    power_snr: float = 5.0
+    spatial_weight_sigma: float = 1.5
+    fit_aperture_sigma: float = 1.0
+    calc_covar: bool = True
+    min_method: str = "cv"
+    verbose: bool = False
+    use_l2_regularization: bool = True
+    lambda_l2: float = 1e-4
+    vary: bool = True
+    bg_fitters: tuple[str, ...] = ("least_squares",)
+    huber_epsilons: tuple[float, ...] = (1.1, 1.35, 1.7, 2.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackgroundOptions:
+    """Section `background`."""
+
+    method: str = "polynomial"
+    fit_gauss_and_bg_separately: bool = True
+    pol_orders_separate: tuple[int, ...] = (0, 1, 2)
+    fix_min_box: float = 3.0
+    fix_max_box: float = 5.0
+    fit_gauss_and_bg_together: bool = False
+    polynomial_orders: tuple[int, ...] = (0,)
+    pol_orders_bkg_no_sources: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Everything that decides what is measured on one map.
+
+    `original` is true for a configuration file of the original Hyper-Py: bounds, weights and units of
+    options then have the original's meaning.
+    """
+
+    detection: DetectionOptions = field(default_factory=DetectionOptions)
+    photometry: PhotometryOptions = field(default_factory=PhotometryOptions)
+    fit_options: FitOptions = field(default_factory=FitOptions)
+    background: BackgroundOptions = field(default_factory=BackgroundOptions)
+    detection_only: bool = False
+    convert_mJy: bool = True  # noqa: N815 - the original's key
+    original: bool = False
