@@ -71,7 +71,7 @@ class SkyImage:
         return local_jacobian(self.wcs, x, y)
 
     def jacobian(self, x: ArrayLike, y: ArrayLike) -> FloatArray:
-        """Jacobian (..., 2, 2) in arcsec/pixel at zero-based pixels; the reference's where there is no sky."""
+        """Jacobian (..., 2, 2) in arcsec/pixel at pixels; the reference's where there is no sky."""
         local = local_jacobian(self.wcs, x, y)
         missing = ~np.isfinite(local).all(axis=(-1, -2))
         local[missing] = self.reference_jacobian
