@@ -1,0 +1,147 @@
+"""Sums of elliptical Gaussians: values, analytic derivatives, fluxes and enclosed fractions.
+
+A source is six numbers in this order: amplitude, x, y, sigma_1, sigma_2, theta; lengths in pixels, theta in
+radians from +x to the axis of sigma_1. Many sums at once share the leading axis, so that one call serves a
+batch of fits.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hyper_py.geometry import (
+    FWHM_PER_SIGMA,
+    FloatArray,
+    covariance_from_ellipse,
+    ellipse_from_covariance,
+)
+
+N_PARAMETERS = 6
+AMPLITUDE, X, Y, SIGMA_1, SIGMA_2, THETA = range(N_PARAMETERS)
+LN2 = math.log(2.0)
+
+
+def gaussian_sum(parameters: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
+    """Return the sum of Gaussians at given points.
+
+    Parameters
+    ----------
+    parameters : ndarray, shape (..., n_sources, 6)
+    y, x : ndarray, shape (..., n_points)
+
+    Returns
+    -------
+    ndarray, shape (..., n_points)
+        In the unit of the amplitudes.
+    """
+    dx = x[..., None, :] - parameters[..., X, None]
+    dy = y[..., None, :] - parameters[..., Y, None]
+    a, b, c = _exponents(parameters)
+    shape = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
+    value: FloatArray = np.einsum("...s,...sn->...n", parameters[..., AMPLITUDE], shape)
+    return value
+
+
+def _exponents(parameters: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Coefficients of dx^2, 2 dx dy and dy^2 in the exponent, each (..., n_sources, 1)."""
+    half_1, half_2 = 0.5 / parameters[..., SIGMA_1] ** 2, 0.5 / parameters[..., SIGMA_2] ** 2
+    cos, sin = np.cos(parameters[..., THETA]), np.sin(parameters[..., THETA])
+    a = half_1 * cos**2 + half_2 * sin**2
+    b = (half_1 - half_2) * cos * sin
+    c = half_1 * sin**2 + half_2 * cos**2
+    return a[..., None], b[..., None], c[..., None]
+
+
+def gaussian_sum_and_jacobian(
+    parameters: FloatArray, y: FloatArray, x: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the sum of Gaussians and its derivatives by every parameter.
+
+    Parameters
+    ----------
+    parameters : ndarray, shape (n_batch, n_sources, 6)
+    y, x : ndarray, shape (n_batch, n_points)
+
+    Returns
+    -------
+    value : ndarray, shape (n_batch, n_points)
+    jacobian : ndarray, shape (n_batch, 6 * n_sources, n_points)
+        Rows in the order of the parameters, source after source.
+    """
+    n_batch, n_sources, _ = parameters.shape
+    p = parameters[..., None]
+    cos, sin = np.cos(p[:, :, THETA]), np.sin(p[:, :, THETA])
+    dx, dy = x[:, None, :] - p[:, :, X], y[:, None, :] - p[:, :, Y]
+    u = (cos * dx + sin * dy) / p[:, :, SIGMA_1]
+    v = (cos * dy - sin * dx) / p[:, :, SIGMA_2]
+    jacobian = np.empty((n_batch, n_sources, N_PARAMETERS, x.shape[-1]))
+    shape = np.exp(-0.5 * (u * u + v * v), out=jacobian[:, :, AMPLITUDE])
+    value = p[:, :, AMPLITUDE] * shape
+    vu, vv = value * u, value * v
+    by_1, by_2 = vu / p[:, :, SIGMA_1], vv / p[:, :, SIGMA_2]
+    np.subtract(cos * by_1, sin * by_2, out=jacobian[:, :, X])
+    np.add(sin * by_1, cos * by_2, out=jacobian[:, :, Y])
+    np.multiply(by_1, u, out=jacobian[:, :, SIGMA_1])
+    np.multiply(by_2, v, out=jacobian[:, :, SIGMA_2])
+    ratio = p[:, :, SIGMA_1] / p[:, :, SIGMA_2]
+    np.multiply(vu, v * (ratio - 1.0 / ratio), out=jacobian[:, :, THETA])
+    return value.sum(axis=1), jacobian.reshape(n_batch, n_sources * N_PARAMETERS, -1)
+
+
+def render(
+    parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 6.0, out: FloatArray | None = None
+) -> FloatArray:
+    """Return the sum of Gaussians as an image, each drawn out to `n_sigma` of its major axis.
+
+    Parameters
+    ----------
+    parameters : ndarray, shape (n_sources, 6)
+    shape : (ny, nx)
+    n_sigma : float
+        Half-size of the stamp; at 6 the Gaussian has fallen to 1.5e-8 of its peak.
+    out : ndarray, shape (ny, nx), optional
+        Image to add to instead of a new one of zeros.
+    """
+    image = np.zeros(shape) if out is None else out
+    a, b, c = (e[:, 0] for e in _exponents(parameters))
+    reach = n_sigma * parameters[:, SIGMA_1 : SIGMA_2 + 1].max(axis=1, initial=0.0)
+    y_centre, x_centre = parameters[:, Y], parameters[:, X]
+    y0, x0 = _clip(y_centre - reach, shape[0]), _clip(x_centre - reach, shape[1])
+    y1, x1 = _clip(y_centre + reach + 1.0, shape[0]), _clip(x_centre + reach + 1.0, shape[1])
+    for i in np.flatnonzero((y1 > y0) & (x1 > x0)):
+        dy = np.arange(y0[i], y1[i])[:, None] - y_centre[i]
+        dx = np.arange(x0[i], x1[i])[None, :] - x_centre[i]
+        exponent = a[i] * dx * dx + dy * (2.0 * b[i] * dx + c[i] * dy)
+        image[y0[i] : y1[i], x0[i] : x1[i]] += parameters[i, AMPLITUDE] * np.exp(-exponent)
+    return image
+
+
+def _clip(value: FloatArray, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Pixel indices inside an axis of `size` pixels."""
+    return np.clip(np.ceil(value), 0, size).astype(np.int64)
+
+
+def gaussian_flux(parameters: FloatArray) -> FloatArray:
+    """Return the integral over the plane, 2 pi A sigma_1 sigma_2, for parameters of shape (..., 6)."""
+    return 2.0 * math.pi * parameters[..., AMPLITUDE] * parameters[..., SIGMA_1] * parameters[..., SIGMA_2]
+
+
+def enclosed_fraction(radius_in_fwhm: ArrayLike) -> FloatArray:
+    """Return the share of a Gaussian inside the ellipse of semi-axes k FWHM: 1 - 2^(-4 k^2)."""
+    return 1.0 - np.exp2(-4.0 * np.asarray(radius_in_fwhm, dtype=np.float64) ** 2)
+
+
+def source_covariance(parameters: FloatArray) -> FloatArray:
+    """Return the second moments (..., 2, 2) in pixels^2 of Gaussians of shape (..., 6)."""
+    return covariance_from_ellipse(
+        FWHM_PER_SIGMA * parameters[..., SIGMA_1],
+        FWHM_PER_SIGMA * parameters[..., SIGMA_2],
+        parameters[..., THETA],
+    )
+
+
+def shape_parameters(covariance: FloatArray) -> FloatArray:
+    """Return (sigma_major, sigma_minor, theta), shape (..., 3), of second moments of shape (..., 2, 2)."""
+    ellipse = ellipse_from_covariance(covariance)
+    return np.stack([ellipse.major / FWHM_PER_SIGMA, ellipse.minor / FWHM_PER_SIGMA, ellipse.angle], axis=-1)

@@ -1,0 +1,240 @@
+"""Bounded Levenberg-Marquardt for many small least-squares problems of one shape at once.
+
+The cost and the robust losses are those of `scipy.optimize.least_squares`:
+cost = 0.5 * sum(f_scale^2 * rho((residual / f_scale)^2)).
+Failure is a status in the result, never an exception.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.geometry import FloatArray
+
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+Problem: TypeAlias = Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]
+"""(parameters (k, p), which problems (k,)) -> (residuals (k, n), jacobian (k, p, n))."""
+
+LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
+
+_FIRST_DAMPING = 1e-3
+_LAST_DAMPING = 1e12
+_SMALLEST_CURVATURE = np.finfo(np.float64).eps
+
+
+class FitStatus(IntEnum):
+    """Why a fit stopped; positive values are success."""
+
+    NOT_FINITE = -1
+    MAX_EVALUATIONS = 0
+    GRADIENT = 1
+    COST = 2
+    STEP = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FitResult:
+    """Solutions of a batch of `b` problems with `p` parameters and `n` residuals.
+
+    Attributes
+    ----------
+    parameters : ndarray, shape (b, p)
+    cost : ndarray, shape (b,)
+    at_bound : bool ndarray, shape (b, p)
+        Parameters held at a bound that the gradient pushes against.
+    status : int ndarray, shape (b,)
+        `FitStatus` values.
+    n_evaluations : int ndarray, shape (b,)
+    """
+
+    parameters: FloatArray
+    cost: FloatArray
+    at_bound: BoolArray
+    status: IntArray
+    n_evaluations: IntArray
+
+
+def loss_terms(
+    residuals: FloatArray, *, loss: str, f_scale: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return rho(z) * f_scale^2, rho'(z) and rho'(z) + 2 z rho''(z) at z = (residual / f_scale)^2.
+
+    The names and formulas are those of `scipy.optimize.least_squares`.
+    """
+    z = (residuals / f_scale) ** 2
+    if loss == "soft_l1":
+        t = 1.0 + z
+        root = np.sqrt(t)
+        rho, first, second = 2.0 * (root - 1.0), 1.0 / root, -0.5 / (t * root)
+    elif loss == "huber":
+        root = np.sqrt(np.maximum(z, 1.0))
+        rho, first = np.where(z <= 1.0, z, 2.0 * root - 1.0), 1.0 / root
+        second = np.where(z <= 1.0, 0.0, -0.5 / root**3)
+    elif loss == "cauchy":
+        t = 1.0 + z
+        rho, first, second = np.log1p(z), 1.0 / t, -1.0 / t**2
+    elif loss == "arctan":
+        t = 1.0 + z**2
+        rho, first, second = np.arctan(z), 1.0 / t, -2.0 * z / t**2
+    else:
+        raise ValueError(f"loss must be one of {LOSSES}, not {loss!r}")
+    return rho * f_scale**2, first, first + 2.0 * z * second
+
+
+def levenberg_marquardt(
+    problem: Problem,
+    start: FloatArray,
+    *,
+    lower: FloatArray,
+    upper: FloatArray,
+    loss: str = "linear",
+    f_scale: float = 1.0,
+    ftol: float = 1e-8,
+    xtol: float = 1e-8,
+    gtol: float = 1e-8,
+    max_evaluations: int = 1000,
+) -> FitResult:
+    """Minimise a batch of bounded nonlinear least-squares problems.
+
+    Marquardt's damping of the normal equations with Nielsen's update (Madsen, Nielsen & Tingleff 2004,
+    "Methods for non-linear least squares problems", section 3.2); parameters at a bound that the gradient
+    pushes against are held, all others step and are projected onto the bounds.
+
+    Parameters
+    ----------
+    problem : callable
+        See `Problem`; it is called with the problems that still move.
+    start, lower, upper : ndarray, shape (b, p)
+        Start (clipped into the bounds) and bounds, lower <= upper; equal bounds fix a parameter.
+    loss, f_scale : str, float
+        As for `scipy.optimize.least_squares`.
+    ftol, xtol : float
+        Relative change of the cost, and of the parameters (each scaled by its curvature), at which to stop.
+    gtol : float
+        Largest cosine between residuals and a column of the Jacobian at which to stop (as MINPACK).
+    max_evaluations : int
+        Largest number of evaluations of one problem.
+
+    Returns
+    -------
+    FitResult
+    """
+    x = np.clip(start, lower, upper).astype(np.float64)
+    n_batch = len(x)
+    status = np.full(n_batch, FitStatus.MAX_EVALUATIONS, dtype=np.int64)
+    evaluations = np.ones(n_batch, dtype=np.int64)
+    everyone = np.arange(n_batch)
+    cost, gradient, hessian = _normal_equations(*problem(x, everyone), loss=loss, f_scale=f_scale)
+    scale = np.maximum(np.diagonal(hessian, axis1=1, axis2=2), _tiny(hessian)).copy()
+    damping, growth = np.full(n_batch, _FIRST_DAMPING), np.full(n_batch, 2.0)
+    status[~np.isfinite(cost)] = FitStatus.NOT_FINITE
+    moving = everyone[np.isfinite(cost)]
+    while moving.size:
+        held = _held(x[moving], gradient[moving], lower[moving], upper[moving])
+        flat = _cosine(gradient[moving], hessian[moving], cost[moving], held) <= gtol
+        status[moving[flat]] = FitStatus.GRADIENT
+        moving, held = moving[~flat], held[~flat]
+        moving, held = _within(moving, held, evaluations, max_evaluations)
+        if not moving.size:
+            break
+        step = _damped_step(gradient[moving], hessian[moving], damping[moving, None] * scale[moving], held)
+        trial = np.clip(x[moving] + step, lower[moving], upper[moving])
+        step = trial - x[moving]
+        new = _normal_equations(*problem(trial, moving), loss=loss, f_scale=f_scale)
+        evaluations[moving] += 1
+        change = np.einsum("bp,bpq,bq->b", step, hessian[moving], step)
+        predicted = -np.einsum("bp,bp->b", gradient[moving], step) - 0.5 * change
+        with np.errstate(invalid="ignore"):
+            actual = cost[moving] - new[0]
+            gain = np.where(predicted > 0.0, actual / np.where(predicted > 0.0, predicted, 1.0), -1.0)
+            better = (actual >= 0.0) & (gain > 0.0)
+        short = np.einsum("bp,bp,bp->b", scale[moving], step, step) <= xtol**2 * np.einsum(
+            "bp,bp,bp->b", scale[moving], x[moving], x[moving]
+        )
+        small = better & (actual <= ftol * cost[moving]) & (gain > 0.25)
+        stuck = damping[moving] >= _LAST_DAMPING
+        to = moving[better]
+        x[to], cost[to], gradient[to], hessian[to] = (
+            trial[better], new[0][better], new[1][better], new[2][better],
+        )  # fmt: skip
+        scale[to] = np.maximum(scale[to], np.diagonal(hessian[to], axis1=1, axis2=2))
+        shrink = np.maximum(1.0 / 3.0, 1.0 - (2.0 * gain[better] - 1.0) ** 3)
+        damping[to], growth[to] = np.maximum(damping[to] * shrink, 1e-12), 2.0
+        back = moving[~better]
+        damping[back], growth[back] = damping[back] * growth[back], growth[back] * 2.0
+        status[moving[small]] = FitStatus.COST
+        status[moving[(short | stuck) & ~small]] = FitStatus.STEP
+        moving = moving[~(short | stuck | small)]
+    return FitResult(
+        parameters=x,
+        cost=cost,
+        at_bound=_held(x, gradient, lower, upper) & (lower < upper),
+        status=status,
+        n_evaluations=evaluations,
+    )
+
+
+def _within(
+    moving: IntArray, held: BoolArray, evaluations: IntArray, limit: int
+) -> tuple[IntArray, BoolArray]:
+    """Drop the problems that have used up their evaluations (their status already says so)."""
+    left = evaluations[moving] < limit
+    return moving[left], held[left]
+
+
+def _normal_equations(
+    residuals: FloatArray, jacobian: FloatArray, *, loss: str, f_scale: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Cost (b,), gradient (b, p) and Gauss-Newton Hessian (b, p, p)."""
+    if loss == "linear":
+        cost = 0.5 * np.einsum("bn,bn->b", residuals, residuals)
+        return cost, (jacobian @ residuals[..., None])[..., 0], jacobian @ jacobian.swapaxes(1, 2)
+    rho, first, curvature = loss_terms(residuals, loss=loss, f_scale=f_scale)
+    weighted = jacobian * np.maximum(curvature, _SMALLEST_CURVATURE)[:, None, :]
+    gradient = (jacobian @ (first * residuals)[..., None])[..., 0]
+    return 0.5 * rho.sum(axis=1), gradient, weighted @ jacobian.swapaxes(1, 2)
+
+
+def _tiny(hessian: FloatArray) -> FloatArray:
+    """Smallest scale that keeps the damped equations regular where a parameter has no effect (yet)."""
+    largest = np.diagonal(hessian, axis1=1, axis2=2).max(axis=1, initial=0.0)
+    return np.where(largest > 0.0, 1e-12 * largest, 1.0)[:, None]
+
+
+def _held(x: FloatArray, gradient: FloatArray, lower: FloatArray, upper: FloatArray) -> BoolArray:
+    """Parameters at a bound that a descent step would leave."""
+    held: BoolArray = ((x <= lower) & (gradient >= 0.0)) | ((x >= upper) & (gradient <= 0.0))
+    return held
+
+
+def _cosine(gradient: FloatArray, hessian: FloatArray, cost: FloatArray, held: BoolArray) -> FloatArray:
+    """Largest cosine between the residuals and a free column of the Jacobian."""
+    norm = np.sqrt(np.diagonal(hessian, axis1=1, axis2=2) * 2.0 * cost[:, None])
+    cosine = np.abs(gradient) / np.where(norm > 0.0, norm, np.inf)
+    largest: FloatArray = np.where(held, 0.0, cosine).max(axis=1, initial=0.0)
+    return largest
+
+
+def _damped_step(
+    gradient: FloatArray, hessian: FloatArray, damping: FloatArray, held: BoolArray
+) -> FloatArray:
+    """Solve (H + damping) step = -gradient for the free parameters."""
+    free = ~held
+    matrix = hessian * (free[:, :, None] & free[:, None, :])
+    diagonal = np.arange(matrix.shape[1])
+    matrix[:, diagonal, diagonal] += np.where(free, damping, 1.0)
+    # Scaling to a unit diagonal keeps amplitudes in Jy and angles in radians within one matrix.
+    unit = 1.0 / np.sqrt(matrix[:, diagonal, diagonal])
+    matrix *= unit[:, :, None] * unit[:, None, :]
+    right = np.where(free, -gradient * unit, 0.0)[..., None]
+    try:
+        step = np.linalg.solve(matrix, right)
+    except np.linalg.LinAlgError:  # one singular problem must not stop the others
+        step = np.linalg.pinv(matrix, hermitian=True) @ right
+    result: FloatArray = step[..., 0] * unit
+    return result

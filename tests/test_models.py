@@ -1,0 +1,99 @@
+"""Models against finite differences, direct sums and closed forms."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from hyper_py import models
+
+SOURCE = st.tuples(
+    st.floats(-5, 5),
+    st.floats(-3, 3),
+    st.floats(-3, 3),
+    st.floats(0.5, 4),
+    st.floats(0.5, 4),
+    st.floats(-1.6, 1.6),
+)
+
+
+def grid(half=6):
+    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(float)
+    return y.ravel(), x.ravel()
+
+
+@given(st.lists(SOURCE, min_size=1, max_size=3))
+def test_jacobian_is_the_derivative_of_the_value(sources):
+    parameters = np.array([sources])
+    y, x = (a[None] for a in grid())
+    value, jacobian = models.gaussian_sum_and_jacobian(parameters, y, x)
+    np.testing.assert_allclose(value, models.gaussian_sum(parameters, y, x), atol=1e-12)
+    step = 1e-5  # central differences: truncation ~ step^2, rounding ~ 1e-16 / step
+    for k in range(parameters.size):
+        shift = np.zeros(parameters.size)
+        shift[k] = step
+        shift = shift.reshape(parameters.shape)
+        ahead = models.gaussian_sum(parameters + shift, y, x)
+        behind = models.gaussian_sum(parameters - shift, y, x)
+        np.testing.assert_allclose(jacobian[:, k], (ahead - behind) / (2 * step), atol=2e-7)
+
+
+def test_batch_is_the_same_as_one_by_one():
+    rng = np.random.default_rng(3)
+    parameters = rng.uniform(1, 3, (4, 2, 6))
+    y, x = (np.tile(a, (4, 1)) for a in grid())
+    together = models.gaussian_sum_and_jacobian(parameters, y, x)
+    for i in range(4):
+        alone = models.gaussian_sum_and_jacobian(parameters[i : i + 1], y[i : i + 1], x[i : i + 1])
+        np.testing.assert_array_equal(together[0][i], alone[0][0])
+        np.testing.assert_array_equal(together[1][i], alone[1][0])
+
+
+@given(SOURCE.filter(lambda s: s[0] > 0.1))
+def test_flux_and_moments_are_those_of_the_image(source):
+    parameters = np.array(source)
+    parameters[3:5] = np.maximum(parameters[3:5], 1.0)  # below this the pixel sum is not the integral
+    y, x = np.mgrid[-40:41, -40:41].astype(float)
+    image = models.gaussian_sum(parameters[None], y.ravel(), x.ravel())
+    flux = models.gaussian_flux(parameters)
+    assert image.sum() == pytest.approx(flux, rel=1e-6)
+    dy, dx = y.ravel() - parameters[2], x.ravel() - parameters[1]
+    moments = np.array(
+        [
+            [(image * dx * dx).sum(), (image * dx * dy).sum()],
+            [(image * dx * dy).sum(), (image * dy * dy).sum()],
+        ]
+    )
+    np.testing.assert_allclose(moments / flux, models.source_covariance(parameters), atol=1e-4)
+
+
+@given(arrays(float, (3,), elements=st.floats(0.5, 5)))
+def test_shape_parameters_invert_source_covariance(values):
+    parameters = np.array([1.0, 0.0, 0.0, values[0], values[1], values[2]])
+    covariance = models.source_covariance(parameters)
+    back = np.concatenate([[1.0, 0.0, 0.0], models.shape_parameters(covariance)])
+    np.testing.assert_allclose(models.source_covariance(back), covariance, rtol=1e-9, atol=1e-9)
+    assert back[3] >= back[4]
+
+
+def test_render_is_the_sum_and_clips_at_the_border():
+    parameters = np.array(
+        [[1.0, 2.0, 3.0, 1.5, 1.0, 0.3], [2.0, -1.0, 19.0, 2.0, 1.0, 1.0], [1.0, 90, 9, 1, 1, 0]]
+    )
+    y, x = np.mgrid[:20, :30].astype(float)
+    expected = models.gaussian_sum(parameters, y.ravel(), x.ravel()).reshape(20, 30)
+    np.testing.assert_allclose(models.render(parameters, (20, 30)), expected, atol=5e-8)
+    twice = models.render(parameters, (20, 30), out=models.render(parameters, (20, 30)))
+    np.testing.assert_allclose(twice, 2 * models.render(parameters, (20, 30)))
+    assert not models.render(np.empty((0, 6)), (4, 4)).any()
+
+
+def test_enclosed_fraction_against_a_direct_sum():
+    step = 0.01
+    y, x = np.mgrid[-6:6:step, -6:6:step] + 0.5 * step
+    sigma = 1.0 / models.FWHM_PER_SIGMA
+    image = np.exp(-0.5 * (x**2 + y**2) / sigma**2)
+    for k in (0.5, 1.0, 1.3):
+        share = image[np.hypot(x, y) < k].sum() / image.sum()
+        assert models.enclosed_fraction(k) == pytest.approx(share, abs=2e-4)
