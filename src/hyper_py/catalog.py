@@ -1,6 +1,27 @@
 """The catalogue: one table of columns, and everything derived from it."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable
+from astropy.wcs.utils import wcs_to_celestial_frame
+from numpy.typing import NDArray
+
+from hyper_py import models
+from hyper_py.diagnostics import Flag
+from hyper_py.geometry import (
+    FWHM_PER_SIGMA,
+    FloatArray,
+    celestial_degrees,
+    ellipse_from_covariance,
+    transform_covariance,
+)
+from hyper_py.image import SkyImage
+
+IntArray: TypeAlias = NDArray[np.int64]
 
 
 class Column(NamedTuple):
@@ -63,3 +84,207 @@ COLUMNS: tuple[Column, ...] = (
     Column("N_BLANK", "", "int", "meta.number;instr.pixel", "d", "Blank pixels inside the aperture"),
     Column("FLAGS", "", "int", "meta.code.qual", "d", "Bit field; see the table of flags"),
 )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measurement:
+    """What was measured of `n` sources, in pixels and Jy/pixel; the catalogue is computed from it.
+
+    Attributes
+    ----------
+    parameters : ndarray, shape (n, 6)
+        Fitted Gaussians, in the order of `hyper_py.models`.
+    covariance : ndarray, shape (n, 6, 6)
+        Covariance of `parameters`; NaN where it is unknown.
+    flux, flux_err, flux_gauss_err, aperture_fraction : ndarray, shape (n,)
+        Jy; the aperture's flux with its correction applied, and errors.
+    local_rms, snr, background, shoulder_score : ndarray, shape (n,)
+    order, n_in_group, n_blank, status, flags : int ndarray, shape (n,)
+    nmse, chi2_red, bic : ndarray, shape (n,)
+    """
+
+    parameters: FloatArray
+    covariance: FloatArray
+    flux: FloatArray
+    flux_err: FloatArray
+    flux_gauss_err: FloatArray
+    aperture_fraction: FloatArray
+    local_rms: FloatArray
+    snr: FloatArray
+    background: FloatArray
+    shoulder_score: FloatArray
+    order: IntArray
+    n_in_group: IntArray
+    n_blank: IntArray
+    status: IntArray
+    flags: IntArray
+    nmse: FloatArray
+    chi2_red: FloatArray
+    bic: FloatArray
+
+
+def make_catalog(measured: Measurement, image: SkyImage, *, convert_mjy: bool = True) -> QTable:
+    """Return the catalogue of one map.
+
+    Parameters
+    ----------
+    measured : Measurement
+    image : SkyImage
+        The map that was measured.
+    convert_mjy : bool
+        Whether fluxes are in mJy and mJy/beam instead of Jy and Jy/beam.
+
+    Returns
+    -------
+    astropy.table.QTable
+        All `COLUMNS`, in their order, for any number of sources.
+    """
+    p, n = measured.parameters, len(measured.parameters)
+    x, y = p[:, models.X], p[:, models.Y]
+    jacobian = image.jacobian(x, y).reshape(n, 2, 2)
+    beam_area = image.beam.solid_angle / np.abs(np.linalg.det(jacobian))
+    error = np.sqrt(np.diagonal(measured.covariance, axis1=1, axis2=2))
+    longitude, latitude = celestial_degrees(image.wcs, x, y)
+    sky = SkyCoord(longitude, latitude, unit="deg", frame=wcs_to_celestial_frame(image.wcs))
+    shape, shape_error = _sky_shape(measured, image, jacobian)
+    unresolved = ~(shape["DECONV_2"][:, 0] > 2.0 * shape_error["DECONV_2"][:, 0])
+    position_error = _equatorial_errors(measured.covariance, jacobian, sky)
+    columns: dict[str, Any] = {
+        "MAP_ID": np.full(n, image.name),
+        "HYPER_ID": np.arange(1, n + 1),
+        "FLUX_PEAK": p[:, models.AMPLITUDE] * beam_area,
+        "FLUX": measured.flux,
+        "FLUX_ERR": measured.flux_err,
+        "RESIDUALS": measured.background,
+        "POLYN": measured.order,
+        "NMSE": measured.nmse,
+        "CHI2_RED": measured.chi2_red,
+        "BIC": measured.bic,
+        "FWHM_1": shape["FWHM"][:, 0],
+        "FWHM_2": shape["FWHM"][:, 1],
+        "PA": np.mod(shape["PA"][:, 0], 180.0),
+        "STATUS": measured.status,
+        "GLON": sky.galactic.l.deg,
+        "GLAT": sky.galactic.b.deg,
+        "RA": sky.icrs.ra.deg,
+        "DEC": sky.icrs.dec.deg,
+        "DEBLEND": (measured.n_in_group > 1).astype(np.int64),
+        "CLUSTER": measured.n_in_group,
+        "SHOULDER_SCORE": measured.shoulder_score,
+        "X": x,
+        "Y": y,
+        "X_ERR": error[:, models.X],
+        "Y_ERR": error[:, models.Y],
+        "RA_ERR": position_error[0],
+        "DEC_ERR": position_error[1],
+        "SNR": measured.snr,
+        "FLUX_PEAK_ERR": error[:, models.AMPLITUDE] * beam_area,
+        "FLUX_GAUSS": models.gaussian_flux(p),
+        "FLUX_GAUSS_ERR": measured.flux_gauss_err,
+        "FLUX_ULIM": np.maximum(measured.flux, 0.0) + 3.0 * measured.flux_err,
+        "APER_FRAC": measured.aperture_fraction,
+        "LOCAL_RMS": measured.local_rms * beam_area,
+        "FWHM_1_ERR": shape_error["FWHM"][:, 0],
+        "FWHM_2_ERR": shape_error["FWHM"][:, 1],
+        "PA_ERR": np.minimum(shape_error["PA"][:, 0], 90.0),
+        "FWHM_GEOM": shape["GEOM"][:, 0],
+        "FWHM_GEOM_ERR": shape_error["GEOM"][:, 0],
+        **_deconvolved(shape, shape_error),
+        "N_BLANK": measured.n_blank,
+        "FLAGS": measured.flags
+        | np.where(unresolved, int(Flag.UNRESOLVED), 0)
+        | np.where(measured.flux < 0.0, int(Flag.NEGATIVE_FLUX), 0),
+    }
+    return _table(columns, convert_mjy=convert_mjy)
+
+
+def empty_catalog(*, convert_mjy: bool = True) -> QTable:
+    """Return a catalogue without rows, with all columns."""
+    return _table({column.name: [] for column in COLUMNS}, convert_mjy=convert_mjy)
+
+
+def _table(columns: dict[str, Any], *, convert_mjy: bool) -> QTable:
+    """Build the table from values in the units of `COLUMNS`."""
+    table = QTable()
+    kinds = {"str": np.str_, "int": np.int64, "float": np.float64}
+    for column in COLUMNS:
+        values = np.asarray(columns[column.name], dtype=kinds[column.dtype])
+        unit = u.Unit(column.unit) if column.unit else None
+        if column.unit.startswith("Jy") and convert_mjy:
+            values, unit = 1e3 * values, u.Unit("m" + column.unit)
+        table[column.name] = values if unit is None else u.Quantity(values, unit, copy=False)
+        table[column.name].info.description = column.description
+        table[column.name].info.meta = {"ucd": column.ucd}
+        if column.format:
+            table[column.name].info.format = column.format
+    return table
+
+
+def _sky_shape(
+    measured: Measurement, image: SkyImage, jacobian: FloatArray
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    """Return sizes and angles on the sky with their errors, propagated by central differences.
+
+    Squared deconvolved sizes (DECONV_2) are signed, so that their errors stay Gaussian near zero.
+    """
+    beam = image.beam.covariance
+
+    def shapes(values: FloatArray) -> dict[str, FloatArray]:
+        p = np.zeros((len(values), models.N_PARAMETERS))
+        p[:, models.SIGMA_1 :] = values
+        covariance = transform_covariance(models.source_covariance(p), jacobian)
+        major, minor, angle = ellipse_from_covariance(covariance)
+        difference = covariance - beam
+        _, _, deconvolved_angle = ellipse_from_covariance(difference)
+        squares = FWHM_PER_SIGMA**2 * np.linalg.eigvalsh(difference)[:, ::-1]
+        return {
+            "FWHM": np.stack([major, minor], axis=-1),
+            "GEOM": np.sqrt(major * minor)[:, None],
+            "PA": (90.0 - np.degrees(angle))[:, None],
+            "DECONV_2": squares,
+            "DECONV_PA": (90.0 - np.degrees(deconvolved_angle))[:, None],
+        }
+
+    centre = measured.parameters[:, models.SIGMA_1 :]
+    step = 1e-4 * np.column_stack([centre[:, 0], centre[:, 1], np.ones(len(centre))])
+    here = shapes(centre)
+    derivative = {name: np.empty((*value.shape, 3)) for name, value in here.items()}
+    for k in range(3):
+        shift = np.zeros_like(centre)
+        shift[:, k] = step[:, k]
+        ahead, behind = shapes(centre + shift), shapes(centre - shift)
+        for name in here:
+            change = ahead[name] - behind[name]
+            if name.endswith("PA"):
+                change = np.mod(change + 90.0, 180.0) - 90.0
+            derivative[name][..., k] = change / (2.0 * step[:, k, None])
+    covariance = measured.covariance[:, models.SIGMA_1 :, models.SIGMA_1 :]
+    variance = {name: np.einsum("nqk,nkl,nql->nq", d, covariance, d) for name, d in derivative.items()}
+    return here, {name: np.sqrt(np.maximum(v, 0.0)) for name, v in variance.items()}
+
+
+def _deconvolved(shape: dict[str, FloatArray], error: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """Return the columns of deconvolved sizes from signed squares and their errors."""
+    size = np.sqrt(np.maximum(shape["DECONV_2"], 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size_error = np.where(size > 0.0, error["DECONV_2"] / (2.0 * size), np.nan)
+    limit = np.sqrt(np.maximum(shape["DECONV_2"][:, 0], 0.0) + 3.0 * error["DECONV_2"][:, 0])
+    return {
+        "DECONV_FWHM_1": size[:, 0],
+        "DECONV_FWHM_2": size[:, 1],
+        "DECONV_PA": np.where(size[:, 0] > 0.0, np.mod(shape["DECONV_PA"][:, 0], 180.0), np.nan),
+        "DECONV_FWHM_1_ERR": size_error[:, 0],
+        "DECONV_FWHM_2_ERR": size_error[:, 1],
+        "DECONV_ULIM": limit,
+    }
+
+
+def _equatorial_errors(covariance: FloatArray, jacobian: FloatArray, sky: SkyCoord) -> FloatArray:
+    """Return errors in arcsec along RA and DEC, shape (2, n), from those along the map's own axes."""
+    centre = covariance[:, models.X : models.Y + 1, models.X : models.Y + 1]
+    north = sky.directional_offset_by(0.0 * u.deg, 1.0 * u.arcsec)
+    angle = sky.icrs.position_angle(north.icrs).rad
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.stack([np.stack([cos, sin], axis=-1), np.stack([-sin, cos], axis=-1)], axis=-2)
+    variance = np.diagonal(transform_covariance(centre, turn @ jacobian), axis1=1, axis2=2)
+    return np.sqrt(variance).T

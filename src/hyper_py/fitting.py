@@ -1,0 +1,352 @@
+"""Fits of units: sources that are fitted together, on the pixels around them.
+
+A unit's data are vectors over its pixels. Fits of one size run as a batch; a `Metric` says what a residual
+costs: weights pixel by pixel, or a whitening matrix for correlated noise.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py import models
+from hyper_py.geometry import FloatArray
+from hyper_py.models import N_PARAMETERS, gaussian_sum_and_jacobian, shape_parameters
+from hyper_py.solvers import FitStatus, levenberg_marquardt
+
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+_BATCH_ELEMENTS = 400_000
+"""Largest Jacobian of a batch, in numbers: it should stay in the processor's cache."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Window:
+    """The pixels on which one unit is fitted.
+
+    Attributes
+    ----------
+    y, x : int ndarray, shape (n,)
+        Pixels, none blank, in the order of the image.
+    key : bytes
+        The same for windows of the same shape.
+    """
+
+    y: IntArray
+    x: IntArray
+    key: bytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Metric:
+    """The cost of a residual: |matrix (weights * residual)|^2.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (n,)
+    matrix : ndarray, shape (n, n), optional
+        Units that share this very object are fitted as one batch.
+    """
+
+    weights: FloatArray
+    matrix: FloatArray | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnitFit:
+    """The fit of one unit of `n_sources` sources.
+
+    Attributes
+    ----------
+    parameters : ndarray, shape (n_sources, 6)
+        sigma_1 >= sigma_2, theta in [0, pi).
+    at_bound : bool ndarray, shape (n_sources, 6)
+    cost : float
+        Half the weighted sum of squares, or of the loss.
+    status : int
+        `hyper_py.solvers.FitStatus`.
+    n_evaluations : int
+    """
+
+    parameters: FloatArray
+    at_bound: BoolArray
+    cost: float
+    status: int
+    n_evaluations: int
+
+    @property
+    def converged(self) -> bool:
+        """Whether a stopping criterion was met."""
+        return self.status > FitStatus.MAX_EVALUATIONS
+
+
+@lru_cache(maxsize=256)
+def _disc(radius: float) -> tuple[IntArray, IntArray]:
+    """Integer offsets (y, x) within a radius, in the order of the image."""
+    reach = int(radius)
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    inside = np.hypot(y, x) <= radius
+    return y[inside], x[inside]
+
+
+def fit_window(x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: BoolArray) -> Window:
+    """Return the union of discs around the pixels nearest to the given points.
+
+    Parameters
+    ----------
+    x, y, radius : ndarray, shape (n_sources,)
+        In pixels.
+    usable : bool ndarray, shape (ny, nx)
+        False for blank pixels.
+    """
+    ny, nx = usable.shape
+    flat = []
+    for x0, y0, r in zip(np.rint(x).astype(int), np.rint(y).astype(int), radius, strict=True):
+        dy, dx = _disc(float(r))
+        py, px = y0 + dy, x0 + dx
+        inside = (py >= 0) & (py < ny) & (px >= 0) & (px < nx)
+        flat.append((py * nx + px)[inside])
+    pixels = flat[0] if len(flat) == 1 else np.unique(np.concatenate(flat))
+    pixels = pixels[usable.ravel()[pixels]]
+    py, px = np.divmod(pixels, nx)
+    shape = np.column_stack([py, px]) - ((py[0], px[0]) if pixels.size else (0, 0))
+    return Window(y=py, x=px, key=shape.astype(np.int32).tobytes())
+
+
+def second_moments(values: FloatArray, dy: FloatArray, dx: FloatArray, *, width: float) -> FloatArray:
+    """Return the covariance (2, 2) of positive values under a round Gaussian window, window removed.
+
+    A Gaussian source of covariance S seen through a window of covariance w^2 has the moments
+    (S^-1 + w^-2)^-1; inverting this gives S from a few central pixels, whatever lies further out.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Background-subtracted.
+    dy, dx : ndarray, shape (n,)
+        Distances from the centre in pixels.
+    width : float
+        Sigma of the window in pixels.
+
+    Returns
+    -------
+    ndarray, shape (2, 2)
+        NaN where the values have no such covariance.
+    """
+    weighted = np.maximum(values, 0.0) * np.exp(-0.5 * (dx**2 + dy**2) / width**2)
+    total = weighted.sum()
+    if not total > 0.0:
+        return np.full((2, 2), np.nan)
+    xx, xy, yy = ((weighted * a * b).sum() / total for a, b in ((dx, dx), (dx, dy), (dy, dy)))
+    moments = np.array([[xx, xy], [xy, yy]])
+    if not np.linalg.det(moments) > 0.0:
+        return np.full((2, 2), np.nan)
+    precision = np.linalg.inv(moments) - np.eye(2) / width**2
+    if not np.linalg.eigvalsh(precision)[0] > 0.0:
+        return np.full((2, 2), np.nan)
+    covariance: FloatArray = np.linalg.inv(precision)
+    return covariance
+
+
+def starting_values(
+    amplitude: float,
+    x: float,
+    y: float,
+    *,
+    covariance: FloatArray,
+    fallback: FloatArray,
+    limits: tuple[float, float],
+) -> FloatArray:
+    """Return the six starting parameters from measured second moments, kept within `limits` in sigma.
+
+    Where the moments are not finite the covariance `fallback` (that of the beam) is taken.
+    """
+    usable = covariance if np.isfinite(covariance).all() else fallback
+    major, minor, theta = shape_parameters(usable)
+    major, minor = np.clip([major, minor], *limits)
+    return np.array([amplitude, x, y, major, minor, theta])
+
+
+def fit_units(
+    values: Sequence[FloatArray],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    start: Sequence[FloatArray],
+    *,
+    lower: Sequence[FloatArray],
+    upper: Sequence[FloatArray],
+    loss: str = "linear",
+    f_scale: float = 1.0,
+    ftol: float = 1e-8,
+    xtol: float = 1e-8,
+    gtol: float = 1e-8,
+    max_evaluations: int = 1000,
+) -> list[UnitFit]:
+    """Fit sums of Gaussians to many units; units of the same size run as one batch.
+
+    Parameters
+    ----------
+    values : sequence of ndarray, shape (n_k,)
+        Data of each unit, background and foreign sources removed.
+    windows : sequence of Window
+    metrics : sequence of Metric
+    start, lower, upper : sequence of ndarray, shape (n_sources_k, 6)
+        Starting values and bounds; equal bounds fix a parameter.
+    loss, f_scale, ftol, xtol, gtol, max_evaluations
+        See `hyper_py.solvers.levenberg_marquardt`.
+
+    Returns
+    -------
+    list of UnitFit
+        In the order of the input.
+    """
+    fits: list[UnitFit | None] = [None] * len(values)
+    for batch in _batches(start, windows, metrics):
+        n_sources, n_pixels = len(start[batch[0]]), max(values[k].size for k in batch)
+        y, x, data, weights = (np.zeros((len(batch), n_pixels)) for _ in range(4))
+        for row, k in enumerate(batch):
+            n = values[k].size
+            y[row, :n], x[row, :n], data[row, :n] = windows[k].y, windows[k].x, values[k]
+            weights[row, :n] = metrics[k].weights
+        matrix = metrics[batch[0]].matrix
+
+        def problem(
+            parameters: FloatArray,
+            which: IntArray,
+            y: FloatArray = y,
+            x: FloatArray = x,
+            data: FloatArray = data,
+            weights: FloatArray = weights,
+            matrix: FloatArray | None = matrix,
+        ) -> tuple[FloatArray, FloatArray]:
+            sources = parameters.reshape(len(which), -1, N_PARAMETERS)
+            value, jacobian = gaussian_sum_and_jacobian(sources, y[which], x[which])
+            residual = (value - data[which]) * weights[which]
+            jacobian *= weights[which][:, None, :]
+            return (residual, jacobian) if matrix is None else (residual @ matrix.T, jacobian @ matrix.T)
+
+        result = levenberg_marquardt(
+            problem,
+            np.stack([start[k].ravel() for k in batch]),
+            lower=np.stack([lower[k].ravel() for k in batch]),
+            upper=np.stack([upper[k].ravel() for k in batch]),
+            loss=loss,
+            f_scale=f_scale,
+            ftol=ftol,
+            xtol=xtol,
+            gtol=gtol,
+            max_evaluations=max_evaluations,
+        )
+        for row, k in enumerate(batch):
+            parameters, at_bound = _ordered(
+                result.parameters[row].reshape(n_sources, N_PARAMETERS),
+                result.at_bound[row].reshape(n_sources, N_PARAMETERS),
+            )
+            fits[k] = UnitFit(
+                parameters=parameters,
+                at_bound=at_bound,
+                cost=float(result.cost[row]),
+                status=int(result.status[row]),
+                n_evaluations=int(result.n_evaluations[row]),
+            )
+    return [fit for fit in fits if fit is not None]
+
+
+def _batches(
+    start: Sequence[FloatArray], windows: Sequence[Window], metrics: Sequence[Metric]
+) -> Iterable[list[int]]:
+    """Yield indices of units that can be solved together, in batches that fit the cache."""
+    alike: dict[tuple[int, int], list[int]] = {}
+    for k, (s, metric) in enumerate(zip(start, metrics, strict=True)):
+        alike.setdefault((len(s), 0 if metric.matrix is None else id(metric.matrix)), []).append(k)
+    for (n_sources, _), units in alike.items():
+        # Sorted by size, so that little of a batch is padding.
+        units.sort(key=lambda k: windows[k].y.size)
+        n_pixels = windows[units[-1]].y.size
+        size = max(1, _BATCH_ELEMENTS // max(1, N_PARAMETERS * n_sources * n_pixels))
+        yield from (units[i : i + size] for i in range(0, len(units), size))
+
+
+def _ordered(parameters: FloatArray, at_bound: BoolArray) -> tuple[FloatArray, BoolArray]:
+    """Let sigma_1 be the major axis, theta in [0, pi)."""
+    parameters, at_bound = parameters.copy(), at_bound.copy()
+    swap = parameters[:, models.SIGMA_1] < parameters[:, models.SIGMA_2]
+    for table in (parameters, at_bound):
+        table[swap, models.SIGMA_1], table[swap, models.SIGMA_2] = (
+            table[swap, models.SIGMA_2],
+            table[swap, models.SIGMA_1],
+        )
+    parameters[swap, models.THETA] += 0.5 * np.pi
+    parameters[:, models.THETA] = np.mod(parameters[:, models.THETA], np.pi)
+    return parameters, at_bound
+
+
+def influence(
+    fit: UnitFit, window: Window, metric: Metric, *, fixed: BoolArray | None = None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return how the fitted parameters move with the data, to first order.
+
+    Parameters
+    ----------
+    fit, window, metric
+        A unit as it was fitted.
+    fixed : bool ndarray, shape (n_sources, 6), optional
+        Parameters that could not move; those at a bound are added.
+
+    Returns
+    -------
+    influence : ndarray, shape (6 n_sources, n)
+        d parameter / d value of each pixel; zero for parameters that could not move.
+    inverse : ndarray, shape (6 n_sources, 6 n_sources)
+        Inverse of the normal matrix: the covariance, where the metric is that of the noise.
+    jacobian : ndarray, shape (6 n_sources, n)
+        d model / d parameter, not weighted.
+    """
+    y, x = window.y.astype(np.float64), window.x.astype(np.float64)
+    _, jacobian = gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
+    jacobian = jacobian[0]
+    weighted = jacobian * metric.weights
+    if metric.matrix is not None:
+        weighted = weighted @ metric.matrix.T
+    free = ~(fit.at_bound if fixed is None else fit.at_bound | fixed).ravel()
+    normal = weighted[free] @ weighted[free].T
+    scale = 1.0 / np.sqrt(np.maximum(np.diagonal(normal), np.finfo(np.float64).tiny))
+    inverse = np.zeros((free.size, free.size))
+    inverse[np.ix_(free, free)] = (
+        scale[:, None] * scale * np.linalg.pinv(normal * scale[:, None] * scale, rcond=1e-12, hermitian=True)
+    )
+    back = weighted if metric.matrix is None else weighted @ metric.matrix
+    return inverse @ (back * metric.weights), inverse, jacobian
+
+
+def bounds(
+    start: FloatArray,
+    *,
+    sigma_limits: tuple[FloatArray, FloatArray],
+    amplitude_limits: tuple[FloatArray, FloatArray],
+    shift: float,
+) -> tuple[FloatArray, FloatArray]:
+    """Return lower and upper bounds, each (n_sources, 6); the angle is free, being periodic.
+
+    Parameters
+    ----------
+    start : ndarray, shape (n_sources, 6)
+    sigma_limits : (ndarray, ndarray), each broadcast to (n_sources,)
+        Smallest and largest sigma of both axes, in pixels.
+    amplitude_limits : (ndarray, ndarray), each broadcast to (n_sources,)
+    shift : float
+        Largest move of a centre along x or y, in pixels; 0 fixes it.
+    """
+    lower, upper = start.copy(), start.copy()
+    lower[:, models.AMPLITUDE], upper[:, models.AMPLITUDE] = amplitude_limits
+    for axis in (models.X, models.Y):
+        lower[:, axis] -= shift
+        upper[:, axis] += shift
+    for axis in (models.SIGMA_1, models.SIGMA_2):
+        lower[:, axis], upper[:, axis] = sigma_limits
+    lower[:, models.THETA], upper[:, models.THETA] = -np.inf, np.inf
+    return lower, upper

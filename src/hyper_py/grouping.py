@@ -1,0 +1,101 @@
+"""Which sources must be measured together."""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+
+from hyper_py.geometry import FloatArray
+
+IntArray: TypeAlias = NDArray[np.int64]
+
+_SHRINK = 0.8
+
+
+def friends_of_friends(x: ArrayLike, y: ArrayLike, *, linking_length: float) -> IntArray:
+    """Label groups of points that are chained by steps of at most `linking_length`.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (n,)
+    linking_length : float
+        Same unit as the positions.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Group of each point, numbered from 0 in the order of the groups' first points.
+    """
+    points = np.column_stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)])
+    n = len(points)
+    if n == 0:
+        return np.empty(0, dtype=np.int64)
+    pairs = KDTree(points).query_pairs(linking_length, output_type="ndarray")
+    graph = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    _, labels = connected_components(graph, directed=False)
+    return _in_order(labels)
+
+
+def _in_order(labels: NDArray[np.integer]) -> IntArray:
+    """Renumber labels in the order of their first appearance."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(first.size, dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(first.size)
+    result: IntArray = rank[inverse]
+    return result
+
+
+def members(labels: IntArray) -> list[IntArray]:
+    """Return the indices of each group's points, group after group."""
+    if labels.size == 0:
+        return []
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
+def fit_units(
+    x: FloatArray, y: FloatArray, *, linking_length: float, max_size: int, min_length: float
+) -> list[IntArray]:
+    """Cut the groups into units of at most `max_size` points that are fitted at once.
+
+    A group that is too large is cut where its chains are longest, by shrinking the linking length, so that
+    the closest neighbours stay together; clumps still too large at `min_length` are cut in halves along
+    their longer side.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n,)
+    linking_length : float
+        That of the groups.
+    max_size : int
+        Largest number of points in a unit.
+    min_length : float
+        Linking length below which shrinking stops.
+
+    Returns
+    -------
+    list of ndarray
+        Indices of each unit, ascending; the units are in the order of their first points.
+    """
+    units: list[IntArray] = []
+    waiting = [
+        (group, linking_length) for group in members(friends_of_friends(x, y, linking_length=linking_length))
+    ]
+    while waiting:
+        group, length = waiting.pop()
+        if group.size <= max_size:
+            units.append(group)
+            continue
+        length *= _SHRINK
+        if length >= min_length:
+            labels = friends_of_friends(x[group], y[group], linking_length=length)
+            waiting.extend((group[part], length) for part in members(labels))
+        else:
+            along = x[group] if np.ptp(x[group]) > np.ptp(y[group]) else y[group]
+            order = np.lexsort((group, along))
+            half = group.size // 2
+            waiting.extend((np.sort(group[part]), length) for part in (order[:half], order[half:]))
+    return sorted(units, key=lambda unit: int(unit[0]))

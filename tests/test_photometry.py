@@ -1,0 +1,71 @@
+"""Apertures against closed forms and photutils."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from photutils.aperture import EllipticalAperture
+
+from hyper_py import models
+from hyper_py.photometry import aperture_growth, aperture_sum, elliptical_aperture, source_aperture
+
+
+@given(st.floats(5, 25), st.floats(5, 25), st.floats(0.3, 6), st.floats(0.2, 1.0), st.floats(-4, 4))
+def test_area_is_that_of_the_ellipse(x, y, major, ratio, theta):
+    aperture = elliptical_aperture(x, y, semi_major=major, semi_minor=major * ratio, theta=theta)
+    assert aperture.weights.sum() == pytest.approx(np.pi * major**2 * ratio, rel=1e-10)
+    assert aperture.weights.max() <= 1 + 1e-12
+
+
+@given(st.floats(-1, 31), st.floats(-1, 31), st.floats(1, 6), st.floats(0, 3.14))
+def test_sum_is_that_of_photutils(x, y, major, theta):
+    data = np.random.default_rng(1).normal(size=(30, 31))
+    aperture = elliptical_aperture(x, y, semi_major=major, semi_minor=0.6 * major, theta=theta)
+    expected = EllipticalAperture((x, y), major, 0.6 * major, theta=theta).do_photometry(
+        data, method="exact"
+    )[0][0]
+    got = aperture_sum(data, aperture).total
+    assert (np.isnan(got) and np.isnan(expected)) or got == pytest.approx(
+        0.0 if np.isnan(expected) else expected, abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("k", [0.5, 1.0, 1.4])
+def test_gaussian_inside_its_own_aperture(k):
+    source = np.array([2.0, 40.3, 39.6, 6.0, 4.0, 0.7])
+    data = models.render(source[None], (81, 81), n_sigma=12)
+    total = aperture_sum(data, source_aperture(source, radius_in_fwhm=k)).total
+    assert total / models.gaussian_flux(source) == pytest.approx(models.enclosed_fraction(k), rel=4e-3)
+
+
+@pytest.mark.parametrize("k", [0.5, 1.0])
+def test_growth_is_the_derivative(k):
+    step = 1e-5
+    ahead, behind = (np.log(models.enclosed_fraction(k * (1 + s))) for s in (step, -step))
+    assert aperture_growth(k) == pytest.approx((ahead - behind) / (2 * step), rel=1e-6)
+
+
+def test_blank_pixels_and_the_border_are_filled_by_the_model():
+    source = np.array([1.0, 3.0, 10.0, 2.0, 1.5, 0.4])
+    whole = models.render(source[None], (21, 21))
+    aperture = source_aperture(source, radius_in_fwhm=1.0)
+    y, x = np.mgrid[: aperture.weights.shape[0], : aperture.weights.shape[1]].astype(float)
+    model = models.gaussian_sum(source[None], (y + aperture.y0).ravel(), (x + aperture.x0).ravel())
+    model = model.reshape(y.shape)
+    expected = float((aperture.weights * model).sum())
+    data = whole.copy()
+    data[10, 3:5] = np.nan
+    filled = aperture_sum(data, aperture, model=model)
+    assert filled.n_blank == 2
+    assert filled.outside
+    assert filled.total == pytest.approx(expected, rel=1e-7)
+    assert aperture_sum(data, aperture).total < expected
+
+
+def test_nothing_usable_is_nan():
+    aperture = elliptical_aperture(5, 5, semi_major=2, semi_minor=2, theta=0)
+    assert np.isnan(aperture_sum(np.full((11, 11), np.nan), aperture).total)
+    far = elliptical_aperture(50, 50, semi_major=2, semi_minor=2, theta=0)
+    assert np.isnan(aperture_sum(np.ones((11, 11)), far).total)
+    negative = elliptical_aperture(-50, -50, semi_major=2, semi_minor=2, theta=0)
+    assert np.isnan(aperture_sum(np.ones((11, 11)), negative).total)
