@@ -174,7 +174,7 @@ class SourceTable:
         return result
 
     def unit(self, name: str) -> Any:
-        """Unit of a quantity, an error's that of its value if it has none; None where not known."""
+        """Return the unit of a quantity, None if not known; an error's may be its value's."""
         text = self.units.get(name) or getattr(self.table[self.names[name]], "unit", None)
         value = name.removesuffix("_ERR")
         if not text and value != name and name not in _COMMON_UNIT and self.has(value):
