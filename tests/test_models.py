@@ -97,3 +97,10 @@ def test_enclosed_fraction_against_a_direct_sum():
     for k in (0.5, 1.0, 1.3):
         share = image[np.hypot(x, y) < k].sum() / image.sum()
         assert models.enclosed_fraction(k) == pytest.approx(share, abs=1e-3)
+
+
+def test_footprints_are_where_the_model_is_above_a_level():
+    parameters = np.array([[1.0, 12.3, 9.1, 3.0, 1.5, 0.7]])
+    mask = models.footprints(parameters, (20, 30), n_sigma=2.0)
+    np.testing.assert_array_equal(mask, models.render(parameters, (20, 30)) >= np.exp(-2.0))
+    assert not models.footprints(np.empty((0, 6)), (4, 4)).any()

@@ -206,7 +206,7 @@ def empty_catalog(*, convert_mjy: bool = True) -> QTable:
 def _table(columns: dict[str, Any], *, convert_mjy: bool) -> QTable:
     """Build the table from values in the units of `COLUMNS`."""
     table = QTable()
-    kinds = {"str": np.str_, "int": np.int64, "float": np.float64}
+    kinds: dict[str, Any] = {"str": np.str_, "int": np.int64, "float": np.float64}
     for column in COLUMNS:
         values = np.asarray(columns[column.name], dtype=kinds[column.dtype])
         unit = u.Unit(column.unit) if column.unit else None

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hyper_py import models
 from hyper_py.geometry import FloatArray
@@ -93,7 +93,9 @@ def _disc(radius: float) -> tuple[IntArray, IntArray]:
     return y[inside], x[inside]
 
 
-def fit_window(x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: BoolArray) -> Window:
+def fit_window(
+    x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: BoolArray, stride: int = 1
+) -> Window:
     """Return the union of discs around the pixels nearest to the given points.
 
     Parameters
@@ -102,12 +104,14 @@ def fit_window(x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: Bool
         In pixels.
     usable : bool ndarray, shape (ny, nx)
         False for blank pixels.
+    stride : int
+        Take only pixels whose coordinates are multiples of this: enough where the beam is many pixels wide.
     """
     ny, nx = usable.shape
     flat = []
-    for x0, y0, r in zip(np.rint(x).astype(int), np.rint(y).astype(int), radius, strict=True):
+    for x0, y0, r in zip(np.rint(x / stride), np.rint(y / stride), radius / stride, strict=True):
         dy, dx = _disc(float(r))
-        py, px = y0 + dy, x0 + dx
+        py, px = stride * (int(y0) + dy), stride * (int(x0) + dx)
         inside = (py >= 0) & (py < ny) & (px >= 0) & (px < nx)
         flat.append((py * nx + px)[inside])
     pixels = flat[0] if len(flat) == 1 else np.unique(np.concatenate(flat))
@@ -148,8 +152,7 @@ def second_moments(values: FloatArray, dy: FloatArray, dx: FloatArray, *, width:
     precision = np.linalg.inv(moments) - np.eye(2) / width**2
     if not np.linalg.eigvalsh(precision)[0] > 0.0:
         return np.full((2, 2), np.nan)
-    covariance: FloatArray = np.linalg.inv(precision)
-    return covariance
+    return np.asarray(np.linalg.inv(precision), dtype=np.float64)
 
 
 def starting_values(
@@ -326,8 +329,8 @@ def influence(
 def bounds(
     start: FloatArray,
     *,
-    sigma_limits: tuple[FloatArray, FloatArray],
-    amplitude_limits: tuple[FloatArray, FloatArray],
+    sigma_limits: tuple[ArrayLike, ArrayLike],
+    amplitude_limits: tuple[ArrayLike, ArrayLike],
     shift: float,
 ) -> tuple[FloatArray, FloatArray]:
     """Return lower and upper bounds, each (n_sources, 6); the angle is free, being periodic.
@@ -335,9 +338,9 @@ def bounds(
     Parameters
     ----------
     start : ndarray, shape (n_sources, 6)
-    sigma_limits : (ndarray, ndarray), each broadcast to (n_sources,)
+    sigma_limits : (array_like, array_like), each broadcast to (n_sources,)
         Smallest and largest sigma of both axes, in pixels.
-    amplitude_limits : (ndarray, ndarray), each broadcast to (n_sources,)
+    amplitude_limits : (array_like, array_like), each broadcast to (n_sources,)
     shift : float
         Largest move of a centre along x or y, in pixels; 0 fixes it.
     """

@@ -6,9 +6,10 @@ batch of fits.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
@@ -37,14 +38,14 @@ def gaussian_sum(parameters: FloatArray, y: FloatArray, x: FloatArray) -> FloatA
     """
     dx = x[..., None, :] - parameters[..., X, None]
     dy = y[..., None, :] - parameters[..., Y, None]
-    a, b, c = _exponents(parameters)
+    a, b, c = exponents(parameters)
     shape = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
     value: FloatArray = np.einsum("...s,...sn->...n", parameters[..., AMPLITUDE], shape)
     return value
 
 
-def _exponents(parameters: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Coefficients of dx^2, 2 dx dy and dy^2 in the exponent, each (..., n_sources, 1)."""
+def exponents(parameters: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the coefficients of dx^2, 2 dx dy and dy^2 in the exponent, each (..., n_sources, 1)."""
     half_1, half_2 = 0.5 / parameters[..., SIGMA_1] ** 2, 0.5 / parameters[..., SIGMA_2] ** 2
     cos, sin = np.cos(parameters[..., THETA]), np.sin(parameters[..., THETA])
     a = half_1 * cos**2 + half_2 * sin**2
@@ -104,21 +105,40 @@ def render(
         Image to add to instead of a new one of zeros.
     """
     image = np.zeros(shape) if out is None else out
-    a, b, c = (e[:, 0] for e in _exponents(parameters))
-    reach = n_sigma * parameters[:, SIGMA_1 : SIGMA_2 + 1].max(axis=1, initial=0.0)
-    y_centre, x_centre = parameters[:, Y], parameters[:, X]
-    y0, x0 = _clip(y_centre - reach, shape[0]), _clip(x_centre - reach, shape[1])
-    y1, x1 = _clip(y_centre + reach + 1.0, shape[0]), _clip(x_centre + reach + 1.0, shape[1])
-    for i in np.flatnonzero((y1 > y0) & (x1 > x0)):
-        dy = np.arange(y0[i], y1[i])[:, None] - y_centre[i]
-        dx = np.arange(x0[i], x1[i])[None, :] - x_centre[i]
-        exponent = a[i] * dx * dx + dy * (2.0 * b[i] * dx + c[i] * dy)
-        image[y0[i] : y1[i], x0[i] : x1[i]] += parameters[i, AMPLITUDE] * np.exp(-exponent)
+    for i, where, exponent in _stamps(parameters, shape, n_sigma):
+        image[where] += parameters[i, AMPLITUDE] * np.exp(-exponent)
     return image
 
 
-def _clip(value: FloatArray, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Pixel indices inside an axis of `size` pixels."""
+def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0) -> NDArray[np.bool_]:
+    """Return where any Gaussian is within `n_sigma` of its centre: above exp(-n_sigma^2 / 2) of its peak."""
+    mask = np.zeros(shape, dtype=bool)
+    for _, where, exponent in _stamps(parameters, shape, n_sigma):
+        mask[where] |= exponent <= 0.5 * n_sigma**2
+    return mask
+
+
+def _stamps(
+    parameters: FloatArray, shape: tuple[int, int], n_sigma: float
+) -> Iterator[tuple[int, tuple[slice, slice], FloatArray]]:
+    """Yield for each source on the map its index, its stamp's place and the exponent (positive) there."""
+    a, b, c = (e[:, 0] for e in exponents(parameters))
+    reach = n_sigma * parameters[:, SIGMA_1 : SIGMA_2 + 1].max(axis=1, initial=0.0)
+    y, x = parameters[:, Y], parameters[:, X]
+    y0, y1 = _clip(y - reach, shape[0]), _clip(y + reach + 1.0, shape[0])
+    x0, x1 = _clip(x - reach, shape[1]), _clip(x + reach + 1.0, shape[1])
+    for i in np.flatnonzero((y1 > y0) & (x1 > x0)).tolist():
+        dy = np.arange(y0[i], y1[i])[:, None] - y[i]
+        dx = np.arange(x0[i], x1[i])[None, :] - x[i]
+        yield (
+            i,
+            (slice(y0[i], y1[i]), slice(x0[i], x1[i])),
+            a[i] * dx * dx + dy * (2.0 * b[i] * dx + c[i] * dy),
+        )
+
+
+def _clip(value: FloatArray, size: int) -> NDArray[np.int64]:
+    """Return pixel indices inside an axis of `size` pixels."""
     return np.clip(np.ceil(value), 0, size).astype(np.int64)
 
 

@@ -1,11 +1,11 @@
 """The noise of a map: its level, how it varies over the map, and how it is correlated."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage, signal
 
 from hyper_py.geometry import FloatArray
 
@@ -166,3 +166,182 @@ def fill_nearest(values: FloatArray) -> FloatArray:
         new = (known == 0) & (count > 0.5)
         filled[new], known[new] = total[new] / np.rint(count[new]), 1.0
     return filled
+
+
+@dataclass(frozen=True, eq=False)
+class CovarianceModel:
+    """A stationary noise covariance on the pixel grid.
+
+    Attributes
+    ----------
+    lags : ndarray, shape (2 reach + 1, 2 reach + 1)
+        Covariance of two pixels by their separation (dy, dx), zero in the middle; symmetric under a
+        half turn, and positive definite for pixels no more than `reach` apart on either axis.
+    assumed : bool
+        True where the covariance was not measured (`Flag.NOISE_ASSUMED`).
+    """
+
+    lags: FloatArray
+    assumed: bool = False
+
+    @property
+    def reach(self) -> int:
+        """Largest separation in pixels, on either axis."""
+        return self.lags.shape[0] // 2
+
+    @property
+    def variance(self) -> float:
+        """Variance of one pixel."""
+        return float(self.lags[self.reach, self.reach])
+
+    def matrix(self, y: NDArray[np.integer], x: NDArray[np.integer]) -> FloatArray:
+        """Return the covariance of the pixels (y, x), both of shape (n,), as a matrix of shape (n, n).
+
+        Raises
+        ------
+        ValueError
+            If two pixels are further apart than `reach` on either axis.
+        """
+        y, x = np.asarray(y, dtype=np.intp), np.asarray(x, dtype=np.intp)
+        if y.size and max(np.ptp(y), np.ptp(x)) > self.reach:
+            raise ValueError(f"pixels span {max(np.ptp(y), np.ptp(x))}, the covariance only {self.reach}")
+        # One number a pixel: differences of them are places in the flat array of lags.
+        place = y * self.lags.shape[1] + x
+        result: FloatArray = self.lags.ravel().take(place[:, None] - (place - self.lags.size // 2))
+        return result
+
+    def apply(self, image: FloatArray) -> FloatArray:
+        """Return the covariance times an image, as a convolution; beyond the image it is zero."""
+        result: FloatArray = signal.fftconvolve(image, self.lags, mode="same")
+        return result
+
+    def scaled(self, factor: float) -> "CovarianceModel":
+        """Return the covariance times a factor, as for a variance that differs locally."""
+        return replace(self, lags=self.lags * factor)
+
+
+def autocovariance(
+    data: FloatArray, *, max_lag: int, mask: NDArray[np.bool_] | None = None, min_pairs: int = 100
+) -> FloatArray:
+    """Measure the autocovariance of a map from the pixels that are not masked.
+
+    The mean of these is removed; at each lag the sum over pairs is divided by their number, so that masks
+    and borders leave no bias.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+        Blank pixels are NaN.
+    max_lag : int
+        Largest lag on either axis, in pixels.
+    mask : ndarray of bool, shape (ny, nx), optional
+        True where the data is not to be used, as on sources.
+    min_pairs : int
+        Lags with less pairs of pixels are NaN.
+
+    Returns
+    -------
+    ndarray, shape (2 max_lag + 1, 2 max_lag + 1)
+        Covariance at lag (dy, dx), lag zero in the middle, in the squared unit of `data`.
+    """
+    valid = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
+    side = 2 * max_lag + 1
+    if not valid.any():
+        return np.full((side, side), np.nan)
+    shape = tuple(fft.next_fast_len(n + max_lag, real=True) for n in data.shape)
+    values = np.where(valid, data - data[valid].mean(), 0.0)
+    lags = np.arange(-max_lag, max_lag + 1)
+    sums, pairs = (
+        fft.irfft2(np.abs(fft.rfft2(array, shape)) ** 2, shape)[np.ix_(lags, lags)]
+        for array in (values, valid.astype(np.float64))
+    )
+    pairs = np.rint(pairs)
+    return np.divide(sums, pairs, out=np.full((side, side), np.nan), where=pairs >= max(min_pairs, 1))
+
+
+def power_spectrum(lags: FloatArray) -> FloatArray:
+    """Return the power spectrum of an autocovariance: its Fourier transform, zero frequency first.
+
+    Parameters
+    ----------
+    lags : ndarray, shape (n, n), n odd
+        Lag zero in the middle.
+
+    Returns
+    -------
+    ndarray, shape (n, n)
+        Squared unit times pixel; its mean is the variance. Negative values are possible for a measured
+        autocovariance.
+    """
+    power: FloatArray = fft.fft2(fft.ifftshift(lags)).real
+    return power
+
+
+def covariance_model(lags: FloatArray, *, floor: float = 0.5) -> CovarianceModel | None:
+    """Turn a measured autocovariance into one that is positive definite and well conditioned.
+
+    The eigenvalues of a stationary covariance are its power spectrum: small and negative ones are raised to
+    a fraction of their median.
+
+    Parameters
+    ----------
+    lags : ndarray, shape (n, n), n odd
+        From `autocovariance`.
+    floor : float
+        Fraction of the median power.
+
+    Returns
+    -------
+    CovarianceModel or None
+        None where lags are missing or nothing varies, that is where the map is too small.
+    """
+    if not np.isfinite(lags).all() or not lags[lags.shape[0] // 2, lags.shape[1] // 2] > 0:
+        return None
+    power = power_spectrum(0.5 * (lags + lags[::-1, ::-1]))
+    power = np.maximum(power, floor * float(np.median(power[power > 0])))
+    return CovarianceModel(fft.fftshift(fft.ifft2(power).real))
+
+
+def beam_covariance_model(
+    beam_covariance: FloatArray, *, rms: float, max_lag: int, white_fraction: float = 0.1
+) -> CovarianceModel:
+    """Return the covariance of noise that has the beam's autocorrelation, and a white part.
+
+    For maps too small to measure it. White noise seen through a Gaussian beam has a Gaussian
+    autocorrelation of twice the beam's covariance.
+
+    Parameters
+    ----------
+    beam_covariance : ndarray, shape (2, 2)
+        Pixels^2, order (x, y).
+    rms : float
+        Rms of one pixel.
+    max_lag : int
+        Largest lag in pixels.
+    white_fraction : float
+        Share of the variance that is not correlated; keeps the covariance well conditioned.
+
+    Returns
+    -------
+    CovarianceModel
+        Marked as assumed.
+    """
+    dy, dx = np.mgrid[-max_lag : max_lag + 1, -max_lag : max_lag + 1].astype(np.float64)
+    inverse = np.linalg.inv(beam_covariance)
+    distance = inverse[0, 0] * dx * dx + 2.0 * inverse[0, 1] * dx * dy + inverse[1, 1] * dy * dy
+    lags = (1.0 - white_fraction) * np.exp(-0.25 * distance)
+    lags[max_lag, max_lag] += white_fraction
+    # A Gaussian cut off at max_lag has small negative powers; the white part outweighs them.
+    return CovarianceModel(rms**2 * lags, assumed=True)
+
+
+def radial_profile(lags: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return radii in pixels and the azimuthal mean of an autocovariance at whole pixels."""
+    reach = lags.shape[0] // 2
+    dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    ring = np.rint(np.hypot(dy, dx)).astype(np.intp)
+    good = np.isfinite(lags) & (ring <= reach)
+    count = np.bincount(ring[good], minlength=reach + 1)
+    total = np.bincount(ring[good], weights=lags[good], minlength=reach + 1)
+    profile = np.divide(total, count, out=np.full(reach + 1, np.nan), where=count > 0)
+    return np.arange(reach + 1.0), profile

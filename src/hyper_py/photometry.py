@@ -1,13 +1,16 @@
 """Elliptical apertures on the map with background and companions removed."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from photutils.geometry import elliptical_overlap_grid
 
 from hyper_py import models
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
-from hyper_py.models import enclosed_fraction
+
+IntArray: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,11 +131,68 @@ def aperture_sum(data: FloatArray, aperture: Aperture, *, model: FloatArray | No
     )
 
 
-def aperture_growth(radius_in_fwhm: float) -> float:
-    """Return d ln(flux) / d ln(size) when the aperture follows the fitted size.
+def model_in_aperture(source: FloatArray, aperture: Aperture) -> FloatArray:
+    """Return a source's Gaussian at the aperture's pixels, shape of `aperture.weights`."""
+    height, width = aperture.weights.shape
+    y, x = np.mgrid[aperture.y0 : aperture.y0 + height, aperture.x0 : aperture.x0 + width]
+    values = models.gaussian_sum(source[None], y.ravel().astype(np.float64), x.ravel().astype(np.float64))
+    return values.reshape(height, width)
 
-    The flux inside k FWHM of a Gaussian is 1 - 2^(-4 k^2); an aperture that is wider by a fraction e of both
-    axes holds e times this much more of it.
+
+def aperture_fraction(source: FloatArray, aperture: Aperture) -> float:
+    """Return the share of a source's flux that the aperture's sum over pixels holds.
+
+    For wide sources this is 1 - 2^(-4 k^2) (`hyper_py.models.enclosed_fraction`); for narrow ones the finite
+    pixels, each taken as constant, change it by some percent.
     """
-    k = radius_in_fwhm
-    return float(8.0 * k * k * models.LN2 * np.exp2(-4.0 * k * k) / enclosed_fraction(k))
+    unit = source.copy()
+    unit[models.AMPLITUDE] = 1.0
+    return float((aperture.weights * model_in_aperture(unit, aperture)).sum() / models.gaussian_flux(unit))
+
+
+def aperture_on_pixels(aperture: Aperture, y: IntArray, x: IntArray) -> FloatArray:
+    """Return the aperture's weights at pixels (y, x) of shape (n,), zero outside it."""
+    height, width = aperture.weights.shape
+    row, column = y - aperture.y0, x - aperture.x0
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    weights = np.zeros(y.shape)
+    weights[inside] = aperture.weights[row[inside], column[inside]]
+    return weights
+
+
+def flux_gradient(parameters: FloatArray) -> FloatArray:
+    """Return d flux / d parameter of each source's Gaussian, shape (n_sources, 6 n_sources)."""
+    n = len(parameters)
+    amplitude, sigma_1, sigma_2 = (
+        parameters[:, k] for k in (models.AMPLITUDE, models.SIGMA_1, models.SIGMA_2)
+    )
+    gradient = np.zeros((n, n, models.N_PARAMETERS))
+    own = np.arange(n)
+    gradient[own, own, models.AMPLITUDE] = 2.0 * np.pi * sigma_1 * sigma_2
+    gradient[own, own, models.SIGMA_1] = 2.0 * np.pi * amplitude * sigma_2
+    gradient[own, own, models.SIGMA_2] = 2.0 * np.pi * amplitude * sigma_1
+    return gradient.reshape(n, n * models.N_PARAMETERS)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnitPhotometry:
+    """Fluxes and covariances of the sources of one unit.
+
+    Attributes
+    ----------
+    flux, flux_err, flux_gauss_err : ndarray, shape (n_sources,)
+        Jy, aperture correction applied.
+    fraction : ndarray, shape (n_sources,)
+        Share of each source's flux in its aperture.
+    background : ndarray, shape (n_sources,)
+        Mean background in the aperture, per pixel.
+    covariance : ndarray, shape (6 n_sources, 6 n_sources)
+        Of the fitted parameters, cross terms between sources included.
+    """
+
+    flux: FloatArray
+    flux_err: FloatArray
+    flux_gauss_err: FloatArray
+    fraction: FloatArray
+    background: FloatArray
+    covariance: FloatArray

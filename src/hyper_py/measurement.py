@@ -1,0 +1,170 @@
+"""From peaks to measured sources on one map; everything in pixels and Jy/pixel.
+
+Starting values, bounds and units are made here; the measuring itself has two ways, chosen by
+`fit_options.noise_model`: `hyper_py.weighted` and `hyper_py.correlated`.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py import models
+from hyper_py.catalog import Measurement
+from hyper_py.correlated import measure_correlated
+from hyper_py.detection import Peaks
+from hyper_py.diagnostics import Flag
+from hyper_py.geometry import FloatArray
+from hyper_py.grouping import fit_units, friends_of_friends
+from hyper_py.image import SkyImage
+from hyper_py.options import Options
+from hyper_py.sweeps import Measured, Task
+from hyper_py.weighted import measure_weighted
+
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+_LARGEST_UNIT = 6
+"""Larger groups are fitted piecewise: the cost of a unit grows with the cube of its size."""
+_UNIT_LINKING_BEAMS = 1.6
+"""Sources further apart need no common fit in the correlated metric: the sweeps do."""
+_AT_BOUND_FLAGS = {
+    Flag.AMPLITUDE_AT_BOUND: [models.AMPLITUDE],
+    Flag.POSITION_AT_BOUND: [models.X, models.Y],
+    Flag.SIZE_AT_BOUND: [models.SIGMA_1, models.SIGMA_2],
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasuredField:
+    """The sources of a map as measured, and the background pieces that were estimated."""
+
+    measurement: Measurement
+    measured: Measured
+    shape: tuple[int, int]
+
+    def background_image(self) -> FloatArray:
+        """Return the background in Jy/pixel, pieces averaged where they overlap; NaN where there is none."""
+        total, weight = np.zeros(self.shape), np.zeros(self.shape)
+        for patch in self.measured.patches:
+            y, x, values, weights = patch.paint()
+            total[y, x] += weights * values
+            weight[y, x] += weights
+        background: FloatArray = np.divide(total, weight, out=np.full(self.shape, np.nan), where=weight > 0.0)
+        return background
+
+
+def measure_sources(
+    image: SkyImage,
+    peaks: Peaks,
+    *,
+    rms: float | FloatArray,
+    options: Options,
+    shapes: FloatArray | None = None,
+    forced: bool = False,
+) -> MeasuredField:
+    """Fit and measure peaks.
+
+    Parameters
+    ----------
+    image : SkyImage
+    peaks : Peaks
+    rms : float or ndarray of shape (ny, nx)
+        Noise level, Jy/pixel.
+    options : Options
+    shapes : ndarray, shape (n, 3), optional
+        Given sigma_1, sigma_2 (pixels) and theta, kept fixed.
+    forced : bool
+        Whether the positions were given.
+
+    Returns
+    -------
+    MeasuredField
+    """
+    task, labels = make_task(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
+    way = measure_correlated if options.fit_options.noise_model == "correlated" else measure_weighted
+    measured = way(task, options)
+    sizes = np.bincount(labels, minlength=1)[labels]
+    flags = measured.flags | np.where(sizes > 1, int(Flag.BLENDED), 0)
+    if forced:
+        flags |= int(Flag.FORCED)
+    for flag, columns in _AT_BOUND_FLAGS.items():
+        flags |= np.where(measured.at_bound[:, columns].any(axis=1), int(flag), 0)
+    correction = 1.0 if options.photometry.aperture_correction else measured.aperture_fraction
+    measurement = Measurement(
+        parameters=measured.parameters,
+        covariance=measured.covariance,
+        flux=measured.flux * correction,
+        flux_err=measured.flux_err * correction,
+        flux_gauss_err=measured.flux_gauss_err,
+        aperture_fraction=measured.aperture_fraction,
+        local_rms=_at_nearest(rms, peaks.x, peaks.y, image.shape),
+        snr=peaks.snr,
+        background=measured.background,
+        shoulder_score=peaks.shoulder_score,
+        order=measured.order,
+        n_in_group=sizes.astype(np.int64),
+        n_blank=measured.n_blank,
+        status=measured.status,
+        flags=flags,
+        nmse=measured.nmse,
+        chi2_red=measured.chi2_red,
+        bic=measured.bic,
+    )
+    return MeasuredField(measurement=measurement, measured=measured, shape=image.shape)
+
+
+def make_task(
+    image: SkyImage,
+    peaks: Peaks,
+    *,
+    rms: float | FloatArray,
+    options: Options,
+    shapes: FloatArray | None,
+    forced: bool,
+) -> tuple[Task, IntArray]:
+    """Return the task of a map and the group label of each peak."""
+    ny, nx = image.shape
+    fwhm, photometry = image.beam_fwhm_pix, options.photometry
+    beam = image.beam_covariance(peaks.x, peaks.y)
+    start = np.column_stack(
+        [peaks.peak, peaks.x, peaks.y, models.shape_parameters(beam) if shapes is None else shapes]
+    )
+    fixed = np.zeros(start.shape, dtype=bool)
+    fixed[:, models.SIGMA_1 :] = shapes is not None
+    fixed[:, models.X : models.Y + 1] = forced or not options.fit_options.vary
+    linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * fwhm
+    correlated = options.fit_options.noise_model == "correlated"
+    units = fit_units(
+        peaks.x,
+        peaks.y,
+        linking_length=min(linking, _UNIT_LINKING_BEAMS * fwhm) if correlated else linking,
+        max_size=_LARGEST_UNIT,
+        min_length=0.5 * fwhm,
+    )
+    task = Task(
+        data=image.data,
+        usable=np.isfinite(image.data),
+        rms=rms,
+        start=start,
+        fixed=fixed,
+        units=units,
+        beam_fwhm=fwhm,
+        beam_area=image.beam_area_pix,
+        beam_covariance=image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
+        forced=forced,
+    )
+    return task, friends_of_friends(peaks.x, peaks.y, linking_length=linking)
+
+
+def _at_nearest(
+    values: float | FloatArray, x: FloatArray, y: FloatArray, shape: tuple[int, int]
+) -> FloatArray:
+    """Return a map's values, or the one value, at the pixels nearest to positions."""
+    if not isinstance(values, np.ndarray):
+        return np.full(x.shape, values)
+    rows = np.clip(np.rint(y).astype(int), 0, shape[0] - 1)
+    columns = np.clip(np.rint(x).astype(int), 0, shape[1] - 1)
+    nearest: FloatArray = values[rows, columns]
+    return nearest

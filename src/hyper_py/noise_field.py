@@ -1,0 +1,77 @@
+"""The noise and background of a map as one random field: how it is correlated, and how strong it is where."""
+
+import math
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.geometry import FloatArray
+from hyper_py.noise import (
+    CovarianceModel,
+    autocovariance,
+    beam_covariance_model,
+    clipped_statistics,
+    covariance_model,
+    local_rms_map,
+)
+
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+_REACH_BEAMS = 16.0
+"""Largest separation of pixels in one window, in beams."""
+_LEVEL_MESH_BEAMS = 20.0
+"""Cells of the map of noise levels: some 400 beams each, so that a level is known to a few percent."""
+
+
+def measure_noise(
+    residual: FloatArray, mask: BoolArray, *, beam_covariance: FloatArray, beam_fwhm: float
+) -> tuple[CovarianceModel, FloatArray]:
+    """Return the covariance of a map's noise and background, and how its level varies over the map.
+
+    Parameters
+    ----------
+    residual : ndarray, shape (ny, nx)
+        Map, sources subtracted if they are known.
+    mask : bool ndarray, shape (ny, nx)
+        Sources and blank pixels.
+    beam_covariance : ndarray, shape (2, 2)
+        In pixels^2; its autocorrelation is assumed where the map is too small to measure another.
+    beam_fwhm : float
+        In pixels.
+
+    Returns
+    -------
+    covariance : CovarianceModel
+        Of the residual divided by the level.
+    level : ndarray, shape (ny, nx)
+        Local rms over its median.
+    """
+    masked = np.where(mask, np.nan, residual)
+    reach = math.ceil(_REACH_BEAMS * beam_fwhm)
+    rms = clipped_statistics(masked).rms
+    mesh = max(8, round(_LEVEL_MESH_BEAMS * beam_fwhm))
+    level = np.ones(residual.shape)
+    if min(residual.shape) >= 3 * mesh:
+        level = local_rms_map(masked, mesh=mesh)
+        level /= np.median(level[~mask])
+    measurable = min(reach, min(residual.shape) // 4)
+    model = None
+    if measurable >= 2.0 * beam_fwhm:
+        lags = autocovariance(masked / level, max_lag=measurable)
+        model = covariance_model(extend_lags(lags, reach=reach))
+    if model is None:
+        model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)
+    return model, level
+
+
+def extend_lags(lags: FloatArray, *, reach: int) -> FloatArray:
+    """Return an autocovariance out to `reach`, tapered to zero over its outer half (raised cosine)."""
+    measured = lags.shape[0] // 2
+    lag = np.minimum(np.abs(np.arange(-reach, reach + 1)), measured)
+    taper = 0.5 + 0.5 * np.cos(np.pi * np.clip(2.0 * lag / measured - 1.0, 0.0, 1.0))
+    full = np.zeros((2 * reach + 1, 2 * reach + 1))
+    inner = slice(reach - measured, reach + measured + 1)
+    full[inner, inner] = lags
+    tapered: FloatArray = full * taper[:, None] * taper
+    return tapered
