@@ -115,8 +115,8 @@ class Background:
     def normal_inverse(self) -> FloatArray:
         """(D^T D)^-1 on the fit pixels, shape (n_terms, n_terms); zeros where there are no pixels."""
         design = self.design(*self.fit_pixels)
-        inverse: FloatArray = np.linalg.pinv(design.T @ design, hermitian=True)
-        return inverse
+        normal: FloatArray = design.T @ design
+        return np.asarray(np.linalg.pinv(normal, hermitian=True), dtype=np.float64)
 
     def response(self, y: ArrayLike, x: ArrayLike) -> FloatArray:
         """Return d background(y, x) / d data(fit pixels).

@@ -92,9 +92,10 @@ def evaluate_polynomial(
 
 def axis_powers(shape: tuple[int, int], *, degree: int, scaling: Scaling) -> tuple[FloatArray, FloatArray]:
     """Return scaled y^q of the rows, (ny, degree + 1), and x^p of the columns, (nx, degree + 1)."""
-    v: FloatArray = (np.arange(shape[0], dtype=np.float64) - scaling.y) / scaling.y_half
-    u: FloatArray = (np.arange(shape[1], dtype=np.float64) - scaling.x) / scaling.x_half
-    return np.vander(v, degree + 1, increasing=True), np.vander(u, degree + 1, increasing=True)
+    v = (np.arange(shape[0]) - scaling.y) / scaling.y_half
+    u = (np.arange(shape[1]) - scaling.x) / scaling.x_half
+    degrees = np.arange(degree + 1)
+    return v[:, None] ** degrees, u[:, None] ** degrees
 
 
 def box_moments(
