@@ -52,7 +52,12 @@ class Regression:
 
 
 def huber_regression(
-    design: FloatArray, values: FloatArray, *, epsilon: float = 1.35, max_iterations: int = 100
+    design: FloatArray,
+    values: FloatArray,
+    *,
+    epsilon: float = 1.35,
+    start: Regression | None = None,
+    max_iterations: int = 100,
 ) -> Regression:
     """Fit coefficients c and scale s that minimise sum_i [s + s H((values - design c)_i / s)].
 
@@ -69,6 +74,8 @@ def huber_regression(
         Finite.
     epsilon : float
         Above 1: where quadratic turns linear, in units of the scale.
+    start : Regression, optional
+        Where to start, such as the fit to nearly the same values; least squares when not given.
     max_iterations : int
         Closed-form solutions at most.
 
@@ -77,7 +84,7 @@ def huber_regression(
     Regression
     """
     n, k = design.shape
-    normal = design.T @ design
+    normal: FloatArray = design.T @ design
     coefficients = _solve_normal(normal, design.T @ values)
     residual = values - design @ coefficients
     scale = float(np.sqrt(residual @ residual / max(n, 1)))
@@ -85,6 +92,9 @@ def huber_regression(
     state = _huber_state(coefficients, max(scale, floor), residual, epsilon)
     if n <= k or scale <= floor:
         return state.as_regression(converged=n > k, n_iterations=0)
+    if start is not None and start.converged and start.scale > floor:
+        residual = values - design @ start.coefficients
+        state = _huber_state(start.coefficients, start.scale, residual, epsilon)
     for iteration in range(1, max_iterations + 1):
         change, new_scale = _huber_step(design, normal, state, epsilon)
         new_scale = max(new_scale, floor)
@@ -153,10 +163,9 @@ def _huber_step(
 
 def _solve_normal(matrix: FloatArray, right: FloatArray) -> FloatArray:
     try:
-        result: FloatArray = np.linalg.solve(matrix, right)
+        return np.asarray(np.linalg.solve(matrix, right), dtype=np.float64)
     except np.linalg.LinAlgError:
-        result = np.linalg.pinv(matrix, hermitian=True) @ right
-    return result
+        return np.asarray(np.linalg.pinv(matrix, hermitian=True) @ right, dtype=np.float64)
 
 
 def theil_sen_regression(
