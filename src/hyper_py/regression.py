@@ -21,6 +21,8 @@ _SMALLEST_SCALE = 1e-13
 _TINY = float(np.finfo(np.float64).tiny)
 _SAME_COST = 1e-14
 """Relative change of an objective that is a rounding error."""
+_SAME = 1e-12
+"""Change of coefficients and scale, relative to the scale, that is none."""
 _SHORTEST_STEP = 1e-6
 _SMALLEST_PIVOT = 1e-13
 """Of a matrix of columns of order 1: below it a subset is singular."""
@@ -98,16 +100,18 @@ def huber_regression(
     for iteration in range(1, max_iterations + 1):
         change, new_scale = _huber_step(design, normal, state, epsilon)
         new_scale = max(new_scale, floor)
-        step, trial = 1.0, state
-        while step > _SHORTEST_STEP:
+        step, trial = 1.0, None
+        while trial is None and step > _SHORTEST_STEP:
             coefficients = state.coefficients + step * change
             scale = state.scale + step * (new_scale - state.scale)
             trial = _huber_state(coefficients, scale, values - design @ coefficients, epsilon)
-            if trial.cost <= state.cost * (1.0 + _SAME_COST):
-                break
-            step *= 0.5
-        settled = step == 1.0 and np.array_equal(trial.outliers, state.outliers)
-        if settled or abs(trial.cost - state.cost) <= _SAME_COST * state.cost:
+            if trial.cost > state.cost * (1.0 + _SAME_COST):
+                trial, step = None, 0.5 * step
+        if trial is None:
+            # The objective cannot be lowered within its own rounding errors.
+            return state.as_regression(converged=True, n_iterations=iteration)
+        moved = max(float(np.abs(change).max()), abs(new_scale - state.scale))
+        if (step == 1.0 and np.array_equal(trial.outliers, state.outliers)) or moved <= _SAME * scale:
             return trial.as_regression(converged=True, n_iterations=iteration)
         state = trial
     return state.as_regression(converged=False, n_iterations=max_iterations)
@@ -146,7 +150,7 @@ def _huber_step(
     """Return the change of the coefficients and the new scale that are best for the present outliers.
 
     With A = D^T D and b = D^T r of the inliers and g = epsilon sum(sign(r_i) D_i) of the outliers, the
-    change is u + s v where A u = b, A v = g and s^2 = (|r|^2 - u.b) / (n - n_out epsilon^2 - v.g).
+    change is u + s v where A u = b, A v = g and s^2 = |r - D u|^2 / (n - n_out epsilon^2 - v.g).
     """
     index = np.flatnonzero(state.outliers)
     rows = design[index]
@@ -154,7 +158,8 @@ def _huber_step(
     right = design.T @ inner
     pull = epsilon * (rows.T @ np.sign(state.residual[index]))
     u, v = _solve_normal(normal - rows.T @ rows, np.stack([right, pull], axis=-1)).T
-    squares = max(float(inner @ inner) - float(u @ right), 0.0)
+    inner = np.where(state.outliers, 0.0, state.residual - design @ u)
+    squares = float(inner @ inner)
     slope = inner.size - index.size * epsilon**2 - float(v @ pull)
     # Without slope the objective falls as the scale grows: too many outliers for this scale.
     scale = float(np.sqrt(squares / slope)) if slope > 0.0 else 2.0 * state.scale
