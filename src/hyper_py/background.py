@@ -1,20 +1,29 @@
 """Background of a source: polynomials over nested boxes, and the choice between them.
 
-Every candidate (box, order, estimator) is fitted to the unmasked pixels of its own box, and all of them
-are compared on one common set: the unmasked pixels of the smallest box. Sums of squared residuals come
-from normal matrices, as q - 2 delta.r + delta.A.delta about a reference polynomial fitted to the common
-pixels: differences from it are small, so nothing cancels.
+Candidates (box, order, estimator) are fitted in `hyper_py.candidates` and `hyper_py.robust`; here the
+best one is chosen and becomes a `Background`. The background of a map without sources is here too.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hyper_py.candidates import (
+    PIXELS_PER_TERM,
+    Common,
+    Frames,
+    Plan,
+    candidate_scores,
+    least_squares_fits,
+    least_squares_left_out,
+    make_common,
+    make_frames,
+    make_plan,
+)
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FloatArray
 from hyper_py.polynomial import (
@@ -22,27 +31,20 @@ from hyper_py.polynomial import (
     Box,
     IntArray,
     Scaling,
-    axis_powers,
-    block_moments,
-    box_moments,
     evaluate_polynomial,
     n_terms,
-    normal_matrix,
-    normal_vector,
     polynomial_design,
-    solve_leading,
-    term_powers,
 )
+from hyper_py.robust import huber_fits, theil_sen_fits
+
+Estimator: TypeAlias = tuple[str, float | None]
+"""Name, and epsilon if it is Huber's."""
 
 CRITERIA = ("nmse", "redchi", "bic", "cv")
 ESTIMATORS = ("least_squares", "huber", "theil_sen")
 
-_PIXELS_PER_TERM = 2
-"""Fewer unmasked pixels per coefficient than this make a candidate invalid."""
-_MOST_BLOCKS = 12
-"""Blocks per axis: in very wide boxes a block is then larger than a beam, which costs nothing in rigour."""
 _CHUNK = 16
-"""Sources handled at once: enough to amortise calls, few enough to stay in the cache."""
+"""Cutouts handled at once: enough to amortise calls, few enough to stay in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +73,7 @@ class Background:
     estimators : sequence of (str, float or None)
         Estimators and epsilons along the first axis of the scores.
     n_pixels : int
-        Pixels that the fit used.
+        Unmasked pixels of the box.
     n_common : int
         Pixels that all candidates were compared on.
     status : str
@@ -90,7 +92,7 @@ class Background:
     n_common: int
     status: str = "ok"
     scores: Mapping[str, FloatArray] = field(default_factory=dict)
-    estimators: Sequence[tuple[str, float | None]] = ()
+    estimators: Sequence[Estimator] = ()
 
     @property
     def flag(self) -> Flag:
@@ -107,7 +109,7 @@ class Background:
 
     @property
     def fit_pixels(self) -> tuple[IntArray, IntArray]:
-        """(y, x) of the pixels that determined the coefficients, shape (n_pixels,) each."""
+        """(y, x) of the pixels that determined the coefficients, one-dimensional."""
         y, x = np.nonzero(~self.fit_mask)
         return y, x
 
@@ -115,8 +117,8 @@ class Background:
     def normal_inverse(self) -> FloatArray:
         """(D^T D)^-1 on the fit pixels, shape (n_terms, n_terms); zeros where there are no pixels."""
         design = self.design(*self.fit_pixels)
-        inverse: FloatArray = np.linalg.pinv(design.T @ design, hermitian=True)
-        return inverse
+        normal: FloatArray = design.T @ design
+        return np.asarray(np.linalg.pinv(normal, hermitian=True), dtype=np.float64)
 
     def response(self, y: ArrayLike, x: ArrayLike) -> FloatArray:
         """Return d background(y, x) / d data(fit pixels).
@@ -130,7 +132,7 @@ class Background:
 
         Returns
         -------
-        ndarray, shape (..., n_pixels)
+        ndarray, shape (..., number of fit pixels)
             D_p (D^T D)^-1 D^T: with noise covariance C of the fit pixels, that of the background at p
             is response @ C @ response.T.
         """
@@ -150,6 +152,7 @@ def select_background(
     huber_epsilons: Sequence[float] = (1.35,),
     criterion: str = "cv",
     clip_sigma: float | None = None,
+    n_subsets: int = 1000,
     seed: int | np.random.Generator = 0,
 ) -> Background:
     """Fit all candidate backgrounds of one cutout and return the best.
@@ -180,6 +183,7 @@ def select_background(
         huber_epsilons=huber_epsilons,
         criterion=criterion,
         clip_sigma=clip_sigma,
+        n_subsets=n_subsets,
         seed=seed,
     )[0]
 
@@ -196,6 +200,7 @@ def select_backgrounds(
     huber_epsilons: Sequence[float] = (1.35,),
     criterion: str = "cv",
     clip_sigma: float | None = None,
+    n_subsets: int = 1000,
     seed: int | np.random.Generator = 0,
 ) -> list[Background]:
     """Fit all candidate backgrounds of many cutouts of one shape and return the best of each.
@@ -222,11 +227,14 @@ def select_backgrounds(
         On the common pixels: nmse is mean(res^2) / mean(data^2); redchi is chi2 / (n_pixels - k), chi2
         with the given rms; bic is chi2 + k ln(n) with n = n_pixels / beam_area independent beams and
         chi2 = n mean(res^2 / rms^2), since pixels of one beam are one measurement; cv is the mean
-        squared error, in units of rms, of predicting each block of about a beam from a fit without it.
+        squared error, in units of rms, of predicting each block of about a beam from a fit without it
+        (Huber with the weights of the full fit, Theil-Sen with the subsets that miss the block).
     clip_sigma : float, optional
         Mask first what is further than this from the mean, iterated (at most 10 times).
+    n_subsets : int
+        Random minimal subsets of Theil-Sen, for each candidate.
     seed : int or Generator
-        For the random subsets of Theil-Sen.
+        For drawing them; with an int a cutout's result does not depend on the others.
 
     Returns
     -------
@@ -238,11 +246,10 @@ def select_backgrounds(
     ValueError
         For an unknown estimator or criterion, or boxes that are not nested.
     """
-    del seed
     _check_arguments(data.shape, boxes=boxes, estimators=estimators, criterion=criterion)
-    plan = _make_plan(data.shape[1:], boxes=boxes, orders=orders, beam_area=beam_area)
+    plan = make_plan((data.shape[1], data.shape[2]), boxes=boxes, orders=orders, beam_area=beam_area)
     noise = _noise_images(rms, data.shape[0])
-    del huber_epsilons
+    names = _expand_estimators(estimators, huber_epsilons)
     result: list[Background] = []
     for start in range(0, data.shape[0], _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -251,7 +258,26 @@ def select_backgrounds(
             used &= ~mask[part]
         if clip_sigma is not None:
             used = clip_pixels(data[part], used, clip_sigma=clip_sigma)
-        result += _select_chunk(data[part], used, noise[part], plan=plan, criterion=criterion)
+        frames = make_frames(data[part], used, plan=plan)
+        common = make_common(data[part], frames, noise[part], plan=plan)
+        squares = _least_squares(frames, common, plan=plan, criterion=criterion)
+        for i in range(used.shape[0]):
+            candidates = [
+                squares[i]
+                if name == "least_squares"
+                else _robust(
+                    (name, epsilon),
+                    frames,
+                    common,
+                    i,
+                    plan=plan,
+                    criterion=criterion,
+                    n_subsets=n_subsets,
+                    seed=seed,
+                )
+                for name, epsilon in names
+            ]
+            result.append(_choose(candidates, frames, i, plan=plan, criterion=criterion))
     return result
 
 
@@ -279,32 +305,96 @@ def clip_pixels(data: FloatArray, used: BoolArray, *, clip_sigma: float, iterati
     return used
 
 
-class _Plan(NamedTuple):
-    """What depends on the shape of the cutout only."""
-
-    boxes: tuple[Box, ...]
-    orders: tuple[int, ...]
-    order: int
-    sizes: tuple[int, ...]
-    scaling: Scaling
-    powers: tuple[FloatArray, FloatArray]
-    edges: tuple[IntArray, IntArray]
-    beam_area: float
+def _expand_estimators(estimators: Sequence[str], huber_epsilons: Sequence[float]) -> list[Estimator]:
+    """Return the estimators, Huber's once for each epsilon."""
+    result: list[Estimator] = []
+    for name in estimators:
+        result += [(name, epsilon) for epsilon in huber_epsilons] if name == "huber" else [(name, None)]
+    return result
 
 
-class _Sums(NamedTuple):
-    """Weighted sums over blocks of common pixels: of D^T D, D^T r and r^2, blocks last."""
+class _Candidates(NamedTuple):
+    """All candidates of one estimator for one cutout.
 
-    matrix: FloatArray
-    vector: FloatArray
-    square: FloatArray
+    Coefficients (k, b, o), scores (b, o), and of Huber the outliers (b, o, ny, nx).
+    """
 
-
-class _Fit(NamedTuple):
-    """Coefficients of candidates, zero-padded (k, n, [n_blocks,] n_boxes, n_orders); validity without k."""
-
+    estimator: Estimator
     coefficients: FloatArray
-    valid: BoolArray
+    scores: dict[str, FloatArray]
+    outliers: BoolArray | None = None
+
+
+def _least_squares(frames: Frames, common: Common, *, plan: Plan, criterion: str) -> list[_Candidates]:
+    """Fit and score all cutouts at once."""
+    fits = least_squares_fits(frames, plan=plan)
+    left = least_squares_left_out(frames, common, plan=plan) if criterion == "cv" else None
+    scores = candidate_scores(fits, left, common, plan=plan)
+    return [
+        _Candidates(("least_squares", None), fits.coefficients[:, i], {n: s[i] for n, s in scores.items()})
+        for i in range(frames.used.shape[0])
+    ]
+
+
+def _robust(
+    estimator: Estimator,
+    frames: Frames,
+    common: Common,
+    index: int,
+    *,
+    plan: Plan,
+    criterion: str,
+    n_subsets: int,
+    seed: int | np.random.Generator,
+) -> _Candidates:
+    """Fit and score one cutout by Huber (which has an epsilon) or Theil-Sen."""
+    leave_out, outliers = criterion == "cv", None
+    if estimator[1] is not None:
+        fits, left, outliers = huber_fits(frames, index, plan=plan, epsilon=estimator[1], leave_out=leave_out)
+    else:
+        fits, left = theil_sen_fits(
+            frames, index, plan=plan, n_subsets=n_subsets, seed=seed, leave_out=leave_out
+        )
+    scores = candidate_scores(fits, left, common.of(index), plan=plan)
+    return _Candidates(estimator, fits.coefficients[:, 0], {n: s[0] for n, s in scores.items()}, outliers)
+
+
+def _choose(
+    candidates: Sequence[_Candidates], frames: Frames, index: int, *, plan: Plan, criterion: str
+) -> Background:
+    """Return the candidate of the best score, or a simpler polynomial where none is valid."""
+    scores = {name: np.stack([c.scores[name] for c in candidates]) for name in candidates[0].scores}
+    table = scores[criterion]
+    best, b, o = (int(i) for i in np.unravel_index(int(np.argmin(table)), table.shape))
+    used, counts = frames.used[index], frames.counts[index]
+    estimator: Estimator
+    if np.isfinite(table[best, b, o]):
+        estimator, order, status = candidates[best].estimator, plan.orders[o], "ok"
+        coefficients = candidates[best].coefficients[: plan.sizes[o], b, o].copy()
+        outliers = candidates[best].outliers
+        fit_mask = _outside(used, plan.boxes[b])
+        if outliers is not None:
+            fit_mask |= outliers[b, o]
+    else:
+        estimator, b = ("least_squares", None), int(np.argmax(counts))
+        fit_mask = _outside(used, plan.boxes[b])
+        coefficients, order, status = _fit_lower_order(frames.values[index], fit_mask, plan=plan)
+    if status != "no_pixels":
+        coefficients[0] += frames.level[index]
+    return Background(
+        order=order,
+        box=plan.boxes[b],
+        estimator=estimator[0],
+        epsilon=estimator[1],
+        coefficients=coefficients,
+        scaling=plan.scaling,
+        fit_mask=fit_mask,
+        n_pixels=int(counts[b]),
+        n_common=int(counts[0]),
+        status=status,
+        scores=scores,
+        estimators=tuple(c.estimator for c in candidates),
+    )
 
 
 def _check_arguments(
@@ -322,202 +412,10 @@ def _check_arguments(
             raise ValueError(f"box {(y0, y1, x0, x1)} must hold the first, {first}, inside {shape[1:]}")
 
 
-def _make_plan(
-    shape: tuple[int, ...], *, boxes: Sequence[Box], orders: Sequence[int], beam_area: float
-) -> _Plan:
-    y0, y1, x0, x1 = boxes[0]
-    outer = np.array(boxes)
-    half_y = 0.5 * (outer[:, 1] - outer[:, 0] - 1).max()
-    half_x = 0.5 * (outer[:, 3] - outer[:, 2] - 1).max()
-    scaling = Scaling(0.5 * (y0 + y1 - 1), 0.5 * (x0 + x1 - 1), max(half_y, 0.5), max(half_x, 0.5))
-    order = max(orders)
-    powers = axis_powers((shape[0], shape[1]), degree=2 * order, scaling=scaling)
-    edges = _block_edges(y0, y1, beam_area), _block_edges(x0, x1, beam_area)
-    sizes = tuple(n_terms(o) for o in orders)
-    return _Plan(tuple(boxes), tuple(orders), order, sizes, scaling, powers, edges, beam_area)
-
-
-def _block_edges(start: int, stop: int, beam_area: float) -> IntArray:
-    n_blocks = min(max(round((stop - start) / math.sqrt(max(beam_area, 1.0))), 2), _MOST_BLOCKS, stop - start)
-    return np.round(np.linspace(start, stop, n_blocks + 1)).astype(np.intp)
-
-
-class _Frame(NamedTuple):
-    """Cutouts ready to fit: data, used (n, ny, nx), mean level (n,), pixels per box (n, n_boxes)."""
-
-    data: FloatArray
-    used: BoolArray
-    level: FloatArray
-    counts: FloatArray
-
-
-def _select_chunk(
-    data: FloatArray, used: BoolArray, rms: FloatArray, *, plan: _Plan, criterion: str
-) -> list[Background]:
-    """Fit and compare the candidates of some cutouts; shapes (n, ny, nx), rms (n, 1, 1) or (n, ny, nx)."""
-    y0, y1, x0, x1 = plan.boxes[0]
-    weight = used.astype(np.float64)
-    known = np.where(used, data, 0.0)
-    level = known.sum(axis=(1, 2)) / np.maximum(weight.sum(axis=(1, 2)), 1.0)
-    values = np.where(used, data - level[:, None, None], 0.0)
-    low = plan.powers[0][:, : plan.order + 1], plan.powers[1][:, : plan.order + 1]
-    moments = box_moments(weight, boxes=plan.boxes, powers=plan.powers)
-    matrix = normal_matrix(moments, order=plan.order)
-    vector = normal_vector(box_moments(values, boxes=plan.boxes, powers=low), order=plan.order)
-    frame = _Frame(data, used, level, moments[0])
-    fit = _fit_candidates(matrix, vector, frame.counts, plan=plan)
-
-    reference, sound = solve_leading(matrix[..., 0], vector[..., 0], sizes=(n_terms(plan.order),))[0]
-    reference = np.where(sound, reference, 0.0)
-    residual = np.where(used, values - _grid(reference, plan), 0.0)
-    sums = _block_sums(weight, residual, plan=plan)
-    uniform = rms.shape[1:] == (1, 1)
-    unit = rms**2 if uniform else np.ones((1, 1, 1))
-    scaled = sums if uniform else _block_sums(weight / rms**2, residual, plan=plan)
-    scores = _in_sample_scores(
-        _residual_squares(fit.coefficients, reference, _total(sums)),
-        _residual_squares(fit.coefficients, reference, _total(scaled)) / unit,
-        frame.counts[:, 0],
-        (known[:, y0:y1, x0:x1] ** 2).sum(axis=(1, 2)),
-        plan=plan,
-    )
-    if criterion == "cv":
-        left = _leave_out(matrix, vector, sums, reference, plan=plan)
-        squares = _residual_squares(left.coefficients, reference[..., None], scaled).sum(axis=1) / unit
-        scores["cv"] = squares / np.maximum(frame.counts[:, :1, None], 1.0)
-        scores["cv"][~left.valid.all(axis=1)] = np.inf
-    for score in scores.values():
-        score[~fit.valid] = np.inf
-    return [
-        _choose(
-            i,
-            {name: score[i][None] for name, score in scores.items()},
-            fit,
-            frame,
-            plan=plan,
-            criterion=criterion,
-        )
-        for i in range(data.shape[0])
-    ]
-
-
 def _noise_images(rms: ArrayLike, n: int) -> FloatArray:
     """Return the rms as (n, 1, 1) where it is one number for each cutout, else as (n, ny, nx)."""
     noise = np.asarray(rms, dtype=np.float64)
     return noise if noise.ndim == 3 else np.broadcast_to(noise.reshape(-1, 1, 1), (n, 1, 1))
-
-
-def _grid(coefficients: FloatArray, plan: _Plan) -> FloatArray:
-    """Evaluate polynomials of the plan's order, coefficients (k, n), on the whole cutout: (n, ny, nx)."""
-    table = np.zeros((coefficients.shape[1], plan.order + 1, plan.order + 1))
-    power_y, power_x = term_powers(plan.order)
-    table[:, power_y, power_x] = coefficients.T
-    v, u = (power[:, : plan.order + 1] for power in plan.powers)
-    return v @ table @ u.T
-
-
-def _block_sums(weight: FloatArray, residual: FloatArray, *, plan: _Plan) -> _Sums:
-    """Return the sums of each block of the common pixels; shapes (k, k, n, m), (k, n, m), (n, m)."""
-    v, u = plan.powers
-    low = v[:, : plan.order + 1], u[:, : plan.order + 1]
-    weighted = weight * residual
-    return _Sums(
-        normal_matrix(block_moments(weight, edges=plan.edges, powers=plan.powers), order=plan.order),
-        normal_vector(block_moments(weighted, edges=plan.edges, powers=low), order=plan.order),
-        block_moments(weighted * residual, edges=plan.edges, powers=(v[:, :1], u[:, :1]))[0],
-    )
-
-
-def _total(sums: _Sums) -> _Sums:
-    return _Sums(*(part.sum(axis=-1) for part in sums))
-
-
-def _residual_squares(coefficients: FloatArray, reference: FloatArray, sums: _Sums) -> FloatArray:
-    """Return sum(w (d - D c)^2) from sums about a reference polynomial.
-
-    Shapes: coefficients (k, ..., n_boxes, n_orders), reference (k, n or n, 1), sums with batch axes (...).
-    """
-    delta = coefficients - reference[..., None, None]
-    total = np.broadcast_to(sums.square[..., None, None], delta.shape[1:]).copy()
-    for i in range(delta.shape[0]):
-        row = sums.matrix[i, i][..., None, None] * delta[i] - 2.0 * sums.vector[i][..., None, None]
-        for j in range(i):
-            row += 2.0 * sums.matrix[i, j][..., None, None] * delta[j]
-        row *= delta[i]
-        total += row
-    return np.maximum(total, 0.0)
-
-
-def _solve_orders(matrix: FloatArray, vector: FloatArray, *, plan: _Plan) -> _Fit:
-    """Solve the normal equations for each order, coefficients zero-padded to one size."""
-    coefficients = np.zeros((*vector.shape, len(plan.sizes)))
-    valid = np.empty(coefficients.shape[1:], dtype=np.bool_)
-    for i, (solution, sound) in enumerate(solve_leading(matrix, vector, sizes=plan.sizes)):
-        coefficients[: plan.sizes[i], ..., i] = solution
-        valid[..., i] = sound
-    return _Fit(coefficients, valid)
-
-
-def _fit_candidates(matrix: FloatArray, vector: FloatArray, counts: FloatArray, *, plan: _Plan) -> _Fit:
-    """Fit each box and order by least squares: coefficients (k, n, n_boxes, n_orders)."""
-    fit = _solve_orders(matrix, vector, plan=plan)
-    needed = _PIXELS_PER_TERM * np.array(plan.sizes)
-    enough = (counts[..., None] >= needed) & (counts[:, :1, None] > np.array(plan.sizes))
-    return _Fit(fit.coefficients, fit.valid & enough)
-
-
-def _leave_out(
-    matrix: FloatArray, vector: FloatArray, sums: _Sums, reference: FloatArray, *, plan: _Plan
-) -> _Fit:
-    """Fit each candidate without each block: coefficients (k, n, n_blocks, n_boxes, n_orders)."""
-    block_vector = sums.vector + (sums.matrix * reference[None, :, :, None]).sum(axis=1)
-    return _solve_orders(
-        matrix[:, :, :, None, :] - sums.matrix[..., None],
-        vector[:, :, None, :] - block_vector[..., None],
-        plan=plan,
-    )
-
-
-def _in_sample_scores(
-    rss: FloatArray, chi2: FloatArray, common: FloatArray, square: FloatArray, *, plan: _Plan
-) -> dict[str, FloatArray]:
-    """Return nmse, redchi and bic, shape (n, n_boxes, n_orders) each."""
-    terms = np.array(plan.sizes, dtype=np.float64)
-    pixels = np.maximum(common, 1.0)[:, None, None]
-    beams = np.maximum(pixels / max(plan.beam_area, 1.0), 1.0)
-    total = np.where(square > 0.0, square, 1.0)[:, None, None]
-    return {
-        "nmse": rss / total,
-        "redchi": chi2 / np.maximum(pixels - terms, 1.0),
-        "bic": chi2 * (beams / pixels) + terms * np.log(beams),
-    }
-
-
-def _choose(
-    index: int, scores: dict[str, FloatArray], fit: _Fit, frame: "_Frame", *, plan: _Plan, criterion: str
-) -> Background:
-    """Return the candidate of the best score of one cutout, or a simpler polynomial where none is valid."""
-    table = scores[criterion]
-    best = np.unravel_index(int(np.argmin(table)), table.shape)
-    if not np.isfinite(table[best]):
-        return _fallback(index, scores, frame, plan=plan)
-    _, box, order = (int(i) for i in best)
-    coefficients = fit.coefficients[: plan.sizes[order], index, box, order].copy()
-    coefficients[0] += frame.level[index]
-    fit_mask = _outside(frame.used[index], plan.boxes[box])
-    return Background(
-        order=plan.orders[order],
-        box=plan.boxes[box],
-        estimator="least_squares",
-        epsilon=None,
-        coefficients=coefficients,
-        scaling=plan.scaling,
-        fit_mask=fit_mask,
-        n_pixels=int(frame.counts[index, box]),
-        n_common=int(frame.counts[index, 0]),
-        scores=scores,
-        estimators=(("least_squares", None),),
-    )
 
 
 def _outside(used: BoolArray, box: Box) -> BoolArray:
@@ -528,34 +426,61 @@ def _outside(used: BoolArray, box: Box) -> BoolArray:
     return mask
 
 
-def _fallback(index: int, scores: dict[str, FloatArray], frame: "_Frame", *, plan: _Plan) -> Background:
-    """Fit the highest order below those asked for that the widest box has pixels for, else return 0."""
-    widest = int(np.argmax(frame.counts[index]))
-    n_pixels = int(frame.counts[index, widest])
-    fit_mask = _outside(frame.used[index], plan.boxes[widest])
-    y, x = np.nonzero(~fit_mask)
-    values = frame.data[index][y, x]
-    coefficients, order, status = np.zeros(1), 0, "no_pixels"
-    for lower in range(min(plan.orders), -1, -1):
-        design = polynomial_design(y, x, order=lower, scaling=plan.scaling)
-        if n_pixels >= max(_PIXELS_PER_TERM * n_terms(lower), 1):
-            solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=1e-6)
-            if rank == n_terms(lower):
-                coefficients, order, status = solution, lower, "lower_order"
-                break
-    if status == "no_pixels" and n_pixels:
-        coefficients, status = np.array([values.mean()]), "lower_order"
-    return Background(
-        order=order,
-        box=plan.boxes[widest],
-        estimator="least_squares",
-        epsilon=None,
-        coefficients=coefficients,
-        scaling=plan.scaling,
-        fit_mask=fit_mask,
-        n_pixels=n_pixels,
-        n_common=int(frame.counts[index, 0]),
-        status=status,
-        scores=scores,
-        estimators=(("least_squares", None),),
+def _fit_lower_order(values: FloatArray, mask: BoolArray, *, plan: Plan) -> tuple[FloatArray, int, str]:
+    """Fit the highest order, of those asked for or below, that the pixels can carry."""
+    y, x = np.nonzero(~mask)
+    known = values[y, x]
+    if not known.size:
+        return np.zeros(1), 0, "no_pixels"
+    for order in range(plan.order, 0, -1):
+        if known.size >= PIXELS_PER_TERM * n_terms(order):
+            design = polynomial_design(y, x, order=order, scaling=plan.scaling)
+            solution, _, rank, _ = np.linalg.lstsq(design, known, rcond=1e-6)
+            if rank == n_terms(order):
+                return np.asarray(solution, dtype=np.float64), order, "lower_order"
+    return np.array([known.mean()]), 0, "lower_order"
+
+
+def background_without_sources(
+    data: FloatArray,
+    mask: BoolArray | None = None,
+    *,
+    orders: Sequence[int],
+    rms: ArrayLike,
+    beam_area: float,
+    criterion: str = "cv",
+    clip_sigma: float = 3.0,
+) -> Background:
+    """Return the background of a map in which no source was found.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+        The map; NaN is masked.
+    mask : ndarray of bool, shape (ny, nx), optional
+        True where a pixel must not be used.
+    orders : sequence of int
+        Order 0 is the clipped median; of several orders the one of the best score is taken.
+    rms, beam_area, criterion, clip_sigma
+        As in `select_background`; least squares over the whole map.
+
+    Returns
+    -------
+    Background
+        Its estimator is "median" for order 0.
+    """
+    ny, nx = data.shape
+    background = select_background(
+        data,
+        mask,
+        boxes=((0, ny, 0, nx),),
+        orders=orders,
+        rms=rms,
+        beam_area=beam_area,
+        criterion=criterion,
+        clip_sigma=clip_sigma,
     )
+    if background.order > 0 or background.status == "no_pixels":
+        return background
+    median = np.median(data[~background.fit_mask], keepdims=True)
+    return replace(background, estimator="median", coefficients=median)

@@ -71,10 +71,22 @@ def polynomial_design(y: ArrayLike, x: ArrayLike, *, order: int, scaling: Scalin
         Columns 1, x, y, x^2, xy, y^2, ...: those of a lower order come first.
     """
     power_y, power_x = term_powers(order)
+    v, u = _scaled(y, x, scaling)
+    result: FloatArray = _powers(v, order)[..., power_y] * _powers(u, order)[..., power_x]
+    return result
+
+
+def _scaled(y: ArrayLike, x: ArrayLike, scaling: Scaling) -> tuple[FloatArray, FloatArray]:
     v = (np.asarray(y, dtype=np.float64) - scaling.y) / scaling.y_half
     u = (np.asarray(x, dtype=np.float64) - scaling.x) / scaling.x_half
-    degrees = np.arange(order + 1)
-    result: FloatArray = (v[..., None] ** degrees)[..., power_y] * (u[..., None] ** degrees)[..., power_x]
+    return v, u
+
+
+def _powers(values: FloatArray, degree: int) -> FloatArray:
+    """Return 1, values, values^2, ... along a new last axis."""
+    result = np.ones((*values.shape, degree + 1))
+    for d in range(degree):
+        result[..., d + 1] = result[..., d] * values
     return result
 
 
@@ -84,17 +96,14 @@ def evaluate_polynomial(
     """Return the polynomial at pixels of any shape, without forming a design matrix."""
     table = np.zeros((order + 1, order + 1))
     table[term_powers(order)] = coefficients
-    v = (np.asarray(y, dtype=np.float64) - scaling.y) / scaling.y_half
-    u = (np.asarray(x, dtype=np.float64) - scaling.x) / scaling.x_half
-    result: FloatArray = np.polynomial.polynomial.polyval2d(v, u, table)
-    return result
+    v, u = np.broadcast_arrays(*_scaled(y, x, scaling))
+    return np.asarray(np.polynomial.polynomial.polyval2d(v, u, table), dtype=np.float64)
 
 
 def axis_powers(shape: tuple[int, int], *, degree: int, scaling: Scaling) -> tuple[FloatArray, FloatArray]:
     """Return scaled y^q of the rows, (ny, degree + 1), and x^p of the columns, (nx, degree + 1)."""
-    v: FloatArray = (np.arange(shape[0], dtype=np.float64) - scaling.y) / scaling.y_half
-    u: FloatArray = (np.arange(shape[1], dtype=np.float64) - scaling.x) / scaling.x_half
-    return np.vander(v, degree + 1, increasing=True), np.vander(u, degree + 1, increasing=True)
+    v, u = _scaled(np.arange(shape[0]), np.arange(shape[1]), scaling)
+    return _powers(v, degree), _powers(u, degree)
 
 
 def box_moments(
