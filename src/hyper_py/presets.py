@@ -266,7 +266,8 @@ def sky_model(preset: str | SkyModel, **overrides: Any) -> SkyModel:
     for key in overrides:
         _known(key, names, "option")
     try:
-        return replace(preset, **{k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
+        return replace(preset, **values)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"simulation: an option has a value of the wrong kind ({error})") from None
 
