@@ -9,7 +9,7 @@ larger one gives.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,8 @@ def window_covariance(autocovariance: FloatArray, y: NDArray[np.intp], x: NDArra
     """Return the covariance matrix (n, n) of n pixels from the autocovariance, lag 0 in the middle."""
     middle = autocovariance.shape[0] // 2
     covariance: FloatArray = autocovariance[y[:, None] - y + middle, x[:, None] - x + middle]
-    return covariance + RIDGE * autocovariance[middle, middle] * np.eye(y.size)
+    covariance[np.diag_indices(y.size)] *= 1.0 + RIDGE
+    return covariance
 
 
 def gaussian_derivatives(
@@ -124,7 +125,9 @@ def gaussian_derivatives(
     v = np.linalg.solve(shape, d)
     unit = np.exp(-0.5 * np.sum(d * v, axis=0))
     g = amplitude * unit
-    return np.stack([unit, g * v[0], g * v[1], 0.5 * g * v[0] ** 2, 0.5 * g * v[1] ** 2, g * v[0] * v[1]], 1)
+    by_shape = 0.5 * g * v[0] ** 2, 0.5 * g * v[1] ** 2, g * v[0] * v[1]
+    derivatives: FloatArray = np.stack([unit, g * v[0], g * v[1], *by_shape], axis=1)
+    return derivatives
 
 
 def parameter_covariance(jacobian: FloatArray, factor: tuple[FloatArray, bool]) -> FloatArray:
@@ -165,11 +168,11 @@ def derived_errors(covariance: FloatArray, amplitude: float, shape: FloatArray) 
     rows[6, 3:] = 0.25 * geom * inverse
     if split > 1e-9 * major2:
         rows[7, 3:] = _gradient(0.5 * (np.outer(p, q) + np.outer(q, p))) / split
-    errors = np.sqrt(np.einsum("ij,jk,ik->i", rows, covariance, rows))
+    errors: FloatArray = np.sqrt(np.einsum("ij,jk,ik->i", rows, covariance, rows))
     errors[7] = errors[7] if split > 1e-9 * major2 else np.inf
     return errors
 
 
-def _gradient(matrix: FloatArray) -> FloatArray:
+def _gradient(matrix: NDArray[Any]) -> FloatArray:
     """Return d tr(M S) by (S_xx, S_yy, S_xy) for a symmetric M."""
     return np.array([matrix[0, 0], matrix[1, 1], 2.0 * matrix[0, 1]])

@@ -28,8 +28,8 @@ from hyper_py.presets import SkyModel, sky_model
 from hyper_py.recipe import Recipe
 from hyper_py.truth import draw_profiles, draw_sources, moffat_beta, truth_table
 
-LINE_REACH = 3.0
-"""A line is exactly zero beyond this many FWHM from its centre."""
+LINE_REACH = 1.5
+"""A line is exactly zero beyond this many FWHM from its centre, where it is below 0.2% of its peak."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
