@@ -68,21 +68,18 @@ def _place(rng: np.random.Generator, model: SkyModel) -> FloatArray:
             np.all(distance >= model.min_separation * beam)
         )
 
-    done = 0
-    for _ in range(tries * max(n, 1)):
-        if done == n or np.any(low > high):
-            break
-        first = rng.uniform(low, high)
-        if not free(first, done):
-            continue
-        if done < 2 * n_pairs:
+    done = failures = 0
+    while done < n and failures < tries and np.all(low <= high):
+        members = 2 if done < 2 * n_pairs else 1
+        points = rng.uniform(low, high)[None, :]
+        if members == 2:
             length, angle = beam * rng.uniform(*model.crowded_separation), rng.uniform(0.0, 2.0 * math.pi)
-            second = first + length * np.array([math.cos(angle), math.sin(angle)])
-            if not free(second, done):
-                continue
-            placed[done + 1] = second
-        placed[done] = first
-        done += 2 if done < 2 * n_pairs else 1
+            points = points + length * np.array([[0.0, 0.0], [math.cos(angle), math.sin(angle)]])
+        if all(free(point, done) for point in points):
+            placed[done : done + members] = points
+            done, failures = done + members, 0
+        else:
+            failures += 1
     if done < n:
         raise ConfigurationError(
             f"simulation: no room for {n} sources in {model.shape[1]} x {model.shape[0]} pixels "
