@@ -2,11 +2,13 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.table import QTable
 from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -230,13 +232,11 @@ def test_positions_and_ellipses_agree_with_the_header(frame: str, rotation: floa
             iy, ix = round(py), round(px)
             patch = np.log(image[iy - 1 : iy + 2, ix - 1 : ix + 2])
             assert quadratic_at(patch, py - iy, px - ix) == pytest.approx(math.log(0.5), abs=2e-3)
-    if len(t) == 40:  # the ellipses that were drawn into the map are those of the table
-        shapes = dict(zip(SHAPE, s.pixel_ellipses, strict=True))
-        values = {
-            name: t[column].value for name, column in (("x", "X"), ("y", "Y"), ("amplitude", "AMPLITUDE"))
-        }
-        redrawn = draw_profiles(s.model.shape, **values, **shapes)
-        np.testing.assert_allclose(redrawn, s.sources, atol=1e-6 * s.sources.max())
+    # And they are the ellipses that were drawn into the map.
+    shapes = dict(zip(SHAPE, s.pixel_ellipses, strict=True))
+    places = {name: t[name.upper()].value for name in ("x", "y", "amplitude")}
+    redrawn = draw_profiles(s.model.shape, **places, **shapes)
+    np.testing.assert_allclose(redrawn, s.sources, atol=1e-6 * s.sources.max())
 
 
 SHAPE = ("fwhm_major", "fwhm_minor", "theta")
@@ -474,3 +474,13 @@ def test_lists_from_a_configuration_are_taken_for_tuples() -> None:
 def test_wrong_cubes_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="cube needs"):
         simulate_cube(seed=1, n_channels=0)
+
+
+def test_truth_survives_being_written(tmp_path: Path) -> None:
+    truth = simulate_image("crowded", seed=1, **SMALL).truth
+    truth.write(tmp_path / "map_truth.ecsv")
+    back = QTable.read(tmp_path / "map_truth.ecsv")
+    assert back.meta == truth.meta
+    for name in truth.colnames:
+        assert back[name].dtype == truth[name].dtype
+        np.testing.assert_array_equal(back[name], truth[name])

@@ -81,6 +81,9 @@ class Simulation:
     def limits(self, *, radius_beams: float = 4.0, free_mean: bool = True) -> QTable:
         """Return the Cramer-Rao limit of the error of every quantity of every source.
 
+        The bound for estimators that know the covariance of noise and background, and nothing else: for a
+        log-normal background, brighter places are noisier than it says, and fainter ones quieter.
+
         Parameters
         ----------
         radius_beams : float
