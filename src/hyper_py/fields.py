@@ -135,8 +135,8 @@ def filaments(
 ) -> FloatArray:
     """Return curved ridges of Gaussian cross section, summed.
 
-    Each is a quadratic Bezier curve through the map, laid down as points a fraction of its width apart
-    and smoothed; points are bilinearly shared among pixels.
+    Each is a quadratic Bezier curve around a point of the map, 0.5 to 1.2 of the shorter side from end to
+    end, laid down as points a fraction of its width apart (bilinearly shared among pixels) and smoothed.
 
     Parameters
     ----------
@@ -153,10 +153,14 @@ def filaments(
     points = np.zeros(grid)
     oy, ox = (grid[0] - shape[0]) // 2, (grid[1] - shape[1]) // 2
     for _ in range(number):
-        ends = rng.uniform(-0.2, 1.2, size=(3, 2)) * shape
-        length = np.linalg.norm(ends[1] - ends[0]) + np.linalg.norm(ends[2] - ends[1])
+        middle = rng.uniform(size=2) * shape
+        length, bend = min(shape) * rng.uniform(0.5, 1.2), rng.uniform(-0.5, 0.5)
+        angle = rng.uniform(0.0, 2.0 * math.pi)
+        along = length * np.array([math.sin(angle), math.cos(angle)])
+        start = middle - 0.5 * along
+        control = middle + bend * along[::-1] * (1.0, -1.0)
         t = np.linspace(0.0, 1.0, max(int(8 * length / sigma), 16))[:, None]
-        curve = (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * ends[1] + t**2 * ends[2]
+        curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * (start + along)
         speed = np.hypot(*np.gradient(curve, axis=0).T)
         _deposit(points, curve + np.array([oy, ox]), speed * peak * math.sqrt(2.0 * math.pi) * sigma)
     smoothed = fft.irfft2(fft.rfft2(points) * gaussian_transfer(grid, sigma**2 * np.eye(2)), s=grid)

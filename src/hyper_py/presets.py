@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
+
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import Beam
 
@@ -13,6 +15,7 @@ FRAMES = ("icrs", "galactic")
 BACKGROUNDS = ("none", "smooth", "powerlaw", "lognormal")
 PEAK_SCALES = ("noise", "structure", "total")
 PROFILES = ("gaussian", "moffat")
+PROJECTIONS = ("SIN", "TAN", "ARC", "STG", "ZEA")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class SkyModel:
     centre : (float, float)
         Longitude and latitude of the map's centre in that frame, degrees.
     projection : str
-        FITS code: `SIN`, `TAN`, ...
+        FITS code of a zenithal projection: `SIN`, `TAN`, `ARC`, `STG` or `ZEA`.
     rotation : float
         Degrees by which the map's +y is turned from north towards east.
     mirrored : bool
@@ -153,6 +156,11 @@ class SkyModel:
     def __post_init__(self) -> None:
         for key, allowed in _CHOICES.items():
             _require(getattr(self, key) in allowed, self, key, f"one of {', '.join(allowed)}")
+        for key in ("n_sources", "n_filaments", "blank_border"):
+            _require(isinstance(getattr(self, key), int | np.integer), self, key, "a whole number")
+        _require(all(isinstance(n, int | np.integer) for n in self.shape), self, "shape", "whole numbers")
+        major, minor, pa = self.beam
+        _require(0 < minor <= major < math.inf and math.isfinite(pa), self, "beam", "major >= minor > 0")
         for key in _POSITIVE:
             _require(_finite(self, key) and getattr(self, key) > 0, self, key, "a positive number")
         for key in _NOT_NEGATIVE:
@@ -186,6 +194,7 @@ _CHOICES = {
     "background": BACKGROUNDS,
     "peak_scale": PEAK_SCALES,
     "profile": PROFILES,
+    "projection": PROJECTIONS,
 }
 _POSITIVE = ("pixel_scale", "noise_rms", "noise_kernel", "background_scale", "background_outer",
              "lognormal_contrast", "filament_width")  # fmt: skip
@@ -266,7 +275,8 @@ def sky_model(preset: str | SkyModel, **overrides: Any) -> SkyModel:
     for key in overrides:
         _known(key, names, "option")
     try:
-        return replace(preset, **{k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
+        return replace(preset, **values)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"simulation: an option has a value of the wrong kind ({error})") from None
 
