@@ -162,6 +162,11 @@ def test_position_angles_wrap_and_need_elongation():
     assert (s.n, s.bias, s.rms) == (2, 0.0, 2.0)
 
 
+def test_signal_to_noise_of_simulated_truth():
+    truth = Table({"X": [0.0], "Y": [0.0], "PEAK_SNR": [7.0]})
+    assert validate(truth["X", "Y"], truth, beam_fwhm=4.0).snr_true.tolist() == [7.0]
+
+
 def test_peaks_over_rms_replace_the_snr_column():
     truth = Table({"X": [0.0, 50], "Y": [0.0, 50], "FLUX_PEAK": [0.1, 0.2] * u.Jy / u.beam})
     catalog = truth.copy()
@@ -178,7 +183,10 @@ def test_smallest_possible_errors_of_the_truth():
     truth = make_truth(rng, n=3000, size=4000.0)
     catalog = measure(truth["X", "Y", "FLUX"], rng, FLUX=0.1 * np.array(truth["FLUX"]))
     truth["FLUX_ERR"] = 0.05 * truth["FLUX"]
+    limits = {"FLUX_GAUSS_ERR": truth["FLUX_ERR"].to("mJy"), "X_ERR": np.ones(3000)}
+    apart = validate(catalog, truth["X", "Y", "FLUX"], beam_fwhm=BEAM, limits=limits).samples["all"]["flux"]
     s = validate(catalog, truth, beam_fwhm=BEAM).samples["all"]["flux"]
+    assert s.excess == pytest.approx(apart.excess)
     assert s.excess == pytest.approx(2.0, rel=0.1)
     assert s.pull_width == pytest.approx(1.0, rel=0.1)
 
@@ -239,6 +247,7 @@ def test_quantities_are_columns_of_the_catalogue():
         ({"column_units": {"FLUX": "pc"}}, "not convertible"),
         ({"column_units": {"FLUX": "Jyy"}}, "unknown unit"),
         ({"counted": [True]}, "counted has shape"),
+        ({"limits": {"FLUX_ERR": [1.0]}}, "limits has 1 rows for 5"),
     ],
 )
 def test_errors_say_what_and_where(change, words):
