@@ -4,39 +4,63 @@ Its own shipped configuration is changed only where SETTINGS, a JSON object of "
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import yaml
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.table import Table
+from astropy.wcs import WCS
 
-map_path, out, settings = Path(sys.argv[1]).resolve(), sys.argv[2], json.loads(sys.argv[3])
-work = Path(tempfile.mkdtemp(prefix="hyper_original_"))
-(work / "maps").mkdir()
-(work / "maps" / map_path.name).symlink_to(map_path)
-(work / "maps_list.txt").write_text(map_path.name + "\n")
-(work / "maps" / "maps_list.txt").write_text(map_path.name + "\n")
+COMMAND = "import sys; from hyper_py.run_hyper import main; sys.argv = ['hyper_py', sys.argv[1]]; main()"
 
-config = yaml.safe_load(files("hyper_py").joinpath("assets/default_config.yaml").read_text())
-config["paths"]["input"]["dir_maps"] = str(work / "maps")
-config["paths"]["output"]["dir_root"] = str(work / "output")
-config["control"].update(parallel_maps=False, n_cores=1, datacube=False)
-for name, value in settings.items():
-    section, key = name.split(".")
-    config[section][key] = value
-(work / "config.yaml").write_text(yaml.safe_dump(config))
 
-command = "import sys; from hyper_py.run_hyper import main; sys.argv = ['hyper_py', sys.argv[1]]; main()"
-run = subprocess.run([sys.executable, "-c", command, str(work / "config.yaml")], cwd=work, check=False)
-tables = sorted((work / "output").rglob(f"params_{map_path.stem}.txt"))
-if run.returncode or not tables:
-    sys.exit(f"the original left no table (exit status {run.returncode})")
+def run(map_path: Path, settings: dict, work: Path) -> Table:
+    """Return the table of one map; the plain text one has positions of five decimals, the other all."""
+    (work / "maps").mkdir()
+    (work / "maps" / map_path.name).symlink_to(map_path)
+    for folder in (work, work / "maps"):
+        (folder / "maps_list.txt").write_text(map_path.name + "\n")
+    config = yaml.safe_load(files("hyper_py").joinpath("assets/default_config.yaml").read_text())
+    config["paths"]["input"]["dir_maps"] = str(work / "maps")
+    config["paths"]["output"]["dir_root"] = str(work / "output")
+    config["control"].update(parallel_maps=False, n_cores=1, datacube=False)
+    for name, value in settings.items():
+        section, key = name.split(".")
+        config[section][key] = value
+    (work / "config.yaml").write_text(yaml.safe_dump(config))
+    done = subprocess.run([sys.executable, "-c", COMMAND, str(work / "config.yaml")], cwd=work, check=False)
+    tables = sorted((work / "output").rglob(f"params_{map_path.stem}.csv"))
+    if done.returncode or not tables:
+        sys.exit(f"the original left no table (exit status {done.returncode})")
+    return Table.read(tables[0], format="ascii.ecsv")
 
-table = Table.read(tables[0], format="ascii.ipac")
-table.meta = {}
-# FLUX_PEAK is the nearest pixel divided once more by the beam: left out, as no unit describes it.
-table.keep_columns(["FLUX", "FLUX_ERR", "FWHM_1", "FWHM_2", "PA", "RA", "DEC", "STATUS"])
-table.write(out, format="ascii.ecsv", overwrite=True)
+
+def numbers(column) -> np.ndarray:
+    """Fluxes come as numbers or as lists of one number in text."""
+    return np.array([float(re.sub(r"[\[\]\s]", "", str(value))) for value in column])
+
+
+def main() -> None:
+    map_path, out, settings = Path(sys.argv[1]).resolve(), sys.argv[2], json.loads(sys.argv[3])
+    with tempfile.TemporaryDirectory(prefix="peer_") as folder:
+        table = run(map_path, settings, Path(folder))
+    wcs = WCS(fits.getheader(map_path)).celestial
+    x, y = wcs.world_to_pixel(SkyCoord(numbers(table["RA"]), numbers(table["DEC"]), unit="deg"))
+    result = Table({"X": x * u.pix, "Y": y * u.pix})
+    for name, unit in (("FLUX", "mJy"), ("FLUX_ERR", "mJy"), ("FLUX_PEAK", "mJy / beam")):
+        result[name] = numbers(table[name]) * u.Unit(unit)
+    for name, unit in (("FWHM_1", "arcsec"), ("FWHM_2", "arcsec"), ("PA", "deg")):
+        result[name] = numbers(table[name]) * u.Unit(unit)
+    result.write(out, format="ascii.ecsv", overwrite=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -82,7 +82,7 @@ class Statistic:
     pull_within : float
         Fraction of pulls within +-1; honest errors give 0.683.
     excess : float
-        Scatter in units of the smallest possible error, where the truth table has it as `<column>_ERR`.
+        Scatter in units of the smallest possible error, where that is known.
     """
 
     name: str
@@ -151,6 +151,8 @@ class SourceTable:
                     f"{role}: no quantity is called '{name}'; did you mean '{nearest[0]}'?"
                 )
         self.names = {name: name for name in _NAMES if name in self.table.colnames}
+        if "PEAK_SNR" in self.table.colnames:  # simulated truth
+            self.names.setdefault("SNR", "PEAK_SNR")
         for name, own in (names or {}).items():
             self.names.pop(name, None)
             if own is not None:
@@ -242,9 +244,15 @@ def match_in_pixels(coordinates: str | None, found: SourceTable, true: SourceTab
 
 
 def compare(
-    found: SourceTable, true: SourceTable, i: NDArray[np.intp], j: NDArray[np.intp], min_elongation: float
+    found: SourceTable,
+    true: SourceTable,
+    best: SourceTable,
+    *,
+    rows: tuple[NDArray[np.intp], NDArray[np.intp]],
+    min_elongation: float,
 ) -> Iterator[Comparison]:
-    """Compare every quantity that both tables have."""
+    """Compare every quantity that both tables have, in paired rows; `best` has the smallest errors."""
+    i, j = rows
     for quantity in QUANTITIES:
         base = "FWHM_1" if quantity.truth == "FWHM_GEOM" and not true.has("FWHM_GEOM") else quantity.truth
         if not true.has(base):
@@ -254,10 +262,9 @@ def compare(
         if all_measured is None or all_true is None:
             continue
         error_unit = units.Unit(_COMMON_UNIT[base + "_ERR"]) if base in _COMMON_UNIT else unit
-        errors = [
-            table.measured(name + "_ERR", error_unit)
-            for table, name in ((found, quantity.column), (true, quantity.truth))
-        ]
+        error = found.measured(quantity.column + "_ERR", error_unit)
+        names = (quantity.column, quantity.truth, "FLUX_GAUSS" if base == "FLUX" else base)
+        limit = next((best.measured(n + "_ERR", error_unit) for n in names if best.has(n + "_ERR")), None)
         measured, truth = all_measured[i], all_true[j]
         difference = measured - truth
         if quantity.kind == "angle":
@@ -277,8 +284,8 @@ def compare(
             unit=quantity.unit,
             is_ratio=is_ratio,
             values=_divide(measured, truth) if is_ratio else difference,
-            pulls=_divide(difference, None if errors[0] is None else errors[0][i]),
-            limits=_divide(difference, None if errors[1] is None else errors[1][j]),
+            pulls=_divide(difference, None if error is None else error[i]),
+            limits=_divide(difference, None if limit is None else limit[j]),
         )
 
 

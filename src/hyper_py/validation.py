@@ -176,6 +176,7 @@ def validate(
     truth_columns: Mapping[str, str | None] | None = None,
     column_units: Mapping[str, str] | None = None,
     truth_units: Mapping[str, str] | None = None,
+    limits: Any = None,
     counted: ArrayLike | None = None,
     rms: float | None = None,
     snr_edges: Sequence[float] = SNR_EDGES,
@@ -200,6 +201,9 @@ def validate(
     column_units, truth_units : mapping, optional
         Units by Hyper-Py's column name, in place of the table's own. A column without a unit has that
         of its counterpart.
+    limits : Table or mapping of columns, optional
+        Smallest possible errors, row by row of the truth, named as the catalogue's error columns (as from
+        `Simulation.limits`); by default the truth's own error columns, if it has any.
     counted : array_like of bool, shape (n_truth,), optional
         False for truth that no finder can be asked for, such as inside the border margin
         (`hyper_py.matching.inside_margin`): it and detections matched to it count neither for nor against.
@@ -228,6 +232,9 @@ def validate(
         raise ConfigurationError(f"beam_fwhm {beam_fwhm} and tolerance {tolerance} must be positive numbers")
     found = SourceTable("catalogue", catalog, columns, column_units)
     true = SourceTable("truth", truth, truth_columns, truth_units)
+    best = true if limits is None else SourceTable("limits", limits, None, None)
+    if len(best.table) != len(true.table):
+        raise ConfigurationError(f"limits has {len(best.table)} rows for {len(true.table)} true sources")
     in_pixels = match_in_pixels(coordinates, found, true)
     points, true_points = found.points(in_pixels), true.points(in_pixels)
     if not np.isfinite(true_points).all():
@@ -246,7 +253,7 @@ def validate(
 
     alone = is_isolated(true_points, distance=isolation * beam_fwhm)
     snr_true, snr_measured = true.snr(rms, true), found.snr(rms, true)
-    comparisons = tuple(compare(found, true, i, j, min_elongation))
+    comparisons = tuple(compare(found, true, best, rows=(i, j), min_elongation=min_elongation))
     comparisons += (separation(points[i], true_points[j], "pix" if in_pixels else "arcsec"),)
     return Validation(
         tolerance=tolerance,

@@ -1,0 +1,338 @@
+"""Other source finders and ours on the same maps: what is found, how right it is, and what it costs.
+
+    python benchmarks/peers.py tune   --work DIR --bdsf PYTHON [...] [--presets alma ...] [--seed 100]
+    python benchmarks/peers.py run    --work DIR --bdsf PYTHON [...] [--presets alma ...] [--data DIR]
+    python benchmarks/peers.py report --work DIR
+
+Each finder runs as a process of its own in an environment of its own, given by the Python of that
+environment (benchmarks/peers/README.md says how to make them); ours runs in this one. `tune` tries a grid
+of settings on a seed that is never scored and keeps in benchmarks/peers/settings.json those of least flux
+scatter among the ones within 0.01 of the best harmonic mean of completeness and purity. `run` scores them
+on other seeds and, with --data, on both published maps, whose settings are those of the preset made like
+them. `report` writes benchmarks/RESULTS.md.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import QTable, Table
+from astropy.wcs import WCS
+
+from hyper_py.matching import inside_margin
+from hyper_py.presets import PRESETS
+from hyper_py.simulate import simulate_image
+from hyper_py.validation import validate
+
+HERE = Path(__file__).parent
+SETTINGS = HERE / "peers" / "settings.json"
+MAP_PRESETS = ("alma", "deep", "herschel", "faint", "crowded")
+PAPER_LIKE = "alma"
+ORIGINAL = {"detection.sigma_thres": 4.0, "photometry.fwhm_radius_ratio": 1.0}
+GRIDS: dict[str, dict[str, list[Any]]] = {
+    "ours": {},
+    "original": {},
+    "bdsf": {"thresh_pix": [3.5, 4.0, 5.0], "thresh_isl": [2.5, 3.0], "mean_map": ["default", "map"]},
+    "aegean": {"seedclip": [4.0, 4.5, 5.0], "floodclip": [2.5, 3.5], "grid": [0, 3], "box": [12]},
+    "sep": {
+        "thresh": [1.5, 2.0, 3.0],
+        "mesh": [3, 6, 12],
+        "deblend_cont": [1e-4, 1e-3],
+        "aperture": [1.5, 2.5],
+    },
+    "photutils": {"thresh": [3.0, 4.0, 5.0], "mesh": [4, 8]},
+}
+FINDERS = tuple(GRIDS)
+TITLES = {
+    "ours": "this Hyper-Py",
+    "original": "Hyper-Py 1.2.3",
+    "bdsf": "PyBDSF",
+    "aegean": "Aegean",
+    "sep": "SEP",
+    "photutils": "photutils",
+}
+PACKAGES = {
+    "ours": "hyper-py",
+    "original": "hyper-py-photometry",
+    "bdsf": "bdsf",
+    "aegean": "AegeanTools",
+    "sep": "sep",
+    "photutils": "photutils",
+}
+
+
+@dataclass(frozen=True)
+class Input:
+    """A map on disk, in Jy/beam and, for the original, in Jy/pixel, with its truth."""
+
+    name: str
+    preset: str
+    per_beam: Path
+    per_pixel: Path
+    truth: Table
+    beam_fwhm_pix: float
+
+
+def simulated(preset: str, seed: int, work: Path) -> Input:
+    """Write a simulated map in both units; return it with its truth."""
+    name = f"{preset}_{seed}"
+    per_beam, per_pixel, truth = (
+        work / f"{name}{end}" for end in ("_beam.fits", "_pixel.fits", "_truth.ecsv")
+    )
+    if not truth.exists():
+        simulation = simulate_image(preset, seed=seed)
+        header, image = simulation.header(), simulation.image
+        write_map(per_beam, image.data * image.beam_area_pix, header, "Jy/beam")
+        write_map(per_pixel, image.data, header, "Jy/pixel")
+        simulation.truth.write(truth, format="ascii.ecsv", overwrite=True)
+    table = QTable.read(truth, format="ascii.ecsv")
+    return Input(name, preset, per_beam, per_pixel, table, float(table.meta["beam_pixels"]))
+
+
+def published(number: int, data: Path, work: Path) -> Input:
+    """Write a published map in Jy/beam too; return it with its truth (sizes are one number a source)."""
+    path = data / f"map_500_Gaussians_{number}.fits"
+    header = fits.getheader(path)
+    scale = 3600.0 * header["CDELT2"]
+    beam = float(np.sqrt(header["BMAJ"] * header["BMIN"])) * 3600.0 / scale
+    area = np.pi / (4.0 * np.log(2.0)) * beam**2
+    plain = dict(WCS(header).celestial.to_header()) | {key: header[key] for key in ("BMAJ", "BMIN", "BPA")}
+    per_beam = work / f"published_{number}_beam.fits"
+    write_map(per_beam, fits.getdata(path) * area, plain, "Jy/beam")
+    table = Table.read(data / f"table_500_Gaussians_{number}.txt", format="ascii.ipac")
+    truth = Table(
+        {"X": np.array(table["X"]), "Y": np.array(table["Y"]), "FLUX": np.array(table["Flux_Integrated"])}
+    )
+    truth["FLUX_PEAK"] = np.array(table["Flux_Peak"]) * area
+    truth["FWHM_GEOM"] = np.array(table["FWHM"]) * scale
+    for column, unit in (("FLUX", "Jy"), ("FLUX_PEAK", "Jy / beam"), ("FWHM_GEOM", "arcsec")):
+        truth[column].unit = unit
+    return Input(f"published_{number}", PAPER_LIKE, per_beam, path, truth, beam)
+
+
+def write_map(path: Path, data: Any, header: dict[str, Any], unit: str) -> None:
+    cards = fits.Header()
+    for key, value in (header | {"BUNIT": unit}).items():
+        cards[key] = value
+    fits.PrimaryHDU(data, cards).writeto(path, overwrite=True)
+
+
+def run_finder(
+    finder: str, python: str, item: Input, settings: dict[str, Any], work: Path, timeout: float
+) -> Any:
+    """Run one finder on one map; return its numbers, or why there are none."""
+    out = work / f"{item.name}_{finder}.ecsv"
+    out.unlink(missing_ok=True)
+    path = item.per_pixel if finder == "original" else item.per_beam
+    command = [python, str(HERE / "peers" / f"run_{finder}.py"), str(path), str(out), json.dumps(settings)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    if finder == "ours":
+        environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    else:
+        environment.pop("PYTHONPATH", None)
+    with (work / f"{item.name}_{finder}.log").open("w") as log:
+        cost = timed(command, environment, log, timeout)
+    result = {"map": item.name, "preset": item.preset, "finder": finder, "settings": settings, **cost}
+    if out.exists() and cost["status"] == 0:
+        result |= score(Table.read(out, format="ascii.ecsv"), item)
+    return result
+
+
+def timed(command: list[str], environment: dict[str, str], log: Any, timeout: float) -> dict[str, Any]:
+    """Run a command; return status (None: stopped), seconds and peak MB, children included."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    status: int | None = None
+    while True:
+        pid, code, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            status = os.waitstatus_to_exitcode(code)
+            break
+        if time.perf_counter() - start > timeout:
+            os.killpg(process.pid, 9)
+            _, _, usage = os.wait4(process.pid, 0)
+            break
+        time.sleep(0.02)
+    process.returncode = -9 if status is None else status
+    return {
+        "status": status,
+        "wall": time.perf_counter() - start,
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "memory": usage.ru_maxrss / 1024.0,
+    }
+
+
+def score(catalog: Table, item: Input) -> dict[str, Any]:
+    """Validate; truth within one beam of the border or of blank pixels does not count."""
+    valid = np.isfinite(fits.getdata(item.per_beam))
+    x, y = np.array(item.truth["X"]), np.array(item.truth["Y"])
+    counted = inside_margin(x, y, valid=valid, margin=item.beam_fwhm_pix)
+    return validate(
+        catalog, item.truth, beam_fwhm=item.beam_fwhm_pix, coordinates="pixel", counted=counted
+    ).to_dict()
+
+
+def combinations(grid: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    for values in product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def harmonic(result: dict[str, Any]) -> float:
+    """Return the harmonic mean of completeness and purity; 0 for a failed run."""
+    shares = [result.get(key, {}).get("value") or 0.0 for key in ("completeness", "purity")]
+    return 2.0 * shares[0] * shares[1] / sum(shares) if sum(shares) else 0.0
+
+
+def versions(finder: str, python: str) -> str:
+    code = f"from importlib.metadata import version; print(version('{PACKAGES[finder]}'))"
+    if finder == "ours":
+        code = "import hyper_py; print(hyper_py.__version__)"
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def line(result: dict[str, Any]) -> str:
+    head = f"{result['map']:14} {result['finder']:10}"
+    if "completeness" not in result:
+        why = "stopped" if result["status"] is None else f"failed with status {result['status']}"
+        return f"{head} {why} after {result['wall']:.0f} s"
+    numbers = cells(result)
+    return f"{head} " + " ".join(f"{key} {value}" for key, value in numbers.items())
+
+
+def cells(result: dict[str, Any]) -> dict[str, str]:
+    """Return the columns of the table for one run."""
+    samples = result["samples"]
+    every, single = (samples[name]["statistics"] for name in ("all", "isolated"))
+
+    def show(statistics: dict[str, Any], name: str, key: str, form: str) -> str:
+        value = statistics.get(name, {}).get(key)
+        return "-" if value is None else format(value, form)
+
+    place = [every[axis]["scatter"] for axis in "xy"]
+    return {
+        "completeness": f"{result['completeness']['value'] or 0:.3f}",
+        "purity": f"{result['purity']['value'] or 0:.3f}",
+        "flux bias": show(every, "flux", "bias", "+.1%"),
+        "flux scatter": show(every, "flux", "scatter", ".1%"),
+        "isolated": show(single, "flux", "scatter", ".1%"),
+        "flux pull": show(every, "flux", "pull_width", ".2f"),
+        "peak bias": show(every, "peak", "bias", "+.1%"),
+        "peak scatter": show(every, "peak", "scatter", ".1%"),
+        "position": "-" if None in place else f"{np.sqrt(np.mean(np.square(place))):.3f}",
+        "wall": f"{result['wall']:.1f}",
+        "cpu": f"{result['cpu']:.1f}",
+        "MB": f"{result['memory']:.0f}",
+    }
+
+
+def tune(options: argparse.Namespace) -> None:
+    chosen = json.loads(SETTINGS.read_text()) if SETTINGS.exists() else {}
+    for preset in options.presets:
+        item = simulated(preset, options.seed, options.work)
+        for finder, python in environments(options).items():
+            tried = []
+            for settings in combinations(GRIDS[finder]) if finder not in ("ours", "original") else ():
+                result = run_finder(finder, python, item, settings, options.work, options.timeout)
+                print(f"{harmonic(result):.4f} {settings} {line(result)}", flush=True)
+                tried.append(result)
+            if tried:
+                chosen.setdefault(preset, {})[finder] = best(tried)["settings"]
+                SETTINGS.write_text(json.dumps(chosen, indent=1, sort_keys=True) + "\n")
+
+
+def best(tried: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the run of least flux scatter among those within 0.01 of the best harmonic mean."""
+    top = max(map(harmonic, tried))
+    good = [result for result in tried if harmonic(result) >= top - 0.01]
+    return min(good, key=lambda r: r["samples"]["all"]["statistics"]["flux"]["scatter"] if top else 0.0)
+
+
+def run(options: argparse.Namespace) -> None:
+    chosen = json.loads(SETTINGS.read_text()) if SETTINGS.exists() else {}
+    items = [published(number, options.data, options.work) for number in (1, 2)] if options.data else []
+    items += [simulated(preset, seed, options.work) for preset in options.presets for seed in options.seeds]
+    store = options.work / "results.json"
+    results = json.loads(store.read_text()) if store.exists() else {}
+    for item in items:
+        for finder, python in environments(options).items():
+            settings = {} if finder == "ours" else ORIGINAL if finder == "original" else None
+            settings = chosen[item.preset][finder] if settings is None else settings
+            result = run_finder(finder, python, item, settings, options.work, options.timeout)
+            result["version"] = versions(finder, python)
+            results[f"{item.name} {finder}"] = result
+            store.write_text(json.dumps(results, indent=1))
+            print(line(result), flush=True)
+
+
+def report(options: argparse.Namespace) -> None:
+    results = json.loads((options.work / "results.json").read_text())
+    names = list(dict.fromkeys(r["map"] for r in results.values()))
+    text = [(HERE / "peers" / "RESULTS_HEAD.md").read_text().rstrip(), ""]
+    for name in sorted(names, key=lambda n: (not n.startswith("published"), n)):
+        columns = None
+        text += [f"## {name}", ""]
+        for finder in FINDERS:
+            result = results.get(f"{name} {finder}")
+            if result is None:
+                continue
+            numbers = cells(result) if "completeness" in result else {}
+            if columns is None and numbers:
+                columns = list(numbers)
+                text += ["| finder | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+            label = f"{TITLES[finder]}"
+            values = list(numbers.values()) or [f"no result after {result['wall']:.0f} s"]
+            text.append(f"| {label} | " + " | ".join(values) + " |")
+        text.append("")
+    text += ["## Versions and settings", ""]
+    for finder in FINDERS:
+        used = [r for r in results.values() if r["finder"] == finder]
+        if used:
+            version = ", ".join(sorted({r["version"] for r in used}))
+            text.append(f"- {TITLES[finder]} ({PACKAGES[finder]} {version})")
+            for preset in sorted({r["preset"] for r in used}):
+                settings = next(r["settings"] for r in used if r["preset"] == preset)
+                text.append(f"  - {preset}: `{json.dumps(settings)}`")
+    (HERE / "RESULTS.md").write_text("\n".join(text) + "\n")
+
+
+def environments(options: argparse.Namespace) -> dict[str, str]:
+    """The finders asked for and the Python of each."""
+    return {finder: getattr(options, finder) for finder in FINDERS if getattr(options, finder)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=("tune", "run", "report"))
+    parser.add_argument("--work", type=Path, required=True, help="folder for maps, catalogues and numbers")
+    parser.add_argument("--data", type=Path, help="folder of the published maps")
+    parser.add_argument("--presets", nargs="*", default=[], choices=[p for p in MAP_PRESETS if p in PRESETS])
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
+    parser.add_argument("--seed", type=int, default=100, help="seed to tune on")
+    parser.add_argument("--timeout", type=float, default=1800.0, help="seconds after which a run is stopped")
+    parser.add_argument("--ours", nargs="?", const=sys.executable, metavar="PYTHON")
+    for finder in FINDERS[1:]:
+        parser.add_argument(f"--{finder}", metavar="PYTHON")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    options.work = options.work.resolve()
+    if options.action != "report" and options.seed in options.seeds and options.action == "run":
+        parser.error(f"seed {options.seed} is for tuning: score other seeds")
+    {"tune": tune, "run": run, "report": report}[options.action](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Run PyBDSF on one map in Jy/beam, in its own environment: MAP OUT SETTINGS (arguments of process_image)."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import bdsf
+from astropy import units as u
+from astropy.table import Table
+
+
+def main() -> None:
+    map_path, out, settings = Path(sys.argv[1]).resolve(), sys.argv[2], json.loads(sys.argv[3])
+    for name in ("rms_box",):
+        if settings.get(name):
+            settings[name] = tuple(settings[name])
+    with tempfile.TemporaryDirectory(prefix="peer_") as folder:
+        copy = Path(folder) / "map.fits"
+        copy.symlink_to(map_path)
+        image = bdsf.process_image(str(copy), quiet=True, ncores=1, frequency=2.3e11, **settings)
+        image.write_catalog(
+            outfile=f"{folder}/gaul.fits", format="fits", catalog_type="gaul", clobber=True, force_output=True
+        )
+        table = Table.read(f"{folder}/gaul.fits")
+    if "Xposn" not in table.colnames:
+        table = Table({name: [] for name in ("Xposn", "Yposn", "Total_flux")})
+    result = Table()
+    for name, own, unit in (
+        ("X", "Xposn", "pix"),
+        ("Y", "Yposn", "pix"),
+        ("X_ERR", "E_Xposn", "pix"),
+        ("Y_ERR", "E_Yposn", "pix"),
+        ("FLUX", "Total_flux", "Jy"),
+        ("FLUX_ERR", "E_Total_flux", "Jy"),
+        ("FLUX_PEAK", "Peak_flux", "Jy / beam"),
+        ("FLUX_PEAK_ERR", "E_Peak_flux", "Jy / beam"),
+        ("FWHM_1", "Maj", "deg"),
+        ("FWHM_2", "Min", "deg"),
+        ("FWHM_1_ERR", "E_Maj", "deg"),
+        ("FWHM_2_ERR", "E_Min", "deg"),
+        ("PA", "PA", "deg"),
+        ("PA_ERR", "E_PA", "deg"),
+    ):
+        if own in table.colnames:
+            result[name] = table[own].data * u.Unit(unit)
+    result.write(out, format="ascii.ecsv", overwrite=True)
+
+
+if __name__ == "__main__":
+    main()
