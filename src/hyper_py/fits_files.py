@@ -2,9 +2,11 @@
 
 import gzip
 import re
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from hyper_py.headers import ERROR_WORDS, number, ordered_beam
 
 _SUFFIXES = re.compile(r"(\.fits?|\.fts)?(\.(gz|fz|bz2|z))?$", re.IGNORECASE)
 _BLOCK = 2880
+_BLOCK_VALUES = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +79,15 @@ def translated(path: Path, action: str) -> Iterator[None]:
 
 
 @contextmanager
-def open_fits(path: str | Path) -> Iterator[FitsFile]:
+def open_fits(path: str | Path, *, seekable: bool = False) -> Iterator[FitsFile]:
     """Open a FITS file, also gzipped or tile-compressed, and list its images.
 
     Parameters
     ----------
     path : str or Path
+    seekable : bool
+        Unpack a gzipped file to a temporary one on disk, so that many planes can be read from it in any
+        order: in a gzipped file every step back starts again from its beginning.
 
     Yields
     ------
@@ -97,15 +103,19 @@ def open_fits(path: str | Path) -> Iterator[FitsFile]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     notes: list[str] = []
-    with warnings_into(notes), translated(path, "not a FITS file that can be read"):
-        hdus = fits.open(path, memmap=False, lazy_load_hdus=False)
-    try:
+    with ExitStack() as stack:
         with warnings_into(notes), translated(path, "not a FITS file that can be read"):
+            source: Any = path
+            if seekable and is_gzip(path):
+                source = stack.enter_context(tempfile.TemporaryFile())
+                with gzip.open(path, "rb") as packed:
+                    shutil.copyfileobj(packed, source, 1 << 20)
+                source.seek(0)
+            # Without memory maps: planes are read one at a time, and pages of a map would pile up.
+            hdus = stack.enter_context(fits.open(source, memmap=False, lazy_load_hdus=False))
             images = {i: tuple(hdu.shape) for i, hdu in enumerate(hdus) if _is_image(hdu)}
             _check_end(path, hdus, notes)
         yield FitsFile(path=path, hdus=hdus, images=images, notes=notes)
-    finally:
-        hdus.close()
 
 
 @contextmanager
@@ -136,7 +146,7 @@ def _check_end(path: Path, hdus: Any, notes: list[str]) -> None:
     """
     info = hdus[-1].fileinfo()
     end = info["datLoc"] + info["datSpan"]
-    opener: Any = gzip.open if _is_gzip(path) else open
+    opener: Any = gzip.open if is_gzip(path) else open
     expansion = 1100 if opener is gzip.open else 1  # deflate compresses by 1032 at most
     if end - _BLOCK > expansion * path.stat().st_size:
         raise InputError(f"{path.name}: the file is cut short: its headers ask for {end} bytes")
@@ -149,7 +159,7 @@ def _check_end(path: Path, hdus: Any, notes: list[str]) -> None:
         notes.append(f"{len(rest)} stray bytes at the end of the file")
 
 
-def _is_gzip(path: Path) -> bool:
+def is_gzip(path: Path) -> bool:
     """Tell whether a file is gzipped, by its first bytes."""
     with path.open("rb") as stream:
         return stream.read(2) == b"\x1f\x8b"
@@ -231,10 +241,17 @@ def read_plane(file: FitsFile, index: int, *, x: int, y: int, fixed: dict[int, i
     ndarray, shape (ny, nx)
         float64 in the file's unit; blank and infinite pixels are NaN.
     """
-    naxis = len(file.images[index])
-    key = tuple(slice(None) if axis in (x, y) else fixed[axis] for axis in range(naxis, 0, -1))
+    shape, section = file.images[index], file.hdus[index].section
+    key = tuple(slice(None) if axis in (x, y) else fixed[axis] for axis in range(len(shape), 0, -1))
     with translated(file.path, f"the data of HDU {index} cannot be read"):
-        plane = np.array(file.hdus[index].section[key], dtype=np.float64)
+        if (x, y) == (1, 2):
+            plane = np.array(section[key], dtype=np.float64)
+        else:  # astropy would read pixel by pixel across the fast axes: take blocks of the slowest instead
+            slow = next(i for i, part in enumerate(key) if part == slice(None))
+            step = max(1, _BLOCK_VALUES // int(np.prod(shape[slow + 1 :])))
+            ranges = (slice(at, at + step) for at in range(0, shape[slow], step))
+            blocks = [np.asarray(section[(*key[:slow], rows)])[(..., *key[slow + 1 :])] for rows in ranges]
+            plane = np.concatenate(blocks).astype(np.float64)
     plane[~np.isfinite(plane)] = np.nan
     return plane
 

@@ -177,6 +177,37 @@ def local_jacobian(wcs: Any, x: ArrayLike, y: ArrayLike) -> FloatArray:
     return result
 
 
+def reference_jacobian(wcs: Any, shape: tuple[int, int]) -> FloatArray:
+    """Return the Jacobian (2, 2) in arcsec/pixel at the reference pixel, or at the centre of the map.
+
+    The centre is taken where the reference pixel is off the map, and where it has no sky the nearest place of
+    a coarse grid that has.
+
+    Raises
+    ------
+    InputError
+        If no pixel of the grid is on the sky.
+    """
+    ny, nx = shape
+    x, y = wcs.wcs.crpix - 1.0
+    centre = 0.5 * (nx - 1), 0.5 * (ny - 1)
+    if not (0 <= x <= nx - 1 and 0 <= y <= ny - 1):
+        x, y = centre
+    jacobian = local_jacobian(wcs, x, y)
+    if np.isfinite(jacobian).all():
+        return jacobian
+    x, y = np.meshgrid(_nodes(nx, 33), _nodes(ny, 33))
+    jacobians = local_jacobian(wcs, x, y)
+    distance = np.where(
+        np.isfinite(jacobians).all(axis=(-1, -2)), np.hypot(x - centre[0], y - centre[1]), np.inf
+    )
+    nearest = np.unravel_index(np.argmin(distance), distance.shape)
+    if not np.isfinite(distance[nearest]):
+        raise InputError("no pixel of the map is on the sky: correct the coordinates")
+    result: FloatArray = jacobians[nearest]
+    return result
+
+
 def pixel_areas(wcs: Any, shape: tuple[int, int], *, tolerance: float = 1e-6) -> float | FloatArray:
     """Return the solid angle of the pixels of a map.
 

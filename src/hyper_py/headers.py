@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
+from numpy.typing import ArrayLike
 
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, local_jacobian
+from hyper_py.geometry import Beam, FloatArray
 from hyper_py.units import FREQUENCY_RANGE
 
 ERROR_WORDS = re.compile(
@@ -286,14 +287,17 @@ def stokes_i(full: WCS, axis: int, n: int) -> int:
     return plane if 0 <= plane < n else 0
 
 
-def spectral_values(full: WCS, n: int) -> tuple[Any, str]:
-    """Return the values of the spectral axis at `n` channels and their unit; channel numbers without one."""
-    axis = spectral_axis(full)
-    if axis is None:
-        return np.arange(n, dtype=np.float64), ""
-    pixels = np.tile(full.wcs.crpix - 1.0, (n, 1))
-    pixels[:, axis - 1] = np.arange(n)
-    values = full.wcs_pix2world(pixels, 0)[:, axis - 1]
+def spectral_values(full: WCS, axis: int | None, channels: ArrayLike) -> tuple[FloatArray, str]:
+    """Return the values of an axis at zero-based channels, and their unit.
+
+    Without coordinates on the axis the values are the channels themselves, and the unit is ''.
+    """
+    n = np.atleast_1d(np.asarray(channels, dtype=np.float64))
+    if axis is None or axis > full.naxis or not str(full.wcs.ctype[axis - 1]).strip():
+        return n, ""
+    pixels = np.tile(full.wcs.crpix - 1.0, (n.size, 1))
+    pixels[:, axis - 1] = n
+    values: FloatArray = full.wcs_pix2world(pixels, 0)[:, axis - 1]
     return values, str(full.wcs.cunit[axis - 1])
 
 
@@ -305,7 +309,7 @@ def _axis_frequency(full: WCS | None, pixel: int) -> float | None:
     if axis is None:
         return None
     kind = str(full.wcs.ctype[axis - 1])[:4].upper()
-    value = float(spectral_values(full, pixel + 1)[0][pixel])
+    value = float(spectral_values(full, axis, pixel)[0][0])
     rest = float(full.wcs.restfrq) or (_LIGHT / full.wcs.restwav if full.wcs.restwav else 0.0)
     if kind == "FREQ":
         return value
@@ -316,14 +320,6 @@ def _axis_frequency(full: WCS | None, pixel: int) -> float | None:
     if kind in ("VOPT", "FELO") and rest:
         return rest / (1.0 + value / _LIGHT)
     return None
-
-
-def reference_scale(wcs: WCS, shape: tuple[int, int]) -> float:
-    """Return the side in arcsec of a square of the central pixel's area, or of the projection plane's."""
-    jacobian = local_jacobian(wcs, 0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1))
-    if not np.isfinite(jacobian).all():
-        jacobian = wcs.pixel_scale_matrix * 3600.0
-    return float(np.sqrt(abs(np.linalg.det(jacobian))))
 
 
 def _one_line(message: object) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
+
 from hyper_py.diagnostics import InputError
 from hyper_py.fits_files import FitsFile, casa_beams, check_scaling, choose_hdu, map_name
-from hyper_py.geometry import Beam
+from hyper_py.geometry import Beam, reference_jacobian
 from hyper_py.headers import (
     Axes,
     beam_hints,
@@ -17,16 +19,16 @@ from hyper_py.headers import (
     header_beam,
     header_frequency,
     header_unit,
-    reference_scale,
     spectral_axis,
     stokes_i,
 )
 from hyper_py.surveys import Survey
-from hyper_py.units import ACCEPTED_UNITS, FREQUENCY_RANGE, MapUnit, parse_unit
+from hyper_py.units import ACCEPTED_UNITS, FREQUENCY_RANGE, NO_UNIT, MapUnit, parse_unit
 
 T = TypeVar("T")
 
 BEAM_OPTIONS = "set survey.beam (major, minor, pa) or survey.name"
+_NO_AXES = Axes(x=1, y=2, others=())
 _SMALLEST_BEAM = 0.5
 """Pixels per FWHM below which a beam and a pixel size cannot both be right."""
 
@@ -54,7 +56,7 @@ class MapFacts:
         HDU of the map.
     header, primary : astropy.io.fits.Header
         Of the map and of the file.
-    axes : Axes or None
+    axes : Axes
         Which axis is which.
     wcs, full : astropy.wcs.WCS or None
         The two celestial axes, and all axes.
@@ -66,7 +68,8 @@ class MapFacts:
         1 for a map.
     fixed : dict
         Position on each axis that is neither sky nor channel.
-    unit : MapUnit or None
+    unit : MapUnit
+        `NO_UNIT` if it is missing.
     unit_source : str
     beams : tuple of (Beam or None)
         One for all, or one for each channel; empty if there is none.
@@ -80,14 +83,14 @@ class MapFacts:
     index: int
     header: Any
     primary: Any
-    axes: Axes | None = None
+    axes: Axes = _NO_AXES
     wcs: Any = None
     full: Any = None
     shape: tuple[int, int] = (0, 0)
     channel_axis: int | None = None
     n_channels: int = 1
     fixed: dict[int, int] = field(default_factory=dict)
-    unit: MapUnit | None = None
+    unit: MapUnit = NO_UNIT
     unit_source: str = ""
     beams: tuple[Beam | None, ...] = ()
     frequency: tuple[float, str] | None = None
@@ -188,7 +191,8 @@ def _unit(problems: list[str], header: Any, primary: Any, given: Given) -> dict[
         problems.append(f"no BUNIT in the header: set units.bunit to one of {ACCEPTED_UNITS}")
         return {}
     advice = "" if given.bunit else ": set units.bunit"
-    return {"unit": _attempt(problems, lambda: parse_unit(found[0]), advice), "unit_source": found[1]}
+    unit = _attempt(problems, lambda: parse_unit(found[0]), advice)
+    return {"unit": unit or NO_UNIT, "unit_source": found[1]}
 
 
 def _frequency(
@@ -230,7 +234,7 @@ def _beams(file: FitsFile, header: Any, primary: Any, given: Given) -> list[Beam
 
 def _check_beams(facts: dict[str, Any]) -> None:
     """Raise if a beam is much smaller than a pixel or larger than the map: one of the two is wrong."""
-    scale = reference_scale(facts["wcs"], facts["shape"])
+    scale = float(np.sqrt(abs(np.linalg.det(reference_jacobian(facts["wcs"], facts["shape"])))))
     for beam in facts["beams"]:
         if (
             beam is not None

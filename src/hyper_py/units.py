@@ -44,6 +44,7 @@ _OTHER_NAMES: dict[str, Any] = {
     "km": u.km, "hz": u.Hz, "ghz": u.GHz, "k": u.K,
 }  # fmt: skip
 _SQUARE = re.compile(r"sq(?:uare)?\.?\s*(?=[a-z])", re.IGNORECASE)
+_SQUARED = re.compile(r"\((?P<inner>[^()]*(?:\([^()]*\))?[^()]*)\)\s*(?:\*\*|\^)?\s*2")
 _JANSKY = re.compile(r"(?P<prefix>[a-zµμ]*?)(?P<base>jy|janskys?)", re.IGNORECASE)
 _KELVIN = re.compile(
     r"(?P<prefix>[a-zµμ]*?)(?P<base>k|kelvins?)[\s_(\[]*(?P<scale>(?:t_?)?(?:cmb|rj|mb|b|a|r)\*?)?[\s)\]]*",
@@ -90,13 +91,19 @@ class MapUnit:
         return self.per == "beam"
 
 
-def parse_unit(text: str) -> MapUnit:
+NO_UNIT = MapUnit(text="", quantity="", per="", scale=math.nan)
+"""Stands for a unit that is missing."""
+
+
+def parse_unit(text: str, *, squared: bool = False) -> MapUnit:
     """Read the unit of a map in any of the spellings that observatories use.
 
     Parameters
     ----------
     text : str
         Such as `Jy/beam`, `JY/BEAM`, `beam-1 Jy`, `mJy/arcsec**2`, `MJy / sr`, `K(Tmb)`, `W m-2 sr-1`.
+    squared : bool
+        The text is the square of a unit, such as `(mJy/beam)**2` or `Jy2/beam2`; the unit itself is returned.
 
     Returns
     -------
@@ -109,12 +116,19 @@ def parse_unit(text: str) -> MapUnit:
         `MJY/BEAM` (milli or mega). The message says which units are accepted.
     """
     plain = text.strip(" \t'\"")
+    if squared:
+        whole = _SQUARED.fullmatch(plain)
+        if whole is not None:
+            return parse_unit(whole["inner"])
     kelvin = _KELVIN.fullmatch(plain)
     if kelvin is not None:
         return _temperature(plain, kelvin)
     per_sr = re.search(r"sr|ster", plain, re.IGNORECASE) is not None
     scale, beams, pixels, unit = 1.0, 0, 0, u.dimensionless_unscaled
-    for name, power in _factors(plain):
+    for name, given_power in _factors(plain):
+        power = given_power // 2 if squared else given_power
+        if squared and given_power % 2:
+            raise _unknown(plain)
         jansky = _JANSKY.fullmatch(name)
         if name[0].isdigit():
             scale *= _number(name, power, plain)
