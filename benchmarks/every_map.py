@@ -71,9 +71,9 @@ def main() -> None:
     files = sorted(path for root in roots for path in root.rglob("*") if FITS_FILE.search(path.name))
     counts = dict.fromkeys(("understood", "refused", "understood with options"), 0)
     for path in files:
-        start = time.perf_counter()
         options = next((o for key, o in OPTIONS.items() if path.name.startswith(key)), {})
         for given in ({}, options) if options else ({},):
+            start = time.perf_counter()
             label = "understood with options" if given else "understood"
             try:
                 line = describe(path, given)

@@ -105,12 +105,11 @@ def open_fits(path: str | Path, *, seekable: bool = False) -> Iterator[FitsFile]
     notes: list[str] = []
     with ExitStack() as stack:
         with warnings_into(notes), translated(path, "not a FITS file that can be read"):
-            source: Any = path
+            source = path
             if seekable and is_gzip(path):
-                source = stack.enter_context(tempfile.TemporaryFile())
-                with gzip.open(path, "rb") as packed:
-                    shutil.copyfileobj(packed, source, 1 << 20)
-                source.seek(0)
+                source = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "cube.fits"
+                with gzip.open(path, "rb") as packed, source.open("wb") as plain:
+                    shutil.copyfileobj(packed, plain, 1 << 20)
             # Without memory maps: planes are read one at a time, and pages of a map would pile up.
             hdus = stack.enter_context(fits.open(source, memmap=False, lazy_load_hdus=False))
             images = {i: tuple(hdu.shape) for i, hdu in enumerate(hdus) if _is_image(hdu)}

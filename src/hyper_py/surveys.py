@@ -107,4 +107,39 @@ def _plain(name: str) -> str:
     return "".join(c for c in name.lower() if c.isalnum())
 
 
-PRESETS: dict[str, Survey] = {}
+_PACS = "PACS PSF note PICC-ME-TN-033 and PACS Handbook"
+_PACS_SLOW = f"{_PACS}, scan at 20 arcsec/s"
+_PACS_PARALLEL = f"{_PACS}, parallel mode at 60 arcsec/s"
+_SPIRE = "SPIRE Handbook: FWHM and pipeline beam area for a spectrum of nu^-1"
+_SCUBA2 = "Dempsey et al. 2013, MNRAS 430, 2534: main beam, and area with the error beam"
+_NIKA2 = "Perotto et al. 2020, A&A 637, A71: main beam"
+_MIPS = "Rieke et al. 2004, ApJS 154, 25"
+
+PRESETS: dict[str, Survey] = {
+    survey.name: survey
+    for survey in (
+        _survey("pacs70", 70, (5.76, 5.46), _PACS_SLOW),
+        _survey("pacs100", 100, (6.89, 6.69), _PACS_SLOW),
+        _survey("pacs160", 160, (12.13, 10.65), _PACS_SLOW),
+        _survey("pacs70-parallel", 70, (12.16, 5.86), _PACS_PARALLEL),
+        _survey("pacs100-parallel", 100, (12.70, 6.98), _PACS_PARALLEL),
+        _survey("pacs160-parallel", 160, (15.65, 11.64), _PACS_PARALLEL),
+        _survey("spire250", 250, 17.9, _SPIRE, 469.35),
+        _survey("spire350", 350, 24.2, _SPIRE, 831.27),
+        _survey("spire500", 500, 35.4, _SPIRE, 1804.31),
+        _survey("scuba2-450", 450, 7.9, _SCUBA2, 108.8),
+        _survey("scuba2-850", 850, 13.0, _SCUBA2, 241.5),
+        _survey("laboca", 870, 19.2, "Schuller et al. 2009, A&A 504, 415 (ATLASGAL)"),
+        _survey("saboca", 350, 7.8, "Siringo et al. 2010, Messenger 139, 20"),
+        _survey("artemis350", 350, 8.0, "Andre et al. 2016, A&A 592, A54"),
+        _survey("nika2-1mm", 1153, 11.1, _NIKA2),
+        _survey("nika2-2mm", 1999, 17.6, _NIKA2),
+        _survey("bolocam", 1106, 33.0, "Aguirre et al. 2011, ApJS 192, 4 (BGPS)"),
+        _survey("mambo2", 1200, 11.0, "Kreysa et al. 1998, SPIE 3357, 319; IRAM 30 m"),
+        _survey("mustang2", 3331, 9.0, "Dicker et al. 2014, JLTP 176, 808"),
+        _survey("mips24", 24, 6.0, _MIPS),
+        _survey("mips70", 70, 18.0, _MIPS),
+        _survey("mips160", 160, 40.0, _MIPS),
+    )
+}
+"""Presets by name: present values of the instruments, with their sources."""
