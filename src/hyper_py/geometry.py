@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import RectBivariateSpline
 
 from hyper_py.diagnostics import InputError
 
@@ -174,6 +175,92 @@ def local_jacobian(wcs: Any, x: ArrayLike, y: ArrayLike) -> FloatArray:
     axes = np.stack([east, north], axis=-2)
     result: FloatArray = ARCSEC_PER_RADIAN * (axes @ steps)
     return result
+
+
+def reference_jacobian(wcs: Any, shape: tuple[int, int]) -> FloatArray:
+    """Return the Jacobian (2, 2) in arcsec/pixel at the reference pixel, or at the centre of the map.
+
+    The centre is taken where the reference pixel is off the map, and where it has no sky the nearest place of
+    a coarse grid that has.
+
+    Raises
+    ------
+    InputError
+        If no pixel of the grid is on the sky.
+    """
+    ny, nx = shape
+    x, y = wcs.wcs.crpix - 1.0
+    centre = 0.5 * (nx - 1), 0.5 * (ny - 1)
+    if not (0 <= x <= nx - 1 and 0 <= y <= ny - 1):
+        x, y = centre
+    jacobian = local_jacobian(wcs, x, y)
+    if np.isfinite(jacobian).all():
+        return jacobian
+    x, y = np.meshgrid(_nodes(nx, 33), _nodes(ny, 33))
+    jacobians = local_jacobian(wcs, x, y)
+    distance = np.where(
+        np.isfinite(jacobians).all(axis=(-1, -2)), np.hypot(x - centre[0], y - centre[1]), np.inf
+    )
+    nearest = np.unravel_index(np.argmin(distance), distance.shape)
+    if not np.isfinite(distance[nearest]):
+        raise InputError("no pixel of the map is on the sky: correct the coordinates")
+    result: FloatArray = jacobians[nearest]
+    return result
+
+
+def pixel_areas(wcs: Any, shape: tuple[int, int], *, tolerance: float = 1e-6) -> float | FloatArray:
+    """Return the solid angle of the pixels of a map.
+
+    Where it varies, it is computed on a coarse grid and interpolated by cubic splines; the grid is refined
+    until its own midpoints are met, and a map that reaches beyond the sky is computed pixel by pixel.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Celestial, two axes.
+    shape : (int, int)
+        (ny, nx).
+    tolerance : float
+        Relative; areas that vary by less are one number, and interpolated areas are as good as this.
+
+    Returns
+    -------
+    float or ndarray, shape (ny, nx)
+        arcsec2; NaN where the projection has no sky.
+    """
+    ny, nx = shape
+    for nodes in (9, 17, 33, 65):
+        y, x = _nodes(ny, 2 * nodes - 1), _nodes(nx, 2 * nodes - 1)
+        fine = _areas_at(wcs, x, y)
+        if not np.isfinite(fine).all() or fine.min() <= 0:
+            break
+        if np.ptp(fine) <= tolerance * fine.mean():
+            return float(fine.mean())
+        kx, ky = min(3, len(x[::2]) - 1), min(3, len(y[::2]) - 1)
+        if not kx or not ky:
+            break
+        spline = RectBivariateSpline(y[::2], x[::2], fine[::2, ::2], kx=ky, ky=kx)
+        if np.max(np.abs(spline(y, x) / fine - 1.0)) <= tolerance:
+            result: FloatArray = spline(np.arange(ny), np.arange(nx))
+            return result
+    rows = max(1, 200_000 // nx)
+    columns = np.arange(nx, dtype=np.float64)
+    blocks = [_areas_at(wcs, columns, np.arange(y0, min(y0 + rows, ny))) for y0 in range(0, ny, rows)]
+    return np.concatenate(blocks)
+
+
+def _nodes(n: int, number: int) -> FloatArray:
+    """Return distinct positions from 0 to n - 1, an odd number of them."""
+    return np.linspace(0.0, n - 1.0, number) if n > 1 else np.zeros(1)
+
+
+def _areas_at(wcs: Any, x: ArrayLike, y: ArrayLike) -> FloatArray:
+    """Return pixel areas in arcsec2 on the grid of `y` and `x`; NaN without sky."""
+    jacobian = local_jacobian(wcs, *np.meshgrid(x, y))
+    areas: FloatArray = np.abs(
+        jacobian[..., 0, 0] * jacobian[..., 1, 1] - jacobian[..., 0, 1] * jacobian[..., 1, 0]
+    )
+    return areas
 
 
 def celestial_degrees(wcs: Any, x: ArrayLike, y: ArrayLike) -> FloatArray:

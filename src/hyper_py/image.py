@@ -5,10 +5,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import ArrayLike
 
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, FloatArray, local_jacobian, transform_covariance
+from hyper_py.geometry import Beam, FloatArray, local_jacobian, reference_jacobian, transform_covariance
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +32,8 @@ class SkyImage:
         What one `unit` is in Jy/pixel; an array where pixel areas differ across the map.
     error : ndarray, shape (ny, nx), optional
         1-sigma error in Jy/pixel.
+    primary_beam : ndarray, shape (ny, nx), optional
+        Response by which `data` and `error` were divided; `flat_noise` undoes that.
     meta : dict
         Facts from the header that outputs repeat: `frequency` in Hz, `object`, `history`.
     """
@@ -42,6 +45,7 @@ class SkyImage:
     unit: str = "Jy/pixel"
     jy_per_pixel: float | FloatArray = 1.0
     error: FloatArray | None = None
+    primary_beam: FloatArray | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -49,10 +53,11 @@ class SkyImage:
             raise InputError(
                 f"{self.name}: data must be a 2D float64 array, not {self.data.ndim}D {self.data.dtype}"
             )
-        if self.error is not None and self.error.shape != self.data.shape:
-            raise InputError(
-                f"{self.name}: error map of shape {self.error.shape} for data of shape {self.data.shape}"
-            )
+        for label, other in (("error map", self.error), ("primary beam", self.primary_beam)):
+            if other is not None and other.shape != self.data.shape:
+                raise InputError(
+                    f"{self.name}: {label} of shape {other.shape} for data of shape {self.data.shape}"
+                )
         if not self.wcs.has_celestial or self.wcs.naxis != 2:
             raise InputError(f"{self.name}: the coordinate system must have two celestial axes")
 
@@ -63,12 +68,8 @@ class SkyImage:
 
     @cached_property
     def reference_jacobian(self) -> FloatArray:
-        """Jacobian (2, 2) in arcsec/pixel at the reference pixel, or at the centre if that is off the map."""
-        ny, nx = self.shape
-        x, y = self.wcs.wcs.crpix - 1.0
-        if not (0 <= x <= nx - 1 and 0 <= y <= ny - 1):
-            x, y = 0.5 * (nx - 1), 0.5 * (ny - 1)
-        return local_jacobian(self.wcs, x, y)
+        """Jacobian (2, 2) in arcsec/pixel at the reference pixel, or near the centre if it is off the map."""
+        return reference_jacobian(self.wcs, self.shape)
 
     def jacobian(self, x: ArrayLike, y: ArrayLike) -> FloatArray:
         """Jacobian (..., 2, 2) in arcsec/pixel at pixels; the reference's where there is no sky."""
@@ -96,6 +97,24 @@ class SkyImage:
         """Beam area in pixels, at the reference."""
         return self.beam.solid_angle / self.pixel_scale**2
 
+    @property
+    def flat_noise(self) -> FloatArray:
+        """Data before the correction for the primary beam, (ny, nx): detection is done on this."""
+        return self.data if self.primary_beam is None else self.data * self.primary_beam
+
+    @property
+    def frame(self) -> str:
+        """Name of the map's own frame, as astropy has it: icrs, fk5, fk4, galactic, ..."""
+        return frame_name(self.wcs)
+
     def with_data(self, data: FloatArray) -> "SkyImage":
         """Return the same map with other data in Jy/pixel, such as a residual."""
         return replace(self, data=data)
+
+
+def frame_name(wcs: Any) -> str:
+    """Return astropy's name of the celestial frame of a WCS; '' if astropy has none for it."""
+    try:
+        return str(wcs_to_celestial_frame(wcs).name)
+    except ValueError:
+        return ""

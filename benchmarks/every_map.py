@@ -1,0 +1,91 @@
+"""What becomes of every FITS file below some directories: understood, or refused with which line.
+
+    python benchmarks/every_map.py --data DIR [DIR ...]
+
+A file that is refused is tried once more with the options that its line names (`OPTIONS`).
+"""
+
+import argparse
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyper_py.diagnostics import HyperPyError
+from hyper_py.geometry import Beam
+from hyper_py.io import open_cube, read_image
+
+FITS_FILE = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$", re.IGNORECASE)
+JY_BEAM = "Jy/beam"
+
+
+def round_beam(fwhm: float) -> Beam:
+    """Return a circular beam."""
+    return Beam(major=fwhm, minor=fwhm, source="benchmark")
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "fits_MultDist": {"beam": round_beam(6.0)},
+    "fits_MultSNR": {"beam": round_beam(5.0)},
+    "fake_map": {"beam": round_beam(12.5), "error_hdu": "STDDEV_1MM"},
+    "uant_850": {"survey_name": "scuba2-850", "error_hdu": "VARIANCE"},
+    "fk4_b1950": {"beam": round_beam(14.0), "bunit": JY_BEAM},
+    "1904-66_SIN.lb": {"bunit": JY_BEAM},
+    "synthetic_image": {"bunit": JY_BEAM},
+    "p100": {"survey_name": "pacs100", "bunit": "Jy/pixel"},
+    "p160": {"survey_name": "pacs160", "bunit": "Jy/pixel"},
+    "s250": {"survey_name": "spire250", "bunit": JY_BEAM},
+    "s350": {"survey_name": "spire350", "bunit": JY_BEAM},
+    "s500": {"survey_name": "spire500", "bunit": JY_BEAM},
+}
+"""Options by the beginning of a file's name."""
+
+
+def describe(path: Path, options: dict[str, Any]) -> str:
+    """Read a map, or every channel of a cube, and say what it is."""
+    with open_cube(path, **options) as cube:
+        if len(cube) > 1:
+            shares = [float(np.isnan(image.data).mean()) for image in cube]
+            image, size = cube.channel(0), "x".join(map(str, cube.shape[::-1]))
+            blank = f"{100 * min(shares):.1f}-{100 * max(shares):.1f}%"
+        else:
+            image = read_image(path, **options)
+            size, blank = "x".join(map(str, image.shape[::-1])), f"{100 * np.isnan(image.data).mean():.1f}%"
+    low, high = np.nanmin(image.jy_per_pixel), np.nanmax(image.jy_per_pixel)
+    factor = f"{low:.4g}" if high - low < 1e-4 * high else f"{low:.4g}..{high:.4g}"
+    beam = f'{image.beam.major:.4g}" x {image.beam.minor:.4g}" ({image.beam.source})'
+    error = "" if image.error is None else f"; error {np.nanmedian(image.error):.3g} Jy/pixel"
+    return (
+        f'{size}, {image.frame} {image.wcs.wcs.ctype[0][5:]}, pixel {image.pixel_scale:.4g}", beam {beam}; '
+        f"1 {image.unit} = {factor} Jy/pixel; blank {blank}{error}"
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    roots = parser.parse_args().data
+    files = sorted(path for root in roots for path in root.rglob("*") if FITS_FILE.search(path.name))
+    counts = dict.fromkeys(("understood", "refused", "understood with options"), 0)
+    for path in files:
+        options = next((o for key, o in OPTIONS.items() if path.name.startswith(key)), {})
+        for given in ({}, options) if options else ({},):
+            start = time.perf_counter()
+            label = "understood with options" if given else "understood"
+            try:
+                line = describe(path, given)
+            except HyperPyError as error:
+                label, line = "refused", str(error)
+            counts[label] += 1
+            names = ", ".join(f"{k}={v.major if isinstance(v, Beam) else v}" for k, v in given.items())
+            print(
+                f"{path.parent.name}/{path.name} [{names}] {label} ({time.perf_counter() - start:.2f} s)\n    {line}"
+            )
+    print(counts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,327 @@
+"""What a FITS header says of a map: coordinates, beam, unit and frequency.
+
+Functions on headers, without files. What is missing or impossible is returned as a text that names the
+option which supplies it, so that a file's faults can be told all at once; nothing is ever guessed in silence.
+"""
+
+import math
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy.wcs import WCS
+from numpy.typing import ArrayLike
+
+from hyper_py.diagnostics import InputError
+from hyper_py.geometry import Beam, FloatArray
+from hyper_py.units import FREQUENCY_RANGE
+
+ERROR_WORDS = re.compile(
+    r"err|unc|std|sigma|stat|var|rms|noise|cov|hit|weight|wht|exp|mask|dq|qual|flag|snr|samp|ctx|psf|kernel|model|bkg",
+    re.IGNORECASE,
+)
+"""Names of extensions that go with a map but are not the map."""
+
+_SPECTRAL = re.compile(r"FREQ|WAVE|AWAV|VRAD|VELO|VOPT|FELO|ZOPT|BETA|ENER|WAVN|VLSR|LAMBDA", re.IGNORECASE)
+_LIGHT = 299792458.0
+_NUMBER = r"[-+]?\d*\.?\d+(?:[EeDd][-+]?\d+)?"
+_AIPS_BEAM = re.compile(rf"BMAJ\s*=\s*({_NUMBER})\s+BMIN\s*=\s*({_NUMBER})(?:\s+BPA\s*=\s*({_NUMBER}))?")
+_ROUTINE = re.compile(r"datfix|obsfix|celfix|unitfix|more axes \(|RADECSYS|deprecated")
+_MAX_SKEW, _MAX_ASPECT, _MAX_EXTENT = 0.05, 10.0, 400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """Which axis of the data is which: FITS axis numbers, from 1.
+
+    `x` and `y` are the two celestial axes in the order of the file, `others` all further axes of the data.
+    """
+
+    x: int
+    y: int
+    others: tuple[int, ...]
+
+
+def number(header: Any, key: str) -> float | None:
+    """Return a header value as a finite float, also if it was written as text; None if absent.
+
+    Raises
+    ------
+    InputError
+        If the value is there but is not a number.
+    """
+    value = header.get(key)
+    if value is None or type(value).__name__ == "Undefined" or value == "":
+        return None
+    try:
+        result = math.nan if isinstance(value, bool) else float(str(value).strip().replace("D", "E"))
+    except ValueError:
+        result = math.nan
+    if not math.isfinite(result):
+        raise InputError(f"{key} = {value!r} is not a number")
+    return result
+
+
+def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
+    """Return the celestial coordinates of a map or cube.
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header
+        Of the image.
+    notes : list of str
+        What astropy corrected in the header is appended.
+
+    Returns
+    -------
+    celestial : WCS
+        Two axes, in the order of the file.
+    axes : Axes
+        Where they are in the data.
+    full : WCS
+        All axes of the file.
+
+    Raises
+    ------
+    InputError
+        If coordinates are missing, incomplete or impossible. A missing CDELT is never taken as 1 degree.
+    """
+    clean = _clean_header(header)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            full = WCS(clean)
+            lon, lat = full.wcs.lng + 1, full.wcs.lat + 1
+            x, y = sorted((lon, lat))
+            celestial = full.sub([x, y]) if lon and lat else full
+            if lon and lat:
+                celestial.wcs.set()
+        except Exception as error:  # wcslib's errors have no common class
+            raise InputError(f"coordinates cannot be used: {_one_line(error)}") from error
+    notes.extend(f"header: {_one_line(w.message)}" for w in caught if not _ROUTINE.search(str(w.message)))
+    if not lon or not lat:
+        raise InputError("no celestial coordinates: CTYPE of two axes must be such as RA---TAN and DEC--TAN")
+    naxis = int(header.get("NAXIS", 0))
+    if y > naxis:
+        raise InputError(f"the celestial axes are {x} and {y}, but the data has {naxis} axes")
+    if {x, y} == {1, 2} and full.sip is not None:
+        celestial.sip = full.sip
+    _check_scale(clean, x, y)
+    _check_pixels(celestial, clean, x, y)
+    return celestial, Axes(x=x, y=y, others=tuple(i for i in range(1, naxis + 1) if i not in (x, y))), full
+
+
+def _clean_header(header: Any) -> Any:
+    """Return a copy in which numbers of the coordinate system written as text are numbers."""
+    clean = header.copy()
+    for key in list(clean):
+        if re.fullmatch(
+            r"(CRVAL|CRPIX|CDELT|CROTA)\d|(CD|PC|PV)\d_\d+|PC\d{6}|EQUINOX|EPOCH|L[OA][NT]POLE", key
+        ):
+            value = number(clean, key)
+            if value is None:
+                del clean[key]
+            elif isinstance(clean[key], str):
+                clean[key] = value
+    return clean
+
+
+def _check_scale(header: Any, x: int, y: int) -> None:
+    """Raise if the pixel's size is not fully given: wcslib would take 1 degree, or 0, in silence."""
+    for i in (x, y):
+        for key in (f"CRVAL{i}", f"CRPIX{i}"):
+            if number(header, key) is None:
+                raise InputError(f"the header lacks {key}: correct the file")
+    names = [f"{i}_{j}" for i in (x, y) for j in (x, y)]
+    cd = [number(header, f"CD{name}") for name in names]
+    has_cd = any(value is not None for value in cd)
+    if not has_cd:
+        for i in (x, y):
+            if not number(header, f"CDELT{i}"):
+                raise InputError(f"the pixel size is not given: the header lacks CDELT{i} and a CD matrix")
+    old = [number(header, f"PC{i:03d}{j:03d}") for i in (x, y) for j in (x, y)]
+    pc = [number(header, f"PC{name}") for name in names]
+    for label, matrix in (("CD", cd), ("PC", old if any(v is not None for v in old) else pc)):
+        off_diagonal = bool(matrix[1]) or bool(matrix[2])
+        transposed = label == "CD" and matrix[0] is None and matrix[3] is None and matrix[1] and matrix[2]
+        if off_diagonal and None in matrix and not transposed:
+            raise InputError(f"the {label} matrix is incomplete: correct the file")
+
+
+def _check_pixels(wcs: WCS, header: Any, x: int, y: int) -> None:
+    """Raise if pixels are far from any that a map has: skewed, very oblong, or larger than the sky."""
+    jacobian = wcs.pixel_scale_matrix
+    sides = np.hypot(*jacobian)
+    if not np.isfinite(jacobian).all() or not (sides > 0).all():
+        raise InputError("the pixel size is zero or not finite: correct CDELT or the CD matrix")
+    skew = abs(float(np.prod(jacobian, axis=1).sum() / sides.prod()))
+    pixel = f"pixels of {sides[0]:.4g} x {sides[1]:.4g} deg"
+    if skew > _MAX_SKEW or sides.max() > _MAX_ASPECT * sides.min():
+        angle = math.degrees(math.acos(min(skew, 1.0)))
+        raise InputError(f"{pixel}, axes {angle:.0f} deg apart, cannot be right: correct CDELT or the matrix")
+    extent = float(max(sides[0] * header.get(f"NAXIS{x}", 0), sides[1] * header.get(f"NAXIS{y}", 0)))
+    if extent > _MAX_EXTENT or sides.min() < 1e-10:
+        raise InputError(
+            f"{pixel} on a map {extent:.4g} deg wide cannot be right: correct CDELT or the matrix"
+        )
+
+
+def header_beam(header: Any, primary: Any, notes: list[str]) -> Beam | None:
+    """Return the beam of a header: BMAJ, BMIN, BPA in degrees, else the last one in an AIPS HISTORY.
+
+    Parameters
+    ----------
+    header, primary : astropy.io.fits.Header
+        Of the image, and of the file, which is asked second.
+    notes : list of str
+        Assumptions are appended.
+
+    Raises
+    ------
+    InputError
+        If only a part of a beam is given, or it is impossible.
+    """
+    for place in (header, primary):
+        major, minor, pa = (number(place, key) for key in ("BMAJ", "BMIN", "BPA"))
+        if major is None and minor is None:
+            continue
+        if major is None or minor is None:
+            raise InputError(f"the header has {'BMIN' if major is None else 'BMAJ'} alone")
+        if pa is None and major != minor:
+            notes.append("no BPA in the header: the beam's position angle is taken as 0")
+        return ordered_beam(major * 3600, minor * 3600, pa or 0.0, source="BMAJ, BMIN, BPA in the header")
+    for place in (header, primary):
+        found = [_AIPS_BEAM.search(str(line)) for line in place.get("HISTORY", [])]
+        beams = [match for match in found if match is not None]
+        if beams:
+            values = [float(v.upper().replace("D", "E")) if v else 0.0 for v in beams[-1].groups()]
+            return ordered_beam(
+                values[0] * 3600, values[1] * 3600, values[2], source="AIPS HISTORY in the header"
+            )
+    return None
+
+
+def ordered_beam(major: float, minor: float, pa: float, *, source: str, area: float | None = None) -> Beam:
+    """Return a beam from axes in either order; `pa` is the direction of the first."""
+    if major < minor:
+        major, minor, pa = minor, major, pa + 90.0
+    return Beam(major=major, minor=minor, pa=pa % 180.0, source=source, area=area)
+
+
+def beam_hints(header: Any, primary: Any) -> str:
+    """Return keywords that may hold the beam under another name, for an error message; '' if none."""
+    keys = {
+        key: place[key] for place in (primary, header) for key in place if re.search(r"FWHM|BEAM|RESOL", key)
+    }
+    numbers = [f"{key} = {value}" for key, value in keys.items() if isinstance(value, int | float)]
+    return f" (the header has {', '.join(numbers[:3])})" if numbers else ""
+
+
+def header_unit(header: Any, primary: Any) -> tuple[str, str] | None:
+    """Return the unit as written and the keyword it came from, BUNIT before UNIT; None if there is none."""
+    for place, where in ((header, ""), (primary, " of the primary header")):
+        for key in ("BUNIT", "UNIT", "UNITS", "QTTY____", "ZUNITS"):
+            text = place.get(key)
+            if isinstance(text, str) and text.strip():
+                return text.strip(), key + where
+    return None
+
+
+def header_frequency(full: WCS | None, header: Any, primary: Any, pixel: int = 0) -> tuple[float, str] | None:
+    """Return the frequency of a plane in Hz and where it came from; None if nothing plausible is there.
+
+    A spectral axis comes before keywords (FREQUENC, RESTFRQ, WAVELEN, ...); a velocity axis needs the
+    rest frequency.
+
+    Parameters
+    ----------
+    full : WCS, optional
+        All axes.
+    header, primary : astropy.io.fits.Header
+        Of the image and of the file.
+    pixel : int
+        Zero-based channel.
+    """
+    candidates = [(_axis_frequency(full, pixel), "spectral axis")]
+    for place in (header, primary):
+        candidates += [
+            (_quiet_number(place, key), key) for key in ("RESTFRQ", "RESTFREQ", "FREQ", "FREQUENC")
+        ]
+        candidates += [(_wavelength_in_hz(place, key), key) for key in ("WAVELEN", "WAVELNTH", "WAVELENG")]
+    for value, source in candidates:
+        if value is not None and FREQUENCY_RANGE[0] <= value <= FREQUENCY_RANGE[1]:
+            return value, source
+    return None
+
+
+def _quiet_number(header: Any, key: str) -> float | None:
+    """Return a number, or None also if the value is none."""
+    try:
+        return number(header, key)
+    except InputError:
+        return None
+
+
+def _wavelength_in_hz(header: Any, key: str) -> float | None:
+    """Return Hz for a wavelength in metres or micrometres; None where it may be in neither."""
+    value = _quiet_number(header, key) or 0.0
+    metres = value if 0 < value < 0.02 else value * 1e-6 if 10 <= value <= 20_000 else 0.0
+    return _LIGHT / metres if metres else None
+
+
+def spectral_axis(full: WCS) -> int | None:
+    """Return the FITS number of the spectral axis; None if there is none."""
+    if full.wcs.spec >= 0:
+        return int(full.wcs.spec) + 1
+    types = [str(t) for t in full.wcs.ctype]
+    return next((i + 1 for i, t in enumerate(types) if _SPECTRAL.match(t)), None)
+
+
+def stokes_i(full: WCS, axis: int, n: int) -> int:
+    """Return the zero-based plane of Stokes I (value 1) on an axis of `n` planes; 0 if it is not there."""
+    i = axis - 1
+    step = float(full.wcs.cdelt[i]) or 1.0
+    plane = round((1.0 - float(full.wcs.crval[i])) / step + float(full.wcs.crpix[i]) - 1.0)
+    return plane if 0 <= plane < n else 0
+
+
+def spectral_values(full: WCS, axis: int | None, channels: ArrayLike) -> tuple[FloatArray, str]:
+    """Return the values of an axis at zero-based channels, and their unit.
+
+    Without coordinates on the axis the values are the channels themselves, and the unit is ''.
+    """
+    n = np.atleast_1d(np.asarray(channels, dtype=np.float64))
+    if axis is None or axis > full.naxis or not str(full.wcs.ctype[axis - 1]).strip():
+        return n, ""
+    pixels = np.tile(full.wcs.crpix - 1.0, (n.size, 1))
+    pixels[:, axis - 1] = n
+    values: FloatArray = full.wcs_pix2world(pixels, 0)[:, axis - 1]
+    return values, str(full.wcs.cunit[axis - 1])
+
+
+def _axis_frequency(full: WCS | None, pixel: int) -> float | None:
+    """Return Hz at a channel of the spectral axis."""
+    if full is None:
+        return None
+    axis = spectral_axis(full)
+    if axis is None:
+        return None
+    kind = str(full.wcs.ctype[axis - 1])[:4].upper()
+    value = float(spectral_values(full, axis, pixel)[0][0])
+    rest = float(full.wcs.restfrq) or (_LIGHT / full.wcs.restwav if full.wcs.restwav else 0.0)
+    if kind == "FREQ":
+        return value
+    if kind in ("WAVE", "AWAV") and value > 0:
+        return _LIGHT / value
+    if kind in ("VRAD", "VELO") and rest:
+        return rest * (1.0 - value / _LIGHT)
+    if kind in ("VOPT", "FELO") and rest:
+        return rest / (1.0 + value / _LIGHT)
+    return None
+
+
+def _one_line(message: object) -> str:
+    """Return a message without line breaks, at most 160 characters."""
+    return re.sub(r"\s+", " ", str(message)).strip()[:160]

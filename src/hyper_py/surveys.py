@@ -1,0 +1,145 @@
+"""Beams of instruments: the codes of the original Hyper-Py, and presets by name with their sources."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from hyper_py.diagnostics import ConfigurationError
+from hyper_py.geometry import Beam
+
+HEADER_CODE = 15
+"""The survey code that means: take the beam from the map's header."""
+
+_LIGHT_UM = 299792458.0e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """The beam of one band of an instrument.
+
+    Attributes
+    ----------
+    name : str
+    wavelength : float
+        Micrometres, nominal.
+    major, minor : float
+        FWHM in arcsec. The orientation on the sky depends on the observation, so that `beam` is round
+        with the geometric mean.
+    area : float, optional
+        Measured solid angle in arcsec2, where the instrument's flux scale is tied to it.
+    source : str
+        Where the numbers are from.
+    """
+
+    name: str
+    wavelength: float
+    major: float
+    minor: float
+    area: float | None
+    source: str
+
+    @property
+    def frequency(self) -> float:
+        """Hz."""
+        return _LIGHT_UM / self.wavelength
+
+    @property
+    def beam(self) -> Beam:
+        """Round beam with the geometric mean FWHM and, where it was measured, the area."""
+        fwhm = (self.major * self.minor) ** 0.5
+        return Beam(major=fwhm, minor=fwhm, area=self.area, source=f"survey {self.name} ({self.source})")
+
+
+def _survey(
+    name: str, wavelength: float, fwhm: float | tuple[float, float], source: str, area: float | None = None
+) -> Survey:
+    major, minor = fwhm if isinstance(fwhm, tuple) else (fwhm, fwhm)
+    return Survey(name=name, wavelength=wavelength, major=major, minor=minor, area=area, source=source)
+
+
+_ORIGINAL = "numbers of the original Hyper-Py"
+CODES: dict[int, Survey] = {
+    1: _survey("code 1, PACS 70", 70, 5.2, _ORIGINAL),
+    2: _survey("code 2, PACS 100", 100, 6.8, _ORIGINAL),
+    3: _survey("code 3, PACS 160", 160, 12.0, _ORIGINAL),
+    4: _survey("code 4, SPIRE 250", 250, 18.0, _ORIGINAL, 423.0),
+    5: _survey("code 5, SPIRE 350", 350, 24.0, _ORIGINAL, 751.0),
+    6: _survey("code 6, SPIRE 500", 500, 34.5, _ORIGINAL, 1587.0),
+    7: _survey("code 7, JCMT 450", 450, 8.0, _ORIGINAL),
+    8: _survey("code 8, JCMT 850", 850, 14.5, _ORIGINAL),
+}
+"""Survey codes of the original, with its numbers."""
+
+
+def find_survey(*, code: int = HEADER_CODE, name: str | None = None) -> Survey | None:
+    """Return the preset of a name or a code; None for code 15 (the beam is in the header).
+
+    Parameters
+    ----------
+    code : int
+        1 to 8, or 15; used if `name` is not given.
+    name : str, optional
+        One of `PRESETS`, any case, with or without hyphens, blanks and underscores.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such preset; the message names the nearest.
+    """
+    if name is not None:
+        plain = _plain(name)
+        known = {_plain(key): survey for key, survey in PRESETS.items()}
+        if plain in known:
+            return known[plain]
+        near = get_close_matches(plain, known, n=1)
+        hint = f"; did you mean {known[near[0]].name}?" if near else ""
+        raise ConfigurationError(f"survey.name: '{name}' is not known{hint} (known: {', '.join(PRESETS)})")
+    if code == HEADER_CODE:
+        return None
+    if code not in CODES:
+        raise ConfigurationError(
+            f"survey.survey_code: {code} is not known (1 to 8, or 15 for the map's header)"
+        )
+    return CODES[code]
+
+
+def _plain(name: str) -> str:
+    """Return a name in lower case without hyphens, blanks, underscores and dots."""
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+_PACS = "PACS PSF note PICC-ME-TN-033 and PACS Handbook"
+_PACS_SLOW = f"{_PACS}, scan at 20 arcsec/s"
+_PACS_PARALLEL = f"{_PACS}, parallel mode at 60 arcsec/s"
+_SPIRE = "SPIRE Handbook: FWHM and pipeline beam area for a spectrum of nu^-1"
+_SCUBA2 = "Dempsey et al. 2013, MNRAS 430, 2534: main beam, and area with the error beam"
+_NIKA2 = "Perotto et al. 2020, A&A 637, A71: main beam"
+_MIPS = "Rieke et al. 2004, ApJS 154, 25"
+
+PRESETS: dict[str, Survey] = {
+    survey.name: survey
+    for survey in (
+        _survey("pacs70", 70, (5.76, 5.46), _PACS_SLOW),
+        _survey("pacs100", 100, (6.89, 6.69), _PACS_SLOW),
+        _survey("pacs160", 160, (12.13, 10.65), _PACS_SLOW),
+        _survey("pacs70-parallel", 70, (12.16, 5.86), _PACS_PARALLEL),
+        _survey("pacs100-parallel", 100, (12.70, 6.98), _PACS_PARALLEL),
+        _survey("pacs160-parallel", 160, (15.65, 11.64), _PACS_PARALLEL),
+        _survey("spire250", 250, 17.9, _SPIRE, 469.35),
+        _survey("spire350", 350, 24.2, _SPIRE, 831.27),
+        _survey("spire500", 500, 35.4, _SPIRE, 1804.31),
+        _survey("scuba2-450", 450, 7.9, _SCUBA2, 108.8),
+        _survey("scuba2-850", 850, 13.0, _SCUBA2, 241.5),
+        _survey("laboca", 870, 19.2, "Schuller et al. 2009, A&A 504, 415 (ATLASGAL)"),
+        _survey("saboca", 350, 7.8, "Siringo et al. 2010, Messenger 139, 20"),
+        _survey("artemis350", 350, 8.0, "Andre et al. 2016, A&A 592, A54"),
+        _survey("nika2-1mm", 1153, 11.1, _NIKA2),
+        _survey("nika2-2mm", 1999, 17.6, _NIKA2),
+        _survey("bolocam", 1106, 33.0, "Aguirre et al. 2011, ApJS 192, 4 (BGPS)"),
+        _survey("mambo2", 1200, 11.0, "Kreysa et al. 1998, SPIE 3357, 319; IRAM 30 m"),
+        _survey("mustang2", 3331, 9.0, "Dicker et al. 2014, JLTP 176, 808"),
+        _survey("mips24", 24, 6.0, _MIPS),
+        _survey("mips70", 70, 18.0, _MIPS),
+        _survey("mips160", 160, 40.0, _MIPS),
+    )
+}
+"""Presets by name: present values of the instruments, with their sources."""
