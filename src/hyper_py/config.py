@@ -784,9 +784,11 @@ def _allowed(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "prefixItems" in schema:
         return f"a list of {len(schema['prefixItems'])} numbers"
     if schema["type"] == "array":
-        return f"a list, each {_allowed(schema['items'], definitions)}"
+        return f"a list of one or more, each {_allowed(schema['items'], definitions)}"
     if schema["type"] == "object":
         return "{" + ", ".join(schema["properties"]) + "}"
+    if "minLength" in schema:
+        return "a non-empty text"
     words = {
         "boolean": "true or false",
         "integer": "a whole number",
@@ -812,7 +814,8 @@ def _problem(detail: Mapping[str, Any]) -> tuple[str, str]:
     if detail["type"] == "missing":
         return path, f": missing; must be {allowed}"
     index = "".join(f"[{part}]" for part in detail["loc"] if isinstance(part, int))
-    return path, f"{index} = {textwrap.shorten(repr(detail['input']), 60)}: must be {allowed}"
+    value = list(detail["input"]) if isinstance(detail["input"], tuple) else detail["input"]
+    return path, f"{index} = {textwrap.shorten(repr(value), 60)}: must be {allowed}"
 
 
 def _nearest(path: str) -> str:
@@ -841,7 +844,7 @@ def template() -> str:
         if entry.allowed == "":
             lines += ["", f"{indent}# {entry.description}", f"{indent}{name}:"]
         elif not section or entries()[section].allowed == "":
-            obvious = entry.allowed in ("a text, not empty", "true or false")
+            obvious = entry.allowed in ("a non-empty text", "true or false")
             comment = entry.description if obvious else f"{entry.description} ({entry.allowed})"
             lines += [f"{indent}# {line}" for line in textwrap.wrap(comment, 98)]
             lines.append(f"{indent}{name}: {_as_yaml(entry.default)}")
