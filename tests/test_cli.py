@@ -150,7 +150,7 @@ def test_run_with_a_configuration(
     status, out, err = hyper(*command, "a.yaml", "--resume")
     assert (status, err) == (0, "")
     assert (notes.config.detection.sigma_thres, notes.inputs, notes.resume) == (6, None, True)
-    assert out.splitlines()[-1] == "1 maps, 3 sources, 2.0 s. Results are in out"
+    assert out.splitlines()[-1] == "Maps: 1. Sources: 3. Seconds: 2.0. Results: out"
     assert "0.01234 Jy/pixel" in out
 
 
@@ -203,7 +203,7 @@ def test_failures_are_named_and_counted(hyper: Callable[..., Outcome], notes: No
     status, out, err = hyper("good.fits", "bad.fits")
     assert status == 1
     assert err == "warning: good: few pixels\nerror: bad: bad.fits: no beam; set survey.beam\n"
-    assert out.splitlines()[-1] == "2 maps, 3 sources, 1 failed, 2.0 s. Results are in out"
+    assert out.splitlines()[-1] == "Maps: 2 (1 failed). Sources: 3. Seconds: 2.0. Results: out"
     assert hyper("-q", "good.fits", "bad.fits") == (1, "", "error: bad: bad.fits: no beam; set survey.beam\n")
 
 

@@ -183,10 +183,10 @@ def _summarise(result: "RunResult", *, quiet: bool) -> None:
     console = Console()
     if table.row_count:
         console.print(table)
-    failed = f", {len(result.failures)} failed" if result.failures else ""
+    failed = f" ({len(result.failures)} failed)" if result.failures else ""
     console.print(
-        f"{len(result.maps)} maps, {result.n_sources} sources{failed}, {result.seconds:.1f} s. "
-        f"Results are in {result.root}",
+        f"Maps: {len(result.maps)}{failed}. Sources: {result.n_sources}. Seconds: {result.seconds:.1f}. "
+        f"Results: {result.root}",
         soft_wrap=True,
         highlight=False,
         markup=False,
