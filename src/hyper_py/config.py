@@ -751,11 +751,12 @@ class Entry(NamedTuple):
 @cache
 def entries() -> dict[str, Entry]:
     """Return every section and key of the configuration by its path, in the order of the file."""
-    return {entry.path: entry for entry in _walk(Config, "")}
+    schema = Config.model_json_schema()
+    schemas = {**schema["$defs"], Config.__name__: schema}
+    return {entry.path: entry for entry in _walk(Config, "", schemas)}
 
 
-def _walk(model: type[Section], prefix: str) -> Iterator[Entry]:
-    schema = model.model_json_schema()
+def _walk(model: type[Section], prefix: str, schemas: Mapping[str, Any]) -> Iterator[Entry]:
     for name, field in model.model_fields.items():
         path, annotation = prefix + name, field.annotation
         section = next((cls for cls in (annotation, *get_args(annotation)) if _is_section(cls)), None)
@@ -763,28 +764,28 @@ def _walk(model: type[Section], prefix: str) -> Iterator[Entry]:
             yield Entry(path, section.__doc__ or "", "", None)
         else:
             default = None if field.is_required() else field.default
-            allowed = _allowed(schema["properties"][name], schema.get("$defs", {}))
+            allowed = _allowed(schemas[model.__name__]["properties"][name], schemas)
             yield Entry(path, field.description or "", allowed, default)
         if section is not None:
-            yield from _walk(section, f"{path}.")
+            yield from _walk(section, f"{path}.", schemas)
 
 
 def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
     return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
-def _allowed(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+def _allowed(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
     """Say in words what a JSON schema allows."""
     if "$ref" in schema:
-        return _allowed(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+        return _allowed(schemas[schema["$ref"].rpartition("/")[2]], schemas)
     if "anyOf" in schema:
-        return " or ".join(_allowed(part, definitions) for part in schema["anyOf"])
+        return " or ".join(_allowed(part, schemas) for part in schema["anyOf"])
     if "enum" in schema:
         return "one of " + ", ".join("null" if value is None else str(value) for value in schema["enum"])
     if "prefixItems" in schema:
         return f"a list of {len(schema['prefixItems'])} numbers"
     if schema["type"] == "array":
-        return f"a list of one or more, each {_allowed(schema['items'], definitions)}"
+        return f"a list of one or more, each {_allowed(schema['items'], schemas)}"
     if schema["type"] == "object":
         return "{" + ", ".join(schema["properties"]) + "}"
     if "minLength" in schema:
