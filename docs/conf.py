@@ -1,0 +1,82 @@
+"""Sphinx configuration; writes the generated pages before the build. Needs no network."""
+
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+
+import hyper_py
+from hyper_py.catalog import COLUMNS
+from hyper_py.config import reference_table
+from hyper_py.diagnostics import FLAG_TEXT
+
+project = "Hyper-Py"
+author = "The Hyper-Py developers"
+copyright = author
+release = version = hyper_py.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "numpydoc"]
+exclude_patterns = ["_build", "generated/*.inc.md"]
+html_theme = "furo"
+html_title = f"Hyper-Py {release}"
+myst_enable_extensions = ["deflist", "dollarmath"]
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+
+
+def markdown_table(head, rows):
+    """Return the lines of a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
+def columns():
+    """Return the table of catalogue columns."""
+    rows = [
+        (f"`{c.name}`", c.unit.replace(" / ", "/"), c.dtype, f"`{c.ucd}`", c.description) for c in COLUMNS
+    ]
+    return markdown_table(["Column", "Unit", "Type", "UCD", "Meaning"], rows)
+
+
+def flags():
+    """Return the table of the bits of FLAGS."""
+    rows = [(flag.value, f"`{flag.name}`", text) for flag, text in FLAG_TEXT.items()]
+    return markdown_table(["Value", "Name", "Meaning"], rows)
+
+
+def public_names():
+    """Return a list of what `import hyper_py` offers, each with a link to its documentation."""
+    return "\n".join(
+        f"- {{py:obj}}`{name} <hyper_py.{home}.{name}>`" for name, home in hyper_py._PUBLIC.items()
+    )
+
+
+SHOWN = {"cli": ["main"], "config": ["Config", "load_config", "apply_overrides", "template", "entries"]}
+
+
+def modules():
+    """Return the documentation of what each module defines."""
+    lines = []
+    for name in sorted(info.name for info in pkgutil.iter_modules(hyper_py.__path__)):
+        module = import_module(f"hyper_py.{name}")
+        here = [
+            key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
+        ]
+        members = SHOWN.get(name, [key for key in here if not key.startswith("_")])
+        directive = [f".. automodule:: {module.__name__}", f"   :members: {', '.join(members)}"]
+        lines += [f"### `{name}`", "", "```{eval-rst}", *directive, "```", ""]
+    return "\n".join(lines)
+
+
+GENERATED = {
+    "configuration": reference_table,
+    "columns": columns,
+    "flags": flags,
+    "public_names": public_names,
+    "modules": modules,
+}
+folder = Path(__file__).parent / "generated"
+folder.mkdir(exist_ok=True)
+for page, text in GENERATED.items():
+    (folder / f"{page}.inc.md").write_text(text() + "\n", encoding="utf-8")

@@ -1,0 +1,243 @@
+"""Commands: what was asked for goes to the library, and what came of it to the terminal.
+
+Nothing heavy is imported before a command needs it, so that help and complaints are immediate.
+Exit status: 0 all done, 1 something failed, 2 wrong usage or configuration.
+"""
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hyper_py import __version__
+from hyper_py.diagnostics import ConfigurationError, HyperPyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hyper_py.config import Config
+    from hyper_py.runner import Event, RunResult
+
+ROWS_SHOWN = 40
+
+app = typer.Typer(
+    name="hyper-py",
+    help="Find and measure compact sources in far-infrared, sub-millimetre and millimetre maps.",
+    epilog="`hyper-py CONFIG.yaml` is `hyper-py run CONFIG.yaml`; `hyper-py` alone looks for "
+    "hyper_config.yaml in the working directory, then in the user's configuration directory.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _program(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+) -> None:
+    if version:
+        typer.echo(f"hyper-py {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File or directory to write to.")] = Path("hyper_config.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+) -> None:
+    """Write a configuration file with every key, its default and its meaning."""
+    from hyper_py.config import FILE_NAME, template
+
+    path = path / FILE_NAME if path.is_dir() else path
+    if path.exists() and not force:
+        raise ConfigurationError(f"{path}: exists; --force overwrites it")
+    path.write_text(template(), encoding="utf-8")
+    typer.echo(f"wrote {path}")
+
+
+@app.command()
+def run(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CONFIG.yaml | MAP.fits ...",
+            help="A configuration file, or maps (files, directories, patterns, lists), or both.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Directory of all results (paths.output.dir_root).")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Number of maps worked on at a time (control.n_cores)."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip maps that an earlier run completed.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")] = False,
+) -> None:
+    """Extract the sources of maps: those that a configuration file lists, or those named here."""
+    chosen = list(overrides or [])
+    if output is not None:
+        chosen.append(f"paths.output.dir_root={json.dumps(str(output.absolute()))}")
+    if jobs is not None:
+        chosen += [f"control.n_cores={jobs}", f"control.parallel_maps={json.dumps(jobs > 1)}"]
+    config, maps = _configuration(inputs or [], chosen)
+
+    from hyper_py import runner
+
+    with _display(quiet=quiet) as on_event:
+        result = runner.run(config, maps or None, on_event=on_event, resume=resume)
+    _summarise(result, quiet=quiet)
+    raise typer.Exit(result.exit_code)
+
+
+def _configuration(inputs: Sequence[str], overrides: Sequence[str]) -> tuple["Config", list[str]]:
+    """Return the configuration that the arguments of `run` amount to, and the maps among them."""
+    from hyper_py.config import FILE_NAME, Config, apply_overrides, find_config, load_config, template
+
+    files = [name for name in inputs if name.lower().endswith((".yaml", ".yml"))]
+    maps = [name for name in inputs if name not in files]
+    if len(files) > 1:
+        raise ConfigurationError(f"{' and '.join(files)}: only one configuration file can be used")
+    if maps and not files:
+        mapping = apply_overrides({"version": 2}, overrides)
+        return Config.from_mapping(mapping, source="--set"), maps
+    path = Path(files[0]) if files else find_config(Path(typer.get_app_dir("hyper_py")))
+    if path is None:
+        Path(FILE_NAME).write_text(template(), encoding="utf-8")
+        raise ConfigurationError(
+            f"no configuration file found; wrote {FILE_NAME}: edit it, then run hyper-py again"
+        )
+    return load_config(path, overrides), maps
+
+
+# --------------------------------------------------------------------------------------------------------
+# What is shown
+# --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
+    """Give what draws the events of a run: a progress bar on a terminal, else only what went wrong."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from hyper_py import runner
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("maps", total=None)
+
+        def on_event(event: "Event") -> None:
+            match event:
+                case runner.RunStarted():
+                    bar.update(task, total=event.n_maps, completed=event.n_resumed)
+                case runner.MapStarted():
+                    bar.update(task, description=event.name)
+                case runner.MapFinished() | runner.MapFailed():
+                    result = event.result
+                    bar.advance(task)
+                    if not result.ok:
+                        _complain(f"error: {result.name}: {result.reason}")
+                    if not quiet:
+                        _complain(*(f"warning: {result.name}: {text}" for text in result.warnings))
+
+        yield on_event
+
+
+def _summarise(result: "RunResult", *, quiet: bool) -> None:
+    """Show what became of each map, and of all."""
+    if result.interrupted:
+        _complain("interrupted; the same command with --resume goes on from here")
+    if quiet:
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Map", "Status", "Sources", "rms", "Seconds")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for one in result.maps if len(result.maps) <= ROWS_SHOWN else result.failures[:ROWS_SHOWN]:
+        measured = (
+            (str(one.n_sources), f"{one.rms:.4g} {one.unit}", f"{one.seconds:.2f}")
+            if one.ok
+            else ("", "", "")
+        )
+        table.add_row(one.name, one.status, *measured)
+    console = Console()
+    if table.row_count:
+        console.print(table)
+    failed = f" ({len(result.failures)} failed)" if result.failures else ""
+    console.print(
+        f"Maps: {len(result.maps)}{failed}. Sources: {result.n_sources}. Seconds: {result.seconds:.1f}. "
+        f"Results: {result.root}",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+
+
+def _complain(*lines: str) -> None:
+    for line in lines:
+        typer.echo(line, err=True)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    _complain(f"warning: {' '.join(str(message).split())}")
+
+
+# --------------------------------------------------------------------------------------------------------
+# The program
+# --------------------------------------------------------------------------------------------------------
+
+
+def _with_command(arguments: Sequence[str]) -> list[str]:
+    """Put in the command `run` where none is named: before files or options of it, and for nothing at all."""
+    commands = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
+    first = arguments[0] if arguments else ""
+    if first in commands or first in ("--help", "--version"):
+        return list(arguments)
+    is_run = not first or first.startswith("-") or Path(first).suffix or Path(first).exists()
+    return ["run", *arguments] if is_run else list(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program; ends it with its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    try:
+        app(
+            _with_command([argument for argument in arguments if argument != "--debug"]), prog_name="hyper-py"
+        )
+    except Exception as error:
+        if debug:
+            raise
+        _complain(*(f"error: {line}" for line in _explain(error).splitlines()))
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+
+
+def _explain(error: Exception) -> str:
+    """Say what went wrong; in one line, except for a configuration with several faults."""
+    if isinstance(error, HyperPyError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    what = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}: {what}; the same command with --debug shows where"

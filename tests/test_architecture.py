@@ -1,0 +1,78 @@
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hyper_py
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "hyper_py"
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+OWNERS = {
+    "pydantic": {"config"},
+    "yaml": {"config"},
+    "astropy.io": {"fits_files", "io", "tables"},
+    "matplotlib": {"report", "validation_figure"},
+    "jinja2": {"report"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every name that a file imports, at its top or inside functions, with the names taken from modules."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_layers() -> None:
+    command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", command, "--no-cache"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_libraries_stay_in_their_rooms(library: str) -> None:
+    files = PACKAGE.glob("*.py")
+    users = {
+        path.stem for path in files if any(f"{name}.".startswith(f"{library}.") for name in imported(path))
+    }
+    assert users <= OWNERS[library]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_tests_of_its_own(module: str) -> None:
+    own = f"hyper_py.{module}"
+    tests = [path for path in (ROOT / "tests").glob("test_*.py") if path.stem != "test_architecture"]
+    assert any(f"{name}.".startswith(f"{own}.") for path in tests for name in imported(path)), own
+
+
+@pytest.mark.parametrize("name", hyper_py.__all__)
+def test_public_names_resolve(name: str) -> None:
+    assert getattr(hyper_py, name) is not None
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_say_what_they_are_for(module: str) -> None:
+    assert importlib.import_module(f"hyper_py.{module}").__doc__
+
+
+def test_unknown_public_name() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = hyper_py.nothing
