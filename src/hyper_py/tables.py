@@ -105,7 +105,7 @@ def _scalars(meta: Mapping[str, Any]) -> dict[str, Any]:
     kept = {}
     for key, value in meta.items():
         value = value.item() if isinstance(value, np.generic) else value
-        if value is None:
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
             continue
         if not isinstance(value, str | int | float):
             value = json.dumps(value, default=str)
@@ -167,10 +167,11 @@ def read_table(path: Path) -> Table:
         )
     options: dict[str, Any] = {"mask_invalid": False} if form == "fits" else {}
     try:
-        table = Table.read(path, format=form, **options)
+        table = _read_parquet(path) if form == "parquet" else Table.read(path, format=form, **options)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as a table ({form}): {reason}") from None
+    table.convert_bytestring_to_unicode()
     for name in table.colnames:
         if table[name].dtype.kind == "f" and getattr(table[name], "mask", None) is not None:
             table[name] = table[name].filled(np.nan)
@@ -339,6 +340,23 @@ def _write_parquet(path: Path, template: Table, batches: Batches, n_rows: int) -
         for batch in batches:
             arrays = [pyarrow.array(np.asarray(batch[name]), type=schema.field(name).type) for name in schema.names]
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+
+
+def _read_parquet(path: Path) -> Table:
+    """Read without pandas, which astropy's own reader asks for."""
+    from astropy.table import meta
+    from pyarrow import parquet
+
+    stored = parquet.read_table(path)
+    described = (stored.schema.metadata or {}).get(b"table_meta_yaml", b"").decode().split("\n")
+    header = meta.get_header_from_yaml(described) if described != [""] else {}
+    table = Table(meta={k: v for k, v in header.get("meta", {}).items() if not k.startswith("__")})
+    known = {column["name"]: column for column in header.get("datatype", [])}
+    for name in stored.column_names:
+        values = stored[name].to_numpy()
+        about = {key: known.get(name, {}).get(key) for key in ("unit", "description", "format", "meta")}
+        table[name] = TableColumn(values.astype(str) if values.dtype.kind == "O" else values, **about)
+    return table
 
 
 _WRITERS: dict[str, Callable[[Path, Table, Batches, int], None]] = {
