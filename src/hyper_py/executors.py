@@ -8,9 +8,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, NamedTuple
@@ -23,17 +24,15 @@ MAX_ATTEMPTS = 2
 _MAX_FAILED_STARTS = 3
 _PATIENCE_SECONDS = 2.0
 
-BLAS_ENVIRONMENT = {
-    name: "1"
-    for name in (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "BLIS_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-    )
-}
+_BLAS_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+BLAS_ENVIRONMENT = dict.fromkeys(_BLAS_VARIABLES, "1")
 """One BLAS thread a worker: maps are the parallel unit, and sums then have one order everywhere."""
 
 
@@ -60,6 +59,7 @@ class Outcome(NamedTuple):
 
 Function = Callable[[Any], Any]
 OnStart = Callable[[int, int], None]
+Outcomes = Generator[Outcome, None, None]
 
 
 def one_line(error: BaseException) -> str:
@@ -85,6 +85,12 @@ def pinned_blas() -> Iterator[None]:
                 os.environ[name] = value
 
 
+def pin_own_blas() -> None:
+    """Give this process one BLAS thread, unless NumPy is loaded: then it is too late, and not ours to do."""
+    if "numpy" not in sys.modules:
+        os.environ.update(BLAS_ENVIRONMENT)
+
+
 def _attempt(function: Function, task: Any) -> tuple[Any, str]:
     try:
         return function(task), ""
@@ -92,7 +98,7 @@ def _attempt(function: Function, task: Any) -> tuple[Any, str]:
         return None, one_line(error)
 
 
-def execute_serial(function: Function, tasks: Iterable[Any], *, on_start: OnStart) -> Iterator[Outcome]:
+def execute_serial(function: Function, tasks: Iterable[Any], *, on_start: OnStart) -> Outcomes:
     """Do tasks one after another in this process.
 
     Parameters
@@ -263,8 +269,8 @@ class _Pool:
             self.failed_starts += 1
             if self.failed_starts >= _MAX_FAILED_STARTS:
                 raise HyperPyError(
-                    f"worker processes end before they can start ({death}); use control.executor: serial, or, "
-                    "in a script of your own, call run() below `if __name__ == '__main__':`"
+                    f"worker processes end before they can start ({death}); use control.executor: serial, "
+                    "or, in a script of your own, call run() below `if __name__ == '__main__':`"
                 )
         if job is None:
             return None
@@ -276,7 +282,7 @@ class _Pool:
 
 def execute_processes(
     function: Function, tasks: Iterable[Any], *, n_workers: int, on_start: OnStart
-) -> Iterator[Outcome]:
+) -> Outcomes:
     """Do tasks in worker processes, one task at a time each.
 
     A worker that dies (killed, out of memory) is replaced and its task tried once more, after the others.
@@ -327,7 +333,7 @@ def _dask_client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
         from distributed import Client, LocalCluster
     except ImportError:
         raise ConfigurationError(
-            "control.executor is 'dask', but dask's 'distributed' is not installed: pip install 'hyper-py[dask]'"
+            "control.executor is 'dask', but its package is not installed: pip install 'hyper-py[dask]'"
         ) from None
     with contextlib.ExitStack() as stack:
         if scheduler:
@@ -354,7 +360,7 @@ def execute_dask(
     n_workers: int,
     scheduler: str | None = None,
     on_start: OnStart,
-) -> Iterator[Outcome]:
+) -> Outcomes:
     """Do tasks on a dask cluster.
 
     Parameters
@@ -366,8 +372,8 @@ def execute_dask(
     n_workers : int
         Size of the local cluster that is started when no scheduler is given.
     scheduler : str, optional
-        Address of a running scheduler, such as `tcp://host:8786`; its workers must see the same files. How
-        often it retries a task whose worker died is its own setting (`distributed.scheduler.allowed-failures`).
+        Address of a running scheduler, such as `tcp://host:8786`; its workers must see the same files.
+        How often it retries a task whose worker died is its setting `distributed.scheduler.allowed-failures`.
     on_start : callable
         Called with the index and 1 when a task is submitted.
 

@@ -64,7 +64,9 @@ def resolve_inputs(inputs: Sequence[str | Path] | None, *, list_file: Path, maps
         paths = [path for one in inputs for path in _expand(one)]
         asked = ", ".join(map(str, inputs)) or "no input"
     if not paths:
-        raise ConfigurationError(f"{asked}: no map to do; give FITS files, a directory, a glob or a list file")
+        raise ConfigurationError(
+            f"{asked}: no map to do; give FITS files, a directory, a glob or a list file"
+        )
     maps = [MapInput(name=map_name(path), path=path) for path in paths]
     _refuse_clashes(maps)
     return maps
@@ -82,7 +84,8 @@ def _refuse_clashes(maps: Iterable[MapInput]) -> None:
             )
         if one.name.upper() in RESERVED_NAMES:
             raise ConfigurationError(
-                f"{one.path}: outputs of a map named '{one.name}' would overwrite the merged catalogue; rename it"
+                f"{one.path}: outputs of a map named '{one.name}' "
+                "would overwrite the merged catalogue; rename it"
             )
         seen[key] = one.path
 

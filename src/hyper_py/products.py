@@ -9,7 +9,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from astropy.table import Table
 
 from hyper_py import __version__
+from hyper_py.diagnostics import InputError
 from hyper_py.geometry import FloatArray
 from hyper_py.image import SkyImage
 from hyper_py.tables import (
@@ -94,7 +95,15 @@ class Layout:
 
     def directories(self) -> tuple[Path, ...]:
         """All directories in which this run writes."""
-        names = (self.tables, self.regions, self.logs, STATE_DIR, self.fitting, self.deblended, self.background)
+        names = (
+            self.tables,
+            self.regions,
+            self.logs,
+            STATE_DIR,
+            self.fitting,
+            self.deblended,
+            self.background,
+        )
         return (self.root, *(self.root / name for name in names if name is not None))
 
 
@@ -211,7 +220,7 @@ def write_catalogue(
     template = template_of(prepared, text_widths={}, meta=prepared.meta)
     for form in layout.formats:
         path = stage.path(layout.table(name, form))
-        write_table(path, [prepared], form=form, template=template, n_rows=len(prepared))
+        write_table(path, [prepared], form=form, template=template)
     np.save(stage.path(layout.rows(name)), prepared.as_array())
 
 
@@ -326,42 +335,44 @@ def remove_merged(layout: Layout) -> None:
         (layout.root / layout.table(MERGED_NAME, form)).unlink(missing_ok=True)
 
 
-def write_merged(
-    layout: Layout, states: Mapping[str, Mapping[str, Any]], *, meta: Mapping[str, Any]
-) -> tuple[str, ...]:
-    """Write the catalogue of all complete maps, one map in memory at a time.
+def write_merged(layout: Layout, names: Sequence[str], *, meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write the catalogue of several complete maps, with the rows of one map in memory at a time.
 
     Parameters
     ----------
-    states : mapping
-        Name of each complete map to its record, in the order of the inputs.
+    names : sequence of str
+        Complete maps, in the order of the rows.
     meta : mapping
         What the run was, for the headers.
 
     Returns
     -------
     tuple of str
-        Files written; none without a complete map.
+        Files written; none without a map.
     """
-    if not states:
+    if not names:
         return ()
-    pixel_scale = min(float(state["pixel_scale"]) for state in states.values())
-    columns = next(iter(states.values()))["columns"]
+    columns, pixel_scale, n_rows = [], math.inf, 0
+    for name in names:
+        state = read_state(layout, name)
+        if state is None:
+            raise InputError(
+                f"{layout.root / layout.state(name)}: gone while the run was going on; use --resume"
+            )
+        columns, pixel_scale = state["columns"], min(pixel_scale, float(state["pixel_scale"]))
+        n_rows += int(state["n_sources"])
 
     def batch(name: str) -> Table:
-        rows = np.load(layout.root / layout.rows(name))
-        table = Table(rows, copy=False)
+        table = Table(np.load(layout.root / layout.rows(name)), copy=False)
         for column, unit, description in columns:
             table[column].unit = unit or None
             table[column].description = description
         return prepare_table(table, pixel_scale=pixel_scale, meta={})
 
-    template = template_of(
-        batch(next(iter(states))), text_widths={"MAP_ID": max(map(len, states))}, meta=meta
-    )
-    n_rows = sum(int(state["n_sources"]) for state in states.values())
+    header = {**meta, "n_sources": n_rows}
+    template = template_of(batch(names[0]), text_widths={"MAP_ID": max(map(len, names))}, meta=header)
     with Stage(layout.root) as stage:
         for form in layout.formats:
             path = stage.path(layout.table(MERGED_NAME, form))
-            write_table(path, map(batch, states), form=form, template=template, n_rows=n_rows)
+            write_table(path, map(batch, names), form=form, template=template)
     return stage.names

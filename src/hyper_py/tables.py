@@ -126,7 +126,7 @@ def template_of(table: Table, *, text_widths: Mapping[str, int], meta: Mapping[s
     return template
 
 
-def write_table(path: Path, batches: Batches, *, form: str, template: Table, n_rows: int) -> None:
+def write_table(path: Path, batches: Batches, *, form: str, template: Table) -> None:
     """Write a catalogue from batches of prepared rows.
 
     Parameters
@@ -139,8 +139,6 @@ def write_table(path: Path, batches: Batches, *, form: str, template: Table, n_r
         A key of `SUFFIXES`.
     template : Table
         From `template_of`: columns, units, widths of texts and header of the file.
-    n_rows : int
-        Rows in all batches together.
 
     Raises
     ------
@@ -149,7 +147,7 @@ def write_table(path: Path, batches: Batches, *, form: str, template: Table, n_r
     """
     if form not in _WRITERS:
         raise ConfigurationError(f"outputs.tables: unknown format {form!r}; known are {', '.join(SUFFIXES)}")
-    _WRITERS[form](path, template, batches, n_rows)
+    _WRITERS[form](path, template, batches)
 
 
 def read_table(path: Path) -> Table:
@@ -197,15 +195,17 @@ def _formatted(column: TableColumn, *, missing: str) -> list[str]:
     return [str(value) for value in values]
 
 
-def _write_csv(path: Path, template: Table, batches: Batches, n_rows: int) -> None:
+def _write_csv(path: Path, template: Table, batches: Batches) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(template.colnames)
         for batch in batches:
-            writer.writerows(zip(*(_formatted(batch[n], missing="NaN") for n in template.colnames), strict=True))
+            writer.writerows(
+                zip(*(_formatted(batch[n], missing="NaN") for n in template.colnames), strict=True)
+            )
 
 
-def _write_ecsv(path: Path, template: Table, batches: Batches, n_rows: int) -> None:
+def _write_ecsv(path: Path, template: Table, batches: Batches) -> None:
     header = StringIO()
     template.write(header, format="ascii.ecsv", delimiter=",")
     with path.open("w", encoding="utf-8", newline="") as stream:
@@ -227,7 +227,14 @@ def _ipac_width(column: TableColumn) -> int:
     else:
         # Sign, point, exponent; `.4f` leaves room for six digits before the point.
         value = int(column.format[1:-1]) + 8
-    return max(value, len(column.name), len(_IPAC_TYPES[kind]), len(str(column.unit or "")), 4)
+    widths: tuple[int, ...] = (
+        value,
+        len(column.name),
+        len(_IPAC_TYPES[kind]),
+        len(str(column.unit or "")),
+        4,
+    )
+    return max(widths)
 
 
 def _ipac_cells(column: TableColumn, width: int) -> Iterator[str]:
@@ -240,7 +247,7 @@ def _ipac_cells(column: TableColumn, width: int) -> Iterator[str]:
     )
 
 
-def _write_ipac(path: Path, template: Table, batches: Batches, n_rows: int) -> None:
+def _write_ipac(path: Path, template: Table, batches: Batches) -> None:
     columns = list(template.columns.values())
     widths = [_ipac_width(column) for column in columns]
     with path.open("w", encoding="utf-8", newline="\n") as stream:
@@ -267,7 +274,7 @@ def _write_ipac_header(stream: TextIO, template: Table, widths: list[int]) -> No
         stream.write("|" + "|".join(f"{t:<{w}}" for t, w in zip(texts, widths, strict=True)) + "|\n")
 
 
-def _write_votable(path: Path, template: Table, batches: Batches, n_rows: int) -> None:
+def _write_votable(path: Path, template: Table, batches: Batches) -> None:
     from astropy.io.votable import from_table
     from astropy.io.votable.tree import CooSys, Info
 
@@ -291,7 +298,7 @@ def _write_votable(path: Path, template: Table, batches: Batches, n_rows: int) -
 # ------------------------------------------------------------------------------------------------- binary
 
 
-def _write_fits(path: Path, template: Table, batches: Batches, n_rows: int) -> None:
+def _write_fits(path: Path, template: Table, batches: Batches) -> None:
     from astropy.io import fits
 
     plain = Table(template, meta={})
@@ -300,7 +307,6 @@ def _write_fits(path: Path, template: Table, batches: Batches, n_rows: int) -> N
             plain[name] = np.empty(0, f"S{column.dtype.itemsize // 4}")
     header = fits.table_to_hdu(plain).header
     header["EXTNAME"] = "CATALOG"
-    header["NAXIS2"] = n_rows
     for number, column in enumerate(template.columns.values(), start=1):
         if column.description:
             header[f"TCOMM{number}"] = column.description
@@ -311,6 +317,7 @@ def _write_fits(path: Path, template: Table, batches: Batches, n_rows: int) -> N
     row_type = np.dtype([(n, plain[n].dtype.newbyteorder(">")) for n in plain.colnames])
     with path.open("wb") as stream:
         stream.write(fits.PrimaryHDU().header.tostring().encode("ascii"))
+        start = stream.tell()
         stream.write(header.tostring().encode("ascii"))
         for batch in batches:
             rows = np.zeros(len(batch), row_type)
@@ -318,14 +325,18 @@ def _write_fits(path: Path, template: Table, batches: Batches, n_rows: int) -> N
                 text = row_type[name].kind == "S"
                 rows[name] = [_ascii(v).encode() for v in batch[name]] if text else batch[name]
             stream.write(rows.tobytes())
+            header["NAXIS2"] += len(batch)
         stream.write(b"\0" * (-stream.tell() % 2880))
+        # Only now is the number of rows known; the length of the header does not depend on it.
+        stream.seek(start)
+        stream.write(header.tostring().encode("ascii"))
 
 
 def _ascii(text: str) -> str:
     return str(text).encode("ascii", "replace").decode()
 
 
-def _write_parquet(path: Path, template: Table, batches: Batches, n_rows: int) -> None:
+def _write_parquet(path: Path, template: Table, batches: Batches) -> None:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -338,7 +349,9 @@ def _write_parquet(path: Path, template: Table, batches: Batches, n_rows: int) -
     schema = parquet.read_schema(path)
     with parquet.ParquetWriter(path, schema, version="2.4") as writer:
         for batch in batches:
-            arrays = [pyarrow.array(np.asarray(batch[name]), type=schema.field(name).type) for name in schema.names]
+            arrays = [
+                pyarrow.array(np.asarray(batch[name]), type=schema.field(name).type) for name in schema.names
+            ]
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
 
 
@@ -359,7 +372,7 @@ def _read_parquet(path: Path) -> Table:
     return table
 
 
-_WRITERS: dict[str, Callable[[Path, Table, Batches, int], None]] = {
+_WRITERS: dict[str, Callable[[Path, Table, Batches], None]] = {
     "ipac": _write_ipac,
     "ecsv": _write_ecsv,
     "csv": _write_csv,
