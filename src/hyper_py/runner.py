@@ -1,0 +1,423 @@
+"""Many maps: which, by what executor, with what progress; the log, the merged catalogue and the manifest.
+
+Importing this module costs nothing heavy: NumPy and astropy come with the first map.
+"""
+
+import csv
+import io
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
+
+from hyper_py import __version__, executors
+from hyper_py.diagnostics import ConfigurationError
+from hyper_py.inputs import resolve_inputs
+from hyper_py.map_task import MapResult, MapTask, Measure, fingerprint, measure_map, process_map, restored
+
+if TYPE_CHECKING:
+    from hyper_py.products import Layout
+
+MANIFEST = "run.json"
+SUMMARY = "summary.csv"
+_PACKAGES = ("numpy", "scipy", "astropy", "photutils", "regions", "pydantic", "distributed", "pyarrow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is.
+
+    `rate` is in maps per second of this run, NaN before the first is done; so is `seconds_left`.
+    """
+
+    n_done: int
+    n_failed: int
+    n_total: int
+    rate: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted:
+    """The inputs are known and the outputs' directory is ready; `n_resumed` maps need no work."""
+
+    n_maps: int
+    n_resumed: int
+    executor: str
+    n_workers: int
+    root: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapStarted:
+    """A map was given to a worker."""
+
+    index: int
+    name: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapFinished:
+    """A map's outputs are complete."""
+
+    result: MapResult
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapFailed:
+    """A map failed; `result.reason` says why in one line."""
+
+    result: MapResult
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What became of a run.
+
+    Attributes
+    ----------
+    maps : tuple of MapResult
+        In the order of the inputs.
+    root : Path
+        The output directory.
+    interrupted : bool
+        True after Ctrl-C; `resume=True` goes on from there.
+    seconds : float
+        Wall-clock time of this run.
+    """
+
+    maps: tuple[MapResult, ...]
+    root: Path
+    interrupted: bool
+    seconds: float
+
+    @property
+    def failures(self) -> tuple[MapResult, ...]:
+        """The maps that failed."""
+        return tuple(result for result in self.maps if result.status == "failed")
+
+    @property
+    def n_sources(self) -> int:
+        """Sources in all maps."""
+        return sum(result.n_sources for result in self.maps)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all maps are done, 1 if some map failed or is missing."""
+        return 0 if all(result.ok for result in self.maps) else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished:
+    """The last event of every run, interrupted ones too."""
+
+    result: RunResult
+
+
+Event: TypeAlias = RunStarted | MapStarted | MapFinished | MapFailed | RunFinished
+OnEvent: TypeAlias = Callable[[Event], None]
+
+
+def run(
+    config: Any,
+    inputs: Sequence[str | Path] | None = None,
+    *,
+    on_event: OnEvent | None = None,
+    resume: bool = False,
+    measure: Measure = measure_map,
+) -> RunResult:
+    """Extract sources from many maps and write everything below `paths.output.dir_root`.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    inputs : sequence of str or Path, optional
+        FITS files, directories, globs, text files with one map a line (`.txt`, `.lis`, `.list`, or any
+        file as `@FILE`), tables with a column of names (`.csv`, `.ecsv`, `.vot`; `TABLE#COLUMN` says which).
+        None: the list file `files.file_map_name` below `paths.input.dir_maps`.
+    on_event : callable, optional
+        Called in this process with each event, in order.
+    resume : bool
+        Skip maps whose outputs are complete: same input by checksum, same configuration, all files there.
+    measure : callable
+        Gives the extraction of a `MapTask`; importable by name in a worker process.
+
+    Returns
+    -------
+    RunResult
+        After Ctrl-C too: then with `interrupted`, and without a merged catalogue.
+
+    Raises
+    ------
+    ConfigurationError
+        The inputs do not say what to do, two have one name, or the output directory cannot be used;
+        no map has been touched then.
+    """
+    executors.pin_own_blas()
+    from hyper_py.products import Layout, locked, remove_merged, remove_stale
+
+    maps = resolve_inputs(
+        inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
+    )
+    mark = fingerprint(config)
+    tasks = [
+        MapTask(index=index, name=one.name, path=one.path, config=config, fingerprint=mark)
+        for index, one in enumerate(maps)
+    ]
+    layout = Layout.from_config(config)
+    _make_directories(layout)
+    with locked(layout) as held:
+        if not held:
+            raise ConfigurationError(
+                f"{layout.root}: another run is writing here; wait, or choose another directory"
+            )
+        remove_stale(layout.directories())
+        remove_merged(layout)
+        log_path = layout.root / layout.logs / layout.log_name
+        with log_path.open("a" if resume else "w", encoding="utf-8") as stream:
+            return _Run(config, layout, tasks, measure, stream, on_event).execute(resume=resume)
+
+
+def _make_directories(layout: "Layout") -> None:
+    for directory in layout.directories():
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"paths.output.dir_root: cannot write to {directory}: {error.strerror}"
+            ) from None
+
+
+class _Run:
+    """The state of one run: results so far, clock and listeners."""
+
+    def __init__(
+        self,
+        config: Any,
+        layout: "Layout",
+        tasks: list[MapTask],
+        measure: Measure,
+        stream: TextIO,
+        on_event: OnEvent | None,
+    ) -> None:
+        self.config, self.layout, self.tasks = config, layout, tasks
+        self.function = partial(process_map, measure=measure)
+        self.stream, self.on_event = stream, on_event
+        self.results: dict[int, MapResult] = {}
+        self.n_resumed = 0
+        self.clock = time.perf_counter()
+        self.started = datetime.now().astimezone()
+
+    def execute(self, *, resume: bool) -> RunResult:
+        """Do what is to be done, in any case ending with the manifest and the last event."""
+        interrupted = False
+        self.write_manifest("running", ())
+        merged: tuple[str, ...] = ()
+        try:
+            if resume:
+                self.restore()
+            todo = [task for task in self.tasks if task.index not in self.results]
+            name, n_workers = choose_executor(self.config.control, len(todo))
+            self.emit(
+                RunStarted(
+                    n_maps=len(self.tasks),
+                    n_resumed=self.n_resumed,
+                    executor=name,
+                    n_workers=n_workers,
+                    root=self.layout.root,
+                )
+            )
+            with closing(self.outcomes(name, n_workers, todo)) as outcomes:
+                for outcome in outcomes:
+                    self.take(todo[outcome.index], outcome)
+            merged = self.merge()
+        except KeyboardInterrupt:
+            interrupted = True
+        result = RunResult(
+            maps=tuple(self.results.get(task.index, _pending(task)) for task in self.tasks),
+            root=self.layout.root,
+            interrupted=interrupted,
+            seconds=time.perf_counter() - self.clock,
+        )
+        status = "interrupted" if interrupted else "failures" if result.failures else "complete"
+        self.write_manifest(status, merged, result)
+        self.emit(RunFinished(result=result))
+        return result
+
+    def restore(self) -> None:
+        """Take over maps that are complete."""
+        for task in self.tasks:
+            result = restored(task, self.layout)
+            if result is not None:
+                self.results[task.index] = result
+        self.n_resumed = len(self.results)
+
+    def outcomes(self, name: str, n_workers: int, todo: list[MapTask]) -> executors.Outcomes:
+        """Start the executor."""
+
+        def on_start(index: int, attempt: int) -> None:
+            task = todo[index]
+            self.emit(MapStarted(index=task.index, name=task.name, attempt=attempt))
+
+        if name == "serial":
+            return executors.execute_serial(self.function, todo, on_start=on_start)
+        if name == "processes":
+            return executors.execute_processes(self.function, todo, n_workers=n_workers, on_start=on_start)
+        scheduler = self.config.control.dask_scheduler
+        return executors.execute_dask(
+            self.function, todo, n_workers=n_workers, scheduler=scheduler, on_start=on_start
+        )
+
+    def take(self, task: MapTask, outcome: executors.Outcome) -> None:
+        """Record what became of a map, and tell."""
+        if outcome.error:
+            result = MapResult(
+                index=task.index, name=task.name, path=task.path, status="failed", reason=outcome.error
+            )
+        else:
+            result = outcome.value
+        result = replace(result, attempts=outcome.attempts)
+        self.results[task.index] = result
+        event = MapFinished if result.ok else MapFailed
+        self.emit(event(result=result, progress=self.progress()))
+
+    def progress(self) -> Progress:
+        """Count and extrapolate."""
+        n_here = len(self.results) - self.n_resumed
+        elapsed = time.perf_counter() - self.clock
+        n_failed = sum(not result.ok for result in self.results.values())
+        rate = n_here / elapsed if n_here else float("nan")
+        return Progress(
+            n_done=len(self.results) - n_failed,
+            n_failed=n_failed,
+            n_total=len(self.tasks),
+            rate=rate,
+            seconds_left=(len(self.tasks) - len(self.results)) / rate,
+        )
+
+    def merge(self) -> tuple[str, ...]:
+        """Write the catalogue of all maps, in the order of the inputs."""
+        from hyper_py.products import write_merged
+
+        names = [task.name for task in self.tasks if self.results[task.index].ok]
+        meta = {
+            "creator": f"Hyper-Py {__version__}",
+            "sigma_thres": self.config.detection.sigma_thres,
+            "n_maps": len(names),
+        }
+        return write_merged(self.layout, names, meta=meta)
+
+    def emit(self, event: Event) -> None:
+        """Write an event to the log, then pass it on."""
+        text = describe_event(event)
+        if text:
+            self.stream.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+            self.stream.flush()
+        if self.on_event is not None:
+            self.on_event(event)
+
+    def write_manifest(self, status: str, merged: tuple[str, ...], result: RunResult | None = None) -> None:
+        """Write run.json, and the summary table when the run is over."""
+        from hyper_py.products import as_json, write_text
+
+        over = result is not None
+        manifest = {
+            "status": status,
+            "software": software_versions(),
+            "started": self.started.isoformat(timespec="seconds"),
+            "finished": datetime.now().astimezone().isoformat(timespec="seconds") if over else None,
+            "seconds": result.seconds if result else None,
+            "fingerprint": self.tasks[0].fingerprint,
+            "configuration": self.config.model_dump(mode="json"),
+            "merged": merged,
+            "maps": [asdict(one) for one in (result.maps if result else map(_pending, self.tasks))],
+        }
+        write_text(self.layout.root, MANIFEST, as_json(manifest))
+        if result:
+            write_text(self.layout.root, f"{self.layout.logs}/{SUMMARY}", summary_table(result.maps))
+
+
+def _pending(task: MapTask) -> MapResult:
+    return MapResult(index=task.index, name=task.name, path=task.path, status="pending")
+
+
+def choose_executor(control: Any, n_tasks: int) -> tuple[str, int]:
+    """Return the executor and its number of workers; no processes where one would be enough."""
+    if not control.parallel_maps or control.executor == "serial":
+        return "serial", 1
+    n_workers = max(1, min(control.n_cores, n_tasks))
+    if control.executor == "dask" and n_tasks:
+        return "dask", n_workers
+    return ("processes", n_workers) if n_workers > 1 else ("serial", 1)
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of everything that can change a result."""
+    versions = {"hyper-py": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def summary_table(maps: Sequence[MapResult]) -> str:
+    """Return one CSV line for each map: status, sources, rms, seconds."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["map", "status", "n_sources", "rms", "unit", "seconds", "attempts", "reason", "input"])
+    for one in maps:
+        numbers = (
+            [one.n_sources, f"{one.rms:.6g}", one.unit, f"{one.seconds:.3f}"] if one.ok else ["", "", "", ""]
+        )
+        writer.writerow([one.name, one.status, *numbers, one.attempts, one.reason, one.path])
+    return buffer.getvalue()
+
+
+def describe_event(event: Event) -> str:
+    """Return an event as a line for the log; empty for those that say nothing there."""
+    match event:
+        case RunStarted():
+            resumed = f", {event.n_resumed} of them complete from an earlier run" if event.n_resumed else ""
+            return (
+                f"Hyper-Py {__version__}: {event.n_maps} maps{resumed}; {event.executor} x {event.n_workers}"
+            )
+        case MapStarted():
+            again = "" if event.attempt == 1 else " once more: its worker died"
+            return f"{event.name}: started{again}"
+        case MapFinished(result=one, progress=progress):
+            warned = "".join(f"; warning: {text}" for text in one.warnings)
+            return (
+                f"{one.name}: {one.n_sources} sources, rms {one.rms:.4g} {one.unit}, {one.seconds:.2f} s "
+                f"({_counted(progress)}){warned}"
+            )
+        case MapFailed(result=one, progress=progress):
+            return f"{one.name}: failed: {one.reason} ({_counted(progress)})"
+        case RunFinished(result=result):
+            return _summed_up(result)
+
+
+def _counted(progress: Progress) -> str:
+    done = progress.n_done + progress.n_failed
+    return f"{done} of {progress.n_total}, {progress.rate:.3g} maps/s, {progress.seconds_left:.0f} s left"
+
+
+def _summed_up(result: RunResult) -> str:
+    n_ok = sum(one.ok for one in result.maps)
+    counted = (
+        f"{n_ok} of {len(result.maps)} maps complete, {len(result.failures)} failed, {result.seconds:.1f} s"
+    )
+    if result.interrupted:
+        return f"interrupted: {counted}; the same command with --resume goes on from here"
+    return f"finished: {counted}, {result.n_sources} sources"
