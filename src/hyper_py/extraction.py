@@ -101,6 +101,11 @@ class Extraction:
     field: MeasuredField | None
 
     @property
+    def rms(self) -> float | FloatArray:
+        """Noise level in Jy/pixel: one number, or one a pixel."""
+        return self.noise.rms
+
+    @property
     def sources(self) -> FloatArray:
         """Fitted Gaussians, shape (n, 6), in the order of `hyper_py.models`."""
         return np.empty((0, models.N_PARAMETERS)) if self.field is None else self.field.measurement.parameters
@@ -189,7 +194,8 @@ def extract_sources(
             forced=fixed is not None,
         )  # fmt: skip
         catalog = make_catalog(measured.measurement, image, convert_mjy=options.convert_mJy)
-    catalog.meta.update(_facts(image, noise, options))
+    catalog.meta["frame_of_pa"] = wcs_to_celestial_frame(image.wcs).name
+    catalog.meta["noise_model"] = options.fit_options.noise_model
     return Extraction(image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, field=measured)
 
 
@@ -291,15 +297,3 @@ def _unmeasured(peaks: Peaks, noise: NoiseLevel) -> Measurement:
         shoulder_score=peaks.shoulder_score, order=zero - 1, n_in_group=zero + 1, n_blank=zero,
         status=zero, flags=zero, nmse=nothing, chi2_red=nothing, bic=nothing,
     )  # fmt: skip
-
-
-def _facts(image: SkyImage, noise: NoiseLevel, options: Options) -> dict[str, object]:
-    """Return what the table's header says about the run."""
-    return {
-        "map": image.name,
-        "frame": wcs_to_celestial_frame(image.wcs).name,
-        "threshold": options.detection.sigma_thres,
-        "rms": noise.typical,
-        "beam": (image.beam.major, image.beam.minor, image.beam.pa),
-        "unit": image.unit,
-    }
