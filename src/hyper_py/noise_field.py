@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from hyper_py.geometry import FloatArray
 from hyper_py.noise import (
@@ -16,6 +17,8 @@ from hyper_py.noise import (
     local_rms_map,
 )
 
+_SMALL_SCALE_BEAMS = 1.0
+"""The level that matters for a source is that of structure of its own size."""
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 _REACH_BEAMS = 16.0
@@ -53,7 +56,7 @@ def measure_noise(
     mesh = max(8, round(_LEVEL_MESH_BEAMS * beam_fwhm))
     level = np.ones(residual.shape)
     if min(residual.shape) >= 3 * mesh:
-        level = local_rms_map(masked, mesh=mesh)
+        level = local_rms_map(small_scales(masked, width=_SMALL_SCALE_BEAMS * beam_fwhm), mesh=mesh)
         level /= np.median(level[~mask])
     measurable = min(reach, min(residual.shape) // 4)
     model = None
@@ -63,6 +66,16 @@ def measure_noise(
     if model is None:
         model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)
     return model, level
+
+
+def small_scales(data: FloatArray, *, width: float) -> FloatArray:
+    """Return a map minus its Gaussian-weighted local mean of sigma `width` pixels; NaN takes no part."""
+    valid = np.isfinite(data)
+    mean, weight = (
+        ndimage.gaussian_filter(image, width, mode="constant", truncate=3.0)
+        for image in (np.where(valid, data, 0.0), valid.astype(np.float64))
+    )
+    return data - mean / np.where(valid, weight, 1.0)
 
 
 def extend_lags(lags: FloatArray, *, reach: int) -> FloatArray:
