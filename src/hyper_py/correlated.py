@@ -7,14 +7,15 @@ the field is under a source given its surroundings: the conditional mean, which 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, lapack
 
 from hyper_py import models
+from hyper_py.deblending import split_units
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_window, influence
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
@@ -43,6 +44,10 @@ _MASK_SIGMA = 3.0
 """Sources are masked to this many sigma where the noise is measured."""
 _FOOTPRINT_SIGMA = 2.0
 """Pixels this near a source say nothing about the background under it."""
+_MOST_ADDITIONS = 3
+"""Rounds of deblending: sources that a unit can gain."""
+_LARGEST_DEBLENDED = 6
+"""Larger units are not searched for more sources."""
 _ROUGH = {"ftol": 1e-4, "xtol": 1e-4, "gtol": 1e-4}
 """The first fit only serves to clean the map on which the noise is measured."""
 
@@ -197,80 +202,162 @@ def conditional_mean(precision: FloatArray, inside: BoolArray) -> FloatArray:
     return conditional
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Round:
+    """What the fits of one round need: windows, metrics and bounds of all units."""
+
+    windows: list[Window]
+    metrics: list[Metric]
+    scales: list[float]
+    backgrounds: list[FloatArray]
+    limits: Bounds
+    cache: WindowCache
+
+    @classmethod
+    def make(cls, task: Task, options: Options, cache: WindowCache, level: FloatArray) -> "_Round":
+        sigma_limits, shift = _limits(task, options)
+        lower, upper = bounds(
+            task.start, sigma_limits=sigma_limits, amplitude_limits=(-np.inf, np.inf), shift=shift
+        )
+        windows = [
+            fit_window(
+                task.start[unit, models.X], task.start[unit, models.Y],
+                radius=np.full(len(unit), _WINDOW_BEAMS * task.beam_fwhm), usable=task.usable,
+                stride=_stride(task),
+            )
+            for unit in task.units
+        ]  # fmt: skip
+        scales = [float(np.mean(level[w.y, w.x])) if w.y.size else 1.0 for w in windows]
+        return cls(
+            windows=windows,
+            metrics=cache.metrics(windows, scales),
+            scales=scales,
+            backgrounds=[np.zeros(w.y.size) for w in windows],
+            limits=Bounds(
+                lower=np.where(task.fixed, task.start, lower), upper=np.where(task.fixed, task.start, upper)
+            ),
+            cache=cache,
+        )
+
+
+def _limits(task: Task, options: Options) -> tuple[tuple[float, float], float]:
+    """Return the smallest and largest sigma and the largest shift of a centre, in pixels."""
+    sigma = task.beam_fwhm / FWHM_PER_SIGMA
+    return (options.photometry.aper_inf * sigma, options.photometry.aper_sup * sigma), 0.5 * task.beam_fwhm
+
+
+def _stride(task: Task) -> int:
+    return max(1, int(task.beam_fwhm / _FINEST_SAMPLING))
+
+
 def measure_correlated(task: Task, options: Options) -> Measured:
     """Fit and measure all sources of a map in the noise that the map itself shows.
 
     The covariance is measured with the sources masked, and once more from the residual of a first fit.
+    Then units that ask for one more source get it, until none does.
     """
     fit_options = options.fit_options
-    sigma = task.beam_fwhm / FWHM_PER_SIGMA
-    lower, upper = bounds(
-        task.start,
-        sigma_limits=(options.photometry.aper_inf * sigma, options.photometry.aper_sup * sigma),
-        amplitude_limits=(-np.inf, np.inf),
-        shift=0.5 * task.beam_fwhm,
-    )
-    limits = Bounds(
-        lower=np.where(task.fixed, task.start, lower), upper=np.where(task.fixed, task.start, upper)
-    )
-    stride = max(1, int(task.beam_fwhm / _FINEST_SAMPLING))
-    radius = np.full(len(task.start), _WINDOW_BEAMS * task.beam_fwhm)
-    tolerances = {
+    solver: dict[str, Any] = {
         "loss": fit_options.loss, "f_scale": fit_options.f_scale, "ftol": fit_options.ftol,
         "xtol": fit_options.xtol, "gtol": fit_options.gtol, "max_evaluations": fit_options.max_nfev,
     }  # fmt: skip
-    windows = [
-        fit_window(
-            task.start[u, models.X],
-            task.start[u, models.Y],
-            radius=radius[u],
-            usable=task.usable,
-            stride=stride,
-        )
-        for u in task.units
-    ]
-    sources, residual = task.start, task.data
-    nothing = [np.zeros(w.y.size) for w in windows]
-    for first in (True, False):
-        mask = models.footprints(sources, task.data.shape, n_sigma=_MASK_SIGMA) | ~task.usable
-        noise, level = measure_noise(
-            residual, mask, beam_covariance=task.beam_covariance, beam_fwhm=task.beam_fwhm
-        )
-        cache = WindowCache(noise)
-        scales = [float(np.mean(level[w.y, w.x])) if w.y.size else 1.0 for w in windows]
-        metrics = cache.metrics(windows, scales)
-        sources, fits = sweep_units(
-            task.data, sources, task.units, windows, metrics, nothing, bounds=limits,
-            max_sweeps=2 if first else 5, **{**tolerances, **(_ROUGH if first else {})},
-        )  # fmt: skip
-        residual = task.data - models.render(sources, task.data.shape)
-    sources, fits, retried = retry_failed(
-        task.data, sources, fits, task.units, windows, metrics, nothing, starts=[task.start], bounds=limits,
-        **tolerances,
+    n_given = len(task.start)
+    noise, level = _noise(task, task.start, task.data)
+    this = _Round.make(task, options, WindowCache(noise), level)
+    sources, _ = sweep_units(
+        task.data, task.start, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
+        max_sweeps=2, **{**solver, **_ROUGH},
     )  # fmt: skip
+    noise, level = _noise(task, sources, task.data - models.render(sources, task.data.shape))
+    cache = WindowCache(noise)
+    for n_left in range(_MOST_ADDITIONS, -1, -1):
+        this = _Round.make(task, options, cache, level)
+        sources, fits = sweep_units(
+            task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
+            max_sweeps=5, **solver,
+        )  # fmt: skip
+        if task.forced or not options.detection.deblend_residual or n_left == 0:
+            break
+        larger = _deblended(task, sources, fits, this, options, solver)
+        if larger is None:
+            break
+        task, sources = larger
+    sources, fits, retried = retry_failed(
+        task.data, sources, fits, task.units, this.windows, this.metrics, this.backgrounds,
+        starts=[task.start], bounds=this.limits, **solver,
+    )  # fmt: skip
+    collected = _collect(task, sources, fits, retried, this, options)
+    collected.flags[n_given:] |= int(Flag.ADDED_IN_RESIDUAL)
+    if noise.assumed:
+        collected.flags |= int(Flag.NOISE_ASSUMED)
+    return collected.measured(sources)
+
+
+def _noise(task: Task, sources: FloatArray, residual: FloatArray) -> tuple[CovarianceModel, FloatArray]:
+    """Measure the noise of a residual outside the sources."""
+    mask = models.footprints(sources, task.data.shape, n_sigma=_MASK_SIGMA) | ~task.usable
+    return measure_noise(residual, mask, beam_covariance=task.beam_covariance, beam_fwhm=task.beam_fwhm)
+
+
+def _deblended(
+    task: Task,
+    sources: FloatArray,
+    fits: list[UnitFit],
+    this: _Round,
+    options: Options,
+    solver: dict[str, Any],
+) -> tuple[Task, FloatArray] | None:
+    """Return the task and sources with one more source in each unit that asks for it; None if none does."""
+    sigma_limits, shift = _limits(task, options)
+    image = models.render(sources, task.data.shape)
+    values = []
+    for unit, window in zip(task.units, this.windows, strict=True):
+        y, x = window.y, window.x
+        own = models.gaussian_sum(sources[unit], y.astype(np.float64), x.astype(np.float64))
+        values.append(task.data[y, x] - (image[y, x] - own))
+    splits = split_units(
+        values, this.windows, this.metrics, fits,
+        units=[k for k, unit in enumerate(task.units) if len(unit) < _LARGEST_DEBLENDED],
+        beam=models.shape_parameters(task.beam_covariance), fixed=[task.fixed[unit] for unit in task.units],
+        sigma_limits=sigma_limits, shift=shift, **solver,
+    )  # fmt: skip
+    if not splits:
+        return None
+    start, fixed, sources, units = task.start.copy(), task.fixed.copy(), sources.copy(), list(task.units)
+    for split in splits:
+        unit = units[split.unit]
+        sources[unit] = start[unit] = split.parameters[:-1]
+        units[split.unit] = np.append(unit, len(sources))
+        start, sources = (np.concatenate([v, split.parameters[-1:]]) for v in (start, sources))
+        fixed = np.concatenate([fixed, np.zeros((1, models.N_PARAMETERS), dtype=bool)])
+        fixed[units[split.unit][split.beam_shaped], models.SIGMA_1 :] = True
+    return replace(task, start=start, fixed=fixed, units=units), sources
+
+
+def _collect(
+    task: Task, sources: FloatArray, fits: list[UnitFit], retried: BoolArray, this: _Round, options: Options
+) -> Collector:
+    """Measure apertures and errors of all units."""
+    residual = task.data - models.render(sources, task.data.shape)
+    stride, radius = _stride(task), options.photometry.fwhm_radius_ratio
     collected = Collector(len(sources))
     for k, unit in enumerate(task.units):
-        y, x = windows[k].y, windows[k].x
+        fit, window = fits[k], this.windows[k]
+        y, x = window.y, window.x
         collected.add_fit(
-            unit, fits[k], residual[y, x], task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + 1,
-            chi2=2.0 * fits[k].cost, n_beams=y.size * stride**2 / task.beam_area, retried=bool(retried[k]),
+            unit, fit, residual[y, x], task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + 1,
+            chi2=2.0 * fit.cost, n_beams=y.size * stride**2 / task.beam_area, retried=bool(retried[k]),
         )  # fmt: skip
-        apertures = [
-            source_aperture(p, radius_in_fwhm=options.photometry.fwhm_radius_ratio)
-            for p in fits[k].parameters
-        ]
-        own = fits[k].parameters
-        footprint = _footprint(own, windows[k])
+        apertures = [source_aperture(p, radius_in_fwhm=radius) for p in fit.parameters]
         photometry, background = unit_photometry(
-            residual[y, x], fits[k], windows[k], metrics[k], cache[windows[k]], apertures,
-            footprint=footprint, scale=scales[k], pixel_area=stride**2, fixed=task.fixed[unit],
+            residual[y, x], fit, window, this.metrics[k], this.cache[window], apertures,
+            footprint=_footprint(fit.parameters, window), scale=this.scales[k], pixel_area=stride**2,
+            fixed=task.fixed[unit],
         )  # fmt: skip
         collected.add_photometry(unit, photometry, apertures, task.usable)
         known = np.isfinite(background)
         collected.patches.append(ConditionalPatch(y=y[known], x=x[known], values=background[known]))
-    if noise.assumed:
-        collected.flags |= int(Flag.NOISE_ASSUMED)
-    return collected.measured(sources)
+    return collected
 
 
 def _footprint(sources: FloatArray, window: Window) -> BoolArray:

@@ -82,15 +82,20 @@ def measure_sources(
     -------
     MeasuredField
     """
-    task, labels = make_task(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
+    task, linking = make_task(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
     way = measure_correlated if options.fit_options.noise_model == "correlated" else measure_weighted
     measured = way(task, options)
+    centre = measured.parameters[:, models.X], measured.parameters[:, models.Y]
+    labels = friends_of_friends(*centre, linking_length=linking)
     sizes = np.bincount(labels, minlength=1)[labels]
     flags = measured.flags | np.where(sizes > 1, int(Flag.BLENDED), 0)
     if forced:
         flags |= int(Flag.FORCED)
     for flag, columns in _AT_BOUND_FLAGS.items():
         flags |= np.where(measured.at_bound[:, columns].any(axis=1), int(flag), 0)
+    local = _at_nearest(rms, *centre, image.shape)
+    n_added = len(sizes) - len(peaks)
+    snr = np.append(peaks.snr, measured.parameters[len(peaks) :, models.AMPLITUDE] / local[len(peaks) :])
     correction = 1.0 if options.photometry.aperture_correction else measured.aperture_fraction
     measurement = Measurement(
         parameters=measured.parameters,
@@ -99,10 +104,10 @@ def measure_sources(
         flux_err=measured.flux_err * correction,
         flux_gauss_err=measured.flux_gauss_err,
         aperture_fraction=measured.aperture_fraction,
-        local_rms=_at_nearest(rms, peaks.x, peaks.y, image.shape),
-        snr=peaks.snr,
+        local_rms=local,
+        snr=snr,
         background=measured.background,
-        shoulder_score=peaks.shoulder_score,
+        shoulder_score=np.append(peaks.shoulder_score, np.full(n_added, np.nan)),
         order=measured.order,
         n_in_group=sizes.astype(np.int64),
         n_blank=measured.n_blank,
@@ -123,8 +128,8 @@ def make_task(
     options: Options,
     shapes: FloatArray | None,
     forced: bool,
-) -> tuple[Task, IntArray]:
-    """Return the task of a map and the group label of each peak."""
+) -> tuple[Task, float]:
+    """Return the task of a map and the linking length of its groups in pixels."""
     ny, nx = image.shape
     fwhm, photometry = image.beam_fwhm_pix, options.photometry
     beam = image.beam_covariance(peaks.x, peaks.y)
@@ -155,7 +160,7 @@ def make_task(
         beam_covariance=image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
         forced=forced,
     )
-    return task, friends_of_friends(peaks.x, peaks.y, linking_length=linking)
+    return task, linking
 
 
 def _at_nearest(

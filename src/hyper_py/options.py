@@ -35,7 +35,7 @@ class DetectionOptions:
 class PhotometryOptions:
     """Section `photometry`."""
 
-    aper_inf: float = 0.7
+    aper_inf: float = 0.5
     aper_sup: float = 2.0
     fwhm_radius_ratio: float = 1.0
     aperture_correction: bool = True
@@ -45,7 +45,7 @@ class PhotometryOptions:
 class FitOptions:
     """Section `fit_options`."""
 
-    noise_model: str = "white"
+    noise_model: str = "correlated"
     fit_method: str = "least_squares"
     loss: str = "linear"
     f_scale: float = 0.1
@@ -71,7 +71,7 @@ class FitOptions:
 class BackgroundOptions:
     """Section `background`."""
 
-    method: str = "polynomial"
+    method: str = "conditional"
     fit_gauss_and_bg_separately: bool = True
     pol_orders_separate: tuple[int, ...] = (0, 1, 2)
     fix_min_box: float = 3.0

@@ -1,0 +1,199 @@
+"""More sources where a fit leaves evidence for them: neighbours hidden in wings, and blends split in two.
+
+The evidence for one more source of the beam's shape at a place is its score test: the whitened residual
+against the whitened beam there, both cleared of all that the fitted parameters could still take up
+(Rao 1948, Proc. Camb. Phil. Soc. 44, 50). Where it is high the larger models are fitted, and one replaces the
+smaller only if the Bayesian information criterion (Schwarz 1978, Ann. Stat. 6, 461) prefers it clearly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py import models
+from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_units
+from hyper_py.geometry import FloatArray
+
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+_SCORE = 3.5
+"""Scores below this cannot pay for the three parameters of a source: z^2 is the gain in chi-square."""
+_CLEARLY = 6.0
+"""By how much the criterion must fall: strong evidence (Kass & Raftery 1995, J. Am. Stat. Assoc. 90, 773)."""
+_REACH_BEAMS = 1.6
+"""How far from a fitted source another is looked for."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """A unit with one more source than before; the new one is the last.
+
+    Attributes
+    ----------
+    unit : int
+        Which unit.
+    parameters : ndarray, shape (n_sources + 1, 6)
+    beam_shaped : bool ndarray, shape (n_sources + 1,)
+        Sources whose shape is kept that of the beam.
+    """
+
+    unit: int
+    parameters: FloatArray
+    beam_shaped: BoolArray
+
+
+def split_units(
+    values: Sequence[FloatArray],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    fits: Sequence[UnitFit],
+    *,
+    units: Sequence[int],
+    beam: FloatArray,
+    fixed: Sequence[BoolArray],
+    sigma_limits: tuple[float, float],
+    shift: float,
+    **solver: Any,
+) -> list[Split]:
+    """Return the units whose data clearly ask for one more source.
+
+    Parameters
+    ----------
+    values : sequence of ndarray, shape (n_k,)
+        Data of each unit, foreign sources removed.
+    windows, metrics, fits
+        The units as fitted.
+    units : sequence of int
+        Which of them to look at.
+    beam : ndarray, shape (3,)
+        sigma_1, sigma_2 (pixels) and theta of the beam.
+    fixed : sequence of bool ndarray, shape (n_sources_k, 6)
+        Parameters that are not fitted.
+    sigma_limits, shift
+        See `hyper_py.fitting.bounds`.
+    **solver
+        Options of `hyper_py.fitting.fit_units`.
+
+    Returns
+    -------
+    list of Split
+        At most one a unit.
+    """
+    trials: list[tuple[int, FloatArray, BoolArray]] = []
+    for k in units:
+        place = best_addition(values[k], windows[k], metrics[k], fits[k], beam=beam)
+        if place is not None:
+            trials.extend((k, *trial) for trial in _trials(fits[k], place, beam, sigma_limits))
+    if not trials:
+        return []
+    lower, upper = [], []
+    for k, start, beam_shaped in trials:
+        low, high = bounds(start, sigma_limits=sigma_limits, amplitude_limits=(0.0, np.inf), shift=shift)
+        held = np.zeros(start.shape, dtype=bool)
+        held[: len(fixed[k])] = fixed[k]
+        held[beam_shaped, models.SIGMA_1 :] = True
+        lower.append(np.where(held, start, low))
+        upper.append(np.where(held, start, high))
+    results = fit_units(
+        [values[k] for k, _, _ in trials],
+        [windows[k] for k, _, _ in trials],
+        [metrics[k] for k, _, _ in trials],
+        [start for _, start, _ in trials],
+        lower=lower,
+        upper=upper,
+        **solver,
+    )
+    best: dict[int, tuple[float, Split]] = {}
+    for (k, _, beam_shaped), result, low, high in zip(trials, results, lower, upper, strict=True):
+        if not result.converged or not _distinct(result.parameters, beam):
+            continue
+        n_free = int((low < high).sum())
+        criterion = _criterion(result.cost, n_free, windows[k])
+        if k not in best or criterion < best[k][0]:
+            best[k] = criterion, Split(unit=k, parameters=result.parameters, beam_shaped=beam_shaped)
+    return [
+        split
+        for k, (criterion, split) in best.items()
+        if criterion < _criterion(fits[k].cost, int((~fixed[k]).sum()), windows[k]) - _CLEARLY
+    ]
+
+
+def _criterion(cost: float, n_free: int, window: Window) -> float:
+    """Bayesian information criterion in the metric of the fit."""
+    return 2.0 * cost + n_free * float(np.log(window.y.size))
+
+
+def _distinct(sources: FloatArray, beam: FloatArray) -> bool:
+    """Whether no two sources have run into one another."""
+    centres = sources[:, [models.X, models.Y]]
+    gaps = np.hypot(*(centres[:, None, :] - centres[None, :, :]).transpose(2, 0, 1))
+    np.fill_diagonal(gaps, np.inf)
+    return bool(gaps.min() > 0.5 * beam[1])
+
+
+def best_addition(
+    values: FloatArray, window: Window, metric: Metric, fit: UnitFit, *, beam: FloatArray
+) -> FloatArray | None:
+    """Return the place where one more source of the beam's shape would help the fit most.
+
+    Returns
+    -------
+    ndarray, shape (3,), or None
+        Amplitude, x and y of the source; None where no score reaches the threshold.
+    """
+    y, x = window.y.astype(np.float64), window.x.astype(np.float64)
+    value, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
+    near = np.min(
+        [np.hypot(x - p[models.X], y - p[models.Y]) for p in fit.parameters], axis=0
+    ) <= _REACH_BEAMS * 2.355 * np.sqrt(beam[0] * beam[1])
+    near &= (window.y + window.x) % 2 == 0
+    if not near.any():
+        return None
+    a, b, c = (float(e[0, 0]) for e in models.exponents(np.array([[1.0, 0.0, 0.0, *beam]])))
+    dy, dx = y - y[near, None], x - x[near, None]
+    templates = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy)) * metric.weights
+    fitted = jacobian[0] * metric.weights
+    residual = (values - value[0]) * metric.weights
+    if metric.matrix is not None:
+        templates, fitted, residual = (v @ metric.matrix.T for v in (templates, fitted, residual))
+    basis = np.linalg.qr(fitted.T)[0]
+    residual = residual - basis @ (basis.T @ residual)
+    power = np.sum(templates**2, axis=1)
+    left = power - np.sum((templates @ basis) ** 2, axis=1)
+    # A place that the fitted parameters can imitate fully has no evidence of its own.
+    left = np.where(left > 1e-3 * power, left, np.inf)
+    projected = templates @ residual
+    score = projected / np.sqrt(left)
+    k = int(np.argmax(score))
+    if not score[k] > _SCORE:
+        return None
+    return np.array([projected[k] / left[k], x[near][k], y[near][k]])
+
+
+def _trials(
+    fit: UnitFit, place: FloatArray, beam: FloatArray, sigma_limits: tuple[float, float]
+) -> list[tuple[FloatArray, BoolArray]]:
+    """Return starting values and which sources keep the beam's shape, for each larger model to try."""
+    sources = fit.parameters
+    n = len(sources)
+    low, high = (float(limit) for limit in sigma_limits)
+    new = np.array([[place[0], place[1], place[2], *beam]])
+    nearest = int(np.argmin(np.hypot(sources[:, models.X] - place[1], sources[:, models.Y] - place[2])))
+    added = np.concatenate([sources, new])
+    added[:n, models.SIGMA_1 : models.THETA] = np.clip(added[:n, models.SIGMA_1 : models.THETA], low, high)
+    halves = np.concatenate([sources, sources[nearest : nearest + 1]])
+    old = sources[nearest]
+    reach = np.sqrt(max(old[models.SIGMA_1] ** 2 - beam[0] * beam[1], 0.25 * beam[1] ** 2))
+    along = np.array([np.cos(old[models.THETA]), np.sin(old[models.THETA])])
+    for index, side in ((nearest, -1.0), (n, 1.0)):
+        halves[index, models.X : models.Y + 1] += side * reach * along
+        halves[index, models.AMPLITUDE] = 0.6 * old[models.AMPLITUDE]
+        halves[index, models.SIGMA_1 :] = beam
+    free, last, both = (np.zeros(n + 1, dtype=bool) for _ in range(3))
+    last[n] = True
+    both[[nearest, n]] = True
+    return [(added, last), (added, free), (halves, both), (halves, free)]
