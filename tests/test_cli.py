@@ -197,13 +197,18 @@ def test_bare_command_looks_in_the_original_s_places(hyper: Callable[..., Outcom
 
 
 def test_failures_are_named_and_counted(hyper: Callable[..., Outcome], notes: Notes) -> None:
-    bad = MapResult("bad", status="failed", reason="bad.fits: no beam; set survey.beam", n_sources=0)
+    bad = MapResult("bad", status="failed", reason="bad.fits: no beam", n_sources=0)
     notes.result = RunResult((MapResult("good", warnings=("few pixels",)), bad))
     status, out, err = hyper("good.fits", "bad.fits")
     assert status == 1
-    assert err == "warning: good: few pixels\nerror: bad: bad.fits: no beam; set survey.beam\n"
+    assert err == "warning: good: few pixels\nerror: bad.fits: no beam\n"
     assert out.splitlines()[-1] == "Maps: 2 (1 failed). Sources: 3. Seconds: 2.0. Results: out"
-    assert hyper("-q", "good.fits", "bad.fits") == (1, "", "error: bad: bad.fits: no beam; set survey.beam\n")
+    assert hyper("-q", "good.fits", "bad.fits") == (1, "", "error: bad.fits: no beam\n")
+
+
+def test_a_reason_that_does_not_name_its_map(hyper: Callable[..., Outcome], notes: Notes) -> None:
+    notes.result = RunResult((MapResult("bad", status="failed", reason="out of memory"),))
+    assert hyper("-q", "bad.fits") == (1, "", "error: bad: out of memory\n")
 
 
 def test_many_maps_are_not_all_listed(hyper: Callable[..., Outcome], notes: Notes) -> None:
