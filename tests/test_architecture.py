@@ -12,7 +12,7 @@ import hyper_py
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "hyper_py"
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__"))
 
 OWNERS = {
     "pydantic": {"config"},

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import types
@@ -282,6 +283,14 @@ def test_warnings_are_one_line(hyper: Callable[..., Outcome], capsys: pytest.Cap
     warnings.simplefilter("always")
     warnings.warn("a thing\nto know", UserWarning, stacklevel=1)
     assert capsys.readouterr().err == "warning: a thing to know\n"
+
+
+def test_as_a_module(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(hyper_py.__file__).parents[1])}
+    command = [sys.executable, "-m", "hyper_py", "none.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: none.yaml: no such file")
 
 
 # What it costs
