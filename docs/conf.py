@@ -80,3 +80,14 @@ folder = Path(__file__).parent / "generated"
 folder.mkdir(exist_ok=True)
 for page, text in GENERATED.items():
     (folder / f"{page}.inc.md").write_text(text() + "\n", encoding="utf-8")
+
+
+def keep_bars(*arguments):
+    """Keep |x| in a docstring from being taken for a reST substitution, of which there are none."""
+    lines = arguments[-1]
+    lines[:] = [line if "``" in line else line.replace("|", r"\|") for line in lines]
+
+
+def setup(app):
+    """Put that before numpydoc reads the lines."""
+    app.connect("autodoc-process-docstring", keep_bars, priority=100)

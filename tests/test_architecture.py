@@ -12,12 +12,12 @@ import hyper_py
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "hyper_py"
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__"))
 
 OWNERS = {
     "pydantic": {"config"},
     "yaml": {"config"},
-    "astropy.io": {"fits_files", "io", "tables"},
+    "astropy.io": {"fits_files", "io", "products", "tables"},
     "matplotlib": {"report", "validation_figure"},
     "jinja2": {"report"},
     "typer": {"cli"},

@@ -154,7 +154,8 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
                     result = event.result
                     bar.advance(task)
                     if not result.ok:
-                        _complain(f"error: {result.name}: {result.reason}")
+                        named = result.reason.startswith(result.name)
+                        _complain(f"error: {result.reason if named else f'{result.name}: {result.reason}'}")
                     if not quiet:
                         _complain(*(f"warning: {result.name}: {text}" for text in result.warnings))
 
