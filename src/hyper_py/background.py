@@ -153,6 +153,7 @@ def select_background(
     huber_epsilons: Sequence[float] = (1.35,),
     criterion: str = "cv",
     guard: int = 1,
+    parsimony: float = 1.0,
     clip_sigma: float | None = None,
     n_subsets: int = 1000,
     seed: int | np.random.Generator = 0,
@@ -185,6 +186,7 @@ def select_background(
         huber_epsilons=huber_epsilons,
         criterion=criterion,
         guard=guard,
+        parsimony=parsimony,
         clip_sigma=clip_sigma,
         n_subsets=n_subsets,
         seed=seed,
@@ -203,6 +205,7 @@ def select_backgrounds(
     huber_epsilons: Sequence[float] = (1.35,),
     criterion: str = "cv",
     guard: int = 1,
+    parsimony: float = 1.0,
     clip_sigma: float | None = None,
     n_subsets: int = 1000,
     seed: int | np.random.Generator = 0,
@@ -237,6 +240,10 @@ def select_backgrounds(
         Blocks around each block that cv leaves out with it: noise is correlated over a beam, so that
         without a guard the nearest pixels tell the noise and high orders win (h-block cross-validation,
         Burman et al. 1994, Biometrika 81, 351). 0 leaves out the block alone.
+    parsimony : float
+        The score of cv is the prediction error x (1 + parsimony k / n), n beams as for bic: of orders that
+        predict about equally well, which is chance, the lower is better under the source (measured in
+        benchmarks/background.py). 0 is the plain prediction error.
     clip_sigma : float, optional
         Mask first what is further than this from the mean, iterated (at most 10 times).
     n_subsets : int
@@ -256,7 +263,12 @@ def select_backgrounds(
     """
     _check_arguments(data.shape, boxes=boxes, estimators=estimators, criterion=criterion)
     plan = make_plan(
-        (data.shape[1], data.shape[2]), boxes=boxes, orders=orders, beam_area=beam_area, guard=guard
+        (data.shape[1], data.shape[2]),
+        boxes=boxes,
+        orders=orders,
+        beam_area=beam_area,
+        guard=guard,
+        parsimony=parsimony,
     )
     noise = _noise_images(rms, data.shape[0])
     names = _expand_estimators(estimators, huber_epsilons)

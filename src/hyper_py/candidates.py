@@ -49,6 +49,7 @@ class Plan(NamedTuple):
     edges: tuple[IntArray, IntArray]
     beam_area: float
     guard: int
+    parsimony: float
 
 
 class Sums(NamedTuple):
@@ -115,6 +116,7 @@ def make_plan(
     orders: Sequence[int],
     beam_area: float,
     guard: int = 1,
+    parsimony: float = 1.0,
 ) -> Plan:
     """Prepare what all cutouts of one shape share."""
     y0, y1, x0, x1 = boxes[0]
@@ -127,7 +129,9 @@ def make_plan(
     low = v[:, : order + 1], u[:, : order + 1]
     edges = _block_edges(y0, y1, beam_area, guard), _block_edges(x0, x1, beam_area, guard)
     sizes = tuple(n_terms(o) for o in orders)
-    return Plan(tuple(boxes), tuple(orders), order, sizes, scaling, (v, u), low, edges, beam_area, guard)
+    return Plan(
+        tuple(boxes), tuple(orders), order, sizes, scaling, (v, u), low, edges, beam_area, guard, parsimony
+    )
 
 
 def _block_edges(start: int, stop: int, beam_area: float, guard: int) -> IntArray:
@@ -264,7 +268,7 @@ def candidate_scores(fits: Fits, left: Fits | None, common: Common, *, plan: Pla
     }
     if left is not None:
         squares = residual_squares(left.coefficients, common.reference[..., None], common.weighted)
-        scores["cv"] = squares.sum(axis=1) / unit / pixels
+        scores["cv"] = squares.sum(axis=1) / unit / pixels * (1.0 + plan.parsimony * terms / beams)
         scores["cv"][~left.valid.all(axis=1)] = np.inf
     for score in scores.values():
         score[~fits.valid] = np.inf
