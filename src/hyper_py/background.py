@@ -17,6 +17,7 @@ from hyper_py.candidates import (
     Common,
     Frames,
     Plan,
+    box_image,
     candidate_scores,
     least_squares_fits,
     least_squares_left_out,
@@ -151,6 +152,8 @@ def select_background(
     estimators: Sequence[str] = ("least_squares",),
     huber_epsilons: Sequence[float] = (1.35,),
     criterion: str = "cv",
+    guard: int = 1,
+    parsimony: float = 1.0,
     clip_sigma: float | None = None,
     n_subsets: int = 1000,
     seed: int | np.random.Generator = 0,
@@ -182,6 +185,8 @@ def select_background(
         estimators=estimators,
         huber_epsilons=huber_epsilons,
         criterion=criterion,
+        guard=guard,
+        parsimony=parsimony,
         clip_sigma=clip_sigma,
         n_subsets=n_subsets,
         seed=seed,
@@ -199,6 +204,8 @@ def select_backgrounds(
     estimators: Sequence[str] = ("least_squares",),
     huber_epsilons: Sequence[float] = (1.35,),
     criterion: str = "cv",
+    guard: int = 1,
+    parsimony: float = 1.0,
     clip_sigma: float | None = None,
     n_subsets: int = 1000,
     seed: int | np.random.Generator = 0,
@@ -228,7 +235,15 @@ def select_backgrounds(
         with the given rms; bic is chi2 + k ln(n) with n = n_pixels / beam_area independent beams and
         chi2 = n mean(res^2 / rms^2), since pixels of one beam are one measurement; cv is the mean
         squared error, in units of rms, of predicting each block of about a beam from a fit without it
-        (Huber with the weights of the full fit, Theil-Sen with the subsets that miss the block).
+        (Huber by one Newton step, Theil-Sen with the subsets that miss the block).
+    guard : int
+        Blocks around each block that cv leaves out with it: noise is correlated over a beam, so that
+        without a guard the nearest pixels tell the noise and high orders win (h-block cross-validation,
+        Burman et al. 1994, Biometrika 81, 351). 0 leaves out the block alone.
+    parsimony : float
+        The score of cv is the prediction error x (1 + parsimony k / n), n beams as for bic: of orders that
+        predict about equally well, which is chance, the lower is better under the source (measured in
+        benchmarks/background.py). 0 is the plain prediction error.
     clip_sigma : float, optional
         Mask first what is further than this from the mean, iterated (at most 10 times).
     n_subsets : int
@@ -247,7 +262,14 @@ def select_backgrounds(
         For an unknown estimator or criterion, or boxes that are not nested.
     """
     _check_arguments(data.shape, boxes=boxes, estimators=estimators, criterion=criterion)
-    plan = make_plan((data.shape[1], data.shape[2]), boxes=boxes, orders=orders, beam_area=beam_area)
+    plan = make_plan(
+        (data.shape[1], data.shape[2]),
+        boxes=boxes,
+        orders=orders,
+        beam_area=beam_area,
+        guard=guard,
+        parsimony=parsimony,
+    )
     noise = _noise_images(rms, data.shape[0])
     names = _expand_estimators(estimators, huber_epsilons)
     result: list[Background] = []
@@ -362,9 +384,12 @@ def _robust(
 def _choose(
     candidates: Sequence[_Candidates], frames: Frames, index: int, *, plan: Plan, criterion: str
 ) -> Background:
-    """Return the candidate of the best score, or a simpler polynomial where none is valid."""
+    """Return the candidate of the best score, or a simpler polynomial where none is valid.
+
+    Where too few pixels are left beside the blocks to predict them, bic stands in for cv.
+    """
     scores = {name: np.stack([c.scores[name] for c in candidates]) for name in candidates[0].scores}
-    table = scores[criterion]
+    table = scores[criterion if np.isfinite(scores[criterion]).any() else "bic"]
     best, b, o = (int(i) for i in np.unravel_index(int(np.argmin(table)), table.shape))
     used, counts = frames.used[index], frames.counts[index]
     estimator: Estimator
@@ -372,12 +397,12 @@ def _choose(
         estimator, order, status = candidates[best].estimator, plan.orders[o], "ok"
         coefficients = candidates[best].coefficients[: plan.sizes[o], b, o].copy()
         outliers = candidates[best].outliers
-        fit_mask = _outside(used, plan.boxes[b])
+        fit_mask = ~box_image(used, plan.boxes[b])
         if outliers is not None:
             fit_mask |= outliers[b, o]
     else:
         estimator, b = ("least_squares", None), int(np.argmax(counts))
-        fit_mask = _outside(used, plan.boxes[b])
+        fit_mask = ~box_image(used, plan.boxes[b])
         coefficients, order, status = _fit_lower_order(frames.values[index], fit_mask, plan=plan)
     if status != "no_pixels":
         coefficients[0] += frames.level[index]
@@ -416,14 +441,6 @@ def _noise_images(rms: ArrayLike, n: int) -> FloatArray:
     """Return the rms as (n, 1, 1) where it is one number for each cutout, else as (n, ny, nx)."""
     noise = np.asarray(rms, dtype=np.float64)
     return noise if noise.ndim == 3 else np.broadcast_to(noise.reshape(-1, 1, 1), (n, 1, 1))
-
-
-def _outside(used: BoolArray, box: Box) -> BoolArray:
-    """Return True where a pixel is not used or not in the box."""
-    y0, y1, x0, x1 = box
-    mask = np.ones(used.shape, dtype=np.bool_)
-    mask[y0:y1, x0:x1] = ~used[y0:y1, x0:x1]
-    return mask
 
 
 def _fit_lower_order(values: FloatArray, mask: BoolArray, *, plan: Plan) -> tuple[FloatArray, int, str]:

@@ -48,6 +48,8 @@ class Plan(NamedTuple):
     low_powers: tuple[FloatArray, FloatArray]
     edges: tuple[IntArray, IntArray]
     beam_area: float
+    guard: int
+    parsimony: float
 
 
 class Sums(NamedTuple):
@@ -108,7 +110,13 @@ class Fits(NamedTuple):
 
 
 def make_plan(
-    shape: tuple[int, int], *, boxes: Sequence[Box], orders: Sequence[int], beam_area: float
+    shape: tuple[int, int],
+    *,
+    boxes: Sequence[Box],
+    orders: Sequence[int],
+    beam_area: float,
+    guard: int = 1,
+    parsimony: float = 1.0,
 ) -> Plan:
     """Prepare what all cutouts of one shape share."""
     y0, y1, x0, x1 = boxes[0]
@@ -119,13 +127,17 @@ def make_plan(
     order = max(orders)
     v, u = axis_powers(shape, degree=2 * order, scaling=scaling)
     low = v[:, : order + 1], u[:, : order + 1]
-    edges = _block_edges(y0, y1, beam_area), _block_edges(x0, x1, beam_area)
+    edges = _block_edges(y0, y1, beam_area, guard), _block_edges(x0, x1, beam_area, guard)
     sizes = tuple(n_terms(o) for o in orders)
-    return Plan(tuple(boxes), tuple(orders), order, sizes, scaling, (v, u), low, edges, beam_area)
+    return Plan(
+        tuple(boxes), tuple(orders), order, sizes, scaling, (v, u), low, edges, beam_area, guard, parsimony
+    )
 
 
-def _block_edges(start: int, stop: int, beam_area: float) -> IntArray:
-    n_blocks = min(max(round((stop - start) / math.sqrt(max(beam_area, 1.0))), 2), _MOST_BLOCKS, stop - start)
+def _block_edges(start: int, stop: int, beam_area: float, guard: int) -> IntArray:
+    """Cut an axis into blocks of about a beam, but enough of them that some are left beside the guard."""
+    n_blocks = round((stop - start) / math.sqrt(max(beam_area, 1.0)))
+    n_blocks = min(max(n_blocks, 2 * guard + 3), _MOST_BLOCKS, stop - start)
     return np.round(np.linspace(start, stop, n_blocks + 1)).astype(np.intp)
 
 
@@ -256,7 +268,7 @@ def candidate_scores(fits: Fits, left: Fits | None, common: Common, *, plan: Pla
     }
     if left is not None:
         squares = residual_squares(left.coefficients, common.reference[..., None], common.weighted)
-        scores["cv"] = squares.sum(axis=1) / unit / pixels
+        scores["cv"] = squares.sum(axis=1) / unit / pixels * (1.0 + plan.parsimony * terms / beams)
         scores["cv"][~left.valid.all(axis=1)] = np.inf
     for score in scores.values():
         score[~fits.valid] = np.inf
@@ -279,8 +291,24 @@ def least_squares_left_out(frames: Frames, common: Common, *, plan: Plan) -> Fit
     """Fit each candidate without each block of common pixels: downdated normal equations."""
     sums = common.sums
     vector = sums.vector + (sums.matrix * common.reference[None, :, :, None]).sum(axis=1)
-    left_matrix = frames.matrix[:, :, :, None, :] - sums.matrix[..., None]
-    return _solve_orders(left_matrix, frames.vector[:, :, None, :] - vector[..., None], plan=plan)
+    return _solve_orders(
+        frames.matrix[:, :, :, None, :] - with_guard(sums.matrix, plan)[..., None],
+        frames.vector[:, :, None, :] - with_guard(vector, plan)[..., None],
+        plan=plan,
+    )
+
+
+def with_guard(sums: FloatArray, plan: Plan) -> FloatArray:
+    """Add to the sums of each block, last axis, those of the blocks around it that are left out with it."""
+    grid = sums.reshape(*sums.shape[:-1], plan.edges[0].size - 1, plan.edges[1].size - 1)
+    for axis in (-2, -1):
+        grid = np.moveaxis(grid, axis, -1)
+        total = grid.copy()
+        for shift in range(1, min(plan.guard, grid.shape[-1] - 1) + 1):
+            total[..., shift:] += grid[..., :-shift]
+            total[..., :-shift] += grid[..., shift:]
+        grid = np.moveaxis(total, -1, axis)
+    return np.ascontiguousarray(grid).reshape(sums.shape)
 
 
 def _solve_orders(matrix: FloatArray, vector: FloatArray, *, plan: Plan) -> Fits:
@@ -291,3 +319,11 @@ def _solve_orders(matrix: FloatArray, vector: FloatArray, *, plan: Plan) -> Fits
         coefficients[: plan.sizes[i], ..., i] = solution
         valid[..., i] = sound
     return Fits(coefficients, valid)
+
+
+def box_image(used: BoolArray, box: Box) -> BoolArray:
+    """Return the used pixels of a cutout that are inside a box."""
+    y0, y1, x0, x1 = box
+    inside = np.zeros(used.shape, dtype=np.bool_)
+    inside[y0:y1, x0:x1] = used[y0:y1, x0:x1]
+    return inside

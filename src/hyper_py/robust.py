@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hyper_py.candidates import Fits, Frames, Plan, enough_pixels
+from hyper_py.candidates import Fits, Frames, Plan, box_image, enough_pixels, with_guard
 from hyper_py.geometry import FloatArray
 from hyper_py.polynomial import (
     BoolArray,
@@ -42,8 +42,9 @@ def huber_fits(
     epsilon : float
         Of Huber.
     leave_out : bool
-        Whether to fit without each block too: with the weights that the full fit gave each pixel,
-        min(1, epsilon * scale / |residual|), for which its normal equations are downdated.
+        Whether to fit without each block too, by one Newton step from the full fit at its scale: with
+        the residuals r clipped at epsilon * scale, sum(D_i clip(r_i)) of the block times the inverse
+        normal matrix of the inliers that remain.
 
     Returns
     -------
@@ -56,7 +57,7 @@ def huber_fits(
     n_boxes, n_orders = len(plan.boxes), len(plan.orders)
     fits = _empty_fits(frames, index, plan)
     outliers = np.zeros((n_boxes, n_orders, *frames.used.shape[1:]), dtype=np.bool_)
-    weights = np.zeros(outliers.shape) if leave_out else None
+    clipped = np.zeros(outliers.shape) if leave_out else None
     start: list[Regression | None] = [None] * n_orders
     for b, o, inside in _candidates(y, x, fits, plan):
         k = plan.sizes[o]
@@ -66,37 +67,33 @@ def huber_fits(
         fits.coefficients[:k, 0, b, o] = result.coefficients
         fits.valid[0, b, o] = result.converged
         outliers[b, o, y[inside], x[inside]] = result.outliers
-        if weights is not None:
-            size = np.abs(values[inside] - rows @ result.coefficients)
+        if clipped is not None:
             limit = epsilon * result.scale
-            weights[b, o, y[inside], x[inside]] = limit / np.maximum(size, max(limit, 1e-300))
-    left = None if weights is None else _weighted_left_out(frames.values[index], weights, fits, plan)
+            residual = values[inside] - rows @ result.coefficients
+            clipped[b, o, y[inside], x[inside]] = np.clip(residual, -limit, limit)
+    left = None
+    if clipped is not None:
+        inliers = np.stack([box_image(frames.used[index], box) for box in plan.boxes])[:, None] & ~outliers
+        left = _newton_left_out(inliers.astype(np.float64), clipped, fits, plan)
     return fits, left, outliers
 
 
-def _weighted_left_out(values: FloatArray, weights: FloatArray, fits: Fits, plan: Plan) -> Fits:
-    """Downdate the weighted normal equations of each candidate, weights (b, o, ny, nx), by each block."""
-    n_boxes, n_orders = weights.shape[:2]
-    images = weights.reshape(-1, *weights.shape[2:])
-    whole = ((0, images.shape[1], 0, images.shape[2]),)
-    order = plan.order
-    all_matrix = normal_matrix(box_moments(images, boxes=whole, powers=plan.powers), order=order)
-    all_vector = normal_vector(box_moments(images * values, boxes=whole, powers=plan.low_powers), order=order)
-    matrix = normal_matrix(block_moments(images, edges=plan.edges, powers=plan.powers), order=order)
-    vector = normal_vector(
-        block_moments(images * values, edges=plan.edges, powers=plan.low_powers), order=order
-    )
+def _newton_left_out(inliers: FloatArray, clipped: FloatArray, fits: Fits, plan: Plan) -> Fits:
+    """Take a Newton step to each fit without a block; inliers and clipped residuals (b, o, ny, nx)."""
+    n_boxes, n_orders, ny, nx = inliers.shape
+    images, order = inliers.reshape(-1, ny, nx), plan.order
+    moments = box_moments(images, boxes=((0, ny, 0, nx),), powers=plan.powers)
+    blocks = block_moments(images, edges=plan.edges, powers=plan.powers)
+    pulls = block_moments(clipped.reshape(-1, ny, nx), edges=plan.edges, powers=plan.low_powers)
+    matrix = normal_matrix(moments, order=order) - with_guard(normal_matrix(blocks, order=order), plan)
+    vector = with_guard(normal_vector(pulls, order=order), plan)
     n_blocks = matrix.shape[-1]
     coefficients = np.zeros((vector.shape[0], 1, n_blocks, n_boxes, n_orders))
     valid = np.zeros(coefficients.shape[1:], dtype=np.bool_)
     for o, k in enumerate(plan.sizes):
         mine = slice(o, None, n_orders)
-        solution, sound = solve_leading(
-            all_matrix[:k, :k, mine] - matrix[:k, :k, mine],
-            all_vector[:k, mine] - vector[:k, mine],
-            sizes=(k,),
-        )[0]
-        coefficients[:k, 0, :, :, o] = solution.transpose(0, 2, 1)
+        step, sound = solve_leading(matrix[:k, :k, mine], vector[:k, mine], sizes=(k,))[0]
+        coefficients[:k, 0, :, :, o] = fits.coefficients[:k, 0, None, :, o] - step.transpose(0, 2, 1)
         valid[0, :, :, o] = sound.T & fits.valid[0, :, o]
     return Fits(coefficients, valid)
 
@@ -125,6 +122,8 @@ def theil_sen_fits(
     y, x, design, values = _pixels(frames, index, plan)
     fits = _empty_fits(frames, index, plan)
     block, n_blocks = _block_of(y, x, plan)
+    # near[i, j]: block j is left out with block i; the last column stands for outside all blocks.
+    near = np.pad(with_guard(np.eye(n_blocks), plan), ((0, 0), (0, 1))) > 0.0
     shape = design.shape[1], 1, n_blocks, len(plan.boxes), len(plan.orders)
     left = Fits(np.zeros(shape), np.zeros(shape[1:], dtype=np.bool_)) if leave_out else None
     for b, o, inside in _candidates(y, x, fits, plan):
@@ -139,9 +138,8 @@ def theil_sen_fits(
         fits.coefficients[:k, 0, b, o] = median
         fits.valid[0, b, o] = converged
         if left is not None:
-            kept = np.ones((n_blocks + 1, points.shape[0]))
-            kept[block[subsets], np.arange(points.shape[0])[:, None]] = 0.0
-            medians = leave_out_medians(points, median=median, kept=kept[:n_blocks])
+            kept = np.where(near[:, block[subsets]].any(axis=2), 0.0, 1.0)
+            medians = leave_out_medians(points, median=median, kept=kept)
             left.valid[0, :, b, o] = np.isfinite(medians).all(axis=1)
             left.coefficients[:k, 0, :, b, o] = np.where(left.valid[0, :, b, o], medians.T, 0.0)
     return fits, left
