@@ -42,8 +42,13 @@ ORIGINAL = {"detection.sigma_thres": 4.0, "photometry.fwhm_radius_ratio": 1.0}
 GRIDS: dict[str, dict[str, list[Any]]] = {
     "ours": {},
     "original": {},
-    "bdsf": {"thresh_pix": [3.5, 4.0, 5.0], "thresh_isl": [2.5, 3.0], "mean_map": ["default", "map"]},
-    "aegean": {"seedclip": [4.0, 4.5, 5.0], "floodclip": [2.5, 3.5], "grid": [0, 3], "box": [12]},
+    "bdsf": {
+        "thresh_pix": [4.0, 5.0],
+        "thresh_isl": [2.5, 3.0, 4.0],
+        "mean_map": ["default", "map"],
+        "box": [0, 12],
+    },
+    "aegean": {"seedclip": [4.0, 5.0], "floodclip": [2.5, 3.5], "grid": [0, 3], "box": [12]},
     "sep": {
         "thresh": [1.5, 2.0, 3.0],
         "mesh": [3, 6, 12],
