@@ -38,12 +38,19 @@ HERE = Path(__file__).parent
 SETTINGS = HERE / "peers" / "settings.json"
 MAP_PRESETS = ("alma", "deep", "herschel", "faint", "crowded")
 PAPER_LIKE = "alma"
-ORIGINAL = {"detection.sigma_thres": 4.0, "photometry.fwhm_radius_ratio": 1.0}
-GRIDS: dict[str, dict[str, list[Any]]] = {
+FIXED: dict[str, dict[str, Any]] = {
     "ours": {},
-    "original": {},
-    "bdsf": {"thresh_pix": [3.5, 4.0, 5.0], "thresh_isl": [2.5, 3.0], "mean_map": ["default", "map"]},
-    "aegean": {"seedclip": [4.0, 4.5, 5.0], "floodclip": [2.5, 3.5], "grid": [0, 3], "box": [12]},
+    "correlated": {"fit_options.noise_model": "correlated"},
+    "original": {"detection.sigma_thres": 4.0, "photometry.fwhm_radius_ratio": 1.0},
+}
+GRIDS: dict[str, dict[str, list[Any]]] = {
+    "bdsf": {
+        "thresh_pix": [4.0, 5.0],
+        "thresh_isl": [2.5, 3.0, 4.0],
+        "mean_map": ["default", "map"],
+        "box": [0, 12],
+    },
+    "aegean": {"seedclip": [4.0, 5.0], "floodclip": [2.5, 3.5], "grid": [0, 3], "box": [12]},
     "sep": {
         "thresh": [1.5, 2.0, 3.0],
         "mesh": [3, 6, 12],
@@ -52,9 +59,10 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
     },
     "photutils": {"thresh": [3.0, 4.0, 5.0], "mesh": [4, 8]},
 }
-FINDERS = tuple(GRIDS)
+FINDERS = (*FIXED, *GRIDS)
 TITLES = {
     "ours": "this Hyper-Py",
+    "correlated": "this, noise_model correlated",
     "original": "Hyper-Py 1.2.3",
     "bdsf": "PyBDSF",
     "aegean": "Aegean",
@@ -63,6 +71,7 @@ TITLES = {
 }
 PACKAGES = {
     "ours": "hyper-py",
+    "correlated": "hyper-py",
     "original": "hyper-py-photometry",
     "bdsf": "bdsf",
     "aegean": "AegeanTools",
@@ -134,9 +143,16 @@ def run_finder(
     out = work / f"{item.name}_{finder}.ecsv"
     out.unlink(missing_ok=True)
     path = item.per_pixel if finder == "original" else item.per_beam
-    command = [python, str(HERE / "peers" / f"run_{finder}.py"), str(path), str(out), json.dumps(settings)]
+    is_ours = finder in ("ours", "correlated")
+    command = [
+        python,
+        str(HERE / "peers" / f"run_{'ours' if is_ours else finder}.py"),
+        str(path),
+        str(out),
+        json.dumps(settings),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    if finder == "ours":
+    if is_ours:
         environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     else:
         environment.pop("PYTHONPATH", None)
@@ -197,7 +213,7 @@ def harmonic(result: dict[str, Any]) -> float:
 
 def versions(finder: str, python: str) -> str:
     code = f"from importlib.metadata import version; print(version('{PACKAGES[finder]}'))"
-    if finder == "ours":
+    if PACKAGES[finder] == "hyper-py":
         code = "import hyper_py; print(hyper_py.__version__)"
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
@@ -243,7 +259,7 @@ def tune(options: argparse.Namespace) -> None:
         item = simulated(preset, options.seed, options.work)
         for finder, python in environments(options).items():
             tried = []
-            for settings in combinations(GRIDS[finder]) if finder not in ("ours", "original") else ():
+            for settings in combinations(GRIDS[finder]) if finder in GRIDS else ():
                 result = run_finder(finder, python, item, settings, options.work, options.timeout)
                 print(f"{harmonic(result):.4f} {settings} {line(result)}", flush=True)
                 tried.append(result)
@@ -267,8 +283,7 @@ def run(options: argparse.Namespace) -> None:
     results = json.loads(store.read_text()) if store.exists() else {}
     for item in items:
         for finder, python in environments(options).items():
-            settings = {} if finder == "ours" else ORIGINAL if finder == "original" else None
-            settings = chosen[item.preset][finder] if settings is None else settings
+            settings = FIXED[finder] if finder in FIXED else chosen[item.preset][finder]
             result = run_finder(finder, python, item, settings, options.work, options.timeout)
             result["version"] = versions(finder, python)
             results[f"{item.name} {finder}"] = result
@@ -309,7 +324,9 @@ def report(options: argparse.Namespace) -> None:
 
 def environments(options: argparse.Namespace) -> dict[str, str]:
     """The finders asked for and the Python of each."""
-    return {finder: getattr(options, finder) for finder in FINDERS if getattr(options, finder)}
+    given = {finder: getattr(options, finder) for finder in FINDERS if finder != "correlated"}
+    given["correlated"] = options.ours
+    return {finder: given[finder] for finder in FINDERS if given[finder]}
 
 
 def main() -> None:
@@ -324,7 +341,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=100, help="seed to tune on")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds after which a run is stopped")
     parser.add_argument("--ours", nargs="?", const=sys.executable, metavar="PYTHON")
-    for finder in FINDERS[1:]:
+    for finder in ("original", *GRIDS):
         parser.add_argument(f"--{finder}", metavar="PYTHON")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ def main() -> None:
             *clips,
         ]
         subprocess.run(aegean, cwd=folder, check=True)
-        found = Path(folder) / "out_comp.fits"
+        found = Path(folder) / "out_comp.csv"  # its FITS table has single precision
         table = Table.read(found) if found.exists() else None
     result = Table({"X": [] * u.pix, "Y": [] * u.pix})
     if table is not None:

@@ -1,4 +1,7 @@
-"""Run PyBDSF on one map in Jy/beam, in its own environment: MAP OUT SETTINGS (arguments of process_image)."""
+"""Run PyBDSF on one map in Jy/beam, in its own environment: MAP OUT SETTINGS.
+
+SETTINGS: arguments of process_image, and box: side of rms_box in beams (0: its own choice).
+"""
 
 import json
 import sys
@@ -6,15 +9,19 @@ import tempfile
 from pathlib import Path
 
 import bdsf
+import numpy as np
 from astropy import units as u
+from astropy.io import fits
 from astropy.table import Table
 
 
 def main() -> None:
     map_path, out, settings = Path(sys.argv[1]).resolve(), sys.argv[2], json.loads(sys.argv[3])
-    for name in ("rms_box",):
-        if settings.get(name):
-            settings[name] = tuple(settings[name])
+    box = settings.pop("box")
+    if box:
+        header = fits.getheader(map_path)
+        beam = np.sqrt(header["BMAJ"] * header["BMIN"]) / abs(header["CDELT2"])
+        settings["rms_box"] = (round(box * beam), max(1, round(box * beam / 4)))
     with tempfile.TemporaryDirectory(prefix="peer_") as folder:
         copy = Path(folder) / "map.fits"
         copy.symlink_to(map_path)
