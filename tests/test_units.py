@@ -32,33 +32,41 @@ def referee(unit: u.UnitBase) -> float:
 
 
 SPELLINGS = {
-    u.Jy / u.beam: [
-        "Jy/beam", "JY/BEAM", "jy/beam", "Jy / beam", "beam-1 Jy", "Jy beam-1", "Jy beam^-1", "Jy.beam-1", "Jy*beam**-1",
-        "Jy.beam**(-1)", "Jy beam^{-1}", "Jansky/beam", "JANSKY/BEAM", " Jy/beam ", "'Jy/beam'", "Jy per beam", "Jy/(beam)",
-        "Jy/Beam", "Jy/bm", "beam**-1 Jy", "Janskys/Beam",
-    ],
-    u.mJy / u.beam: ["mJy/beam", "mjy/beam", "mJy/BEAM", "beam-1 mJy", "10**-3 Jy/beam", "1e-3 Jy/beam", "milliJansky/beam",
-                     "MILLIJY/BEAM", "mJy beam-1", "1.0E-3 Jy beam^-1", "10^(-3) Jy/beam"],
-    u.uJy / u.beam: ["uJy/beam", "UJY/BEAM", "µJy/beam", "μJy/beam", "muJy/beam", "microJy/beam", "MicroJansky/beam"],
-    u.nJy / u.beam: ["nJy/beam"],
-    u.Jy: ["Jy", "JY", "jy", "Jansky", "Jy/pixel", "Jy/pix", "JY/PIXEL", "Jy pixel-1", "Jy/px", "Jy / pix", "Jy/Pixels",
-           "10**-26 W/m2/Hz", "1e-23 erg/s/cm2/Hz"],
-    u.mJy: ["mJy", "mJy/pixel", "mjy/pix"],
-    u.MJy / u.sr: ["MJy/sr", "MJy / sr", "MJY/SR", "MJy sr-1", "MJy/ster", "MJy per steradian", "sr-1 MJy", "MJy sr^-1"],
-    u.kJy / u.sr: ["kJy/sr", "KJY/SR"],
-    u.Jy / u.sr: ["Jy/sr", "JY/SR"],
-    u.Jy / u.arcsec**2: ["Jy/arcsec2", "Jy/arcsec^2", "Jy arcsec-2", "JY/ARCSEC**2", "Jy/sq.arcsec", "Jy/square arcsec",
-                         "Jy/sq arcsec"],
-    u.mJy / u.arcsec**2: ["mJy/arcsec**2", "mJy/arcsec2", "mJy arcsec^{-2}", "mjy/arcsec2"],
-    u.Jy / u.deg**2: ["Jy/deg2"],
-    u.W / u.m**2 / u.sr: ["W/m2/sr", "W m-2 sr-1", "W/m^2/sr", "W / (m2 sr)", "W/(m**2*sr)", "W.m-2.sr-1"],
-    u.K: ["K", "K(Tmb)", "K (TMB)", "K (Tmb)", "K_RJ", "Kelvin", "KELVIN", "K [Tmb]", "k", "K(T_MB)", "K Tb"],
-    u.mK: ["mK", "mK(Tmb)", "milliKelvin"],
-}  # fmt: skip
+    u.Jy / u.beam: """Jy/beam; JY/BEAM; jy/beam; Jy / beam; beam-1 Jy; Jy beam-1; Jy beam^-1;
+        Jy.beam-1; Jy*beam**-1;
+        Jy.beam**(-1); Jy beam^{-1}; Jansky/beam; JANSKY/BEAM;  Jy/beam ; 'Jy/beam'; Jy per beam;
+        Jy/(beam); Jy/Beam;
+        Jy/bm; beam**-1 Jy; Janskys/Beam""",
+    u.mJy
+    / u.beam: """mJy/beam; mjy/beam; mJy/BEAM; beam-1 mJy; 10**-3 Jy/beam; 1e-3 Jy/beam; milliJansky/beam;
+        MILLIJY/BEAM; mJy beam-1; 1.0E-3 Jy beam^-1; 10^(-3) Jy/beam""",
+    u.uJy / u.beam: "uJy/beam; UJY/BEAM; µJy/beam; μJy/beam; muJy/beam; microJy/beam; MicroJansky/beam",
+    u.nJy / u.beam: "nJy/beam",
+    u.Jy: """Jy; JY; jy; Jansky; Jy/pixel; Jy/pix; JY/PIXEL; Jy pixel-1; Jy/px; Jy / pix; Jy/Pixels;
+        10**-26 W/m2/Hz;
+        1e-23 erg/s/cm2/Hz""",
+    u.mJy: "mJy; mJy/pixel; mjy/pix",
+    u.MJy / u.sr: "MJy/sr; MJy / sr; MJY/SR; MJy sr-1; MJy/ster; MJy per steradian; sr-1 MJy; MJy sr^-1",
+    u.kJy / u.sr: "kJy/sr; KJY/SR",
+    u.Jy / u.sr: "Jy/sr; JY/SR",
+    u.Jy / u.arcsec**2: """Jy/arcsec2; Jy/arcsec^2; Jy arcsec-2; JY/ARCSEC**2; Jy/sq.arcsec; Jy/square arcsec;
+        Jy/sq arcsec""",
+    u.mJy / u.arcsec**2: "mJy/arcsec**2; mJy/arcsec2; mJy arcsec^{-2}; mjy/arcsec2",
+    u.Jy / u.deg**2: "Jy/deg2",
+    u.W / u.m**2 / u.sr: "W/m2/sr; W m-2 sr-1; W/m^2/sr; W / (m2 sr); W/(m**2*sr); W.m-2.sr-1",
+    u.K: "K; K(Tmb); K (TMB); K (Tmb); K_RJ; Kelvin; KELVIN; K [Tmb]; k; K(T_MB); K Tb",
+    u.mK: "mK; mK(Tmb); milliKelvin",
+}
+NO_UNITS = """; counts; adu; ADU; DN/s; pW; K km/s; K km s-1; Jy/beam.km/s;
+    Jy km/s; K(Ta*); K (TA*); Jy/beam/beam; Jy/beam2;
+    K/beam; Jy/beam); ((Jy/beam; Jy/; /; 1; 0 Jy/beam; 1/0 Jy; Jy**2/beam; Jy-beam; Jy+beam;
+    Jy/m; m/s; 9e999 Jy;
+    Jy**99999999999999999999; Jy/arcsec; mag/arcsec2; T; Jy\n/beam\x00; MJY/BEAM; MK; mjy/sr; MJY; MJY/PIXEL;
+    MJY/ARCSEC2; W; log(Jy); Jy/beam?; E; 1e-3; ..; µ"""
 
 
 @pytest.mark.parametrize(
-    ("unit", "text"), [(unit, text) for unit, texts in SPELLINGS.items() for text in texts]
+    ("unit", "text"), [(unit, text.strip()) for unit, texts in SPELLINGS.items() for text in texts.split(";")]
 )
 def test_spellings_against_astropy(unit, text):
     factor = jy_per_pixel(parse_unit(text), pixel_area=AREA, beam_area=BEAM, frequency=HZ)
@@ -74,13 +82,8 @@ def test_cmb_temperature_against_astropy(hz):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", " ", "counts", "adu", "ADU", "DN/s", "pW", "K km/s", "K km s-1", "Jy/beam.km/s", "Jy km/s", "K(Ta*)", "K (TA*)",
-     "Jy/beam/beam", "Jy/beam2", "K/beam", "Jy/beam)", "((Jy/beam", "Jy/", "/", "1", "0 Jy/beam", "1/0 Jy", "Jy**2/beam",
-     "Jy-beam", "Jy+beam", "Jy/m", "m/s", "9" * 400 + "Jy", "9e999 Jy", "Jy**99999999999999999999", "x" * 500,
-     "Jy/arcsec", "mag/arcsec2", "T", "Jy\n/beam\x00", "MJY/BEAM", "MK", "mjy/sr", "MJY", "MJY/PIXEL", "MJY/ARCSEC2", "W",
-     "log(Jy)", "Jy/beam?", "E", "1e-3", "..", "µ"],
-)  # fmt: skip
+    "text", [*(text.strip(" ") for text in NO_UNITS.split(";")), "9" * 400 + "Jy", "x" * 500]
+)
 def test_what_is_no_unit_of_a_map_is_refused(text):
     with pytest.raises(InputError) as info:
         parse_unit(text)
@@ -88,7 +91,7 @@ def test_what_is_no_unit_of_a_map_is_refused(text):
 
 
 def test_ambiguous_prefix_says_what_to_write():
-    with pytest.raises(InputError, match="milli or mega: set units.bunit, spelled mJy or MJy"):
+    with pytest.raises(InputError, match=r"milli or mega: set units\.bunit, spelled mJy or MJy"):
         parse_unit("MJY/BEAM")
 
 

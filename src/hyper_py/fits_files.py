@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class FitsFile:
     Attributes
     ----------
     path : Path
-    hdus : astropy.io.fits.HDUList
+    hdus : list of astropy HDUs
     images : dict
         Index of each HDU that holds an image of two axes or more, and its shape.
     notes : list of str
@@ -39,7 +39,7 @@ class FitsFile:
     """
 
     path: Path
-    hdus: Any
+    hdus: list[Any]
     images: dict[int, tuple[int, ...]]
     notes: list[str]
 
@@ -110,11 +110,28 @@ def open_fits(path: str | Path, *, seekable: bool = False) -> Iterator[FitsFile]
                 source = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "cube.fits"
                 with gzip.open(path, "rb") as packed, source.open("wb") as plain:
                     shutil.copyfileobj(packed, plain, 1 << 20)
-            # Without memory maps: planes are read one at a time, and pages of a map would pile up.
-            hdus = stack.enter_context(fits.open(source, memmap=False, lazy_load_hdus=False))
+            hdus = _readable_hdus(source, stack)
             images = {i: tuple(hdu.shape) for i, hdu in enumerate(hdus) if _is_image(hdu)}
             _check_end(path, hdus, notes)
         yield FitsFile(path=path, hdus=hdus, images=images, notes=notes)
+
+
+def _readable_hdus(path: Path, stack: ExitStack) -> list[Any]:
+    """Return the HDUs up to the first that cannot be read: what follows the last may be padding.
+
+    Without memory maps: planes are read one at a time, and the pages of a map would pile up.
+    """
+    try:
+        return list(stack.enter_context(fits.open(path, memmap=False, lazy_load_hdus=False)))
+    except OSError:
+        n = 0
+        with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus, suppress(IndexError, OSError):
+            while hdus[n] is not None:
+                n += 1
+        if n == 0:
+            raise
+        hdus = stack.enter_context(fits.open(path, memmap=False, lazy_load_hdus=True))
+        return [hdus[i] for i in range(n)]
 
 
 @contextmanager
@@ -138,7 +155,7 @@ def _is_image(hdu: Any) -> bool:
     return len(hdu.shape) >= 2 and min(hdu.shape) > 0
 
 
-def _check_end(path: Path, hdus: Any, notes: list[str]) -> None:
+def _check_end(path: Path, hdus: list[Any], notes: list[str]) -> None:
     """Raise if the file is much shorter or longer than its headers say: then a header is wrong.
 
     A few stray bytes, or padding by zeros or blanks, are common and harmless.
