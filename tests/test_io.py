@@ -161,7 +161,7 @@ def test_more_data_than_the_header_says_is_refused(path):
 
 
 def test_blank_map(path):
-    with pytest.raises(InputError, match="^map: every pixel is blank"):
+    with pytest.raises(InputError, match=r"^map: every pixel is blank"):
         read_image(write(path, np.full(SHAPE, np.nan)))
 
 
@@ -330,7 +330,7 @@ def test_one_grid_in_four_styles(tmp_path, angle):
         ({"CDELT1": 30.0, "CDELT2": 30.0}, "cannot be right"),
         ({"CDELT1": 1e-12, "CDELT2": 1e-12}, "cannot be right"),
         ({"PC1_2": 0.5, "PC2_1": -0.5}, "PC matrix is incomplete"),
-        ({"CD1_1": -1e-3}, "coordinates|zero"),
+        ({"CD1_1": -1e-3}, "CD matrix is incomplete"),
         ({"CD1_1": -1e-3, "CD1_2": 2e-4, "CD2_2": 1e-3}, "CD matrix is incomplete"),
         ({"CD1_1": -1e-3, "CD1_2": 5e-4, "CD2_1": 0.0, "CD2_2": 1e-3}, "cannot be right"),
         ({"CUNIT1": "Hz"}, "coordinates"),
