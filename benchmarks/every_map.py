@@ -81,9 +81,8 @@ def main() -> None:
                 label, line = "refused", str(error)
             counts[label] += 1
             names = ", ".join(f"{k}={v.major if isinstance(v, Beam) else v}" for k, v in given.items())
-            print(
-                f"{path.parent.name}/{path.name} [{names}] {label} ({time.perf_counter() - start:.2f} s)\n    {line}"
-            )
+            where = " ".join([f"{path.parent.name}/{path.name}", *([f"[{names}]"] if names else [])])
+            print(f"{where}: {label} ({time.perf_counter() - start:.2f} s)\n    {line}")
     print(counts)
 
 

@@ -16,7 +16,7 @@ from hyper_py.mapfacts import MapFacts
 from hyper_py.units import MapUnit, parse_unit
 
 _FILE = re.compile(r"(?P<path>.+\.(?:fits?|fts)(?:\.(?:gz|fz))?)(?:\[(?P<hdu>[^\]]+)\])?", re.IGNORECASE)
-_INVERSE = re.compile(r"ivar|inv_?var|inverse", re.IGNORECASE)
+_INVERSE = re.compile(r"(?<![a-z])ivar|inv_?var|inverse", re.IGNORECASE)
 _VARIANCE = re.compile(r"var", re.IGNORECASE)
 _NO_SCALE = re.compile(r"weight|wht|hit|cov|exp|samp|mask|flag|snr", re.IGNORECASE)
 _CORRECTED = re.compile(r"pb_?cor|pbcorimage", re.IGNORECASE)

@@ -21,6 +21,7 @@ from hyper_py.headers import ERROR_WORDS, number, ordered_beam
 
 _SUFFIXES = re.compile(r"(\.fits?|\.fts)?(\.(gz|fz|bz2|z))?$", re.IGNORECASE)
 _BLOCK = 2880
+_LONGEST_HEADER = 2000 * _BLOCK
 _BLOCK_VALUES = 4_000_000
 
 
@@ -31,7 +32,7 @@ class FitsFile:
     Attributes
     ----------
     path : Path
-    hdus : astropy.io.fits.HDUList
+    hdus : list of astropy HDUs
     images : dict
         Index of each HDU that holds an image of two axes or more, and its shape.
     notes : list of str
@@ -39,7 +40,7 @@ class FitsFile:
     """
 
     path: Path
-    hdus: Any
+    hdus: list[Any]
     images: dict[int, tuple[int, ...]]
     notes: list[str]
 
@@ -110,11 +111,51 @@ def open_fits(path: str | Path, *, seekable: bool = False) -> Iterator[FitsFile]
                 source = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "cube.fits"
                 with gzip.open(path, "rb") as packed, source.open("wb") as plain:
                     shutil.copyfileobj(packed, plain, 1 << 20)
-            # Without memory maps: planes are read one at a time, and pages of a map would pile up.
-            hdus = stack.enter_context(fits.open(source, memmap=False, lazy_load_hdus=False))
+            hdus = _readable_hdus(source, stack)
             images = {i: tuple(hdu.shape) for i, hdu in enumerate(hdus) if _is_image(hdu)}
             _check_end(path, hdus, notes)
         yield FitsFile(path=path, hdus=hdus, images=images, notes=notes)
+
+
+def _readable_hdus(path: Path, stack: ExitStack) -> list[Any]:
+    """Return the HDUs; padding after the last, at which astropy stumbles, is cut off in a temporary copy.
+
+    Without memory maps: planes are read one at a time, and the pages of a map would pile up.
+    """
+    try:
+        return list(stack.enter_context(fits.open(path, memmap=False, lazy_load_hdus=False)))
+    except OSError:
+        end = _end_of_hdus(path)
+        if end == 0:
+            raise
+        _check_rest(path, end, [])
+        part = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "part.fits"
+        with _opener(path)(path, "rb") as source, part.open("wb") as copy:
+            for at in range(0, end, _BLOCK):
+                copy.write(source.read(min(_BLOCK, end - at)))
+        return list(stack.enter_context(fits.open(part, memmap=False, lazy_load_hdus=False)))
+
+
+def _end_of_hdus(path: Path) -> int:
+    """Return the byte at which the last HDU with a whole header ends, by its own account."""
+    end = 0
+    with _opener(path)(path, "rb") as stream:
+        while end == stream.seek(end):
+            header = b""
+            while not re.search(rb"END {77}", header) and len(header) < _LONGEST_HEADER:
+                block = stream.read(_BLOCK)
+                if len(block) < _BLOCK or not block.isascii() or not (header or block[:8].strip(b"\0 ")):
+                    return end
+                header += block
+            try:
+                cards = fits.Header.fromstring(header)
+                sizes = [int(cards[f"NAXIS{i}"]) for i in range(1, int(cards["NAXIS"]) + 1)]
+                values = int(np.prod(sizes, dtype=object)) + int(cards.get("PCOUNT", 0)) if sizes else 0
+                size = abs(int(cards["BITPIX"])) // 8 * values * int(cards.get("GCOUNT", 1))
+            except (KeyError, ValueError, TypeError):
+                return end
+            end += len(header) + -(-size // _BLOCK) * _BLOCK
+    return end
 
 
 @contextmanager
@@ -138,24 +179,30 @@ def _is_image(hdu: Any) -> bool:
     return len(hdu.shape) >= 2 and min(hdu.shape) > 0
 
 
-def _check_end(path: Path, hdus: Any, notes: list[str]) -> None:
-    """Raise if the file is much shorter or longer than its headers say: then a header is wrong.
-
-    A few stray bytes, or padding by zeros or blanks, are common and harmless.
-    """
+def _check_end(path: Path, hdus: list[Any], notes: list[str]) -> None:
+    """Raise if the file is much shorter or longer than its headers say: then a header is wrong."""
     info = hdus[-1].fileinfo()
     end = info["datLoc"] + info["datSpan"]
-    opener: Any = gzip.open if is_gzip(path) else open
-    expansion = 1100 if opener is gzip.open else 1  # deflate compresses by 1032 at most
+    expansion = 1100 if is_gzip(path) else 1  # deflate compresses by 1032 at most
     if end - _BLOCK > expansion * path.stat().st_size:
         raise InputError(f"{path.name}: the file is cut short: its headers ask for {end} bytes")
-    with opener(path, "rb") as stream:
+    _check_rest(path, end, notes)
+
+
+def _check_rest(path: Path, end: int, notes: list[str]) -> None:
+    """Raise if data goes on after `end`; a few stray bytes, or padding by zeros or blanks, are harmless."""
+    with _opener(path)(path, "rb") as stream:
         stream.seek(end)
         rest = stream.read(_BLOCK)
     if len(rest) == _BLOCK and rest.strip(b"\0 "):
         raise InputError(f"{path.name}: data goes on after the end that the headers give: a header is wrong")
     if rest.strip(b"\0 "):
         notes.append(f"{len(rest)} stray bytes at the end of the file")
+
+
+def _opener(path: Path) -> Any:
+    """Return the function that opens a file, gzipped or not."""
+    return gzip.open if is_gzip(path) else open
 
 
 def is_gzip(path: Path) -> bool:

@@ -28,6 +28,8 @@ _SPECTRAL = re.compile(r"FREQ|WAVE|AWAV|VRAD|VELO|VOPT|FELO|ZOPT|BETA|ENER|WAVN|
 _LIGHT = 299792458.0
 _NUMBER = r"[-+]?\d*\.?\d+(?:[EeDd][-+]?\d+)?"
 _AIPS_BEAM = re.compile(rf"BMAJ\s*=\s*({_NUMBER})\s+BMIN\s*=\s*({_NUMBER})(?:\s+BPA\s*=\s*({_NUMBER}))?")
+_SKY = re.compile(r"RA--|DEC-|[A-Z]LON|[A-Z]LAT|[A-Z]{2}L[NT]-", re.IGNORECASE)
+_WCSLIB = re.compile(r"ERROR \d+ in \w+\(\) at line \d+ of file \S+: ")
 _ROUTINE = re.compile(r"datfix|obsfix|celfix|unitfix|more axes \(|RADECSYS|deprecated")
 _MAX_SKEW, _MAX_ASPECT, _MAX_EXTENT = 0.05, 10.0, 400.0
 
@@ -89,6 +91,7 @@ def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
         If coordinates are missing, incomplete or impossible. A missing CDELT is never taken as 1 degree.
     """
     clean = _clean_header(header)
+    _check_scale(clean)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -108,7 +111,6 @@ def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
         raise InputError(f"the celestial axes are {x} and {y}, but the data has {naxis} axes")
     if {x, y} == {1, 2} and full.sip is not None:
         celestial.sip = full.sip
-    _check_scale(clean, x, y)
     _check_pixels(celestial, clean, x, y)
     return celestial, Axes(x=x, y=y, others=tuple(i for i in range(1, naxis + 1) if i not in (x, y))), full
 
@@ -128,8 +130,13 @@ def _clean_header(header: Any) -> Any:
     return clean
 
 
-def _check_scale(header: Any, x: int, y: int) -> None:
+def _check_scale(header: Any) -> None:
     """Raise if the pixel's size is not fully given: wcslib would take 1 degree, or 0, in silence."""
+    types = {i: str(header.get(f"CTYPE{i}", "")) for i in range(1, 10)}
+    sky = [i for i, kind in types.items() if _SKY.match(kind)]
+    if len(sky) != 2:
+        raise InputError("no celestial coordinates: CTYPE of two axes must be such as RA---TAN and DEC--TAN")
+    x, y = sky
     for i in (x, y):
         for key in (f"CRVAL{i}", f"CRPIX{i}"):
             if number(header, key) is None:
@@ -137,6 +144,8 @@ def _check_scale(header: Any, x: int, y: int) -> None:
     names = [f"{i}_{j}" for i in (x, y) for j in (x, y)]
     cd = [number(header, f"CD{name}") for name in names]
     has_cd = any(value is not None for value in cd)
+    if has_cd and not ((cd[0] or cd[1]) and (cd[2] or cd[3])):
+        raise InputError("the CD matrix is incomplete: correct the file")
     if not has_cd:
         for i in (x, y):
             if not number(header, f"CDELT{i}"):
@@ -324,4 +333,4 @@ def _axis_frequency(full: WCS | None, pixel: int) -> float | None:
 
 def _one_line(message: object) -> str:
     """Return a message without line breaks, at most 160 characters."""
-    return re.sub(r"\s+", " ", str(message)).strip()[:160]
+    return re.sub(r"\s+", " ", _WCSLIB.sub("", str(message))).strip()[:160]

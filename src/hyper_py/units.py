@@ -254,7 +254,7 @@ def _factors(text: str) -> list[tuple[str, int]]:
             name, power = _name_and_power(token)
             factors.append((name, signs[-1] * flip * power))
             flip = 1
-    if not factors or len(signs) != 1 or any(abs(power) > 30 for _, power in factors):
+    if not factors or flip != 1 or len(signs) != 1 or any(abs(power) > 30 for _, power in factors):
         raise _unknown(text)
     return factors
 
