@@ -345,14 +345,14 @@ def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[st
 def _write_images(stage: "Stage", layout: "Layout", extraction: Any, *, name: str) -> None:
     from hyper_py.products import write_image
 
-    wanted = (
-        (layout.fitting, "model", extraction.model_image, "sum of the fitted Gaussians"),
-        (layout.fitting, "residual", extraction.residual_image, "map minus model"),
-        (layout.background, "background", extraction.background_image, "fitted background"),
-    )
-    for directory, what, image, text in wanted:
-        if directory is not None:
-            write_image(stage.path(f"{directory}/{name}_{what}.fits"), image(), extraction.image, what=text)
+    pixels = {
+        "model": (extraction.model_image, "sum of the fitted Gaussians"),
+        "residual": (extraction.residual_image, "map minus model"),
+        "background": (extraction.background_image, "fitted background"),
+    }
+    for what, relative in layout.images(name).items():
+        data, text = pixels[what]
+        write_image(stage.path(relative), data(), extraction.image, what=text)
 
 
 def _explain(error: Exception) -> str:
