@@ -7,9 +7,9 @@ from contextlib import closing
 
 import pytest
 
+from executor_tasks import not_picklable, square
 from hyper_py import executors
 from hyper_py.diagnostics import ConfigurationError
-from executor_tasks import not_picklable, square
 
 
 def collect(outcomes):
