@@ -17,7 +17,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 OWNERS = {
     "pydantic": {"config"},
     "yaml": {"config"},
-    "astropy.io": {"fits_files", "io", "tables"},
+    "astropy.io": {"fits_files", "io", "products", "tables"},
     "matplotlib": {"report", "validation_figure"},
     "jinja2": {"report"},
     "typer": {"cli"},

@@ -6,7 +6,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -129,11 +129,13 @@ def measure_map(task: MapTask) -> Any:
     InputError
         The file cannot be used as it is.
     """
-    from hyper_py.extraction import extract_sources
+    from hyper_py.extraction import FixedSources, extract_sources
+    from hyper_py.forced import fixed_apertures, fixed_sources
     from hyper_py.geometry import Beam
     from hyper_py.io import read_image
 
     config = task.config
+    options, fixed = config.options(), fixed_sources(config)
     beam = config.survey.beam
     image = read_image(
         task.path,
@@ -145,7 +147,16 @@ def measure_map(task: MapTask) -> Any:
         survey_name=config.survey.name,
         survey_code=config.survey.survey_code,
     )
-    return extract_sources(image, options=config.options())
+    if fixed is None and config.photometry.fixed_radius and not options.detection_only:
+        # Detected positions in given apertures.
+        found = extract_sources(image, options=replace(options, detection_only=True)).catalog
+        fixed = FixedSources(
+            longitude=found["RA"].value,
+            latitude=found["DEC"].value,
+            frame="icrs",
+            **fixed_apertures(config, len(found)),
+        )
+    return extract_sources(image, options=options, fixed=fixed)
 
 
 @dataclass

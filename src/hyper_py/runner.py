@@ -92,11 +92,13 @@ def run(
         no map has been touched then.
     """
     executors.pin_own_blas()
+    from hyper_py.forced import fixed_sources
     from hyper_py.products import Layout, locked, remove_merged, remove_stale
 
     maps = resolve_inputs(
         inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
     )
+    fixed_sources(config)
     mark = fingerprint(config)
     tasks = [
         MapTask(index=index, name=one.name, path=one.path, config=config, fingerprint=mark)
