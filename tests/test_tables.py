@@ -5,35 +5,14 @@ import math
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.table import QTable, Table
+from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hyper_py import tables
 from hyper_py.catalog import COLUMNS
 from hyper_py.diagnostics import ConfigurationError, InputError
-
-
-def make_catalogue(n: int, *, seed: int = 0, name: str = "map_1", mjy: bool = True) -> QTable:
-    """A catalogue of random numbers with every column, some of them missing."""
-    rng = np.random.default_rng(seed)
-    table = QTable(meta={"rms": 1.25e-3, "unit": "mJy", "sigma_thres": 4.0, "beam": "12.0 x 11.0 arcsec"})
-    for column in COLUMNS:
-        unit = column.unit.replace("Jy", "mJy") if mjy else column.unit
-        if column.dtype == "str":
-            table[column.name] = np.array([name] * n, dtype=f"U{max(1, len(name))}")
-        elif column.dtype == "int":
-            table[column.name] = (
-                np.arange(1, n + 1) if column.name == "HYPER_ID" else rng.integers(-1, 2**20, n)
-            )
-        else:
-            values = rng.normal(size=n) * 10.0 ** rng.integers(-6, 4, n)
-            if column.name.endswith("_ERR"):
-                values[::3] = np.nan
-            if column.name in tables.COORDINATE_COLUMNS:
-                values = rng.uniform(-90, 90, n)
-            table[column.name] = values * u.Unit(unit) if unit else values
-    return table
+from runner_tasks import make_catalogue
 
 
 def write(path, batches, form, *, pixel_scale=0.013):

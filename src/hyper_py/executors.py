@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
-from typing import Any, NamedTuple
+from typing import Any
 
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
 
@@ -23,6 +23,7 @@ MAX_ATTEMPTS = 2
 
 _MAX_FAILED_STARTS = 3
 _PATIENCE_SECONDS = 2.0
+_DASK_TIMEOUT = "30s"
 
 _BLAS_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -36,7 +37,8 @@ BLAS_ENVIRONMENT = dict.fromkeys(_BLAS_VARIABLES, "1")
 """One BLAS thread a worker: maps are the parallel unit, and sums then have one order everywhere."""
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True)
+class Outcome:
     """What became of one task.
 
     Attributes
@@ -258,7 +260,8 @@ class _Pool:
             return None
         job, worker.job = worker.job, None
         assert job is not None
-        return Outcome(job.index, *message, job.attempt)
+        value, error = message
+        return Outcome(job.index, value, error, job.attempt)
 
     def bury(self, worker: _Worker) -> Outcome | None:
         """Remove a dead worker; its job is tried once more, a second death is its outcome."""
@@ -338,7 +341,7 @@ def _dask_client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         if scheduler:
             try:
-                client = stack.enter_context(Client(scheduler, timeout="30s"))
+                client = stack.enter_context(Client(scheduler, timeout=_DASK_TIMEOUT))
             except (OSError, ValueError) as error:
                 raise ConfigurationError(
                     f"control.dask_scheduler: no scheduler answers at {scheduler!r} ({one_line(error)})"
@@ -413,7 +416,8 @@ def execute_dask(
             for future in completed:
                 index = indices.pop(future.key)
                 if future.status == "finished":
-                    yield Outcome(index, *future.result(), 1)
+                    value, error = future.result()
+                    yield Outcome(index, value, error, 1)
                 elif isinstance(future.exception(), KilledWorker):
                     yield Outcome(index, None, "its worker died repeatedly (out of memory?)", MAX_ATTEMPTS)
                 else:

@@ -116,7 +116,8 @@ def _maps_in(directory: Path) -> Iterator[Path]:
 
 def _glob(pattern: Path) -> Iterator[Path]:
     anchor = Path(pattern.anchor) if pattern.anchor else Path()
-    found = sorted(anchor.glob(str(pattern.relative_to(anchor) if pattern.anchor else pattern)))
+    matches = anchor.glob(str(pattern.relative_to(anchor) if pattern.anchor else pattern))
+    found = sorted(path for path in matches if not path.name.startswith("."))
     if not found:
         raise ConfigurationError(f"{pattern}: no file matches")
     return iter(found)

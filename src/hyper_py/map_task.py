@@ -6,7 +6,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -129,11 +129,13 @@ def measure_map(task: MapTask) -> Any:
     InputError
         The file cannot be used as it is.
     """
-    from hyper_py.extraction import extract_sources
+    from hyper_py.extraction import FixedSources, extract_sources
+    from hyper_py.forced import fixed_apertures, fixed_sources
     from hyper_py.geometry import Beam
     from hyper_py.io import read_image
 
     config = task.config
+    options, fixed = config.options(), fixed_sources(config)
     beam = config.survey.beam
     image = read_image(
         task.path,
@@ -145,7 +147,16 @@ def measure_map(task: MapTask) -> Any:
         survey_name=config.survey.name,
         survey_code=config.survey.survey_code,
     )
-    return extract_sources(image, options=config.options())
+    if fixed is None and config.photometry.fixed_radius and not options.detection_only:
+        # Detected positions in given apertures.
+        found = extract_sources(image, options=replace(options, detection_only=True)).catalog
+        fixed = FixedSources(
+            longitude=found["RA"].value,
+            latitude=found["DEC"].value,
+            frame="icrs",
+            **fixed_apertures(config, len(found)),
+        )
+    return extract_sources(image, options=options, fixed=fixed)
 
 
 @dataclass
@@ -345,14 +356,14 @@ def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[st
 def _write_images(stage: "Stage", layout: "Layout", extraction: Any, *, name: str) -> None:
     from hyper_py.products import write_image
 
-    wanted = (
-        (layout.fitting, "model", extraction.model_image, "sum of the fitted Gaussians"),
-        (layout.fitting, "residual", extraction.residual_image, "map minus model"),
-        (layout.background, "background", extraction.background_image, "fitted background"),
-    )
-    for directory, what, image, text in wanted:
-        if directory is not None:
-            write_image(stage.path(f"{directory}/{name}_{what}.fits"), image(), extraction.image, what=text)
+    pixels = {
+        "model": (extraction.model_image, "sum of the fitted Gaussians"),
+        "residual": (extraction.residual_image, "map minus model"),
+        "background": (extraction.background_image, "fitted background"),
+    }
+    for what, relative in layout.images(name).items():
+        data, text = pixels[what]
+        write_image(stage.path(relative), data(), extraction.image, what=text)
 
 
 def _explain(error: Exception) -> str:

@@ -34,6 +34,7 @@ STATE_DIR = ".hyper_py"
 """Hidden directory of the states of maps, below the output directory."""
 
 MERGED_NAME = "ALL"
+REGION_KINDS = ("centroids", "ellipses")
 _TEMPORARY = ".hyper-tmp"
 
 # ----------------------------------------------------------------------------------------- where files go
@@ -84,6 +85,17 @@ class Layout:
     def map_log(self, name: str) -> str:
         """Log of one map."""
         return f"{self.logs}/Hyper_log_{name}.log"
+
+    def images(self, name: str) -> dict[str, str]:
+        """FITS images of a map that were asked for, by what they show."""
+        wanted = {"model": self.fitting, "residual": self.fitting, "background": self.background}
+        return {what: f"{place}/{name}_{what}.fits" for what, place in wanted.items() if place is not None}
+
+    def outputs(self, name: str) -> list[str]:
+        """Every file that a map may have, but for its log and state."""
+        tables = [self.table(name, form) for form in SUFFIXES]
+        regions = [self.region(name, kind) for kind in REGION_KINDS]
+        return [*tables, *regions, *self.images(name).values(), self.rows(name)]
 
     def state(self, name: str) -> str:
         """Record of a complete map."""
@@ -238,9 +250,9 @@ def write_regions(
     """Stage the region files of one map: centroids, and the ellipses of the apertures."""
     from hyper_py.sky_regions import source_regions
 
-    centroids, ellipses = source_regions(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio)
+    both = source_regions(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio)
     precision = max(8, coordinate_decimals(image.pixel_scale))
-    for kind, regions in (("centroids", centroids), ("ellipses", ellipses)):
+    for kind, regions in zip(REGION_KINDS, both, strict=True):
         text = regions.serialize(format="ds9", precision=precision) if len(regions) else ""
         stage.text(layout.region(name, kind), text or "# Region file format: DS9 astropy/regions\n")
 
@@ -300,15 +312,13 @@ def state_is_current(layout: Layout, state: Mapping[str, Any], *, checksum: str,
     return True
 
 
-def forget_map(layout: Layout, name: str, *, keep: Iterable[str] = ()) -> None:
-    """Remove the record of a map and the outputs that it names, except those to `keep`."""
+def forget_map(layout: Layout, name: str) -> None:
+    """Remove the record of a map, the outputs that it names, and those that this run would write."""
     state = read_state(layout, name) or {}
     (layout.root / layout.state(name)).unlink(missing_ok=True)
-    kept = set(keep)
-    for relative in state.get("sizes", {}):
-        if relative not in kept:
-            with suppress(OSError):
-                (layout.root / relative).unlink(missing_ok=True)
+    for relative in {*state.get("sizes", {}), *layout.outputs(name)}:
+        with suppress(OSError):
+            (layout.root / relative).unlink(missing_ok=True)
 
 
 def as_json(value: Any) -> str:

@@ -7,124 +7,52 @@ import csv
 import io
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, TextIO
 
 from hyper_py import __version__, executors
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.events import (
+    Event,
+    MapFailed,
+    MapFinished,
+    MapStarted,
+    OnEvent,
+    Progress,
+    RunFinished,
+    RunResult,
+    RunStarted,
+    describe_event,
+)
 from hyper_py.inputs import resolve_inputs
 from hyper_py.map_task import MapResult, MapTask, Measure, fingerprint, measure_map, process_map, restored
 
 if TYPE_CHECKING:
     from hyper_py.products import Layout
 
+__all__ = [
+    "Event",
+    "MapFailed",
+    "MapFinished",
+    "MapResult",
+    "MapStarted",
+    "MapTask",
+    "Progress",
+    "RunFinished",
+    "RunResult",
+    "RunStarted",
+    "run",
+]
+
 MANIFEST = "run.json"
 SUMMARY = "summary.csv"
 _PACKAGES = ("numpy", "scipy", "astropy", "photutils", "regions", "pydantic", "distributed", "pyarrow")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a run is.
-
-    `rate` is in maps per second of this run, NaN before the first is done; so is `seconds_left`.
-    """
-
-    n_done: int
-    n_failed: int
-    n_total: int
-    rate: float
-    seconds_left: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunStarted:
-    """The inputs are known and the outputs' directory is ready; `n_resumed` maps need no work."""
-
-    n_maps: int
-    n_resumed: int
-    executor: str
-    n_workers: int
-    root: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class MapStarted:
-    """A map was given to a worker."""
-
-    index: int
-    name: str
-    attempt: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class MapFinished:
-    """A map's outputs are complete."""
-
-    result: MapResult
-    progress: Progress
-
-
-@dataclass(frozen=True, kw_only=True)
-class MapFailed:
-    """A map failed; `result.reason` says why in one line."""
-
-    result: MapResult
-    progress: Progress
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What became of a run.
-
-    Attributes
-    ----------
-    maps : tuple of MapResult
-        In the order of the inputs.
-    root : Path
-        The output directory.
-    interrupted : bool
-        True after Ctrl-C; `resume=True` goes on from there.
-    seconds : float
-        Wall-clock time of this run.
-    """
-
-    maps: tuple[MapResult, ...]
-    root: Path
-    interrupted: bool
-    seconds: float
-
-    @property
-    def failures(self) -> tuple[MapResult, ...]:
-        """The maps that failed."""
-        return tuple(result for result in self.maps if result.status == "failed")
-
-    @property
-    def n_sources(self) -> int:
-        """Sources in all maps."""
-        return sum(result.n_sources for result in self.maps)
-
-    @property
-    def exit_code(self) -> int:
-        """0 if all maps are done, 1 if some map failed or is missing."""
-        return 0 if all(result.ok for result in self.maps) else 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFinished:
-    """The last event of every run, interrupted ones too."""
-
-    result: RunResult
-
-
-Event: TypeAlias = RunStarted | MapStarted | MapFinished | MapFailed | RunFinished
-OnEvent: TypeAlias = Callable[[Event], None]
 
 
 def run(
@@ -164,11 +92,13 @@ def run(
         no map has been touched then.
     """
     executors.pin_own_blas()
+    from hyper_py.forced import fixed_sources
     from hyper_py.products import Layout, locked, remove_merged, remove_stale
 
     maps = resolve_inputs(
         inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
     )
+    fixed_sources(config)
     mark = fingerprint(config)
     tasks = [
         MapTask(index=index, name=one.name, path=one.path, config=config, fingerprint=mark)
@@ -220,6 +150,8 @@ class _Run:
 
     def execute(self, *, resume: bool) -> RunResult:
         """Do what is to be done, in any case ending with the manifest and the last event."""
+        from hyper_py.products import remove_stale
+
         interrupted = False
         self.write_manifest("running", ())
         merged: tuple[str, ...] = ()
@@ -243,6 +175,8 @@ class _Run:
             merged = self.merge()
         except KeyboardInterrupt:
             interrupted = True
+        # What workers that died, or were stopped, had begun to write.
+        remove_stale(self.layout.directories())
         result = RunResult(
             maps=tuple(self.results.get(task.index, _pending(task)) for task in self.tasks),
             root=self.layout.root,
@@ -280,7 +214,10 @@ class _Run:
 
     def take(self, task: MapTask, outcome: executors.Outcome) -> None:
         """Record what became of a map, and tell."""
+        from hyper_py.products import forget_map
+
         if outcome.error:
+            forget_map(self.layout, task.name)
             result = MapResult(
                 index=task.index, name=task.name, path=task.path, status="failed", reason=outcome.error
             )
@@ -383,41 +320,3 @@ def summary_table(maps: Sequence[MapResult]) -> str:
         )
         writer.writerow([one.name, one.status, *numbers, one.attempts, one.reason, one.path])
     return buffer.getvalue()
-
-
-def describe_event(event: Event) -> str:
-    """Return an event as a line for the log; empty for those that say nothing there."""
-    match event:
-        case RunStarted():
-            resumed = f", {event.n_resumed} of them complete from an earlier run" if event.n_resumed else ""
-            return (
-                f"Hyper-Py {__version__}: {event.n_maps} maps{resumed}; {event.executor} x {event.n_workers}"
-            )
-        case MapStarted():
-            again = "" if event.attempt == 1 else " once more: its worker died"
-            return f"{event.name}: started{again}"
-        case MapFinished(result=one, progress=progress):
-            warned = "".join(f"; warning: {text}" for text in one.warnings)
-            return (
-                f"{one.name}: {one.n_sources} sources, rms {one.rms:.4g} {one.unit}, {one.seconds:.2f} s "
-                f"({_counted(progress)}){warned}"
-            )
-        case MapFailed(result=one, progress=progress):
-            return f"{one.name}: failed: {one.reason} ({_counted(progress)})"
-        case RunFinished(result=result):
-            return _summed_up(result)
-
-
-def _counted(progress: Progress) -> str:
-    done = progress.n_done + progress.n_failed
-    return f"{done} of {progress.n_total}, {progress.rate:.3g} maps/s, {progress.seconds_left:.0f} s left"
-
-
-def _summed_up(result: RunResult) -> str:
-    n_ok = sum(one.ok for one in result.maps)
-    counted = (
-        f"{n_ok} of {len(result.maps)} maps complete, {len(result.failures)} failed, {result.seconds:.1f} s"
-    )
-    if result.interrupted:
-        return f"interrupted: {counted}; the same command with --resume goes on from here"
-    return f"finished: {counted}, {result.n_sources} sources"

@@ -150,15 +150,22 @@ def write_table(path: Path, batches: Batches, *, form: str, template: Table) -> 
     _WRITERS[form](path, template, batches)
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, *, default: str | None = None) -> Table:
     """Read any table that this module writes; floats that are missing are NaN.
+
+    Parameters
+    ----------
+    path : Path
+        Its suffix says what it is.
+    default : str, optional
+        astropy's name of the format of files with other suffixes.
 
     Raises
     ------
     InputError
         A suffix that is not known, or a file that is not what its suffix says.
     """
-    form = _READERS.get(path.suffix.lower())
+    form = _READERS.get(path.suffix.lower(), default)
     if form is None:
         raise InputError(
             f"{path}: cannot tell the format of this table; known suffixes: {', '.join(_READERS)}"

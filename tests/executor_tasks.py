@@ -1,0 +1,16 @@
+"""Light pieces of work for the tests of the executors, importable by name in worker processes."""
+
+import os
+import signal
+
+
+def square(number: int) -> int:
+    if number == 13:
+        raise ValueError("unlucky\nnumber")
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+
+def not_picklable(number: int) -> object:
+    return lambda: number

@@ -1,0 +1,73 @@
+"""Given positions and apertures, from lists and tables, reach the extraction as they are meant."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from hyper_py.config import Config
+from hyper_py.diagnostics import ConfigurationError
+from hyper_py.forced import fixed_apertures, fixed_sources
+
+
+def make_config(root: Path, **sections):
+    return Config.from_mapping({"version": 2, "paths": {"output": {"dir_root": str(root)}}, **sections})
+
+
+def test_nothing_is_given_by_default(tmp_path):
+    config = make_config(tmp_path)
+    assert fixed_sources(config) is None
+    assert fixed_apertures(config, 3) == {}
+
+
+def test_lists_are_in_the_frame_of_the_map(tmp_path):
+    config = make_config(
+        tmp_path,
+        detection={"fixed_peaks": True, "xcen_fix": [10.0, 11.0], "ycen_fix": [-1.0, -2.0]},
+        photometry={"fixed_radius": True, "fwhm_1": [12.0, 13.0], "fwhm_2": [9.0], "PA_val": [30.0]},
+    )
+    fixed = fixed_sources(config)
+    assert fixed.frame == "map"
+    assert fixed.longitude.tolist() == [10.0, 11.0]
+    assert fixed.latitude.tolist() == [-1.0, -2.0]
+    assert [fixed.fwhm_1.tolist(), fixed.fwhm_2.tolist(), fixed.pa.tolist()] == [[12, 13], [9, 9], [30, 30]]
+    free = make_config(tmp_path, detection={"fixed_peaks": True, "xcen_fix": [10.0], "ycen_fix": [-1.0]})
+    assert fixed_sources(free).fwhm_1 is None
+
+
+@pytest.mark.parametrize("name", ["source_table.txt", "sources.dat", "sources.ecsv"])
+def test_tables_are_in_icrs(tmp_path, name):
+    table = Table({"ID": [1, 2], "RA": [10.0, 11.0], "DEC": [-1.0, -2.0], "FWHM_1": [12.0, 13.0]})
+    table["FWHM_2"], table["PA"] = [9.0, 8.0], [30, 40]
+    table.write(tmp_path / name, format="ascii.ecsv" if name.endswith("ecsv") else "ascii.ipac")
+    config = make_config(
+        tmp_path, detection={"use_fixed_source_table": True, "fixed_source_table_path": name}
+    )
+    fixed = fixed_sources(config)
+    assert fixed.frame == "icrs"
+    for key, column in {"longitude": "RA", "latitude": "DEC", "fwhm_1": "FWHM_1", "pa": "PA"}.items():
+        np.testing.assert_array_equal(getattr(fixed, key), table[column])
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (None, "source_table.txt: no such file"),
+        ({"RA": [1.0]}, "no column DEC among RA"),
+        ({"RA": [1.0], "DEC": [np.nan]}, "column DEC has values that are not numbers"),
+        ({"RA": [1.0], "DEC": ["x"]}, "column DEC has values that are not numbers"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_one_clear_line(tmp_path, columns, message):
+    if columns:
+        Table(columns).write(tmp_path / "source_table.txt", format="ascii.ipac")
+    config = make_config(tmp_path, detection={"use_fixed_source_table": True})
+    with pytest.raises(ConfigurationError, match=message):
+        fixed_sources(config)
+
+
+def test_apertures_must_fit_the_positions(tmp_path):
+    photometry = {"fixed_radius": True, "fwhm_1": [12.0, 13.0], "fwhm_2": [9.0, 9.0], "PA_val": [30.0]}
+    with pytest.raises(ConfigurationError, match=r"photometry.fwhm_1: 2 values for 3 sources"):
+        fixed_apertures(make_config(tmp_path, photometry=photometry), 3)
