@@ -131,6 +131,22 @@ def estimators_on_one_candidate(seed: int, trials: int) -> None:
     )
 
 
+def heavy_contamination(seed: int, trials: int) -> None:
+    shares, rows = (0.05, 0.1, 0.2, 0.3, 0.4), []
+    for name, options in ESTIMATORS.items():
+        row = [name]
+        for share in shares:
+            rng, errors = np.random.default_rng(seed), []
+            for _ in range(trials):
+                truth, hit = polynomial(rng, 1), rng.random((SIDE, SIDE)) < share
+                data = truth + hit * rng.exponential(20.0, size=hit.shape) + noise(rng)
+                chosen = fit(data, boxes=BOXES[4:5], orders=(1,), criterion="nmse", **options)
+                errors.append(error(chosen, truth))
+            row.append(f"{np.mean(errors):+.2f}")
+        rows.append(row)
+    table("Bias by the share of outliers", ["estimator", *(f"{share:.0%}" for share in shares)], rows)
+
+
 def criteria(seed: int, trials: int) -> None:
     rows = []
     for case, true_order in (("flat", 0), ("slope 1", 1), ("slope 2", 2), *((c, None) for c in CASES)):
@@ -287,6 +303,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     estimators_on_one_candidate(arguments.seed, arguments.trials)
+    heavy_contamination(arguments.seed, max(arguments.trials // 3, 5))
     criteria(arguments.seed, arguments.trials)
     all_by_prediction(arguments.seed, max(arguments.trials // 5, 5))
     speed(arguments.seed)
