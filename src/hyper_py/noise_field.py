@@ -17,6 +17,8 @@ from hyper_py.noise import (
     local_rms_map,
 )
 
+_FEWEST_BEAMS = 50
+"""With fewer beams outside sources than this the covariance is assumed, not measured."""
 _SMALL_SCALE_BEAMS = 1.0
 """The level that matters for a source is that of structure of its own size."""
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -58,9 +60,10 @@ def measure_noise(
     if min(residual.shape) >= 3 * mesh:
         level = local_rms_map(small_scales(masked, width=_SMALL_SCALE_BEAMS * beam_fwhm), mesh=mesh)
         level /= np.median(level[~mask])
-    measurable = min(reach, min(residual.shape) // 4)
+    measurable = min(reach, min(residual.shape) // 3)
+    n_beams = np.count_nonzero(np.isfinite(masked)) / beam_fwhm**2
     model = None
-    if measurable >= 2.0 * beam_fwhm:
+    if measurable >= beam_fwhm and n_beams >= _FEWEST_BEAMS:
         lags = autocovariance(masked / level, max_lag=measurable)
         model = covariance_model(extend_lags(lags, reach=reach))
     if model is None:
