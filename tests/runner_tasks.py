@@ -13,10 +13,25 @@ from astropy.table import QTable
 from astropy.wcs import WCS
 
 from hyper_py.catalog import COLUMNS
+from hyper_py.config import Config
 from hyper_py.diagnostics import HyperPyWarning, InputError
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
 from hyper_py.tables import COORDINATE_COLUMNS
+
+
+def make_config(root, *, control=None, **sections):
+    mapping = {
+        "version": 2,
+        "paths": {"output": {"dir_root": str(root)}},
+        "control": {"executor": "serial", **(control or {})},
+        **sections,
+    }
+    return Config.from_mapping(mapping, base_dir=Path(root).parent)
+
+
+def files_below(root):
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
 def make_wcs(*, pixel: float = 2.0, angle: float = 0.0, parity: int = -1, kind: str = "RA/DEC") -> WCS:

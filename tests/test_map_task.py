@@ -10,8 +10,7 @@ from hyper_py.catalog import COLUMNS
 from hyper_py.diagnostics import ConfigurationError, Flag
 from hyper_py.map_task import MapTask, process_map
 from hyper_py.tables import read_table
-from runner_tasks import make_wcs
-from test_runner import files_below, make_config
+from runner_tasks import files_below, make_config, make_wcs
 
 PLACES = np.array([[20.0, 22.0], [44.3, 30.6], [30.1, 50.2]])
 SIGMA = 3.0
@@ -85,7 +84,8 @@ def test_given_positions_and_apertures_are_measured(tmp_path):
     assert all(flags & Flag.FORCED for flags in table["FLAGS"])
 
     (tmp_path / "out").mkdir(exist_ok=True)
-    given = Table({"ID": [1, 2, 3, 4], "RA": lon, "DEC": lat, "FWHM_1": 20.0, "FWHM_2": 12.0, "PA": 35.0})
+    given = Table({"ID": [1, 2, 3, 4], "RA": lon, "DEC": lat, "FWHM_1": [20.0] * 4})
+    given["FWHM_2"], given["PA"] = 12.0, 35.0
     given.write(tmp_path / "out/source_table.txt", format="ascii.ipac")
     _, from_table = do(path, tmp_path, detection={"use_fixed_source_table": True})
     np.testing.assert_allclose(from_table["FLUX"], table["FLUX"], rtol=1e-6)
@@ -129,8 +129,6 @@ def test_maps_that_cannot_be_used_are_one_line_each_and_the_others_complete(tmp_
 def test_a_missing_fixed_table_is_told_before_anything_runs(tmp_path):
     write_map(tmp_path / "m.fits")
     config = make_config(tmp_path / "out", detection={"use_fixed_source_table": True})
-    with pytest.raises(
-        ConfigurationError, match=r"fixed_source_table_path: .*source_table.txt: no such file"
-    ):
+    with pytest.raises(ConfigurationError, match=r"table_path: .*source_table.txt: no such file"):
         runner.run(config, [tmp_path / "m.fits"])
     assert not (tmp_path / "out").exists()

@@ -13,21 +13,10 @@ from astropy.table import Table
 
 from hyper_py import runner
 from hyper_py.catalog import COLUMNS
-from hyper_py.config import Config
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.map_task import fingerprint
 from hyper_py.tables import read_table
-from runner_tasks import measure
-
-
-def make_config(root, *, control=None, **sections):
-    mapping = {
-        "version": 2,
-        "paths": {"output": {"dir_root": str(root)}},
-        "control": {"executor": "serial", **(control or {})},
-        **sections,
-    }
-    return Config.from_mapping(mapping, base_dir=Path(root).parent)
+from runner_tasks import files_below, make_config, measure
 
 
 def make_maps(directory, **texts):
@@ -37,10 +26,6 @@ def make_maps(directory, **texts):
     for path, text in zip(paths, texts.values(), strict=True):
         path.write_text(text)
     return paths
-
-
-def files_below(root):
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
 def contents(root):
@@ -315,7 +300,7 @@ def test_fingerprint_covers_the_fixed_source_table(tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from test_runner import make_config, measure
+from runner_tasks import make_config, measure
 from hyper_py import runner
 
 if __name__ == "__main__":
