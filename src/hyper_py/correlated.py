@@ -46,6 +46,8 @@ _FOOTPRINT_SIGMA = 2.0
 """Pixels this near a source say nothing about the background under it."""
 _MOST_ADDITIONS = 3
 """Rounds of deblending: sources that a unit can gain."""
+_SPLIT_SHIFT_BEAMS = 0.15
+"""How far the sources of a split unit may move from where the split put them."""
 _LARGEST_DEBLENDED = 6
 """Larger units are not searched for more sources."""
 _ROUGH = {"ftol": 1e-4, "xtol": 1e-4, "gtol": 1e-4}
@@ -215,9 +217,9 @@ class _Round:
 
     @classmethod
     def make(cls, task: Task, options: Options, cache: WindowCache, level: FloatArray) -> "_Round":
-        sigma_limits, shift = _limits(task, options)
+        sigma_limits = _limits(task, options)
         lower, upper = bounds(
-            task.start, sigma_limits=sigma_limits, amplitude_limits=(-np.inf, np.inf), shift=shift
+            task.start, sigma_limits=sigma_limits, amplitude_limits=(-np.inf, np.inf), shift=task.shift
         )
         windows = [
             fit_window(
@@ -240,10 +242,10 @@ class _Round:
         )
 
 
-def _limits(task: Task, options: Options) -> tuple[tuple[float, float], float]:
-    """Return the smallest and largest sigma and the largest shift of a centre, in pixels."""
+def _limits(task: Task, options: Options) -> tuple[float, float]:
+    """Return the smallest and largest sigma of a source in pixels."""
     sigma = task.beam_fwhm / FWHM_PER_SIGMA
-    return (options.photometry.aper_inf * sigma, options.photometry.aper_sup * sigma), 0.5 * task.beam_fwhm
+    return options.photometry.aper_inf * sigma, options.photometry.aper_sup * sigma
 
 
 def _stride(task: Task) -> int:
@@ -308,7 +310,6 @@ def _deblended(
     solver: dict[str, Any],
 ) -> tuple[Task, FloatArray] | None:
     """Return the task and sources with one more source in each unit that asks for it; None if none does."""
-    sigma_limits, shift = _limits(task, options)
     image = models.render(sources, task.data.shape)
     values = []
     for unit, window in zip(task.units, this.windows, strict=True):
@@ -319,11 +320,12 @@ def _deblended(
         values, this.windows, this.metrics, fits,
         units=[k for k, unit in enumerate(task.units) if len(unit) < _LARGEST_DEBLENDED],
         beam=models.shape_parameters(task.beam_covariance), fixed=[task.fixed[unit] for unit in task.units],
-        sigma_limits=sigma_limits, shift=shift, **solver,
+        sigma_limits=_limits(task, options), shift=0.5 * task.beam_fwhm, significance=options.detection.sigma_thres, **solver,
     )  # fmt: skip
     if not splits:
         return None
     start, fixed, sources, units = task.start.copy(), task.fixed.copy(), sources.copy(), list(task.units)
+    shift = np.append(task.shift, np.empty(len(splits)))
     for split in splits:
         unit = units[split.unit]
         sources[unit] = start[unit] = split.parameters[:-1]
@@ -331,7 +333,9 @@ def _deblended(
         start, sources = (np.concatenate([v, split.parameters[-1:]]) for v in (start, sources))
         fixed = np.concatenate([fixed, np.zeros((1, models.N_PARAMETERS), dtype=bool)])
         fixed[units[split.unit][split.beam_shaped], models.SIGMA_1 :] = True
-    return replace(task, start=start, fixed=fixed, units=units), sources
+        # Near where the evidence put them: free to go, one of two close sources would wander off.
+        shift[units[split.unit]] = _SPLIT_SHIFT_BEAMS * task.beam_fwhm
+    return replace(task, start=start, fixed=fixed, shift=shift, units=units), sources
 
 
 def _collect(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyper_py import models
-from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_units
+from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_units, influence
 from hyper_py.geometry import FloatArray
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -36,14 +36,19 @@ class Split:
     ----------
     unit : int
         Which unit.
-    parameters : ndarray, shape (n_sources + 1, 6)
+    fit : UnitFit
     beam_shaped : bool ndarray, shape (n_sources + 1,)
         Sources whose shape is kept that of the beam.
     """
 
     unit: int
-    parameters: FloatArray
+    fit: UnitFit
     beam_shaped: BoolArray
+
+    @property
+    def parameters(self) -> FloatArray:
+        """Gaussians of the unit, shape (n_sources + 1, 6)."""
+        return self.fit.parameters
 
 
 def split_units(
@@ -57,6 +62,7 @@ def split_units(
     fixed: Sequence[BoolArray],
     sigma_limits: tuple[float, float],
     shift: float,
+    significance: float,
     **solver: Any,
 ) -> list[Split]:
     """Return the units whose data clearly ask for one more source.
@@ -75,6 +81,8 @@ def split_units(
         Parameters that are not fitted.
     sigma_limits, shift
         See `hyper_py.fitting.bounds`.
+    significance : float
+        Every source of a split unit must have at least this amplitude in units of its error.
     **solver
         Options of `hyper_py.fitting.fit_units`.
 
@@ -114,12 +122,22 @@ def split_units(
         n_free = int((low < high).sum())
         criterion = _criterion(result.cost, n_free, windows[k])
         if k not in best or criterion < best[k][0]:
-            best[k] = criterion, Split(unit=k, parameters=result.parameters, beam_shaped=beam_shaped)
+            best[k] = criterion, Split(unit=k, fit=result, beam_shaped=beam_shaped)
     return [
         split
         for k, (criterion, split) in best.items()
         if criterion < _criterion(fits[k].cost, int((~fixed[k]).sum()), windows[k]) - _CLEARLY
+        and _weakest(split, windows[k], metrics[k]) >= significance
     ]
+
+
+def _weakest(split: Split, window: Window, metric: Metric) -> float:
+    """Return the smallest amplitude of a split unit in units of its error."""
+    held = np.zeros(split.parameters.shape, dtype=bool)
+    held[split.beam_shaped, models.SIGMA_1 :] = True
+    _, covariance, _ = influence(split.fit, window, metric, fixed=held)
+    error = np.sqrt(np.diagonal(covariance)[models.AMPLITUDE :: models.N_PARAMETERS])
+    return float(np.min(split.parameters[:, models.AMPLITUDE] / error))
 
 
 def _criterion(cost: float, n_free: int, window: Window) -> float:

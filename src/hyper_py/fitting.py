@@ -331,7 +331,7 @@ def bounds(
     *,
     sigma_limits: tuple[ArrayLike, ArrayLike],
     amplitude_limits: tuple[ArrayLike, ArrayLike],
-    shift: float,
+    shift: ArrayLike,
 ) -> tuple[FloatArray, FloatArray]:
     """Return lower and upper bounds, each (n_sources, 6); the angle is free, being periodic.
 
@@ -341,14 +341,14 @@ def bounds(
     sigma_limits : (array_like, array_like), each broadcast to (n_sources,)
         Smallest and largest sigma of both axes, in pixels.
     amplitude_limits : (array_like, array_like), each broadcast to (n_sources,)
-    shift : float
+    shift : array_like, broadcast to (n_sources,)
         Largest move of a centre along x or y, in pixels; 0 fixes it.
     """
     lower, upper = start.copy(), start.copy()
     lower[:, models.AMPLITUDE], upper[:, models.AMPLITUDE] = amplitude_limits
     for axis in (models.X, models.Y):
-        lower[:, axis] -= shift
-        upper[:, axis] += shift
+        lower[:, axis] = start[:, axis] - np.asarray(shift)
+        upper[:, axis] = start[:, axis] + np.asarray(shift)
     for axis in (models.SIGMA_1, models.SIGMA_2):
         lower[:, axis], upper[:, axis] = sigma_limits
     lower[:, models.THETA], upper[:, models.THETA] = -np.inf, np.inf

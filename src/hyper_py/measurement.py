@@ -154,6 +154,7 @@ def make_task(
         rms=rms,
         start=start,
         fixed=fixed,
+        shift=np.full(len(start), 1.0 if options.original else 0.5 * fwhm),
         units=units,
         beam_fwhm=fwhm,
         beam_area=image.beam_area_pix,

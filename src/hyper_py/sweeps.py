@@ -204,6 +204,8 @@ class Task:
         Starting values: peak, position and the shape of the beam, or what was given.
     fixed : bool ndarray, shape (n, 6)
         Parameters that keep their start.
+    shift : ndarray, shape (n,)
+        Largest move of a centre along x or y, in pixels.
     units : sequence of int ndarray
         Sources to be fitted at once.
     beam_fwhm, beam_area : float
@@ -219,6 +221,7 @@ class Task:
     rms: float | FloatArray
     start: FloatArray
     fixed: BoolArray
+    shift: FloatArray
     units: Sequence[IntArray]
     beam_fwhm: float
     beam_area: float

@@ -346,12 +346,15 @@ def _starting_point(
             together[unit] = len(unit) > 1
         ends = np.stack([np.where(together, 0.4, 0.8) * peak, 1.3 * peak])
         amplitude = ends.min(axis=0), ends.max(axis=0)
-        shift, largest = 1.0, np.maximum(limits[1], 1.2 * moment)
+        largest = np.maximum(limits[1], 1.2 * moment)
     else:
         amplitude = np.full(len(start), -np.inf), np.full(len(start), np.inf)
-        shift, largest = 0.5 * task.beam_fwhm, np.full(len(start), limits[1])
+        largest = np.full(len(start), limits[1])
     lower, upper = bounds(
-        start, sigma_limits=(np.full(len(start), limits[0]), largest), amplitude_limits=amplitude, shift=shift
+        start,
+        sigma_limits=(np.full(len(start), limits[0]), largest),
+        amplitude_limits=amplitude,
+        shift=task.shift,
     )
     return start, Bounds(lower=np.where(task.fixed, start, lower), upper=np.where(task.fixed, start, upper))
 
