@@ -3,8 +3,22 @@ import pytest
 from astropy.stats import SigmaClip
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage, signal
 
-from hyper_py.noise import clipped_statistics, fill_nearest, interpolate_mesh, local_rms_map, mesh_rms
+from hyper_py.geometry import covariance_from_ellipse
+from hyper_py.noise import (
+    autocovariance,
+    beam_covariance_model,
+    clipped_statistics,
+    covariance_model,
+    fill_nearest,
+    interpolate_mesh,
+    local_rms_map,
+    mesh_rms,
+    parzen_taper,
+    power_spectrum,
+    radial_profile,
+)
 
 
 def _contaminated(seed, shape=(80, 90)):
@@ -132,3 +146,115 @@ class TestLocalRms:
         assert filled[1, 1] == 1.0
         assert filled[2, 2] == 2.0
         assert filled[3, 4] == 3.0
+
+
+def _smooth_field(seed, shape=(300, 320), sigma=1.6, white=0.3):
+    """Return a field, and its true autocovariance as a function of lag."""
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.normal(size=shape), sigma, mode="wrap") * 2 * np.sqrt(np.pi) * sigma
+
+    def covariance(dy, dx):
+        return np.exp(-(dx**2 + dy**2) / (4 * sigma**2)) + white**2 * ((dx == 0) & (dy == 0))
+
+    return smooth + white * rng.normal(size=shape), covariance
+
+
+class TestAutocovariance:
+    def test_agrees_with_sums_over_pairs(self):
+        data = np.random.default_rng(1).normal(size=(14, 17)) + 5.0
+        data[3, 4] = np.nan
+        mask = np.random.default_rng(2).random(data.shape) < 0.2
+        lags = autocovariance(data, max_lag=4, mask=mask, min_pairs=1)
+        values = np.where(mask, np.nan, data)
+        values = values - np.nanmean(values)
+        for dy, dx in [(0, 0), (1, 0), (-2, 3), (4, 4), (0, -4)]:
+            pairs = [
+                values[i, j] * values[i + dy, j + dx]
+                for i in range(14)
+                for j in range(17)
+                if 0 <= i + dy < 14 and 0 <= j + dx < 17
+            ]
+            assert lags[4 + dy, 4 + dx] == pytest.approx(np.nanmean(pairs), abs=1e-12)
+        np.testing.assert_allclose(lags, lags[::-1, ::-1])
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_masked_estimate_is_unbiased(self, seed):
+        data, truth = _smooth_field(seed)
+        mask = np.random.default_rng(seed).random(data.shape) < 0.5
+        data[mask] = 1e3
+        dy, dx = np.mgrid[-6:7, -6:7]
+        np.testing.assert_allclose(autocovariance(data, max_lag=6, mask=mask), truth(dy, dx), atol=0.09)
+
+    def test_lags_without_pairs(self):
+        data = np.random.default_rng(3).normal(size=(6, 40))
+        lags = autocovariance(data, max_lag=8)
+        assert np.isnan(lags[0]).all()
+        assert np.isfinite(lags[8]).all()
+        assert np.isnan(autocovariance(np.full((9, 9), np.nan), max_lag=2)).all()
+        assert covariance_model(lags) is None
+        assert covariance_model(np.zeros((5, 5))) is None
+
+    def test_power_spectrum_mean_is_variance(self):
+        data, _ = _smooth_field(4)
+        lags = autocovariance(data, max_lag=12)
+        assert power_spectrum(lags).mean() == pytest.approx(lags[12, 12])
+
+
+class TestCovarianceModel:
+    def test_matrix_is_the_look_up(self):
+        data, _ = _smooth_field(5)
+        model = covariance_model(autocovariance(data, max_lag=20))
+        rng = np.random.default_rng(0)
+        y, x = 30 + rng.integers(0, 20, 50), 90 + rng.integers(0, 20, 50)
+        matrix = model.matrix(y, x)
+        expected = [
+            [model.lags[20 + a - c, 20 + b - d] for c, d in zip(y, x, strict=True)]
+            for a, b in zip(y, x, strict=True)
+        ]
+        np.testing.assert_array_equal(matrix, expected)
+        np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
+        assert model.matrix(y[:0], x[:0]).shape == (0, 0)
+        with pytest.raises(ValueError, match="only 20"):
+            model.matrix(np.array([0, 21]), np.array([0, 0]))
+
+    @pytest.mark.parametrize("floor", [0.1, 0.5, 2.0])
+    def test_positive_definite_and_conditioned(self, floor):
+        data, _ = _smooth_field(6, white=0.0)
+        model = covariance_model(autocovariance(data, max_lag=20), floor=floor)
+        y, x = (a.ravel() for a in np.mgrid[:20, :20])
+        smallest = np.linalg.eigvalsh(model.matrix(y, x)).min()
+        assert smallest >= 0.99 * power_spectrum(model.lags).min() > 0
+
+    def test_apply_is_the_matrix(self):
+        data, _ = _smooth_field(7)
+        model = covariance_model(autocovariance(data, max_lag=20))
+        y, x = (a.ravel() for a in np.mgrid[:15, :18])
+        image = np.random.default_rng(1).normal(size=(15, 18))
+        np.testing.assert_allclose(model.apply(image).ravel(), model.matrix(y, x) @ image.ravel(), atol=1e-9)
+        assert model.scaled(4.0).variance == pytest.approx(4 * model.variance)
+
+    def test_beam_model(self):
+        beam = covariance_from_ellipse(5.0, 3.0, 0.4)
+        model = beam_covariance_model(beam, rms=2.0, max_lag=15)
+        assert model.assumed
+        assert (model.reach, model.variance) == (15, pytest.approx(4.0))
+        y, x = (a.ravel() for a in np.mgrid[:14, :14])
+        assert np.linalg.eigvalsh(model.matrix(y, x)).min() > 0
+        # White noise seen through the beam.
+        rows, columns = np.mgrid[-15:16, -15:16]
+        points = np.stack([columns, rows], -1)
+        kernel = np.exp(-0.5 * np.einsum("...i,ij,...j", points, np.linalg.inv(beam), points))
+        lags = signal.fftconvolve(kernel, kernel, mode="same")
+        expected = 4.0 * 0.9 * lags / lags[15, 15]
+        expected[15, 15] += 0.4
+        np.testing.assert_allclose(model.lags, expected, atol=1e-6)
+
+    def test_radial_profile(self):
+        rows, columns = np.mgrid[-8:9, -8:9]
+        radius, profile = radial_profile(np.exp(-np.hypot(rows, columns) / 5))
+        np.testing.assert_allclose(profile, np.exp(-radius / 5), rtol=0.01)
+
+    def test_taper(self):
+        taper = parzen_taper(9)
+        assert taper[9, 9] == 1.0
+        assert np.fft.fft2(np.fft.ifftshift(taper)).real.min() > -1e-12

@@ -127,9 +127,7 @@ def detect_high_pass(
     noise = min(FILTERED_SIGNIFICANCE, sigma_threshold) * clipped_statistics(relative).rms
     good = filtered[y, x] >= noise * _at(level, x=x, y=y)
     good &= np.isfinite(data[y, x]) & shape.within(roundlim, sharplim)
-    good &= (np.minimum(x, data.shape[1] - 1 - x) >= margin) & (
-        np.minimum(y, data.shape[0] - 1 - y) >= margin
-    )
+    good &= inside_margin(data.shape, x=x, y=y, margin=margin)
     x, y, shape = x[good], y[good], shape.select(good)
 
     base = data - float(np.nanmean(data))
@@ -154,6 +152,14 @@ def _at(values: float | FloatArray, *, x: IntArray, y: IntArray) -> FloatArray:
     """Return a map's values at pixels, or the one value that it has."""
     array = np.asarray(values, dtype=np.float64)
     return array[y, x] if array.ndim == 2 else np.broadcast_to(array, x.shape)
+
+
+def inside_margin(shape: tuple[int, ...], *, x: IntArray, y: IntArray, margin: float) -> NDArray[np.bool_]:
+    """Return which pixels are at least `margin` from the outermost pixels of the map."""
+    inside: NDArray[np.bool_] = (
+        np.minimum(np.minimum(x, shape[1] - 1 - x), np.minimum(y, shape[0] - 1 - y)) >= margin
+    )
+    return inside
 
 
 def empty_peaks() -> Peaks:

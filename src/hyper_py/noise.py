@@ -168,7 +168,7 @@ def fill_nearest(values: FloatArray) -> FloatArray:
     return filled
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class CovarianceModel:
     """A stationary noise covariance on the pixel grid.
 
@@ -187,7 +187,7 @@ class CovarianceModel:
     @property
     def reach(self) -> int:
         """Largest separation in pixels, on either axis."""
-        return self.lags.shape[0] // 2
+        return int(self.lags.shape[0]) // 2
 
     @property
     def variance(self) -> float:
@@ -256,7 +256,9 @@ def autocovariance(
         for array in (values, valid.astype(np.float64))
     )
     pairs = np.rint(pairs)
-    return np.divide(sums, pairs, out=np.full((side, side), np.nan), where=pairs >= max(min_pairs, 1))
+    lacking = np.full((side, side), np.nan)
+    result: FloatArray = np.divide(sums, pairs, out=lacking, where=pairs >= max(min_pairs, 1))
+    return result
 
 
 def power_spectrum(lags: FloatArray) -> FloatArray:
@@ -335,13 +337,29 @@ def beam_covariance_model(
     return CovarianceModel(rms**2 * lags, assumed=True)
 
 
+def parzen_taper(reach: int) -> FloatArray:
+    """Return Parzen's lag window, shape (2 reach + 1, 2 reach + 1), which falls to 0 beyond `reach`.
+
+    A product of two such windows has a transform that is nowhere negative and falls with the fourth power of
+    frequency: the large scales of a steep spectrum do not leak into the small ones.
+    """
+    r = np.abs(np.arange(-reach, reach + 1)) / (reach + 1.0)
+    window = np.where(r <= 0.5, 1.0 - 6.0 * r**2 * (1.0 - r), 2.0 * (1.0 - r) ** 3)
+    taper: FloatArray = np.outer(window, window)
+    return taper
+
+
 def radial_profile(lags: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return radii in pixels and the azimuthal mean of an autocovariance at whole pixels."""
+    """Return mean radii in pixels and mean values of rings one pixel wide of an autocovariance."""
     reach = lags.shape[0] // 2
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    ring = np.rint(np.hypot(dy, dx)).astype(np.intp)
+    distance = np.hypot(dy, dx)
+    ring = np.rint(distance).astype(np.intp)
     good = np.isfinite(lags) & (ring <= reach)
     count = np.bincount(ring[good], minlength=reach + 1)
-    total = np.bincount(ring[good], weights=lags[good], minlength=reach + 1)
-    profile = np.divide(total, count, out=np.full(reach + 1, np.nan), where=count > 0)
-    return np.arange(reach + 1.0), profile
+    radius, profile = (
+        np.divide(np.bincount(ring[good], weights=values[good], minlength=reach + 1), count,
+                  out=np.full(reach + 1, np.nan), where=count > 0)
+        for values in (distance, lags)
+    )  # fmt: skip
+    return radius, profile
