@@ -320,7 +320,8 @@ def _deblended(
         values, this.windows, this.metrics, fits,
         units=[k for k, unit in enumerate(task.units) if len(unit) < _LARGEST_DEBLENDED],
         beam=models.shape_parameters(task.beam_covariance), fixed=[task.fixed[unit] for unit in task.units],
-        sigma_limits=_limits(task, options), shift=0.5 * task.beam_fwhm, significance=options.detection.sigma_thres, **solver,
+        sigma_limits=_limits(task, options), shift=0.5 * task.beam_fwhm,
+        significance=options.detection.sigma_thres, **solver,
     )  # fmt: skip
     if not splits:
         return None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -22,6 +22,7 @@ from hyper_py.geometry import (
     pixel_from_celestial,
 )
 from hyper_py.image import SkyImage
+from hyper_py.matched import detect_matched
 from hyper_py.measurement import MeasuredField, measure_sources
 from hyper_py.noise import clipped_statistics, local_rms_map
 from hyper_py.options import Options
@@ -218,21 +219,26 @@ def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
         raise InputError(f"{image.name}: the map does not vary: nothing to detect")
     detection = options.detection
     ny, nx = image.shape
+    common: dict[str, Any] = {
+        "beam_covariance": image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
+        "sigma_threshold": detection.sigma_thres,
+        "roundlim": detection.roundlim,
+        "sharplim": detection.sharplim,
+        "min_distance": detection.dist_limit_arcsec / image.pixel_scale,
+        "margin": options.photometry.aper_inf * image.beam_fwhm_pix,
+        "shoulder_threshold": detection.shoulder_threshold if detection.shoulder_filter else None,
+        "shoulder_ring_factor": detection.shoulder_ring_factor,
+        "shoulder_n_angles": detection.shoulder_n_angles,
+        "shoulder_neighbor_mask": detection.shoulder_neighbor_mask,
+    }
+    if detection.method == "matched":
+        return detect_matched(image.data, max_false_rate=detection.max_false_rate, **common)
     return detect_high_pass(
         image.data,
-        beam_covariance=image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
         rms=noise.rms,
-        sigma_threshold=detection.sigma_thres,
         kernel_size=detection.kernel_size_pix,
-        roundlim=detection.roundlim,
-        sharplim=detection.sharplim,
-        min_distance=detection.dist_limit_arcsec / image.pixel_scale,
         snap_radius=detection.snap_radius_pix,
-        margin=options.photometry.aper_inf * image.beam_fwhm_pix,
-        shoulder_threshold=detection.shoulder_threshold if detection.shoulder_filter else None,
-        shoulder_ring_factor=detection.shoulder_ring_factor,
-        shoulder_n_angles=detection.shoulder_n_angles,
-        shoulder_neighbor_mask=detection.shoulder_neighbor_mask,
+        **common,
     )
 
 

@@ -168,7 +168,7 @@ def fill_nearest(values: FloatArray) -> FloatArray:
     return filled
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CovarianceModel:
     """A stationary noise covariance on the pixel grid.
 
