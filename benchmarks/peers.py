@@ -9,7 +9,7 @@ environment (benchmarks/peers/README.md says how to make them); ours runs in thi
 of settings on a seed that is never scored and keeps in benchmarks/peers/settings.json those of least flux
 scatter among the ones within 0.01 of the best harmonic mean of completeness and purity. `run` scores them
 on other seeds and, with --data, on both published maps, whose settings are those of the preset made like
-them. `report` writes benchmarks/RESULTS.md.
+them. `report` writes benchmarks/RESULTS.md, with what `published.py --output DIR` left in the same DIR.
 """
 
 import argparse
@@ -295,6 +295,9 @@ def report(options: argparse.Namespace) -> None:
     results = json.loads((options.work / "results.json").read_text())
     names = list(dict.fromkeys(r["map"] for r in results.values()))
     text = [(HERE / "peers" / "RESULTS_HEAD.md").read_text().rstrip(), ""]
+    paper = options.work / "published.txt"
+    if paper.exists():
+        text += ["## The published catalogues, and ours", "", "```", paper.read_text().rstrip(), "```", ""]
     for name in sorted(names, key=lambda n: (not n.startswith("published"), n)):
         columns = None
         text += [f"## {name}", ""]

@@ -8,8 +8,8 @@ published_hyper_idl_N.txt (N = 1, 2).
 """
 
 import argparse
-import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,11 +147,10 @@ def join(maps: list[PublishedMap], *, as_paper: bool) -> dict[tuple[str, str], A
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
-def print_table(maps: list[PublishedMap]) -> dict[str, Any]:
-    """Print Table 1 and the scatter of the fluxes."""
-    print(f"Table 1: matched within {TOLERANCE} arcsec one to one, and false")
-    print(f"{'':16} map  matched  false   paper      flux bias, scatter   peak bias, scatter   pull width")
-    numbers = {}
+def table_lines(maps: list[PublishedMap]) -> Iterator[str]:
+    """Table 1, and bias and scatter of the fluxes."""
+    yield f"Table 1: matched within {TOLERANCE} arcsec one to one, and false"
+    yield f"{'':16} map  matched  false   paper      flux bias, scatter   peak bias, scatter   pull width"
     for code in CODES:
         for published in maps:
             if code not in published.catalogs:
@@ -159,31 +158,26 @@ def print_table(maps: list[PublishedMap]) -> dict[str, Any]:
             v = compare(published, code)
             flux, peak = v.samples["all"]["flux"], v.samples["all"]["peak"]
             paper = PAPER_TABLE.get((code, published.number))
-            print(
+            yield (
                 f"{code:16} {published.number:3}  {v.completeness.part:7}  {v.false.size:5}   "
                 f"{f'{paper[0]} {paper[1]:3}' if paper else '':9}"
                 f"  {flux.bias:+8.1%} {flux.scatter:8.1%}    {peak.bias:+8.1%} {peak.scatter:8.1%}"
                 f"    {flux.pull_width:8.2f}"
             )
-            numbers[f"{code} {published.number}"] = v.to_dict()
-    return numbers
 
 
-def print_histograms(maps: list[PublishedMap]) -> dict[str, Any]:
-    """Print means and medians of both histograms beside the paper's."""
-    print("\nFlux differences in percent, both maps: mean, median")
-    print(f"{'':16} {'':5} {'paper':>14} {'reproduced':>17} {'one to one':>17}")
+def histogram_lines(maps: list[PublishedMap]) -> Iterator[str]:
+    """Means and medians of both histograms beside the paper's."""
+    yield "\nFlux differences in percent, both maps: mean, median"
+    yield f"{'':16} {'':5} {'paper':>14} {'reproduced':>17} {'one to one':>17}"
     nearest, matched = join(maps, as_paper=True), join(maps, as_paper=False)
-    numbers = {}
     for key, values in matched.items():
         paper = "{:+.1f}, {:+.1f}".format(*PAPER_HISTOGRAMS[key]) if key in PAPER_HISTOGRAMS else ""
         cells = [
             f"{np.mean(v):+.2f}, {np.median(v):+.2f}" if v is not None else ""
             for v in (nearest.get(key), values)
         ]
-        print(f"{key[0]:16} {key[1]:5} {paper:>14} {cells[0]:>17} {cells[1]:>17}   ({values.size} sources)")
-        numbers[" ".join(key)] = {"mean": float(np.mean(values)), "median": float(np.median(values))}
-    return numbers
+        yield f"{key[0]:16} {key[1]:5} {paper:>14} {cells[0]:>17} {cells[1]:>17}   ({values.size} sources)"
 
 
 def draw_histograms(maps: list[PublishedMap], path: Path) -> None:
@@ -211,6 +205,7 @@ def draw_histograms(maps: list[PublishedMap], path: Path) -> None:
                 )
         axes.axvline(0, color="0.6", lw=0.8, zorder=0)
         axes.set(title=title, xlabel="100 (measured - true) / true", ylabel="sources")
+        axes.set_ylim(top=1.45 * axes.get_ylim()[1])
         axes.legend(frameon=False, fontsize=8, loc="upper right")
     figure.savefig(path, dpi=130)
 
@@ -218,7 +213,7 @@ def draw_histograms(maps: list[PublishedMap], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the published maps and tables")
-    parser.add_argument("--output", type=Path, default=Path("published"), help="folder for figure and JSON")
+    parser.add_argument("--output", type=Path, default=Path("published"), help="folder for figure and text")
     parser.add_argument("--skip-run", action="store_true", help="published catalogues only")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -227,10 +222,11 @@ def main() -> None:
         for published in maps:
             for code in OURS:
                 print(f"{code}, map {published.number}: {add_our_run(published, options.data, code):.1f} s")
-    numbers = {"table": print_table(maps), "histograms": print_histograms(maps)}
-    (options.output / "published.json").write_text(json.dumps(numbers, indent=1, allow_nan=False))
+    text = "\n".join([*table_lines(maps), *histogram_lines(maps)])
+    print(text)
+    (options.output / "published.txt").write_text(text + "\n")
     draw_histograms(maps, options.output / "published.png")
-    print(f"\nfigure and numbers in {options.output}")
+    print(f"\nthis and the figure in {options.output}")
 
 
 if __name__ == "__main__":

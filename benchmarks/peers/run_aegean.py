@@ -37,7 +37,7 @@ def main() -> None:
             "--cores",
             "1",
             "--table",
-            "out.fits",
+            "out.csv",
             *clips,
         ]
         subprocess.run(aegean, cwd=folder, check=True)
