@@ -52,12 +52,13 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
     },
     "aegean": {"seedclip": [4.0, 5.0], "floodclip": [2.5, 3.5], "grid": [0, 3], "box": [12]},
     "sep": {
-        "thresh": [1.5, 2.0, 3.0],
-        "mesh": [3, 6, 12],
-        "deblend_cont": [1e-4, 1e-3],
-        "aperture": [1.5, 2.5],
+        "thresh": [2.0, 3.0, 4.0],
+        "mesh": [2, 3, 6],
+        "deblend_cont": [1e-5, 1e-4],
+        "aperture": [1.0, 1.5],
+        "smooth": [False, True],
     },
-    "photutils": {"thresh": [3.0, 4.0, 5.0], "mesh": [4, 8]},
+    "photutils": {"thresh": [2.5, 4.0, 5.0], "mesh": [4, 8], "separation": [0.6, 1.0]},
 }
 FINDERS = (*FIXED, *GRIDS)
 TITLES = {
