@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.table import QTable, Table
-from astropy.wcs import WCS
+from astropy.wcs import WCS, FITSFixedWarning
 
 from hyper_py.matching import inside_margin
 from hyper_py.presets import PRESETS
@@ -40,7 +41,7 @@ MAP_PRESETS = ("alma", "deep", "herschel", "faint", "crowded")
 PAPER_LIKE = "alma"
 FIXED: dict[str, dict[str, Any]] = {
     "ours": {},
-    "correlated": {"fit_options.noise_model": "correlated"},
+    "classic": {"fit_options.noise_model": "white", "detection.method": "highpass"},
     "original": {"detection.sigma_thres": 4.0, "photometry.fwhm_radius_ratio": 1.0},
 }
 GRIDS: dict[str, dict[str, list[Any]]] = {
@@ -63,7 +64,7 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
 FINDERS = (*FIXED, *GRIDS)
 TITLES = {
     "ours": "this Hyper-Py",
-    "correlated": "this, noise_model correlated",
+    "classic": "this, high-pass and white noise",
     "original": "Hyper-Py 1.2.3",
     "bdsf": "PyBDSF",
     "aegean": "Aegean",
@@ -72,7 +73,7 @@ TITLES = {
 }
 PACKAGES = {
     "ours": "hyper-py",
-    "correlated": "hyper-py",
+    "classic": "hyper-py",
     "original": "hyper-py-photometry",
     "bdsf": "bdsf",
     "aegean": "AegeanTools",
@@ -116,7 +117,10 @@ def published(number: int, data: Path, work: Path) -> Input:
     scale = 3600.0 * header["CDELT2"]
     beam = float(np.sqrt(header["BMAJ"] * header["BMIN"])) * 3600.0 / scale
     area = np.pi / (4.0 * np.log(2.0)) * beam**2
-    plain = dict(WCS(header).celestial.to_header()) | {key: header[key] for key in ("BMAJ", "BMIN", "BPA")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        celestial = WCS(header).celestial
+    plain = dict(celestial.to_header()) | {key: header[key] for key in ("BMAJ", "BMIN", "BPA")}
     per_beam = work / f"published_{number}_beam.fits"
     write_map(per_beam, fits.getdata(path) * area, plain, "Jy/beam")
     table = Table.read(data / f"table_500_Gaussians_{number}.txt", format="ascii.ipac")
@@ -144,7 +148,7 @@ def run_finder(
     out = work / f"{item.name}_{finder}.ecsv"
     out.unlink(missing_ok=True)
     path = item.per_pixel if finder == "original" else item.per_beam
-    is_ours = finder in ("ours", "correlated")
+    is_ours = finder in ("ours", "classic")
     command = [
         python,
         str(HERE / "peers" / f"run_{'ours' if is_ours else finder}.py"),
@@ -323,13 +327,13 @@ def report(options: argparse.Namespace) -> None:
             for preset in sorted({r["preset"] for r in used}):
                 settings = next(r["settings"] for r in used if r["preset"] == preset)
                 text.append(f"  - {preset}: `{json.dumps(settings)}`")
-    (HERE / "RESULTS.md").write_text("\n".join(text) + "\n")
+    (HERE / "RESULTS.md").write_text("\n".join(text).rstrip() + "\n")
 
 
 def environments(options: argparse.Namespace) -> dict[str, str]:
     """The finders asked for and the Python of each."""
-    given = {finder: getattr(options, finder) for finder in FINDERS if finder != "correlated"}
-    given["correlated"] = options.ours
+    given = {finder: getattr(options, finder) for finder in FINDERS if finder != "classic"}
+    given["classic"] = options.ours
     return {finder: given[finder] for finder in FINDERS if given[finder]}
 
 

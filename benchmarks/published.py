@@ -40,8 +40,8 @@ PAPER_HISTOGRAMS = {
     ("Hyper-Py", "flux"): (2.7, -0.4),
     ("HYPER", "flux"): (6.9, 2.3),
 }
-OURS = {"ours": "white", "ours, correlated": "correlated"}
-"""Our runs and their `fit_options.noise_model`; all else by default."""
+OURS = {"ours": {}, "ours, white": {"noise_model": "white"}}
+"""Our runs and what is not default in their section `fit_options`."""
 CODES = ("Hyper-Py", "HYPER", *OURS)
 
 
@@ -83,7 +83,7 @@ def add_our_run(published: PublishedMap, data: Path, code: str) -> float:
     """Extract sources from the map; return the seconds it took."""
     start = time.perf_counter()
     image = hyper_py.read_image(data / f"map_500_Gaussians_{published.number}.fits")
-    fit_options = replace(hyper_py.Options().fit_options, noise_model=OURS[code])
+    fit_options = replace(hyper_py.Options().fit_options, **OURS[code])
     options = hyper_py.Options(fit_options=fit_options)
     catalog = hyper_py.extract_sources(image, options=options).catalog
     seconds = time.perf_counter() - start
@@ -187,7 +187,7 @@ def draw_histograms(maps: list[PublishedMap], path: Path) -> None:
     shown = join(maps, as_paper=True)
     shown |= {key: values for key, values in join(maps, as_paper=False).items() if key not in shown}
     figure = Figure(figsize=(10, 4), layout="constrained")
-    colors = dict(zip(CODES, ("tab:orange", "tab:blue", "0.5", "black"), strict=True))
+    colors = dict(zip(CODES, ("tab:orange", "tab:blue", "black", "0.6"), strict=True))
     for axes, quantity, title in zip(
         figure.subplots(1, 2), ("peak", "flux"), ("Peak flux", "Integrated flux"), strict=True
     ):
