@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, lapack
 
 from hyper_py import models
-from hyper_py.deblending import split_units
+from hyper_py.deblending import (
+    CLOSEST_BEAMS,
+    amplitude_significance,
+    closest_neighbour,
+    split_units,
+)
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_window, influence
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
@@ -272,18 +277,27 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     )  # fmt: skip
     noise, level = _noise(task, sources, task.data - models.render(sources, task.data.shape))
     cache = WindowCache(noise)
-    for n_left in range(_MOST_ADDITIONS, -1, -1):
+    search = options.detection.deblend_residual and not task.forced
+    for n_left in range(_MOST_ADDITIONS if search else 0, -1, -1):
         this = _Round.make(task, options, cache, level)
         sources, fits = sweep_units(
             task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
             max_sweeps=5, **solver,
         )  # fmt: skip
-        if task.forced or not options.detection.deblend_residual or n_left == 0:
-            break
-        larger = _deblended(task, sources, fits, this, options, solver)
+        larger = _deblended(task, sources, fits, this, options, solver) if n_left else None
         if larger is None:
             break
         task, sources = larger
+    for _ in range(_MOST_ADDITIONS):
+        kept = _confirmed(task, sources, fits, this, options, n_given=n_given)
+        if kept.all():
+            break
+        task, sources = _without(task, sources, kept)
+        this = _Round.make(task, options, cache, level)
+        sources, fits = sweep_units(
+            task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
+            max_sweeps=5, **solver,
+        )  # fmt: skip
     sources, fits, retried = retry_failed(
         task.data, sources, fits, task.units, this.windows, this.metrics, this.backgrounds,
         starts=[task.start], bounds=this.limits, **solver,
@@ -337,6 +351,41 @@ def _deblended(
         # Near where the evidence put them: free to go, one of two close sources would wander off.
         shift[units[split.unit]] = _SPLIT_SHIFT_BEAMS * task.beam_fwhm
     return replace(task, start=start, fixed=fixed, shift=shift, units=units), sources
+
+
+def _confirmed(
+    task: Task, sources: FloatArray, fits: list[UnitFit], this: _Round, options: Options, *, n_given: int
+) -> BoolArray:
+    """Return which sources stay: of those added, the ones still significant, compact and apart.
+
+    In each unit only the weakest of those that fail goes at once.
+    """
+    kept = np.ones(len(sources), dtype=bool)
+    largest = 0.99 * _limits(task, options)[1]
+    for k, unit in enumerate(task.units):
+        added = np.flatnonzero(unit >= n_given)
+        if not added.size:
+            continue
+        own = sources[unit]
+        significance = amplitude_significance(
+            fits[k], this.windows[k], this.metrics[k], fixed=task.fixed[unit]
+        )
+        doubtful = (significance < options.detection.sigma_thres) | (own[:, models.SIGMA_1] > largest)
+        doubtful |= closest_neighbour(own) < CLOSEST_BEAMS * task.beam_fwhm
+        failing = added[doubtful[added]]
+        if failing.size:
+            kept[unit[failing[np.argmin(significance[failing])]]] = False
+    return kept
+
+
+def _without(task: Task, sources: FloatArray, kept: BoolArray) -> tuple[Task, FloatArray]:
+    """Return the task and sources without those that are not kept."""
+    new = np.cumsum(kept) - 1
+    units = [new[unit[kept[unit]]] for unit in task.units]
+    return (
+        replace(task, start=task.start[kept], fixed=task.fixed[kept], shift=task.shift[kept], units=units),
+        sources[kept],
+    )
 
 
 def _collect(

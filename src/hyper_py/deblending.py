@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hyper_py import models
 from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_units, influence
-from hyper_py.geometry import FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -24,6 +24,8 @@ _SCORE = 3.5
 """Scores below this cannot pay for the three parameters of a source: z^2 is the gain in chi-square."""
 _CLEARLY = 6.0
 """By how much the criterion must fall: strong evidence (Kass & Raftery 1995, J. Am. Stat. Assoc. 90, 773)."""
+CLOSEST_BEAMS = 0.4
+"""Two sources closer than this cannot be told apart."""
 _REACH_BEAMS = 1.6
 """How far from a fitted source another is looked for."""
 
@@ -44,6 +46,13 @@ class Split:
     unit: int
     fit: UnitFit
     beam_shaped: BoolArray
+
+    @property
+    def fixed(self) -> BoolArray:
+        """Parameters that were not fitted, shape (n_sources + 1, 6)."""
+        fixed = np.zeros(self.parameters.shape, dtype=bool)
+        fixed[self.beam_shaped, models.SIGMA_1 :] = True
+        return fixed
 
     @property
     def parameters(self) -> FloatArray:
@@ -91,6 +100,7 @@ def split_units(
     list of Split
         At most one a unit.
     """
+    beam_fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0] * beam[1]))
     trials: list[tuple[int, FloatArray, BoolArray]] = []
     for k in units:
         place = best_addition(values[k], windows[k], metrics[k], fits[k], beam=beam)
@@ -117,7 +127,8 @@ def split_units(
     )
     best: dict[int, tuple[float, Split]] = {}
     for (k, _, beam_shaped), result, low, high in zip(trials, results, lower, upper, strict=True):
-        if not result.converged or not _distinct(result.parameters, beam):
+        apart = closest_neighbour(result.parameters).min() >= CLOSEST_BEAMS * beam_fwhm
+        if not result.converged or not apart:
             continue
         n_free = int((low < high).sum())
         criterion = _criterion(result.cost, n_free, windows[k])
@@ -127,17 +138,17 @@ def split_units(
         split
         for k, (criterion, split) in best.items()
         if criterion < _criterion(fits[k].cost, int((~fixed[k]).sum()), windows[k]) - _CLEARLY
-        and _weakest(split, windows[k], metrics[k]) >= significance
+        and amplitude_significance(split.fit, windows[k], metrics[k], fixed=split.fixed).min() >= significance
     ]
 
 
-def _weakest(split: Split, window: Window, metric: Metric) -> float:
-    """Return the smallest amplitude of a split unit in units of its error."""
-    held = np.zeros(split.parameters.shape, dtype=bool)
-    held[split.beam_shaped, models.SIGMA_1 :] = True
-    _, covariance, _ = influence(split.fit, window, metric, fixed=held)
-    error = np.sqrt(np.diagonal(covariance)[models.AMPLITUDE :: models.N_PARAMETERS])
-    return float(np.min(split.parameters[:, models.AMPLITUDE] / error))
+def amplitude_significance(fit: UnitFit, window: Window, metric: Metric, *, fixed: BoolArray) -> FloatArray:
+    """Return the amplitudes of a unit's sources in units of their errors, shape (n_sources,)."""
+    _, covariance, _ = influence(fit, window, metric, fixed=fixed)
+    variance = np.diagonal(covariance)[models.AMPLITUDE :: models.N_PARAMETERS]
+    error = np.sqrt(np.where(variance > 0.0, variance, np.inf))
+    significance: FloatArray = fit.parameters[:, models.AMPLITUDE] / error
+    return significance
 
 
 def _criterion(cost: float, n_free: int, window: Window) -> float:
@@ -145,12 +156,13 @@ def _criterion(cost: float, n_free: int, window: Window) -> float:
     return 2.0 * cost + n_free * float(np.log(window.y.size))
 
 
-def _distinct(sources: FloatArray, beam: FloatArray) -> bool:
-    """Whether no two sources have run into one another."""
+def closest_neighbour(sources: FloatArray) -> FloatArray:
+    """Return the distance of each source from the nearest other one, in pixels; inf for a single one."""
     centres = sources[:, [models.X, models.Y]]
     gaps = np.hypot(*(centres[:, None, :] - centres[None, :, :]).transpose(2, 0, 1))
     np.fill_diagonal(gaps, np.inf)
-    return bool(gaps.min() > 0.5 * beam[1])
+    nearest: FloatArray = gaps.min(axis=1)
+    return nearest
 
 
 def best_addition(
@@ -167,7 +179,7 @@ def best_addition(
     value, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
     near = np.min(
         [np.hypot(x - p[models.X], y - p[models.Y]) for p in fit.parameters], axis=0
-    ) <= _REACH_BEAMS * 2.355 * np.sqrt(beam[0] * beam[1])
+    ) <= _REACH_BEAMS * FWHM_PER_SIGMA * np.sqrt(beam[0] * beam[1])
     near &= (window.y + window.x) % 2 == 0
     if not near.any():
         return None
