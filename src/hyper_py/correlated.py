@@ -224,7 +224,10 @@ class _Round:
     def make(cls, task: Task, options: Options, cache: WindowCache, level: FloatArray) -> "_Round":
         sigma_limits = _limits(task, options)
         lower, upper = bounds(
-            task.start, sigma_limits=sigma_limits, amplitude_limits=(-np.inf, np.inf), shift=task.shift
+            task.start,
+            sigma_limits=sigma_limits,
+            shift=task.shift,
+            amplitude_limits=(-np.inf if task.forced else 0.0, np.inf),
         )
         windows = [
             fit_window(

@@ -24,6 +24,8 @@ _SCORE = 3.5
 """Scores below this cannot pay for the three parameters of a source: z^2 is the gain in chi-square."""
 _CLEARLY = 6.0
 """By how much the criterion must fall: strong evidence (Kass & Raftery 1995, J. Am. Stat. Assoc. 90, 773)."""
+_WIDER = 1.6
+"""By how much a source at its size limit may grow when it is compared with two."""
 CLOSEST_BEAMS = 0.4
 """Two sources closer than this cannot be told apart."""
 _REACH_BEAMS = 1.6
@@ -102,6 +104,7 @@ def split_units(
     """
     beam_fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0] * beam[1]))
     trials: list[tuple[int, FloatArray, BoolArray]] = []
+    wide = _widened(values, windows, metrics, fits, units, sigma_limits, shift, fixed, solver)
     for k in units:
         place = best_addition(values[k], windows[k], metrics[k], fits[k], beam=beam)
         if place is not None:
@@ -137,9 +140,45 @@ def split_units(
     return [
         split
         for k, (criterion, split) in best.items()
-        if criterion < _criterion(fits[k].cost, int((~fixed[k]).sum()), windows[k]) - _CLEARLY
+        if criterion
+        < _criterion(min(fits[k].cost, wide.get(k, np.inf)), int((~fixed[k]).sum()), windows[k]) - _CLEARLY
         and amplitude_significance(split.fit, windows[k], metrics[k], fixed=split.fixed).min() >= significance
     ]
+
+
+def _widened(
+    values: Sequence[FloatArray],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    fits: Sequence[UnitFit],
+    units: Sequence[int],
+    sigma_limits: tuple[float, float],
+    shift: float,
+    fixed: Sequence[BoolArray],
+    solver: dict[str, Any],
+) -> dict[int, float]:
+    """Return the cost of units with a source at the size limit when that limit is wider.
+
+    Two sources must beat one that is free to be as large as both, not one that is cut short.
+    """
+    cut = [k for k in units if (fits[k].parameters[:, models.SIGMA_1] > 0.99 * sigma_limits[1]).any()]
+    if not cut:
+        return {}
+    limits = sigma_limits[0], _WIDER * sigma_limits[1]
+    starts = [fits[k].parameters for k in cut]
+    ends = [
+        bounds(start, sigma_limits=limits, amplitude_limits=(0.0, np.inf), shift=shift) for start in starts
+    ]
+    results = fit_units(
+        [values[k] for k in cut],
+        [windows[k] for k in cut],
+        [metrics[k] for k in cut],
+        starts,
+        lower=[np.where(fixed[k], s, low) for k, s, (low, _) in zip(cut, starts, ends, strict=True)],
+        upper=[np.where(fixed[k], s, high) for k, s, (_, high) in zip(cut, starts, ends, strict=True)],
+        **solver,
+    )
+    return {k: result.cost for k, result in zip(cut, results, strict=True)}
 
 
 def amplitude_significance(fit: UnitFit, window: Window, metric: Metric, *, fixed: BoolArray) -> FloatArray:

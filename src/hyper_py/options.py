@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 class DetectionOptions:
     """Section `detection`."""
 
-    method: str = "highpass"
-    sigma_thres: float = 4.0
+    method: str = "matched"
+    sigma_thres: float = 4.5
     max_false_rate: float | None = None
     rms_map: str = "global"
     rms_mesh_beams: float = 30.0
