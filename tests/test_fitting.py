@@ -137,9 +137,9 @@ def test_units_of_all_sizes_in_one_call_keep_their_order():
     truths = [
         SINGLE,
         PAIR,
-        SINGLE + [0, 3, 1, 0, 0, 0],
-        PAIR + [0.1, 2, 0, 0, 0, 0],
-        SINGLE + [1, 0, 0, 0, 0, 0],
+        np.add(SINGLE, [0, 3, 1, 0, 0, 0]),
+        np.add(PAIR, [0.1, 2, 0, 0, 0, 0]),
+        np.add(SINGLE, [1, 0, 0, 0, 0, 0]),
     ]
     windows = [window_of(t, radius=r) for t, r in zip(truths, [6.0, 8.0, 7.0, 9.0, 10.0], strict=True)]
     kinds = ["white", "correlated", "correlated", "white", "white"]
