@@ -53,7 +53,7 @@ def splits_of(data, window, metric, fit, *, fixed=None):
     fixed = np.zeros(fit.parameters.shape, dtype=bool) if fixed is None else fixed
     return split_units(
         [data], [window], [metric], [fit], units=[0], beam=BEAM, fixed=[fixed], sigma_limits=SIGMA_LIMITS,
-        shift=SHIFT,
+        shift=SHIFT, significance=4.0,
     )  # fmt: skip
 
 
@@ -206,6 +206,7 @@ def test_units_that_are_not_asked_for_or_need_nothing_are_left_alone():
     arguments = {
         "beam": BEAM,
         "sigma_limits": SIGMA_LIMITS,
+        "significance": 4.0,
         "shift": SHIFT,
         "fixed": [np.zeros((1, 6), bool)] * 2,
     }

@@ -86,7 +86,7 @@ def test_level_follows_structure_of_the_size_of_sources_only():
     np.testing.assert_allclose(waved, plain, rtol=0.05)
 
 
-@pytest.mark.parametrize("shape", [(20, 20), (1, 60), (12, 200), (30, 30)])
+@pytest.mark.parametrize("shape", [(20, 20), (1, 60), (11, 200), (25, 28)])
 def test_maps_too_small_assume_the_beam(shape):
     data = 2.0 * np.random.default_rng(1).normal(size=shape)
     model, level = measure(data)
