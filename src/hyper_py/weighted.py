@@ -280,7 +280,7 @@ def measure_weighted(task: Task, options: Options) -> Measured:
         )
         errors = unit_errors(
             fit, window, setup.metrics[k], background, apertures, fractions, noise,
-            scale=float(np.mean(level[window.y, window.x])), fixed=task.fixed[unit],
+            scale=float(np.mean(level[window.y, window.x])) if window.y.size else 1.0, fixed=task.fixed[unit],
         )  # fmt: skip
         photometry = hybrid_fluxes(residual, fit, background, apertures, fractions, errors)
         left = residual[window.y, window.x] - setup.values[k]
