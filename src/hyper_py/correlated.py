@@ -43,6 +43,10 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 
 _WINDOW_BEAMS = 2.5
 """Radius of the discs that are fitted; results are flat between 2 and 4."""
+_SURROUNDINGS_BEAMS = 0.5
+"""What a disc must have around the largest aperture."""
+_LARGEST_WINDOW_BEAMS = 3.5
+"""A unit of such discs still fits into the reach of the covariance; beyond it the model stands in."""
 _FINEST_SAMPLING = 4.5
 """Pixels per beam beyond which every second pixel is enough (every third at twice as many, ...)."""
 _MASK_SIGMA = 3.0
@@ -76,6 +80,8 @@ def whitening_matrix(covariance: FloatArray) -> FloatArray:
     numpy.linalg.LinAlgError
         If the covariance is not positive definite.
     """
+    if covariance.size == 0:
+        return covariance
     factor = cholesky(covariance, lower=True, check_finite=False)
     inverse, info = lapack.dtrtri(factor, lower=1)
     if info != 0:
@@ -167,16 +173,19 @@ def unit_photometry(
     sums = pixel_area * np.stack([aperture_on_pixels(a, window.y, window.x) for a in apertures])
     fraction = np.array([aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)])
     inside = footprint | (sums > 0.0).any(axis=0)
-    conditional = conditional_mean(noise.precision, inside)
-    weights = np.zeros_like(sums)
-    weights[:, inside] = sums[:, inside]
-    weights[:, ~inside] = -(sums[:, inside] @ conditional)
-    weights /= fraction[:, None]
+    if inside.all():
+        # Without surroundings only the mean of the field can be told.
+        share = np.linalg.solve(noise.covariance, np.ones(inside.size))
+        under = np.broadcast_to(share / share.sum(), noise.covariance.shape)
+    else:
+        under = np.zeros((np.count_nonzero(inside), inside.size))
+        under[:, ~inside] = conditional_mean(noise.precision, inside)
+    weights = (sums - sums[:, inside] @ under) / fraction[:, None]
     influences = weights + (gradients - weights @ jacobian.T) @ moves
     variance = scale**2 * np.einsum("in,nm,im->i", influences, noise.covariance, influences)
     variance_gauss = np.einsum("ip,pq,iq->i", gradients, inverse, gradients)
     background = np.full(residual.shape, np.nan)
-    background[inside] = conditional @ residual[~inside]
+    background[inside] = under @ residual
     photometry = UnitPhotometry(
         flux=models.gaussian_flux(fit.parameters) + weights @ residual,
         flux_err=np.sqrt(np.maximum(variance, 0.0)),
@@ -229,10 +238,11 @@ class _Round:
             shift=task.shift,
             amplitude_limits=(-np.inf if task.forced else 0.0, np.inf),
         )
+        radius = _window_radii(task, options)
         windows = [
             fit_window(
                 task.start[unit, models.X], task.start[unit, models.Y],
-                radius=np.full(len(unit), _WINDOW_BEAMS * task.beam_fwhm), usable=task.usable,
+                radius=radius[unit], usable=task.usable,
                 stride=_stride(task),
             )
             for unit in task.units
@@ -254,6 +264,16 @@ def _limits(task: Task, options: Options) -> tuple[float, float]:
     """Return the smallest and largest sigma of a source in pixels."""
     sigma = task.beam_fwhm / FWHM_PER_SIGMA
     return options.photometry.aper_inf * sigma, options.photometry.aper_sup * sigma
+
+
+def _window_radii(task: Task, options: Options) -> FloatArray:
+    """Return the radii in pixels of the discs to fit: apertures need surroundings in them."""
+    given = task.fixed[:, models.SIGMA_1]
+    beams = np.where(
+        given, FWHM_PER_SIGMA * task.start[:, models.SIGMA_1] / task.beam_fwhm, options.photometry.aper_sup
+    )
+    reach = options.photometry.fwhm_radius_ratio * beams + _SURROUNDINGS_BEAMS
+    return task.beam_fwhm * np.clip(reach, _WINDOW_BEAMS, _LARGEST_WINDOW_BEAMS)
 
 
 def _stride(task: Task) -> int:
@@ -401,6 +421,9 @@ def _collect(
     for k, unit in enumerate(task.units):
         fit, window = fits[k], this.windows[k]
         y, x = window.y, window.x
+        if y.size == 0:
+            collected.add_nothing(unit)
+            continue
         collected.add_fit(
             unit, fit, residual[y, x], task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + 1,
             chi2=2.0 * fit.cost, n_beams=y.size * stride**2 / task.beam_area, retried=bool(retried[k]),

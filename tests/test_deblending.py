@@ -1,0 +1,236 @@
+"""Evidence for one more source against linear refits, and the splits that come of it."""
+
+import numpy as np
+import pytest
+
+from hyper_py import models
+from hyper_py.deblending import best_addition, split_units
+from hyper_py.fitting import Metric, bounds, fit_units, fit_window
+
+SHAPE = (45, 47)
+BEAM = np.array([2.0, 1.8, 0.4])
+SIGMA_LIMITS = (0.9, 3.8)
+SHIFT = 2.2
+
+
+def window_of(sources, radius=11.0):
+    return fit_window(
+        sources[:, 1], sources[:, 2], radius=np.full(len(sources), radius), usable=np.ones(SHAPE, dtype=bool)
+    )
+
+
+def value(sources, window):
+    return models.gaussian_sum(sources, window.y.astype(float), window.x.astype(float))
+
+
+def covariance_of(window, kind):
+    n = window.y.size
+    if kind == "white":
+        return np.eye(n)
+    distance = (window.y[:, None] - window.y) ** 2 + (window.x[:, None] - window.x) ** 2
+    return 0.7 * np.exp(-0.25 * distance / 1.9**2) + 0.3 * np.eye(n)
+
+
+def metric_of(window, kind):
+    """A metric in noise of rms 1, the mean free in correlated noise as in the pipeline."""
+    if kind == "white":
+        return Metric(weights=np.ones(window.y.size))
+    inverse = np.linalg.inv(np.linalg.cholesky(covariance_of(window, kind)))
+    mean = inverse.sum(axis=1) / np.linalg.norm(inverse.sum(axis=1))
+    return Metric(weights=np.ones(window.y.size), matrix=inverse - np.outer(mean, mean @ inverse))
+
+
+def noise_of(window, kind, rng):
+    return np.linalg.cholesky(covariance_of(window, kind)) @ rng.normal(size=window.y.size)
+
+
+def fit_of(data, window, metric, start):
+    lower, upper = bounds(start, sigma_limits=SIGMA_LIMITS, amplitude_limits=(-np.inf, np.inf), shift=SHIFT)
+    return fit_units([data], [window], [metric], [start], lower=[lower], upper=[upper])[0]
+
+
+def splits_of(data, window, metric, fit, *, fixed=None):
+    fixed = np.zeros(fit.parameters.shape, dtype=bool) if fixed is None else fixed
+    return split_units(
+        [data], [window], [metric], [fit], units=[0], beam=BEAM, fixed=[fixed], sigma_limits=SIGMA_LIMITS,
+        shift=SHIFT, significance=4.0,
+    )  # fmt: skip
+
+
+def beam_sources(*places):
+    """Beam-shaped sources of (amplitude, x, y)."""
+    return np.array([[*place, *BEAM] for place in places])
+
+
+# ---- the score test
+
+
+@pytest.mark.parametrize("kind", ["white", "correlated"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_place_and_amplitude_are_those_of_the_best_linear_refit(kind, seed):
+    rng = np.random.default_rng(seed)
+    truth = beam_sources((40, 23.2, 22.1), (14, 27.5, 24.0))
+    window = window_of(truth[:1])
+    metric = metric_of(window, kind)
+    data = value(truth, window) + noise_of(window, kind, rng)
+    fit = fit_of(data, window, metric, truth[:1])
+    place = best_addition(data, window, metric, fit, beam=BEAM)
+
+    y, x = window.y.astype(float), window.x.astype(float)
+    model, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
+
+    def whiten(v):
+        return v if metric.matrix is None else metric.matrix @ v
+
+    def refit(columns):
+        design, target = whiten(np.column_stack(columns)), whiten(data - model[0])
+        solution = np.linalg.lstsq(design, target, rcond=None)[0]
+        return np.sum((target - design @ solution) ** 2), solution[-1]
+
+    before, _ = refit(list(jacobian[0]))
+    gains, amplitudes = {}, {}
+    for px, py in zip(window.x, window.y, strict=True):
+        if np.hypot(px - fit.parameters[0, 1], py - fit.parameters[0, 2]) > 7.0 or (px + py) % 2:
+            continue
+        beam = models.gaussian_sum(np.array([[1.0, px, py, *BEAM]]), y, x)
+        after, amplitude = refit([*jacobian[0], beam])
+        if amplitude > 0:
+            gains[px, py], amplitudes[px, py] = before - after, amplitude
+    best = max(gains, key=gains.get)
+    assert (place[1], place[2]) == best
+    assert place[0] == pytest.approx(amplitudes[best], rel=1e-6)
+    assert gains[best] > 3.5**2
+
+
+@pytest.mark.parametrize("kind", ["white", "correlated"])
+def test_noise_alone_rarely_scores(kind):
+    rng = np.random.default_rng(5)
+    truth = beam_sources((40, 23.2, 22.1))
+    window = window_of(truth)
+    metric = metric_of(window, kind)
+    found = 0
+    for _ in range(150):
+        data = value(truth, window) + noise_of(window, kind, rng)
+        fit = fit_of(data, window, metric, truth)
+        found += best_addition(data, window, metric, fit, beam=BEAM) is not None
+    # Some 20 independent places, each beyond 3.5 sigma with 2.3e-4.
+    assert found <= 4
+
+
+def test_nothing_where_there_is_no_pixel_to_look_at():
+    truth = beam_sources((40, 23.0, 22.0))
+    window = window_of(truth)
+    metric = metric_of(window, "white")
+    far = fit_of(value(truth, window), window, metric, truth)
+    moved = type(far)(
+        parameters=np.add(far.parameters, [0, 300.0, 0, 0, 0, 0]),
+        at_bound=far.at_bound,
+        cost=0.0,
+        status=1,
+        n_evaluations=1,
+    )
+    assert best_addition(value(truth, window), window, metric, moved, beam=BEAM) is None
+    assert best_addition(value(truth, window), window, metric, far, beam=BEAM) is None
+
+
+def test_negative_residuals_are_no_sources():
+    truth = beam_sources((40, 23.2, 22.1), (-20, 28.0, 24.0))
+    window = window_of(truth[:1])
+    metric = metric_of(window, "white")
+    data = value(truth, window)
+    place = best_addition(data, window, metric, fit_of(data, window, metric, truth[:1]), beam=BEAM)
+    assert place is None or np.hypot(place[1] - 28, place[2] - 24) > 3
+
+
+# ---- splits
+
+
+@pytest.mark.parametrize("kind", ["white", "correlated"])
+@pytest.mark.parametrize("angle", [0.2, 1.4])
+def test_a_pair_beyond_a_beam_is_found_and_measured(kind, angle):
+    rng = np.random.default_rng(6)
+    separation = 1.2 * 2.3548 * 1.9
+    dx, dy = separation * np.cos(angle), separation * np.sin(angle)
+    truth = beam_sources((60, 22.2, 22.1), (40, 22.2 + dx, 22.1 + dy))
+    window = window_of(truth[:1], radius=12.0)
+    metric = metric_of(window, kind)
+    data = value(truth, window) + noise_of(window, kind, rng)
+    split = splits_of(data, window, metric, fit_of(data, window, metric, truth[:1]))[0]
+    assert split.unit == 0
+    assert split.parameters.shape == (2, 6)
+    assert split.beam_shaped.shape == (2,)
+    order = np.argsort(-split.parameters[:, 0])
+    found = split.parameters[order]
+    np.testing.assert_allclose(found[:, 1:3], truth[:, 1:3], atol=0.35)
+    np.testing.assert_allclose(models.gaussian_flux(found), models.gaussian_flux(truth), rtol=0.25)
+
+
+@pytest.mark.parametrize("kind", ["white", "correlated"])
+@pytest.mark.parametrize(("separation", "snr", "at_least", "at_most"), [
+    (1.0, 60, 20, 20), (0.75, 60, 15, 20), (0.3, 8, 0, 1), (1.0, 2, 0, 3),
+])  # fmt: skip
+def test_pairs_are_split_where_the_noise_allows_it(kind, separation, snr, at_least, at_most):
+    rng = np.random.default_rng(7)
+    found = 0
+    for _ in range(20):
+        dx = 0.5 * separation * 2.3548 * 1.9
+        truth = beam_sources((snr, 23.1 - dx, 22.3), (snr, 23.1 + dx, 22.3))
+        start = beam_sources((1.5 * snr, 23.1, 22.3))
+        window = window_of(start, radius=11.0)
+        metric = metric_of(window, kind)
+        data = value(truth, window) + noise_of(window, kind, rng)
+        found += bool(splits_of(data, window, metric, fit_of(data, window, metric, start)))
+    assert at_least <= found <= at_most
+
+
+@pytest.mark.parametrize("kind", ["white", "correlated"])
+@pytest.mark.parametrize("source", [[50, 23.1, 22.3, 3.4, 2.1, 0.9], [12, 23.1, 22.3, 2.0, 1.8, 0.4]])
+def test_one_source_elongated_or_not_stays_one(kind, source):
+    rng = np.random.default_rng(8)
+    truth = np.array([source])
+    window = window_of(truth)
+    metric = metric_of(window, kind)
+    false = 0
+    for _ in range(60):
+        data = value(truth, window) + noise_of(window, kind, rng)
+        false += bool(splits_of(data, window, metric, fit_of(data, window, metric, truth)))
+    assert false <= 1
+
+
+def test_units_that_are_not_asked_for_or_need_nothing_are_left_alone():
+    truth = beam_sources((60, 22.2, 22.1), (50, 28.2, 22.1))
+    window = window_of(truth[:1])
+    metric = metric_of(window, "white")
+    data = value(truth, window) + noise_of(window, "white", np.random.default_rng(1))
+    fit = fit_of(data, window, metric, truth[:1])
+    arguments = {
+        "beam": BEAM,
+        "sigma_limits": SIGMA_LIMITS,
+        "significance": 4.0,
+        "shift": SHIFT,
+        "fixed": [np.zeros((1, 6), bool)] * 2,
+    }
+    both = [[v, v] for v in (data, window, metric, fit)]
+    assert [s.unit for s in split_units(*both, units=[1], **arguments)] == [1]
+    assert split_units(*both, units=[], **arguments) == []
+    alone = value(truth[:1], window)
+    assert splits_of(alone, window, metric, fit_of(alone, window, metric, truth[:1])) == []
+
+
+def test_fixed_parameters_of_the_old_source_stay_and_beam_shapes_are_told():
+    truth = beam_sources((60, 22.2, 22.1), (30, 28.4, 23.1))
+    window = window_of(truth[:1], radius=12.0)
+    metric = metric_of(window, "white")
+    data = value(truth, window) + noise_of(window, "white", np.random.default_rng(2))
+    fixed = np.zeros((1, 6), dtype=bool)
+    fixed[0, models.SIGMA_1 :] = True
+    lower, upper = bounds(
+        truth[:1], sigma_limits=SIGMA_LIMITS, amplitude_limits=(-np.inf, np.inf), shift=SHIFT
+    )
+    lower, upper = np.where(fixed, truth[:1], lower), np.where(fixed, truth[:1], upper)
+    fit = fit_units([data], [window], [metric], [truth[:1]], lower=[lower], upper=[upper])[0]
+    split = splits_of(data, window, metric, fit, fixed=fixed)[0]
+    np.testing.assert_allclose(split.parameters[0, 3:], BEAM)
+    for kept, source in zip(split.beam_shaped, split.parameters, strict=True):
+        if kept:
+            np.testing.assert_allclose(source[3:], BEAM)
