@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyWarning
 
 from hyper_py.diagnostics import InputError
@@ -47,11 +48,11 @@ class FitsFile:
     @property
     def primary(self) -> Any:
         """Header of the first HDU."""
-        return self.hdus[0].header
+        return self.header(0)
 
     def header(self, index: int) -> Any:
-        """Header of an HDU."""
-        return self.hdus[index].header
+        """Header of an HDU, in which every value can be read; see `readable_header`."""
+        return readable_header(self.hdus[index].header)
 
     def describe(self) -> str:
         """List of the HDUs, for messages."""
@@ -60,6 +61,19 @@ class FitsFile:
             size = "x".join(map(str, self.images[i][::-1])) if i in self.images else "no image"
             texts.append(f"{i} {hdu.name or '(no name)'} {size}")
         return ", ".join(texts)
+
+
+def readable_header(header: fits.Header) -> fits.Header:
+    """Return a copy in which values that break the rules of FITS are texts, to be told from no value at all."""
+    result = fits.Header()
+    for card in header.cards:
+        try:
+            result.append((card.keyword, card.value, card.comment), end=True)
+        except (ValueError, VerifyError):
+            keyword, text = card.image[:8].strip(), card.image[9:].strip()
+            if keyword.replace("-", "").replace("_", "").isalnum():
+                result.append((keyword.upper(), text.encode("ascii", "replace").decode()[:60]), end=True)
+    return result
 
 
 def map_name(path: str | Path) -> str:
