@@ -137,7 +137,7 @@ def _readable_hdus(path: Path, stack: ExitStack) -> list[Any]:
     Without memory maps: planes are read one at a time, and the pages of a map would pile up.
     """
     try:
-        return list(stack.enter_context(fits.open(path, memmap=False, lazy_load_hdus=False)))
+        return _all_hdus(path, stack)
     except OSError:
         end = _end_of_hdus(path)
         if end == 0:
@@ -147,7 +147,13 @@ def _readable_hdus(path: Path, stack: ExitStack) -> list[Any]:
         with _opener(path)(path, "rb") as source, part.open("wb") as copy:
             for at in range(0, end, _BLOCK):
                 copy.write(source.read(min(_BLOCK, end - at)))
-        return list(stack.enter_context(fits.open(part, memmap=False, lazy_load_hdus=False)))
+        return _all_hdus(part, stack)
+
+
+def _all_hdus(path: Path, stack: ExitStack) -> list[Any]:
+    """Open a file by our own handle: astropy leaves its own open when it fails."""
+    handle = stack.enter_context(path.open("rb"))
+    return list(stack.enter_context(fits.open(handle, memmap=False, lazy_load_hdus=False)))
 
 
 def _end_of_hdus(path: Path) -> int:
