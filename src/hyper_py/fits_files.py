@@ -64,7 +64,7 @@ class FitsFile:
 
 
 def readable_header(header: fits.Header) -> fits.Header:
-    """Return a copy in which values that break the rules of FITS are texts, to be told from no value at all."""
+    """Return a copy in which values that break the rules of FITS are texts, unlike values that are absent."""
     result = fits.Header()
     for card in header.cards:
         try:
