@@ -1,0 +1,135 @@
+"""FITS files as they come."""
+
+import gzip
+import warnings
+
+import numpy as np
+import pytest
+import radio_beam
+from astropy import units as u
+from astropy.io import fits
+
+from hyper_py.diagnostics import InputError
+from hyper_py.fits_files import (
+    casa_beams,
+    check_scaling,
+    choose_hdu,
+    map_name,
+    open_fits,
+    read_plane,
+    readable_header,
+    warnings_into,
+)
+
+
+def test_names():
+    for name in ("a.b.fits", "a.b.FITS", "a.b.fit", "a.b.fits.gz", "a.b.fits.fz", "a.b.fts", "a.b.fits.bz2"):
+        assert map_name(f"/some/where/{name}") == "a.b"
+    assert map_name("a.b") == "a.b"
+
+
+def test_values_that_break_the_rules_become_texts():
+    good, bad = "KEY     =                  1.5", "BMAJ    = NaN, or so"
+    notes = []
+    with warnings_into(notes):
+        header = readable_header(fits.Header.fromstring(good.ljust(80) + bad.ljust(80) + "END".ljust(80)))
+    assert header["KEY"] == 1.5
+    assert "NaN" in header["BMAJ"]
+    assert notes
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_planes_along_any_axes(tmp_path, packed):
+    data = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    data[1, 2, 3, 4] = np.inf
+    path = tmp_path / "cube.fits"
+    fits.PrimaryHDU(data).writeto(path)
+    if packed:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    expected = np.where(np.isfinite(data), data, np.nan).astype(float)
+    with open_fits(path, seekable=True) as file:
+        assert file.images == {0: (2, 3, 4, 5)}
+        for x, y in ((1, 2), (1, 3), (2, 3), (2, 4), (1, 4), (3, 4)):
+            others = [axis for axis in range(1, 5) if axis not in (x, y)]
+            for a in range(2):
+                fixed = dict.fromkeys(others, a)
+                index = tuple(slice(None) if axis in (x, y) else a for axis in (4, 3, 2, 1))
+                np.testing.assert_array_equal(read_plane(file, 0, x=x, y=y, fixed=fixed), expected[index])
+
+
+def test_warnings_become_notes(path_of_odd_file):
+    with open_fits(path_of_odd_file) as file, warnings_into(file.notes):
+        read_plane(file, 0, x=1, y=2, fixed={})
+        assert choose_hdu(file, None) == 0
+    assert any("BLANK" in note for note in file.notes)
+
+
+@pytest.fixture
+def path_of_odd_file(tmp_path):
+    """BLANK in a file of floating-point numbers, as some programs write."""
+    path = tmp_path / "odd.fits"
+    fits.PrimaryHDU(np.zeros((4, 4), dtype=np.float32)).writeto(path)
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"EXTEND  =                    T", b"BLANK   =                   -1"))
+    return path
+
+
+def warn_inside():
+    with warnings_into([]):
+        warnings.warn("mine", UserWarning, stacklevel=1)
+
+
+def test_other_warnings_pass():
+    with pytest.warns(UserWarning, match="mine"):
+        warn_inside()
+
+
+def test_hdu_is_found_by_its_name_and_noted_if_there_are_more(tmp_path):
+    path = tmp_path / "many.fits"
+    images = [fits.ImageHDU(np.zeros((3, 3)), name=name) for name in ("COVERAGE", "IMAGE", "OTHER")]
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(path)
+    with open_fits(path) as file:
+        assert choose_hdu(file, None) == 2
+        assert any("io.hdu" in note for note in file.notes)
+        assert choose_hdu(file, "coverage") == 1
+        with pytest.raises(InputError, match=r"3 OTHER 3x3: set io\.hdu"):
+            choose_hdu(file, 4)
+    fits.HDUList([fits.PrimaryHDU(), images[0]]).writeto(path, overwrite=True)
+    with open_fits(path) as file, pytest.raises(InputError, match="no image is named as a map"):
+        choose_hdu(file, None)
+
+
+@pytest.mark.parametrize(
+    ("card", "text"),
+    [(("BSCALE", 0.0), "BSCALE = 0"), (("BSCALE", "x"), "not a number"), (("BLANK", 1.5), "not an integer")],
+)
+def test_scaling_that_cannot_be_right(tmp_path, card, text):
+    path = tmp_path / "scaled.fits"
+    fits.PrimaryHDU(np.zeros((4, 4), dtype=np.int16)).writeto(path)
+    header = f"{card[0]:<8}= {card[1]!r:>20}".ljust(80).encode()
+    path.write_bytes(path.read_bytes().replace(b"EXTEND  =                    T".ljust(80), header))
+    with open_fits(path) as file, pytest.raises(InputError, match=text), warnings_into([]):
+        check_scaling(file, 0)
+
+
+def test_casa_table_is_radio_beams(tmp_path):
+    rng = np.random.default_rng(8)
+    major = rng.uniform(1.0, 2.0, 6)
+    columns = [
+        fits.Column("BMAJ", "1E", "arcsec", array=major),
+        fits.Column("BMIN", "1E", "arcsec", array=0.7 * major),
+        fits.Column("BPA", "1E", "deg", array=rng.uniform(-90, 90, 6)),
+        fits.Column("CHAN", "1J", array=np.arange(6)),
+        fits.Column("POL", "1J", array=np.zeros(6, dtype=int)),
+    ]
+    table = fits.BinTableHDU.from_columns(columns, name="BEAMS")
+    table.header["NCHAN"], table.header["NPOL"] = 6, 1
+    path = tmp_path / "beams.fits"
+    fits.HDUList([fits.PrimaryHDU(np.zeros((6, 3, 3))), table]).writeto(path)
+    with fits.open(path) as hdus:
+        theirs = radio_beam.Beams.from_fits_bintable(hdus[1])
+    with open_fits(path) as file:
+        ours = casa_beams(file)
+    assert [b.major for b in ours] == pytest.approx(theirs.major.to_value(u.arcsec))
+    assert [b.minor for b in ours] == pytest.approx(theirs.minor.to_value(u.arcsec))
+    assert [b.pa for b in ours] == pytest.approx(theirs.pa.to_value(u.deg) % 180)

@@ -1,0 +1,55 @@
+"""A beam from an image of the PSF."""
+
+import math
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hyper_py.diagnostics import InputError
+from hyper_py.psf import beam_from_psf
+
+
+def gaussian(major, minor, pa, *, peak=3.0, centre=(30.3, 29.6), shape=(61, 61)):
+    """FWHM in pixels; position angle from +y towards -x."""
+    y, x = np.indices(shape)
+    east, north = -(x - centre[0]), y - centre[1]
+    sin, cos = math.sin(math.radians(pa)), math.cos(math.radians(pa))
+    along, across = east * sin + north * cos, east * cos - north * sin
+    return peak * np.exp(-4 * math.log(2) * ((along / major) ** 2 + (across / minor) ** 2))
+
+
+@pytest.mark.parametrize("pa", [0.0, 25.0, 90.0, 140.0])
+def test_a_gaussian_is_found_exactly(tmp_path, pa):
+    path = tmp_path / "psf.fits"
+    fits.PrimaryHDU(gaussian(8.0, 5.0, pa)).writeto(path)
+    beam = beam_from_psf(path, pixel=2.0)
+    assert (beam.major, beam.minor) == pytest.approx((16.0, 10.0), rel=1e-6)
+    assert math.sin(math.radians(beam.pa - pa)) == pytest.approx(0.0, abs=1e-6)
+    assert beam.area == pytest.approx(math.pi / (4 * math.log(2)) * 160.0, rel=1e-6)
+
+
+def test_wings_are_in_the_area_and_not_in_the_core(tmp_path):
+    path = tmp_path / "psf.fits"
+    data = gaussian(6.0, 6.0, 0.0) + 0.02 * gaussian(25.0, 25.0, 0.0)
+    fits.PrimaryHDU(data, fits.Header({"CDELT1": -1 / 3600, "CDELT2": 1 / 3600})).writeto(path)
+    beam = beam_from_psf(path)
+    assert beam.major == pytest.approx(6.0, rel=0.03)
+    assert beam.area == pytest.approx(data.sum() / data.max(), rel=0.03)
+
+
+def test_what_is_no_psf(tmp_path):
+    path = tmp_path / "psf.fits"
+    fits.PrimaryHDU(gaussian(8.0, 5.0, 0.0)).writeto(path)
+    with pytest.raises(InputError, match=r"psf: the size of .* set survey\.psf_pixel"):
+        beam_from_psf(path)
+    for data in (
+        np.zeros((9, 9)),
+        np.eye(1, 81).reshape(9, 9),
+        -np.ones((9, 9)),
+        np.full((9, 9), np.nan),
+        np.ones((9, 9)),
+    ):
+        fits.PrimaryHDU(data).writeto(path, overwrite=True)
+        with pytest.raises(InputError, match=r"psf: .*not an image of a PSF"):
+            beam_from_psf(path, pixel=1.0)
