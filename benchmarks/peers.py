@@ -9,7 +9,7 @@ environment (benchmarks/peers/README.md says how to make them); ours runs in thi
 of settings on a seed that is never scored and keeps in benchmarks/peers/settings.json those of least flux
 scatter among the ones within 0.01 of the best harmonic mean of completeness and purity. `run` scores them
 on other seeds and, with --data, on both published maps, whose settings are those of the preset made like
-them. `report` writes benchmarks/RESULTS.md, with what `published.py --output DIR` left in the same DIR.
+them. `report` writes benchmarks/RESULTS.md.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import os
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.table import QTable, Table
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs import WCS
 
 from hyper_py.matching import inside_margin
 from hyper_py.presets import PRESETS
@@ -41,7 +40,7 @@ MAP_PRESETS = ("alma", "deep", "herschel", "faint", "crowded")
 PAPER_LIKE = "alma"
 FIXED: dict[str, dict[str, Any]] = {
     "ours": {},
-    "classic": {"fit_options.noise_model": "white", "detection.method": "highpass"},
+    "correlated": {"fit_options.noise_model": "correlated"},
     "original": {"detection.sigma_thres": 4.0, "photometry.fwhm_radius_ratio": 1.0},
 }
 GRIDS: dict[str, dict[str, list[Any]]] = {
@@ -53,18 +52,17 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
     },
     "aegean": {"seedclip": [4.0, 5.0], "floodclip": [2.5, 3.5], "grid": [0, 3], "box": [12]},
     "sep": {
-        "thresh": [2.0, 3.0, 4.0],
-        "mesh": [2, 3, 6],
-        "deblend_cont": [1e-5, 1e-4],
-        "aperture": [1.0, 1.5],
-        "smooth": [False, True],
+        "thresh": [1.5, 2.0, 3.0],
+        "mesh": [3, 6, 12],
+        "deblend_cont": [1e-4, 1e-3],
+        "aperture": [1.5, 2.5],
     },
-    "photutils": {"thresh": [2.5, 4.0, 5.0], "mesh": [4, 8], "separation": [0.6, 1.0]},
+    "photutils": {"thresh": [3.0, 4.0, 5.0], "mesh": [4, 8]},
 }
 FINDERS = (*FIXED, *GRIDS)
 TITLES = {
     "ours": "this Hyper-Py",
-    "classic": "this, high-pass and white noise",
+    "correlated": "this, noise_model correlated",
     "original": "Hyper-Py 1.2.3",
     "bdsf": "PyBDSF",
     "aegean": "Aegean",
@@ -73,7 +71,7 @@ TITLES = {
 }
 PACKAGES = {
     "ours": "hyper-py",
-    "classic": "hyper-py",
+    "correlated": "hyper-py",
     "original": "hyper-py-photometry",
     "bdsf": "bdsf",
     "aegean": "AegeanTools",
@@ -117,10 +115,7 @@ def published(number: int, data: Path, work: Path) -> Input:
     scale = 3600.0 * header["CDELT2"]
     beam = float(np.sqrt(header["BMAJ"] * header["BMIN"])) * 3600.0 / scale
     area = np.pi / (4.0 * np.log(2.0)) * beam**2
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FITSFixedWarning)
-        celestial = WCS(header).celestial
-    plain = dict(celestial.to_header()) | {key: header[key] for key in ("BMAJ", "BMIN", "BPA")}
+    plain = dict(WCS(header).celestial.to_header()) | {key: header[key] for key in ("BMAJ", "BMIN", "BPA")}
     per_beam = work / f"published_{number}_beam.fits"
     write_map(per_beam, fits.getdata(path) * area, plain, "Jy/beam")
     table = Table.read(data / f"table_500_Gaussians_{number}.txt", format="ascii.ipac")
@@ -148,7 +143,7 @@ def run_finder(
     out = work / f"{item.name}_{finder}.ecsv"
     out.unlink(missing_ok=True)
     path = item.per_pixel if finder == "original" else item.per_beam
-    is_ours = finder in ("ours", "classic")
+    is_ours = finder in ("ours", "correlated")
     command = [
         python,
         str(HERE / "peers" / f"run_{'ours' if is_ours else finder}.py"),
@@ -300,9 +295,6 @@ def report(options: argparse.Namespace) -> None:
     results = json.loads((options.work / "results.json").read_text())
     names = list(dict.fromkeys(r["map"] for r in results.values()))
     text = [(HERE / "peers" / "RESULTS_HEAD.md").read_text().rstrip(), ""]
-    paper = options.work / "published.txt"
-    if paper.exists():
-        text += ["## The published catalogues, and ours", "", "```", paper.read_text().rstrip(), "```", ""]
     for name in sorted(names, key=lambda n: (not n.startswith("published"), n)):
         columns = None
         text += [f"## {name}", ""]
@@ -327,13 +319,13 @@ def report(options: argparse.Namespace) -> None:
             for preset in sorted({r["preset"] for r in used}):
                 settings = next(r["settings"] for r in used if r["preset"] == preset)
                 text.append(f"  - {preset}: `{json.dumps(settings)}`")
-    (HERE / "RESULTS.md").write_text("\n".join(text).rstrip() + "\n")
+    (HERE / "RESULTS.md").write_text("\n".join(text) + "\n")
 
 
 def environments(options: argparse.Namespace) -> dict[str, str]:
     """The finders asked for and the Python of each."""
-    given = {finder: getattr(options, finder) for finder in FINDERS if finder != "classic"}
-    given["classic"] = options.ours
+    given = {finder: getattr(options, finder) for finder in FINDERS if finder != "correlated"}
+    given["correlated"] = options.ours
     return {finder: given[finder] for finder in FINDERS if given[finder]}
 
 

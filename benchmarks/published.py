@@ -8,8 +8,8 @@ published_hyper_idl_N.txt (N = 1, 2).
 """
 
 import argparse
+import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ PAPER_HISTOGRAMS = {
     ("Hyper-Py", "flux"): (2.7, -0.4),
     ("HYPER", "flux"): (6.9, 2.3),
 }
-OURS = {"ours": {}, "ours, white": {"noise_model": "white"}}
-"""Our runs and what is not default in their section `fit_options`."""
+OURS = {"ours": "white", "ours, correlated": "correlated"}
+"""Our runs and their `fit_options.noise_model`; all else by default."""
 CODES = ("Hyper-Py", "HYPER", *OURS)
 
 
@@ -83,7 +83,7 @@ def add_our_run(published: PublishedMap, data: Path, code: str) -> float:
     """Extract sources from the map; return the seconds it took."""
     start = time.perf_counter()
     image = hyper_py.read_image(data / f"map_500_Gaussians_{published.number}.fits")
-    fit_options = replace(hyper_py.Options().fit_options, **OURS[code])
+    fit_options = replace(hyper_py.Options().fit_options, noise_model=OURS[code])
     options = hyper_py.Options(fit_options=fit_options)
     catalog = hyper_py.extract_sources(image, options=options).catalog
     seconds = time.perf_counter() - start
@@ -147,10 +147,11 @@ def join(maps: list[PublishedMap], *, as_paper: bool) -> dict[tuple[str, str], A
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
-def table_lines(maps: list[PublishedMap]) -> Iterator[str]:
-    """Table 1, and bias and scatter of the fluxes."""
-    yield f"Table 1: matched within {TOLERANCE} arcsec one to one, and false"
-    yield f"{'':16} map  matched  false   paper      flux bias, scatter   peak bias, scatter   pull width"
+def print_table(maps: list[PublishedMap]) -> dict[str, Any]:
+    """Print Table 1 and the scatter of the fluxes."""
+    print(f"Table 1: matched within {TOLERANCE} arcsec one to one, and false")
+    print(f"{'':16} map  matched  false   paper      flux bias, scatter   peak bias, scatter   pull width")
+    numbers = {}
     for code in CODES:
         for published in maps:
             if code not in published.catalogs:
@@ -158,26 +159,31 @@ def table_lines(maps: list[PublishedMap]) -> Iterator[str]:
             v = compare(published, code)
             flux, peak = v.samples["all"]["flux"], v.samples["all"]["peak"]
             paper = PAPER_TABLE.get((code, published.number))
-            yield (
+            print(
                 f"{code:16} {published.number:3}  {v.completeness.part:7}  {v.false.size:5}   "
                 f"{f'{paper[0]} {paper[1]:3}' if paper else '':9}"
                 f"  {flux.bias:+8.1%} {flux.scatter:8.1%}    {peak.bias:+8.1%} {peak.scatter:8.1%}"
                 f"    {flux.pull_width:8.2f}"
             )
+            numbers[f"{code} {published.number}"] = v.to_dict()
+    return numbers
 
 
-def histogram_lines(maps: list[PublishedMap]) -> Iterator[str]:
-    """Means and medians of both histograms beside the paper's."""
-    yield "\nFlux differences in percent, both maps: mean, median"
-    yield f"{'':16} {'':5} {'paper':>14} {'reproduced':>17} {'one to one':>17}"
+def print_histograms(maps: list[PublishedMap]) -> dict[str, Any]:
+    """Print means and medians of both histograms beside the paper's."""
+    print("\nFlux differences in percent, both maps: mean, median")
+    print(f"{'':16} {'':5} {'paper':>14} {'reproduced':>17} {'one to one':>17}")
     nearest, matched = join(maps, as_paper=True), join(maps, as_paper=False)
+    numbers = {}
     for key, values in matched.items():
         paper = "{:+.1f}, {:+.1f}".format(*PAPER_HISTOGRAMS[key]) if key in PAPER_HISTOGRAMS else ""
         cells = [
             f"{np.mean(v):+.2f}, {np.median(v):+.2f}" if v is not None else ""
             for v in (nearest.get(key), values)
         ]
-        yield f"{key[0]:16} {key[1]:5} {paper:>14} {cells[0]:>17} {cells[1]:>17}   ({values.size} sources)"
+        print(f"{key[0]:16} {key[1]:5} {paper:>14} {cells[0]:>17} {cells[1]:>17}   ({values.size} sources)")
+        numbers[" ".join(key)] = {"mean": float(np.mean(values)), "median": float(np.median(values))}
+    return numbers
 
 
 def draw_histograms(maps: list[PublishedMap], path: Path) -> None:
@@ -187,7 +193,7 @@ def draw_histograms(maps: list[PublishedMap], path: Path) -> None:
     shown = join(maps, as_paper=True)
     shown |= {key: values for key, values in join(maps, as_paper=False).items() if key not in shown}
     figure = Figure(figsize=(10, 4), layout="constrained")
-    colors = dict(zip(CODES, ("tab:orange", "tab:blue", "black", "0.6"), strict=True))
+    colors = dict(zip(CODES, ("tab:orange", "tab:blue", "0.5", "black"), strict=True))
     for axes, quantity, title in zip(
         figure.subplots(1, 2), ("peak", "flux"), ("Peak flux", "Integrated flux"), strict=True
     ):
@@ -205,7 +211,6 @@ def draw_histograms(maps: list[PublishedMap], path: Path) -> None:
                 )
         axes.axvline(0, color="0.6", lw=0.8, zorder=0)
         axes.set(title=title, xlabel="100 (measured - true) / true", ylabel="sources")
-        axes.set_ylim(top=1.45 * axes.get_ylim()[1])
         axes.legend(frameon=False, fontsize=8, loc="upper right")
     figure.savefig(path, dpi=130)
 
@@ -213,7 +218,7 @@ def draw_histograms(maps: list[PublishedMap], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the published maps and tables")
-    parser.add_argument("--output", type=Path, default=Path("published"), help="folder for figure and text")
+    parser.add_argument("--output", type=Path, default=Path("published"), help="folder for figure and JSON")
     parser.add_argument("--skip-run", action="store_true", help="published catalogues only")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -222,11 +227,10 @@ def main() -> None:
         for published in maps:
             for code in OURS:
                 print(f"{code}, map {published.number}: {add_our_run(published, options.data, code):.1f} s")
-    text = "\n".join([*table_lines(maps), *histogram_lines(maps)])
-    print(text)
-    (options.output / "published.txt").write_text(text + "\n")
+    numbers = {"table": print_table(maps), "histograms": print_histograms(maps)}
+    (options.output / "published.json").write_text(json.dumps(numbers, indent=1, allow_nan=False))
     draw_histograms(maps, options.output / "published.png")
-    print(f"\nthis and the figure in {options.output}")
+    print(f"\nfigure and numbers in {options.output}")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if not path.stem.sta
 OWNERS = {
     "pydantic": {"config"},
     "yaml": {"config"},
-    "astropy.io": {"fits_files", "io", "products", "tables"},
+    "astropy.io": {"fits_files", "io", "products", "simulated_files", "tables"},
     "matplotlib": {"report", "validation_figure"},
     "jinja2": {"report"},
-    "typer": {"cli"},
+    "typer": {"cli", "commands"},
     "rich": {"cli"},
 }
 

@@ -110,7 +110,7 @@ def test_impossible_beams_are_refused(bad):
 @pytest.mark.parametrize("wcs", GEOMETRIES)
 @pytest.mark.parametrize("pa", [0.0, 20.0, 75.0, 110.0, 160.0])
 def test_position_angle_against_skycoord(wcs, pa):
-    """A thin ellipse towards a point at position angle `pa`, placed by astropy, has that angle."""
+    """A thin ellipse along the line to a point at a position angle has that angle, by astropy's own offset."""
     x, y = 30.0, 22.0
     frame = "galactic" if wcs.wcs.ctype[0].startswith("GLON") else "icrs"
     centre = SkyCoord(*celestial_degrees(wcs, x, y) * u.deg, frame=frame)

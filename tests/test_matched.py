@@ -153,19 +153,6 @@ class TestDetectMatched:
         data, x, y = field(7, number=20, peak=(100.0, 300.0))
         assert len(detect(data)) == count_matched(detect(data), x, y) == len(x)
 
-    def test_narrow_filter_sees_a_blend(self):
-        """A pair that the first filter, made for larger sources, takes for one."""
-        round_beam = covariance_from_ellipse(FWHM, FWHM, 0.0)
-        data, _, _ = field(12, number=0)
-        for x in (100.0, 100.0 + 0.95 * FWHM):
-            data += gaussian(data.shape, x, 90.0, 60.0, round_beam)
-        optimal = measure_filter(data, beam_covariance=round_beam)
-        options = {"beam_covariance": round_beam, "sigma_threshold": 5.0}
-        both = detect_matched(data, matched_filter=optimal, **options)
-        assert len(both) == 2
-        np.testing.assert_allclose(np.sort(both.x), [100, 100 + 0.95 * FWHM], atol=0.5)
-        assert optimal.narrow.narrow is None
-
     @pytest.mark.parametrize("seed", range(3))
     def test_noise_alone(self, seed):
         assert len(detect(field(seed, number=0)[0])) == 0

@@ -37,7 +37,7 @@ def main() -> None:
             "--cores",
             "1",
             "--table",
-            "out.csv",
+            "out.fits",
             *clips,
         ]
         subprocess.run(aegean, cwd=folder, check=True)

@@ -1,6 +1,6 @@
 """Run photutils on one map in Jy/beam: DAOFIND and fits of elliptical Gaussians: MAP OUT SETTINGS.
 
-SETTINGS: thresh in sigma, mesh of the background and smallest separation in beams.
+SETTINGS: thresh in sigma, mesh of the background in beams.
 """
 
 import json
@@ -39,11 +39,7 @@ def main() -> None:
     image = np.where(mask, 0.0, data - background.background)
     rms = float(np.median(background.background_rms))
     finder = DAOStarFinder(
-        threshold=settings["thresh"] * rms,
-        fwhm=beam,
-        sharpness_range=None,
-        roundness_range=None,
-        min_separation=settings["separation"] * beam,
+        threshold=settings["thresh"] * rms, fwhm=beam, sharpness_range=None, roundness_range=None
     )
     model = GaussianPSF(x_fwhm=1.2 * beam, y_fwhm=beam, theta=0.0)
     for name in SIZES:

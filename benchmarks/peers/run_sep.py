@@ -1,7 +1,6 @@
 """Run SEP (Source Extractor's algorithms) on one map in Jy/beam: MAP OUT SETTINGS.
 
-SETTINGS: thresh in sigma, mesh of the background in beams, deblend_cont, aperture in Kron radii,
-smooth: whether detection is on the map smoothed by the beam.
+SETTINGS: thresh in sigma, mesh of the background in beams, deblend_cont, aperture in Kron radii.
 """
 
 import json
@@ -35,7 +34,7 @@ def main() -> None:
         err=rms,
         mask=mask,
         minarea=5,
-        filter_kernel=kernel if settings["smooth"] else None,
+        filter_kernel=kernel,
         filter_type="matched",
         deblend_cont=settings["deblend_cont"],
         deblend_nthresh=64,

@@ -140,10 +140,6 @@ def make_catalog(measured: Measurement, image: SkyImage, *, convert_mjy: bool = 
         All `COLUMNS`, in their order, for any number of sources.
     """
     p, n = measured.parameters, len(measured.parameters)
-    amplitude, flux_gauss = (
-        np.where(measured.flags & int(Flag.FIT_FAILED), np.nan, values)
-        for values in (p[:, models.AMPLITUDE], models.gaussian_flux(p))
-    )
     x, y = p[:, models.X], p[:, models.Y]
     jacobian = image.jacobian(x, y).reshape(n, 2, 2)
     beam_area = image.beam.solid_angle / np.abs(np.linalg.det(jacobian))
@@ -156,7 +152,7 @@ def make_catalog(measured: Measurement, image: SkyImage, *, convert_mjy: bool = 
     columns: dict[str, Any] = {
         "MAP_ID": np.full(n, image.name),
         "HYPER_ID": np.arange(1, n + 1),
-        "FLUX_PEAK": amplitude * beam_area,
+        "FLUX_PEAK": p[:, models.AMPLITUDE] * beam_area,
         "FLUX": measured.flux,
         "FLUX_ERR": measured.flux_err,
         "RESIDUALS": measured.background,
@@ -183,7 +179,7 @@ def make_catalog(measured: Measurement, image: SkyImage, *, convert_mjy: bool = 
         "DEC_ERR": position_error[1],
         "SNR": measured.snr,
         "FLUX_PEAK_ERR": error[:, models.AMPLITUDE] * beam_area,
-        "FLUX_GAUSS": flux_gauss,
+        "FLUX_GAUSS": models.gaussian_flux(p),
         "FLUX_GAUSS_ERR": measured.flux_gauss_err,
         "FLUX_ULIM": np.maximum(measured.flux, 0.0) + 3.0 * measured.flux_err,
         "APER_FRAC": measured.aperture_fraction,

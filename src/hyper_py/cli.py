@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hyper_py import __version__
+from hyper_py import __version__, commands
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
 
 if TYPE_CHECKING:
@@ -126,6 +126,10 @@ def _configuration(inputs: Sequence[str], overrides: Sequence[str]) -> tuple["Co
     return load_config(path, overrides), maps
 
 
+for _command in (commands.demo, commands.simulate, commands.validate, commands.inspect):
+    app.command()(_command)
+
+
 # --------------------------------------------------------------------------------------------------------
 # What is shown
 # --------------------------------------------------------------------------------------------------------
@@ -224,20 +228,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in arguments
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
-        app(
-            _with_command([argument for argument in arguments if argument != "--debug"]), prog_name="hyper-py"
-        )
+        words = _with_command([argument for argument in arguments if argument != "--debug"])
+        sys.exit(app(words, prog_name="hyper-py", standalone_mode=False))
     except Exception as error:
         if debug:
             raise
         _complain(*(f"error: {line}" for line in _explain(error).splitlines()))
-        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+        sys.exit(2 if isinstance(error, ConfigurationError) or _is_usage(error) else 1)
+
+
+def _is_usage(error: Exception) -> bool:
+    """Whether an error comes from typer's parser, whose classes are elsewhere in each of its versions."""
+    return hasattr(error, "format_message")
 
 
 def _explain(error: Exception) -> str:
     """Say what went wrong; in one line, except for a configuration with several faults."""
     if isinstance(error, HyperPyError):
         return str(error)
+    if _is_usage(error):
+        context = getattr(error, "ctx", None)
+        text = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+        return f"{text}; see {context.command_path if context else 'hyper-py'} --help"
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+        return f"{error.filename}: not a directory"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     what = " ".join(str(error).split())

@@ -820,10 +820,12 @@ def _problem(detail: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _nearest(path: str) -> str:
-    """Say which known key is nearest to an unknown one: by name in its section, then by name anywhere."""
+    """Say which known key is nearest to an unknown one: of its very name, near in its section, anywhere."""
     section, _, name = path.rpartition(".")
     siblings = {other.rpartition(".")[2]: other for other in entries() if other.rpartition(".")[0] == section}
     everywhere = {other.rpartition(".")[2]: other for other in entries()}
+    if name in everywhere:
+        return f"the nearest known key is {everywhere[name]}"
     for candidates in (siblings, everywhere):
         for close in difflib.get_close_matches(name, candidates, n=1, cutoff=0.7):
             return f"the nearest known key is {candidates[close]}"

@@ -15,12 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, lapack
 
 from hyper_py import models
-from hyper_py.deblending import (
-    CLOSEST_BEAMS,
-    amplitude_significance,
-    closest_neighbour,
-    split_units,
-)
+from hyper_py.deblending import split_units
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_window, influence
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
@@ -43,10 +38,6 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 
 _WINDOW_BEAMS = 2.5
 """Radius of the discs that are fitted; results are flat between 2 and 4."""
-_SURROUNDINGS_BEAMS = 0.5
-"""What a disc must have around the largest aperture."""
-_LARGEST_WINDOW_BEAMS = 3.5
-"""A unit of such discs still fits into the reach of the covariance; beyond it the model stands in."""
 _FINEST_SAMPLING = 4.5
 """Pixels per beam beyond which every second pixel is enough (every third at twice as many, ...)."""
 _MASK_SIGMA = 3.0
@@ -80,8 +71,6 @@ def whitening_matrix(covariance: FloatArray) -> FloatArray:
     numpy.linalg.LinAlgError
         If the covariance is not positive definite.
     """
-    if covariance.size == 0:
-        return covariance
     factor = cholesky(covariance, lower=True, check_finite=False)
     inverse, info = lapack.dtrtri(factor, lower=1)
     if info != 0:
@@ -173,19 +162,16 @@ def unit_photometry(
     sums = pixel_area * np.stack([aperture_on_pixels(a, window.y, window.x) for a in apertures])
     fraction = np.array([aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)])
     inside = footprint | (sums > 0.0).any(axis=0)
-    if inside.all():
-        # Without surroundings only the mean of the field can be told.
-        share = np.linalg.solve(noise.covariance, np.ones(inside.size))
-        under = np.broadcast_to(share / share.sum(), noise.covariance.shape)
-    else:
-        under = np.zeros((np.count_nonzero(inside), inside.size))
-        under[:, ~inside] = conditional_mean(noise.precision, inside)
-    weights = (sums - sums[:, inside] @ under) / fraction[:, None]
+    conditional = conditional_mean(noise.precision, inside)
+    weights = np.zeros_like(sums)
+    weights[:, inside] = sums[:, inside]
+    weights[:, ~inside] = -(sums[:, inside] @ conditional)
+    weights /= fraction[:, None]
     influences = weights + (gradients - weights @ jacobian.T) @ moves
     variance = scale**2 * np.einsum("in,nm,im->i", influences, noise.covariance, influences)
     variance_gauss = np.einsum("ip,pq,iq->i", gradients, inverse, gradients)
     background = np.full(residual.shape, np.nan)
-    background[inside] = under @ residual
+    background[inside] = conditional @ residual[~inside]
     photometry = UnitPhotometry(
         flux=models.gaussian_flux(fit.parameters) + weights @ residual,
         flux_err=np.sqrt(np.maximum(variance, 0.0)),
@@ -233,16 +219,12 @@ class _Round:
     def make(cls, task: Task, options: Options, cache: WindowCache, level: FloatArray) -> "_Round":
         sigma_limits = _limits(task, options)
         lower, upper = bounds(
-            task.start,
-            sigma_limits=sigma_limits,
-            shift=task.shift,
-            amplitude_limits=(-np.inf if task.forced else 0.0, np.inf),
+            task.start, sigma_limits=sigma_limits, amplitude_limits=(-np.inf, np.inf), shift=task.shift
         )
-        radius = _window_radii(task, options)
         windows = [
             fit_window(
                 task.start[unit, models.X], task.start[unit, models.Y],
-                radius=radius[unit], usable=task.usable,
+                radius=np.full(len(unit), _WINDOW_BEAMS * task.beam_fwhm), usable=task.usable,
                 stride=_stride(task),
             )
             for unit in task.units
@@ -264,16 +246,6 @@ def _limits(task: Task, options: Options) -> tuple[float, float]:
     """Return the smallest and largest sigma of a source in pixels."""
     sigma = task.beam_fwhm / FWHM_PER_SIGMA
     return options.photometry.aper_inf * sigma, options.photometry.aper_sup * sigma
-
-
-def _window_radii(task: Task, options: Options) -> FloatArray:
-    """Return the radii in pixels of the discs to fit: apertures need surroundings in them."""
-    given = task.fixed[:, models.SIGMA_1]
-    beams = np.where(
-        given, FWHM_PER_SIGMA * task.start[:, models.SIGMA_1] / task.beam_fwhm, options.photometry.aper_sup
-    )
-    reach = options.photometry.fwhm_radius_ratio * beams + _SURROUNDINGS_BEAMS
-    return task.beam_fwhm * np.clip(reach, _WINDOW_BEAMS, _LARGEST_WINDOW_BEAMS)
 
 
 def _stride(task: Task) -> int:
@@ -300,27 +272,18 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     )  # fmt: skip
     noise, level = _noise(task, sources, task.data - models.render(sources, task.data.shape))
     cache = WindowCache(noise)
-    search = options.detection.deblend_residual and not task.forced
-    for n_left in range(_MOST_ADDITIONS if search else 0, -1, -1):
+    for n_left in range(_MOST_ADDITIONS, -1, -1):
         this = _Round.make(task, options, cache, level)
         sources, fits = sweep_units(
             task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
             max_sweeps=5, **solver,
         )  # fmt: skip
-        larger = _deblended(task, sources, fits, this, options, solver) if n_left else None
+        if task.forced or not options.detection.deblend_residual or n_left == 0:
+            break
+        larger = _deblended(task, sources, fits, this, options, solver)
         if larger is None:
             break
         task, sources = larger
-    for _ in range(_MOST_ADDITIONS):
-        kept = _confirmed(task, sources, fits, this, options, n_given=n_given)
-        if kept.all():
-            break
-        task, sources = _without(task, sources, kept)
-        this = _Round.make(task, options, cache, level)
-        sources, fits = sweep_units(
-            task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
-            max_sweeps=5, **solver,
-        )  # fmt: skip
     sources, fits, retried = retry_failed(
         task.data, sources, fits, task.units, this.windows, this.metrics, this.backgrounds,
         starts=[task.start], bounds=this.limits, **solver,
@@ -376,41 +339,6 @@ def _deblended(
     return replace(task, start=start, fixed=fixed, shift=shift, units=units), sources
 
 
-def _confirmed(
-    task: Task, sources: FloatArray, fits: list[UnitFit], this: _Round, options: Options, *, n_given: int
-) -> BoolArray:
-    """Return which sources stay: of those added, the ones still significant, compact and apart.
-
-    In each unit only the weakest of those that fail goes at once.
-    """
-    kept = np.ones(len(sources), dtype=bool)
-    largest = 0.99 * _limits(task, options)[1]
-    for k, unit in enumerate(task.units):
-        added = np.flatnonzero(unit >= n_given)
-        if not added.size:
-            continue
-        own = sources[unit]
-        significance = amplitude_significance(
-            fits[k], this.windows[k], this.metrics[k], fixed=task.fixed[unit]
-        )
-        doubtful = (significance < options.detection.sigma_thres) | (own[:, models.SIGMA_1] > largest)
-        doubtful |= closest_neighbour(own) < CLOSEST_BEAMS * task.beam_fwhm
-        failing = added[doubtful[added]]
-        if failing.size:
-            kept[unit[failing[np.argmin(significance[failing])]]] = False
-    return kept
-
-
-def _without(task: Task, sources: FloatArray, kept: BoolArray) -> tuple[Task, FloatArray]:
-    """Return the task and sources without those that are not kept."""
-    new = np.cumsum(kept) - 1
-    units = [new[unit[kept[unit]]] for unit in task.units]
-    return (
-        replace(task, start=task.start[kept], fixed=task.fixed[kept], shift=task.shift[kept], units=units),
-        sources[kept],
-    )
-
-
 def _collect(
     task: Task, sources: FloatArray, fits: list[UnitFit], retried: BoolArray, this: _Round, options: Options
 ) -> Collector:
@@ -421,9 +349,6 @@ def _collect(
     for k, unit in enumerate(task.units):
         fit, window = fits[k], this.windows[k]
         y, x = window.y, window.x
-        if y.size == 0:
-            collected.add_nothing(unit)
-            continue
         collected.add_fit(
             unit, fit, residual[y, x], task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + 1,
             chi2=2.0 * fit.cost, n_beams=y.size * stride**2 / task.beam_area, retried=bool(retried[k]),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hyper_py import models
 from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_units, influence
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.geometry import FloatArray
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -24,10 +24,6 @@ _SCORE = 3.5
 """Scores below this cannot pay for the three parameters of a source: z^2 is the gain in chi-square."""
 _CLEARLY = 6.0
 """By how much the criterion must fall: strong evidence (Kass & Raftery 1995, J. Am. Stat. Assoc. 90, 773)."""
-_WIDER = 1.6
-"""By how much a source at its size limit may grow when it is compared with two."""
-CLOSEST_BEAMS = 0.4
-"""Two sources closer than this cannot be told apart."""
 _REACH_BEAMS = 1.6
 """How far from a fitted source another is looked for."""
 
@@ -48,13 +44,6 @@ class Split:
     unit: int
     fit: UnitFit
     beam_shaped: BoolArray
-
-    @property
-    def fixed(self) -> BoolArray:
-        """Parameters that were not fitted, shape (n_sources + 1, 6)."""
-        fixed = np.zeros(self.parameters.shape, dtype=bool)
-        fixed[self.beam_shaped, models.SIGMA_1 :] = True
-        return fixed
 
     @property
     def parameters(self) -> FloatArray:
@@ -102,9 +91,7 @@ def split_units(
     list of Split
         At most one a unit.
     """
-    beam_fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0] * beam[1]))
     trials: list[tuple[int, FloatArray, BoolArray]] = []
-    wide = _widened(values, windows, metrics, fits, units, sigma_limits, shift, fixed, solver)
     for k in units:
         place = best_addition(values[k], windows[k], metrics[k], fits[k], beam=beam)
         if place is not None:
@@ -130,8 +117,7 @@ def split_units(
     )
     best: dict[int, tuple[float, Split]] = {}
     for (k, _, beam_shaped), result, low, high in zip(trials, results, lower, upper, strict=True):
-        apart = closest_neighbour(result.parameters).min() >= CLOSEST_BEAMS * beam_fwhm
-        if not result.converged or not apart:
+        if not result.converged or not _distinct(result.parameters, beam):
             continue
         n_free = int((low < high).sum())
         criterion = _criterion(result.cost, n_free, windows[k])
@@ -140,54 +126,18 @@ def split_units(
     return [
         split
         for k, (criterion, split) in best.items()
-        if criterion
-        < _criterion(min(fits[k].cost, wide.get(k, np.inf)), int((~fixed[k]).sum()), windows[k]) - _CLEARLY
-        and amplitude_significance(split.fit, windows[k], metrics[k], fixed=split.fixed).min() >= significance
+        if criterion < _criterion(fits[k].cost, int((~fixed[k]).sum()), windows[k]) - _CLEARLY
+        and _weakest(split, windows[k], metrics[k]) >= significance
     ]
 
 
-def _widened(
-    values: Sequence[FloatArray],
-    windows: Sequence[Window],
-    metrics: Sequence[Metric],
-    fits: Sequence[UnitFit],
-    units: Sequence[int],
-    sigma_limits: tuple[float, float],
-    shift: float,
-    fixed: Sequence[BoolArray],
-    solver: dict[str, Any],
-) -> dict[int, float]:
-    """Return the cost of units with a source at the size limit when that limit is wider.
-
-    Two sources must beat one that is free to be as large as both, not one that is cut short.
-    """
-    cut = [k for k in units if (fits[k].parameters[:, models.SIGMA_1] > 0.99 * sigma_limits[1]).any()]
-    if not cut:
-        return {}
-    limits = sigma_limits[0], _WIDER * sigma_limits[1]
-    starts = [fits[k].parameters for k in cut]
-    ends = [
-        bounds(start, sigma_limits=limits, amplitude_limits=(0.0, np.inf), shift=shift) for start in starts
-    ]
-    results = fit_units(
-        [values[k] for k in cut],
-        [windows[k] for k in cut],
-        [metrics[k] for k in cut],
-        starts,
-        lower=[np.where(fixed[k], s, low) for k, s, (low, _) in zip(cut, starts, ends, strict=True)],
-        upper=[np.where(fixed[k], s, high) for k, s, (_, high) in zip(cut, starts, ends, strict=True)],
-        **solver,
-    )
-    return {k: result.cost for k, result in zip(cut, results, strict=True)}
-
-
-def amplitude_significance(fit: UnitFit, window: Window, metric: Metric, *, fixed: BoolArray) -> FloatArray:
-    """Return the amplitudes of a unit's sources in units of their errors, shape (n_sources,)."""
-    _, covariance, _ = influence(fit, window, metric, fixed=fixed)
-    variance = np.diagonal(covariance)[models.AMPLITUDE :: models.N_PARAMETERS]
-    error = np.sqrt(np.where(variance > 0.0, variance, np.inf))
-    significance: FloatArray = fit.parameters[:, models.AMPLITUDE] / error
-    return significance
+def _weakest(split: Split, window: Window, metric: Metric) -> float:
+    """Return the smallest amplitude of a split unit in units of its error."""
+    held = np.zeros(split.parameters.shape, dtype=bool)
+    held[split.beam_shaped, models.SIGMA_1 :] = True
+    _, covariance, _ = influence(split.fit, window, metric, fixed=held)
+    error = np.sqrt(np.diagonal(covariance)[models.AMPLITUDE :: models.N_PARAMETERS])
+    return float(np.min(split.parameters[:, models.AMPLITUDE] / error))
 
 
 def _criterion(cost: float, n_free: int, window: Window) -> float:
@@ -195,13 +145,12 @@ def _criterion(cost: float, n_free: int, window: Window) -> float:
     return 2.0 * cost + n_free * float(np.log(window.y.size))
 
 
-def closest_neighbour(sources: FloatArray) -> FloatArray:
-    """Return the distance of each source from the nearest other one, in pixels; inf for a single one."""
+def _distinct(sources: FloatArray, beam: FloatArray) -> bool:
+    """Whether no two sources have run into one another."""
     centres = sources[:, [models.X, models.Y]]
     gaps = np.hypot(*(centres[:, None, :] - centres[None, :, :]).transpose(2, 0, 1))
     np.fill_diagonal(gaps, np.inf)
-    nearest: FloatArray = gaps.min(axis=1)
-    return nearest
+    return bool(gaps.min() > 0.5 * beam[1])
 
 
 def best_addition(
@@ -218,7 +167,7 @@ def best_addition(
     value, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
     near = np.min(
         [np.hypot(x - p[models.X], y - p[models.Y]) for p in fit.parameters], axis=0
-    ) <= _REACH_BEAMS * FWHM_PER_SIGMA * np.sqrt(beam[0] * beam[1])
+    ) <= _REACH_BEAMS * 2.355 * np.sqrt(beam[0] * beam[1])
     near &= (window.y + window.x) % 2 == 0
     if not near.any():
         return None

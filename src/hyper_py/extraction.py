@@ -180,8 +180,6 @@ def extract_sources(
         If the map is blank.
     """
     options = options or Options()
-    if np.isinf(image.data).any():
-        image = image.with_data(np.where(np.isfinite(image.data), image.data, np.nan))
     if not np.isfinite(image.data).any():
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
     noise = noise_level(image, options)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyWarning
 
 from hyper_py.diagnostics import InputError
@@ -48,11 +47,11 @@ class FitsFile:
     @property
     def primary(self) -> Any:
         """Header of the first HDU."""
-        return self.header(0)
+        return self.hdus[0].header
 
     def header(self, index: int) -> Any:
-        """Header of an HDU, in which every value can be read; see `readable_header`."""
-        return readable_header(self.hdus[index].header)
+        """Header of an HDU."""
+        return self.hdus[index].header
 
     def describe(self) -> str:
         """List of the HDUs, for messages."""
@@ -61,19 +60,6 @@ class FitsFile:
             size = "x".join(map(str, self.images[i][::-1])) if i in self.images else "no image"
             texts.append(f"{i} {hdu.name or '(no name)'} {size}")
         return ", ".join(texts)
-
-
-def readable_header(header: fits.Header) -> fits.Header:
-    """Return a copy in which values that break the rules of FITS are texts, unlike values that are absent."""
-    result = fits.Header()
-    for card in header.cards:
-        try:
-            result.append((card.keyword, card.value, card.comment), end=True)
-        except (ValueError, VerifyError):
-            keyword, text = card.image[:8].strip(), card.image[9:].strip()
-            if keyword.replace("-", "").replace("_", "").isalnum():
-                result.append((keyword.upper(), text.encode("ascii", "replace").decode()[:60]), end=True)
-    return result
 
 
 def map_name(path: str | Path) -> str:
@@ -137,7 +123,7 @@ def _readable_hdus(path: Path, stack: ExitStack) -> list[Any]:
     Without memory maps: planes are read one at a time, and the pages of a map would pile up.
     """
     try:
-        return _all_hdus(path, stack)
+        return list(stack.enter_context(fits.open(path, memmap=False, lazy_load_hdus=False)))
     except OSError:
         end = _end_of_hdus(path)
         if end == 0:
@@ -147,13 +133,7 @@ def _readable_hdus(path: Path, stack: ExitStack) -> list[Any]:
         with _opener(path)(path, "rb") as source, part.open("wb") as copy:
             for at in range(0, end, _BLOCK):
                 copy.write(source.read(min(_BLOCK, end - at)))
-        return _all_hdus(part, stack)
-
-
-def _all_hdus(path: Path, stack: ExitStack) -> list[Any]:
-    """Open a file by our own handle: astropy leaves its own open when it fails."""
-    handle = stack.enter_context(path.open("rb"))
-    return list(stack.enter_context(fits.open(handle, memmap=False, lazy_load_hdus=False)))
+        return list(stack.enter_context(fits.open(part, memmap=False, lazy_load_hdus=False)))
 
 
 def _end_of_hdus(path: Path) -> int:

@@ -109,11 +109,6 @@ def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
     naxis = int(header.get("NAXIS", 0))
     if y > naxis:
         raise InputError(f"the celestial axes are {x} and {y}, but the data has {naxis} axes")
-    crval = full.wcs.crval
-    if abs(crval[lon - 1]) > 720.0 or abs(crval[lat - 1]) > 90.0 + 1e-6:
-        raise InputError(
-            f"CRVAL = {crval[lon - 1]:.6g}, {crval[lat - 1]:.6g} deg is no place on the sky: correct the file"
-        )
     if {x, y} == {1, 2} and full.sip is not None:
         celestial.sip = full.sip
     _check_pixels(celestial, clean, x, y)

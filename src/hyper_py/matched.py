@@ -4,13 +4,11 @@ The map is flattened (its local mean removed), its power spectrum measured outsi
 template / power spectrum in Fourier space. Its output is the amplitude of a source at each pixel, which is
 compared with the output's own local noise. A source that is not of the template's size leaves a ring in the
 output, up to a fifth of its peak; a peak counts only by what it has more than brighter neighbours explain.
-A second, narrower filter is noisier, but sees apart what the first sees as one.
 """
 
-import itertools
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,15 +35,10 @@ from hyper_py.noise import (
     power_spectrum,
 )
 
-BoolArray: TypeAlias = NDArray[np.bool_]
-IntArray: TypeAlias = NDArray[np.intp]
+BoolArray = NDArray[np.bool_]
 
 TEMPLATE_SIZE = 1.1
 """Size of the template in beams: sources are rarely smaller than the beam, and often a little larger."""
-NARROW_SIZE = 0.7
-"""Size of the template of the narrower filter in beams."""
-NARROW_FACTOR = 1.35
-"""What the narrower filter alone sees must be this much more significant."""
 FLATTEN_SIZE = 3.0
 """FWHM in beams of the Gaussian mean that flattens the map, so that a steep spectrum cannot leak."""
 SPECTRUM_LAG = 8.0
@@ -92,8 +85,6 @@ class MatchedFilter:
         Pixels^2, order (x, y).
     assumed : bool
         True where the map was too small to measure its spectrum.
-    narrow : MatchedFilter, optional
-        The filter for blends, from the same spectrum.
     """
 
     kernel: FloatArray
@@ -103,7 +94,6 @@ class MatchedFilter:
     sources: BoolArray
     beam_covariance: FloatArray
     assumed: bool
-    narrow: "MatchedFilter | None" = None
 
     @property
     def fwhm(self) -> float:
@@ -146,41 +136,31 @@ def measure_filter(data: FloatArray, *, beam_covariance: FloatArray) -> MatchedF
     fwhm, valid = beam_fwhm(beam_covariance), np.isfinite(data)
     flattening = FLATTEN_SIZE * fwhm / FWHM_PER_SIGMA
     flat = flatten(data, sigma=flattening)
-    sources, level = np.zeros(data.shape, dtype=bool), np.ones(data.shape)
+    reach = math.ceil(SPECTRUM_LAG * fwhm)
+    template = TEMPLATE_SIZE**2 * beam_covariance
+    sources, level, noise = np.zeros(data.shape, dtype=bool), np.ones(data.shape), np.ones(data.shape)
     for _ in range(N_ROUNDS):
-        spectrum = _measure_spectrum(
-            np.where(valid, flat / level, np.nan), mask=sources, beam_covariance=beam_covariance
-        )
-        kernel, noise = _kernel_and_noise(
-            flat, valid=valid, mask=sources, spectrum=spectrum, size=TEMPLATE_SIZE
-        )
-        masked = sources
+        power = _measured_power(np.where(valid, flat / level, np.nan), mask=sources, reach=reach)
+        assumed = power is None
+        if power is None:
+            model = beam_covariance_model(beam_covariance, rms=1.0, max_lag=reach)
+            power = _raised(power_spectrum(model.lags) * _flattening_transfer(reach, flattening) ** 2)
+        transfer = _filter_transfer(power, template=template, reach=reach, flattening=flattening)
+        kernel = _centre(transfer, radius=min(math.ceil(KERNEL_RADIUS * fwhm), reach))
+        filtered = correlate(flat, kernel)
+        noise = local_noise(
+            np.where(valid, filtered, np.nan), mask=sources, window=NOISE_WINDOW * fwhm,
+            correlated_area=_correlated_area(np.abs(transfer) ** 2 * power),
+        )  # fmt: skip
         y, x = local_maxima(
-            np.where(valid, correlate(flat, kernel) / noise, -np.inf),
+            np.where(valid, filtered / noise, -np.inf),
             footprint=disc(SEPARATION * fwhm),
             threshold=MASK_THRESHOLD,
         )
         sources = disc_mask(data.shape, x=x, y=y, radius=MASK_RADIUS * fwhm)
         level = noise / float(np.median(noise[valid]))
-    narrow_kernel, narrow_noise = _kernel_and_noise(
-        flat, valid=valid, mask=masked, spectrum=spectrum, size=NARROW_SIZE
-    )
-    common = (sources, beam_covariance, spectrum.assumed)
-    narrow = MatchedFilter(narrow_kernel, flattening, narrow_noise, _ring(spectrum, NARROW_SIZE), *common)
-    return MatchedFilter(kernel, flattening, noise, _ring(spectrum, TEMPLATE_SIZE), *common, narrow)
-
-
-def _kernel_and_noise(
-    flat: FloatArray, *, valid: BoolArray, mask: BoolArray, spectrum: "_Spectrum", size: float
-) -> tuple[FloatArray, FloatArray]:
-    """Return the filter for sources of `size` beams, and the local noise of its output."""
-    transfer, fwhm = spectrum.filter_transfer(size), beam_fwhm(spectrum.beam_covariance)
-    kernel = _centre(transfer, radius=min(math.ceil(KERNEL_RADIUS * fwhm), spectrum.reach))
-    noise = local_noise(
-        np.where(valid, correlate(flat, kernel), np.nan), mask=mask, window=NOISE_WINDOW * fwhm,
-        correlated_area=_correlated_area(np.abs(transfer) ** 2 * spectrum.power),
-    )  # fmt: skip
-    return kernel, noise
+    ring = _ring(transfer, beam_covariance=beam_covariance, reach=reach, flattening=flattening)
+    return MatchedFilter(kernel, flattening, noise, ring, sources, beam_covariance, assumed)
 
 
 def detect_matched(
@@ -223,37 +203,37 @@ def detect_matched(
     Returns
     -------
     Peaks
-        Most significant first; `snr` is the significance of what brighter neighbours do not explain, for
-        peaks that the narrower filter alone sees divided by `NARROW_FACTOR`.
+        Most significant first; `snr` is the significance of what brighter neighbours do not explain.
     """
     if not np.isfinite(data).any():
         return empty_peaks()
     optimal = matched_filter or measure_filter(data, beam_covariance=beam_covariance)
+    filtered = optimal.apply(data)
     if max_false_rate is not None:
         sigma_threshold = threshold_for_false_rate(
-            optimal.significance(data), mask=optimal.sources, fwhm=optimal.fwhm, number=max_false_rate
+            filtered / optimal.noise, mask=optimal.sources, fwhm=optimal.fwhm, number=max_false_rate
         )
-    found = significant_peaks(
-        data, matched_filter=optimal, threshold=sigma_threshold,
-        distance=min_distance or SEPARATION * optimal.fwhm,
-    )  # fmt: skip
+    distance = min_distance or SEPARATION * optimal.fwhm
+    y, x, snr = significant_peaks(
+        filtered, matched_filter=optimal, threshold=sigma_threshold, distance=distance
+    )
+    inside = inside_margin(data.shape, x=x, y=y, margin=margin)
     flat = flatten(data, sigma=optimal.flattening)
     kernel = daofind_kernel(beam_covariance)
-    shape = daofind_statistics(
-        flat, convolve_kernel(flat, kernel.weights), kernel=kernel, x=found.column, y=found.row
-    )
-    inside = inside_margin(data.shape, x=found.column, y=found.row, margin=margin)
+    shape = daofind_statistics(flat, convolve_kernel(flat, kernel.weights), kernel=kernel, x=x, y=y)
     keep = np.flatnonzero(inside & shape.within(roundlim, sharplim))
-    found, shape = found.select(keep), shape.select(keep)
+    keep = keep[np.argsort(-snr[keep], kind="stable")]
+    x, y, shape = x[keep], y[keep], shape.select(keep)
     base = data - float(np.nanmean(data))
-    peak = base[found.row, found.column]
+    x_fine, y_fine = refine_positions(filtered, x=x, y=y)
     score = shoulder_score(
-        base, x=found.x, y=found.y, peak=peak, radius=shoulder_ring_factor * optimal.fwhm,
+        base, x=x_fine, y=y_fine, peak=base[y, x], radius=shoulder_ring_factor * optimal.fwhm,
         n_angles=shoulder_n_angles, neighbor_radius=shoulder_neighbor_mask * optimal.fwhm,
     )  # fmt: skip
     peaks = Peaks(
-        found.x, found.y, peak, found.snr, shape.roundness, shape.roundness_marginal, shape.sharpness, score
-    )
+        x_fine, y_fine, base[y, x], snr[keep], shape.roundness, shape.roundness_marginal,
+        shape.sharpness, score,
+    )  # fmt: skip
     return peaks if shoulder_threshold is None else peaks.select(~(score > shoulder_threshold))
 
 
@@ -288,93 +268,40 @@ def detect_in_residual(
     """
     if x.size == 0:
         return np.empty(0), np.empty(0), np.empty(0)
-    found = significant_peaks(
-        residual, matched_filter=matched_filter, threshold=sigma_threshold,
+    filtered = matched_filter.apply(residual)
+    row, column, snr = significant_peaks(
+        filtered, matched_filter=matched_filter, threshold=sigma_threshold,
         distance=SEPARATION * matched_filter.fwhm,
     )  # fmt: skip
     tree: Any = KDTree(np.column_stack([x, y]))
-    nearest, _ = tree.query(np.column_stack([found.x, found.y]))
-    found = found.select(np.flatnonzero(nearest <= max_distance))
-    return found.x, found.y, found.snr
-
-
-class FoundPeaks(NamedTuple):
-    """Peaks of a filtered map: pixel, refined position and significance, shape (n,) each."""
-
-    row: IntArray
-    column: IntArray
-    x: FloatArray
-    y: FloatArray
-    snr: FloatArray
-
-    def select(self, index: IntArray) -> "FoundPeaks":
-        """Return the peaks of an index, in its order."""
-        return FoundPeaks(self.row[index], self.column[index], self.x[index], self.y[index], self.snr[index])
-
-    def with_more(self, other: "FoundPeaks") -> "FoundPeaks":
-        """Return these peaks and then those of another list."""
-        both = (np.concatenate(pair) for pair in zip(self, other, strict=True))
-        return FoundPeaks._make(both)
+    nearest, _ = tree.query(np.column_stack([column, row]))
+    order = np.argsort(-snr, kind="stable")
+    order = order[nearest[order] <= max_distance]
+    x_fine, y_fine = refine_positions(filtered, x=column[order], y=row[order])
+    return x_fine, y_fine, snr[order]
 
 
 def significant_peaks(
-    data: FloatArray, *, matched_filter: MatchedFilter, threshold: float, distance: float
-) -> FoundPeaks:
-    """Return peaks above a threshold, both filters together, most significant first.
-
-    Parameters
-    ----------
-    data : ndarray, shape (ny, nx)
-        Map or residual.
-    matched_filter : MatchedFilter
-        Measured on the map.
-    threshold : float
-        Significance; for what the narrower filter alone sees `NARROW_FACTOR` times as much.
-    distance : float
-        Peaks closer than this in pixels are one; the first filter's stays.
-    """
-    found = _peaks_of_one(data, matched_filter=matched_filter, threshold=threshold, distance=distance)
-    if matched_filter.narrow is not None:
-        more = _peaks_of_one(
-            data, matched_filter=matched_filter.narrow, threshold=NARROW_FACTOR * threshold, distance=distance
-        )
-        if found.x.size and more.x.size:
-            tree: Any = KDTree(np.column_stack([found.x, found.y]))
-            nearest, _ = tree.query(np.column_stack([more.x, more.y]))
-            more = more.select(np.flatnonzero(nearest > distance))
-        more = more._replace(snr=more.snr / NARROW_FACTOR)
-        found = found.with_more(more)
-    return found.select(np.argsort(-found.snr, kind="stable"))
-
-
-def _peaks_of_one(
-    data: FloatArray, *, matched_filter: MatchedFilter, threshold: float, distance: float
-) -> FoundPeaks:
-    """Return the peaks of one filter, less what rings of brighter ones explain, above a threshold."""
-    filtered = matched_filter.apply(data)
-    y, x = local_maxima(filtered / matched_filter.noise, footprint=disc(distance), threshold=threshold)
-    amplitude = filtered[y, x]
-    explained = _explained(amplitude, ring=matched_filter.ring, x=x, y=y)
-    snr = (amplitude - explained) / matched_filter.noise[y, x]
-    keep = snr >= threshold
-    y, x = y[keep], x[keep]
-    return FoundPeaks(y, x, *refine_positions(filtered, x=x, y=y), snr[keep])
-
-
-def _explained(amplitude: FloatArray, *, ring: FloatArray, x: IntArray, y: IntArray) -> FloatArray:
-    """Return the largest response at each peak that a ring of one brighter peak can give."""
-    explained, half = np.zeros(x.size), ring.shape[0] // 2
+    filtered: FloatArray, *, matched_filter: MatchedFilter, threshold: float, distance: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
+    """Return y, x and significance of peaks, less what rings of brighter ones explain, above a threshold."""
+    significance = filtered / matched_filter.noise
+    y, x = local_maxima(significance, footprint=disc(distance), threshold=threshold)
     if x.size == 0:
-        return explained
-    tree: Any = KDTree(np.column_stack([x, y]))
-    first, second = tree.query_pairs(half * math.sqrt(2.0), output_type="ndarray").T
-    bright = np.where(amplitude[first] < amplitude[second], second, first)
-    faint = first + second - bright
+        return y, x, np.empty(0)
+    amplitude = filtered[y, x]
+    half = matched_filter.ring.shape[0] // 2
+    pairs = KDTree(np.column_stack([x, y])).query_pairs(half * math.sqrt(2.0), output_type="ndarray")
+    faint = np.where(amplitude[pairs[:, 0]] < amplitude[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    bright = pairs.sum(axis=1) - faint
     dx, dy = x[faint] - x[bright], y[faint] - y[bright]
     near = np.maximum(np.abs(dx), np.abs(dy)) <= half
     faint, bright, dx, dy = faint[near], bright[near], dx[near], dy[near]
-    np.maximum.at(explained, faint, amplitude[bright] * ring[half + dy, half + dx])
-    return explained
+    explained = np.zeros(x.size)
+    np.maximum.at(explained, faint, amplitude[bright] * matched_filter.ring[half + dy, half + dx])
+    snr = (amplitude - explained) / matched_filter.noise[y, x]
+    keep = snr >= threshold
+    return y[keep], x[keep], snr[keep]
 
 
 def threshold_for_false_rate(
@@ -450,7 +377,9 @@ def disc(radius: float) -> BoolArray:
     return inside
 
 
-def disc_mask(shape: tuple[int, ...], *, x: IntArray, y: IntArray, radius: float) -> BoolArray:
+def disc_mask(
+    shape: tuple[int, ...], *, x: NDArray[np.intp], y: NDArray[np.intp], radius: float
+) -> BoolArray:
     """Return a mask that is True within `radius` of any of the pixels."""
     mask = np.zeros(shape, dtype=bool)
     if x.size == 0:
@@ -515,40 +444,12 @@ def _running_mean(data: FloatArray, side: int) -> FloatArray:
     return data[half : data.shape[0] - half, half : data.shape[1] - half]
 
 
-@dataclass(frozen=True, eq=False)
-class _Spectrum:
-    """Power spectrum of a flattened map on a grid of side 2 reach + 1, and what follows from it."""
-
-    power: FloatArray
-    flattening: FloatArray
-    beam_covariance: FloatArray
-    reach: int
-    assumed: bool
-
-    def seen(self, covariance: FloatArray) -> FloatArray:
-        """Return the transform of a Gaussian source of peak 1 in the flattened map."""
-        return _gaussian_transfer(covariance, self.reach) * self.flattening
-
-    def filter_transfer(self, size: float) -> FloatArray:
-        """Return template / power for a template of `size` beams, of response 1 to the template."""
-        template = self.seen(size**2 * self.beam_covariance)
-        transfer = template / self.power
-        return transfer / float(np.mean(transfer * template))
-
-
-def _measure_spectrum(data: FloatArray, *, mask: BoolArray, beam_covariance: FloatArray) -> _Spectrum:
-    """Return the tapered spectrum of a flattened map, or one assumed where it cannot be measured."""
-    fwhm = beam_fwhm(beam_covariance)
-    reach = math.ceil(SPECTRUM_LAG * fwhm)
-    flattening = _flattening_transfer(reach, FLATTEN_SIZE * fwhm / FWHM_PER_SIGMA)
+def _measured_power(data: FloatArray, *, mask: BoolArray, reach: int) -> FloatArray | None:
+    """Return the tapered power spectrum, small values raised; None where it cannot be measured."""
     lags = autocovariance(data, max_lag=reach, mask=mask)
-    assumed = not np.isfinite(lags).all() or not lags[reach, reach] > 0
-    if assumed:
-        model = beam_covariance_model(beam_covariance, rms=1.0, max_lag=reach)
-        power = power_spectrum(model.lags) * flattening**2
-    else:
-        power = power_spectrum(lags * parzen_taper(reach))
-    return _Spectrum(_raised(power), flattening, beam_covariance, reach, assumed)
+    if not np.isfinite(lags).all() or not lags[reach, reach] > 0:
+        return None
+    return _raised(power_spectrum(lags * parzen_taper(reach)))
 
 
 def _raised(power: FloatArray) -> FloatArray:
@@ -571,6 +472,13 @@ def _gaussian_transfer(covariance: FloatArray, reach: int) -> FloatArray:
     return result
 
 
+def _filter_transfer(power: FloatArray, *, template: FloatArray, reach: int, flattening: float) -> FloatArray:
+    """Return template / power for the flattened map, of response 1 to the template."""
+    seen = _gaussian_transfer(template, reach) * _flattening_transfer(reach, flattening)
+    transfer = seen / power
+    return transfer / float(np.mean(transfer * seen))
+
+
 def _centre(transfer: FloatArray, *, radius: int) -> FloatArray:
     """Return the kernel of a transfer function, cut at a radius in pixels."""
     kernel = fft.fftshift(fft.ifft2(transfer).real)
@@ -586,16 +494,19 @@ def _correlated_area(power: FloatArray) -> float:
     return float(np.mean(power**2) / np.mean(power) ** 2)
 
 
-def _ring(spectrum: _Spectrum, template_size: float) -> FloatArray:
+def _ring(transfer: FloatArray, *, beam_covariance: FloatArray, reach: int, flattening: float) -> FloatArray:
     """Return the largest response around sources of all plausible shapes, in units of their own."""
-    fwhm, transfer = beam_fwhm(spectrum.beam_covariance), spectrum.filter_transfer(template_size)
-    radius = min(math.ceil(RING_REACH * fwhm), spectrum.reach)
+    fwhm = beam_fwhm(beam_covariance)
+    radius = min(math.ceil(RING_REACH * fwhm), reach)
+    common = transfer * _flattening_transfer(reach, flattening)
     largest = np.zeros((2 * radius + 1, 2 * radius + 1))
-    for size, ratio, i in itertools.product(RING_SIZES, RING_RATIOS, range(RING_ANGLES)):
-        if ratio == 1.0 and i > 0:
-            continue
-        root = math.sqrt(ratio)
-        shape = covariance_from_ellipse(size * fwhm * root, size * fwhm / root, math.pi * i / RING_ANGLES)
-        response = _centre(transfer * spectrum.seen(shape), radius=radius)
-        np.maximum(largest, response / response[radius, radius], out=largest)
+    for size in RING_SIZES:
+        for ratio in RING_RATIOS:
+            for i in range(RING_ANGLES if ratio > 1 else 1):
+                root = math.sqrt(ratio)
+                shape = covariance_from_ellipse(
+                    size * fwhm * root, size * fwhm / root, math.pi * i / RING_ANGLES
+                )
+                response = _centre(common * _gaussian_transfer(shape, reach), radius=radius)
+                np.maximum(largest, response / response[radius, radius], out=largest)
     return largest

@@ -133,10 +133,8 @@ def make_task(
     ny, nx = image.shape
     fwhm, photometry = image.beam_fwhm_pix, options.photometry
     beam = image.beam_covariance(peaks.x, peaks.y)
-    # A blank pixel has no peak; not a number would spread to all neighbours.
-    peak = np.where(np.isfinite(peaks.peak), peaks.peak, np.nanmedian(rms))
     start = np.column_stack(
-        [peak, peaks.x, peaks.y, models.shape_parameters(beam) if shapes is None else shapes]
+        [peaks.peak, peaks.x, peaks.y, models.shape_parameters(beam) if shapes is None else shapes]
     )
     fixed = np.zeros(start.shape, dtype=bool)
     fixed[:, models.SIGMA_1 :] = shapes is not None

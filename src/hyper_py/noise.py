@@ -57,8 +57,7 @@ def clipped_statistics(
         if limit < abs(mean) + radius:
             core, rest, radius, sums = np.empty(0), np.concatenate([core, rest]), 0.0, np.zeros(3)
         keep = np.abs(rest - mean) <= limit
-        # Rounding can put all of many equal values outside limits of nearly zero width.
-        if keep.all() or not (keep.any() or core.size):
+        if keep.all():
             break
         rest = rest[keep]
         if core.size == 0:

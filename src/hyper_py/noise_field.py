@@ -58,10 +58,8 @@ def measure_noise(
     mesh = max(8, round(_LEVEL_MESH_BEAMS * beam_fwhm))
     level = np.ones(residual.shape)
     if min(residual.shape) >= 3 * mesh:
-        local = local_rms_map(small_scales(masked, width=_SMALL_SCALE_BEAMS * beam_fwhm), mesh=mesh)
-        # All NaN where no cell has enough pixels, or nothing varies.
-        if np.isfinite(local).all():
-            level = local / np.median(local[~mask])
+        level = local_rms_map(small_scales(masked, width=_SMALL_SCALE_BEAMS * beam_fwhm), mesh=mesh)
+        level /= np.median(level[~mask])
     measurable = min(reach, min(residual.shape) // 3)
     n_beams = np.count_nonzero(np.isfinite(masked)) / beam_fwhm**2
     model = None

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 class DetectionOptions:
     """Section `detection`."""
 
-    method: str = "matched"
-    sigma_thres: float = 4.5
+    method: str = "highpass"
+    sigma_thres: float = 4.0
     max_false_rate: float | None = None
     rms_map: str = "global"
     rms_mesh_beams: float = 30.0

@@ -159,14 +159,20 @@ class Stage:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, *_: object) -> None:
         try:
             if kind is None:
                 for relative, temporary in self._staged.items():
                     os.replace(temporary, self.root / relative)
         finally:
             for temporary in self._staged.values():
-                temporary.unlink(missing_ok=True)
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            # The file that could not be written, by the name that the user knows.
+            for relative, temporary in self._staged.items():
+                if str(error.filename) == str(temporary):
+                    raise OSError(error.errno, error.strerror, str(self.root / relative)) from None
 
 
 def write_text(root: Path, relative: str, text: str) -> None:

@@ -171,6 +171,11 @@ class SimulatedCube:
         """(n_channels, ny, nx)."""
         return self.n_channels, *self._recipe.model.shape
 
+    @property
+    def model(self) -> SkyModel:
+        """The kind of sky."""
+        return self._recipe.model
+
     def __len__(self) -> int:
         return self.n_channels
 

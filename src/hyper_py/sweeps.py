@@ -290,13 +290,6 @@ class Collector:
         # Pixels of one beam are one measurement.
         self.bic[unit] = chi2 * n_beams / max(left.size, 1) + n_free * np.log(max(n_beams, 1.0))
 
-    def add_nothing(self, unit: IntArray | np.int64) -> None:
-        """Add a unit of which the map shows nothing: no fit, flux or error."""
-        self.status[unit] = 0
-        self.flags[unit] |= int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
-        for values in (self.flux, self.flux_err, self.flux_gauss_err, self.covariance):
-            values[unit] = np.nan
-
     def add_photometry(
         self, unit: IntArray, photometry: UnitPhotometry, apertures: Sequence[Aperture], usable: BoolArray
     ) -> None:
@@ -316,8 +309,6 @@ class Collector:
                 self.flags[source] |= int(Flag.EDGE)
             if not np.isfinite(photometry.flux_err[i]):
                 self.flags[source] |= int(Flag.NO_ERROR)
-            if not ((inside.weights > 0.0) & usable[inside.slices]).any():
-                self.add_nothing(source)
 
     def measured(self, parameters: FloatArray) -> "Measured":
         """Return everything gathered."""

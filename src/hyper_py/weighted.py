@@ -272,9 +272,6 @@ def measure_weighted(task: Task, options: Options) -> Measured:
     collected = Collector(len(sources))
     for k, unit in enumerate(task.units):
         fit, window, background = fits[k], setup.windows[k], backgrounds[k]
-        if window.y.size == 0:
-            collected.add_nothing(unit)
-            continue
         apertures = [
             source_aperture(p, radius_in_fwhm=options.photometry.fwhm_radius_ratio) for p in fit.parameters
         ]
@@ -283,7 +280,7 @@ def measure_weighted(task: Task, options: Options) -> Measured:
         )
         errors = unit_errors(
             fit, window, setup.metrics[k], background, apertures, fractions, noise,
-            scale=float(np.mean(level[window.y, window.x])), fixed=task.fixed[unit], usable=task.usable,
+            scale=float(np.mean(level[window.y, window.x])), fixed=task.fixed[unit],
         )  # fmt: skip
         photometry = hybrid_fluxes(residual, fit, background, apertures, fractions, errors)
         left = residual[window.y, window.x] - setup.values[k]
@@ -472,7 +469,6 @@ def unit_errors(
     *,
     scale: float = 1.0,
     fixed: BoolArray | None = None,
-    usable: BoolArray | None = None,
 ) -> UnitErrors:
     """Carry the noise covariance through fit, background and apertures of one unit.
 
@@ -490,8 +486,6 @@ def unit_errors(
     scale : float
         Local noise in units of `noise`.
     fixed : bool ndarray, shape (n_sources, 6), optional
-    usable : bool ndarray, shape (ny, nx), optional
-        False where the map is blank: there, and off the map, the model stands in for the data.
     """
     moves, _, _ = influence(fit, window, metric, fixed=fixed)
     gradients = flux_gradient(fit.parameters)
@@ -504,8 +498,6 @@ def unit_errors(
     )
     grid_y, grid_x = pixels.grid()
     sums = np.stack([aperture_on_pixels(a, grid_y, grid_x) for a in apertures]) / fractions[:, None]
-    if usable is not None:
-        sums *= _are_usable(grid_y, grid_x, usable)
     touched = sums.any(axis=0)
     _, jacobian = models.gaussian_sum_and_jacobian(
         fit.parameters[None],
@@ -552,14 +544,6 @@ class _Box:
 
     def index(self, y: IntArray, x: IntArray) -> IntArray:
         return (y - self.y0) * self.shape[1] + (x - self.x0)
-
-
-def _are_usable(y: IntArray, x: IntArray, usable: BoolArray) -> BoolArray:
-    """Whether pixels are on the map and not blank."""
-    ny, nx = usable.shape
-    inside: BoolArray = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
-    inside[inside] = usable[y[inside], x[inside]]
-    return inside
 
 
 def _rows(aperture: Aperture) -> IntArray:

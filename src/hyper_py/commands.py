@@ -1,0 +1,408 @@
+"""The commands beside `run`: simulate, validate, inspect and demo. `hyper_py.cli` registers them.
+
+As there: nothing heavy is imported before a command needs it.
+"""
+
+import json
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hyper_py.diagnostics import ConfigurationError, InputError
+
+if TYPE_CHECKING:
+    from hyper_py.inspection import Inspection
+    from hyper_py.simulate import Simulation
+    from hyper_py.validation import TextTable, Validation
+
+PRESETS = ("alma", "deep", "herschel", "faint", "crowded", "cube")
+CUBE_FIELDS = ("n_channels", "frequency", "channel_width", "line_fwhm", "turnover")
+DEMO_SKY = {
+    "name": "demo", "shape": [240, 320], "n_sources": 60, "unit": "Jy/beam", "peak_range": [5.0, 60.0]
+}  # fmt: skip
+DEMO_MAP = "demo.fits"
+
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="NAME=OTHER", help="What the catalogue calls a column of Hyper-Py. Repeatable."
+    ),
+]
+TruthColumns = Annotated[
+    list[str] | None,
+    typer.Option("--truth-column", metavar="NAME=OTHER", help="The same for the truth."),
+]
+ColumnUnits = Annotated[
+    list[str] | None,
+    typer.Option("--unit", metavar="NAME=UNIT", help="Unit of a column of the catalogue. Repeatable."),
+]
+TruthUnits = Annotated[
+    list[str] | None, typer.Option("--truth-unit", metavar="NAME=UNIT", help="The same for the truth.")
+]
+
+
+# --------------------------------------------------------------------------------------------------------
+# simulate
+# --------------------------------------------------------------------------------------------------------
+
+
+def simulate(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="MAP.fits", help="File of the map, or its directory."),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option("--preset", metavar="NAME", help=f"Kind of sky: {', '.join(PRESETS)}.")
+    ] = "alma",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the preset. Repeatable."),
+    ] = None,
+    limits: Annotated[
+        bool, typer.Option("--limits", help="Add the smallest possible errors to the truth (slow).")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a file that is no simulated map.")
+    ] = False,
+) -> None:
+    """Simulate a map (or a cube) with exact truth: MAP.fits, and MAP_truth.ecsv beside it."""
+    from hyper_py.config import apply_overrides
+
+    fields = apply_overrides({}, overrides or [])
+
+    from hyper_py import simulated_files as files
+    from hyper_py.simulate import simulate_cube, simulate_image
+
+    default = f"{preset}_{seed}.fits"
+    path = Path(default) if output is None else output / default if output.is_dir() else output
+    _check_kinds(fields)
+    if not force:
+        files.refuse_to_overwrite(path)
+    if preset == "cube" or any(name in fields for name in CUBE_FIELDS):
+        if limits:
+            raise ConfigurationError("--limits: only for maps, not for cubes")
+        cube = simulate_cube(preset, seed=seed, **fields)
+        files.write_cube(path, cube)
+        size, n_sources = list(cube.shape), cube.model.n_sources
+    else:
+        simulation = simulate_image(preset, seed=seed, **fields)
+        n_sources = files.write_simulation(path, simulation, limits=limits)
+        size = list(simulation.image.shape)
+    text = " x ".join(map(str, size[::-1]))
+    typer.echo(f"wrote {path} ({text} pixels, {n_sources} sources) and {files.truth_path(path)}")
+
+
+def _check_kinds(fields: dict[str, Any]) -> None:
+    """Raise ConfigurationError where a value is of another kind than the default: a text, a list of two."""
+    import inspect as introspection
+    from dataclasses import asdict
+
+    from hyper_py.presets import SkyModel
+    from hyper_py.simulate import simulate_cube
+
+    parameters = introspection.signature(simulate_cube).parameters
+    defaults = asdict(SkyModel()) | {name: parameters[name].default for name in CUBE_FIELDS}
+    for name, value in fields.items():
+        if name in defaults and not _is_like(value, defaults[name]):
+            expected = str(list(defaults[name]) if isinstance(defaults[name], tuple) else defaults[name])
+            raise ConfigurationError(f"simulation: {name} is {value!r}; it must be such as {expected}")
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    if isinstance(default, tuple):
+        return (
+            isinstance(value, list)
+            and len(value) == len(default)
+            and all(_is_like(one, like) for one, like in zip(value, default, strict=True))
+        )
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    return isinstance(value, int | float if isinstance(default, float) else type(default))
+
+
+# --------------------------------------------------------------------------------------------------------
+# validate
+# --------------------------------------------------------------------------------------------------------
+
+
+def validate(
+    catalog: Annotated[Path, typer.Argument(metavar="CATALOG", help="Table of what was measured.")],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Table of what is true.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="FILE", help="Draw it too: .png, .pdf or .svg.")
+    ] = None,
+    columns: Columns = None,
+    truth_columns: TruthColumns = None,
+    units: ColumnUnits = None,
+    truth_units: TruthUnits = None,
+    coordinates: Annotated[
+        str | None,
+        typer.Option("--match", metavar="pixel|sky", help="Match by X and Y or by RA and DEC."),
+    ] = None,
+    beam: Annotated[
+        float | None,
+        typer.Option("--beam", metavar="FWHM", help="Of the beam: in arcsec by RA and DEC, else in pixels."),
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", help="Largest distance of a match; half the beam.")
+    ] = None,
+    margin: Annotated[
+        float,
+        typer.Option("--margin", min=0.0, help="Beams from the border where truth counts for nothing."),
+    ] = 0.5,
+    channel: Annotated[
+        int | None, typer.Option("--channel", min=1, help="Only this channel of a cube, from 1.")
+    ] = None,
+) -> None:
+    """Compare a catalogue with the truth: completeness, purity, bias, scatter, pulls."""
+    if coordinates not in (None, "pixel", "sky"):
+        raise ConfigurationError(f"--match {coordinates}: must be pixel or sky")
+    options: dict[str, Any] = {
+        "columns": _pairs("--column", columns),
+        "truth_columns": _pairs("--truth-column", truth_columns),
+        "column_units": _pairs("--unit", units),
+        "truth_units": _pairs("--truth-unit", truth_units),
+    }
+
+    from hyper_py.scoring import validate_files
+
+    validation = validate_files(
+        catalog, truth, coordinates=coordinates, beam=beam, tolerance=tolerance, margin=margin,
+        channel=channel, **options,
+    )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(validation.to_dict(), indent=2))
+    else:
+        _show_tables(validation.tables())
+    if figure is not None:
+        _draw(validation, figure, title=catalog.name)
+        typer.echo(f"wrote {figure}", err=as_json)
+
+
+def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
+    """Return NAME=OTHER options as a mapping."""
+    pairs = {}
+    for one in given or ():
+        name, equals, other = (part.strip() for part in one.partition("="))
+        if not (name and equals and other):
+            raise ConfigurationError(f"{option} {one!r}: must be of the form NAME=OTHER")
+        pairs[name] = other
+    return pairs
+
+
+def _show_tables(tables: "Sequence[TextTable]") -> None:
+    """Show tables in full: what a pipe gets is not cut to the width of a terminal."""
+    for title, header, rows in tables:
+        typer.echo(f"\n{title}")
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        for row in (header, *rows):
+            first, *rest = (text.rjust(width) for text, width in zip(row, widths, strict=True))
+            typer.echo("  " + "  ".join([first.strip().ljust(widths[0]), *rest]).rstrip())
+
+
+def _draw(validation: "Validation", path: Path, *, title: str) -> None:
+    from hyper_py.products import Stage
+    from hyper_py.validation_figure import plot_validation
+
+    figure = plot_validation(validation, title=title)
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix.lower().lstrip(".") not in known:
+        raise ConfigurationError(f"--figure {path}: the name must end in one of .{', .'.join(sorted(known))}")
+    with Stage(path.parent) as stage:
+        figure.savefig(stage.path(path.name), dpi=150)
+
+
+# --------------------------------------------------------------------------------------------------------
+# inspect
+# --------------------------------------------------------------------------------------------------------
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="MAP", help="FITS file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Show what is understood of a map, and what is missing. Exit status 1 if it cannot be run as it is."""
+    from hyper_py.config import Config, apply_overrides
+
+    config = Config.from_mapping(apply_overrides({"version": 2}, overrides or []), source="--set")
+
+    from hyper_py.geometry import Beam
+    from hyper_py.inspection import inspect_image
+
+    if path.is_dir():
+        raise InputError(f"{path}: a directory; name one of the maps in it")
+    given, beam = config.survey.beam, None
+    if given is not None:
+        beam = Beam(major=given.major, minor=given.minor or given.major, pa=given.pa, source="survey.beam")
+    found = inspect_image(
+        path,
+        hdu=config.io.hdu,
+        bunit=config.units.bunit,
+        beam=beam,
+        survey_name=config.survey.name,
+        survey_code=config.survey.survey_code,
+    )
+    typer.echo(path)
+    _show_facts(describe(found))
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def describe(found: "Inspection") -> list[tuple[str, str]]:
+    """Return what was understood of a map as pairs of a word and a line."""
+    ny, nx = found.shape
+    facts = [("file", found.hdus), ("map", f"extension {found.hdu}, {nx} x {ny} pixels (x, y)")]
+    if found.n_channels > 1:
+        facts.append(("cube", f"{found.n_channels} channels; what follows is of the first"))
+    if found.blank_share:
+        facts.append(("blank", f"{found.blank_share:.1%} of the pixels"))
+    if found.projection:
+        centre = "" if found.centre is None else "; centre {:.5f}, {:+.5f} deg".format(*found.centre)
+        facts.append(("sky", f"{found.frame or 'unknown frame'} ({found.projection}){centre}"))
+    if found.pixel is not None:
+        facts.append(("pixel", _pixel(found)))
+    if found.beam is not None:
+        facts.append(("beam", _beam(found)))
+    if found.unit:
+        facts.append(("unit", _unit(found)))
+    if found.frequency is not None:
+        facts.append(("frequency", f"{found.frequency[0] / 1e9:.6g} GHz; from {found.frequency[1]}"))
+    if found.rms is not None and found.peak is not None:
+        times = f", {found.peak / found.rms:.3g} times that" if found.rms > 0 else ""
+        rms = f"{found.rms:.4g} {found.unit}".strip()
+        text = f"rms {rms} (3-sigma clipped); peak {found.peak:.4g}{times}"
+        facts.append(("noise", text))
+    facts += [("note", text) for text in found.notes]
+    facts += [("missing", text) for text in found.problems]
+    if found.beam_pixels is not None and found.beam_pixels < 2.0:
+        facts.append(
+            ("note", f"a beam of {found.beam_pixels:.3g} pixels is too coarsely sampled to fit sizes")
+        )
+    return [*facts, ("result", _verdict(found))]
+
+
+def _verdict(found: "Inspection") -> str:
+    if found.problems:
+        return "cannot be run as it is; inspect takes --set KEY=VALUE as run does, to try what is missing"
+    if found.n_channels > 1:
+        return "can be run as it is, channel by channel"
+    return "can be run as it is"
+
+
+def _pixel(found: "Inspection") -> str:
+    x, y = found.pixel or (0.0, 0.0)
+    low, high = found.pixel_area_range or (1.0, 1.0)
+    varies = f"; areas vary by {high / low - 1.0:.1%} over the map" if high > 1.001 * low else ""
+    return f"{x:.4g} x {y:.4g} arcsec{varies}"
+
+
+def _beam(found: "Inspection") -> str:
+    beam = found.beam
+    assert beam is not None  # for type checkers
+    pixels = "" if found.beam_pixels is None else f", {found.beam_pixels:.3g} pixels"
+    shape = f"{beam.major:.4g} arcsec" if beam.major == beam.minor else (
+        f"{beam.major:.4g} x {beam.minor:.4g} arcsec at {beam.pa:.4g} deg east of north"
+    )  # fmt: skip
+    many = f"; {found.n_beams} different ones in the cube" if found.n_beams > 1 else ""
+    return f"FWHM {shape}{pixels}; from {beam.source}{many}"
+
+
+def _unit(found: "Inspection") -> str:
+    text = f"{found.unit}; from {found.unit_source}"
+    if found.jy_per_pixel is None:
+        return text
+    low, high = found.jy_per_pixel
+    factor = f"{low:.5g}" if high <= 1.001 * low else f"{low:.5g} to {high:.5g}"
+    return f"{text}; 1 {found.unit} is {factor} Jy/pixel"
+
+
+def _show_facts(facts: "Sequence[tuple[str, str]]") -> None:
+    columns = max(get_terminal_size((100, 24)).columns, 40)
+    for name, text in facts:
+        indent = " " * 11
+        lines = textwrap.wrap(
+            text, columns - len(indent), break_long_words=False, break_on_hyphens=False
+        ) or [""]
+        typer.echo("\n".join([f"{name:<{len(indent)}}{lines[0]}", *(indent + line for line in lines[1:])]))
+
+
+# --------------------------------------------------------------------------------------------------------
+# demo
+# --------------------------------------------------------------------------------------------------------
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", help="Directory of all of it.")
+    ] = Path("hyper_demo"),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
+) -> None:
+    """Simulate a small map, extract its sources, compare them with the truth, and say where to look."""
+    map_path = output / DEMO_MAP
+    if output.is_dir() and any(output.iterdir()) and not map_path.exists():
+        raise ConfigurationError(f"{output}: not empty, and not of an earlier demo; choose another directory")
+
+    from hyper_py import runner
+    from hyper_py.config import Config
+    from hyper_py.products import Layout, as_json, write_text
+    from hyper_py.scoring import validate_files
+    from hyper_py.simulate import simulate_image
+    from hyper_py.simulated_files import truth_path, write_simulation
+
+    simulation = simulate_image("deep", seed=seed, **DEMO_SKY)
+    write_simulation(map_path, simulation)
+    typer.echo(_told(simulation))
+    root = str(output.absolute())
+    config = Config.from_mapping(
+        {
+            "version": 2,
+            "paths": {"output": {"dir_root": root}},
+            "control": {"parallel_maps": False},
+            "outputs": {"tables": ["ecsv", "ipac", "csv"]},
+        }
+    )
+    result = runner.run(config, [map_path])
+    if result.failures:
+        raise InputError(result.failures[0].reason)
+    typer.echo(f"Extracted: {result.n_sources} sources in {result.seconds:.1f} s.")
+    layout = Layout.from_config(config)
+    catalog = layout.table(map_path.stem, "ecsv")
+    validation = validate_files(output / catalog, truth_path(map_path))
+    write_text(output, "validation.json", as_json(validation.to_dict()))
+    _draw(validation, output / "validation.png", title="hyper-py demo")
+    counts, *others = validation.tables()
+    _show_tables([counts, *(table for table in others if "all sources" in table.title)])
+    places = {
+        "report/index.html": "report",
+        "validation.png": "measured against true, in four panels",
+        catalog: "catalogue (and as .txt, .csv)",
+        layout.region(map_path.stem, "ellipses"): "apertures, for DS9 or CARTA",
+        DEMO_MAP: "the map",
+        truth_path(map_path).name: "its truth",
+    }
+    shown = [(str(output / name), what) for name, what in places.items() if (output / name).exists()]
+    typer.echo("\nWhere to look:")
+    width = max(len(name) for name, _ in shown)
+    for name, what in shown:
+        typer.echo(f"  {name:<{width}}  {what}")
+    typer.echo("\nNow your own: hyper-py inspect MAP.fits, then hyper-py run MAP.fits -o OUT")
+
+
+def _told(simulation: "Simulation") -> str:
+    ny, nx = simulation.image.shape
+    low, high = simulation.model.peak_range
+    return (
+        f"Simulated: {nx} x {ny} pixels, {len(simulation.truth)} sources with peaks of {low:g} to {high:g} "
+        "times the noise."
+    )

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from hyper_py.diagnostics import ConfigurationError
+from hyper_py.simulate import simulate_cube, simulate_image
+from hyper_py.simulated_files import refuse_to_overwrite, truth_path, write_cube, write_simulation
+
+SKY = {"shape": (64, 80), "n_sources": 3}
+
+
+def test_both_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = simulate_image("alma", seed=1, **SKY)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Table, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        write_simulation(tmp_path / "a.fits", simulation)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_are_valid_fits(tmp_path: Path) -> None:
+    write_simulation(tmp_path / "a.fits", simulate_image("alma", seed=1, blank_border=5, **SKY))
+    write_cube(tmp_path / "c.fits", simulate_cube("cube", seed=1, n_channels=2, **SKY))
+    for name in ("a.fits", "c.fits"):
+        with fits.open(tmp_path / name) as hdus:
+            hdus.verify("exception")
+            assert hdus[0].data.dtype == np.dtype(">f4")
+    with fits.open(tmp_path / "a.fits") as hdus:
+        assert np.isnan(hdus[0].data[:5]).all()
+
+
+def test_cube_streams(tmp_path: Path) -> None:
+    """Peak memory of a cube of many channels is that of a few planes."""
+    import tracemalloc
+
+    cube = simulate_cube("cube", seed=1, n_channels=60, shape=(100, 120), n_sources=3)
+    cube.channel(0)  # what all channels share
+    tracemalloc.start()
+    write_cube(tmp_path / "c.fits", cube)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.5 * 60 * 100 * 120 * 8
+
+
+def test_a_channel_without_sources(tmp_path: Path) -> None:
+    cube = simulate_cube("cube", seed=4, n_channels=30, line_fwhm=(0.5, 0.6), shape=(64, 80), n_sources=1)
+    n = write_cube(tmp_path / "c.fits", cube)
+    truth = Table.read(truth_path(tmp_path / "c.fits"))
+    assert 0 < n == len(truth) <= 3
+    assert set(truth["ID"]) == {1}
+    nothing = simulate_image("alma", seed=1, shape=(64, 80), n_sources=0)
+    assert write_simulation(tmp_path / "n.fits", nothing) == 0
+    assert len(Table.read(truth_path(tmp_path / "n.fits"))) == 0
+
+
+def test_names(tmp_path: Path) -> None:
+    assert truth_path(Path("a/b.c.fits")) == Path("a/b.c_truth.ecsv")
+    with pytest.raises(ConfigurationError, match=r"must end in \.fits"):
+        write_simulation(tmp_path / "a.fits.gz", simulate_image("alma", seed=1, **SKY))
+    (tmp_path / "a.fits").touch()
+    with pytest.raises(ConfigurationError, match="no simulated map"):
+        refuse_to_overwrite(tmp_path / "a.fits")
+    refuse_to_overwrite(tmp_path / "b.fits")
