@@ -217,8 +217,8 @@ def test_covariance_of_white_sums():
     np.testing.assert_allclose(field_covariance(images, noise), 4.0 * flat @ flat.T, rtol=1e-9)
 
 
-@pytest.fixture(scope="module")
-def monte_carlo():
+@pytest.fixture(scope="module", params=[False, True], ids=["whole", "blank"])
+def monte_carlo(request):
     """Many fits of a pair on a sloping sky in correlated noise, each with its own background."""
     shape, scale = (37, 39), 0.02
     truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4], [2.0, 22.8, 19.6, 1.7, 1.7, 0.0]])
@@ -228,8 +228,13 @@ def monte_carlo():
     sky = plane(shape) + models.render(truth, shape)
     mask = models.footprints(truth, shape, n_sigma=2.0)
     mask[5:9, 20:30] = True
+    usable = np.ones(shape, dtype=bool)
+    if request.param:
+        usable[20:24, 20:24] = False
+    mask |= ~usable
+    sky[~usable] = np.nan
     unit = np.arange(2)
-    window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(2, 4.5), usable=np.ones(shape, bool))
+    window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(2, 4.5), usable=usable)
     metric = Metric(weights=np.exp(-0.01 * np.arange(window.y.size)))
     lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
 
@@ -247,7 +252,9 @@ def monte_carlo():
         return fit, background, apertures, fractions, residual
 
     fit, background, apertures, fractions, residual = measure(sky)
-    errors = unit_errors(fit, window, metric, background, apertures, fractions, noise, scale=scale)
+    errors = unit_errors(
+        fit, window, metric, background, apertures, fractions, noise, scale=scale, usable=usable
+    )
     rng = np.random.default_rng(3)
     parameters, flux = [], []
     for _ in range(250):
