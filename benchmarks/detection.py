@@ -22,7 +22,8 @@ from scipy import fft
 from hyper_py import read_image
 from hyper_py.detection import detect_high_pass, inside_margin, local_maxima, refine_positions
 from hyper_py.image import SkyImage
-from hyper_py.matched import TEMPLATE_SIZE, detect_matched, disc
+from hyper_py.matched import detect_matched
+from hyper_py.matched_filter import TEMPLATE_SIZE, disc
 from hyper_py.matching import match_positions
 from hyper_py.noise import clipped_statistics
 from hyper_py.simulate import Simulation, simulate_image

@@ -2,54 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
 
 from hyper_py.geometry import covariance_from_ellipse
-from hyper_py.matched import (
-    _correlated_area,
-    beam_fwhm,
-    detect_in_residual,
-    detect_matched,
-    disc_mask,
-    flatten,
-    local_noise,
-    measure_filter,
-    threshold_for_false_rate,
-)
-
-BEAM = covariance_from_ellipse(4.5, 3.4, 0.6)
-FWHM = beam_fwhm(BEAM)
-
-
-def gaussian(shape, x, y, peak, covariance):
-    rows, columns = np.mgrid[: shape[0], : shape[1]]
-    dx, dy = columns - x, rows - y
-    c = np.linalg.inv(covariance)
-    return peak * np.exp(-0.5 * (c[0, 0] * dx * dx + 2 * c[0, 1] * dx * dy + c[1, 1] * dy * dy))
-
-
-def noise_field(rng, shape, background=2.0, white=0.3):
-    """Noise of variance 1, of which a part is white and the rest has beam size, and a smooth background."""
-    fields = []
-    for size in (0.9 * FWHM, 3.5 * FWHM):
-        field = ndimage.gaussian_filter(rng.normal(size=shape), size / 2.3548, mode="wrap")
-        fields.append(field / field.std())
-    return np.sqrt(1 - white**2) * fields[0] + white * rng.normal(size=shape) + background * fields[1]
-
-
-def field(seed=0, shape=(200, 240), number=30, peak=(8.0, 30.0), **options):
-    """A map with sources of 0.9 to 1.3 beams, at least three beams apart."""
-    rng = np.random.default_rng(seed)
-    data = noise_field(rng, shape, **options)
-    points = []
-    while len(points) < number:
-        point = rng.uniform((12, 12), (shape[1] - 13, shape[0] - 13))
-        if all(np.hypot(*(point - p)) > 3 * FWHM for p in points):
-            points.append(point)
-    x, y = np.array(points).T if points else np.empty((2, 0))
-    for xi, yi in zip(x, y, strict=True):
-        data += gaussian(shape, xi, yi, rng.uniform(*peak), BEAM * rng.uniform(0.9, 1.3) ** 2)
-    return data, x, y
+from hyper_py.matched import detect_in_residual, detect_matched, threshold_for_false_rate
+from hyper_py.matched_filter import measure_filter
+from matched_maps import BEAM, FWHM, field, gaussian
 
 
 def detect(data, **options):
@@ -59,85 +16,6 @@ def detect(data, **options):
 def count_matched(peaks, x, y, tolerance=0.5 * FWHM):
     distance = np.hypot(peaks.x[:, None] - x, peaks.y[:, None] - y)
     return int((distance.min(axis=0) <= tolerance).sum())
-
-
-class TestFilter:
-    def test_gives_the_amplitude_of_a_source(self):
-        data, _, _ = field(1, number=0)
-        optimal = measure_filter(data, beam_covariance=BEAM)
-        source = gaussian(data.shape, 120, 100, 7.0, 1.1**2 * BEAM)
-        assert (optimal.apply(data + source) - optimal.apply(data))[100, 120] == pytest.approx(7.0, rel=0.02)
-
-    def test_noise_is_that_of_the_output(self):
-        data, _, _ = field(2, number=0)
-        optimal = measure_filter(data, beam_covariance=BEAM)
-        assert optimal.significance(data)[20:-20, 20:-20].std() == pytest.approx(1.0, abs=0.06)
-        # A stationary map has a level without structure.
-        assert optimal.noise.std() < 0.06 * optimal.noise.mean()
-        assert not optimal.assumed
-
-    def test_is_better_than_any_smoothing(self):
-        """Lowest noise for a given response: against difference-of-Gaussian filters of many sizes."""
-        data, _, _ = field(3, shape=(300, 300), number=0)
-        source = gaussian(data.shape, 150, 150, 1.0, 1.1**2 * BEAM)
-        best = np.inf
-        for small in (0.1, 0.3, 0.6, 1.0):
-            for large in (1.5, 2.0, 3.0, 5.0):
-
-                def apply(image, sizes=(small, large)):
-                    a, b = (ndimage.gaussian_filter(image, size * FWHM / 2.3548) for size in sizes)
-                    return a - b
-
-                best = min(best, apply(data)[30:-30, 30:-30].std() / apply(source)[150, 150])
-        optimal = measure_filter(data, beam_covariance=BEAM)
-        assert optimal.apply(data)[30:-30, 30:-30].std() < best
-
-    def test_small_map_has_an_assumed_spectrum(self):
-        optimal = measure_filter(field(4, shape=(40, 40), number=0)[0][:16, :16], beam_covariance=BEAM)
-        assert optimal.assumed
-        assert np.isfinite(optimal.kernel).all()
-
-    def test_level_follows_the_noise(self):
-        rng = np.random.default_rng(5)
-        true = np.exp(np.log(3.0) * np.arange(400) / 400) * np.ones((300, 1))
-        data = noise_field(rng, (300, 400)) * true
-        ratio = measure_filter(data, beam_covariance=BEAM).noise / true
-        assert np.abs(ratio / np.median(ratio) - 1).max() < 0.35
-        assert ratio[30:-30, 30:-30].std() / ratio.mean() < 0.1
-
-
-class TestSteps:
-    def test_flatten_takes_no_notice_of_blanks(self):
-        data = 1e6 + np.random.default_rng(0).normal(size=(50, 60))
-        data[10:20, 10:30] = np.nan
-        flat = flatten(data, sigma=4.0)
-        assert (flat[np.isnan(data)] == 0).all()
-        assert np.abs(flat).max() < 6
-        assert np.abs(flat[:, :10].mean()) < 0.3
-        np.testing.assert_allclose(flatten(np.full((9, 9), 5.0), sigma=2.0), 0.0)
-
-    def test_disc_mask(self):
-        mask = disc_mask((21, 21), x=np.array([10]), y=np.array([8]), radius=3.0)
-        rows, columns = np.mgrid[:21, :21]
-        np.testing.assert_array_equal(mask, np.hypot(rows - 8, columns - 10) <= 3.0)
-        assert not disc_mask((5, 5), x=np.empty(0, int), y=np.empty(0, int), radius=3.0).any()
-
-    def test_correlated_area(self):
-        """Of a smoothed field, by the scatter of its mean square over realisations."""
-        rng, sigma, side = np.random.default_rng(6), 1.5, 64
-        k = 2 * np.pi * np.fft.fftfreq(side)
-        power = np.exp(-(sigma**2) * (k[:, None] ** 2 + k**2))
-        squares = [
-            np.mean(ndimage.gaussian_filter(rng.normal(size=(side, side)), sigma, mode="wrap") ** 2)
-            for _ in range(400)
-        ]
-        relative = np.var(squares) / np.mean(squares) ** 2
-        assert 2 * _correlated_area(power) / side**2 == pytest.approx(relative, rel=0.25)
-
-    def test_local_noise_of_nothing(self):
-        assert (
-            local_noise(np.zeros((9, 9)), mask=np.zeros((9, 9), bool), window=3, correlated_area=1) == 1
-        ).all()
 
 
 class TestDetectMatched:
