@@ -200,6 +200,10 @@ class CubeReader:
         From the file's coordinates; channel numbers, from 0, where it has none.
     spectral_unit : str
         '' for channel numbers.
+    spectral_type : str
+        Kind of the axis of channels as in CTYPE, such as FREQ or VRAD; '' for channel numbers.
+    dtype : str
+        float64 where the file has that, else float32: what derived cubes are written in.
     header : astropy.io.fits.Header
         For a cube of this shape in this unit: coordinates of all three axes, the beam, the object.
     """
@@ -213,6 +217,10 @@ class CubeReader:
         self.spectral_values, self.spectral_unit = spectral_values(
             facts.full, facts.channel_axis, np.arange(facts.n_channels)
         )
+        axis = facts.channel_axis
+        has_type = bool(self.spectral_unit) and axis is not None
+        self.spectral_type = str(facts.full.wcs.ctype[axis - 1]).strip()[:4] if has_type else ""
+        self.dtype = "float64" if int(facts.header["BITPIX"]) == -64 else "float32"
         self.header = _cube_header(facts)
 
     def __len__(self) -> int:

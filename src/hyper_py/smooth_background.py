@@ -23,8 +23,8 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 _REACH_BEAMS = 16.0
 _LEVEL_MESH_BEAMS = 20.0
 _PAD_BEAMS = 6.0
-_ROUNDS = 12
-_REJECT_ROUNDS = (3, 6, 9)
+_ROUNDS = 8
+_REJECT_ROUNDS = (2, 4, 6)
 _REJECT_SIGMA = 3.5
 """What stands out of background plus noise by more is a source that was not found: it says nothing either."""
 _WHITE_BELOW, _BEAM_ABOVE = 1e-4, 0.02
