@@ -415,8 +415,8 @@ class Cube(Section):
     channel: AtLeastOne = key(CubeOptions.channel, "Channel, from 1, on which `positions: channel` finds.")
     shapes: Literal["fixed", "free"] = key(
         CubeOptions.shapes,
-        "With one list that was found: keep the sizes found, adapted to the beam of each channel, or fit them "
-        "in each channel.",
+        "With one list that was found: keep the sizes found, adapted to the beam of each channel, or fit "
+        "them in each channel.",
     )
     extent: Literal["boxes", "plane"] = key(
         CubeOptions.extent,

@@ -39,7 +39,9 @@ def region_mask(
     """
     mask = _box(region, shape) if not isinstance(region, str) else _ds9(region, wcs, shape, base or Path())
     if not mask.any():
-        raise ConfigurationError(f"cube.region: {region!r} holds no pixel of the cube ({shape[1]} x {shape[0]})")
+        raise ConfigurationError(
+            f"cube.region: {region!r} holds no pixel of the cube ({shape[1]} x {shape[0]})"
+        )
     return mask
 
 
@@ -59,7 +61,9 @@ def _ds9(text: str, wcs: Any, shape: tuple[int, int], base: Path) -> BoolArray:
         found = Regions.read(path, format="ds9") if is_file else Regions.parse(text, format="ds9")
     except Exception as error:  # the parser's errors have no common class
         reason = " ".join(str(error).split())[:120]
-        raise ConfigurationError(f"cube.region: {text!r} cannot be read ({reason}): give {_EXAMPLES}") from None
+        raise ConfigurationError(
+            f"cube.region: {text!r} cannot be read ({reason}): give {_EXAMPLES}"
+        ) from None
     if not len(found):
         raise ConfigurationError(f"cube.region: {text!r} is no region and no file: give {_EXAMPLES}")
     inside, outside = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -89,14 +89,10 @@ def extract_cube(
     Extraction
         One a channel, in order; without sources for a channel that is blank.
     """
-    return (
-        extract_channel(image, options=options or Options(), reference=reference) for image in channels
-    )
+    return (extract_channel(image, options=options or Options(), reference=reference) for image in channels)
 
 
-def extract_channel(
-    image: SkyImage, *, options: Options, reference: Reference | None = None
-) -> Extraction:
+def extract_channel(image: SkyImage, *, options: Options, reference: Reference | None = None) -> Extraction:
     """Find and measure the sources of one channel, in which there may be nothing at all."""
     finite = image.data[np.isfinite(image.data)]
     if finite.size == 0 or np.ptp(finite) == 0.0:
@@ -235,9 +231,7 @@ def _joined_polynomials(extraction: Extraction, *, tiled: bool) -> FloatArray:
 def _tile_centres(extraction: Extraction) -> FloatArray:
     """Return centres, as sources, of tiles over the plane, half the smallest box apart."""
     step = max(_box_sides(extraction)[0] // 2, 1)
-    y, x = (
-        np.linspace(0.0, n - 1.0, max(math.ceil((n - 1) / step), 1) + 1) for n in extraction.image.shape
-    )
+    y, x = (np.linspace(0.0, n - 1.0, max(math.ceil((n - 1) / step), 1) + 1) for n in extraction.image.shape)
     centres = np.zeros((y.size * x.size, models.N_PARAMETERS))
     centres[:, models.Y], centres[:, models.X] = (axis.ravel() for axis in np.meshgrid(y, x, indexing="ij"))
     return centres
@@ -294,18 +288,16 @@ def smooth_spectrally(
         yield _weighted_mean(planes, first - centre, centre - first, sigma=sigma)
 
 
-def _weighted_mean(planes: Iterable[FloatArray], start: int, own: int, *, sigma: float) -> FloatArray:
+def _weighted_mean(planes: Sequence[FloatArray], start: int, own: int, *, sigma: float) -> FloatArray:
     """Return the mean of planes at distances start, start + 1, ... of which number `own` is to be blank."""
-    total, weight, blank = 0.0, 0.0, None
+    shape = planes[own].shape
+    total, weight = np.zeros(shape), np.zeros(shape)
     for k, plane in enumerate(planes):
-        share = math.exp(-0.5 * ((start + k) / sigma) ** 2)
-        known = np.isfinite(plane)
-        total = total + share * np.where(known, plane, 0.0)
-        weight = weight + share * known
-        if k == own:
-            blank = ~known
-    mean: FloatArray = np.divide(total, weight, out=np.full(np.shape(total), np.nan), where=weight > 0.0)
-    mean[blank] = np.nan
+        share, known = math.exp(-0.5 * ((start + k) / sigma) ** 2), np.isfinite(plane)
+        total[known] += share * plane[known]
+        weight[known] += share
+    kept = np.isfinite(planes[own])
+    mean: FloatArray = np.divide(total, weight, out=np.full(shape, np.nan), where=kept)
     return mean
 
 

@@ -218,8 +218,8 @@ class CubeReader:
             facts.full, facts.channel_axis, np.arange(facts.n_channels)
         )
         axis = facts.channel_axis
-        has_type = bool(self.spectral_unit) and axis is not None
-        self.spectral_type = str(facts.full.wcs.ctype[axis - 1]).strip()[:4] if has_type else ""
+        known = axis is not None and self.spectral_unit
+        self.spectral_type = str(facts.full.wcs.ctype[axis - 1]).strip()[:4] if axis and known else ""
         self.dtype = "float64" if int(facts.header["BITPIX"]) == -64 else "float32"
         self.header = _cube_header(facts)
 

@@ -260,7 +260,14 @@ def input_checksum(path: Path) -> str:
 
 
 def _extract_and_write(
-    task: MapTask, layout: "Layout", measure: Measure, *, log: MapLog, caught: Any, checksum: str, start: float
+    task: MapTask,
+    layout: "Layout",
+    measure: Measure,
+    *,
+    log: MapLog,
+    caught: Any,
+    checksum: str,
+    start: float,
 ) -> MapResult:
     from hyper_py.products import Stage, as_json, describe_columns, write_catalogue, write_regions
 

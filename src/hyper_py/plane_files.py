@@ -107,7 +107,7 @@ class PlaneFile:
         """Write a plane (ny, nx) in the unit of the cube."""
         with self.path.open("r+b", buffering=0) as stream:
             stream.seek(self.offset + channel * self.plane_bytes)
-            view = memoryview(np.ascontiguousarray(plane, dtype=self._stored)).cast("B")
+            view = memoryview(np.asarray(plane, dtype=self._stored).tobytes())
             while view:
                 view = view[stream.write(view) or 0 :]
 

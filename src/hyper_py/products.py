@@ -393,7 +393,8 @@ def write_merged(
     """
     if not names:
         return ()
-    columns, pixel_scale, n_rows = [], math.inf, 0
+    columns: list[list[str]] = []
+    pixel_scale, n_rows = math.inf, 0
     for name in names:
         state = read_state(layout, name)
         if state is None:

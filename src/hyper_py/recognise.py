@@ -4,7 +4,7 @@ import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _BLOCK, _CARD = 2880, 80
 _LONGEST_HEADER = 500
@@ -19,8 +19,8 @@ def is_cube(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
             packed = stream.read(2) == b"\x1f\x8b"
-        opener = gzip.open if packed else open
-        with opener(path, "rb") as file:  # type: ignore[operator]
+        opener: Any = gzip.open if packed else open
+        with opener(path, "rb") as file:
             for header in _headers(file):
                 sizes = _long_axes(header)
                 if sizes >= 2:

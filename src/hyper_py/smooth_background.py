@@ -223,9 +223,7 @@ def fill_smoothly(data: FloatArray, known: BoolArray) -> FloatArray:
     ny, nx = (math.ceil(n / 2) for n in data.shape)
     weight = known.astype(np.float64)
     margins = ((0, 2 * ny - data.shape[0]), (0, 2 * nx - data.shape[1]))
-    total, count = (
-        np.pad(part, margins).reshape(ny, 2, nx, 2).sum(axis=(1, 3)) for part in (values, weight)
-    )
+    total, count = (np.pad(part, margins).reshape(ny, 2, nx, 2).sum(axis=(1, 3)) for part in (values, weight))
     coarse = fill_smoothly(np.divide(total, count, out=np.zeros_like(total), where=count > 0.0), count > 0.0)
     doubled = coarse.repeat(2, axis=0).repeat(2, axis=1)
     blurred = ndimage.uniform_filter(doubled, 3, mode="nearest")[: data.shape[0], : data.shape[1]]
