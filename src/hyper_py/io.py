@@ -19,7 +19,7 @@ from hyper_py.headers import header_frequency, spectral_values
 from hyper_py.image import SkyImage
 from hyper_py.mapfacts import Given, MapFacts, understand
 from hyper_py.surveys import HEADER_CODE, find_survey
-from hyper_py.units import jy_per_pixel
+from hyper_py.units import jy_per_pixel, standard_text
 
 _FACT_KEYS = {"object": "OBJECT", "telescope": "TELESCOP", "instrument": "INSTRUME", "observed": "DATE-OBS"}
 _CUBE_KEYS = ("OBJECT", "TELESCOP", "INSTRUME", "DATE-OBS")
@@ -338,5 +338,5 @@ def _cube_header(facts: MapFacts) -> fits.Header:
     if len(facts.beams) == 1:
         beam = facts.beam(0)
         header["BMAJ"], header["BMIN"], header["BPA"] = beam.major / 3600.0, beam.minor / 3600.0, beam.pa
-    header["BUNIT"] = facts.unit.text
+    header["BUNIT"] = standard_text(facts.unit)
     return header

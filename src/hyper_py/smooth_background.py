@@ -29,23 +29,24 @@ _REJECT_SIGMA = 3.5
 """What stands out of background plus noise by more is a source that was not found: it says nothing either."""
 _WHITE_BELOW, _BEAM_ABOVE = 1e-4, 0.02
 """Squared transfer of the beam: below the one all power is white, above the other the beam can be seen."""
+_LONGEST_RINGS = 3
 _FALLBACK_BEAMS = 3.0
 """FWHM of the smoothing where a map is too small to measure a spectrum on it."""
 
 
-class Spectra(NamedTuple):
-    """Power of background and noise on the half plane of `scipy.fft.rfft2`; both (ny, nx // 2 + 1)."""
+class Split(NamedTuple):
+    """Background and noise in a map's power, on the half plane of `scipy.fft.rfft2`: (ny, nx // 2 + 1).
 
-    background: FloatArray
+    Attributes
+    ----------
+    share : ndarray
+        Of the background in the power: the Wiener filter; 1 for the mean.
+    noise : ndarray
+        Power of the noise.
+    """
+
+    share: FloatArray
     noise: FloatArray
-
-    @property
-    def wiener(self) -> FloatArray:
-        """Share of the background in the power: 1 for the mean."""
-        total = self.background + self.noise
-        share = np.divide(self.background, total, out=np.zeros_like(total), where=total > 0.0)
-        share[0, 0] = 1.0
-        return share
 
 
 def smooth_background(
@@ -79,11 +80,11 @@ def smooth_background(
     ny, nx = residual.shape
     pad = math.ceil(_PAD_BEAMS * beam_fwhm)
     grid = (fft.next_fast_len(ny + 2 * pad, real=True), fft.next_fast_len(nx + 2 * pad, real=True))
-    spectra = _measured_spectra(scaled, grid, beam_covariance=beam_covariance, beam_fwhm=beam_fwhm)
-    if spectra is None:
+    split = _measured_split(scaled, grid, beam_covariance=beam_covariance, beam_fwhm=beam_fwhm)
+    if split is None:
         share, noise = _gaussian_transfer(grid, _FALLBACK_BEAMS**2 * beam_covariance), np.inf
     else:
-        share, noise = spectra.wiener, math.sqrt(_plane_mean(spectra.noise, grid[1]))
+        share, noise = split.share, math.sqrt(_plane_mean(split.noise, grid[1]))
     trusted = known
     filled = np.where(known, scaled, fill_smoothly(scaled, known))
     smooth = filled
@@ -109,10 +110,10 @@ def _noise_level(masked: FloatArray, *, beam_fwhm: float) -> FloatArray:
     return relative
 
 
-def _measured_spectra(
+def _measured_split(
     masked: FloatArray, grid: tuple[int, int], *, beam_covariance: FloatArray, beam_fwhm: float
-) -> Spectra | None:
-    """Return the spectra of a map on a grid; None if it is too small, or does not vary."""
+) -> Split | None:
+    """Return the split of a map's power on a grid; None if it is too small, or does not vary."""
     reach = min(math.ceil(_REACH_BEAMS * beam_fwhm), min(masked.shape) // 4)
     if reach < 2.0 * beam_fwhm:
         return None
@@ -127,12 +128,13 @@ def _measured_spectra(
 
 def split_spectrum(
     lags: FloatArray, grid: tuple[int, int], *, beam_covariance: FloatArray, beam_fwhm: float
-) -> Spectra:
+) -> Split:
     """Split the power of a map into noise and background.
 
     Noise is A B(k)^2 + w: the white part w is the power where the beam's transfer B vanishes, A the smallest
     ratio of what is left to B^2 where the beam can be seen; the background is the rest, averaged over waves
-    of one length in beams.
+    of one length in beams. A background is made of long waves: its share in the power never rises towards
+    shorter ones. So noise that is not that of the beam is not taken for background.
 
     Parameters
     ----------
@@ -156,12 +158,16 @@ def split_spectrum(
     mean_power, mean_beam = (np.bincount(ring.ravel(), values.ravel()) / count for values in (power, beam))
     seen = np.flatnonzero(mean_beam > _BEAM_ABOVE)
     ratio = ndimage.uniform_filter1d((mean_power[seen] - white) / mean_beam[seen], 3, mode="nearest")
-    # Where there is no ring without long waves, all is background: then it is the map that is smooth.
-    amplitude = max(float(ratio[min(3, ratio.size - 1) :].min()), 0.0)
+    amplitude = max(float(ratio[min(_LONGEST_RINGS, ratio.size - 1) :].min()), 0.0)
     excess = np.maximum(mean_power - amplitude * mean_beam - white, 0.0)
-    middle = (np.arange(count.size) + 0.5) * step
-    background = np.interp(wave, middle, excess)
-    return Spectra(background, amplitude * beam + white)
+    total = np.maximum(mean_power, amplitude * mean_beam + white)
+    share = np.divide(excess, total, out=np.zeros_like(excess), where=total > 0.0)
+    # The mean was taken off the map, and with it some power of the longest waves.
+    share[:_LONGEST_RINGS] = share[:_LONGEST_RINGS].max()
+    share = np.minimum.accumulate(share)
+    filter_ = np.interp(wave, (np.arange(share.size) + 0.5) * step, share)
+    filter_[0, 0] = 1.0
+    return Split(filter_, amplitude * beam + white)
 
 
 def _power_of_lags(lags: FloatArray, grid: tuple[int, int]) -> FloatArray:
