@@ -154,6 +154,8 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
                     bar.update(task, total=event.n_maps, completed=event.n_resumed)
                 case runner.MapStarted():
                     bar.update(task, description=event.name)
+                case runner.ChannelFinished():
+                    bar.update(task, description=f"{event.cube} {event.n_done}/{event.n_channels}")
                 case runner.MapFinished() | runner.MapFailed():
                     result = event.result
                     bar.advance(task)

@@ -34,7 +34,14 @@ from pydantic import (
 )
 
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, PhotometryOptions
+from hyper_py.options import (
+    BackgroundOptions,
+    CubeOptions,
+    DetectionOptions,
+    FitOptions,
+    Options,
+    PhotometryOptions,
+)
 
 FILE_NAME = "hyper_config.yaml"
 
@@ -380,6 +387,11 @@ class Background(Section):
         BackgroundOptions.pol_orders_bkg_no_sources,
         "Orders of the background of a map or channel without sources; order 0 is its clipped median.",
     )
+    spectral_smoothing: NonNegativeFloat = key(
+        BackgroundOptions.spectral_smoothing,
+        "FWHM in channels of a Gaussian over which the background cube is averaged; 0 leaves each channel "
+        "by itself.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -389,6 +401,40 @@ class Background(Section):
                 f"fix_max_box ({self.fix_max_box:g})"
             )
         return self
+
+
+class Cube(Section):
+    """Datacubes: recognised by their axes, or declared by `control.datacube`; channels count from 1."""
+
+    positions: Literal["per_channel", "fixed", "moment0", "channel"] = key(
+        CubeOptions.positions,
+        "Where sources are measured: found in each channel anew; or one list for all channels, which gives "
+        "spectra: the fixed peaks or source table of section `detection`, or what is found on the mean of "
+        "all channels or on `channel`.",
+    )
+    channel: AtLeastOne = key(CubeOptions.channel, "Channel, from 1, on which `positions: channel` finds.")
+    shapes: Literal["fixed", "free"] = key(
+        CubeOptions.shapes,
+        "With one list that was found: keep the sizes found, adapted to the beam of each channel, or fit "
+        "them in each channel.",
+    )
+    extent: Literal["boxes", "plane"] = key(
+        CubeOptions.extent,
+        "Where the background is given: in the box of every source, or over the whole plane.",
+    )
+    region: Annotated[tuple[float, float, float, float], BeforeValidator(_listed)] | Name | None = key(
+        None,
+        "Region of interest, to which the background is cut as a second cube: [x0, y0, x1, y1] in pixels "
+        "from 0, DS9 text such as 'icrs; circle(10.5, 41.2, 30\")', or a .reg file; null for none.",
+    )
+    outputs: Annotated[
+        tuple[Literal["background", "model", "residual", "subtracted"], ...], BeforeValidator(_listed)
+    ] = key(
+        ("background",),
+        "Cubes to write, below `control.dir_datacube_slices`: background; model: the fitted Gaussians; "
+        "subtracted: data minus background; residual: what is left without both.",
+    )
+    slices: bool = key(False, "Write every channel as a map, in `control.dir_datacube_slices`.")
 
 
 class FitsOutput(Section):
@@ -449,6 +495,7 @@ class Config(Section):
     photometry: Photometry = Photometry()
     fit_options: Fit = Fit()
     background: Background = Background()
+    cube: Cube = Cube()
     fits_output: FitsOutput = FitsOutput()
     visualization: Visualization = Visualization()
     outputs: Outputs = Outputs()
@@ -497,6 +544,7 @@ class Config(Section):
             photometry=_picked(PhotometryOptions, self.photometry),
             fit_options=_picked(FitOptions, self.fit_options),
             background=_picked(BackgroundOptions, self.background),
+            cube=_picked(CubeOptions, self.cube),
             detection_only=self.control.detection_only,
             convert_mJy=self.units.convert_mJy,
             original=self.original,
@@ -583,7 +631,9 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
         "fit_gauss_and_bg_together": False,
         "polynomial_orders": [0],
         "pol_orders_bkg_no_sources": [0],
+        "spectral_smoothing": 0.0,
     },
+    "cube": {"positions": "per_channel", "channel": 1, "shapes": "fixed", "extent": "boxes"},
 }
 """What keys mean that an original file lacks. Every key that decides what is measured is here, so that a new
 default of ours never changes what an original file does."""

@@ -44,6 +44,16 @@ class MapStarted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChannelFinished:
+    """A channel of a cube was done, or failed; the cube's own event follows when all are."""
+
+    cube: str
+    result: MapResult
+    n_done: int
+    n_channels: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class MapFinished:
     """A map's outputs are complete."""
 
@@ -103,7 +113,7 @@ class RunFinished:
     result: RunResult
 
 
-Event: TypeAlias = RunStarted | MapStarted | MapFinished | MapFailed | RunFinished
+Event: TypeAlias = RunStarted | MapStarted | ChannelFinished | MapFinished | MapFailed | RunFinished
 OnEvent: TypeAlias = Callable[[Event], None]
 
 
@@ -118,6 +128,9 @@ def describe_event(event: Event) -> str:
         case MapStarted():
             again = "" if event.attempt == 1 else " once more: its worker died"
             return f"{event.name}: started{again}"
+        case ChannelFinished(result=one):
+            said = f"{one.n_sources} sources" if one.ok else f"failed: {one.reason}"
+            return f"{one.name}: {said}, {one.seconds:.2f} s ({event.n_done} of {event.n_channels} channels)"
         case MapFinished(result=one, progress=progress):
             warned = "".join(f"; warning: {text}" for text in one.warnings)
             return (

@@ -19,7 +19,7 @@ from hyper_py.headers import header_frequency, spectral_values
 from hyper_py.image import SkyImage
 from hyper_py.mapfacts import Given, MapFacts, understand
 from hyper_py.surveys import HEADER_CODE, find_survey
-from hyper_py.units import jy_per_pixel
+from hyper_py.units import jy_per_pixel, standard_text
 
 _FACT_KEYS = {"object": "OBJECT", "telescope": "TELESCOP", "instrument": "INSTRUME", "observed": "DATE-OBS"}
 _CUBE_KEYS = ("OBJECT", "TELESCOP", "INSTRUME", "DATE-OBS")
@@ -200,6 +200,10 @@ class CubeReader:
         From the file's coordinates; channel numbers, from 0, where it has none.
     spectral_unit : str
         '' for channel numbers.
+    spectral_type : str
+        Kind of the axis of channels as in CTYPE, such as FREQ or VRAD; '' for channel numbers.
+    dtype : str
+        float64 where the file has that, else float32: what derived cubes are written in.
     header : astropy.io.fits.Header
         For a cube of this shape in this unit: coordinates of all three axes, the beam, the object.
     """
@@ -213,6 +217,10 @@ class CubeReader:
         self.spectral_values, self.spectral_unit = spectral_values(
             facts.full, facts.channel_axis, np.arange(facts.n_channels)
         )
+        axis = facts.channel_axis
+        known = axis is not None and self.spectral_unit
+        self.spectral_type = str(facts.full.wcs.ctype[axis - 1]).strip()[:4] if axis and known else ""
+        self.dtype = "float64" if int(facts.header["BITPIX"]) == -64 else "float32"
         self.header = _cube_header(facts)
 
     def __len__(self) -> int:
@@ -330,5 +338,5 @@ def _cube_header(facts: MapFacts) -> fits.Header:
     if len(facts.beams) == 1:
         beam = facts.beam(0)
         header["BMAJ"], header["BMIN"], header["BPA"] = beam.major / 3600.0, beam.minor / 3600.0, beam.pa
-    header["BUNIT"] = facts.unit.text
+    header["BUNIT"] = standard_text(facts.unit)
     return header

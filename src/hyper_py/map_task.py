@@ -47,6 +47,8 @@ class MapTask:
         The full configuration of the run.
     fingerprint : str
         From `fingerprint`.
+    checksum : str
+        Of the input, where it is known already.
     """
 
     index: int
@@ -54,6 +56,7 @@ class MapTask:
     path: Path
     config: Any
     fingerprint: str = ""
+    checksum: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +124,22 @@ def fingerprint(config: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def reading_options(config: Any) -> dict[str, Any]:
+    """Return what a configuration says about reading files, as `io.read_image` and `open_cube` take it."""
+    from hyper_py.geometry import Beam
+
+    beam = config.survey.beam
+    return {
+        "hdu": config.io.hdu,
+        "error_hdu": config.io.error_hdu,
+        "bunit": config.units.bunit,
+        "beam": beam
+        and Beam(major=beam.major, minor=beam.minor or beam.major, pa=beam.pa, source="survey.beam"),
+        "survey_name": config.survey.name,
+        "survey_code": config.survey.survey_code,
+    }
+
+
 def measure_map(task: MapTask) -> Any:
     """Read the map of a task and extract its sources.
 
@@ -131,22 +150,11 @@ def measure_map(task: MapTask) -> Any:
     """
     from hyper_py.extraction import FixedSources, extract_sources
     from hyper_py.forced import fixed_apertures, fixed_sources
-    from hyper_py.geometry import Beam
     from hyper_py.io import read_image
 
     config = task.config
     options, fixed = config.options(), fixed_sources(config)
-    beam = config.survey.beam
-    image = read_image(
-        task.path,
-        hdu=config.io.hdu,
-        error_hdu=config.io.error_hdu,
-        bunit=config.units.bunit,
-        beam=beam
-        and Beam(major=beam.major, minor=beam.minor or beam.major, pa=beam.pa, source="survey.beam"),
-        survey_name=config.survey.name,
-        survey_code=config.survey.survey_code,
-    )
+    image = read_image(task.path, **reading_options(config))
     if fixed is None and config.photometry.fixed_radius and not options.detection_only:
         # Detected positions in given apertures.
         found = extract_sources(image, options=replace(options, detection_only=True)).catalog
@@ -160,15 +168,17 @@ def measure_map(task: MapTask) -> Any:
 
 
 @dataclass
-class _Log:
-    """Lines of the map's own log, with the time of each."""
+class MapLog:
+    """Lines of a map's own log, with the time of each."""
 
     lines: list[str] = field(default_factory=list)
 
     def add(self, text: str) -> None:
+        """Add a line."""
         self.lines.append(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}")
 
     def text(self) -> str:
+        """Return all lines."""
         return "\n".join(self.lines) + "\n"
 
 
@@ -188,11 +198,11 @@ def process_map(task: MapTask, *, measure: Measure = measure_map) -> MapResult:
     MapResult
         Failures too are results.
     """
-    from hyper_py.products import Layout, forget_map, write_text
+    from hyper_py.products import Layout, forget_map
 
     start = time.perf_counter()
     layout = Layout.from_config(task.config)
-    log = _Log()
+    log = MapLog()
     log.add(f"Hyper-Py {__version__}: {task.path}")
     checksum = ""
     # The pipeline warns; a record of it belongs into the map's log and to the user, not on a worker's stderr.
@@ -200,16 +210,25 @@ def process_map(task: MapTask, *, measure: Measure = measure_map) -> MapResult:
         warnings.simplefilter("always")
         try:
             forget_map(layout, task.name)
-            checksum = _checksum(task.path)
+            checksum = task.checksum or input_checksum(task.path)
             return _extract_and_write(
                 task, layout, measure, log=log, caught=caught, checksum=checksum, start=start
             )
         except Exception as error:
-            reason = _explain(error)
-            _log_warnings(log, caught)
+            reason = explain(error)
+            log_warnings(log, caught)
             log.add(f"failed: {reason}")
             if not isinstance(error, HyperPyError):
                 log.lines.append(traceback.format_exc().rstrip())
+    return failed(task, layout, reason, log=log, caught=caught, checksum=checksum, start=start)
+
+
+def failed(
+    task: MapTask, layout: "Layout", reason: str, *, log: MapLog, caught: Any, checksum: str, start: float
+) -> MapResult:
+    """Write the log of a map that failed, and return that result."""
+    from hyper_py.products import write_text
+
     outputs: tuple[str, ...] = (layout.map_log(task.name),)
     try:
         write_text(layout.root, outputs[0], log.text())
@@ -221,14 +240,15 @@ def process_map(task: MapTask, *, measure: Measure = measure_map) -> MapResult:
         path=task.path,
         status="failed",
         reason=reason,
-        warnings=_user_warnings(caught),
+        warnings=user_warnings(caught),
         seconds=time.perf_counter() - start,
         checksum=checksum,
         outputs=outputs,
     )
 
 
-def _checksum(path: Path) -> str:
+def input_checksum(path: Path) -> str:
+    """Return the checksum of an input; `InputError` if it cannot be read."""
     from hyper_py.products import file_checksum
 
     try:
@@ -240,7 +260,14 @@ def _checksum(path: Path) -> str:
 
 
 def _extract_and_write(
-    task: MapTask, layout: "Layout", measure: Measure, *, log: _Log, caught: Any, checksum: str, start: float
+    task: MapTask,
+    layout: "Layout",
+    measure: Measure,
+    *,
+    log: MapLog,
+    caught: Any,
+    checksum: str,
+    start: float,
 ) -> MapResult:
     from hyper_py.products import Stage, as_json, describe_columns, write_catalogue, write_regions
 
@@ -254,13 +281,13 @@ def _extract_and_write(
         ratio = task.config.photometry.fwhm_radius_ratio
         write_regions(stage, layout, catalog, image, name=task.name, fwhm_radius_ratio=ratio)
         _write_images(stage, layout, extraction, name=task.name)
-        _log_warnings(log, caught)
+        log_warnings(log, caught)
         result = MapResult(
             index=task.index,
             name=task.name,
             path=task.path,
             status="done",
-            warnings=_user_warnings(caught),
+            warnings=user_warnings(caught),
             n_sources=len(catalog),
             rms=rms,
             unit=unit,
@@ -295,14 +322,14 @@ def _extract_and_write(
 
 def restored(task: MapTask, layout: "Layout") -> MapResult | None:
     """Return the result of a map that an earlier run completed from the same input and configuration."""
-    from hyper_py.products import file_checksum, read_state, state_is_current
+    from hyper_py.products import read_state, state_is_current
 
     state = read_state(layout, task.name)
     if state is None or state.get("fingerprint") != task.fingerprint:
         return None
     try:
-        checksum = file_checksum(task.path)
-    except OSError:
+        checksum = task.checksum or input_checksum(task.path)
+    except InputError:
         return None
     if not state_is_current(layout, state, checksum=checksum, fingerprint=task.fingerprint):
         return None
@@ -326,7 +353,9 @@ def restored(task: MapTask, layout: "Layout") -> MapResult | None:
 def _noise(extraction: Any, *, convert_mjy: bool) -> tuple[float, str]:
     import numpy as np
 
-    per_beam = float(np.nanmedian(extraction.rms)) * extraction.image.beam_area_pix
+    rms = np.asarray(extraction.rms)
+    known = rms[np.isfinite(rms)]
+    per_beam = float(np.median(known) if known.size else np.nan) * extraction.image.beam_area_pix
     return (1e3 * per_beam, "mJy/beam") if convert_mjy else (per_beam, "Jy/beam")
 
 
@@ -366,7 +395,8 @@ def _write_images(stage: "Stage", layout: "Layout", extraction: Any, *, name: st
         write_image(stage.path(relative), data(), extraction.image, what=text)
 
 
-def _explain(error: Exception) -> str:
+def explain(error: Exception) -> str:
+    """Return why a map failed, in one line."""
     if isinstance(error, HyperPyError):
         return one_line(error)
     if isinstance(error, MemoryError):
@@ -382,13 +412,15 @@ def _one_each(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
 
 
-def _user_warnings(caught: Any) -> tuple[str, ...]:
+def user_warnings(caught: Any) -> tuple[str, ...]:
+    """Return the warnings that are for users, once each."""
     from astropy.utils.exceptions import AstropyWarning
 
     kinds = (HyperPyWarning, AstropyWarning)
     return _one_each(" ".join(str(one.message).split()) for one in caught if issubclass(one.category, kinds))
 
 
-def _log_warnings(log: _Log, caught: Any) -> None:
+def log_warnings(log: MapLog, caught: Any) -> None:
+    """Write all warnings to a log, once each."""
     for text in _one_each(f"{one.category.__name__}: {' '.join(str(one.message).split())}" for one in caught):
         log.add(f"warning: {text}")

@@ -49,8 +49,10 @@ class MeasuredField:
         total, weight = np.zeros(self.shape), np.zeros(self.shape)
         for patch in self.measured.patches:
             y, x, values, weights = patch.paint()
-            total[y, x] += weights * values
-            weight[y, x] += weights
+            on_map = (y >= 0) & (y < self.shape[0]) & (x >= 0) & (x < self.shape[1])
+            place = y[on_map], x[on_map]
+            total[place] += weights[on_map] * values[on_map]
+            weight[place] += weights[on_map]
         background: FloatArray = np.divide(total, weight, out=np.full(self.shape, np.nan), where=weight > 0.0)
         return background
 

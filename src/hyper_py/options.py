@@ -79,6 +79,17 @@ class BackgroundOptions:
     fit_gauss_and_bg_together: bool = False
     polynomial_orders: tuple[int, ...] = (0,)
     pol_orders_bkg_no_sources: tuple[int, ...] = (0,)
+    spectral_smoothing: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CubeOptions:
+    """Section `cube`: what is measured in channels."""
+
+    positions: str = "per_channel"
+    channel: int = 1
+    shapes: str = "fixed"
+    extent: str = "boxes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +104,7 @@ class Options:
     photometry: PhotometryOptions = field(default_factory=PhotometryOptions)
     fit_options: FitOptions = field(default_factory=FitOptions)
     background: BackgroundOptions = field(default_factory=BackgroundOptions)
+    cube: CubeOptions = field(default_factory=CubeOptions)
     detection_only: bool = False
     convert_mJy: bool = True  # noqa: N815 - the original's key
     original: bool = False

@@ -36,6 +36,7 @@ STATE_DIR = ".hyper_py"
 MERGED_NAME = "ALL"
 REGION_KINDS = ("centroids", "ellipses")
 _TEMPORARY = ".hyper-tmp"
+_CUBE_NAMES = {"background": "background_cube_fullsize", "cut": "background_cube_cut"}
 
 # ----------------------------------------------------------------------------------------- where files go
 
@@ -55,6 +56,7 @@ class Layout:
     fitting: str | None = None
     deblended: str | None = None
     background: str | None = None
+    cubes: str = "maps"
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
@@ -72,6 +74,7 @@ class Layout:
             fitting=fits.fits_output_dir_fitting if fits.fits_fitting else None,
             deblended=fits.fits_output_dir_deblended if fits.fits_deblended else None,
             background=fits.fits_output_dir_bg_separate if fits.fits_bg_separate else None,
+            cubes=config.control.dir_datacube_slices,
         )
 
     def table(self, name: str, form: str) -> str:
@@ -96,6 +99,22 @@ class Layout:
         tables = [self.table(name, form) for form in SUFFIXES]
         regions = [self.region(name, kind) for kind in REGION_KINDS]
         return [*tables, *regions, *self.images(name).values(), self.rows(name)]
+
+    def cube(self, name: str, kind: str) -> str:
+        """Cube made from a cube; of the background there is one of full size, and one cut to a region."""
+        return f"{self.cubes}/{name}_{_CUBE_NAMES.get(kind, kind + '_cube')}.fits"
+
+    def slice(self, name: str) -> str:
+        """Channel of a cube as a map."""
+        return f"{self.cubes}/{name}.fits"
+
+    def spectra(self, name: str, form: str) -> str:
+        """Spectra of the sources of a cube."""
+        return f"{self.tables}/spectra_{name}{SUFFIXES[form]}"
+
+    def spectra_figure(self, name: str) -> str:
+        """Figure of these spectra."""
+        return f"plots/spectra_{name}.png"
 
     def state(self, name: str) -> str:
         """Record of a complete map."""
@@ -351,8 +370,18 @@ def remove_merged(layout: Layout) -> None:
         (layout.root / layout.table(MERGED_NAME, form)).unlink(missing_ok=True)
 
 
-def write_merged(layout: Layout, names: Sequence[str], *, meta: Mapping[str, Any]) -> tuple[str, ...]:
+def parts_of(layout: Layout, name: str) -> list[str]:
+    """Return the maps that a complete input consists of: itself, or the channels of a cube."""
+    state = read_state(layout, name) or {}
+    return list(state.get("parts", [name]))
+
+
+def write_merged(
+    layout: Layout, names: Sequence[str], *, meta: Mapping[str, Any], merged: str = MERGED_NAME
+) -> tuple[str, ...]:
     """Write the catalogue of several complete maps, with the rows of one map in memory at a time.
+
+    It has the columns that all of them have.
 
     Parameters
     ----------
@@ -360,6 +389,8 @@ def write_merged(layout: Layout, names: Sequence[str], *, meta: Mapping[str, Any
         Complete maps, in the order of the rows.
     meta : mapping
         What the run was, for the headers.
+    merged : str
+        In the names of the files.
 
     Returns
     -------
@@ -368,18 +399,22 @@ def write_merged(layout: Layout, names: Sequence[str], *, meta: Mapping[str, Any
     """
     if not names:
         return ()
-    columns, pixel_scale, n_rows = [], math.inf, 0
+    columns: list[list[str]] = []
+    pixel_scale, n_rows = math.inf, 0
     for name in names:
         state = read_state(layout, name)
         if state is None:
             raise InputError(
                 f"{layout.root / layout.state(name)}: gone while the run was going on; use --resume"
             )
-        columns, pixel_scale = state["columns"], min(pixel_scale, float(state["pixel_scale"]))
+        own = {column[0]: column for column in state["columns"]}
+        columns = [column for column in columns if column[0] in own] if columns else [*own.values()]
+        pixel_scale = min(pixel_scale, float(state["pixel_scale"]))
         n_rows += int(state["n_sources"])
 
     def batch(name: str) -> Table:
         table = Table(np.load(layout.root / layout.rows(name)), copy=False)
+        table = table[[column for column, _, _ in columns]]
         for column, unit, description in columns:
             table[column].unit = unit or None
             table[column].description = description
@@ -389,6 +424,6 @@ def write_merged(layout: Layout, names: Sequence[str], *, meta: Mapping[str, Any
     template = template_of(batch(names[0]), text_widths={"MAP_ID": max(map(len, names))}, meta=header)
     with Stage(layout.root) as stage:
         for form in layout.formats:
-            path = stage.path(layout.table(MERGED_NAME, form))
+            path = stage.path(layout.table(merged, form))
             write_table(path, map(batch, names), form=form, template=template)
     return stage.names

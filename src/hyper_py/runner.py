@@ -7,7 +7,7 @@ import csv
 import io
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hyper_py import __version__, executors
+from hyper_py.cube_task import process_cube
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.events import (
+    ChannelFinished,
     Event,
     MapFailed,
     MapFinished,
@@ -32,11 +34,13 @@ from hyper_py.events import (
 )
 from hyper_py.inputs import resolve_inputs
 from hyper_py.map_task import MapResult, MapTask, Measure, fingerprint, measure_map, process_map, restored
+from hyper_py.recognise import is_cube
 
 if TYPE_CHECKING:
     from hyper_py.products import Layout
 
 __all__ = [
+    "ChannelFinished",
     "Event",
     "MapFailed",
     "MapFinished",
@@ -169,9 +173,14 @@ class _Run:
                     root=self.layout.root,
                 )
             )
-            with closing(self.outcomes(name, n_workers, todo)) as outcomes:
+            datacube = self.config.control.datacube
+            cubes = [task for task in todo if datacube or is_cube(task.path)]
+            maps = [task for task in todo if task not in cubes]
+            with closing(self.outcomes(name, n_workers, maps)) as outcomes:
                 for outcome in outcomes:
-                    self.take(todo[outcome.index], outcome)
+                    self.take(maps[outcome.index], outcome)
+            for task in cubes:
+                self.take(task, executors.Outcome(0, self.do_cube(task, resume=resume), "", 1))
             merged = self.merge()
         except KeyboardInterrupt:
             interrupted = True
@@ -197,19 +206,45 @@ class _Run:
         self.n_resumed = len(self.results)
 
     def outcomes(self, name: str, n_workers: int, todo: list[MapTask]) -> executors.Outcomes:
-        """Start the executor."""
+        """Start the executor on maps."""
 
         def on_start(index: int, attempt: int) -> None:
             task = todo[index]
             self.emit(MapStarted(index=task.index, name=task.name, attempt=attempt))
 
+        return self.start(name, n_workers, self.function, todo, on_start)
+
+    def do_cube(self, task: MapTask, *, resume: bool) -> MapResult:
+        """Do a cube, its channels by the executor."""
+        self.emit(MapStarted(index=task.index, name=task.name))
+
+        def execute(
+            function: Callable[[Any], Any], channels: list[Any], on_start: executors.OnStart
+        ) -> executors.Outcomes:
+            name, n_workers = choose_executor(self.config.control, len(channels))
+            return self.start(name, n_workers, function, channels, on_start)
+
+        def on_channel(result: MapResult, n_done: int, n_channels: int) -> None:
+            self.emit(ChannelFinished(cube=task.name, result=result, n_done=n_done, n_channels=n_channels))
+
+        return process_cube(task, execute=execute, on_channel=on_channel, resume=resume)
+
+    def start(
+        self,
+        name: str,
+        n_workers: int,
+        function: Callable[[Any], Any],
+        todo: list[Any],
+        on_start: executors.OnStart,
+    ) -> executors.Outcomes:
+        """Start an executor."""
         if name == "serial":
-            return executors.execute_serial(self.function, todo, on_start=on_start)
+            return executors.execute_serial(function, todo, on_start=on_start)
         if name == "processes":
-            return executors.execute_processes(self.function, todo, n_workers=n_workers, on_start=on_start)
+            return executors.execute_processes(function, todo, n_workers=n_workers, on_start=on_start)
         scheduler = self.config.control.dask_scheduler
         return executors.execute_dask(
-            self.function, todo, n_workers=n_workers, scheduler=scheduler, on_start=on_start
+            function, todo, n_workers=n_workers, scheduler=scheduler, on_start=on_start
         )
 
     def take(self, task: MapTask, outcome: executors.Outcome) -> None:
@@ -244,13 +279,14 @@ class _Run:
 
     def merge(self) -> tuple[str, ...]:
         """Write the catalogue of all maps, in the order of the inputs."""
-        from hyper_py.products import write_merged
+        from hyper_py.products import parts_of, write_merged
 
-        names = [task.name for task in self.tasks if self.results[task.index].ok]
+        good = [task.name for task in self.tasks if self.results[task.index].ok]
+        names = [part for name in good for part in parts_of(self.layout, name)]
         meta = {
             "creator": f"Hyper-Py {__version__}",
             "sigma_thres": self.config.detection.sigma_thres,
-            "n_maps": len(names),
+            "n_maps": len(good),
         }
         return write_merged(self.layout, names, meta=meta)
 

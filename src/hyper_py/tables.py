@@ -31,6 +31,8 @@ SUFFIXES = {
 """File suffix of each format of `outputs.tables`."""
 
 COORDINATE_COLUMNS = ("RA", "DEC", "GLON", "GLAT")
+SPECTRAL_COLUMNS = ("FREQUENCY", "VELOCITY", "WAVELENGTH", "SPECTRAL_VALUE")
+_SPECTRAL_FORMAT = ".12g"
 _FLOAT_FORMAT = ".8g"
 _READERS = {
     ".txt": "ascii.ipac",
@@ -77,6 +79,8 @@ def prepare_table(table: Table, *, pixel_scale: float, meta: Mapping[str, Any] |
         form = known.format if known and known.format else _FLOAT_FORMAT
         if name in COORDINATE_COLUMNS:
             form = f".{decimals}f"
+        if name in SPECTRAL_COLUMNS:
+            form = _SPECTRAL_FORMAT
         prepared[name] = TableColumn(
             values,
             unit=column.unit,

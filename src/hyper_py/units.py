@@ -91,6 +91,15 @@ class MapUnit:
         return self.per == "beam"
 
 
+_WRITTEN = {1e6: "M", 1e3: "k", 1.0: "", 1e-3: "m", 1e-6: "u"}
+
+
+def standard_text(unit: MapUnit) -> str:
+    """Return a flux density as the FITS standard writes it, such as `Jy/beam`; others as they are."""
+    prefix = next((p for scale, p in _WRITTEN.items() if math.isclose(scale, unit.scale)), None)
+    return unit.text if unit.quantity != "flux" or prefix is None else f"{prefix}Jy/{unit.per}"
+
+
 NO_UNIT = MapUnit(text="", quantity="", per="", scale=math.nan)
 """Stands for a unit that is missing."""
 

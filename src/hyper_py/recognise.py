@@ -1,0 +1,70 @@
+"""Whether a FITS file holds a cube, seen from its first headers; cheap enough for any number of files."""
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+_BLOCK, _CARD = 2880, 80
+_LONGEST_HEADER = 500
+_CARD_PATTERN = re.compile(r"([A-Z0-9_-]+) *= *('(?:[^']|'')*'|[^/]*)")
+
+
+def is_cube(path: Path) -> bool:
+    """Tell whether the first image of a file has three axes that are longer than one, Stokes not counted.
+
+    A file that cannot be read is no cube: whoever reads it as a map will say what is wrong with it.
+    """
+    try:
+        with path.open("rb") as stream:
+            packed = stream.read(2) == b"\x1f\x8b"
+        opener: Any = gzip.open if packed else open
+        with opener(path, "rb") as file:
+            for header in _headers(file):
+                sizes = _long_axes(header)
+                if sizes >= 2:
+                    return sizes >= 3
+    except (OSError, EOFError, ValueError):
+        pass
+    return False
+
+
+def _headers(file: IO[bytes]) -> Iterator[dict[str, str]]:
+    """Yield the headers of a file, stepping over what is between them."""
+    while True:
+        cards: dict[str, str] = {}
+        for _ in range(_LONGEST_HEADER):
+            block = file.read(_BLOCK)
+            if len(block) < _BLOCK:
+                return
+            text = block.decode("ascii", errors="replace")
+            lines = [text[i : i + _CARD] for i in range(0, _BLOCK, _CARD)]
+            for line in lines:
+                match = _CARD_PATTERN.match(line)
+                if match:
+                    cards.setdefault(match[1], match[2].strip().strip("'").strip())
+            if any(line.rstrip() == "END" for line in lines):
+                break
+        if not {"SIMPLE", "XTENSION"} & cards.keys():
+            return
+        yield cards
+        count = 1 if int(cards.get("NAXIS", "0")) else 0
+        for axis in range(1, int(cards.get("NAXIS", "0")) + 1):
+            count *= int(cards[f"NAXIS{axis}"])
+        values = int(cards.get("GCOUNT", "1")) * (int(cards.get("PCOUNT", "0")) + count)
+        size = abs(int(cards["BITPIX"])) // 8 * values
+        file.seek(-(-size // _BLOCK) * _BLOCK, 1)
+
+
+def _long_axes(header: dict[str, str]) -> int:
+    """Count the axes of an image that are longer than one; 0 if the header is not of an image."""
+    prefix = "Z" if "ZIMAGE" in header else ""
+    if not prefix and header.get("XTENSION", "IMAGE") not in ("IMAGE", "IUEIMAGE"):
+        return 0
+    n_axes = int(header.get(f"{prefix}NAXIS", "0"))
+    return sum(
+        int(header[f"{prefix}NAXIS{axis}"]) > 1
+        and not header.get(f"CTYPE{axis}", "").upper().startswith("STOKES")
+        for axis in range(1, n_axes + 1)
+    )
