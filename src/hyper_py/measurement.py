@@ -49,8 +49,10 @@ class MeasuredField:
         total, weight = np.zeros(self.shape), np.zeros(self.shape)
         for patch in self.measured.patches:
             y, x, values, weights = patch.paint()
-            total[y, x] += weights * values
-            weight[y, x] += weights
+            # Boxes near the border reach beyond it.
+            on = (y >= 0) & (y < self.shape[0]) & (x >= 0) & (x < self.shape[1])
+            total[y[on], x[on]] += weights[on] * values[on]
+            weight[y[on], x[on]] += weights[on]
         background: FloatArray = np.divide(total, weight, out=np.full(self.shape, np.nan), where=weight > 0.0)
         return background
 
