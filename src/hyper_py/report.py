@@ -160,8 +160,7 @@ def _run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> 
     if manifest["finished"]:
         yield "Finished", str(manifest["finished"])
         yield "Time of the run", f"{manifest['seconds']:.1f} s for {len(manifest['maps'])} map(s)"
-    for name, version in manifest["software"].items():
-        yield name, str(version)
+    yield "Versions", ", ".join(f"{name} {version}" for name, version in manifest["software"].items())
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, str]:

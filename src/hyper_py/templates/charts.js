@@ -1,5 +1,5 @@
 /* Plain SVG: axes, lines and bars. */
-function plot({ width = 420, height = 230, x, y, xLabel, yLabel, draw, xTicks, yTicks, xText, yText, left = 52 }) {
+function plot({ width = 360, height = 220, x, y, xLabel, yLabel, draw, xTicks, yTicks, xText, yText, left = 52 }) {
   const right = width - 12, top = 10, bottom = height - 40;
   const sx = value => left + (value - x[0]) / (x[1] - x[0] || 1) * (right - left), sy = value => bottom - (value - y[0]) / (y[1] - y[0] || 1) * (bottom - top);
   sy.top = top; sy.bottom = bottom;
@@ -45,8 +45,8 @@ function drawStatistics(catalog, search) {
   histogram($("hist-size"), { title: "Size", column: "FWHM_GEOM", values: size, unit: "FWHM, geometric mean (″)", mark: beam, markText: "beam", note: `Median ${short(median(size) / beam, 3)} beams.`, search });
   histogram($("hist-snr"), { title: "Signal to noise", column: "SNR", values: catalog.SNR, unit: "peak over local rms", mark: facts.threshold, markText: "threshold", note: `Median ${short(median(catalog.SNR), 3)}; threshold ${facts.threshold}.`, search });
   const rows = facts.flags.map(flag => ({ ...flag, count: catalog.FLAGS.reduce((sum, value) => sum + (value & flag.bit ? 1 : 0), 0) })).filter(flag => flag.count).sort((a, b) => b.count - a.count);
-  const width = 420, most = Math.max(1, ...rows.map(row => row.count));
-  $("flag-counts").innerHTML = `<h3>Flags</h3>${rows.length ? `<svg viewBox="0 0 ${width} ${rows.length * 24 + 6}" role="img">${rows.map((row, k) => `<text x="150" y="${k * 24 + 17}" text-anchor="end">${row.name}</text><rect class="fill hit" data-word="${row.name}" x="158" y="${k * 24 + 5}" height="16" rx="3" width="${Math.max(200 * row.count / most, 2)}"><title>${row.text}</title></rect><text x="${166 + 200 * row.count / most}" y="${k * 24 + 17}">${row.count}</text>`).join("")}</svg>` : ""}<figcaption>${catalog.n - catalog.FLAGS.reduce((sum, value) => sum + (value ? 1 : 0), 0)} sources carry none.</figcaption>`;
+  const width = 360, most = Math.max(1, ...rows.map(row => row.count));
+  $("flag-counts").innerHTML = `<h3>Flags</h3>${rows.length ? `<svg viewBox="0 0 ${width} ${rows.length * 24 + 6}" role="img">${rows.map((row, k) => `<text x="150" y="${k * 24 + 17}" text-anchor="end">${row.name}</text><rect class="fill hit" data-word="${row.name}" x="158" y="${k * 24 + 5}" height="16" rx="3" width="${Math.max(140 * row.count / most, 2)}"><title>${row.text}</title></rect><text x="${166 + 140 * row.count / most}" y="${k * 24 + 17}">${row.count}</text>`).join("")}</svg>` : ""}<figcaption>${catalog.n - catalog.FLAGS.reduce((sum, value) => sum + (value ? 1 : 0), 0)} sources carry none.</figcaption>`;
   $("flag-counts").querySelectorAll("rect").forEach(bar => bar.addEventListener("click", () => search(`"${bar.dataset.word}"`)));
 }
 
@@ -61,7 +61,7 @@ function drawNoise(layers, paint) {
   const steps = counts => { const points = []; counts.forEach((count, k) => { const v = Math.log10(Math.max(count, floor)); points.push([p.low + k * p.width, v], [p.low + (k + 1) * p.width, v]); }); return points; };
   const bell = p.map.map((_, k) => [at(k), Math.log10(Math.max(total * p.width / Math.sqrt(2 * Math.PI) * Math.exp(-.5 * at(k) ** 2), floor))]).filter(([, v]) => v > Math.log10(floor));
   const top = Math.log10(Math.max(...p.map, ...p.residual, 10)) + .2;
-  $("noise-pixels").innerHTML = `<h3>Pixels</h3>` + plot({ height: 250, x: [p.low, p.high], y: [Math.log10(floor), top], xLabel: "(value − mean) / rms", yLabel: "pixels", yTicks: [0, 1, 2, 3, 4, 5, 6].filter(v => v < top), yText: value => powerText(10 ** value), draw: ({ line }) => line(bell, "dash") + line(steps(p.map), "second") + line(steps(p.residual), "line") })
+  $("noise-pixels").innerHTML = `<h3>Pixels</h3>` + plot({ width: 460, height: 250, x: [p.low, p.high], y: [Math.log10(floor), top], xLabel: "(value − mean) / rms", yLabel: "pixels", yTicks: [0, 1, 2, 3, 4, 5, 6].filter(v => v < top), yText: value => powerText(10 ** value), draw: ({ line }) => line(bell, "dash") + line(steps(p.map), "second") + line(steps(p.residual), "line") })
     + `<figcaption><span style="color:var(--warn)">Map</span> and <span style="color:var(--accent)">map minus model</span>; dashed: Gaussian of the rms.</figcaption>`;
   const rows = [["rms", `${short(noise.typical)} ${facts.unit}${noise.kind === "local" ? " (median)" : ""}`], ["Mean of the map", `${short(noise.mean)} ${facts.unit}`], ["rms without sources", p.residual_rms ? `${short(p.residual_rms * noise.typical)} ${facts.unit}` : "–"], ["Threshold", `${facts.threshold} × rms = ${short(facts.threshold * noise.typical)} ${facts.unit}`], ["Noise model of the fit", noise.model], ["Blank pixels", `${(100 * facts.blank_share).toFixed(1)}%`], ["Independent beams", Math.round(facts.n_beams).toLocaleString("en")], ["Beam", `${short(facts.beam.major)}″ × ${short(facts.beam.minor)}″, ${facts.beam.pa.toFixed(1)}° (${facts.beam.source})`], ["Pixel", `${short(facts.pixel_arcsec)}″, ${short(facts.beam.area_pixels)} in a beam`], ["Unit of the file", facts.file_unit]];
   $("noise-facts").innerHTML = rows.map(([name, value]) => `<dt>${name}</dt><dd></dd>`).join("");

@@ -42,7 +42,7 @@ const unitText = unit => unit.replace("mJy / beam", "mJy/beam").replace("Jy / be
 function short(value, digits = 4) {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(digits - 2).replace("e", "e").replace("e+", "e");
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(digits - 2).replace("e+", "e");
   const decimals = size === 0 ? 0 : Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
   return value.toFixed(Math.min(decimals, 7));
 }
@@ -50,7 +50,7 @@ function short(value, digits = 4) {
 /* Value and error to two digits of the error. */
 function withError(value, error) {
   if (!Number.isFinite(value)) return ["–", ""];
-  if (!(error > 0) || !Number.isFinite(error)) return [short(value), ""];
+  if (!(error > 1e-6 * Math.abs(value)) || !Number.isFinite(error)) return [short(value), ""];
   const decimals = Math.min(8, Math.max(0, 1 - Math.floor(Math.log10(error))));
   return [value.toFixed(decimals), error.toFixed(decimals)];
 }

@@ -19,7 +19,7 @@ function keyed(text) {
 const stretches = {
   linear: t => t,
   sqrt: Math.sqrt,
-  asinh: t => Math.asinh(10 * t) / Math.asinh(10),
+  asinh: t => Math.asinh(5 * t) / Math.asinh(5),
   log: t => Math.log1p(1000 * t) / Math.log1p(1000),
 };
 
@@ -87,7 +87,7 @@ function drawScale(canvas, paint, unit) {
   }
   context.fillStyle = context.strokeStyle = themeColour("--soft");
   context.font = "11.5px Inter, system-ui, sans-serif"; context.textBaseline = "top";
-  const all = ticks(paint.low, paint.high, width / 80);
+  const all = ticks(paint.low, paint.high, width / 48);
   const unitWidth = context.measureText(unit).width;
   let edge = -1e9;
   for (const value of all) {

@@ -23,8 +23,8 @@ function makeSky({ layers, catalog, onChoose }) {
   /* Limits of the sliders and the automatic cuts of a layer, kept once found. */
   function cutsOf(name) {
     if (!cuts[name]) {
-      const values = layers.get(name).values, [low, first, high, last] = quantiles(values, [0, .004, .9985, 1]);
-      const rms = name === "rms" ? (last - low) / 50 : facts.noise.typical, black = name === "rms" ? low : Math.max(first, low);
+      const values = layers.get(name).values, [low, first, high, last] = quantiles(values, [0, .003, .9992, 1]);
+      const rms = name === "rms" ? (last - low) / 50 : facts.noise.typical, black = name === "rms" ? low : Math.max(first, facts.noise.mean - 3 * rms, low);
       cuts[name] = { low, high: last > low ? last : low + 1, black, white: name === "rms" ? last : Math.max(high, black + 6 * rms), unit: rms || 1 };
     }
     return cuts[name];
@@ -80,8 +80,9 @@ function makeSky({ layers, catalog, onChoose }) {
     const margin = view.scale * catalog.largest + 20;
     for (let i = 0; i < catalog.n; i++) if (inView(i, margin)) (state.visible && !state.visible[i] ? far : near).push(i);
     if (on("groups")) drawGroups(context, near);
-    if (on("apertures")) { ellipses(context, near, colour.apertures, 1.25, .95); ellipses(context, far, colour.apertures, 1, .22); }
-    if (on("flagged")) ellipses(context, near.filter(i => catalog.calls[i]), colour.flagged, 1.8);
+    const fine = Math.min(1, Math.max(.55, view.scale * facts.beam.fwhm_pixels / 12));
+    if (on("apertures")) { ellipses(context, near, colour.apertures, 1.4 * fine, .95); ellipses(context, far, colour.apertures, fine, .22); }
+    if (on("flagged")) ellipses(context, near.filter(i => catalog.calls[i]), colour.flagged, 2 * fine);
     if (on("detections")) {
       context.beginPath();
       for (const i of near) { const [sx, sy] = toScreen(catalog._x_peak[i], catalog._y_peak[i]); context.moveTo(sx - 4, sy); context.lineTo(sx + 4, sy); context.moveTo(sx, sy - 4); context.lineTo(sx, sy + 4); }
@@ -140,6 +141,7 @@ function makeSky({ layers, catalog, onChoose }) {
   function goTo(i, close = false) {
     const [sx, sy] = toScreen(catalog.px[i], catalog.py[i]), edge = 40;
     if (close) view.scale = Math.min(view.width, view.height) / (16 * facts.beam.fwhm_pixels);
+    if (!close && view.scale <= 1.02 * fitScale()) { draw(); return; }
     if (close || sx < edge || sy < edge || sx > view.width - edge || sy > view.height - edge) { view.x = catalog.px[i]; view.y = catalog.py[i]; state.fitted = false; clamp(); }
     draw();
   }
