@@ -109,7 +109,9 @@ def _read_manifest(root: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         manifest["maps"], manifest["configuration"], manifest["software"]  # noqa: B018 - must be there
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{root}: no {MANIFEST} of a run there: name the output directory of a run") from None
+        raise InputError(
+            f"{root}: no {MANIFEST} of a run there: name the output directory of a run"
+        ) from None
     return manifest
 
 
@@ -176,7 +178,9 @@ def _configuration(manifest: Mapping[str, Any]) -> dict[str, Any]:
     from hyper_py.config import Config
 
     keys, defaults = _flat(manifest["configuration"]), _flat(Config().model_dump(mode="json"))
-    changed = [(key, text, defaults.get(key, "none")) for key, text in keys.items() if defaults.get(key) != text]
+    changed = [
+        (key, text, defaults.get(key, "none")) for key, text in keys.items() if defaults.get(key) != text
+    ]
     return {"configuration": list(keys.items()), "changed": changed}
 
 
@@ -257,4 +261,3 @@ def _safe(text: str) -> Any:
     from markupsafe import Markup
 
     return Markup(text)
-

@@ -27,7 +27,9 @@ from hyper_py.noise import clipped_statistics
 
 UInt16Array: TypeAlias = NDArray[np.uint16]
 
-REMARKS = Flag.BLENDED | Flag.UNRESOLVED | Flag.FORCED | Flag.RETRIED | Flag.ADDED_IN_RESIDUAL | Flag.NOISE_ASSUMED
+REMARKS = (
+    Flag.BLENDED | Flag.UNRESOLVED | Flag.FORCED | Flag.RETRIED | Flag.ADDED_IN_RESIDUAL | Flag.NOISE_ASSUMED
+)
 """Flags that describe a source; all others call for a look at it."""
 
 MAX_PIXELS = 5_000_000
@@ -96,7 +98,11 @@ def make_report_data(extraction: Extraction) -> ReportData:
         add("background_cutouts", _cutouts(background, x, y, side).reshape(-1, side), step)
     rms_binning = max(1, math.ceil(max(image.shape) / _MAX_RMS_SIDE))
     if isinstance(noise.rms, np.ndarray):
-        add("rms", bin_image(np.where(np.isfinite(data), noise.rms, np.nan) * per_beam, rms_binning), step / 20.0)
+        add(
+            "rms",
+            bin_image(np.where(np.isfinite(data), noise.rms, np.nan) * per_beam, rms_binning),
+            step / 20.0,
+        )
     columns, blobs["catalog"] = _pack_catalog(extraction)
     facts = {
         **_map_facts(extraction, unit="mJy/beam" if options.convert_mJy else "Jy/beam", per_beam=per_beam),

@@ -64,13 +64,15 @@ function makeSky({ layers, catalog, onChoose }) {
   const inView = (i, margin) => { const [sx, sy] = toScreen(catalog.px[i], catalog.py[i]); return sx > -margin && sx < view.width + margin && sy > -margin && sy < view.height + margin; };
 
   function ellipses(context, list, style, width, alpha = 1) {
+    context.strokeStyle = style; context.lineWidth = width; context.globalAlpha = alpha;
     context.beginPath();
-    for (const i of list) {
-      const [sx, sy] = toScreen(catalog.px[i], catalog.py[i]), a = Math.max(catalog.semi_1[i] * view.scale, 2), b = Math.max(catalog.semi_2[i] * view.scale, 2), angle = -catalog.angle[i];
+    for (let k = 0; k < list.length; k++) {
+      const i = list[k], [sx, sy] = toScreen(catalog.px[i], catalog.py[i]), a = Math.max(catalog.semi_1[i] * view.scale, 2), b = Math.max(catalog.semi_2[i] * view.scale, 2), angle = -catalog.angle[i];
       context.moveTo(sx + a * Math.cos(angle), sy + a * Math.sin(angle));
       context.ellipse(sx, sy, a, b, angle, 0, 2 * Math.PI);
+      if (k % 16 === 15) { context.stroke(); context.beginPath(); } // one path of thousands is slow
     }
-    context.strokeStyle = style; context.lineWidth = width; context.globalAlpha = alpha; context.stroke(); context.globalAlpha = 1;
+    context.stroke(); context.globalAlpha = 1;
   }
 
   function drawOverlay() {
