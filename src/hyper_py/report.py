@@ -107,7 +107,7 @@ def _read_manifest(root: Path) -> dict[str, Any]:
     path = root / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        manifest["maps"], manifest["configuration"], manifest["software"]  # noqa: B018 - must be there
+        manifest["maps"], manifest["configuration"], manifest["software"]
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             f"{root}: no {MANIFEST} of a run there: name the output directory of a run"
