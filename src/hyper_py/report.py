@@ -88,19 +88,19 @@ def map_page(
         Whether there is an index to go back to.
     """
     facts = data.facts
-    return _environment().get_template("report.html").render(
+    return _render(
+        "report.html",
+        _SCRIPTS,
         facts=facts,
         lead=_lead(facts, entry),
         index=index,
-        version=__version__,
-        style=_safe(_source("report.css")),
-        script=_safe('"use strict";\n' + "\n".join(_source(f"{name}.js") for name in _SCRIPTS)),
-        facts_json=_safe(json.dumps(facts, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")),
+        # "<" would let a name end the script element.
+        facts_json=_safe(json.dumps(facts, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
         blobs=[(name, _safe(base64.b64encode(blob).decode())) for name, blob in data.blobs.items()],
         run=list(_run_facts(manifest, entry)),
         warnings=entry.get("warnings", ()),
         **_configuration(manifest),
-    )  # fmt: skip
+    )
 
 
 def _read_manifest(root: Path) -> dict[str, Any]:
@@ -190,16 +190,15 @@ def _configuration(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _index_page(entries: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -> str:
     n_sources = sum(one.get("n_sources", 0) for one in manifest["maps"])
     n_failed = sum(one["status"] == "failed" for one in manifest["maps"])
-    return _environment().get_template("index.html").render(
+    return _render(
+        "index.html",
+        ("theme",),
         maps=entries,
         title=f"{len(entries)} map{'' if len(entries) == 1 else 's'}",
         lead=f"{n_sources} sources" + (f" · {n_failed} failed" if n_failed else ""),
-        version=__version__,
-        style=_safe(_source("report.css")),
-        script=_safe('"use strict";\n' + _source("theme.js")),
         run=list(_run_facts(manifest, None)),
         **_configuration(manifest),
-    )  # fmt: skip
+    )
 
 
 def _index_entry(one: Mapping[str, Any], data: ReportData | None, page: str | None) -> dict[str, Any]:
@@ -254,6 +253,15 @@ def _environment() -> Any:
     from jinja2 import Environment, FunctionLoader
 
     return Environment(loader=FunctionLoader(_source), autoescape=True, trim_blocks=False)
+
+
+def _render(template: str, scripts: Sequence[str], **values: Any) -> str:
+    """Fill a template, with the style and scripts that it needs in it."""
+    script = '"use strict";\n' + "\n".join(_source(f"{name}.js") for name in scripts)
+    page: str = _environment().get_template(template).render(
+        version=__version__, style=_safe(_source("report.css")), script=_safe(script), **values
+    )  # fmt: skip
+    return page
 
 
 def _safe(text: str) -> Any:

@@ -288,7 +288,7 @@ def _map_facts(extraction: Extraction, *, unit: str, per_beam: float) -> dict[st
     }
 
 
-def _direction(vector: FloatArray) -> list[float]:
+def _direction(vector: NDArray[np.floating[Any]]) -> list[float]:
     length = float(np.hypot(*vector))
     return [float(vector[0]) / length, float(vector[1]) / length]
 
