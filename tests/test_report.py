@@ -140,7 +140,7 @@ def page(browser, one_map):
     yield page
     context.close()
     assert [url for url in requests if not url.startswith("file:")] == []
-    assert len(requests) == 1
+    assert len(set(requests)) == 1
     assert complaints == []
 
 
@@ -157,14 +157,17 @@ def test_rows_and_ellipses_lead_to_each_other(page):
     third = page.locator("#table tbody tr[data-row]").nth(2).locator("td").first.inner_text()
     assert chosen(page) == third
     assert f"Source {third}" in page.locator("#card h2").inner_text()
-    x, y = page.evaluate("hyperReport.sky.toScreen(hyperReport.catalog.px[0], hyperReport.catalog.py[0])")
+    alone = page.evaluate("hyperReport.catalog.CLUSTER.indexOf(1)")
+    x, y = page.evaluate(
+        "k => hyperReport.sky.toScreen(hyperReport.catalog.px[k], hyperReport.catalog.py[k])", alone
+    )
     page.locator("#map").click(position={"x": x, "y": y})
-    assert chosen(page) == "1"
-    assert page.locator("#table tr.chosen td").first.inner_text() == "1"
+    assert chosen(page) == str(alone + 1)
+    assert page.locator("#table tr.chosen td").first.inner_text() == str(alone + 1)
     page.keyboard.press("ArrowRight")
-    assert chosen(page) == "2"
+    assert chosen(page) == str(alone + 2)
     page.keyboard.press("k")
-    assert chosen(page) == "1"
+    assert chosen(page) == str(alone + 1)
     page.keyboard.press("Escape")
     assert chosen(page) == ""
 

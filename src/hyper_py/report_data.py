@@ -93,7 +93,7 @@ def make_report_data(extraction: Extraction) -> ReportData:
     if binning > 1 and len(extraction.catalog):
         side = min(2 * math.ceil(_CUTOUT_BEAMS * image.beam_fwhm_pix) + 1, _MAX_CUTOUT)
         n_cut = min(len(extraction.catalog), MAX_PIXELS // (side * side))
-        x, y = extraction.peaks.x[:n_cut], extraction.peaks.y[:n_cut]
+        x, y = (places[:n_cut] for places in detected_places(extraction))
         add("map_cutouts", _cutouts(data, x, y, side).reshape(-1, side), step)
         add("background_cutouts", _cutouts(background, x, y, side).reshape(-1, side), step)
     rms_binning = max(1, math.ceil(max(image.shape) / _MAX_RMS_SIDE))
@@ -200,9 +200,16 @@ def _cutouts(data: FloatArray, x: FloatArray, y: FloatArray, side: int) -> Float
     return cut
 
 
+def detected_places(extraction: Extraction) -> tuple[FloatArray, FloatArray]:
+    """Return x and y of the peaks of all rows; those of sources added later are where they were fitted."""
+    table, peaks = extraction.catalog, extraction.peaks
+    n = len(peaks)
+    return np.append(peaks.x, table["X"].value[n:]), np.append(peaks.y, table["Y"].value[n:])
+
+
 def _pack_catalog(extraction: Extraction) -> tuple[list[dict[str, Any]], bytes]:
     """Return the columns' descriptions and their values: fitted parameters, peaks and groups too."""
-    table, sources, peaks = extraction.catalog, extraction.sources, extraction.peaks
+    table, sources = extraction.catalog, extraction.sources
     described = {column.name: column for column in COLUMNS}
     columns, parts = [], []
 
@@ -222,9 +229,9 @@ def _pack_catalog(extraction: Extraction) -> tuple[list[dict[str, Any]], bytes]:
     fitted = sources if len(sources) == n else np.full((n, models.N_PARAMETERS), np.nan)
     for k, name in enumerate(("amplitude", "x", "y", "sigma_1", "sigma_2", "theta")):
         add(f"_{name}", fitted[:, k], "<f4")
-    add("_x_peak", peaks.x, "<f4")
-    add("_y_peak", peaks.y, "<f4")
-    add("_group", _groups(extraction), "<i4")
+    for name, places in zip(("_x_peak", "_y_peak"), detected_places(extraction), strict=True):
+        add(name, places, "<f4")
+    add("_group", group_labels(extraction), "<i4")
     order = [column["name"] for column in columns]
     for name in table.colnames:
         if name in order:
@@ -232,11 +239,11 @@ def _pack_catalog(extraction: Extraction) -> tuple[list[dict[str, Any]], bytes]:
     return columns, zlib.compress(b"".join(parts), 5)
 
 
-def _groups(extraction: Extraction) -> NDArray[np.int64]:
+def group_labels(extraction: Extraction) -> NDArray[np.int64]:
     """Return the label of each source's group."""
-    image, photometry, peaks = extraction.image, extraction.options.photometry, extraction.peaks
-    linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * image.beam_fwhm_pix
-    return friends_of_friends(peaks.x, peaks.y, linking_length=linking)
+    photometry, table = extraction.options.photometry, extraction.catalog
+    linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * extraction.image.beam_fwhm_pix
+    return friends_of_friends(table["X"].value, table["Y"].value, linking_length=linking)
 
 
 def _map_facts(extraction: Extraction, *, unit: str, per_beam: float) -> dict[str, Any]:
