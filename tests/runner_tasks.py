@@ -26,6 +26,8 @@ def make_config(root, *, control=None, **sections):
         "paths": {"output": {"dir_root": str(root)}},
         "control": {"executor": "serial", **(control or {})},
         **sections,
+        # What `measure` gives is no extraction that could be drawn.
+        "outputs": {"report": False, **sections.get("outputs", {})},
     }
     return Config.from_mapping(mapping, base_dir=Path(root).parent)
 
@@ -83,6 +85,7 @@ class FakeExtraction:
         self.catalog = make_catalogue(n_sources, seed=seed, name=name)
         self.catalog.meta = {}
         self.rms = 1e-3
+        self.field = None
 
     def model_image(self) -> np.ndarray:
         return 0.25 * self.image.data

@@ -106,6 +106,16 @@ def run(
     raise typer.Exit(result.exit_code)
 
 
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory of a finished run.")],
+) -> None:
+    """Write the report of a finished run anew."""
+    from hyper_py.report import write_report
+
+    typer.echo(f"wrote {directory / write_report(directory)[-1]}")
+
+
 def _configuration(inputs: Sequence[str], overrides: Sequence[str]) -> tuple["Config", list[str]]:
     """Return the configuration that the arguments of `run` amount to, and the maps among them."""
     from hyper_py.config import FILE_NAME, Config, apply_overrides, find_config, load_config, template

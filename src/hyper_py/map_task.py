@@ -269,7 +269,15 @@ def _extract_and_write(
     checksum: str,
     start: float,
 ) -> MapResult:
-    from hyper_py.products import Stage, as_json, describe_columns, write_catalogue, write_regions
+    from hyper_py.products import (
+        STATE_DIR,
+        Stage,
+        as_json,
+        describe_columns,
+        report_data_name,
+        write_catalogue,
+        write_regions,
+    )
 
     extraction = measure(task)
     image, catalog = extraction.image, extraction.catalog
@@ -281,6 +289,10 @@ def _extract_and_write(
         ratio = task.config.photometry.fwhm_radius_ratio
         write_regions(stage, layout, catalog, image, name=task.name, fwhm_radius_ratio=ratio)
         _write_images(stage, layout, extraction, name=task.name)
+        if task.config.outputs.report:
+            from hyper_py.report_data import make_report_data, save_report_data
+
+            save_report_data(stage.path(report_data_name(task.name)), make_report_data(extraction))
         log_warnings(log, caught)
         result = MapResult(
             index=task.index,
@@ -295,7 +307,7 @@ def _extract_and_write(
             seconds=time.perf_counter() - start,
             checksum=checksum,
             outputs=(
-                *(name for name in stage.names if name != layout.rows(task.name)),
+                *(name for name in stage.names if not name.startswith(STATE_DIR)),
                 layout.map_log(task.name),
             ),
         )

@@ -49,6 +49,7 @@ class MeasuredField:
         total, weight = np.zeros(self.shape), np.zeros(self.shape)
         for patch in self.measured.patches:
             y, x, values, weights = patch.paint()
+            # Boxes near the border reach beyond it.
             on_map = (y >= 0) & (y < self.shape[0]) & (x >= 0) & (x < self.shape[1])
             place = y[on_map], x[on_map]
             total[place] += weights[on_map] * values[on_map]

@@ -33,6 +33,8 @@ from hyper_py.tables import (
 STATE_DIR = ".hyper_py"
 """Hidden directory of the states of maps, below the output directory."""
 
+MANIFEST = "run.json"
+REPORT_DIR = "report"
 MERGED_NAME = "ALL"
 REGION_KINDS = ("centroids", "ellipses")
 _TEMPORARY = ".hyper-tmp"
@@ -136,6 +138,11 @@ class Layout:
             self.background,
         )
         return (self.root, *(self.root / name for name in names if name is not None))
+
+
+def report_data_name(name: str) -> str:
+    """Return where the report's data of a map are, relative to the output directory."""
+    return f"{STATE_DIR}/{name}.report.npz"
 
 
 # ------------------------------------------------------------------------------------------------- atomic

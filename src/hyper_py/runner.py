@@ -7,6 +7,7 @@ import csv
 import io
 import platform
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from hyper_py import __version__, executors
 from hyper_py.cube_task import process_cube
-from hyper_py.diagnostics import ConfigurationError
+from hyper_py.diagnostics import ConfigurationError, HyperPyError, HyperPyWarning
 from hyper_py.events import (
     ChannelFinished,
     Event,
@@ -54,7 +55,6 @@ __all__ = [
     "run",
 ]
 
-MANIFEST = "run.json"
 SUMMARY = "summary.csv"
 _PACKAGES = ("numpy", "scipy", "astropy", "photutils", "regions", "pydantic", "distributed", "pyarrow")
 
@@ -194,6 +194,8 @@ class _Run:
         )
         status = "interrupted" if interrupted else "failures" if result.failures else "complete"
         self.write_manifest(status, merged, result)
+        if self.config.outputs.report and any(one.ok for one in result.maps):
+            self.report()
         self.emit(RunFinished(result=result))
         return result
 
@@ -290,6 +292,16 @@ class _Run:
         }
         return write_merged(self.layout, names, meta=meta)
 
+    def report(self) -> None:
+        """Write the report; a run is no less complete without it."""
+        from hyper_py.report import write_report
+
+        try:
+            write_report(self.layout.root)
+        except (OSError, HyperPyError) as error:
+            warnings.warn(f"no report: {error}", HyperPyWarning, stacklevel=2)
+            self.stream.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} no report: {error}\n")
+
     def emit(self, event: Event) -> None:
         """Write an event to the log, then pass it on."""
         text = describe_event(event)
@@ -301,7 +313,7 @@ class _Run:
 
     def write_manifest(self, status: str, merged: tuple[str, ...], result: RunResult | None = None) -> None:
         """Write run.json, and the summary table when the run is over."""
-        from hyper_py.products import as_json, write_text
+        from hyper_py.products import MANIFEST, as_json, write_text
 
         over = result is not None
         manifest = {

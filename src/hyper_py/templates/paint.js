@@ -1,0 +1,101 @@
+/* Colours, stretches and colour bars. */
+const inferno = "0000040403120b0724150b37210c4a2f0a5b3d09654a0c6b57106e64156e71196e7d1e6d8a226a972766a32c61b0315bbc3754c73e4cd24644db503be45a31eb6628f1731df68013f98e09fb9d07fcac11fbbc21f9cb35f5db4cf2ea69f3f68afcffa4";
+const viridis = "440154470d6048186a482374472d7b4537814240863e49893b528b375b8d33638d2f6b8e2c728e297a8e26828e23898e21918c1f988b1fa08822a78528ae8032b67a3fbc734ec36b5ec96270cf5784d44b98d83eaddc30c2df23d8e219ece51bfde725";
+const cividis = "00224e00285b002e6a0533711a386f273e6e32436d3b496c434e6c4b546c535a6d5a5f6e61656f686a716f70737676767d7c788482798c8878938e789b9476a39a74aba072b4a76fbcae6cc4b468cdbb63d5c25edec958e7d150f0d846f9e03afee838";
+const LEVELS = 1024;
+const palettes = { inferno: keyed(inferno), viridis: keyed(viridis), cividis: keyed(cividis), grey: keyed("000000ffffff"), inverted: keyed("ffffff101014") };
+
+function keyed(text) {
+  const keys = text.match(/.{6}/g).map(key => [0, 2, 4].map(i => parseInt(key.slice(i, i + 2), 16)));
+  const colours = new Uint32Array(LEVELS);
+  for (let i = 0; i < LEVELS; i++) {
+    const u = i / (LEVELS - 1) * (keys.length - 1), k = Math.min(Math.floor(u), keys.length - 2);
+    const [r, g, b] = [0, 1, 2].map(c => Math.round(keys[k][c] + (u - k) * (keys[k + 1][c] - keys[k][c])));
+    colours[i] = 0xff000000 | b << 16 | g << 8 | r;
+  }
+  return colours;
+}
+
+const stretches = {
+  linear: t => t,
+  sqrt: Math.sqrt,
+  asinh: t => Math.asinh(5 * t) / Math.asinh(5),
+  log: t => Math.log1p(1000 * t) / Math.log1p(1000),
+};
+
+/* Colours for equal steps of the value, stretch included. */
+function colourTable(paint, steps = 4096) {
+  const table = new Uint32Array(steps), stretch = stretches[paint.stretch], palette = palettes[paint.colours];
+  for (let i = 0; i < steps; i++) table[i] = palette[Math.round(stretch(i / (steps - 1)) * (LEVELS - 1))];
+  return table;
+}
+
+/* Draw values into a canvas of their own size, first row at the bottom; blank pixels stay clear. */
+function paintValues(canvas, nx, ny, values, paint) {
+  canvas.width = nx; canvas.height = ny;
+  const context = canvas.getContext("2d"), picture = context.createImageData(nx, ny);
+  const pixels = new Uint32Array(picture.data.buffer), table = colourTable(paint), last = table.length - 1;
+  const factor = last / (paint.high - paint.low || 1);
+  for (let y = 0; y < ny; y++) {
+    const from = y * nx, to = (ny - 1 - y) * nx;
+    for (let x = 0; x < nx; x++) {
+      const value = values[from + x];
+      if (value === value) { const k = (value - paint.low) * factor; pixels[to + x] = table[k < 0 ? 0 : k > last ? last : k | 0]; }
+    }
+  }
+  context.putImageData(picture, 0, 0);
+  return canvas;
+}
+
+/* Canvas at the screen's resolution; returns its context in CSS pixels, and its size. */
+function fitCanvas(canvas) {
+  const ratio = window.devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) { canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio); }
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return { context, width, height };
+}
+
+const themeColour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function niceStep(span, count) {
+  const rough = span / Math.max(count, 1), power = 10 ** Math.floor(Math.log10(rough));
+  return power * [1, 2, 5, 10].find(m => m * power >= rough * 0.999);
+}
+
+function ticks(low, high, count) {
+  if (!(high > low)) return [];
+  const step = niceStep(high - low, count), result = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) result.push(k * step);
+  return result.map(value => Math.abs(value) < step * 1e-6 ? 0 : value);
+}
+
+const tickText = (value, all) => {
+  const step = all.length > 1 ? Math.abs(all[1] - all[0]) : Math.abs(value) || 1;
+  return Math.abs(value) >= 1e5 || (step < 1e-4) ? value.toExponential(1) : value.toFixed(Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+};
+
+/* Colour bar with ticks where the stretch puts them. */
+function drawScale(canvas, paint, unit) {
+  const { context, width, height } = fitCanvas(canvas);
+  context.clearRect(0, 0, width, height);
+  const stretch = stretches[paint.stretch], palette = palettes[paint.colours], bar = 12;
+  for (let x = 0; x < width; x++) {
+    const c = palette[Math.round(x / Math.max(width - 1, 1) * (LEVELS - 1))];
+    context.fillStyle = `rgb(${c & 255},${c >> 8 & 255},${c >> 16 & 255})`;
+    context.fillRect(x, 0, 1.5, bar);
+  }
+  context.fillStyle = context.strokeStyle = themeColour("--soft");
+  context.font = "11.5px Inter, system-ui, sans-serif"; context.textBaseline = "top";
+  const all = ticks(paint.low, paint.high, width / 48);
+  const unitWidth = context.measureText(unit).width;
+  let edge = -1e9;
+  for (const value of all) {
+    const x = stretch((value - paint.low) / (paint.high - paint.low)) * width, text = tickText(value, all), half = context.measureText(text).width / 2;
+    const centre = Math.min(Math.max(x, half), width - half);
+    if (centre - half < edge + 8 || centre + half > width - unitWidth - 8) continue;
+    context.fillRect(x - .5, bar, 1, 4); context.textAlign = "center"; context.fillText(text, centre, bar + 6);
+    edge = centre + half;
+  }
+  context.textAlign = "right"; context.fillText(unit, width, bar + 6);
+}

@@ -1,0 +1,127 @@
+/* One source: cutouts on one scale, radial profile, numbers. */
+function makeCard({ catalog, cutouts, sky, step }) {
+  const card = $("card");
+  const unit = facts.unit, flux = facts.flux_unit;
+
+  /* Sum of the Gaussians of some sources at a pixel, in the unit of the map. */
+  function gaussians(list, x, y) {
+    let sum = 0;
+    for (const k of list) {
+      const dx = x - catalog._x[k], dy = y - catalog._y[k], cos = Math.cos(catalog._theta[k]), sin = Math.sin(catalog._theta[k]);
+      const u = (dx * cos + dy * sin) / catalog._sigma_1[k], v = (dy * cos - dx * sin) / catalog._sigma_2[k], q = u * u + v * v;
+      if (q < 40) sum += catalog._amplitude[k] * Math.exp(-.5 * q);
+    }
+    return sum * facts.per_beam;
+  }
+  function neighbours(x, y, reach) {
+    const list = [];
+    for (let k = 0; k < catalog.n; k++) { const r = reach + 4 * catalog._sigma_1[k]; if (Math.abs(catalog._x[k] - x) < r && Math.abs(catalog._y[k] - y) < r && catalog._amplitude[k] === catalog._amplitude[k]) list.push(k); }
+    return list;
+  }
+
+  function stampsOf(i) {
+    const half = Math.round(Math.max(2.6 * facts.beam.fwhm_pixels, 1.6 * catalog.semi_1[i] + facts.beam.fwhm_pixels));
+    const cut = cutouts(i, half), list = neighbours(catalog.px[i], catalog.py[i], half), n = cut.side * cut.side;
+    const model = new Float32Array(n), residual = new Float32Array(n), own = new Float32Array(n), known = cut.background.some(Number.isFinite);
+    for (let y = 0, k = 0; y < cut.side; y++) for (let x = 0; x < cut.side; x++, k++) {
+      model[k] = gaussians(list, cut.x0 + x * cut.bin, cut.y0 + y * cut.bin); own[k] = gaussians([i], cut.x0 + x * cut.bin, cut.y0 + y * cut.bin);
+      residual[k] = cut.data[k] - model[k] - (known ? cut.background[k] : 0);
+    }
+    return { ...cut, model, residual, own, known };
+  }
+
+  function drawStamps(i, stamps) {
+    const all = [["data", stamps.data], ["background", stamps.background], ["model", stamps.model], ["residual", stamps.residual]];
+    let low = Infinity, high = -Infinity;
+    for (const [, values] of all) for (const value of values) { if (value < low) low = value; }
+    for (let y = 0, k = 0; y < stamps.side; y++) for (let x = 0; x < stamps.side; x++, k++) {
+      const dx = (stamps.x0 + x * stamps.bin - catalog.px[i]) / catalog.semi_1[i], dy = (stamps.y0 + y * stamps.bin - catalog.py[i]) / catalog.semi_1[i];
+      if (dx * dx + dy * dy < 1 && stamps.data[k] > high) high = stamps.data[k];
+    }
+    if (!(high > low)) { high = Math.max(...stamps.data.filter(Number.isFinite)); if (!(high > low)) { low -= 1; high = low + 2; } }
+    const paint = { low, high, stretch: "linear", colours: sky.paint.colours };
+    for (const [name, values] of all) {
+      const canvas = $("stamp-" + name), small = paintValues(document.createElement("canvas"), stamps.side, stamps.side, values, paint);
+      const { context, width } = fitCanvas(canvas), scale = width / stamps.side;
+      context.clearRect(0, 0, width, width); context.imageSmoothingEnabled = false; context.drawImage(small, 0, 0, width, width);
+      const place = (x, y) => [((x - stamps.x0) / stamps.bin + .5) * scale, width - ((y - stamps.y0) / stamps.bin + .5) * scale];
+      for (const [k, style, line] of [...neighbours(catalog.px[i], catalog.py[i], stamps.side * stamps.bin / 2).filter(k => k !== i).map(k => [k, "rgb(255 255 255 / .5)", 1]), [i, "#5fe0fb", 1.6]]) {
+        const [x, y] = place(catalog.px[k], catalog.py[k]);
+        context.beginPath(); context.ellipse(x, y, catalog.semi_1[k] / stamps.bin * scale, catalog.semi_2[k] / stamps.bin * scale, -catalog.angle[k], 0, 2 * Math.PI); context.strokeStyle = style; context.lineWidth = line; context.stroke();
+      }
+    }
+    drawScale($("stamp-scale"), paint, unit);
+  }
+
+  /* Means in elliptical rings of data minus background and companions; errors for independent beams. */
+  function profile(i, stamps) {
+    const s1 = catalog._sigma_1[i], s2 = catalog._sigma_2[i];
+    if (!(s1 > 0)) return "";
+    const scale = Math.sqrt(s1 * s2) * facts.pixel_arcsec, cos = Math.cos(catalog._theta[i]), sin = Math.sin(catalog._theta[i]);
+    const reach = Math.min(5.5, (stamps.side / 2 - .5) * stamps.bin / s2), width = Math.max(.35, 1 / Math.sqrt(s1 * s2)), rings = [];
+    for (let y = 0, k = 0; y < stamps.side; y++) for (let x = 0; x < stamps.side; x++, k++) {
+      const dx = stamps.x0 + x * stamps.bin - catalog._x[i], dy = stamps.y0 + y * stamps.bin - catalog._y[i];
+      const r = Math.hypot((dx * cos + dy * sin) / s1, (dy * cos - dx * sin) / s2), value = stamps.residual[k] + stamps.own[k];
+      if (r > reach || value !== value) continue;
+      const ring = rings[Math.floor(r / width)] ||= { n: 0, r: 0, sum: 0 };
+      ring.n++; ring.r += r; ring.sum += value;
+    }
+    const rms = catalog.LOCAL_RMS[i], points = rings.filter(ring => ring).map(ring => ({ x: ring.r / ring.n * scale, y: ring.sum / ring.n, e: rms / Math.sqrt(Math.max(1, ring.n * stamps.bin ** 2 / facts.beam.area_pixels)) }));
+    const peak = catalog._amplitude[i] * facts.per_beam, curve = [], beam = [], beamSigma = facts.beam.fwhm_pixels / facts.fwhm_per_sigma * facts.pixel_arcsec;
+    for (let k = 0; k <= 80; k++) { const r = k / 80 * reach * scale; curve.push([r, peak * Math.exp(-.5 * (r / scale) ** 2)]); beam.push([r, peak * Math.exp(-.5 * (r / beamSigma) ** 2)]); }
+    const radius = Math.sqrt(catalog.semi_1[i] * catalog.semi_2[i]) * facts.pixel_arcsec;
+    return plot({
+      width: 520, height: 210, x: [0, reach * scale], y: [Math.min(0, ...points.map(p => p.y - p.e)) - .06 * peak, Math.max(peak, ...points.map(p => p.y + p.e)) * 1.08], xLabel: "radius (″, geometric mean of the axes)", yLabel: unit,
+      draw: ({ sx, sy, line }) => line(curve, "line") + line(beam, "dash") + `<line class="axis" x1="${sx(0)}" x2="${sx(reach * scale)}" y1="${sy(0)}" y2="${sy(0)}"/>`
+        + (radius < reach * scale ? `<line class="second" x1="${sx(radius)}" x2="${sx(radius)}" y1="${sy.top}" y2="${sy.bottom}"/><text x="${sx(radius) + 5}" y="${sy.top + 12}">aperture</text>` : "")
+        + points.map(p => `<line class="error" x1="${sx(p.x)}" x2="${sx(p.x)}" y1="${sy(p.y - p.e)}" y2="${sy(p.y + p.e)}"/><circle class="dot" cx="${sx(p.x)}" cy="${sy(p.y)}" r="2.6"/>`).join(""),
+    });
+  }
+
+  const row = (name, value, error, unitOf) => { const [v, e] = withError(value, error); return `<tr><td>${name}</td><td>${v}${e ? ` <span class="unit">±</span> ${e}` : ""} <span class="unit">${unitText(unitOf)}</span></td></tr>`; };
+
+  function numbers(i) {
+    const c = catalog, unresolved = !(c.DECONV_FWHM_1[i] > 0);
+    return `<table class="numbers"><tbody>
+      ${row("Flux", c.FLUX[i], c.FLUX_ERR[i], flux)}${row("Peak", c.FLUX_PEAK[i], c.FLUX_PEAK_ERR[i], unit)}${row("Gaussian flux", c.FLUX_GAUSS[i], c.FLUX_GAUSS_ERR[i], flux)}
+      ${row("FWHM, major", c.FWHM_1[i], c.FWHM_1_ERR[i], "″")}${row("FWHM, minor", c.FWHM_2[i], c.FWHM_2_ERR[i], "″")}${row("Position angle", c.PA[i], c.PA_ERR[i], "°")}
+      ${unresolved ? row("Deconvolved, 3σ limit", c.DECONV_ULIM[i], NaN, "″") : row("Deconvolved, major", c.DECONV_FWHM_1[i], c.DECONV_FWHM_1_ERR[i], "″")}
+      ${row("Signal to noise", c.SNR[i], NaN, "")}${row("Local noise", c.LOCAL_RMS[i], NaN, unit)}
+      <tr><td>Group</td><td>${c.CLUSTER[i] > 1 ? `${c.CLUSTER[i]} sources` : "alone"}</td></tr></tbody></table>`;
+  }
+
+  function everything(i) {
+    const rows = facts.columns.filter(column => column.place !== undefined).sort((a, b) => a.place - b.place).map(({ name, unit: unitOf, text }) => `<tr title="${text}"><td><code>${name}</code></td><td>${short(catalog[name][i], 6)} <span class="unit">${unitText(unitOf)}</span></td></tr>`);
+    return `<details><summary>All columns</summary><table class="numbers">${rows.join("")}</table></details>`;
+  }
+
+  function flagList(i) {
+    const set = facts.flags.filter(flag => catalog.FLAGS[i] & flag.bit).sort((a, b) => a.remark - b.remark);
+    return set.length ? `<ul class="flags">${set.map(flag => `<li${flag.remark ? "" : ' class="call"'}>${flag.text}</li>`).join("")}</ul>` : "";
+  }
+
+  function overview() {
+    const n = catalog.n, flagged = catalog.calls.reduce((sum, call) => sum + (call ? 1 : 0), 0), groups = new Set();
+    for (let i = 0; i < n; i++) if (catalog.CLUSTER[i] > 1) groups.add(catalog._group[i]);
+    card.innerHTML = `<div class="head"><h2>${n} source${n === 1 ? "" : "s"}</h2></div><p class="place">${n ? "Click one in the map or in the table, or press →." : "No source above the threshold."}</p>
+      <dl class="facts"><dt>In groups</dt><dd>${catalog.CLUSTER.reduce((sum, size) => sum + (size > 1 ? 1 : 0), 0)} in ${groups.size}</dd><dt>Calling for a look</dt><dd>${flagged}</dd>
+      <dt>Noise</dt><dd>${short(facts.noise.typical)} ${unit}</dd><dt>Threshold</dt><dd>${facts.threshold} × rms = ${short(facts.threshold * facts.noise.typical)} ${unit}</dd>
+      <dt>Beam</dt><dd>${short(facts.beam.major)}″ × ${short(facts.beam.minor)}″, ${facts.beam.pa.toFixed(0)}°</dd><dt>Pixel</dt><dd>${short(facts.pixel_arcsec)}″</dd></dl>`;
+  }
+
+  function show(i) {
+    if (i < 0) { overview(); return; }
+    const open = card.querySelector("details")?.open, id = catalog.HYPER_ID[i];
+    card.innerHTML = `<div class="head"><h2>Source ${id}</h2>${facts.flags.filter(flag => catalog.FLAGS[i] & flag.bit && !flag.remark).map(flag => `<span class="tag call">${flag.name}</span>`).join("")}<span class="group"><button id="previous" title="Previous (←)" aria-label="Previous source">←</button><button id="next" title="Next (→)" aria-label="Next source">→</button></span></div>
+      <p class="place">${skyText(catalog.RA[i], catalog.DEC[i])} · x ${catalog.X[i].toFixed(2)} y ${catalog.Y[i].toFixed(2)}</p>
+      <div class="stamps">${["data", "background", "model", "residual"].map(name => `<figure><canvas id="stamp-${name}"></canvas><figcaption>${name[0].toUpperCase() + name.slice(1)}</figcaption></figure>`).join("")}</div>
+      <canvas id="stamp-scale"></canvas><p class="muted small" id="stamp-note" hidden>Hatched: no background was estimated there, or no data.</p><div id="profile"></div>${numbers(i)}${flagList(i)}${everything(i)}`;
+    if (open) card.querySelector("details").open = true;
+    $("previous").addEventListener("click", () => step(-1)); $("next").addEventListener("click", () => step(1));
+    const stamps = stampsOf(i);
+    drawStamps(i, stamps);
+    $("stamp-note").hidden = stamps.background.every(Number.isFinite);
+    $("profile").innerHTML = profile(i, stamps);
+  }
+  return { show };
+}
