@@ -1,4 +1,4 @@
-"""DAOFIND's kernel and shape statistics (Stetson 1987, PASP 99, 191): elliptical beams, many peaks at once."""
+"""DAOFIND's kernel and shape statistics (Stetson 1987, PASP 99, 191) for elliptical beams and many peaks."""
 
 import math
 from dataclasses import dataclass
