@@ -191,8 +191,13 @@ def amplitude_significance(fit: UnitFit, window: Window, metric: Metric, *, fixe
 
 
 def _criterion(cost: float, n_free: int, window: Window) -> float:
-    """Bayesian information criterion in the metric of the fit."""
-    return 2.0 * cost + n_free * float(np.log(window.y.size))
+    """Return the Bayesian information criterion for noise whose level the fit itself shows.
+
+    Where sources are not quite Gaussians the chi-square of bright ones is above what noise explains, and so is
+    any gain of a larger model: n ln(chi2 / n) weighs the gain by the misfit that there is.
+    """
+    n = window.y.size
+    return n * float(np.log(max(2.0 * cost, np.finfo(np.float64).tiny) / n)) + n_free * float(np.log(n))
 
 
 def closest_neighbour(sources: FloatArray) -> FloatArray:
