@@ -137,7 +137,7 @@ def _plain_file(path: Path, stack: ExitStack, notes: list[str]) -> Path:
     give up at padding, and pass over a wrong BITPIX.
     """
     plain = path
-    if _is_gzip(path):
+    if is_gzip(path):
         plain = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "unpacked.fits"
         with gzip.open(path, "rb") as packed, plain.open("wb") as copy:
             shutil.copyfileobj(packed, copy, 1 << 20)
@@ -229,7 +229,7 @@ def _is_image(hdu: Any) -> bool:
     return len(hdu.shape) >= 2 and min(hdu.shape) > 0
 
 
-def _is_gzip(path: Path) -> bool:
+def is_gzip(path: Path) -> bool:
     """Tell whether a file is gzipped, by its first bytes."""
     with path.open("rb") as stream:
         return stream.read(2) == b"\x1f\x8b"
