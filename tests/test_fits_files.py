@@ -47,7 +47,7 @@ def test_planes_along_any_axes(tmp_path, packed):
     if packed:
         path.write_bytes(gzip.compress(path.read_bytes()))
     expected = np.where(np.isfinite(data), data, np.nan).astype(float)
-    with open_fits(path, seekable=True) as file:
+    with open_fits(path) as file:
         assert file.images == {0: (2, 3, 4, 5)}
         for x, y in ((1, 2), (1, 3), (2, 3), (2, 4), (1, 4), (3, 4)):
             others = [axis for axis in range(1, 5) if axis not in (x, y)]
@@ -133,3 +133,32 @@ def test_casa_table_is_radio_beams(tmp_path):
     assert [b.major for b in ours] == pytest.approx(theirs.major.to_value(u.arcsec))
     assert [b.minor for b in ours] == pytest.approx(theirs.minor.to_value(u.arcsec))
     assert [b.pa for b in ours] == pytest.approx(theirs.pa.to_value(u.deg) % 180)
+
+
+@pytest.mark.parametrize(
+    ("card", "text"),
+    [
+        (b"NAXIS   = 99999999999999999999", "NAXIS = 99999999999999999999 is not possible"),
+        (b"NAXIS   =                   -1", "NAXIS = -1 is not possible"),
+        (b"NAXIS   =                    x", "no number"),
+        (b"NAXIS   =                    3", "missing"),
+        (b"NAXIS   =                    1", "a header is wrong"),
+    ],
+)
+@pytest.mark.parametrize("place", ["primary", "extension"])
+def test_absurd_axes_are_refused_before_anything_loops_over_them(tmp_path, card, text, place):
+    path = tmp_path / "absurd.fits"
+    image = np.ones((80, 80))
+    hdus = [fits.PrimaryHDU(image)] if place == "primary" else [fits.PrimaryHDU(), fits.ImageHDU(image)]
+    fits.HDUList(hdus).writeto(path)
+    path.write_bytes(path.read_bytes().replace(b"NAXIS   =                    2", card))
+    with pytest.raises(InputError, match=rf"absurd\.fits: .*{text}"), open_fits(path):
+        pass
+
+
+def test_file_without_its_last_padding(tmp_path):
+    path = tmp_path / "short.fits"
+    fits.PrimaryHDU(np.ones((5, 5))).writeto(path)
+    path.write_bytes(path.read_bytes()[: 2880 + 200])
+    with open_fits(path) as file, warnings_into(file.notes):
+        assert np.all(read_plane(file, 0, x=1, y=2, fixed={}) == 1.0)

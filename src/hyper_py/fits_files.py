@@ -1,6 +1,7 @@
 """FITS files as they come: opened, their images listed, and planes read one at a time."""
 
 import gzip
+import math
 import re
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from hyper_py.headers import ERROR_WORDS, number, ordered_beam
 
 _SUFFIXES = re.compile(r"(\.fits?|\.fts)?(\.(gz|fz|bz2|z))?$", re.IGNORECASE)
 _BLOCK = 2880
-_LONGEST_HEADER = 2000 * _BLOCK
+_LONGEST_HEADER, _COPY_STEP, _MOST_AXES = 2000 * _BLOCK, 1000 * _BLOCK, 999
 _BLOCK_VALUES = 4_000_000
 
 
@@ -94,15 +95,15 @@ def translated(path: Path, action: str) -> Iterator[None]:
 
 
 @contextmanager
-def open_fits(path: str | Path, *, seekable: bool = False) -> Iterator[FitsFile]:
+def open_fits(path: str | Path) -> Iterator[FitsFile]:
     """Open a FITS file, also gzipped or tile-compressed, and list its images.
+
+    A gzipped file is unpacked to a temporary one on disk, so that planes can be read from it in any order and
+    memory holds none of it: in a gzipped file every step back starts again from its beginning.
 
     Parameters
     ----------
     path : str or Path
-    seekable : bool
-        Unpack a gzipped file to a temporary one on disk, so that many planes can be read from it in any
-        order: in a gzipped file every step back starts again from its beginning.
 
     Yields
     ------
@@ -112,7 +113,7 @@ def open_fits(path: str | Path, *, seekable: bool = False) -> Iterator[FitsFile]
     Raises
     ------
     InputError
-        If there is no such file, it is not FITS, or it is cut short.
+        If there is no such file, it is not FITS, or its size is not what its headers say.
     """
     path = Path(path)
     if not path.is_file():
@@ -120,62 +121,91 @@ def open_fits(path: str | Path, *, seekable: bool = False) -> Iterator[FitsFile]
     notes: list[str] = []
     with ExitStack() as stack:
         with warnings_into(notes), translated(path, "not a FITS file that can be read"):
-            source = path
-            if seekable and is_gzip(path):
-                source = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "cube.fits"
-                with gzip.open(path, "rb") as packed, source.open("wb") as plain:
-                    shutil.copyfileobj(packed, plain, 1 << 20)
-            hdus = _readable_hdus(source, stack)
+            plain = _plain_file(path, stack, notes)
+            # Our own handle, since astropy leaves its own open when it fails; no memory map, since planes are
+            # read one at a time and the pages of a map would pile up.
+            handle = stack.enter_context(plain.open("rb"))
+            hdus = list(stack.enter_context(fits.open(handle, memmap=False, lazy_load_hdus=False)))
             images = {i: tuple(hdu.shape) for i, hdu in enumerate(hdus) if _is_image(hdu)}
-            _check_end(path, hdus, notes)
         yield FitsFile(path=path, hdus=hdus, images=images, notes=notes)
 
 
-def _readable_hdus(path: Path, stack: ExitStack) -> list[Any]:
-    """Return the HDUs; padding after the last, at which astropy stumbles, is cut off in a temporary copy.
+def _plain_file(path: Path, stack: ExitStack, notes: list[str]) -> Path:
+    """Return the file, or a temporary copy of it, unpacked and without padding after the last HDU.
 
-    Without memory maps: planes are read one at a time, and the pages of a map would pile up.
+    The sizes in the headers are looked at here, before astropy does: it would loop over an absurd NAXIS,
+    give up at padding, and pass over a wrong BITPIX.
     """
-    try:
-        return _all_hdus(path, stack)
-    except OSError:
-        end = _end_of_hdus(path)
-        if end == 0:
-            raise
-        _check_rest(path, end, [])
-        part = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "part.fits"
-        with _opener(path)(path, "rb") as source, part.open("wb") as copy:
-            for at in range(0, end, _BLOCK):
-                copy.write(source.read(min(_BLOCK, end - at)))
-        return _all_hdus(part, stack)
+    plain = path
+    if is_gzip(path):
+        plain = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "unpacked.fits"
+        with gzip.open(path, "rb") as packed, plain.open("wb") as copy:
+            shutil.copyfileobj(packed, copy, 1 << 20)
+    end, size = _end_of_hdus(plain, path.name), plain.stat().st_size
+    if end == 0:
+        return plain  # not FITS, or packed in a way that astropy may know
+    if end - _BLOCK >= size:
+        raise InputError(
+            f"{path.name}: the file is cut short: it has {size} bytes, its headers ask for {end}"
+        )
+    with plain.open("rb") as stream:
+        stream.seek(end)
+        rest = stream.read(_BLOCK)
+    if rest.strip(b"\0 "):
+        if len(rest) == _BLOCK:
+            raise InputError(
+                f"{path.name}: data goes on after the end that the headers give: a header is wrong"
+            )
+        notes.append(f"{len(rest)} stray bytes at the end of the file")
+    if len(rest) < _BLOCK:
+        return plain
+    part = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "part.fits"
+    with plain.open("rb") as source, part.open("wb") as copy:
+        for at in range(0, end, _COPY_STEP):
+            copy.write(source.read(min(_COPY_STEP, end - at)))
+    return part
 
 
-def _all_hdus(path: Path, stack: ExitStack) -> list[Any]:
-    """Open a file by our own handle: astropy leaves its own open when it fails."""
-    handle = stack.enter_context(path.open("rb"))
-    return list(stack.enter_context(fits.open(handle, memmap=False, lazy_load_hdus=False)))
-
-
-def _end_of_hdus(path: Path) -> int:
-    """Return the byte at which the last HDU with a whole header ends, by its own account."""
+def _end_of_hdus(path: Path, name: str) -> int:
+    """Return the byte at which the last HDU ends by the account of the headers; 0 for no FITS file."""
     end = 0
-    with _opener(path)(path, "rb") as stream:
-        while end == stream.seek(end):
-            header = b""
-            while not re.search(rb"END {77}", header) and len(header) < _LONGEST_HEADER:
-                block = stream.read(_BLOCK)
-                if len(block) < _BLOCK or not block.isascii() or not (header or block[:8].strip(b"\0 ")):
-                    return end
-                header += block
-            try:
-                cards = fits.Header.fromstring(header)
-                sizes = [int(cards[f"NAXIS{i}"]) for i in range(1, int(cards["NAXIS"]) + 1)]
-                values = int(np.prod(sizes, dtype=object)) + int(cards.get("PCOUNT", 0)) if sizes else 0
-                size = abs(int(cards["BITPIX"])) // 8 * values * int(cards.get("GCOUNT", 1))
-            except (KeyError, ValueError, TypeError):
+    with path.open("rb") as stream:
+        while True:
+            stream.seek(end)
+            cards, length = _raw_cards(stream, b"XTENSION" if end else b"SIMPLE")
+            if not cards:
                 return end
-            end += len(header) + -(-size // _BLOCK) * _BLOCK
-    return end
+            try:
+                naxis = int(cards.get(b"NAXIS", b""))
+                if not 0 <= naxis <= _MOST_AXES:
+                    raise InputError(f"{name}: NAXIS = {naxis} is not possible: correct the file")
+                sizes = [int(cards[b"NAXIS%d" % i]) for i in range(1, naxis + 1)]
+                if sizes[:1] == [0] and b"GROUPS" in cards:
+                    sizes = sizes[1:]
+                values = math.prod(sizes) + int(cards.get(b"PCOUNT", 0)) if sizes else 0
+                size = abs(int(cards.get(b"BITPIX", b""))) // 8 * values * int(cards.get(b"GCOUNT", 1))
+            except (KeyError, ValueError) as error:
+                raise InputError(
+                    f"{name}: BITPIX, NAXIS or a size of an axis is missing or no number"
+                ) from error
+            if size < 0:
+                raise InputError(f"{name}: a size of an axis is negative: correct the file")
+            end += length + -(-size // _BLOCK) * _BLOCK
+
+
+def _raw_cards(stream: Any, first: bytes) -> tuple[dict[bytes, bytes], int]:
+    """Read a header as texts of values and its length in bytes; nothing if it does not begin with `first`."""
+    cards: dict[bytes, bytes] = {}
+    for length in range(_BLOCK, _LONGEST_HEADER, _BLOCK):
+        block = stream.read(_BLOCK)
+        if len(block) < _BLOCK or not (cards or block.startswith(first)):
+            break
+        for at in range(0, _BLOCK, 80):
+            key = block[at : at + 8].rstrip()
+            if key == b"END":
+                return cards, length
+            cards.setdefault(key, block[at + 10 : at + 80].split(b"/")[0].strip())
+    return {}, 0
 
 
 @contextmanager
@@ -197,32 +227,6 @@ def _is_image(hdu: Any) -> bool:
     if not isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU):
         return False
     return len(hdu.shape) >= 2 and min(hdu.shape) > 0
-
-
-def _check_end(path: Path, hdus: list[Any], notes: list[str]) -> None:
-    """Raise if the file is much shorter or longer than its headers say: then a header is wrong."""
-    info = hdus[-1].fileinfo()
-    end = info["datLoc"] + info["datSpan"]
-    expansion = 1100 if is_gzip(path) else 1  # deflate compresses by 1032 at most
-    if end - _BLOCK > expansion * path.stat().st_size:
-        raise InputError(f"{path.name}: the file is cut short: its headers ask for {end} bytes")
-    _check_rest(path, end, notes)
-
-
-def _check_rest(path: Path, end: int, notes: list[str]) -> None:
-    """Raise if data goes on after `end`; a few stray bytes, or padding by zeros or blanks, are harmless."""
-    with _opener(path)(path, "rb") as stream:
-        stream.seek(end)
-        rest = stream.read(_BLOCK)
-    if len(rest) == _BLOCK and rest.strip(b"\0 "):
-        raise InputError(f"{path.name}: data goes on after the end that the headers give: a header is wrong")
-    if rest.strip(b"\0 "):
-        notes.append(f"{len(rest)} stray bytes at the end of the file")
-
-
-def _opener(path: Path) -> Any:
-    """Return the function that opens a file, gzipped or not."""
-    return gzip.open if is_gzip(path) else open
 
 
 def is_gzip(path: Path) -> bool:

@@ -314,7 +314,7 @@ def open_cube(
         error=error_hdu, mask=mask, primary_beam=primary_beam, primary_beam_corrected=primary_beam_corrected
     )
     with ExitStack() as stack:
-        file = stack.enter_context(open_fits(path, seekable=True))
+        file = stack.enter_context(open_fits(path))
         with warnings_into(file.notes):
             facts = understand(file, given)
             facts.demand()
