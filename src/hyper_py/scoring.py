@@ -68,7 +68,7 @@ def validate_files(
             f"{catalog}: the truth of a simulated map; the catalogue comes first, then it"
         )
     maps = set(found["MAP_ID"]) if "MAP_ID" in found.colnames else set()
-    if len(maps) > 1:
+    if len(maps) > 1 and "CHANNEL" not in found.colnames:
         raise InputError(
             f"{catalog}: holds the sources of {len(maps)} maps; give the catalogue of one of them"
         )
