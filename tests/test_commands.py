@@ -277,6 +277,12 @@ def test_validate_a_cube_channel_by_channel(hyper: Callable[..., Outcome]) -> No
     assert "--channel" in err
 
 
+def test_tables_of_different_maps(hyper: Callable[..., Outcome], tables: tuple[str, str]) -> None:
+    hyper("simulate", "-o", "b.fits", "--seed", "9", "--set", "centre=[10.0, 20.0]", *SMALL)
+    status, _, err = hyper("validate", tables[0], "b_truth.ecsv", "--match", "sky")
+    assert (status, err) == (0, "warning: nothing matches: are both of the same map?\n")
+
+
 def test_truth_near_the_border_does_not_count(hyper: Callable[..., Outcome], tables: tuple[str, str]) -> None:
     near = Table.read("a_truth.ecsv")
     near["X"][0], near["Y"][0] = 0.3, 50.0
@@ -305,6 +311,7 @@ def test_truth_near_the_border_does_not_count(hyper: Callable[..., Outcome], tab
         (["found.ecsv", "a_truth.ecsv", "--channel", "2"], 2, "no column CHANNEL"),
         (["found.ecsv", "a_truth.ecsv", "--beam", "-1"], 2, "must be positive"),
         (["merged.ecsv", "a_truth.ecsv"], 1, "holds the sources of 2 maps"),
+        (["a_truth.ecsv", "found.ecsv"], 2, "the catalogue comes first"),
         (["found.ecsv"], 2, "Missing argument 'TRUTH'"),
     ],
 )

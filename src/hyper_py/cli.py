@@ -73,7 +73,7 @@ def run(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Directory of all results (paths.output.dir_root).")
+        Path | None, typer.Option("--output", "-o", help="Directory of all results; ./output for maps.")
     ] = None,
     overrides: Annotated[
         list[str] | None,

@@ -237,22 +237,14 @@ def inspect(
 
     config = Config.from_mapping(apply_overrides({"version": 2}, overrides or []), source="--set")
 
-    from hyper_py.geometry import Beam
     from hyper_py.inspection import inspect_image
+    from hyper_py.map_task import reading_options
 
     if path.is_dir():
         raise InputError(f"{path}: a directory; name one of the maps in it")
-    given, beam = config.survey.beam, None
-    if given is not None:
-        beam = Beam(major=given.major, minor=given.minor or given.major, pa=given.pa, source="survey.beam")
-    found = inspect_image(
-        path,
-        hdu=config.io.hdu,
-        bunit=config.units.bunit,
-        beam=beam,
-        survey_name=config.survey.name,
-        survey_code=config.survey.survey_code,
-    )
+    given = reading_options(config)
+    given.pop("error_hdu")
+    found = inspect_image(path, **given)
     typer.echo(path)
     _show_facts(describe(found))
     if found.problems:

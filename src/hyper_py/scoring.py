@@ -63,8 +63,12 @@ def validate_files(
         If a file cannot be read, or lacks what is needed.
     """
     found, true = _read(catalog), _read(truth)
+    if "sigma_jy_per_pixel" in found.meta and "sigma_jy_per_pixel" not in true.meta:
+        raise ConfigurationError(
+            f"{catalog}: the truth of a simulated map; the catalogue comes first, then it"
+        )
     maps = set(found["MAP_ID"]) if "MAP_ID" in found.colnames else set()
-    if len(maps) > 1:
+    if len(maps) > 1 and "CHANNEL" not in found.colnames:
         raise InputError(
             f"{catalog}: holds the sources of {len(maps)} maps; give the catalogue of one of them"
         )
@@ -81,11 +85,14 @@ def validate_files(
             f"{truth}: does not say how large the beam is; give its FWHM in {unit}: --beam"
         )
     _warn_of_units(measured, known)
-    return validate(
+    result = validate(
         found, true, beam_fwhm=fwhm, tolerance=tolerance, coordinates="pixel" if in_pixels else "sky",
         columns=columns, truth_columns=truth_columns, column_units=column_units, truth_units=truth_units,
         counted=counted,
     )  # fmt: skip
+    if len(found) and len(true) and not result.completeness.part:
+        warnings.warn("nothing matches: are both of the same map?", HyperPyWarning, stacklevel=2)
+    return result
 
 
 def _read(path: Path) -> Table:
