@@ -95,7 +95,7 @@ class Notes:
 @pytest.fixture
 def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
     notes = Notes()
-    kinds = ("RunStarted", "MapStarted", "MapFinished", "MapFailed", "RunFinished")
+    kinds = ("RunStarted", "MapStarted", "ChannelFinished", "MapFinished", "MapFailed", "RunFinished")
     events = {kind: type(kind, (Event,), {}) for kind in kinds}
 
     def run(config: Config, inputs: Any, *, on_event: Callable[[Any], None], resume: bool) -> RunResult:
