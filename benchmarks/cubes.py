@@ -7,7 +7,7 @@
 `accuracy` simulates cubes of 20 channels and 30 sources on a background that changes from channel to
 channel, three seeds, and compares the background within half a beam of each source, and its flux, with the
 truth; with the Python of an environment that has the original Hyper-Py, the same with its backgrounds, for
-the sources that both found. `scale` reports the largest memory of the whole process tree, and seconds a channel.
+the sources that both found. `scale` reports the largest memory of all processes, and seconds a channel.
 `resume` kills runs at random moments, resumes them, and compares the data with those of an undisturbed run.
 """
 
@@ -289,7 +289,7 @@ def scale(arguments: argparse.Namespace) -> None:
                 time.sleep(0.05)
             seconds = time.perf_counter() - start
             print(
-                f"{n_channels} channels of {arguments.side} x {arguments.side}: exit {process.returncode}, peak "
+                f"{n_channels} channels, side {arguments.side}: exit {process.returncode}, peak "
                 f"{peak / 2**20:.0f} MB in all processes, {seconds / n_channels:.2f} s a channel", flush=True,
             )  # fmt: skip
 

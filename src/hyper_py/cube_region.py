@@ -68,8 +68,11 @@ def _ds9(text: str, wcs: Any, shape: tuple[int, int], base: Path) -> BoolArray:
         raise ConfigurationError(f"cube.region: {text!r} is no region and no file: give {_EXAMPLES}")
     inside, outside = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for one in found:
-        pixels = one if isinstance(one, PixelRegion) else one.to_pixel(wcs)
-        image = pixels.to_mask(mode="center").to_image(shape)
+        try:
+            pixels = one if isinstance(one, PixelRegion) else one.to_pixel(wcs)
+            image = pixels.to_mask(mode="center").to_image(shape)
+        except ValueError:  # on the other side of the sky
+            continue
         if image is not None:
             target = outside if one.meta.get("include") in (False, "-") else inside
             target |= image > 0

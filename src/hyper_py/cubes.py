@@ -93,12 +93,40 @@ def extract_cube(
 
 
 def extract_channel(image: SkyImage, *, options: Options, reference: Reference | None = None) -> Extraction:
-    """Find and measure the sources of one channel, in which there may be nothing at all."""
+    """Find and measure the sources of one channel, in which there may be nothing at all.
+
+    Sources of a reference that are on blank pixels of the channel are left out; the others keep the HYPER_ID
+    of their place in the list.
+    """
     finite = image.data[np.isfinite(image.data)]
     if finite.size == 0 or np.ptp(finite) == 0.0:
         return _nothing_found(image, options, mean=float(finite[0]) if finite.size else math.nan)
-    fixed = None if reference is None else reference.for_beam(image.beam)
-    return extract_sources(image, options=options, fixed=fixed)
+    if reference is None:
+        return extract_sources(image, options=options)
+    sources = reference.for_beam(image.beam)
+    shown = _on_data(image, sources)
+    extraction = extract_sources(image, options=options, fixed=_selected(sources, shown))
+    if not shown.all():
+        extraction.catalog["HYPER_ID"][:] = np.flatnonzero(shown) + 1
+    return extraction
+
+
+def _on_data(image: SkyImage, sources: FixedSources) -> BoolArray:
+    """Return which sources are not on blank pixels; those beyond the map count as shown."""
+    x, y = sources.pixels(image.wcs)
+    ny, nx = image.shape
+    on_map = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
+    rows = np.rint(np.where(on_map, y, 0.0)).astype(int)
+    columns = np.rint(np.where(on_map, x, 0.0)).astype(int)
+    shown: BoolArray = ~on_map | np.isfinite(image.data[rows, columns])
+    return shown
+
+
+def _selected(sources: FixedSources, kept: BoolArray) -> FixedSources:
+    """Return some of the sources."""
+    values = {name: getattr(sources, name) for name in ("longitude", "latitude", "fwhm_1", "fwhm_2", "pa")}
+    each = {name: v[kept] for name, v in values.items() if v is not None and v.size == kept.size}
+    return replace(sources, **each)
 
 
 def _nothing_found(image: SkyImage, options: Options, *, mean: float) -> Extraction:

@@ -54,6 +54,16 @@ class FixedSources:
     fwhm_2: FloatArray | None = None
     pa: FloatArray | None = None
 
+    def pixels(self, wcs: Any) -> tuple[FloatArray, FloatArray]:
+        """Return x, y on a map; NaN where its coordinates do not reach."""
+        longitude, latitude = self.longitude, self.latitude
+        if self.frame != "map":
+            sky = SkyCoord(longitude, latitude, unit="deg", frame=self.frame)
+            own = sky.transform_to(wcs_to_celestial_frame(wcs)).spherical
+            longitude, latitude = own.lon.deg, own.lat.deg
+        x, y = pixel_from_celestial(wcs, longitude, latitude)
+        return x, y
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseLevel:
@@ -253,11 +263,7 @@ def given_peaks(image: SkyImage, fixed: FixedSources, noise: NoiseLevel) -> Peak
         If a position is not on the map.
     """
     longitude, latitude = fixed.longitude, fixed.latitude
-    if fixed.frame != "map":
-        sky = SkyCoord(longitude, latitude, unit="deg", frame=fixed.frame)
-        own = sky.transform_to(wcs_to_celestial_frame(image.wcs)).spherical
-        longitude, latitude = own.lon.deg, own.lat.deg
-    x, y = pixel_from_celestial(image.wcs, longitude, latitude)
+    x, y = fixed.pixels(image.wcs)
     ny, nx = image.shape
     inside = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
     if not inside.all():
