@@ -274,7 +274,6 @@ def _extract_and_write(
         Stage,
         as_json,
         describe_columns,
-        report_data_name,
         write_catalogue,
         write_regions,
     )
@@ -288,11 +287,7 @@ def _extract_and_write(
         write_catalogue(stage, layout, catalog, name=task.name, pixel_scale=image.pixel_scale, meta=meta)
         ratio = task.config.photometry.fwhm_radius_ratio
         write_regions(stage, layout, catalog, image, name=task.name, fwhm_radius_ratio=ratio)
-        _write_images(stage, layout, extraction, name=task.name)
-        if task.config.outputs.report:
-            from hyper_py.report_data import make_report_data, save_report_data
-
-            save_report_data(stage.path(report_data_name(task.name)), make_report_data(extraction))
+        _write_on_request(stage, layout, extraction, task)
         log_warnings(log, caught)
         result = MapResult(
             index=task.index,
@@ -394,17 +389,21 @@ def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[st
     }
 
 
-def _write_images(stage: "Stage", layout: "Layout", extraction: Any, *, name: str) -> None:
-    from hyper_py.products import write_image
+def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: MapTask) -> None:
+    """Stage what the configuration asks for besides tables and regions."""
+    if layout.fitting or layout.deblended or layout.background:
+        from hyper_py.fits_products import write_fits_products
 
-    pixels = {
-        "model": (extraction.model_image, "sum of the fitted Gaussians"),
-        "residual": (extraction.residual_image, "map minus model"),
-        "background": (extraction.background_image, "fitted background"),
-    }
-    for what, relative in layout.images(name).items():
-        data, text = pixels[what]
-        write_image(stage.path(relative), data(), extraction.image, what=text)
+        write_fits_products(stage, layout, extraction, name=task.name)
+    if layout.plot_fitting or layout.plot_deblended or layout.plot_background:
+        from hyper_py.figures import write_figures
+
+        write_figures(stage, layout, extraction, name=task.name)
+    if task.config.outputs.report:
+        from hyper_py.products import report_data_name
+        from hyper_py.report_data import make_report_data, save_report_data
+
+        save_report_data(stage.path(report_data_name(task.name)), make_report_data(extraction))
 
 
 def explain(error: Exception) -> str:
