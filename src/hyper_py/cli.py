@@ -81,6 +81,13 @@ def run(
             "--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."
         ),
     ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            "--regions",
+            help="Measure the ellipses, circles and points of this region file (detection.regions).",
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", "-j", min=1, help="Number of maps worked on at a time (control.n_cores)."),
@@ -94,6 +101,8 @@ def run(
     chosen = list(overrides or [])
     if output is not None:
         chosen.append(f"paths.output.dir_root={json.dumps(str(output.absolute()))}")
+    if regions is not None:
+        chosen.append(f"detection.regions={json.dumps(str(regions.absolute()))}")
     if jobs is not None:
         chosen += [f"control.n_cores={jobs}", f"control.parallel_maps={json.dumps(jobs > 1)}"]
     config, maps = _configuration(inputs or [], chosen)

@@ -120,6 +120,9 @@ def fingerprint(config: Any) -> str:
     if config.detection.use_fixed_source_table:
         table = config.below_root(config.detection.fixed_source_table_path)
         values["fixed_sources"] = table.read_text(errors="replace") if table.is_file() else None
+    if config.detection.regions:
+        regions = config.below_config(config.detection.regions)
+        values["regions"] = regions.read_text(errors="replace") if regions.is_file() else None
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -155,6 +158,11 @@ def measure_map(task: MapTask) -> Any:
     config = task.config
     options, fixed = config.options(), fixed_sources(config)
     image = read_image(task.path, **reading_options(config))
+    if config.detection.regions:
+        from hyper_py.sky_regions import read_regions
+
+        path, ratio = config.below_config(config.detection.regions), config.photometry.fwhm_radius_ratio
+        fixed = read_regions(path, image, fwhm_radius_ratio=ratio)
     if fixed is None and config.photometry.fixed_radius and not options.detection_only:
         # Detected positions in given apertures.
         found = extract_sources(image, options=replace(options, detection_only=True)).catalog

@@ -94,6 +94,10 @@ class Layout:
         """Region file; `kind` is centroids or ellipses."""
         return f"{self.regions}/{self.region_base}_{name}_{kind}.reg"
 
+    def crtf(self, name: str) -> str:
+        """Apertures as a CASA region file."""
+        return f"{self.regions}/{self.region_base}_{name}_ellipses.crtf"
+
     def map_log(self, name: str) -> str:
         """Log of one map."""
         return f"{self.logs}/Hyper_log_{name}.log"
@@ -112,7 +116,14 @@ class Layout:
         """Every file that a map may have, but for its log and state."""
         tables = [self.table(name, form) for form in SUFFIXES]
         regions = [self.region(name, kind) for kind in REGION_KINDS]
-        return [*tables, *regions, *self.images(name).values(), self.rows(name), report_data_name(name)]
+        return [
+            *tables,
+            *regions,
+            self.crtf(name),
+            *self.images(name).values(),
+            self.rows(name),
+            report_data_name(name),
+        ]
 
     def cube(self, name: str, kind: str) -> str:
         """Cube made from a cube; of the background there is one of full size, and one cut to a region."""
@@ -295,13 +306,14 @@ def write_regions(
     stage: Stage, layout: Layout, catalog: Table, image: SkyImage, *, name: str, fwhm_radius_ratio: float
 ) -> None:
     """Stage the region files of one map: centroids, and the ellipses of the apertures."""
-    from hyper_py.sky_regions import source_regions
+    from hyper_py.sky_regions import crtf_text, source_regions
 
     both = source_regions(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio)
     precision = max(8, coordinate_decimals(image.pixel_scale))
     for kind, regions in zip(REGION_KINDS, both, strict=True):
         text = regions.serialize(format="ds9", precision=precision) if len(regions) else ""
         stage.text(layout.region(name, kind), text or "# Region file format: DS9 astropy/regions\n")
+    stage.text(layout.crtf(name), crtf_text(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio))
 
 
 def write_image(
