@@ -8,12 +8,10 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.wcs.utils import wcs_to_celestial_frame
 
+from hyper_py.daofind import convolve_kernel, daofind_kernel, daofind_statistics
 from hyper_py.detection import (
     FILTERED_SIGNIFICANCE,
     FILTERED_THRESHOLD,
-    convolve_kernel,
-    daofind_kernel,
-    daofind_statistics,
     default_kernel_size,
     high_pass,
     local_maxima,
@@ -24,12 +22,15 @@ from hyper_py.diagnostics import InputError, describe_flags
 from hyper_py.extraction import Extraction, extract_sources
 from hyper_py.geometry import FloatArray, celestial_degrees, pixel_from_celestial
 from hyper_py.image import SkyImage
-from hyper_py.matched import SEPARATION, flatten, measure_filter, threshold_for_false_rate
+from hyper_py.matched import NARROW_FACTOR, significant_peaks, threshold_for_false_rate
+from hyper_py.matched_filter import SEPARATION, beam_fwhm, flatten, measure_filter
 from hyper_py.noise import clipped_statistics
 from hyper_py.options import Options
 
 _HERE_BEAMS = 0.5
 """A source this near to the place is the one asked about."""
+_SAME_PEAK = 1.5
+"""Pixels; the two filters may see one peak in pixels side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +189,8 @@ def detection_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
 def _high_pass_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
     """Return the tests of `hyper_py.detection.detect_high_pass`."""
     image, detection, rms = extraction.image, extraction.options.detection, extraction.rms
-    data, fwhm = image.data, image.beam_fwhm_pix
-    difference = high_pass(data, kernel_size=detection.kernel_size_pix or default_kernel_size(_fwhm(image)))
+    data, fwhm = image.data, beam_fwhm(_beam(image))
+    difference = high_pass(data, kernel_size=detection.kernel_size_pix or default_kernel_size(fwhm))
     level = np.broadcast_to(np.asarray(rms / np.nanmedian(rms)), data.shape)
     relative = difference / level
     filtered = np.where(difference > 0, difference, 0.0)
@@ -230,34 +231,35 @@ def _matched_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
     image, detection = extraction.image, extraction.options.detection
     data = image.data
     optimal = measure_filter(data, beam_covariance=_beam(image))
-    filtered = optimal.apply(data)
-    significance = filtered / optimal.noise
+    significance = optimal.significance(data)
     threshold = detection.sigma_thres
     if detection.max_false_rate is not None:
         threshold = threshold_for_false_rate(
             significance, mask=optimal.sources, fwhm=optimal.fwhm, number=detection.max_false_rate
         )
+    if optimal.narrow is not None:
+        significance = np.fmax(significance, optimal.narrow.significance(data) / NARROW_FACTOR)
+    found = significant_peaks(
+        data,
+        matched_filter=optimal,
+        threshold=threshold,
+        distance=_distance(extraction, SEPARATION * optimal.fwhm),
+    )
     flat, kernel = flatten(data, sigma=optimal.flattening), daofind_kernel(_beam(image))
     convolved = convolve_kernel(flat, kernel.weights)
     surface = np.where(np.isfinite(significance), significance, -np.inf)
-    around = np.ones((3, 3), dtype=bool)
-    maxima = set(zip(*local_maxima(surface, footprint=around, threshold=-1e300), strict=True))
     base = data - float(np.nanmean(data))
-    distance = _distance(extraction, SEPARATION * optimal.fwhm)
 
     def stages(x: int, y: int) -> tuple[Check, ...]:
-        at_x, at_y = np.array([x]), np.array([y])
-        shape = daofind_statistics(flat, convolved, kernel=kernel, x=at_x, y=at_y)
-        peak = float(base[y, x])
+        shape = daofind_statistics(flat, convolved, kernel=kernel, x=np.array([x]), y=np.array([y]))
+        apart = np.hypot(found.column - x, found.row - y)
+        alone = float(apart.min(initial=np.inf)) <= _SAME_PEAK
         return (
-            _holds(
-                "maximum of the filtered map", "yes" if (y, x) in maxima else "no", "one", (y, x) in maxima
-            ),
             _at_least("significance in the filtered map", float(surface[y, x]), threshold, _plain),
+            _holds("a peak that no brighter neighbour explains", "yes" if alone else "no", "one", alone),
             *_shape_checks(shape, extraction),
             _margin_check(extraction, x, y),
-            _distance_check(extraction, x, y, peak, distance),
-            *_shoulder_checks(extraction, base, x, y, peak),
+            *_shoulder_checks(extraction, base, x, y, float(base[y, x])),
         )
 
     return stages, surface
@@ -323,12 +325,6 @@ def _distance(extraction: Extraction, default: float) -> float:
 def _beam(image: SkyImage) -> FloatArray:
     ny, nx = image.shape
     return image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
-
-
-def _fwhm(image: SkyImage) -> float:
-    from hyper_py.matched import beam_fwhm
-
-    return beam_fwhm(_beam(image))
 
 
 def _plain(value: float) -> str:
