@@ -93,6 +93,9 @@ class FakeExtraction:
     def residual_image(self) -> np.ndarray:
         return 0.75 * self.image.data
 
+    def rms_image(self) -> np.ndarray:
+        return np.full(self.image.shape, self.rms)
+
     def background_image(self) -> np.ndarray:
         return np.zeros_like(self.image.data)
 

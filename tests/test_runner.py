@@ -63,9 +63,11 @@ def test_outputs_have_their_names_and_places(tmp_path):
         for place, end in (
             ("regions/region_files_", "_centroids.reg"),
             ("regions/region_files_", "_ellipses.reg"),
+            ("regions/region_files_", "_ellipses.crtf"),
             ("logs/Hyper_log_", ".log"),
             ("fits/fitting/", "_model.fits"),
             ("fits/fitting/", "_residual.fits"),
+            ("fits/fitting/", "_rms.fits"),
             ("fits/bg_separate/", "_background.fits"),
             (".hyper_py/", ".json"),
             (".hyper_py/", ".npy"),
@@ -100,7 +102,7 @@ def test_names_come_from_the_configuration(tmp_path):
     assert files_below(tmp_path / "res") == [
         ".hyper_py/lock", ".hyper_py/m.json", ".hyper_py/m.npy",
         "l/Hyper_log_m.log", "l/run.log", "l/summary.csv",
-        "r/R_m_centroids.reg", "r/R_m_ellipses.reg", "run.json", "t/u/T_ALL.csv", "t/u/T_m.csv",
+        "r/R_m_centroids.reg", "r/R_m_ellipses.crtf", "r/R_m_ellipses.reg", "run.json", "t/u/T_ALL.csv", "t/u/T_m.csv",
     ]  # fmt: skip
 
 

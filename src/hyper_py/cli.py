@@ -81,6 +81,13 @@ def run(
             "--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."
         ),
     ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            "--regions",
+            help="Measure the ellipses, circles and points of this region file (detection.regions).",
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", "-j", min=1, help="Number of maps worked on at a time (control.n_cores)."),
@@ -94,6 +101,8 @@ def run(
     chosen = list(overrides or [])
     if output is not None:
         chosen.append(f"paths.output.dir_root={json.dumps(str(output.absolute()))}")
+    if regions is not None:
+        chosen.append(f"detection.regions={json.dumps(str(regions.absolute()))}")
     if jobs is not None:
         chosen += [f"control.n_cores={jobs}", f"control.parallel_maps={json.dumps(jobs > 1)}"]
     config, maps = _configuration(inputs or [], chosen)
@@ -104,6 +113,41 @@ def run(
         result = runner.run(config, maps or None, on_event=on_event, resume=resume)
     _summarise(result, quiet=quiet)
     raise typer.Exit(result.exit_code)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})  # a declination may begin with a minus
+def why(
+    path: Annotated[Path, typer.Argument(metavar="MAP", help="The map.")],
+    x: Annotated[str, typer.Argument(help="Zero-based pixel; with --sky right ascension.")],
+    y: Annotated[str, typer.Argument(help="Zero-based pixel; with --sky declination.")],
+    sky: Annotated[
+        bool, typer.Option("--sky", help="X and Y are RA and Dec (ICRS): degrees, or hh:mm:ss dd:mm:ss.")
+    ] = False,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="Configuration file of the run in question.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Say why there is, or is not, a source at a place of a map."""
+    files = [str(path)] if config_file is None else [str(path), str(config_file)]
+    config, _ = _configuration(files, list(overrides or []))
+
+    from hyper_py.io import read_image
+    from hyper_py.map_task import reading_options
+    from hyper_py.why import explain, pixel_of
+
+    image = read_image(path, **reading_options(config))
+    try:
+        place = pixel_of(image, x, y) if sky else (float(x), float(y))
+    except ValueError:
+        raise ConfigurationError(f"{x} {y}: not pixel coordinates; --sky for RA and Dec") from None
+    for line in explain(image, *place, options=config.options()).lines():
+        typer.echo(line)
 
 
 @app.command()

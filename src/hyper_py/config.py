@@ -255,6 +255,11 @@ class Detection(Section):
         "IPAC table with ID, RA, DEC (degrees), FWHM_1, FWHM_2 (arcsec), PA (degrees east of north), "
         "below `dir_root`.",
     )
+    regions: Name | None = key(
+        None,
+        "Measure the ellipses, circles and points of this DS9 or CRTF region file; detect none. "
+        "Relative to this file.",
+    )
     fixed_peaks: bool = key(False, "Measure at `xcen_fix`, `ycen_fix`; detect none.")
     xcen_fix: Many[float] = key((0.0,), "Longitudes of fixed peaks in degrees, in the frame of the map.")
     ycen_fix: Many[float] = key((0.0,), "Latitudes of fixed peaks in degrees, in the frame of the map.")
@@ -553,6 +558,10 @@ class Config(Section):
     def below_maps(self, name: str = "") -> Path:
         """Return where a map or list file is: below `dir_maps`, unless absolute."""
         return self._base_dir / Path(self.paths.input.dir_maps).expanduser() / name
+
+    def below_config(self, name: str) -> Path:
+        """Return where a file is that stands beside the configuration, unless absolute."""
+        return self._base_dir / Path(name).expanduser()
 
     def below_root(self, name: str = "") -> Path:
         """Return where an output, or the fixed source table, is: below `dir_root`, unless absolute."""

@@ -120,6 +120,9 @@ def fingerprint(config: Any) -> str:
     if config.detection.use_fixed_source_table:
         table = config.below_root(config.detection.fixed_source_table_path)
         values["fixed_sources"] = table.read_text(errors="replace") if table.is_file() else None
+    if config.detection.regions:
+        regions = config.below_config(config.detection.regions)
+        values["regions"] = regions.read_text(errors="replace") if regions.is_file() else None
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -155,6 +158,11 @@ def measure_map(task: MapTask) -> Any:
     config = task.config
     options, fixed = config.options(), fixed_sources(config)
     image = read_image(task.path, **reading_options(config))
+    if config.detection.regions:
+        from hyper_py.sky_regions import read_regions
+
+        path, ratio = config.below_config(config.detection.regions), config.photometry.fwhm_radius_ratio
+        fixed = read_regions(path, image, fwhm_radius_ratio=ratio)
     if fixed is None and config.photometry.fixed_radius and not options.detection_only:
         # Detected positions in given apertures.
         found = extract_sources(image, options=replace(options, detection_only=True)).catalog
@@ -274,7 +282,6 @@ def _extract_and_write(
         Stage,
         as_json,
         describe_columns,
-        report_data_name,
         write_catalogue,
         write_regions,
     )
@@ -288,11 +295,7 @@ def _extract_and_write(
         write_catalogue(stage, layout, catalog, name=task.name, pixel_scale=image.pixel_scale, meta=meta)
         ratio = task.config.photometry.fwhm_radius_ratio
         write_regions(stage, layout, catalog, image, name=task.name, fwhm_radius_ratio=ratio)
-        _write_images(stage, layout, extraction, name=task.name)
-        if task.config.outputs.report:
-            from hyper_py.report_data import make_report_data, save_report_data
-
-            save_report_data(stage.path(report_data_name(task.name)), make_report_data(extraction))
+        _write_on_request(stage, layout, extraction, task)
         log_warnings(log, caught)
         result = MapResult(
             index=task.index,
@@ -394,17 +397,21 @@ def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[st
     }
 
 
-def _write_images(stage: "Stage", layout: "Layout", extraction: Any, *, name: str) -> None:
-    from hyper_py.products import write_image
+def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: MapTask) -> None:
+    """Stage what the configuration asks for besides tables and regions."""
+    if layout.fitting or layout.deblended or layout.background:
+        from hyper_py.fits_products import write_fits_products
 
-    pixels = {
-        "model": (extraction.model_image, "sum of the fitted Gaussians"),
-        "residual": (extraction.residual_image, "map minus model"),
-        "background": (extraction.background_image, "fitted background"),
-    }
-    for what, relative in layout.images(name).items():
-        data, text = pixels[what]
-        write_image(stage.path(relative), data(), extraction.image, what=text)
+        write_fits_products(stage, layout, extraction, name=task.name)
+    if layout.plot_fitting or layout.plot_deblended or layout.plot_background:
+        from hyper_py.figures import write_figures
+
+        write_figures(stage, layout, extraction, name=task.name)
+    if task.config.outputs.report:
+        from hyper_py.products import report_data_name
+        from hyper_py.report_data import make_report_data, save_report_data
+
+        save_report_data(stage.path(report_data_name(task.name)), make_report_data(extraction))
 
 
 def explain(error: Exception) -> str:

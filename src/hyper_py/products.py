@@ -59,11 +59,15 @@ class Layout:
     deblended: str | None = None
     background: str | None = None
     cubes: str = "maps"
+    plot_fitting: str | None = None
+    plot_deblended: str | None = None
+    plot_background: str | None = None
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
         """Take what a configuration says about outputs."""
         paths, files, fits = config.paths.output, config.files, config.fits_output
+        plots = config.visualization
         return cls(
             root=Path(os.path.abspath(config.below_root())),
             tables=paths.dir_table_out,
@@ -77,6 +81,9 @@ class Layout:
             deblended=fits.fits_output_dir_deblended if fits.fits_deblended else None,
             background=fits.fits_output_dir_bg_separate if fits.fits_bg_separate else None,
             cubes=config.control.dir_datacube_slices,
+            plot_fitting=plots.output_dir_fitting if plots.visualize_fitting else None,
+            plot_deblended=plots.output_dir_deblended if plots.visualize_deblended else None,
+            plot_background=plots.output_dir_bg_separate if plots.visualize_bg_separate else None,
         )
 
     def table(self, name: str, form: str) -> str:
@@ -87,20 +94,36 @@ class Layout:
         """Region file; `kind` is centroids or ellipses."""
         return f"{self.regions}/{self.region_base}_{name}_{kind}.reg"
 
+    def crtf(self, name: str) -> str:
+        """Apertures as a CASA region file."""
+        return f"{self.regions}/{self.region_base}_{name}_ellipses.crtf"
+
     def map_log(self, name: str) -> str:
         """Log of one map."""
         return f"{self.logs}/Hyper_log_{name}.log"
 
     def images(self, name: str) -> dict[str, str]:
         """FITS images of a map that were asked for, by what they show."""
-        wanted = {"model": self.fitting, "residual": self.fitting, "background": self.background}
+        wanted = {
+            "model": self.fitting,
+            "residual": self.fitting,
+            "rms": self.fitting,
+            "background": self.background,
+        }
         return {what: f"{place}/{name}_{what}.fits" for what, place in wanted.items() if place is not None}
 
     def outputs(self, name: str) -> list[str]:
         """Every file that a map may have, but for its log and state."""
         tables = [self.table(name, form) for form in SUFFIXES]
         regions = [self.region(name, kind) for kind in REGION_KINDS]
-        return [*tables, *regions, *self.images(name).values(), self.rows(name)]
+        return [
+            *tables,
+            *regions,
+            self.crtf(name),
+            *self.images(name).values(),
+            self.rows(name),
+            report_data_name(name),
+        ]
 
     def cube(self, name: str, kind: str) -> str:
         """Cube made from a cube; of the background there is one of full size, and one cut to a region."""
@@ -136,6 +159,9 @@ class Layout:
             self.fitting,
             self.deblended,
             self.background,
+            self.plot_fitting,
+            self.plot_deblended,
+            self.plot_background,
         )
         return (self.root, *(self.root / name for name in names if name is not None))
 
@@ -280,40 +306,74 @@ def write_regions(
     stage: Stage, layout: Layout, catalog: Table, image: SkyImage, *, name: str, fwhm_radius_ratio: float
 ) -> None:
     """Stage the region files of one map: centroids, and the ellipses of the apertures."""
-    from hyper_py.sky_regions import source_regions
+    from hyper_py.sky_regions import crtf_text, source_regions
 
     both = source_regions(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio)
     precision = max(8, coordinate_decimals(image.pixel_scale))
     for kind, regions in zip(REGION_KINDS, both, strict=True):
         text = regions.serialize(format="ds9", precision=precision) if len(regions) else ""
         stage.text(layout.region(name, kind), text or "# Region file format: DS9 astropy/regions\n")
+    stage.text(layout.crtf(name), crtf_text(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio))
 
 
-def write_image(path: Path, data: FloatArray, image: SkyImage, *, what: str) -> None:
+def write_image(
+    path: Path, data: FloatArray, image: SkyImage, *, what: str, where: tuple[slice, slice] | None = None
+) -> None:
     """Write an image that belongs to a map, in the map's own unit and coordinates, as float32.
 
     Parameters
     ----------
     path : Path
         FITS file.
+    data, image, what, where
+        See `image_hdu`.
+    """
+    image_hdu(data, image, what=what, where=where).writeto(path, overwrite=True)
+
+
+def image_hdu(
+    data: FloatArray,
+    image: SkyImage,
+    *,
+    what: str,
+    where: tuple[slice, slice] | None = None,
+    name: str | None = None,
+) -> Any:
+    """Return an image that belongs to a map, in the map's own unit and coordinates, as float32.
+
+    Parameters
+    ----------
     data : ndarray, shape (ny, nx)
         Jy/pixel.
     image : SkyImage
         The map.
     what : str
         What the pixels are, for the header.
+    where : (slice, slice), optional
+        Rows and columns of the map that `data` are; None for all.
+    name : str, optional
+        Name of an extension; None for a primary HDU.
+
+    Returns
+    -------
+    astropy.io.fits.PrimaryHDU or ImageHDU
     """
     from astropy.io import fits
 
-    header = image.wcs.to_header()
+    factor: Any = image.jy_per_pixel
+    if where is not None and isinstance(factor, np.ndarray):
+        factor = factor[where]
+    header = (image.wcs if where is None else image.wcs[where]).to_header()
     header["BUNIT"] = image.unit
     header["BMAJ"] = (image.beam.major / 3600.0, "[deg] beam FWHM")
     header["BMIN"] = (image.beam.minor / 3600.0, "[deg] beam FWHM")
     header["BPA"] = (image.beam.pa, "[deg] east of north")
     header["CONTENT"] = what
     header["CREATOR"] = f"Hyper-Py {__version__}"
-    values = np.asarray(data / image.jy_per_pixel, dtype=np.float32)
-    fits.PrimaryHDU(values, header=header).writeto(path, overwrite=True)
+    values = np.asarray(data / factor, dtype=np.float32)
+    if name is None:
+        return fits.PrimaryHDU(values, header=header)
+    return fits.ImageHDU(values, header=header, name=name)
 
 
 # -------------------------------------------------------------------------------------------------- state

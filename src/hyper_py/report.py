@@ -43,15 +43,13 @@ def write_report(root: Path) -> tuple[str, ...]:
     Raises
     ------
     InputError
-        If this is not the output directory of a run, or no map has report data.
+        If this is not the output directory of a run, or of one without report.
     """
     manifest = _read_manifest(root)
     maps = manifest["maps"]
     shown = [one for one in maps if (root / report_data_name(one["name"])).is_file()]
-    if not shown and not any(one["status"] == "failed" for one in maps):
-        raise InputError(
-            f"{root}: nothing to show: the run was made with outputs.report: false, or it has no map yet"
-        )
+    if not shown and not manifest["configuration"]["outputs"]["report"]:
+        raise InputError(f"{root}: nothing to show: the run was made with outputs.report: false")
     pages: list[str] = []
     (root / REPORT_DIR).mkdir(exist_ok=True)
     with Stage(root) as stage:

@@ -22,12 +22,12 @@ function makeCard({ catalog, cutouts, sky, step }) {
   function stampsOf(i) {
     const half = Math.round(Math.max(2.6 * facts.beam.fwhm_pixels, 1.6 * catalog.semi_1[i] + facts.beam.fwhm_pixels));
     const cut = cutouts(i, half), list = neighbours(catalog.px[i], catalog.py[i], half), n = cut.side * cut.side;
-    const model = new Float32Array(n), residual = new Float32Array(n), own = new Float32Array(n), known = cut.background.some(Number.isFinite);
+    const model = new Float32Array(n), residual = new Float32Array(n), own = new Float32Array(n), known = Array.from(cut.background).filter(Number.isFinite).sort((a, b) => a - b), level = known.length ? known[known.length >> 1] : 0;
     for (let y = 0, k = 0; y < cut.side; y++) for (let x = 0; x < cut.side; x++, k++) {
       model[k] = gaussians(list, cut.x0 + x * cut.bin, cut.y0 + y * cut.bin); own[k] = gaussians([i], cut.x0 + x * cut.bin, cut.y0 + y * cut.bin);
-      residual[k] = cut.data[k] - model[k] - (known ? cut.background[k] : 0);
+      residual[k] = cut.data[k] - model[k] - (cut.background[k] === cut.background[k] ? cut.background[k] : level);
     }
-    return { ...cut, model, residual, own, known };
+    return { ...cut, model, residual, own };
   }
 
   function drawStamps(i, stamps) {
@@ -115,7 +115,7 @@ function makeCard({ catalog, cutouts, sky, step }) {
     card.innerHTML = `<div class="head"><h2>Source ${id}</h2>${facts.flags.filter(flag => catalog.FLAGS[i] & flag.bit && !flag.remark).map(flag => `<span class="tag call">${flag.name}</span>`).join("")}<span class="group"><button id="previous" title="Previous (←)" aria-label="Previous source">←</button><button id="next" title="Next (→)" aria-label="Next source">→</button></span></div>
       <p class="place">${skyText(catalog.RA[i], catalog.DEC[i])} · x ${catalog.X[i].toFixed(2)} y ${catalog.Y[i].toFixed(2)}</p>
       <div class="stamps">${["data", "background", "model", "residual"].map(name => `<figure><canvas id="stamp-${name}"></canvas><figcaption>${name[0].toUpperCase() + name.slice(1)}</figcaption></figure>`).join("")}</div>
-      <canvas id="stamp-scale"></canvas><p class="muted small" id="stamp-note" hidden>Hatched: no background was estimated there, or no data.</p><div id="profile"></div>${numbers(i)}${flagList(i)}${everything(i)}`;
+      <canvas id="stamp-scale"></canvas><p class="muted small" id="stamp-note" hidden>Hatched: no background was estimated there; its median is taken for the residual.</p><div id="profile"></div>${numbers(i)}${flagList(i)}${everything(i)}`;
     if (open) card.querySelector("details").open = true;
     $("previous").addEventListener("click", () => step(-1)); $("next").addEventListener("click", () => step(1));
     const stamps = stampsOf(i);
