@@ -300,7 +300,7 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     )  # fmt: skip
     noise, level = _noise(task, sources, task.data - models.render(sources, task.data.shape))
     cache = WindowCache(noise)
-    search = options.detection.deblend_residual and not task.forced
+    search = options.detection.deblend_residual and not (task.forced or noise.assumed)
     for n_left in range(_MOST_ADDITIONS if search else 0, -1, -1):
         this = _Round.make(task, options, cache, level)
         sources, fits = sweep_units(

@@ -251,6 +251,8 @@ def local_noise(data: FloatArray, *, mask: BoolArray, window: float, correlated_
         limit = sigma**2 * mean
     logarithm = 0.5 * np.log(mean)
     known = np.isfinite(data) & enough
+    if not known.any():  # a map much smaller than the window
+        return np.full(data.shape, overall.rms / CLIPPED_GAUSSIAN_RMS)
     independent = (1.5 * side) ** 2 * float(share[known].mean()) / correlated_area
     middle, scatter = float(logarithm[known].mean()), float(logarithm[known].var())
     trust = max(0.0, 1.0 - 0.5 / max(independent, 1.0) / scatter) if scatter > 0 else 0.0
