@@ -17,7 +17,15 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if not path.stem.sta
 OWNERS = {
     "pydantic": {"config"},
     "yaml": {"config"},
-    "astropy.io": {"fits_files", "fits_products", "io", "plane_files", "products", "simulated_files", "tables"},
+    "astropy.io": {
+        "fits_files",
+        "fits_products",
+        "io",
+        "plane_files",
+        "products",
+        "simulated_files",
+        "tables",
+    },
     "matplotlib": {"figures", "spectra_figure", "validation_figure"},
     "jinja2": {"report"},
     "typer": {"cli", "commands"},

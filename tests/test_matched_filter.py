@@ -83,3 +83,17 @@ class TestSteps:
         assert (
             local_noise(np.zeros((9, 9)), mask=np.zeros((9, 9), bool), window=3, correlated_area=1) == 1
         ).all()
+
+
+@pytest.mark.parametrize("shape, n_sources", [((60, 60), 2), ((150, 150), 25)])
+def test_few_beams_and_bright_sources(shape, n_sources):
+    """Sources that are most of a small map's spectrum were taken for its noise."""
+    for seed in (4, 5):
+        simulation = simulate_image("alma", seed=seed, shape=shape, n_sources=n_sources)
+        image = simulation.image
+        covariance = image.beam_covariance(0.5 * shape[1], 0.5 * shape[0])
+        peaks = detect_matched(image.data, beam_covariance=covariance, sigma_threshold=4.5)
+        x, y = simulation.truth["X"].value, simulation.truth["Y"].value
+        gaps = np.hypot(np.subtract.outer(peaks.x, x), np.subtract.outer(peaks.y, y))
+        assert (gaps.min(axis=0) < 0.5 * image.beam_fwhm_pix).all()
+        assert len(peaks) <= n_sources + 1

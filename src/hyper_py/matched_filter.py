@@ -128,7 +128,7 @@ def measure_filter(data: FloatArray, *, beam_covariance: FloatArray) -> MatchedF
     fwhm, valid = beam_fwhm(beam_covariance), np.isfinite(data)
     flattening = FLATTEN_SIZE * fwhm / FWHM_PER_SIGMA
     flat = flatten(data, sigma=flattening)
-    sources, level = np.zeros(data.shape, dtype=bool), np.ones(data.shape)
+    sources, level = _bright_peaks(flat, valid=valid, beam_covariance=beam_covariance), np.ones(data.shape)
     for _ in range(N_ROUNDS):
         spectrum = _measure_spectrum(
             np.where(valid, flat / level, np.nan), mask=sources, beam_covariance=beam_covariance
@@ -150,6 +150,20 @@ def measure_filter(data: FloatArray, *, beam_covariance: FloatArray) -> MatchedF
     common = (sources, beam_covariance, spectrum.assumed)
     narrow = MatchedFilter(narrow_kernel, flattening, narrow_noise, _ring(spectrum, NARROW_SIZE), *common)
     return MatchedFilter(kernel, flattening, noise, _ring(spectrum, TEMPLATE_SIZE), *common, narrow)
+
+
+def _bright_peaks(flat: FloatArray, *, valid: BoolArray, beam_covariance: FloatArray) -> BoolArray:
+    """Mask what stands out of the flattened map by itself.
+
+    In a small map a few bright sources are most of the spectrum, and a filter made from that finds none.
+    """
+    fwhm, noise = beam_fwhm(beam_covariance), clipped_statistics(flat[valid]).rms
+    peaks = local_maxima(
+        np.where(valid, _smooth(flat, 0.5 * fwhm / FWHM_PER_SIGMA), -np.inf),
+        footprint=disc(SEPARATION * fwhm),
+        threshold=MASK_THRESHOLD * noise,
+    )
+    return disc_mask(flat.shape, x=peaks[1], y=peaks[0], radius=MASK_RADIUS * fwhm)
 
 
 def _kernel_and_noise(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyper_py import models
+from hyper_py.binning import bin_size, binned_task, unbinned_measurement
 from hyper_py.catalog import Measurement
 from hyper_py.correlated import measure_correlated
 from hyper_py.detection import Peaks
@@ -86,8 +87,11 @@ def measure_sources(
     MeasuredField
     """
     task, linking = make_task(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
-    way = measure_correlated if options.fit_options.noise_model == "correlated" else measure_weighted
-    measured = way(task, options)
+    if options.fit_options.noise_model == "correlated":
+        size = bin_size(task.beam_fwhm)
+        measured = unbinned_measurement(measure_correlated(binned_task(task, size), options), size)
+    else:
+        measured = measure_weighted(task, options)
     centre = measured.parameters[:, models.X], measured.parameters[:, models.Y]
     labels = friends_of_friends(*centre, linking_length=linking)
     sizes = np.bincount(labels, minlength=1)[labels]
