@@ -1,4 +1,4 @@
-"""Fits on a coarser grid where the beam is many pixels wide: the cost of a window grows with its pixels cubed.
+"""Fits on a coarser grid where the beam is many pixels wide: a window costs the cube of its pixels.
 
 Pixels are averaged in blocks of b x b. A Gaussian averaged over a block is, to fourth order in b / sigma, a
 Gaussian whose variance along each axis has grown by that of the block's pixel centres, (b^2 - 1) / 12.

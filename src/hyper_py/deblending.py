@@ -191,9 +191,9 @@ def amplitude_significance(fit: UnitFit, window: Window, metric: Metric, *, fixe
 
 
 def _criterion(cost: float, n_free: int, window: Window) -> float:
-    """Return the Bayesian information criterion for noise whose level the fit itself shows.
+    """Return the Bayesian information criterion, the noise level being that of the fit.
 
-    Where sources are not quite Gaussians the chi-square of bright ones is above what noise explains, and so is
+    Where sources are not quite Gaussians the chi-square of bright ones is above that of noise, and so is
     any gain of a larger model: n ln(chi2 / n) weighs the gain by the misfit that there is.
     """
     n = window.y.size
