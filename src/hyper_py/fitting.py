@@ -20,8 +20,10 @@ from hyper_py.solvers import FitStatus, levenberg_marquardt
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-_BATCH_ELEMENTS = 400_000
-"""Largest Jacobian of a batch, in numbers: it should stay in the processor's cache."""
+_BATCH_UNITS = 2048
+"""Most units of one batch: bounds the memory."""
+_CHUNK_ELEMENTS = 60_000
+"""Largest Jacobian evaluated at once, in numbers: with its whitened copy it stays in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -209,28 +211,31 @@ def fit_units(
     """
     fits: list[UnitFit | None] = [None] * len(values)
     for batch in _batches(start, windows, metrics):
-        n_sources, n_pixels = len(start[batch[0]]), max(values[k].size for k in batch)
+        matrix = metrics[batch[0]].matrix
+        sizes = np.array([values[k].size for k in batch])
+        n_sources, n_pixels = len(start[batch[0]]), int(sizes.max())
         y, x, data, weights = (np.zeros((len(batch), n_pixels)) for _ in range(4))
-        for row, k in enumerate(batch):
-            n = values[k].size
+        for row, (k, n) in enumerate(zip(batch, sizes, strict=True)):
             y[row, :n], x[row, :n], data[row, :n] = windows[k].y, windows[k].x, values[k]
             weights[row, :n] = metrics[k].weights
-        matrix = metrics[batch[0]].matrix
 
         def problem(
             parameters: FloatArray,
             which: IntArray,
-            y: FloatArray = y,
-            x: FloatArray = x,
-            data: FloatArray = data,
-            weights: FloatArray = weights,
+            pixels: tuple[FloatArray, ...] = (y, x, data, weights),
+            sizes: IntArray = sizes,
             matrix: FloatArray | None = matrix,
         ) -> tuple[FloatArray, FloatArray]:
-            sources = parameters.reshape(len(which), -1, N_PARAMETERS)
-            value, jacobian = gaussian_sum_and_jacobian(sources, y[which], x[which])
-            residual = (value - data[which]) * weights[which]
-            jacobian *= weights[which][:, None, :]
-            return (residual, jacobian) if matrix is None else (residual @ matrix.T, jacobian @ matrix.T)
+            n = sizes[which].max()
+            y, x, data, weights = (values[which, :n] for values in pixels)
+            value, jacobian = gaussian_sum_and_jacobian(
+                parameters.reshape(len(which), -1, N_PARAMETERS), y, x
+            )
+            residual = (value - data) * weights
+            jacobian *= weights[:, None, :]
+            if matrix is None:
+                return residual, jacobian
+            return whiten(residual, matrix), whiten(jacobian, matrix)
 
         result = levenberg_marquardt(
             problem,
@@ -243,15 +248,14 @@ def fit_units(
             xtol=xtol,
             gtol=gtol,
             max_evaluations=max_evaluations,
+            chunk=max(1, _CHUNK_ELEMENTS // max(1, N_PARAMETERS * n_sources * n_pixels)),
         )
+        shape = (len(batch), n_sources, N_PARAMETERS)
+        parameters, at_bound = _ordered(result.parameters.reshape(shape), result.at_bound.reshape(shape))
         for row, k in enumerate(batch):
-            parameters, at_bound = _ordered(
-                result.parameters[row].reshape(n_sources, N_PARAMETERS),
-                result.at_bound[row].reshape(n_sources, N_PARAMETERS),
-            )
             fits[k] = UnitFit(
-                parameters=parameters,
-                at_bound=at_bound,
+                parameters=parameters[row],
+                at_bound=at_bound[row],
                 cost=float(result.cost[row]),
                 status=int(result.status[row]),
                 n_evaluations=int(result.n_evaluations[row]),
@@ -259,32 +263,33 @@ def fit_units(
     return [fit for fit in fits if fit is not None]
 
 
+def whiten(vectors: FloatArray, matrix: FloatArray) -> FloatArray:
+    """Return vectors of shape (..., n) times a matrix (n, n): one product, not one for each leading index."""
+    flat = vectors.reshape(-1, vectors.shape[-1]) @ matrix.T
+    return flat.reshape(vectors.shape)
+
+
 def _batches(
     start: Sequence[FloatArray], windows: Sequence[Window], metrics: Sequence[Metric]
 ) -> Iterable[list[int]]:
-    """Yield indices of units that can be solved together, in batches that fit the cache."""
+    """Yield indices of units that can be solved together, those of similar size side by side."""
     alike: dict[tuple[int, int], list[int]] = {}
     for k, (s, metric) in enumerate(zip(start, metrics, strict=True)):
         alike.setdefault((len(s), 0 if metric.matrix is None else id(metric.matrix)), []).append(k)
-    for (n_sources, _), units in alike.items():
-        # Sorted by size, so that little of a batch is padding.
+    for units in alike.values():
         units.sort(key=lambda k: windows[k].y.size)
-        n_pixels = windows[units[-1]].y.size
-        size = max(1, _BATCH_ELEMENTS // max(1, N_PARAMETERS * n_sources * n_pixels))
-        yield from (units[i : i + size] for i in range(0, len(units), size))
+        yield from (units[i : i + _BATCH_UNITS] for i in range(0, len(units), _BATCH_UNITS))
 
 
 def _ordered(parameters: FloatArray, at_bound: BoolArray) -> tuple[FloatArray, BoolArray]:
-    """Let sigma_1 be the major axis, theta in [0, pi)."""
-    parameters, at_bound = parameters.copy(), at_bound.copy()
-    swap = parameters[:, models.SIGMA_1] < parameters[:, models.SIGMA_2]
-    for table in (parameters, at_bound):
-        table[swap, models.SIGMA_1], table[swap, models.SIGMA_2] = (
-            table[swap, models.SIGMA_2],
-            table[swap, models.SIGMA_1],
-        )
-    parameters[swap, models.THETA] += 0.5 * np.pi
-    parameters[:, models.THETA] = np.mod(parameters[:, models.THETA], np.pi)
+    """Let sigma_1 be the major axis, theta in [0, pi), of tables of shape (..., 6)."""
+    swap = parameters[..., models.SIGMA_1] < parameters[..., models.SIGMA_2]
+    other = [models.AMPLITUDE, models.X, models.Y, models.SIGMA_2, models.SIGMA_1, models.THETA]
+    parameters, at_bound = (
+        np.where(swap[..., None], table[..., other], table) for table in (parameters, at_bound)
+    )
+    theta = parameters[..., models.THETA]
+    parameters[..., models.THETA] = np.mod(np.where(swap, theta + 0.5 * np.pi, theta), np.pi)
     return parameters, at_bound
 
 
