@@ -4,7 +4,7 @@ A unit's data are vectors over its pixels. Fits of one size run as a batch; a `M
 costs: weights pixel by pixel, or a whitening matrix for correlated noise.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -22,6 +22,8 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 
 _BATCH_UNITS = 2048
 """Most units of one batch: bounds the memory."""
+IN_CACHE = 48
+"""Most units of which all arrays stay in the cache."""
 _CHUNK_ELEMENTS = 60_000
 """Largest Jacobian evaluated at once, in numbers: with its whitened copy it stays in the cache."""
 
@@ -210,14 +212,14 @@ def fit_units(
         In the order of the input.
     """
     fits: list[UnitFit | None] = [None] * len(values)
-    for batch in _batches(start, windows, metrics):
+    for batch in alike_units([len(s) for s in start], windows, metrics, most=_BATCH_UNITS):
         matrix = metrics[batch[0]].matrix
         sizes = np.array([values[k].size for k in batch])
         n_sources, n_pixels = len(start[batch[0]]), int(sizes.max())
-        y, x, data, weights = (np.zeros((len(batch), n_pixels)) for _ in range(4))
-        for row, (k, n) in enumerate(zip(batch, sizes, strict=True)):
-            y[row, :n], x[row, :n], data[row, :n] = windows[k].y, windows[k].x, values[k]
-            weights[row, :n] = metrics[k].weights
+        y, x, weights = padded_pixels([windows[k] for k in batch], [metrics[k] for k in batch])
+        data = np.zeros(y.shape)
+        for row, k in enumerate(batch):
+            data[row, : sizes[row]] = values[k]
 
         def problem(
             parameters: FloatArray,
@@ -269,16 +271,23 @@ def whiten(vectors: FloatArray, matrix: FloatArray) -> FloatArray:
     return flat.reshape(vectors.shape)
 
 
-def _batches(
-    start: Sequence[FloatArray], windows: Sequence[Window], metrics: Sequence[Metric]
-) -> Iterable[list[int]]:
-    """Yield indices of units that can be solved together, those of similar size side by side."""
+def alike_units(
+    n_sources: Sequence[int],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    *,
+    most: int = IN_CACHE,
+) -> Iterator[list[int]]:
+    """Yield indices of at most so many units that are alike: as many sources, the same matrix.
+
+    Units with windows of similar size are side by side.
+    """
     alike: dict[tuple[int, int], list[int]] = {}
-    for k, (s, metric) in enumerate(zip(start, metrics, strict=True)):
-        alike.setdefault((len(s), 0 if metric.matrix is None else id(metric.matrix)), []).append(k)
+    for k, (n, metric) in enumerate(zip(n_sources, metrics, strict=True)):
+        alike.setdefault((n, 0 if metric.matrix is None else id(metric.matrix)), []).append(k)
     for units in alike.values():
         units.sort(key=lambda k: windows[k].y.size)
-        yield from (units[i : i + _BATCH_UNITS] for i in range(0, len(units), _BATCH_UNITS))
+        yield from (units[i : i + most] for i in range(0, len(units), most))
 
 
 def _ordered(parameters: FloatArray, at_bound: BoolArray) -> tuple[FloatArray, BoolArray]:
@@ -314,21 +323,51 @@ def influence(
     jacobian : ndarray, shape (6 n_sources, n)
         d model / d parameter, not weighted.
     """
-    y, x = window.y.astype(np.float64), window.x.astype(np.float64)
-    _, jacobian = gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
-    jacobian = jacobian[0]
-    weighted = jacobian * metric.weights
-    if metric.matrix is not None:
-        weighted = weighted @ metric.matrix.T
-    free = ~(fit.at_bound if fixed is None else fit.at_bound | fixed).ravel()
-    normal = weighted[free] @ weighted[free].T
-    scale = 1.0 / np.sqrt(np.maximum(np.diagonal(normal), np.finfo(np.float64).tiny))
-    inverse = np.zeros((free.size, free.size))
-    inverse[np.ix_(free, free)] = (
-        scale[:, None] * scale * np.linalg.pinv(normal * scale[:, None] * scale, rcond=1e-12, hermitian=True)
-    )
-    back = weighted if metric.matrix is None else weighted @ metric.matrix
-    return inverse @ (back * metric.weights), inverse, jacobian
+    moves, inverse, jacobian = influences([fit], [window], [metric], fixed=None if fixed is None else [fixed])
+    return moves[0], inverse[0], jacobian[0]
+
+
+def influences(
+    fits: Sequence[UnitFit],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    *,
+    fixed: Sequence[BoolArray] | None = None,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return `influence` of units alike, as `alike_units` finds them, each with a leading axis of units.
+
+    Units with fewer pixels than the largest are padded with zeros.
+    """
+    matrix = metrics[0].matrix
+    y, x, weights = padded_pixels(windows, metrics)
+    _, jacobian = gaussian_sum_and_jacobian(np.stack([fit.parameters for fit in fits]), y, x)
+    weighted = jacobian * weights[:, None, :]
+    if matrix is not None:
+        weighted = whiten(weighted, matrix)
+    held = np.stack([fit.at_bound.ravel() for fit in fits])
+    if fixed is not None:
+        held |= np.stack([f.ravel() for f in fixed])
+    normal = weighted @ weighted.swapaxes(1, 2)
+    diagonal = np.arange(held.shape[1])
+    normal[held[:, :, None] | held[:, None, :]] = 0.0
+    normal[:, diagonal, diagonal] += held
+    scale = 1.0 / np.sqrt(np.maximum(normal[:, diagonal, diagonal], np.finfo(np.float64).tiny))
+    scale = scale[:, :, None] * scale[:, None, :]
+    inverse = scale * np.linalg.pinv(normal * scale, rcond=1e-12, hermitian=True)
+    inverse[held[:, :, None] | held[:, None, :]] = 0.0
+    back = weighted if matrix is None else whiten(weighted, matrix.T)
+    return inverse @ (back * weights[:, None, :]), inverse, jacobian
+
+
+def padded_pixels(
+    windows: Sequence[Window], metrics: Sequence[Metric]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return y, x and weights of units, each (n_units, n), zero beyond a unit's own pixels."""
+    sizes = [window.y.size for window in windows]
+    y, x, weights = (np.zeros((len(sizes), max(sizes))) for _ in range(3))
+    for row, (window, metric, n) in enumerate(zip(windows, metrics, sizes, strict=True)):
+        y[row, :n], x[row, :n], weights[row, :n] = window.y, window.x, metric.weights
+    return y, x, weights
 
 
 def bounds(
