@@ -302,7 +302,17 @@ class _Round:
     cache: WindowCache
 
     @classmethod
-    def make(cls, task: Task, options: Options, cache: WindowCache, level: FloatArray) -> "_Round":
+    def make(
+        cls,
+        task: Task,
+        options: Options,
+        cache: WindowCache,
+        level: FloatArray,
+        *,
+        previous: "_Round | None" = None,
+        fits: Sequence[UnitFit | None] = (),
+    ) -> "_Round":
+        """Return the round of a task; units that have a fit keep the windows of the previous round."""
         sigma_limits = _limits(task, options)
         lower, upper = bounds(
             task.start,
@@ -312,12 +322,13 @@ class _Round:
         )
         radius = _window_radii(task, options)
         windows = [
-            fit_window(
+            previous.windows[k] if previous is not None and k < len(fits) and fits[k] is not None
+            else fit_window(
                 task.start[unit, models.X], task.start[unit, models.Y],
                 radius=radius[unit], usable=task.usable,
                 stride=_stride(task),
             )
-            for unit in task.units
+            for k, unit in enumerate(task.units)
         ]  # fmt: skip
         scales = [float(np.mean(level[w.y, w.x])) if w.y.size else 1.0 for w in windows]
         return cls(
@@ -372,29 +383,32 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     )  # fmt: skip
     noise, level = _noise(task, sources, task.data - models.render(sources, task.data.shape))
     cache = WindowCache(noise)
+    searched: Sequence[UnitFit] = ()
+    fits: Sequence[UnitFit | None] = [None] * len(task.units)
     search = options.detection.deblend_residual and not (task.forced or noise.assumed)
     for n_left in range(_MOST_ADDITIONS if search else 0, -1, -1):
-        this = _Round.make(task, options, cache, level)
-        sources, fits = sweep_units(
+        this = _Round.make(task, options, cache, level, previous=this, fits=fits)
+        sources, done = sweep_units(
             task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
-            max_sweeps=5, **solver,
+            max_sweeps=5, previous=fits, **solver,
         )  # fmt: skip
-        larger = _deblended(task, sources, fits, this, options, solver) if n_left else None
+        larger = _deblended(task, sources, done, searched, this, options, solver) if n_left else None
         if larger is None:
             break
-        task, sources = larger
+        searched = done
+        task, sources, fits = larger
     for _ in range(_MOST_ADDITIONS):
-        kept = _confirmed(task, sources, fits, this, options, n_given=n_given)
+        kept = _confirmed(task, sources, done, this, options, n_given=n_given)
         if kept.all():
             break
-        task, sources = _without(task, sources, kept)
-        this = _Round.make(task, options, cache, level)
-        sources, fits = sweep_units(
+        task, sources, fits = _without(task, sources, done, kept)
+        this = _Round.make(task, options, cache, level, previous=this, fits=fits)
+        sources, done = sweep_units(
             task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
-            max_sweeps=5, **solver,
+            max_sweeps=5, previous=fits, **solver,
         )  # fmt: skip
     sources, fits, retried = retry_failed(
-        task.data, sources, fits, task.units, this.windows, this.metrics, this.backgrounds,
+        task.data, sources, done, task.units, this.windows, this.metrics, this.backgrounds,
         starts=[task.start], bounds=this.limits, **solver,
     )  # fmt: skip
     collected = _collect(task, sources, fits, retried, this, options)
@@ -414,11 +428,15 @@ def _deblended(
     task: Task,
     sources: FloatArray,
     fits: list[UnitFit],
+    searched: Sequence[UnitFit],
     this: _Round,
     options: Options,
     solver: dict[str, Any],
-) -> tuple[Task, FloatArray] | None:
-    """Return the task and sources with one more source in each unit that asks for it; None if none does."""
+) -> tuple[Task, FloatArray, list[UnitFit | None]] | None:
+    """Return the task and sources with one more source in each unit that asks for it, and no fit for these.
+
+    Units that were `searched` with the fit that they still have are left out; None if none asks.
+    """
     image = models.render(sources, task.data.shape)
     values = []
     for unit, window in zip(task.units, this.windows, strict=True):
@@ -427,17 +445,21 @@ def _deblended(
         values.append(task.data[y, x] - (image[y, x] - own))
     splits = split_units(
         values, this.windows, this.metrics, fits,
-        units=[k for k, unit in enumerate(task.units) if len(unit) < _LARGEST_DEBLENDED],
+        units=[
+            k for k, unit in enumerate(task.units)
+            if len(unit) < _LARGEST_DEBLENDED and not (searched and searched[k] is fits[k])
+        ],
         beam=models.shape_parameters(task.beam_covariance), fixed=[task.fixed[unit] for unit in task.units],
         sigma_limits=_limits(task, options), shift=0.5 * task.beam_fwhm,
-        significance=options.detection.sigma_thres, **solver,
+        significance=options.detection.sigma_thres, **{**solver, **_ROUGH},
     )  # fmt: skip
     if not splits:
         return None
+    left: list[UnitFit | None] = list(fits)
     start, fixed, sources, units = task.start.copy(), task.fixed.copy(), sources.copy(), list(task.units)
     shift = np.append(task.shift, np.empty(len(splits)))
     for split in splits:
-        unit = units[split.unit]
+        unit, left[split.unit] = units[split.unit], None
         sources[unit] = start[unit] = split.parameters[:-1]
         units[split.unit] = np.append(unit, len(sources))
         start, sources = (np.concatenate([v, split.parameters[-1:]]) for v in (start, sources))
@@ -445,7 +467,7 @@ def _deblended(
         fixed[units[split.unit][split.beam_shaped], models.SIGMA_1 :] = True
         # Near where the evidence put them: free to go, one of two close sources would wander off.
         shift[units[split.unit]] = _SPLIT_SHIFT_BEAMS * task.beam_fwhm
-    return replace(task, start=start, fixed=fixed, shift=shift, units=units), sources
+    return replace(task, start=start, fixed=fixed, shift=shift, units=units), sources, left
 
 
 def _confirmed(
@@ -473,13 +495,16 @@ def _confirmed(
     return kept
 
 
-def _without(task: Task, sources: FloatArray, kept: BoolArray) -> tuple[Task, FloatArray]:
-    """Return the task and sources without those that are not kept."""
+def _without(
+    task: Task, sources: FloatArray, fits: Sequence[UnitFit], kept: BoolArray
+) -> tuple[Task, FloatArray, list[UnitFit | None]]:
+    """Return the task and sources without those that are not kept, and no fit for the units of these."""
     new = np.cumsum(kept) - 1
     units = [new[unit[kept[unit]]] for unit in task.units]
     return (
         replace(task, start=task.start[kept], fixed=task.fixed[kept], shift=task.shift[kept], units=units),
         sources[kept],
+        [fit if kept[unit].all() else None for fit, unit in zip(fits, task.units, strict=True)],
     )
 
 

@@ -319,7 +319,8 @@ def _beams_at(
     """Return weighted (and whitened) sources of peak 1 at some of the pixels of each unit.
 
     Shape (n_units, n_places, n). Units that share a matrix have their pixels in the same places and one
-    weight each: they share templates, shape (1, n_places, n), to be multiplied by the second result, (n_units,).
+    weight each: they share templates, shape (1, n_places, n), to be multiplied by the second result, one
+    number a unit.
     """
     a, b, c = (float(e[0, 0]) for e in models.exponents(np.array([[1.0, 0.0, 0.0, *beam]])))
     units = slice(None) if matrix is None else slice(0, 1)
