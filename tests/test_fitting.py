@@ -158,7 +158,8 @@ def test_units_of_all_sizes_in_one_call_keep_their_order():
 def test_large_batches_are_cut_and_nothing_is_lost(monkeypatch):
     window = window_of(SINGLE)
     truths = [SINGLE * [a, 1, 1, 1, 1, 1] for a in np.linspace(0.5, 2, 9)]
-    monkeypatch.setattr("hyper_py.fitting._BATCH_ELEMENTS", 2 * 6 * window.y.size)
+    monkeypatch.setattr("hyper_py.fitting._BATCH_UNITS", 5)
+    monkeypatch.setattr("hyper_py.fitting._CHUNK_ELEMENTS", 2 * 6 * window.y.size)
     metric = metric_of(window, kind="white")[0]
     limits = [wide_bounds(t) for t in truths]
     fits = fit_units(

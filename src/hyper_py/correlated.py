@@ -22,7 +22,7 @@ from hyper_py.deblending import (
     split_units,
 )
 from hyper_py.diagnostics import Flag
-from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_window, influence
+from hyper_py.fitting import Metric, UnitFit, Window, alike_units, bounds, fit_window, influences, whiten
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.noise import CovarianceModel
 from hyper_py.noise_field import measure_noise
@@ -30,7 +30,7 @@ from hyper_py.options import Options
 from hyper_py.photometry import (
     Aperture,
     UnitPhotometry,
-    aperture_fraction,
+    aperture_fractions,
     aperture_on_pixels,
     flux_gradient,
     source_aperture,
@@ -168,33 +168,105 @@ def unit_photometry(
     conditional : ndarray, shape (n,)
         Background on the pixels of the footprint and apertures; NaN on the others.
     """
-    moves, inverse, jacobian = influence(fit, window, metric, fixed=fixed)
-    gradients = flux_gradient(fit.parameters)
-    sums = pixel_area * np.stack([aperture_on_pixels(a, window.y, window.x) for a in apertures])
-    fraction = np.array([aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)])
-    inside = footprint | (sums > 0.0).any(axis=0)
-    if inside.all():
-        # Without surroundings only the mean of the field can be told.
-        share = np.linalg.solve(noise.covariance, np.ones(inside.size))
-        under = np.broadcast_to(share / share.sum(), noise.covariance.shape)
-    else:
-        under = np.zeros((np.count_nonzero(inside), inside.size))
-        under[:, ~inside] = conditional_mean(noise.precision, inside)
-    weights = (sums - sums[:, inside] @ under) / fraction[:, None]
-    influences = weights + (gradients - weights @ jacobian.T) @ moves
-    variance = scale**2 * np.einsum("in,nm,im->i", influences, noise.covariance, influences)
-    variance_gauss = np.einsum("ip,pq,iq->i", gradients, inverse, gradients)
-    background = np.full(residual.shape, np.nan)
-    background[inside] = under @ residual
-    photometry = UnitPhotometry(
-        flux=models.gaussian_flux(fit.parameters) + weights @ residual,
-        flux_err=np.sqrt(np.maximum(variance, 0.0)),
-        flux_gauss_err=np.sqrt(np.maximum(variance_gauss, 0.0)),
-        fraction=fraction,
-        background=sums[:, inside] @ background[inside] / sums.sum(axis=1),
-        covariance=inverse,
+    return photometry_of_alike(
+        [residual], [fit], [window], [metric], noise, [apertures],
+        footprints=[footprint], scales=[scale], pixel_area=pixel_area,
+        fixed=None if fixed is None else [fixed],
+    )[0]  # fmt: skip
+
+
+def photometry_of_alike(
+    residuals: Sequence[FloatArray],
+    fits: Sequence[UnitFit],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    noise: NoiseWindow,
+    apertures: Sequence[Sequence[Aperture]],
+    *,
+    footprints: Sequence[BoolArray],
+    scales: Sequence[float],
+    pixel_area: float = 1.0,
+    fixed: Sequence[BoolArray] | None = None,
+) -> list[tuple[UnitPhotometry, FloatArray]]:
+    """Return `unit_photometry` of units that share a noise window and have as many sources."""
+    moves, inverse, jacobian = influences(fits, windows, metrics, fixed=fixed)
+    gradients = np.stack([flux_gradient(fit.parameters) for fit in fits])
+    sums = pixel_area * np.stack(
+        [[aperture_on_pixels(a, w.y, w.x) for a in own] for own, w in zip(apertures, windows, strict=True)]
     )
-    return photometry, background
+    fractions = aperture_fractions(
+        np.concatenate([fit.parameters for fit in fits]), [a for own in apertures for a in own]
+    ).reshape(sums.shape[:2])
+    inside = np.stack(footprints) | (sums > 0.0).any(axis=1)
+    residual = np.stack(residuals)
+    outer, background = _surroundings_say(noise, inside, sums, residual)
+    weights = (sums - outer) / fractions[..., None]
+    influence = weights + (gradients - weights @ jacobian.swapaxes(1, 2)) @ moves
+    variance = np.asarray(scales)[:, None] ** 2 * np.sum(
+        whiten(influence, noise.covariance) * influence, axis=-1
+    )
+    variance_gauss = np.sum((gradients @ inverse) * gradients, axis=-1)
+    correction = np.sum(weights * residual[:, None], axis=-1)
+    level = np.sum(sums * np.where(inside, background, 0.0)[:, None], axis=-1) / sums.sum(axis=-1)
+    return [
+        (
+            UnitPhotometry(
+                flux=models.gaussian_flux(fit.parameters) + correction[k],
+                flux_err=np.sqrt(np.maximum(variance[k], 0.0)),
+                flux_gauss_err=np.sqrt(np.maximum(variance_gauss[k], 0.0)),
+                fraction=fractions[k],
+                background=level[k],
+                covariance=inverse[k],
+            ),
+            background[k],
+        )
+        for k, fit in enumerate(fits)
+    ]
+
+
+def _surroundings_say(
+    noise: NoiseWindow, inside: BoolArray, sums: FloatArray, residual: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return K^T a for apertures a, and K r, where K is the `conditional_mean` of the inside of each unit.
+
+    Only these two products are needed, not K: with the precision Q they are -Q_oi z, where Q_ii z = a, and
+    the solution of Q_ii b = -Q_io r. Without any surroundings only the mean of the field can be told.
+
+    Parameters
+    ----------
+    noise : NoiseWindow
+    inside : bool ndarray, shape (n_units, n)
+    sums : ndarray, shape (n_units, n_sources, n)
+    residual : ndarray, shape (n_units, n)
+
+    Returns
+    -------
+    outer : ndarray, shape (n_units, n_sources, n)
+    background : ndarray, shape (n_units, n)
+        NaN outside.
+    """
+    some = np.flatnonzero(inside.any(axis=0))
+    is_in = inside[:, some]
+    precision = np.where(is_in[:, :, None] & is_in[:, None, :], noise.precision[np.ix_(some, some)], 0.0)
+    diagonal = np.arange(some.size)
+    precision[:, diagonal, diagonal] += ~is_in
+    pushed = whiten(np.where(inside, 0.0, residual), noise.precision)[:, some]
+    right = np.concatenate([sums[..., some], -np.where(is_in, pushed, 0.0)[:, None]], axis=1)
+    # Without surroundings the precision, the mean eliminated, is singular: unit by unit below.
+    alone = inside.all(axis=1)
+    precision[alone] = np.eye(some.size)
+    solved = np.linalg.solve(precision, right.swapaxes(1, 2)).swapaxes(1, 2)
+    spread = np.zeros(sums.shape)
+    spread[..., some] = solved[:, :-1]
+    outer = np.where(inside[:, None], 0.0, -whiten(spread, noise.precision))
+    background = np.full(residual.shape, np.nan)
+    background[:, some] = np.where(is_in, solved[:, -1], np.nan)
+    if alone.any():
+        share = np.linalg.solve(noise.covariance, np.ones(inside.shape[1]))
+        share /= share.sum()
+        outer[alone] = sums[alone].sum(axis=-1, keepdims=True) * share
+        background[alone] = (residual[alone] @ share)[:, None]
+    return outer, background
 
 
 def conditional_mean(precision: FloatArray, inside: BoolArray) -> FloatArray:
@@ -230,7 +302,17 @@ class _Round:
     cache: WindowCache
 
     @classmethod
-    def make(cls, task: Task, options: Options, cache: WindowCache, level: FloatArray) -> "_Round":
+    def make(
+        cls,
+        task: Task,
+        options: Options,
+        cache: WindowCache,
+        level: FloatArray,
+        *,
+        previous: "_Round | None" = None,
+        fits: Sequence[UnitFit | None] = (),
+    ) -> "_Round":
+        """Return the round of a task; units that have a fit keep the windows of the previous round."""
         sigma_limits = _limits(task, options)
         lower, upper = bounds(
             task.start,
@@ -240,12 +322,13 @@ class _Round:
         )
         radius = _window_radii(task, options)
         windows = [
-            fit_window(
+            previous.windows[k] if previous is not None and k < len(fits) and fits[k] is not None
+            else fit_window(
                 task.start[unit, models.X], task.start[unit, models.Y],
                 radius=radius[unit], usable=task.usable,
                 stride=_stride(task),
             )
-            for unit in task.units
+            for k, unit in enumerate(task.units)
         ]  # fmt: skip
         scales = [float(np.mean(level[w.y, w.x])) if w.y.size else 1.0 for w in windows]
         return cls(
@@ -300,29 +383,32 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     )  # fmt: skip
     noise, level = _noise(task, sources, task.data - models.render(sources, task.data.shape))
     cache = WindowCache(noise)
+    searched: Sequence[UnitFit] = ()
+    fits: Sequence[UnitFit | None] = [None] * len(task.units)
     search = options.detection.deblend_residual and not (task.forced or noise.assumed)
     for n_left in range(_MOST_ADDITIONS if search else 0, -1, -1):
-        this = _Round.make(task, options, cache, level)
-        sources, fits = sweep_units(
+        this = _Round.make(task, options, cache, level, previous=this, fits=fits)
+        sources, done = sweep_units(
             task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
-            max_sweeps=5, **solver,
+            max_sweeps=5, previous=fits, **solver,
         )  # fmt: skip
-        larger = _deblended(task, sources, fits, this, options, solver) if n_left else None
+        larger = _deblended(task, sources, done, searched, this, options, solver) if n_left else None
         if larger is None:
             break
-        task, sources = larger
+        searched = done
+        task, sources, fits = larger
     for _ in range(_MOST_ADDITIONS):
-        kept = _confirmed(task, sources, fits, this, options, n_given=n_given)
+        kept = _confirmed(task, sources, done, this, options, n_given=n_given)
         if kept.all():
             break
-        task, sources = _without(task, sources, kept)
-        this = _Round.make(task, options, cache, level)
-        sources, fits = sweep_units(
+        task, sources, fits = _without(task, sources, done, kept)
+        this = _Round.make(task, options, cache, level, previous=this, fits=fits)
+        sources, done = sweep_units(
             task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
-            max_sweeps=5, **solver,
+            max_sweeps=5, previous=fits, **solver,
         )  # fmt: skip
     sources, fits, retried = retry_failed(
-        task.data, sources, fits, task.units, this.windows, this.metrics, this.backgrounds,
+        task.data, sources, done, task.units, this.windows, this.metrics, this.backgrounds,
         starts=[task.start], bounds=this.limits, **solver,
     )  # fmt: skip
     collected = _collect(task, sources, fits, retried, this, options)
@@ -342,11 +428,15 @@ def _deblended(
     task: Task,
     sources: FloatArray,
     fits: list[UnitFit],
+    searched: Sequence[UnitFit],
     this: _Round,
     options: Options,
     solver: dict[str, Any],
-) -> tuple[Task, FloatArray] | None:
-    """Return the task and sources with one more source in each unit that asks for it; None if none does."""
+) -> tuple[Task, FloatArray, list[UnitFit | None]] | None:
+    """Return the task and sources with one more source in each unit that asks for it, and no fit for these.
+
+    Units that were `searched` with the fit that they still have are left out; None if none asks.
+    """
     image = models.render(sources, task.data.shape)
     values = []
     for unit, window in zip(task.units, this.windows, strict=True):
@@ -355,17 +445,21 @@ def _deblended(
         values.append(task.data[y, x] - (image[y, x] - own))
     splits = split_units(
         values, this.windows, this.metrics, fits,
-        units=[k for k, unit in enumerate(task.units) if len(unit) < _LARGEST_DEBLENDED],
+        units=[
+            k for k, unit in enumerate(task.units)
+            if len(unit) < _LARGEST_DEBLENDED and not (searched and searched[k] is fits[k])
+        ],
         beam=models.shape_parameters(task.beam_covariance), fixed=[task.fixed[unit] for unit in task.units],
         sigma_limits=_limits(task, options), shift=0.5 * task.beam_fwhm,
-        significance=options.detection.sigma_thres, **solver,
+        significance=options.detection.sigma_thres, **{**solver, **_ROUGH},
     )  # fmt: skip
     if not splits:
         return None
+    left: list[UnitFit | None] = list(fits)
     start, fixed, sources, units = task.start.copy(), task.fixed.copy(), sources.copy(), list(task.units)
     shift = np.append(task.shift, np.empty(len(splits)))
     for split in splits:
-        unit = units[split.unit]
+        unit, left[split.unit] = units[split.unit], None
         sources[unit] = start[unit] = split.parameters[:-1]
         units[split.unit] = np.append(unit, len(sources))
         start, sources = (np.concatenate([v, split.parameters[-1:]]) for v in (start, sources))
@@ -373,7 +467,7 @@ def _deblended(
         fixed[units[split.unit][split.beam_shaped], models.SIGMA_1 :] = True
         # Near where the evidence put them: free to go, one of two close sources would wander off.
         shift[units[split.unit]] = _SPLIT_SHIFT_BEAMS * task.beam_fwhm
-    return replace(task, start=start, fixed=fixed, shift=shift, units=units), sources
+    return replace(task, start=start, fixed=fixed, shift=shift, units=units), sources, left
 
 
 def _confirmed(
@@ -401,13 +495,16 @@ def _confirmed(
     return kept
 
 
-def _without(task: Task, sources: FloatArray, kept: BoolArray) -> tuple[Task, FloatArray]:
-    """Return the task and sources without those that are not kept."""
+def _without(
+    task: Task, sources: FloatArray, fits: Sequence[UnitFit], kept: BoolArray
+) -> tuple[Task, FloatArray, list[UnitFit | None]]:
+    """Return the task and sources without those that are not kept, and no fit for the units of these."""
     new = np.cumsum(kept) - 1
     units = [new[unit[kept[unit]]] for unit in task.units]
     return (
         replace(task, start=task.start[kept], fixed=task.fixed[kept], shift=task.shift[kept], units=units),
         sources[kept],
+        [fit if kept[unit].all() else None for fit, unit in zip(fits, task.units, strict=True)],
     )
 
 
@@ -418,25 +515,32 @@ def _collect(
     residual = task.data - models.render(sources, task.data.shape)
     stride, radius = _stride(task), options.photometry.fwhm_radius_ratio
     collected = Collector(len(sources))
-    for k, unit in enumerate(task.units):
-        fit, window = fits[k], this.windows[k]
-        y, x = window.y, window.x
-        if y.size == 0:
+    for unit, window in zip(task.units, this.windows, strict=True):
+        if window.y.size == 0:
             collected.add_nothing(unit)
+    for batch in alike_units([len(unit) for unit in task.units], this.windows, this.metrics):
+        windows = [this.windows[k] for k in batch]
+        if windows[0].y.size == 0:
             continue
-        collected.add_fit(
-            unit, fit, residual[y, x], task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + 1,
-            chi2=2.0 * fit.cost, n_beams=y.size * stride**2 / task.beam_area, retried=bool(retried[k]),
+        left = [residual[window.y, window.x] for window in windows]
+        apertures = [[source_aperture(p, radius_in_fwhm=radius) for p in fits[k].parameters] for k in batch]
+        measured = photometry_of_alike(
+            left, [fits[k] for k in batch], windows, [this.metrics[k] for k in batch], this.cache[windows[0]],
+            apertures, footprints=[_footprint(fits[k].parameters, this.windows[k]) for k in batch],
+            scales=[this.scales[k] for k in batch], pixel_area=stride**2,
+            fixed=[task.fixed[task.units[k]] for k in batch],
         )  # fmt: skip
-        apertures = [source_aperture(p, radius_in_fwhm=radius) for p in fit.parameters]
-        photometry, background = unit_photometry(
-            residual[y, x], fit, window, this.metrics[k], this.cache[window], apertures,
-            footprint=_footprint(fit.parameters, window), scale=this.scales[k], pixel_area=stride**2,
-            fixed=task.fixed[unit],
-        )  # fmt: skip
-        collected.add_photometry(unit, photometry, apertures, task.usable)
-        known = np.isfinite(background)
-        collected.patches.append(ConditionalPatch(y=y[known], x=x[known], values=background[known]))
+        for i, k in enumerate(batch):
+            unit, y, x = task.units[k], windows[i].y, windows[i].x
+            photometry, background = measured[i]
+            collected.add_fit(
+                unit, fits[k], left[i], task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + 1,
+                chi2=2.0 * fits[k].cost, n_beams=y.size * stride**2 / task.beam_area,
+                retried=bool(retried[k]),
+            )  # fmt: skip
+            collected.add_photometry(unit, photometry, apertures[i], task.usable)
+            known = np.isfinite(background)
+            collected.patches.append(ConditionalPatch(y=y[known], x=x[known], values=background[known]))
     return collected
 
 

@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyper_py import models
-from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_units, influence
+from hyper_py.fitting import (
+    Metric,
+    UnitFit,
+    Window,
+    alike_units,
+    bounds,
+    fit_units,
+    influence,
+    padded_pixels,
+    whiten,
+)
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -105,8 +115,14 @@ def split_units(
     beam_fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0] * beam[1]))
     trials: list[tuple[int, FloatArray, BoolArray]] = []
     wide = _widened(values, windows, metrics, fits, units, sigma_limits, shift, fixed, solver)
-    for k in units:
-        place = best_addition(values[k], windows[k], metrics[k], fits[k], beam=beam)
+    places = best_additions(
+        [values[k] for k in units],
+        [windows[k] for k in units],
+        [metrics[k] for k in units],
+        [fits[k] for k in units],
+        beam=beam,
+    )
+    for k, place in zip(units, places, strict=True):
         if place is not None:
             trials.extend((k, *trial) for trial in _trials(fits[k], place, beam, sigma_limits))
     if not trials:
@@ -219,33 +235,100 @@ def best_addition(
     ndarray, shape (3,), or None
         Amplitude, x and y of the source; None where no score reaches the threshold.
     """
-    y, x = window.y.astype(np.float64), window.x.astype(np.float64)
-    value, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
-    near = np.min(
-        [np.hypot(x - p[models.X], y - p[models.Y]) for p in fit.parameters], axis=0
-    ) <= _REACH_BEAMS * FWHM_PER_SIGMA * np.sqrt(beam[0] * beam[1])
-    near &= (window.y + window.x) % 2 == 0
-    if not near.any():
-        return None
-    a, b, c = (float(e[0, 0]) for e in models.exponents(np.array([[1.0, 0.0, 0.0, *beam]])))
-    dy, dx = y - y[near, None], x - x[near, None]
-    templates = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy)) * metric.weights
-    fitted = jacobian[0] * metric.weights
-    residual = (values - value[0]) * metric.weights
-    if metric.matrix is not None:
-        templates, fitted, residual = (v @ metric.matrix.T for v in (templates, fitted, residual))
-    basis = np.linalg.qr(fitted.T)[0]
-    residual = residual - basis @ (basis.T @ residual)
-    power = np.sum(templates**2, axis=1)
-    left = power - np.sum((templates @ basis) ** 2, axis=1)
+    return best_additions([values], [window], [metric], [fit], beam=beam)[0]
+
+
+def best_additions(
+    values: Sequence[FloatArray],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    fits: Sequence[UnitFit],
+    *,
+    beam: FloatArray,
+) -> list[FloatArray | None]:
+    """Return `best_addition` of many units; those alike share the work."""
+    places: list[FloatArray | None] = [None] * len(values)
+    for batch in alike_units([len(fit.parameters) for fit in fits], windows, metrics):
+        found = _best_of_alike(
+            [values[k] for k in batch],
+            [windows[k] for k in batch],
+            [metrics[k] for k in batch],
+            np.stack([fits[k].parameters for k in batch]),
+            beam=beam,
+        )
+        for k, place in zip(batch, found, strict=True):
+            places[k] = place
+    return places
+
+
+def _best_of_alike(
+    values: Sequence[FloatArray],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    sources: FloatArray,
+    *,
+    beam: FloatArray,
+) -> list[FloatArray | None]:
+    """Return the best place in each unit of a batch, sources of shape (n_units, n_sources, 6).
+
+    With T the whitened templates of all places, J the whitened Jacobian and r the whitened residual, the
+    score is t (r - J^T (J J^T)^-1 J r) over the norm of what J leaves of t.
+    """
+    matrix = metrics[0].matrix
+    y, x, weights = padded_pixels(windows, metrics)
+    data = np.zeros(y.shape)
+    for row, own in enumerate(values):
+        data[row, : own.size] = own
+    value, jacobian = models.gaussian_sum_and_jacobian(sources, y, x)
+    reach = _REACH_BEAMS * FWHM_PER_SIGMA * np.sqrt(beam[0] * beam[1])
+    distance = np.hypot(x[:, None] - sources[..., models.X, None], y[:, None] - sources[..., models.Y, None])
+    near = (distance.min(axis=1) <= reach) & ((x + y) % 2 == 0) & (weights != 0.0)
+    places = np.flatnonzero(near.any(axis=0))
+    if not places.size:
+        return [None] * len(values)
+    fitted, residual = jacobian * weights[:, None], (data - value) * weights
+    if matrix is not None:
+        fitted, residual = whiten(fitted, matrix), whiten(residual, matrix)
+    basis = np.linalg.qr(fitted.swapaxes(1, 2))[0]
+    residual = residual - (basis @ (residual[:, None] @ basis).swapaxes(1, 2))[..., 0]
+    templates, weight = _beams_at(places, y, x, weights, beam=beam, matrix=matrix)
+    power = np.sum(templates**2, axis=-1)
+    imitated = np.sum((templates @ basis) ** 2, axis=-1)
     # A place that the fitted parameters can imitate fully has no evidence of its own.
-    left = np.where(left > 1e-3 * power, left, np.inf)
-    projected = templates @ residual
-    score = projected / np.sqrt(left)
-    k = int(np.argmax(score))
-    if not score[k] > _SCORE:
-        return None
-    return np.array([projected[k] / left[k], x[near][k], y[near][k]])
+    left = np.where(power - imitated > 1e-3 * power, power - imitated, np.inf)
+    projected = (templates @ residual[..., None])[..., 0]
+    score = np.where(near[:, places], projected / np.sqrt(left), -np.inf)
+    best = score.argmax(axis=1)
+    return [
+        np.array([projected[i, k] / (left[i, k] * weight[i]), x[i, places[k]], y[i, places[k]]])
+        if score[i, k] > _SCORE
+        else None
+        for i, k in enumerate(best)
+    ]
+
+
+def _beams_at(
+    places: IntArray,
+    y: FloatArray,
+    x: FloatArray,
+    weights: FloatArray,
+    *,
+    beam: FloatArray,
+    matrix: FloatArray | None,
+) -> tuple[FloatArray, FloatArray]:
+    """Return weighted (and whitened) sources of peak 1 at some of the pixels of each unit.
+
+    Shape (n_units, n_places, n). Units that share a matrix have their pixels in the same places and one
+    weight each: they share templates, shape (1, n_places, n), to be multiplied by the second result, one
+    number a unit.
+    """
+    a, b, c = (float(e[0, 0]) for e in models.exponents(np.array([[1.0, 0.0, 0.0, *beam]])))
+    units = slice(None) if matrix is None else slice(0, 1)
+    dy, dx = (v[units, None] - v[units, places, None] for v in (y, x))
+    templates = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
+    if matrix is None:
+        return templates * weights[:, None], np.ones(len(y))
+    return whiten(templates, matrix), weights[:, 0]
 
 
 def _trials(

@@ -4,7 +4,7 @@ A unit's data are vectors over its pixels. Fits of one size run as a batch; a `M
 costs: weights pixel by pixel, or a whitening matrix for correlated noise.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -20,8 +20,12 @@ from hyper_py.solvers import FitStatus, levenberg_marquardt
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-_BATCH_ELEMENTS = 400_000
-"""Largest Jacobian of a batch, in numbers: it should stay in the processor's cache."""
+_BATCH_UNITS = 2048
+"""Most units of one batch: bounds the memory."""
+IN_CACHE = 48
+"""Most units of which all arrays stay in the cache."""
+_CHUNK_ELEMENTS = 60_000
+"""Largest Jacobian evaluated at once, in numbers: with its whitened copy it stays in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -208,29 +212,32 @@ def fit_units(
         In the order of the input.
     """
     fits: list[UnitFit | None] = [None] * len(values)
-    for batch in _batches(start, windows, metrics):
-        n_sources, n_pixels = len(start[batch[0]]), max(values[k].size for k in batch)
-        y, x, data, weights = (np.zeros((len(batch), n_pixels)) for _ in range(4))
-        for row, k in enumerate(batch):
-            n = values[k].size
-            y[row, :n], x[row, :n], data[row, :n] = windows[k].y, windows[k].x, values[k]
-            weights[row, :n] = metrics[k].weights
+    for batch in alike_units([len(s) for s in start], windows, metrics, most=_BATCH_UNITS):
         matrix = metrics[batch[0]].matrix
+        sizes = np.array([values[k].size for k in batch])
+        n_sources, n_pixels = len(start[batch[0]]), int(sizes.max())
+        y, x, weights = padded_pixels([windows[k] for k in batch], [metrics[k] for k in batch])
+        data = np.zeros(y.shape)
+        for row, k in enumerate(batch):
+            data[row, : sizes[row]] = values[k]
 
         def problem(
             parameters: FloatArray,
             which: IntArray,
-            y: FloatArray = y,
-            x: FloatArray = x,
-            data: FloatArray = data,
-            weights: FloatArray = weights,
+            pixels: tuple[FloatArray, ...] = (y, x, data, weights),
+            sizes: IntArray = sizes,
             matrix: FloatArray | None = matrix,
         ) -> tuple[FloatArray, FloatArray]:
-            sources = parameters.reshape(len(which), -1, N_PARAMETERS)
-            value, jacobian = gaussian_sum_and_jacobian(sources, y[which], x[which])
-            residual = (value - data[which]) * weights[which]
-            jacobian *= weights[which][:, None, :]
-            return (residual, jacobian) if matrix is None else (residual @ matrix.T, jacobian @ matrix.T)
+            n = sizes[which].max()
+            y, x, data, weights = (values[which, :n] for values in pixels)
+            value, jacobian = gaussian_sum_and_jacobian(
+                parameters.reshape(len(which), -1, N_PARAMETERS), y, x
+            )
+            residual = (value - data) * weights
+            jacobian *= weights[:, None, :]
+            if matrix is None:
+                return residual, jacobian
+            return whiten(residual, matrix), whiten(jacobian, matrix)
 
         result = levenberg_marquardt(
             problem,
@@ -243,15 +250,14 @@ def fit_units(
             xtol=xtol,
             gtol=gtol,
             max_evaluations=max_evaluations,
+            chunk=max(1, _CHUNK_ELEMENTS // max(1, N_PARAMETERS * n_sources * n_pixels)),
         )
+        shape = (len(batch), n_sources, N_PARAMETERS)
+        parameters, at_bound = _ordered(result.parameters.reshape(shape), result.at_bound.reshape(shape))
         for row, k in enumerate(batch):
-            parameters, at_bound = _ordered(
-                result.parameters[row].reshape(n_sources, N_PARAMETERS),
-                result.at_bound[row].reshape(n_sources, N_PARAMETERS),
-            )
             fits[k] = UnitFit(
-                parameters=parameters,
-                at_bound=at_bound,
+                parameters=parameters[row],
+                at_bound=at_bound[row],
                 cost=float(result.cost[row]),
                 status=int(result.status[row]),
                 n_evaluations=int(result.n_evaluations[row]),
@@ -259,32 +265,40 @@ def fit_units(
     return [fit for fit in fits if fit is not None]
 
 
-def _batches(
-    start: Sequence[FloatArray], windows: Sequence[Window], metrics: Sequence[Metric]
-) -> Iterable[list[int]]:
-    """Yield indices of units that can be solved together, in batches that fit the cache."""
+def whiten(vectors: FloatArray, matrix: FloatArray) -> FloatArray:
+    """Return vectors of shape (..., n) times a matrix (n, n): one product, not one for each leading index."""
+    flat = vectors.reshape(-1, vectors.shape[-1]) @ matrix.T
+    return flat.reshape(vectors.shape)
+
+
+def alike_units(
+    n_sources: Sequence[int],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    *,
+    most: int = IN_CACHE,
+) -> Iterator[list[int]]:
+    """Yield indices of at most so many units that are alike: as many sources, the same matrix.
+
+    Units with windows of similar size are side by side.
+    """
     alike: dict[tuple[int, int], list[int]] = {}
-    for k, (s, metric) in enumerate(zip(start, metrics, strict=True)):
-        alike.setdefault((len(s), 0 if metric.matrix is None else id(metric.matrix)), []).append(k)
-    for (n_sources, _), units in alike.items():
-        # Sorted by size, so that little of a batch is padding.
+    for k, (n, metric) in enumerate(zip(n_sources, metrics, strict=True)):
+        alike.setdefault((n, 0 if metric.matrix is None else id(metric.matrix)), []).append(k)
+    for units in alike.values():
         units.sort(key=lambda k: windows[k].y.size)
-        n_pixels = windows[units[-1]].y.size
-        size = max(1, _BATCH_ELEMENTS // max(1, N_PARAMETERS * n_sources * n_pixels))
-        yield from (units[i : i + size] for i in range(0, len(units), size))
+        yield from (units[i : i + most] for i in range(0, len(units), most))
 
 
 def _ordered(parameters: FloatArray, at_bound: BoolArray) -> tuple[FloatArray, BoolArray]:
-    """Let sigma_1 be the major axis, theta in [0, pi)."""
-    parameters, at_bound = parameters.copy(), at_bound.copy()
-    swap = parameters[:, models.SIGMA_1] < parameters[:, models.SIGMA_2]
-    for table in (parameters, at_bound):
-        table[swap, models.SIGMA_1], table[swap, models.SIGMA_2] = (
-            table[swap, models.SIGMA_2],
-            table[swap, models.SIGMA_1],
-        )
-    parameters[swap, models.THETA] += 0.5 * np.pi
-    parameters[:, models.THETA] = np.mod(parameters[:, models.THETA], np.pi)
+    """Let sigma_1 be the major axis, theta in [0, pi), of tables of shape (..., 6)."""
+    swap = parameters[..., models.SIGMA_1] < parameters[..., models.SIGMA_2]
+    other = [models.AMPLITUDE, models.X, models.Y, models.SIGMA_2, models.SIGMA_1, models.THETA]
+    parameters, at_bound = (
+        np.where(swap[..., None], table[..., other], table) for table in (parameters, at_bound)
+    )
+    theta = parameters[..., models.THETA]
+    parameters[..., models.THETA] = np.mod(np.where(swap, theta + 0.5 * np.pi, theta), np.pi)
     return parameters, at_bound
 
 
@@ -309,21 +323,51 @@ def influence(
     jacobian : ndarray, shape (6 n_sources, n)
         d model / d parameter, not weighted.
     """
-    y, x = window.y.astype(np.float64), window.x.astype(np.float64)
-    _, jacobian = gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
-    jacobian = jacobian[0]
-    weighted = jacobian * metric.weights
-    if metric.matrix is not None:
-        weighted = weighted @ metric.matrix.T
-    free = ~(fit.at_bound if fixed is None else fit.at_bound | fixed).ravel()
-    normal = weighted[free] @ weighted[free].T
-    scale = 1.0 / np.sqrt(np.maximum(np.diagonal(normal), np.finfo(np.float64).tiny))
-    inverse = np.zeros((free.size, free.size))
-    inverse[np.ix_(free, free)] = (
-        scale[:, None] * scale * np.linalg.pinv(normal * scale[:, None] * scale, rcond=1e-12, hermitian=True)
-    )
-    back = weighted if metric.matrix is None else weighted @ metric.matrix
-    return inverse @ (back * metric.weights), inverse, jacobian
+    moves, inverse, jacobian = influences([fit], [window], [metric], fixed=None if fixed is None else [fixed])
+    return moves[0], inverse[0], jacobian[0]
+
+
+def influences(
+    fits: Sequence[UnitFit],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    *,
+    fixed: Sequence[BoolArray] | None = None,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return `influence` of units alike, as `alike_units` finds them, each with a leading axis of units.
+
+    Units with fewer pixels than the largest are padded with zeros.
+    """
+    matrix = metrics[0].matrix
+    y, x, weights = padded_pixels(windows, metrics)
+    _, jacobian = gaussian_sum_and_jacobian(np.stack([fit.parameters for fit in fits]), y, x)
+    weighted = jacobian * weights[:, None, :]
+    if matrix is not None:
+        weighted = whiten(weighted, matrix)
+    held = np.stack([fit.at_bound.ravel() for fit in fits])
+    if fixed is not None:
+        held |= np.stack([f.ravel() for f in fixed])
+    normal = weighted @ weighted.swapaxes(1, 2)
+    diagonal = np.arange(held.shape[1])
+    normal[held[:, :, None] | held[:, None, :]] = 0.0
+    normal[:, diagonal, diagonal] += held
+    scale = 1.0 / np.sqrt(np.maximum(normal[:, diagonal, diagonal], np.finfo(np.float64).tiny))
+    scale = scale[:, :, None] * scale[:, None, :]
+    inverse = scale * np.linalg.pinv(normal * scale, rcond=1e-12, hermitian=True)
+    inverse[held[:, :, None] | held[:, None, :]] = 0.0
+    back = weighted if matrix is None else whiten(weighted, matrix.T)
+    return inverse @ (back * weights[:, None, :]), inverse, jacobian
+
+
+def padded_pixels(
+    windows: Sequence[Window], metrics: Sequence[Metric]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return y, x and weights of units, each (n_units, n), zero beyond a unit's own pixels."""
+    sizes = [window.y.size for window in windows]
+    y, x, weights = (np.zeros((len(sizes), max(sizes))) for _ in range(3))
+    for row, (window, metric, n) in enumerate(zip(windows, metrics, sizes, strict=True)):
+        y[row, :n], x[row, :n], weights[row, :n] = window.y, window.x, metric.weights
+    return y, x, weights
 
 
 def bounds(

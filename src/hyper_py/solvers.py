@@ -98,6 +98,7 @@ def levenberg_marquardt(
     xtol: float = 1e-8,
     gtol: float = 1e-8,
     max_evaluations: int = 1000,
+    chunk: int | None = None,
 ) -> FitResult:
     """Minimise a batch of bounded nonlinear least-squares problems.
 
@@ -119,6 +120,8 @@ def levenberg_marquardt(
         Largest cosine between residuals and a column of the Jacobian at which to stop (as MINPACK).
     max_evaluations : int
         Largest number of evaluations of one problem.
+    chunk : int, optional
+        Most problems evaluated at once; None: all.
 
     Returns
     -------
@@ -129,7 +132,19 @@ def levenberg_marquardt(
     status = np.full(n_batch, FitStatus.MAX_EVALUATIONS, dtype=np.int64)
     evaluations = np.ones(n_batch, dtype=np.int64)
     everyone = np.arange(n_batch)
-    cost, gradient, hessian = _normal_equations(*problem(x, everyone), loss=loss, f_scale=f_scale)
+
+    def evaluate(parameters: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        step = chunk or max(len(which), 1)
+        parts = [
+            _normal_equations(
+                *problem(parameters[i : i + step], which[i : i + step]), loss=loss, f_scale=f_scale
+            )
+            for i in range(0, max(len(which), 1), step)
+        ]
+        cost, gradient, hessian = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return cost, gradient, hessian
+
+    cost, gradient, hessian = evaluate(x, everyone)
     scale = np.maximum(np.diagonal(hessian, axis1=1, axis2=2), _tiny(hessian)).copy()
     damping, growth = np.full(n_batch, _FIRST_DAMPING), np.full(n_batch, 2.0)
     status[~np.isfinite(cost)] = FitStatus.NOT_FINITE
@@ -145,7 +160,15 @@ def levenberg_marquardt(
         step = _damped_step(gradient[moving], hessian[moving], damping[moving, None] * scale[moving], held)
         trial = np.clip(x[moving] + step, lower[moving], upper[moving])
         step = trial - x[moving]
-        new = _normal_equations(*problem(trial, moving), loss=loss, f_scale=f_scale)
+        # Such a step is taken, but nothing more could be learnt from a look at where it leads.
+        short = np.einsum("bp,bp,bp->b", scale[moving], step, step) <= xtol**2 * np.einsum(
+            "bp,bp,bp->b", scale[moving], x[moving], x[moving]
+        )
+        x[moving[short]], status[moving[short]] = trial[short], FitStatus.STEP
+        moving, trial, step = moving[~short], trial[~short], step[~short]
+        if not moving.size:
+            break
+        new = evaluate(trial, moving)
         evaluations[moving] += 1
         change = np.einsum("bp,bpq,bq->b", step, hessian[moving], step)
         predicted = -np.einsum("bp,bp->b", gradient[moving], step) - 0.5 * change
@@ -153,9 +176,6 @@ def levenberg_marquardt(
             actual = cost[moving] - new[0]
             gain = np.where(predicted > 0.0, actual / np.where(predicted > 0.0, predicted, 1.0), -1.0)
             better = (actual >= 0.0) & (gain > 0.0)
-        short = np.einsum("bp,bp,bp->b", scale[moving], step, step) <= xtol**2 * np.einsum(
-            "bp,bp,bp->b", scale[moving], x[moving], x[moving]
-        )
         small = better & (actual <= ftol * cost[moving]) & (gain > 0.25)
         stuck = damping[moving] >= _LAST_DAMPING
         to = moving[better]
@@ -168,8 +188,8 @@ def levenberg_marquardt(
         back = moving[~better]
         damping[back], growth[back] = damping[back] * growth[back], growth[back] * 2.0
         status[moving[small]] = FitStatus.COST
-        status[moving[(short | stuck) & ~small]] = FitStatus.STEP
-        moving = moving[~(short | stuck | small)]
+        status[moving[stuck & ~small]] = FitStatus.STEP
+        moving = moving[~(stuck | small)]
     return FitResult(
         parameters=x,
         cost=cost,

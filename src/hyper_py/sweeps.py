@@ -39,6 +39,7 @@ def sweep_units(
     *,
     bounds: Bounds,
     max_sweeps: int = 4,
+    previous: Sequence[UnitFit | None] | None = None,
     **options: Any,
 ) -> tuple[FloatArray, list[UnitFit]]:
     """Fit all units, each with the present models of all others subtracted, until nothing moves.
@@ -55,6 +56,8 @@ def sweep_units(
     bounds : Bounds
     max_sweeps : int
         Units that see no neighbour outside are fitted once.
+    previous : sequence of UnitFit or None, optional
+        Fits of units that are as they were: they are fitted again only where a neighbour moves.
     **options
         Of `hyper_py.fitting.fit_units`: loss, tolerances, evaluations.
 
@@ -65,9 +68,12 @@ def sweep_units(
     """
     shape = (data.shape[0], data.shape[1])
     sources = sources.copy()
-    fits: list[UnitFit | None] = [None] * len(units)
-    todo = list(range(len(units)))
+    fits: list[UnitFit | None] = [None] * len(units) if previous is None else list(previous)
     reach = _neighbours(sources, units, windows)
+    moved = np.zeros(len(sources), dtype=bool)
+    for unit, fit in zip(units, fits, strict=True):
+        moved[unit] = fit is None
+    todo = [k for k in range(len(units)) if fits[k] is None or moved[reach[k]].any()]
     for _ in range(max_sweeps):
         image = models.render(sources, shape)
         values = []
@@ -84,7 +90,7 @@ def sweep_units(
             upper=[bounds.upper[units[k]] for k in todo],
             **options,
         )
-        moved = np.zeros(len(sources), dtype=bool)
+        moved[:] = False
         for k, fit in zip(todo, done, strict=True):
             fits[k] = fit
             moved[units[k]] = _moved(sources[units[k]], fit.parameters)
@@ -157,18 +163,18 @@ def _neighbours(sources: FloatArray, units: Sequence[IntArray], windows: Sequenc
     if not units:
         return []
     centres = sources[:, [models.X, models.Y]]
-    tree = KDTree(centres)
     light = 4.0 * float(sources[:, models.SIGMA_1].max())
-    reach = []
-    for unit, window in zip(units, windows, strict=True):
-        if window.x.size == 0:
-            reach.append(np.empty(0, dtype=np.int64))
-            continue
-        middle = np.array([0.5 * (window.x.min() + window.x.max()), 0.5 * (window.y.min() + window.y.max())])
-        radius = np.hypot(window.x - middle[0], window.y - middle[1]).max() + light
-        near = np.asarray(tree.query_ball_point(middle, radius), dtype=np.int64)
-        reach.append(np.setdiff1d(near, unit))
-    return reach
+    middles, radii = np.zeros((len(units), 2)), np.zeros(len(units))
+    for k, window in enumerate(windows):
+        if window.x.size:
+            x, y = window.x, window.y
+            middles[k] = 0.5 * (x.min() + x.max()), 0.5 * (y.min() + y.max())
+            radii[k] = np.hypot(x - middles[k, 0], y - middles[k, 1]).max() + light
+    near = KDTree(centres).query_ball_point(middles, radii, return_sorted=True)
+    return [
+        np.array(sorted(set(sees).difference(unit.tolist())) if window.x.size else [], dtype=np.int64)
+        for sees, unit, window in zip(near, units, windows, strict=True)
+    ]
 
 
 def _moved(before: FloatArray, after: FloatArray) -> BoolArray:
