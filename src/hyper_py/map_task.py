@@ -289,7 +289,7 @@ def _extract_and_write(
         ratio = task.config.photometry.fwhm_radius_ratio
         write_regions(stage, layout, catalog, image, name=task.name, fwhm_radius_ratio=ratio)
         _write_images(stage, layout, extraction, name=task.name)
-        if task.config.outputs.report:
+        if task.config.outputs.report and rms > 0.0:  # there is nothing to show of a blank channel
             from hyper_py.report_data import make_report_data, save_report_data
 
             save_report_data(stage.path(report_data_name(task.name)), make_report_data(extraction))
