@@ -407,7 +407,7 @@ def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: M
         from hyper_py.figures import write_figures
 
         write_figures(stage, layout, extraction, name=task.name)
-    if task.config.outputs.report:
+    if task.config.outputs.report and extraction.noise.typical > 0.0:  # a blank channel has nothing to show
         from hyper_py.products import report_data_name
         from hyper_py.report_data import make_report_data, save_report_data
 
