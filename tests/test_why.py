@@ -48,7 +48,10 @@ def test_a_source_is_said_to_be_there(extraction):
 def test_the_first_test_that_failed_is_named():
     image = small_image(seed=5, n_sources=3)
     strict = explain(
-        image, 80.0, 70.0, options=Options(fit_options=WHITE, detection=DetectionOptions(sigma_thres=50.0))
+        image,
+        80.0,
+        70.0,
+        options=Options(fit_options=WHITE, detection=DetectionOptions(method="highpass", sigma_thres=50.0)),
     )
     assert strict.nearest is None
     assert strict.verdict.startswith("There is no source here: ")

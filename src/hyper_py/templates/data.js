@@ -36,6 +36,9 @@ async function loadCatalog() {
   return catalog;
 }
 
+/* What a peak has to reach, in words. */
+const thresholdText = facts.method === "matched" ? `${facts.threshold} × noise of the filtered map` : `${facts.threshold} × rms = ${(facts.threshold * facts.noise.typical).toPrecision(4)} ${facts.unit}`;
+
 const unitText = unit => unit.replace("mJy / beam", "mJy/beam").replace("Jy / beam", "Jy/beam").replace("arcsec", "″").replace("deg", "°").replace("pix", "px");
 
 /* A number with three or four digits that matter. */
@@ -63,7 +66,7 @@ function sexagesimal(degrees, perTurn, decimals) {
   const seconds = (rest % (60 * 10 ** decimals)) / 10 ** decimals;
   const minutes = Math.floor(rest / (60 * 10 ** decimals)) % 60, whole = Math.floor(rest / unit);
   const two = value => String(value).padStart(2, "0");
-  return `${sign}${two(whole)}:${two(minutes)}:${seconds.toFixed(decimals).padStart(decimals + 3, "0")}`;
+  return `${sign}${two(whole)}:${two(minutes)}:${seconds.toFixed(decimals).padStart(decimals ? decimals + 3 : 2, "0")}`;
 }
 
 const skyDecimals = Math.max(0, Math.min(6, Math.ceil(1 - Math.log10(facts.pixel_arcsec))));

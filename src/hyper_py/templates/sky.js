@@ -119,8 +119,8 @@ function makeSky({ layers, catalog, onChoose }) {
       context.beginPath(); context.moveTo(ox, oy); context.lineTo(ox + length * dx, oy - length * dy); context.stroke();
       context.fillText(letter, ox + (length + 9) * dx, oy - (length + 9) * dy);
     }
-    const arcsec = niceStep(.16 * width / view.scale * facts.pixel_arcsec, 1), long = arcsec / facts.pixel_arcsec * view.scale;
-    const text = arcsec >= 3600 ? `${+(arcsec / 3600).toPrecision(3)}°` : arcsec >= 60 ? `${+(arcsec / 60).toPrecision(3)}′` : `${+arcsec.toPrecision(3)}″`;
+    const about = .16 * width / view.scale * facts.pixel_arcsec, [size, sign] = about >= 2700 ? [3600, "°"] : about >= 45 ? [60, "′"] : [1, "″"];
+    const nice = niceStep(about / size, 1), long = nice * size / facts.pixel_arcsec * view.scale, text = `${+nice.toPrecision(3)}${sign}`;
     plate(width - long - 40, height - 48, long + 32, 40);
     context.fillStyle = "#fff"; context.fillRect(width - long - 24, height - 19, long, 2); context.fillRect(width - long - 24, height - 23, 1.5, 10); context.fillRect(width - 25.5, height - 23, 1.5, 10);
     context.fillText(text, width - 24 - long / 2, height - 33);

@@ -105,7 +105,7 @@ function makeCard({ catalog, cutouts, sky, step }) {
     for (let i = 0; i < n; i++) if (catalog.CLUSTER[i] > 1) groups.add(catalog._group[i]);
     card.innerHTML = `<div class="head"><h2>${n} source${n === 1 ? "" : "s"}</h2></div><p class="place">${n ? "Click one in the map or in the table, or press →." : "No source above the threshold."}</p>
       <dl class="facts"><dt>In groups</dt><dd>${catalog.CLUSTER.reduce((sum, size) => sum + (size > 1 ? 1 : 0), 0)} in ${groups.size}</dd><dt>Calling for a look</dt><dd>${flagged}</dd>
-      <dt>Noise</dt><dd>${short(facts.noise.typical)} ${unit}</dd><dt>Threshold</dt><dd>${facts.threshold} × rms = ${short(facts.threshold * facts.noise.typical)} ${unit}</dd>
+      <dt>Noise</dt><dd>${short(facts.noise.typical)} ${unit}</dd><dt>Threshold</dt><dd>${thresholdText}</dd>
       <dt>Beam</dt><dd>${short(facts.beam.major)}″ × ${short(facts.beam.minor)}″, ${facts.beam.pa.toFixed(0)}°</dd><dt>Pixel</dt><dd>${short(facts.pixel_arcsec)}″</dd></dl>`;
   }
 
