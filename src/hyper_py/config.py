@@ -275,6 +275,11 @@ class Detection(Section):
         "IPAC table with ID, RA, DEC (degrees), FWHM_1, FWHM_2 (arcsec), PA (degrees east of north), "
         "below `dir_root`.",
     )
+    fixed_source_beam: PositiveFloat | None = key(
+        None,
+        "FWHM in arcsec of the beam with which the sizes in that table were measured: they are then adapted "
+        "to the beam of each map; null takes them as they are.",
+    )
     regions: Name | None = key(
         None,
         "Measure the ellipses, circles and points of this DS9 or CRTF region file; detect none. "
@@ -545,7 +550,8 @@ class Config(Section):
     maps: dict[str, dict[str, Any]] = key(
         {},
         "Keys that hold for one map only, by its name, such as {p160: {units: {bunit: Jy/pixel}, "
-        "survey: {name: pacs160}}}: keys of the sections units, survey, io, detection, photometry, fit_options, background.",
+        "survey: {name: pacs160}}}: keys of the sections units, survey, io, detection, photometry, "
+        "fit_options, background.",
     )
 
     _base_dir: Path = PrivateAttr(default=Path())

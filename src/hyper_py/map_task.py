@@ -171,13 +171,16 @@ def measure_map(task: MapTask) -> Any:
     InputError
         The file cannot be used as it is.
     """
+    from hyper_py.cubes import Reference
     from hyper_py.extraction import FixedSources, extract_sources
-    from hyper_py.forced import fixed_apertures, fixed_sources
+    from hyper_py.forced import fixed_apertures, fixed_sources, table_beam
     from hyper_py.io import read_image
 
     config = task.config
     options, fixed = config.options(), fixed_sources(config)
     image = read_image(task.path, **reading_options(config))
+    if fixed is not None:
+        fixed = Reference(sources=fixed, beam=table_beam(config)).for_beam(image.beam)
     if config.detection.regions:
         from hyper_py.sky_regions import read_regions
 

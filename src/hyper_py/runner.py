@@ -103,7 +103,7 @@ def run(
         inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
     )
     unknown = sorted(config.maps.keys() - {one.name for one in maps})
-    if unknown:
+    if unknown and inputs is None:  # a file for five bands serves for one of them too
         raise ConfigurationError(
             f"maps.{unknown[0]}: there is no such map; the maps are {', '.join(one.name for one in maps[:9])}"
         )
