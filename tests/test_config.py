@@ -236,8 +236,8 @@ def test_frozen() -> None:
         ("sigma_thres: 4", "sigma_thres: unknown key; the nearest known key is detection.sigma_thres"),
         ("visualisation: {}", "visualisation: unknown key; the nearest known key is visualization"),
         ("survey: {beam: {major: 7, minr: 8}}", "survey.beam.minr: unknown key; the nearest known key is survey.beam.minor"),
-        ("units: {zzz: 1}", "units.zzz: unknown key; known here are convert_mJy, bunit"),
-        ("units: {5: 1}", "units.5: unknown key; known here are convert_mJy, bunit"),
+        ("units: {zzz: 1}", "units.zzz: unknown key; known here are convert_mJy, bunit, frequency"),
+        ("units: {5: 1}", "units.5: unknown key; known here are convert_mJy, bunit, frequency"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("version", ["version: 2\n", ""])

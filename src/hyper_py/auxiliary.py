@@ -22,6 +22,11 @@ _NO_SCALE = re.compile(r"weight|wht|hit|cov|exp|samp|mask|flag|snr", re.IGNORECA
 _CORRECTED = re.compile(r"pb_?cor|pbcorimage", re.IGNORECASE)
 
 
+def is_file_name(where: str) -> bool:
+    """Return whether a text names another FITS file, `map.fits` or `map.fits[EXTENSION]`, and no HDU."""
+    return _FILE.fullmatch(where) is not None
+
+
 def read_error(
     file: FitsFile, facts: MapFacts, where: str | int | Path, *, channel: int
 ) -> tuple[FloatArray, MapUnit]:

@@ -59,7 +59,7 @@ class Background:
     box : (y0, y1, x0, x1)
         Where it was fitted, ends excluded.
     estimator : str
-        least_squares, huber, theil_sen or median.
+        least_squares, huber, theil_sen, median or none.
     epsilon : float or None
         Of Huber.
     coefficients : ndarray, shape (n_terms,)
@@ -107,6 +107,14 @@ class Background:
     def design(self, y: ArrayLike, x: ArrayLike) -> FloatArray:
         """Return the design matrix (..., n_terms): the background is design @ coefficients."""
         return polynomial_design(y, x, order=self.order, scaling=self.scaling)
+
+    @classmethod
+    def none(cls) -> "Background":
+        """Return the background that is 0 everywhere and was fitted to nothing (order 0)."""
+        return cls(
+            order=0, box=(0, 1, 0, 1), estimator="none", epsilon=None, coefficients=np.zeros(1),
+            scaling=Scaling(0.0, 0.0, 1.0, 1.0), fit_mask=np.ones((1, 1), dtype=bool), n_pixels=0, n_common=0,
+        )  # fmt: skip
 
     @property
     def fit_pixels(self) -> tuple[IntArray, IntArray]:

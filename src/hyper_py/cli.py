@@ -134,8 +134,11 @@ def why(
     ] = None,
 ) -> None:
     """Say why there is, or is not, a source at a place of a map."""
+    from hyper_py.inputs import map_name
+
     files = [str(path)] if config_file is None else [str(path), str(config_file)]
     config, _ = _configuration(files, list(overrides or []))
+    config = config.for_map(map_name(path))
 
     from hyper_py.io import read_image
     from hyper_py.map_task import reading_options

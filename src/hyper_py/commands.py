@@ -25,6 +25,7 @@ DEMO_SKY = {
     "name": "demo", "shape": [240, 320], "n_sources": 60, "unit": "Jy/beam", "peak_range": [5.0, 60.0]
 }  # fmt: skip
 DEMO_MAP = "demo.fits"
+INSPECTED = ("hdu", "bunit", "beam", "survey_name", "survey_code", "frequency")
 
 Columns = Annotated[
     list[str] | None,
@@ -243,8 +244,7 @@ def inspect(
     if path.is_dir():
         raise InputError(f"{path}: a directory; name one of the maps in it")
     given = reading_options(config)
-    given.pop("error_hdu")
-    found = inspect_image(path, **given)
+    found = inspect_image(path, **{name: given[name] for name in INSPECTED})
     typer.echo(path)
     _show_facts(describe(found))
     if found.problems:

@@ -44,6 +44,8 @@ from hyper_py.options import (
 )
 
 FILE_NAME = "hyper_config.yaml"
+MAP_SECTIONS = ("units", "survey", "io", "detection", "photometry", "fit_options", "background")
+"""Sections with keys that `maps` may set for one map."""
 
 # --------------------------------------------------------------------------------------------------------
 # Types of values
@@ -157,6 +159,9 @@ class Units(Section):
         "Unit of the maps, such as Jy/beam, MJy/sr or K, where the header has none or a wrong one; "
         "null takes the header's.",
     )
+    frequency: PositiveFloat | None = key(
+        None, "Frequency of the maps in Hz, needed by K and W/m2/sr; null takes the header's or the survey's."
+    )
 
 
 class SurveyBeam(Section):
@@ -189,6 +194,21 @@ class Survey(Section):
         "The beam itself, {major: 18.2, minor: 17.5, pa: 0}: FWHM in arcsec, degrees east of north; "
         "null takes the header's or the survey's.",
     )
+    psf: Name | None = key(
+        None,
+        "FITS image of the point spread function, from which beam and beam area are measured; relative to "
+        "this file. null for none.",
+    )
+    psf_pixel: PositiveFloat | None = key(
+        None, "Side of a pixel of `psf` in arcsec; null takes its header's."
+    )
+    psf_hdu: Hdu = key(None, "Name or number of the extension of `psf`; null looks for it.")
+
+    @model_validator(mode="after")
+    def _one_beam(self) -> Self:
+        if self.beam is not None and self.psf is not None:
+            raise ValueError("give the beam by beam or by psf, not by both")
+        return self
 
 
 class Detection(Section):
@@ -254,6 +274,11 @@ class Detection(Section):
         "source_table.txt",
         "IPAC table with ID, RA, DEC (degrees), FWHM_1, FWHM_2 (arcsec), PA (degrees east of north), "
         "below `dir_root`.",
+    )
+    fixed_source_beam: PositiveFloat | None = key(
+        None,
+        "FWHM in arcsec of the beam with which the sizes in that table were measured: they are then adapted "
+        "to the beam of each map; null takes them as they are.",
     )
     regions: Name | None = key(
         None,
@@ -365,9 +390,10 @@ class Fit(Section):
 class Background(Section):
     """The background under the sources."""
 
-    method: Literal["polynomial", "conditional"] = key(
+    method: Literal["polynomial", "conditional", "none"] = key(
         BackgroundOptions.method,
-        "A polynomial in a box, or the mean expected from the surroundings and the statistics of the map.",
+        "A polynomial in a box; the mean expected from the surroundings and the statistics of the map; or "
+        "none: apertures are summed on the map as it is (with `fit_options.noise_model: white` only).",
     )
     fit_gauss_and_bg_separately: bool = key(
         BackgroundOptions.fit_gauss_and_bg_separately, "Fit the background first, then the Gaussians."
@@ -477,7 +503,23 @@ class Io(Section):
     """What to read of a FITS file."""
 
     hdu: Hdu = key(None, "Name or number of the extension that holds the map; null looks for it.")
-    error_hdu: Hdu = key(None, "Name or number of the extension that holds 1-sigma errors; null for none.")
+    error_hdu: Hdu = key(
+        None,
+        "Extension that holds 1-sigma errors, variances or inverse variances: its name or number, or another "
+        "file, such as error.fits or error.fits[ERR], relative to this file; null for none.",
+    )
+    mask: Hdu = key(
+        None, "Extension or other file with a mask: pixels that are not zero are not used; null for none."
+    )
+    primary_beam: Hdu = key(
+        None,
+        "Extension or other file with the response of the primary beam, from 0 to 1: sources are found on "
+        "the map of even noise and measured on the map divided by it; null for none.",
+    )
+    primary_beam_corrected: bool | None = key(
+        None,
+        "Whether the map is divided by the primary beam already; null takes it from names in the header.",
+    )
 
 
 class Config(Section):
@@ -504,6 +546,13 @@ class Config(Section):
     fits_output: FitsOutput = FitsOutput()
     visualization: Visualization = Visualization()
     outputs: Outputs = Outputs()
+
+    maps: dict[str, dict[str, Any]] = key(
+        {},
+        "Keys that hold for one map only, by its name, such as {p160: {units: {bunit: Jy/pixel}, "
+        "survey: {name: pacs160}}}: keys of the sections units, survey, io, detection, photometry, "
+        "fit_options, background.",
+    )
 
     _base_dir: Path = PrivateAttr(default=Path())
 
@@ -535,7 +584,24 @@ class Config(Section):
             lines = (f"{source}: {path}{problem}" for path, problem in reversed(problems.items()))
             raise ConfigurationError("\n".join(lines)) from None
         config._base_dir = base_dir or Path()
+        config._check(source)
         return config
+
+    def _check(self, source: str) -> None:
+        """Raise where sections contradict each other, or keys of one map are wrong."""
+        if self.background.method == "none" and self.fit_options.noise_model != "white":
+            raise ConfigurationError(
+                f"{source}: background.method = 'none': must go with fit_options.noise_model: white"
+            )
+        for name, sections in self.maps.items():
+            where = f"{source}: maps.{name}"
+            unknown = sorted(sections.keys() - set(MAP_SECTIONS))
+            if unknown or "convert_mJy" in (sections.get("units") or {}):
+                key_name = unknown[0] if unknown else "units.convert_mJy"
+                raise ConfigurationError(
+                    f"{where}: {key_name} is the same for all maps; here may be {', '.join(MAP_SECTIONS)}"
+                )
+            self.for_map(name, source=where)
 
     @property
     def original(self) -> bool:
@@ -553,6 +619,15 @@ class Config(Section):
             detection_only=self.control.detection_only,
             convert_mJy=self.units.convert_mJy,
             original=self.original,
+        )
+
+    def for_map(self, name: str, *, source: str = "configuration") -> Self:
+        """Return the configuration of one map: this one with the keys laid over it that `maps` has for it."""
+        if not self.maps:
+            return self
+        values = {**self.model_dump(), "maps": {}}
+        return self.from_mapping(
+            _merged(values, self.maps.get(name, {})), base_dir=self._base_dir, source=source
         )
 
     def below_maps(self, name: str = "") -> Path:
@@ -845,6 +920,8 @@ def _allowed(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
         return f"a list of {len(schema['prefixItems'])} numbers"
     if schema["type"] == "array":
         return f"a list of one or more, each {_allowed(schema['items'], schemas)}"
+    if schema["type"] == "object" and "properties" not in schema:
+        return "names of maps, each with sections and keys below it"
     if schema["type"] == "object":
         return "{" + ", ".join(schema["properties"]) + "}"
     if "minLength" in schema:

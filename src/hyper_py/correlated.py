@@ -421,7 +421,10 @@ def measure_correlated(task: Task, options: Options) -> Measured:
 def _noise(task: Task, sources: FloatArray, residual: FloatArray) -> tuple[CovarianceModel, FloatArray]:
     """Measure the noise of a residual outside the sources."""
     mask = models.footprints(sources, task.data.shape, n_sigma=_MASK_SIGMA) | ~task.usable
-    return measure_noise(residual, mask, beam_covariance=task.beam_covariance, beam_fwhm=task.beam_fwhm)
+    return measure_noise(
+        residual, mask, beam_covariance=task.beam_covariance, beam_fwhm=task.beam_fwhm,
+        relative=task.relative_noise,
+    )  # fmt: skip
 
 
 def _deblended(

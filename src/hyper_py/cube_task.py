@@ -299,12 +299,12 @@ class _CubeWork:
     def reference(self, cube: "CubeReader") -> "Reference | None":
         """Return the list of sources for all channels; None where each finds its own."""
         from hyper_py.cubes import Reference, extract_channel, mean_image, reference_from
-        from hyper_py.forced import fixed_sources
+        from hyper_py.forced import fixed_sources, table_beam
 
         config = self.config
         given, how = fixed_sources(config), config.cube.positions
         if given is not None:
-            return Reference(sources=given)
+            return Reference(sources=given, beam=table_beam(config))
         if how == "per_channel":
             return None
         if how == "fixed":

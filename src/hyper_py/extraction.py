@@ -1,6 +1,6 @@
 """One map: image in, `Extraction` out. Touches no file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -213,20 +213,27 @@ def extract_sources(
 
 
 def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
-    """Return mean and rms of a map as the options say: measured, local, or given."""
+    """Return mean and rms of a map as the options say: given, from its error map, or measured.
+
+    On a map with a primary beam it is measured where the noise is even, and then divided by the response.
+    """
     detection = options.detection
-    statistics = clipped_statistics(image.data)
+    mean = clipped_statistics(image.data).mean
     if detection.use_manual_rms:
         unit = 1e-3 if options.original and options.convert_mJy else 1.0
-        return NoiseLevel(mean=statistics.mean, rms=detection.rms_value * unit)
+        return NoiseLevel(mean=mean, rms=detection.rms_value * unit)
+    if image.error is not None and image.relative_noise is not None:
+        known = np.isfinite(image.data) & np.isfinite(image.error)
+        return NoiseLevel(mean=mean, rms=float(np.median(image.error[known])) * image.relative_noise)
+    rms: float | FloatArray = clipped_statistics(image.even_noise).rms
     if detection.rms_map == "local":
         mesh = max(round(detection.rms_mesh_beams * image.beam_fwhm_pix), 8)
-        return NoiseLevel(mean=statistics.mean, rms=local_rms_map(image.data, mesh=mesh))
-    return NoiseLevel(mean=statistics.mean, rms=statistics.rms)
+        rms = local_rms_map(image.even_noise, mesh=mesh)
+    return NoiseLevel(mean=mean, rms=rms if image.relative_noise is None else rms * image.relative_noise)
 
 
 def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
-    """Detect peaks as section `detection` of the options says."""
+    """Detect peaks as section `detection` of the options says, where the noise is even."""
     if not noise.typical > 0.0:
         raise InputError(f"{image.name}: the map does not vary: nothing to detect")
     detection = options.detection
@@ -243,15 +250,20 @@ def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
         "shoulder_n_angles": detection.shoulder_n_angles,
         "shoulder_neighbor_mask": detection.shoulder_neighbor_mask,
     }
+    data, relative = image.even_noise, image.relative_noise
     if detection.method == "matched":
-        return detect_matched(image.data, max_false_rate=detection.max_false_rate, **common)
-    return detect_high_pass(
-        image.data,
-        rms=noise.rms,
-        kernel_size=detection.kernel_size_pix,
-        snap_radius=detection.snap_radius_pix,
-        **common,
-    )
+        peaks = detect_matched(data, max_false_rate=detection.max_false_rate, **common)
+    else:
+        peaks = detect_high_pass(
+            data,
+            rms=noise.rms if relative is None else noise.rms / relative,
+            kernel_size=detection.kernel_size_pix,
+            snap_radius=detection.snap_radius_pix,
+            **common,
+        )
+    if relative is None:
+        return peaks
+    return replace(peaks, peak=peaks.peak * NoiseLevel(mean=0.0, rms=relative).at(peaks.x, peaks.y))
 
 
 def given_peaks(image: SkyImage, fixed: FixedSources, noise: NoiseLevel) -> Peaks:

@@ -7,7 +7,7 @@ import numpy as np
 
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.extraction import FixedSources
-from hyper_py.geometry import FloatArray
+from hyper_py.geometry import Beam, FloatArray
 from hyper_py.tables import read_table
 
 
@@ -31,6 +31,14 @@ def fixed_sources(config: Any) -> FixedSources | None:
     n = len(detection.xcen_fix)
     longitude, latitude = np.array(detection.xcen_fix), np.array(detection.ycen_fix)
     return FixedSources(longitude=longitude, latitude=latitude, frame="map", **fixed_apertures(config, n))
+
+
+def table_beam(config: Any) -> Beam | None:
+    """Return the beam with which the sizes of the given table were measured; None if they are to stay."""
+    fwhm = config.detection.fixed_source_beam
+    if fwhm is None or not config.detection.use_fixed_source_table:
+        return None
+    return Beam(major=fwhm, minor=fwhm, source="detection.fixed_source_beam")
 
 
 def fixed_apertures(config: Any, n: int) -> dict[str, Any]:

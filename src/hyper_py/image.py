@@ -99,8 +99,33 @@ class SkyImage:
 
     @property
     def flat_noise(self) -> FloatArray:
-        """Data before the correction for the primary beam, (ny, nx): detection is done on this."""
+        """Data before the correction for the primary beam, (ny, nx)."""
         return self.data if self.primary_beam is None else self.data * self.primary_beam
+
+    @cached_property
+    def relative_noise(self) -> FloatArray | None:
+        """How the noise varies over the map, of median 1, (ny, nx): by its error, else its primary beam.
+
+        None if it has neither. Blank pixels have 1.
+        """
+        if self.error is not None:
+            noise = self.error
+        elif self.primary_beam is not None:
+            noise = 1.0 / self.primary_beam
+        else:
+            return None
+        known = np.isfinite(noise) & np.isfinite(self.data)
+        relative: FloatArray = np.where(known, noise, 1.0)
+        relative[known] /= np.median(noise[known])
+        return relative
+
+    @property
+    def even_noise(self) -> FloatArray:
+        """Data of which the noise is the same everywhere, (ny, nx): detection is done on this.
+
+        The data over `relative_noise`; for a primary beam this is `flat_noise` but for a factor.
+        """
+        return self.data if self.relative_noise is None else self.data / self.relative_noise
 
     @property
     def frame(self) -> str:

@@ -128,18 +128,38 @@ def fingerprint(config: Any) -> str:
 
 
 def reading_options(config: Any) -> dict[str, Any]:
-    """Return what a configuration says about reading files, as `io.read_image` and `open_cube` take it."""
-    from hyper_py.geometry import Beam
+    """Return what a configuration says about reading files, as `io.read_image` and `open_cube` take it.
 
-    beam = config.survey.beam
+    Raises
+    ------
+    InputError
+        If the beam is to be measured on an image of the PSF that cannot be used.
+    """
+    from hyper_py.auxiliary import is_file_name
+    from hyper_py.geometry import Beam
+    from hyper_py.psf import beam_from_psf
+
+    io, survey, beam = config.io, config.survey, config.survey.beam
+    if beam is not None:
+        beam = Beam(major=beam.major, minor=beam.minor or beam.major, pa=beam.pa, source="survey.beam")
+    if survey.psf is not None:
+        path = config.below_config(survey.psf)
+        beam = beam_from_psf(path, pixel=survey.psf_pixel, hdu=survey.psf_hdu)
+
+    def place(where: str | int | None) -> str | int | None:
+        return str(config.below_config(where)) if isinstance(where, str) and is_file_name(where) else where
+
     return {
-        "hdu": config.io.hdu,
-        "error_hdu": config.io.error_hdu,
+        "hdu": io.hdu,
+        "error_hdu": place(io.error_hdu),
+        "mask": place(io.mask),
+        "primary_beam": place(io.primary_beam),
+        "primary_beam_corrected": io.primary_beam_corrected,
         "bunit": config.units.bunit,
-        "beam": beam
-        and Beam(major=beam.major, minor=beam.minor or beam.major, pa=beam.pa, source="survey.beam"),
-        "survey_name": config.survey.name,
-        "survey_code": config.survey.survey_code,
+        "frequency": config.units.frequency,
+        "beam": beam,
+        "survey_name": survey.name,
+        "survey_code": survey.survey_code,
     }
 
 
@@ -151,13 +171,16 @@ def measure_map(task: MapTask) -> Any:
     InputError
         The file cannot be used as it is.
     """
+    from hyper_py.cubes import Reference
     from hyper_py.extraction import FixedSources, extract_sources
-    from hyper_py.forced import fixed_apertures, fixed_sources
+    from hyper_py.forced import fixed_apertures, fixed_sources, table_beam
     from hyper_py.io import read_image
 
     config = task.config
     options, fixed = config.options(), fixed_sources(config)
     image = read_image(task.path, **reading_options(config))
+    if fixed is not None:
+        fixed = Reference(sources=fixed, beam=table_beam(config)).for_beam(image.beam)
     if config.detection.regions:
         from hyper_py.sky_regions import read_regions
 

@@ -15,7 +15,7 @@ from hyper_py.binning import bin_size, binned_task, unbinned_measurement
 from hyper_py.catalog import Measurement
 from hyper_py.correlated import measure_correlated
 from hyper_py.detection import Peaks
-from hyper_py.diagnostics import Flag
+from hyper_py.diagnostics import ConfigurationError, Flag
 from hyper_py.geometry import FloatArray
 from hyper_py.grouping import fit_units, friends_of_friends
 from hyper_py.image import SkyImage
@@ -86,6 +86,8 @@ def measure_sources(
     -------
     MeasuredField
     """
+    if options.background.method == "none" and options.fit_options.noise_model != "white":
+        raise ConfigurationError("background.method: none must go with fit_options.noise_model: white")
     task, linking = make_task(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
     if options.fit_options.noise_model == "correlated":
         size = bin_size(task.beam_fwhm)
@@ -161,6 +163,7 @@ def make_task(
         data=image.data,
         usable=np.isfinite(image.data),
         rms=rms,
+        relative_noise=image.relative_noise,
         start=start,
         fixed=fixed,
         shift=np.full(len(start), 1.0 if options.original else 0.5 * fwhm),

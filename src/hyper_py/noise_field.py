@@ -30,7 +30,12 @@ _LEVEL_MESH_BEAMS = 20.0
 
 
 def measure_noise(
-    residual: FloatArray, mask: BoolArray, *, beam_covariance: FloatArray, beam_fwhm: float
+    residual: FloatArray,
+    mask: BoolArray,
+    *,
+    beam_covariance: FloatArray,
+    beam_fwhm: float,
+    relative: FloatArray | None = None,
 ) -> tuple[CovarianceModel, FloatArray]:
     """Return the covariance of a map's noise and background, and how its level varies over the map.
 
@@ -44,6 +49,8 @@ def measure_noise(
         In pixels^2; its autocorrelation is assumed where the map is too small to measure another.
     beam_fwhm : float
         In pixels.
+    relative : ndarray, shape (ny, nx), optional
+        What is known beforehand of how the noise varies, such as an error map; what is left is measured.
 
     Returns
     -------
@@ -52,6 +59,9 @@ def measure_noise(
     level : ndarray, shape (ny, nx)
         Local rms over its median.
     """
+    if relative is not None:
+        even = measure_noise(residual / relative, mask, beam_covariance=beam_covariance, beam_fwhm=beam_fwhm)
+        return even[0], even[1] * relative
     masked = np.where(mask, np.nan, residual)
     reach = math.ceil(_REACH_BEAMS * beam_fwhm)
     rms = clipped_statistics(masked).rms

@@ -102,12 +102,17 @@ def run(
     maps = resolve_inputs(
         inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
     )
-    fixed_sources(config)
-    mark = fingerprint(config)
-    tasks = [
-        MapTask(index=index, name=one.name, path=one.path, config=config, fingerprint=mark)
-        for index, one in enumerate(maps)
-    ]
+    unknown = sorted(config.maps.keys() - {one.name for one in maps})
+    if unknown and inputs is None:  # a file for five bands serves for one of them too
+        raise ConfigurationError(
+            f"maps.{unknown[0]}: there is no such map; the maps are {', '.join(one.name for one in maps[:9])}"
+        )
+    tasks = []
+    for index, one in enumerate(maps):
+        own = config.for_map(one.name)
+        fixed_sources(own)
+        mark = fingerprint(own)
+        tasks.append(MapTask(index=index, name=one.name, path=one.path, config=own, fingerprint=mark))
     layout = Layout.from_config(config)
     _make_directories(layout)
     with locked(layout) as held:

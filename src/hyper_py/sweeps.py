@@ -220,6 +220,8 @@ class Task:
         At the middle of the map.
     forced : bool
         Whether positions were given, so that negative fluxes are allowed.
+    relative_noise : ndarray, shape (ny, nx), optional
+        What is known beforehand of how the noise varies, of median 1.
     """
 
     data: FloatArray
@@ -233,6 +235,7 @@ class Task:
     beam_area: float
     beam_covariance: FloatArray
     forced: bool
+    relative_noise: FloatArray | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -53,6 +53,11 @@ class UnitBackground:
     y0: int
     x0: int
 
+    @property
+    def order(self) -> int:
+        """Order of the polynomial; -1 if there is none."""
+        return -1 if self.polynomial.estimator == "none" else self.polynomial.order
+
     def at(self, y: IntArray, x: IntArray) -> FloatArray:
         """Return the background at map pixels."""
         return self.polynomial.evaluate(y - self.y0, x - self.x0)
@@ -268,6 +273,7 @@ def measure_weighted(task: Task, options: Options) -> Measured:
         models.footprints(sources, task.data.shape, n_sigma=3.0) | ~task.usable,
         beam_covariance=task.beam_covariance,
         beam_fwhm=task.beam_fwhm,
+        relative=task.relative_noise,
     )
     collected = Collector(len(sources))
     for k, unit in enumerate(task.units):
@@ -293,9 +299,9 @@ def measure_weighted(task: Task, options: Options) -> Measured:
             retried=bool(retried[k]),
         )  # fmt: skip
         collected.add_photometry(unit, photometry, apertures, task.usable)
-        collected.order[unit] = background.polynomial.order
+        collected.order[unit] = background.order
         collected.flags[unit] |= int(background.polynomial.flag)
-    collected.patches.extend(backgrounds)
+    collected.patches.extend(background for background in backgrounds if background.order >= 0)
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
     return collected.measured(sources)
@@ -306,6 +312,8 @@ def _backgrounds(
 ) -> list[UnitBackground]:
     """Choose the backgrounds of all units as the options say."""
     background, fit = options.background, options.fit_options
+    if background.method == "none":
+        return [UnitBackground(polynomial=Background.none(), y0=0, x0=0)] * len(task.units)
     return unit_backgrounds(
         data, mask, sources, task.units, fwhm=task.beam_fwhm, beam_area=task.beam_area, rms=task.rms,
         min_box=background.fix_min_box, max_box=background.fix_max_box, aper_sup=options.photometry.aper_sup,

@@ -189,7 +189,9 @@ def detection_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
 def _high_pass_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
     """Return the tests of `hyper_py.detection.detect_high_pass`."""
     image, detection, rms = extraction.image, extraction.options.detection, extraction.rms
-    data, fwhm = image.data, beam_fwhm(_beam(image))
+    data, fwhm = image.even_noise, beam_fwhm(_beam(image))
+    if image.relative_noise is not None:
+        rms = rms / image.relative_noise
     difference = high_pass(data, kernel_size=detection.kernel_size_pix or default_kernel_size(fwhm))
     level = np.broadcast_to(np.asarray(rms / np.nanmedian(rms)), data.shape)
     relative = difference / level
@@ -229,7 +231,7 @@ def _high_pass_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
 def _matched_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
     """Return the tests of `hyper_py.matched.detect_matched`."""
     image, detection = extraction.image, extraction.options.detection
-    data = image.data
+    data = image.even_noise
     optimal = measure_filter(data, beam_covariance=_beam(image))
     significance = optimal.significance(data)
     threshold = detection.sigma_thres
