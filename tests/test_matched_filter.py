@@ -87,7 +87,7 @@ class TestSteps:
         ).all()
 
 
-@pytest.mark.parametrize("shape, n_sources", [((60, 60), 2), ((150, 150), 25)])
+@pytest.mark.parametrize(("shape", "n_sources"), [((60, 60), 2), ((150, 150), 25)])
 def test_few_beams_and_bright_sources(shape, n_sources):
     """Sources that are most of a small map's spectrum were taken for its noise."""
     for seed in (4, 5):

@@ -102,7 +102,8 @@ def test_names_come_from_the_configuration(tmp_path):
     assert files_below(tmp_path / "res") == [
         ".hyper_py/lock", ".hyper_py/m.json", ".hyper_py/m.npy",
         "l/Hyper_log_m.log", "l/run.log", "l/summary.csv",
-        "r/R_m_centroids.reg", "r/R_m_ellipses.crtf", "r/R_m_ellipses.reg", "run.json", "t/u/T_ALL.csv", "t/u/T_m.csv",
+        "r/R_m_centroids.reg", "r/R_m_ellipses.crtf", "r/R_m_ellipses.reg", "run.json",
+        "t/u/T_ALL.csv", "t/u/T_m.csv",
     ]  # fmt: skip
 
 
