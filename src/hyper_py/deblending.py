@@ -224,11 +224,8 @@ def best_addition(
         return None
     a, b, c = (float(e[0, 0]) for e in models.exponents(np.array([[1.0, 0.0, 0.0, *beam]])))
     dy, dx = y - y[near, None], x - x[near, None]
-    templates = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy)) * metric.weights
-    fitted = jacobian[0] * metric.weights
-    residual = (values - value[0]) * metric.weights
-    if metric.matrix is not None:
-        templates, fitted, residual = (v @ metric.matrix.T for v in (templates, fitted, residual))
+    shapes = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
+    templates, fitted, residual = (metric.project(v) for v in (shapes, jacobian[0], values - value[0]))
     basis = np.linalg.qr(fitted.T)[0]
     residual = residual - basis @ (basis.T @ residual)
     power = np.sum(templates**2, axis=1)

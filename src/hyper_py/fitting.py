@@ -5,17 +5,17 @@ costs: weights pixel by pixel, or a whitening matrix for correlated noise.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyper_py import models
 from hyper_py.geometry import FloatArray
-from hyper_py.models import N_PARAMETERS, gaussian_sum_and_jacobian, shape_parameters
-from hyper_py.solvers import FitStatus, levenberg_marquardt
+from hyper_py.models import N_PARAMETERS, gaussian_sum, gaussian_sum_and_jacobian, shape_parameters
+from hyper_py.solvers import FitResult, FitStatus, levenberg_marquardt
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -41,6 +41,70 @@ class Window:
     key: bytes
 
 
+class LinearTerms(NamedTuple):
+    """Terms that a fit determines along with the Gaussians, such as a polynomial, and how to eliminate them.
+
+    For given Gaussians the best coefficients c are those of a linear fit of what is left, r, which leaves
+    the part of r that is orthogonal to the terms: with Q an orthonormal basis of the weighted terms,
+    their penalties below, the cost is |(1 - Q Q^T) (r, 0)|^2 (Golub & Pereyra 2003, Inverse Problems 19, R1).
+
+    Attributes
+    ----------
+    design : ndarray, shape (n, k)
+        Value of each term at each pixel.
+    penalty : ndarray, shape (k,)
+        |penalty c|^2 is added to the cost (ridge regression).
+    basis : ndarray, shape (n, k)
+        Rows of Q that belong to pixels.
+    tail : ndarray, shape (k, k)
+        Rows of Q that belong to penalties.
+    solution : ndarray, shape (k, n)
+        c = solution @ r.
+    """
+
+    design: FloatArray
+    penalty: FloatArray
+    basis: FloatArray
+    tail: FloatArray
+    solution: FloatArray
+
+    def scaled(self, factor: float) -> "LinearTerms":
+        """Return the terms for weights and penalties that are both `factor` times as large."""
+        return self._replace(penalty=factor * self.penalty)
+
+
+def linear_terms(
+    design: FloatArray,
+    *,
+    weights: FloatArray,
+    matrix: FloatArray | None = None,
+    penalty: FloatArray | None = None,
+) -> LinearTerms:
+    """Prepare the elimination of linear terms.
+
+    Parameters
+    ----------
+    design : ndarray, shape (n, k)
+    weights, matrix
+        See `Metric`.
+    penalty : ndarray, shape (k,), optional
+        Zero if not given. Combinations of terms that the pixels do not tell apart are left out.
+    """
+    k = design.shape[1]
+    penalty = np.zeros(k) if penalty is None else penalty
+    weighted = design * weights[:, None]
+    stacked = np.vstack([weighted if matrix is None else matrix @ weighted, np.diag(penalty)])
+    norm = np.linalg.norm(stacked, axis=0)
+    norm[norm == 0.0] = 1.0
+    u, s, vt = np.linalg.svd(stacked / norm, full_matrices=False)
+    told = s > 1e-9 * s[:1]
+    u[:, ~told] = 0.0
+    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=told)
+    back = u[:-k] if matrix is None else matrix.T @ u[:-k]
+    solution = (vt.T * inverse) @ (back * weights[:, None]).T / norm[:, None]
+    return LinearTerms(design, penalty, u[:-k], u[-k:], solution)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Metric:
     """The cost of a residual: |matrix (weights * residual)|^2.
@@ -50,10 +114,30 @@ class Metric:
     weights : ndarray, shape (n,)
     matrix : ndarray, shape (n, n), optional
         Units that share this very object are fitted as one batch.
+    terms : LinearTerms, optional
+        What is fitted along; it must have been prepared with these weights and this matrix.
     """
 
     weights: FloatArray
     matrix: FloatArray | None = None
+    terms: LinearTerms | None = None
+
+    def project(self, values: FloatArray) -> FloatArray:
+        """Return values (..., n) weighted and whitened, without what the linear terms take up."""
+        result = values * self.weights
+        if self.matrix is not None:
+            result = result @ self.matrix.T
+        if self.terms is not None:
+            taken = result @ self.terms.basis
+            result = np.concatenate(
+                [result - taken @ self.terms.basis.T, -taken @ self.terms.tail.T], axis=-1
+            )
+        return result
+
+    def precision_times(self, values: FloatArray) -> FloatArray:
+        """Return the precision matrix that the cost is made of, project^T project, times values (..., n)."""
+        result = self.project(values)[..., : self.weights.size]
+        return (result if self.matrix is None else result @ self.matrix) * self.weights
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,6 +154,8 @@ class UnitFit:
     status : int
         `hyper_py.solvers.FitStatus`.
     n_evaluations : int
+    coefficients : ndarray, shape (k,)
+        Of the metric's linear terms.
     """
 
     parameters: FloatArray
@@ -77,6 +163,7 @@ class UnitFit:
     cost: float
     status: int
     n_evaluations: int
+    coefficients: FloatArray = field(default_factory=lambda: np.empty(0))
 
     @property
     def converged(self) -> bool:
@@ -209,64 +296,149 @@ def fit_units(
     """
     fits: list[UnitFit | None] = [None] * len(values)
     for batch in _batches(start, windows, metrics):
-        n_sources, n_pixels = len(start[batch[0]]), max(values[k].size for k in batch)
+        n_sources = len(start[batch[0]])
+        pick = _Batch.make(values, windows, metrics, batch)
+        first = np.stack([start[k].ravel() for k in batch])
+        low, high = (np.stack([end[k].ravel() for k in batch]) for end in (lower, upper))
+        # A robust loss is no sum of squares, so that terms cannot be eliminated: they are fitted.
+        explicit = pick.design is not None and loss != "linear"
+        if explicit:
+            first, low, high = pick.with_coefficients(first, low, high)
+        result = levenberg_marquardt(
+            pick.explicit_problem if explicit else pick.problem, first, lower=low, upper=high, loss=loss,
+            f_scale=f_scale, ftol=ftol, xtol=xtol, gtol=gtol, max_evaluations=max_evaluations,
+        )  # fmt: skip
+        for row, k in enumerate(batch):
+            fits[k] = _unit_fit(result, row, n_sources, values[k], windows[k], metrics[k])
+    return [fit for fit in fits if fit is not None]
+
+
+def _unit_fit(
+    result: FitResult, row: int, n_sources: int, values: FloatArray, window: Window, metric: Metric
+) -> UnitFit:
+    """Return one unit's part of a batch's result."""
+    n = n_sources * N_PARAMETERS
+    gaussians = result.parameters[row, :n].reshape(n_sources, N_PARAMETERS)
+    coefficients = result.parameters[row, n:]
+    if metric.terms is not None and not coefficients.size:
+        left = values - gaussian_sum(gaussians, window.y.astype(np.float64), window.x.astype(np.float64))
+        coefficients = metric.terms.solution @ left
+    parameters, at_bound = _ordered(gaussians, result.at_bound[row, :n].reshape(n_sources, N_PARAMETERS))
+    return UnitFit(
+        parameters=parameters,
+        at_bound=at_bound,
+        cost=float(result.cost[row]),
+        status=int(result.status[row]),
+        n_evaluations=int(result.n_evaluations[row]),
+        coefficients=coefficients,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Batch:
+    """Units of the same size, padded with zeros to the same number of pixels: arrays (b, n), (b, n, k)."""
+
+    y: FloatArray
+    x: FloatArray
+    data: FloatArray
+    weights: FloatArray
+    matrix: FloatArray | None
+    design: FloatArray | None = None
+    basis: FloatArray | None = None
+    tail: FloatArray | None = None
+    penalty: FloatArray | None = None
+    solution: FloatArray | None = None
+
+    @classmethod
+    def make(
+        cls,
+        values: Sequence[FloatArray],
+        windows: Sequence[Window],
+        metrics: Sequence[Metric],
+        batch: Sequence[int],
+    ) -> "_Batch":
+        n_pixels = max(values[k].size for k in batch)
         y, x, data, weights = (np.zeros((len(batch), n_pixels)) for _ in range(4))
         for row, k in enumerate(batch):
             n = values[k].size
             y[row, :n], x[row, :n], data[row, :n] = windows[k].y, windows[k].x, values[k]
             weights[row, :n] = metrics[k].weights
-        matrix = metrics[batch[0]].matrix
+        matrix, terms = metrics[batch[0]].matrix, [metrics[k].terms for k in batch]
+        known = [t for t in terms if t is not None]
+        if not known:
+            return cls(y=y, x=x, data=data, weights=weights, matrix=matrix)
+        shape = len(batch), n_pixels, known[0].penalty.size
+        design, basis, solution = (np.zeros(shape) for _ in range(3))
+        for row, t in enumerate(known):
+            n = len(t.design)
+            design[row, :n], basis[row, :n], solution[row, :n] = t.design, t.basis, t.solution.T
+        return cls(
+            y=y, x=x, data=data, weights=weights, matrix=matrix, design=design, basis=basis,
+            tail=np.stack([t.tail for t in known]), penalty=np.stack([t.penalty for t in known]),
+            solution=solution,
+        )  # fmt: skip
 
-        def problem(
-            parameters: FloatArray,
-            which: IntArray,
-            y: FloatArray = y,
-            x: FloatArray = x,
-            data: FloatArray = data,
-            weights: FloatArray = weights,
-            matrix: FloatArray | None = matrix,
-        ) -> tuple[FloatArray, FloatArray]:
-            sources = parameters.reshape(len(which), -1, N_PARAMETERS)
-            value, jacobian = gaussian_sum_and_jacobian(sources, y[which], x[which])
-            residual = (value - data[which]) * weights[which]
-            jacobian *= weights[which][:, None, :]
-            return (residual, jacobian) if matrix is None else (residual @ matrix.T, jacobian @ matrix.T)
+    def problem(self, parameters: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Residuals and Jacobian of the Gaussians, linear terms eliminated."""
+        sources = parameters.reshape(len(which), -1, N_PARAMETERS)
+        value, jacobian = gaussian_sum_and_jacobian(sources, self.y[which], self.x[which])
+        residual = (value - self.data[which]) * self.weights[which]
+        jacobian *= self.weights[which][:, None, :]
+        if self.matrix is not None:
+            residual, jacobian = residual @ self.matrix.T, jacobian @ self.matrix.T
+        if self.basis is None or self.tail is None:
+            return residual, jacobian
+        both = np.concatenate([residual[:, None], jacobian], axis=1)
+        taken = both @ self.basis[which]
+        both -= taken @ self.basis[which].swapaxes(1, 2)
+        if self.tail.any():
+            both = np.concatenate([both, -taken @ self.tail[which].swapaxes(1, 2)], axis=2)
+        return both[:, 0], both[:, 1:]
 
-        result = levenberg_marquardt(
-            problem,
-            np.stack([start[k].ravel() for k in batch]),
-            lower=np.stack([lower[k].ravel() for k in batch]),
-            upper=np.stack([upper[k].ravel() for k in batch]),
-            loss=loss,
-            f_scale=f_scale,
-            ftol=ftol,
-            xtol=xtol,
-            gtol=gtol,
-            max_evaluations=max_evaluations,
+    def explicit_problem(self, parameters: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Residuals and Jacobian of Gaussians and coefficients; penalties are residuals too."""
+        assert self.design is not None
+        assert self.penalty is not None
+        penalty = self.penalty[which]
+        k = penalty.shape[1]
+        sources = parameters[:, :-k].reshape(len(which), -1, N_PARAMETERS)
+        value, jacobian = gaussian_sum_and_jacobian(sources, self.y[which], self.x[which])
+        value = value + (self.design[which] @ parameters[:, -k:, None])[..., 0]
+        residual = (value - self.data[which]) * self.weights[which]
+        jacobian = np.concatenate([jacobian, self.design[which].swapaxes(1, 2)], axis=1)
+        jacobian *= self.weights[which][:, None, :]
+        if self.matrix is not None:
+            residual, jacobian = residual @ self.matrix.T, jacobian @ self.matrix.T
+        rows = np.zeros((*jacobian.shape[:2], k))
+        rows[:, np.arange(-k, 0), np.arange(k)] = penalty
+        residual = np.concatenate([residual, penalty * parameters[:, -k:]], axis=1)
+        return residual, np.concatenate([jacobian, rows], axis=2)
+
+    def with_coefficients(
+        self, start: FloatArray, lower: FloatArray, upper: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return start and bounds with free coefficients appended, which start at their linear fit."""
+        assert self.solution is not None
+        left = self.data - gaussian_sum(start.reshape(len(start), -1, N_PARAMETERS), self.y, self.x)
+        coefficients = (left[:, None, :] @ self.solution)[:, 0]
+        free = np.full(coefficients.shape, np.inf)
+        return (
+            np.concatenate([start, coefficients], axis=1),
+            np.concatenate([lower, -free], axis=1),
+            np.concatenate([upper, free], axis=1),
         )
-        for row, k in enumerate(batch):
-            parameters, at_bound = _ordered(
-                result.parameters[row].reshape(n_sources, N_PARAMETERS),
-                result.at_bound[row].reshape(n_sources, N_PARAMETERS),
-            )
-            fits[k] = UnitFit(
-                parameters=parameters,
-                at_bound=at_bound,
-                cost=float(result.cost[row]),
-                status=int(result.status[row]),
-                n_evaluations=int(result.n_evaluations[row]),
-            )
-    return [fit for fit in fits if fit is not None]
 
 
 def _batches(
     start: Sequence[FloatArray], windows: Sequence[Window], metrics: Sequence[Metric]
 ) -> Iterable[list[int]]:
     """Yield indices of units that can be solved together, in batches that fit the cache."""
-    alike: dict[tuple[int, int], list[int]] = {}
+    alike: dict[tuple[int, int, int], list[int]] = {}
     for k, (s, metric) in enumerate(zip(start, metrics, strict=True)):
-        alike.setdefault((len(s), 0 if metric.matrix is None else id(metric.matrix)), []).append(k)
-    for (n_sources, _), units in alike.items():
+        n_terms = 0 if metric.terms is None else metric.terms.penalty.size
+        key = len(s), 0 if metric.matrix is None else id(metric.matrix), n_terms
+        alike.setdefault(key, []).append(k)
+    for (n_sources, _, _), units in alike.items():
         # Sorted by size, so that little of a batch is padding.
         units.sort(key=lambda k: windows[k].y.size)
         n_pixels = windows[units[-1]].y.size
@@ -312,9 +484,7 @@ def influence(
     y, x = window.y.astype(np.float64), window.x.astype(np.float64)
     _, jacobian = gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
     jacobian = jacobian[0]
-    weighted = jacobian * metric.weights
-    if metric.matrix is not None:
-        weighted = weighted @ metric.matrix.T
+    weighted = metric.project(jacobian)
     free = ~(fit.at_bound if fixed is None else fit.at_bound | fixed).ravel()
     normal = weighted[free] @ weighted[free].T
     scale = 1.0 / np.sqrt(np.maximum(np.diagonal(normal), np.finfo(np.float64).tiny))
@@ -322,8 +492,7 @@ def influence(
     inverse[np.ix_(free, free)] = (
         scale[:, None] * scale * np.linalg.pinv(normal * scale[:, None] * scale, rcond=1e-12, hermitian=True)
     )
-    back = weighted if metric.matrix is None else weighted @ metric.matrix
-    return inverse @ (back * metric.weights), inverse, jacobian
+    return inverse @ metric.precision_times(jacobian), inverse, jacobian
 
 
 def bounds(
