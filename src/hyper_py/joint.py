@@ -254,4 +254,5 @@ def _left_out_in_blocks(
     number[blocks[:, 0], blocks[:, 1]] = np.arange(len(blocks))
     block = number[row, column][predicted]
     error = left[predicted] - np.einsum("np,pn->n", change[block], derivatives[:, predicted])
-    return float(np.mean((error / rms[predicted]) ** 2))
+    squares = (error / rms[predicted]) ** 2
+    return float(squares.mean())
