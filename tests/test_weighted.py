@@ -13,17 +13,10 @@ from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise import CovarianceModel
 from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions
 from hyper_py.photometry import aperture_fraction, source_aperture
+from hyper_py.propagation import field_covariance, hybrid_fluxes, unit_errors
 from hyper_py.sweeps import Task
-from hyper_py.weighted import (
-    WEIGHTS,
-    box_sizes,
-    field_covariance,
-    hybrid_fluxes,
-    measure_weighted,
-    pixel_weights,
-    unit_backgrounds,
-    unit_errors,
-)
+from hyper_py.unit_backgrounds import box_sizes, unit_backgrounds
+from hyper_py.weighted import WEIGHTS, measure_weighted, pixel_weights
 
 FWHM = 4.0
 SETTINGS = {
