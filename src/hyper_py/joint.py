@@ -21,6 +21,8 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 
 PIXELS_PER_PARAMETER = 2
 """Orders that leave fewer pixels than this for each parameter are not tried."""
+_ROUGH = {"ftol": 1e-4, "xtol": 1e-4, "gtol": 1e-4}
+"""Scores differ by more than what a fit gains beyond this."""
 _FOOTPRINT_SIGMA = 2.0
 """Pixels this near a source are not predicted: the source itself is not known without them."""
 
@@ -131,6 +133,7 @@ def choose_orders(
         Options of `fit_units`.
     """
     trials = [(k, order) for k, c in enumerate(choices) if len(c) > 1 for order in c]
+    solver.update(_ROUGH)
     fits = fit_units(
         [values[k] for k, _ in trials],
         [windows[k] for k, _ in trials],
@@ -187,7 +190,7 @@ def order_score(
     derivatives = np.vstack([jacobian[0][free], terms.design.T])
     n_free = len(derivatives)
     if criterion == "nmse":
-        return float(np.mean(left**2) / np.mean(values**2))
+        return float(left @ left) / float(values @ values)
     if metric.matrix is not None:
         white = (left * metric.weights) @ metric.matrix.T
         chi2, n = float(white @ white), float(left.size)
@@ -195,7 +198,7 @@ def order_score(
         n = left.size / beam_area
         chi2 = float(np.sum((left / rms) ** 2)) / beam_area
     if criterion == "redchi":
-        return chi2 / max(n * (1.0 - n_free / left.size), 1e-9)
+        return float(chi2 / max(n * (1.0 - n_free / left.size), 1e-9))
     if criterion == "bic":
         return chi2 + n_free * float(np.log(max(n, 1.0)))
     penalty = np.append(np.zeros(n_free - terms.penalty.size), terms.penalty)
@@ -221,7 +224,8 @@ def _left_out_one_by_one(residual: FloatArray, derivatives: FloatArray, penalty:
     """Return the mean squared residual of each point from a linear fit without it: r / (1 - leverage)."""
     basis = np.linalg.qr(np.vstack([derivatives.T, np.diag(penalty)]))[0][: residual.size]
     leverage = np.minimum(np.sum(basis**2, axis=1), 1.0 - 1e-9)
-    return float(np.mean((residual / (1.0 - leverage)) ** 2))
+    squares = (residual / (1.0 - leverage)) ** 2
+    return float(squares.mean())
 
 
 def _left_out_in_blocks(

@@ -12,6 +12,7 @@ from scipy import fft
 from hyper_py import models
 from hyper_py.fitting import Metric, UnitFit, Window, influence
 from hyper_py.geometry import FloatArray
+from hyper_py.joint import JointSky, Sky
 from hyper_py.noise import CovarianceModel
 from hyper_py.photometry import Aperture, UnitPhotometry, aperture_on_pixels, flux_gradient
 from hyper_py.unit_backgrounds import UnitBackground
@@ -32,7 +33,7 @@ class UnitErrors:
 def hybrid_fluxes(
     residual: FloatArray,
     fit: UnitFit,
-    background: UnitBackground,
+    background: Sky,
     apertures: Sequence[Aperture],
     fractions: FloatArray,
     errors: UnitErrors,
@@ -69,11 +70,12 @@ def unit_errors(
     fit: UnitFit,
     window: Window,
     metric: Metric,
-    background: UnitBackground,
+    background: UnitBackground | None,
     apertures: Sequence[Aperture],
     fractions: FloatArray,
     noise: CovarianceModel,
     *,
+    joint: JointSky | None = None,
     scale: float = 1.0,
     fixed: BoolArray | None = None,
     usable: BoolArray | None = None,
@@ -85,23 +87,25 @@ def unit_errors(
 
     Parameters
     ----------
-    fit, window, metric, background
+    fit, window, metric
         The unit as fitted.
+    background : UnitBackground, optional
+        That was fitted apart and subtracted.
     apertures : sequence of Aperture
     fractions : ndarray, shape (n_sources,)
         Share of each source in its aperture.
     noise : CovarianceModel
     scale : float
         Local noise in units of `noise`.
+    joint : JointSky, optional
+        Polynomial of the metric's linear terms, under the aperture.
     fixed : bool ndarray, shape (n_sources, 6), optional
     usable : bool ndarray, shape (ny, nx), optional
         False where the map is blank: there, and off the map, the model stands in for the data.
     """
-    moves, _, _ = influence(fit, window, metric, fixed=fixed)
+    moves, _, on_window = influence(fit, window, metric, fixed=fixed)
     gradients = flux_gradient(fit.parameters)
-    polynomial = background.polynomial
-    fit_y, fit_x = polynomial.fit_pixels
-    sky_y, sky_x = fit_y + background.y0, fit_x + background.x0
+    sky_y, sky_x = _sky_pixels(background)
     pixels = _Box.around(
         [window.y, sky_y, *(_rows(a) for a in apertures)],
         [window.x, sky_x, *(_columns(a) for a in apertures)],
@@ -123,10 +127,15 @@ def unit_errors(
     images[n_parameters : n_parameters + len(apertures)] = gradients @ images[:n_parameters]
     correction = gradients - sums[:, touched] @ jacobian[0].T
     images[n_parameters + len(apertures) :] = sums + correction @ images[:n_parameters]
-    reached = images.any(axis=0)
-    design = polynomial.design(grid_y[reached] - background.y0, grid_x[reached] - background.x0)
-    seen = images[:, reached] @ design @ polynomial.normal_inverse
-    images[:, pixels.index(sky_y, sky_x)] -= seen @ polynomial.design(fit_y, fit_x).T
+    if joint is not None and metric.terms is not None:
+        under = sums[:, touched] @ joint.design(grid_y[touched], grid_x[touched]) @ metric.terms.solution
+        images[n_parameters + len(apertures) :, at_window] -= under - under @ on_window.T @ moves
+    if background is not None:
+        reached = images.any(axis=0)
+        polynomial, y0, x0 = background.polynomial, background.y0, background.x0
+        design = polynomial.design(grid_y[reached] - y0, grid_x[reached] - x0)
+        seen = images[:, reached] @ design @ polynomial.normal_inverse
+        images[:, pixels.index(sky_y, sky_x)] -= seen @ polynomial.design(sky_y - y0, sky_x - x0).T
     covariance = scale**2 * field_covariance(images.reshape(-1, *pixels.shape), noise)
     variance = np.diagonal(covariance)
     return UnitErrors(
@@ -134,6 +143,14 @@ def unit_errors(
         flux_gauss_err=np.sqrt(variance[n_parameters : n_parameters + len(apertures)]),
         covariance=covariance[:n_parameters, :n_parameters],
     )
+
+
+def _sky_pixels(background: UnitBackground | None) -> tuple[IntArray, IntArray]:
+    """Return the map pixels (y, x) that determined a background."""
+    if background is None:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    y, x = background.polynomial.fit_pixels
+    return y + background.y0, x + background.x0
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def unit_backgrounds(
     huber_epsilons: Sequence[float],
     criterion: str,
     clip_sigma: float | None = 3.0,
+    own: FloatArray | None = None,
 ) -> list[UnitBackground]:
     """Choose a background polynomial for each unit.
 
@@ -100,6 +101,8 @@ def unit_backgrounds(
         See `box_sizes`; `min_box` 0 takes the whole map for all.
     orders, estimators, huber_epsilons, criterion, clip_sigma
         See `hyper_py.background.select_backgrounds`.
+    own : ndarray, shape (n, 6), optional
+        Sources of which each unit masks its own only, beside `mask`.
     """
     ny, nx = data.shape
 
@@ -121,6 +124,8 @@ def unit_backgrounds(
 
     if min_box == 0:
         level = np.atleast_1d(np.nanmedian(rms))
+        if own is not None:
+            mask = mask | models.footprints(own, data.shape)
         whole = select(data[None], mask[None], level, [(0, ny, 0, nx)])[0]
         return [UnitBackground(polynomial=whole, y0=0, x0=0)] * len(units)
     sides = [
@@ -145,6 +150,11 @@ def unit_backgrounds(
         np.clip(columns, 0, padded.shape[1] - 1, out=columns)
         where = rows[:, :, None], columns[:, None, :]
         cutouts = padded[where]
+        if own is not None:
+            for cutout, k, corner in zip(cutouts, members, corners, strict=True):
+                near = own[units[k]]
+                near[:, [models.Y, models.X]] -= corner
+                cutout[models.footprints(near, cutout.shape)] = np.nan
         noise = np.atleast_1d(rms) if levels is None else levels[where]
         picks = select(cutouts, ~np.isfinite(cutouts), np.asarray(noise), boxes)
         for k, (y0, x0), polynomial in zip(members, corners, picks, strict=True):

@@ -5,7 +5,7 @@ through the fit, the background and the aperture, which are all linear in the da
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,13 +13,26 @@ from numpy.typing import NDArray
 
 from hyper_py import models
 from hyper_py.diagnostics import Flag
-from hyper_py.fitting import Metric, Window, bounds, fit_window, second_moments
+from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_window, linear_terms, second_moments
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.interpolation import interpolate_masked
+from hyper_py.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
+from hyper_py.noise import clipped_statistics
 from hyper_py.noise_field import measure_noise
 from hyper_py.options import Options
 from hyper_py.photometry import aperture_fraction, source_aperture
+from hyper_py.polynomial import Scaling, polynomial_design
 from hyper_py.propagation import hybrid_fluxes, unit_errors
-from hyper_py.sweeps import Bounds, Collector, Measured, Task, retry_failed, sweep_units
+from hyper_py.sweeps import (
+    Bounds,
+    Collector,
+    Measured,
+    Task,
+    other_starts,
+    retry_failed,
+    sweep_units,
+    unit_values,
+)
 from hyper_py.unit_backgrounds import UnitBackground, unit_backgrounds
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -83,14 +96,12 @@ def measure_weighted(task: Task, options: Options) -> Measured:
     An original configuration gets one pass, as there; ours a second one, in which the footprints are those of
     the fitted sources and their wings are subtracted before the background is fitted.
     """
-    sources = task.start
-    residual = task.data
+    sources, residual = task.start, task.data
     for is_last in (True,) if options.original else (False, True):
-        mask = models.footprints(sources, task.data.shape) | ~task.usable
-        backgrounds = _backgrounds(residual, mask, sources, task, options)
+        apart = fit_backgrounds(residual, sources, task, options)
         if residual is task.data:
-            sources, limits = _starting_point(task, backgrounds, options)
-        setup = _Setup.make(task, sources, backgrounds, options)
+            sources, limits = _starting_point(task, apart, options)
+        setup = _Setup.make(task, sources, apart, limits, options, choose=is_last)
         sources, fits = sweep_units(
             task.data, sources, task.units, setup.windows, setup.metrics, setup.values, bounds=limits,
             max_sweeps=4 if is_last else 2, **setup.solver,
@@ -98,56 +109,102 @@ def measure_weighted(task: Task, options: Options) -> Measured:
         residual = task.data - models.render(sources, task.data.shape)
     sources, fits, retried = retry_failed(
         task.data, sources, fits, task.units, setup.windows, setup.metrics, setup.values,
-        starts=[task.start], bounds=limits, **setup.solver,
+        starts=other_starts(task, sources), bounds=limits, **setup.solver,
     )  # fmt: skip
+    return _collect(task, sources, fits, retried, setup, apart, options)
+
+
+def _collect(
+    task: Task,
+    sources: FloatArray,
+    fits: Sequence[UnitFit],
+    retried: BoolArray,
+    setup: "_Setup",
+    apart: Sequence[UnitBackground],
+    options: Options,
+) -> Measured:
+    """Measure apertures and errors of all units."""
+    residual = task.data - models.render(sources, task.data.shape)
     noise, level = measure_noise(
         residual,
         models.footprints(sources, task.data.shape, n_sigma=3.0) | ~task.usable,
         beam_covariance=task.beam_covariance,
         beam_fwhm=task.beam_fwhm,
     )
-    collected = Collector(len(sources))
+    radius, collected = options.photometry.fwhm_radius_ratio, Collector(len(sources))
     for k, unit in enumerate(task.units):
-        fit, window, background = fits[k], setup.windows[k], backgrounds[k]
-        if window.y.size == 0:
+        fit, window = fits[k], setup.windows[k]
+        y, x = window.y, window.x
+        if y.size == 0:
             collected.add_nothing(unit)
             continue
-        apertures = [
-            source_aperture(p, radius_in_fwhm=options.photometry.fwhm_radius_ratio) for p in fit.parameters
-        ]
+        sky = setup.sky(k, fit)
+        joint = sky if isinstance(sky, JointSky) else None
+        apertures = [source_aperture(p, radius_in_fwhm=radius) for p in fit.parameters]
         fractions = np.array(
             [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
         )
         errors = unit_errors(
-            fit, window, setup.metrics[k], background, apertures, fractions, noise,
-            scale=float(np.mean(level[window.y, window.x])), fixed=task.fixed[unit], usable=task.usable,
+            fit, window, setup.metrics[k], apart[k] if setup.is_apart else None, apertures, fractions,
+            noise, joint=joint, scale=float(np.mean(level[y, x])), fixed=task.fixed[unit],
+            usable=task.usable,
         )  # fmt: skip
-        photometry = hybrid_fluxes(residual, fit, background, apertures, fractions, errors)
-        left = residual[window.y, window.x] - setup.values[k]
+        photometry = hybrid_fluxes(residual, fit, sky, apertures, fractions, errors)
+        left = residual[y, x] - sky.at(y, x)
         collected.add_fit(
-            unit, fit, left, task.data[window.y, window.x], n_free=int((~task.fixed[unit]).sum()),
+            unit, fit, left, task.data[y, x],
+            n_free=int((~task.fixed[unit]).sum()) + fit.coefficients.size,
             chi2=float(np.sum((left / setup.rms[k]) ** 2)), n_beams=left.size / task.beam_area,
             retried=bool(retried[k]),
         )  # fmt: skip
         collected.add_photometry(unit, photometry, apertures, task.usable)
-        collected.order[unit] = background.polynomial.order
-        collected.flags[unit] |= int(background.polynomial.flag)
-    collected.patches.extend(backgrounds)
+        collected.add_background(unit, sky, order=_order(sky), flag=apart[k].polynomial.flag)
+        if options.original:
+            # The original's column RESIDUALS.
+            collected.background[unit] = (
+                _cutout_statistics(residual, apart[k], sky)[2] if joint is None
+                else float(np.mean(joint.at(y, x)))
+            )  # fmt: skip
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
     return collected.measured(sources)
 
 
-def _backgrounds(
-    data: FloatArray, mask: BoolArray, sources: FloatArray, task: Task, options: Options
+def _order(sky: Sky) -> int:
+    """Return the order of a polynomial; of one on top of another the higher; -1 for none."""
+    if isinstance(sky, JointSky):
+        return max(sky.order, _order(sky.below))
+    return sky.polynomial.order if isinstance(sky, UnitBackground) else -1
+
+
+def fit_backgrounds(
+    data: FloatArray, sources: FloatArray, task: Task, options: Options
 ) -> list[UnitBackground]:
-    """Choose the backgrounds of all units as the options say."""
+    """Fit a background to the surroundings of each unit as the options say.
+
+    Where none is to be fitted apart it is only the mean of the smallest box: where a fit starts from.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+        The map, sources subtracted if they are known.
+    sources : ndarray, shape (n, 6)
+        Their footprints take no part. In an original configuration other units' are replaced by a smooth
+        interpolation instead.
+    task, options
+    """
     background, fit = options.background, options.fit_options
+    apart = background.fit_gauss_and_bg_separately
+    footprints = models.footprints(sources, data.shape)
+    mask, inside = footprints | ~task.usable, None
+    if options.original and apart:
+        data, mask, inside = interpolate_masked(data, footprints), ~task.usable, sources
     return unit_backgrounds(
         data, mask, sources, task.units, fwhm=task.beam_fwhm, beam_area=task.beam_area, rms=task.rms,
-        min_box=background.fix_min_box, max_box=background.fix_max_box, aper_sup=options.photometry.aper_sup,
-        orders=background.pol_orders_separate, estimators=fit.bg_fitters, huber_epsilons=fit.huber_epsilons,
-        criterion=fit.min_method,
+        min_box=background.fix_min_box, max_box=background.fix_max_box if apart else background.fix_min_box,
+        aper_sup=options.photometry.aper_sup, orders=background.pol_orders_separate if apart else (0,),
+        estimators=fit.bg_fitters if apart else ("least_squares",), huber_epsilons=fit.huber_epsilons,
+        criterion=fit.min_method, own=inside,
     )  # fmt: skip
 
 
@@ -156,40 +213,23 @@ def _starting_point(
 ) -> tuple[FloatArray, Bounds]:
     """Return starting values from local peaks and second moments above the background, and bounds."""
     start, sigma = task.start.copy(), task.beam_fwhm / FWHM_PER_SIGMA
-    photometry = options.photometry
+    photometry, background = options.photometry, options.background
+    has_sky = background.fit_gauss_and_bg_separately or background.fit_gauss_and_bg_together
     limits = photometry.aper_inf * sigma, photometry.aper_sup * sigma
-    moment = np.full(len(start), sigma)
-    for unit, background in zip(task.units, backgrounds, strict=True):
+    moment, together = np.full(len(start), sigma), np.zeros(len(start), dtype=bool)
+    for unit, apart in zip(task.units, backgrounds, strict=True):
+        together[unit] = len(unit) > 1
+        sky = apart if has_sky else NoSky()
         for i in unit:
-            near = fit_window(
-                start[i : i + 1, models.X], start[i : i + 1, models.Y],
-                radius=np.array([1.2 * task.beam_fwhm]), usable=task.usable,
-            )  # fmt: skip
-            if near.x.size == 0:
-                continue
-            values = task.data[near.y, near.x] - background.at(near.y, near.x)
-            dy, dx = near.y - start[i, models.Y], near.x - start[i, models.X]
-            centre = (np.abs(dy) <= 1.5) & (np.abs(dx) <= 1.5)
-            if centre.any():
-                start[i, models.AMPLITUDE] = values[centre].max()
-            if not task.fixed[i, models.SIGMA_1]:
-                covariance = second_moments(values, dy, dx, width=sigma)
-                if np.isfinite(covariance).all():
-                    shape = models.shape_parameters(covariance)
-                    moment[i] = shape[0]
-                    start[i, models.SIGMA_1 : models.THETA] = np.clip(shape[:2], *limits)
-                    start[i, models.THETA] = shape[2]
-    peak = start[:, models.AMPLITUDE]
-    if options.original:
-        together = np.zeros(len(start), dtype=bool)
-        for unit in task.units:
-            together[unit] = len(unit) > 1
-        ends = np.stack([np.where(together, 0.4, 0.8) * peak, 1.3 * peak])
-        amplitude = ends.min(axis=0), ends.max(axis=0)
-        largest = np.maximum(limits[1], 1.2 * moment)
-    else:
-        amplitude = np.full(len(start), -np.inf), np.full(len(start), np.inf)
-        largest = np.full(len(start), limits[1])
+            shape = _first_look(task, start[i], sky, fixed_shape=bool(task.fixed[i, models.SIGMA_1]))
+            if shape is not None:
+                moment[i] = shape[0]
+                start[i, models.SIGMA_1 : models.THETA] = np.clip(shape[:2], *limits)
+                start[i, models.THETA] = shape[2]
+        if options.original and len(unit) == 1:
+            std = _cutout_statistics(task.data, apart, sky)[1]
+            start[unit, models.AMPLITUDE] = np.maximum(start[unit, models.AMPLITUDE], 3.0 * std)
+    amplitude, largest = _limits(start, moment, together, limits[1], options)
     lower, upper = bounds(
         start,
         sigma_limits=(np.full(len(start), limits[0]), largest),
@@ -199,55 +239,203 @@ def _starting_point(
     return start, Bounds(lower=np.where(task.fixed, start, lower), upper=np.where(task.fixed, start, upper))
 
 
+def _first_look(task: Task, start: FloatArray, sky: Sky, *, fixed_shape: bool) -> FloatArray | None:
+    """Set a source's amplitude to its local peak; return the shape of its second moments, if it has one."""
+    sigma = task.beam_fwhm / FWHM_PER_SIGMA
+    near = fit_window(
+        start[models.X, None], start[models.Y, None],
+        radius=np.array([1.2 * task.beam_fwhm]), usable=task.usable,
+    )  # fmt: skip
+    if near.x.size == 0:
+        return None
+    values = task.data[near.y, near.x] - sky.at(near.y, near.x)
+    dy, dx = near.y - start[models.Y], near.x - start[models.X]
+    centre = (np.abs(dy) <= 1.5) & (np.abs(dx) <= 1.5)
+    if centre.any():
+        start[models.AMPLITUDE] = values[centre].max()
+    if fixed_shape:
+        return None
+    covariance = second_moments(values, dy, dx, width=sigma)
+    return models.shape_parameters(covariance) if np.isfinite(covariance).all() else None
+
+
+def _limits(
+    start: FloatArray, moment: FloatArray, together: BoolArray, largest: float, options: Options
+) -> tuple[tuple[FloatArray, FloatArray], FloatArray]:
+    """Return the bounds of amplitudes, and the largest sigmas, each (n,)."""
+    if not options.original:
+        free = np.full(len(start), np.inf)
+        return (-free, free), np.full(len(start), largest)
+    isolated, grouped, most = (
+        (0.8, 0.4, 1.3) if options.background.fit_gauss_and_bg_separately else (0.4, 0.2, 1.5)
+    )
+    peak = start[:, models.AMPLITUDE]
+    ends = np.stack([np.where(together, grouped, isolated) * peak, most * peak])
+    return (ends.min(axis=0), ends.max(axis=0)), np.maximum(largest, 1.2 * moment)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Setup:
-    """Windows, metrics and backgrounds on the windows, unit by unit; options of the solver."""
+    """Windows, metrics and subtracted backgrounds on the windows, unit by unit; options of the solver.
+
+    `orders` are those of the polynomials of joint fits, `scalings` their coordinates.
+    """
 
     windows: list[Window]
     metrics: list[Metric]
     values: list[FloatArray]
     rms: list[FloatArray]
     solver: dict[str, Any]
+    below: list[Sky]
+    is_apart: bool
+    orders: list[int]
+    scalings: list[Scaling]
+
+    def sky(self, k: int, fit: UnitFit) -> Sky:
+        """Return the background under a unit after its fit."""
+        if self.metrics[k].terms is None:
+            return self.below[k]
+        return JointSky(
+            order=self.orders[k], scaling=self.scalings[k], coefficients=fit.coefficients,
+            window=self.windows[k], below=self.below[k],
+        )  # fmt: skip
 
     @classmethod
     def make(
-        cls, task: Task, sources: FloatArray, backgrounds: Sequence[UnitBackground], options: Options
+        cls,
+        task: Task,
+        sources: FloatArray,
+        apart: Sequence[UnitBackground],
+        limits: Bounds,
+        options: Options,
+        *,
+        choose: bool,
     ) -> "_Setup":
-        fit, sigma = options.fit_options, task.beam_fwhm / FWHM_PER_SIGMA
-        windows, metrics, values, levels = [], [], [], []
-        for unit, background in zip(task.units, backgrounds, strict=True):
-            own = sources[unit]
-            if options.original and len(unit) > 1:
-                radius = own[:, models.SIGMA_1] + fit.fit_aperture_sigma * sigma
-            else:
-                radius = np.full(len(unit), (options.photometry.aper_sup + fit.fit_aperture_sigma) * sigma)
-            window = fit_window(own[:, models.X], own[:, models.Y], radius=radius, usable=task.usable)
-            sky = background.at(window.y, window.x)
-            rms = (
-                task.rms[window.y, window.x] if isinstance(task.rms, np.ndarray)
-                else np.full(sky.shape, task.rms)
-            )  # fmt: skip
-            weights = pixel_weights(
-                fit.weights, task.data[window.y, window.x] - sky, window, own, power_snr=fit.power_snr,
-                spatial_sigma=fit.spatial_weight_sigma * sigma, **_surroundings(task.data, background),
-            )  # fmt: skip
+        """Prepare the fits; the orders of joint polynomials are chosen here, or the highest are taken."""
+        fit, background = options.fit_options, options.background
+        below: list[Sky] = [b if background.fit_gauss_and_bg_separately else NoSky() for b in apart]
+        windows, weights, values, levels, scalings = [], [], [], [], []
+        for unit, cutout, sky in zip(task.units, apart, below, strict=True):
+            window = _window(sources[unit], task, options)
+            at = window.y, window.x
+            values.append(sky.at(*at))
+            levels.append(task.rms[at] if isinstance(task.rms, np.ndarray) else np.full(at[0].size, task.rms))
+            raw = _weights(window, sources[unit], sky if options.original else cutout, cutout, task, options)
             windows.append(window)
-            metrics.append(Metric(weights=weights if options.original else weights / rms))
-            values.append(sky)
-            levels.append(rms)
-        # Residuals of an original configuration are in mJy with convert_mJy, and so is its f_scale.
-        unit_of_scale = 1.0
-        if options.original and options.convert_mJy:
-            unit_of_scale = {"inverse_rms": 1.0, "map": 1e6}.get(str(fit.weights), 1e3)
-        solver = {
-            "loss": fit.loss, "f_scale": fit.f_scale / unit_of_scale, "ftol": fit.ftol, "xtol": fit.xtol,
-            "gtol": fit.gtol, "max_evaluations": fit.max_nfev,
+            weights.append(raw if options.original else raw * _in_units_of_noise(fit.weights, levels[-1]))
+            scalings.append(_cutout_scaling(cutout) if options.original else window_scaling(window))
+        solver: dict[str, Any] = {
+            "loss": fit.loss, "f_scale": fit.f_scale / _working_unit(options), "ftol": fit.ftol,
+            "xtol": fit.xtol, "gtol": fit.gtol, "max_evaluations": fit.max_nfev,
         }  # fmt: skip
-        return cls(windows=windows, metrics=metrics, values=values, rms=levels, solver=solver)
+        setup = cls(
+            windows=windows, metrics=[Metric(weights=w) for w in weights], values=values, rms=levels,
+            solver=solver, below=below, is_apart=background.fit_gauss_and_bg_separately,
+            orders=[-1] * len(windows), scalings=scalings,
+        )  # fmt: skip
+        if not background.fit_gauss_and_bg_together:
+            return setup
+        return setup._joint(task, sources, limits, options, choose=choose)
+
+    def _joint(
+        self, task: Task, sources: FloatArray, limits: Bounds, options: Options, *, choose: bool
+    ) -> "_Setup":
+        """Add polynomials, each of the order that is best for its unit."""
+        choices = []
+        for k, (unit, window) in enumerate(zip(task.units, self.windows, strict=True)):
+            orders = affordable_orders(
+                options.background.polynomial_orders, n_pixels=window.y.size, n_sources=len(unit)
+            )
+            orders = orders if choose else [max(orders)]
+            choices.append({order: self._with_terms(k, order, options) for order in orders})
+        orders = choose_orders(
+            unit_values(task.data, sources, task.units, self.windows, self.values), self.windows, choices,
+            [sources[unit] for unit in task.units],
+            lower=[limits.lower[unit] for unit in task.units],
+            upper=[limits.upper[unit] for unit in task.units],
+            criterion=options.fit_options.min_method, rms=self.rms, beam_area=task.beam_area, **self.solver,
+        )  # fmt: skip
+        metrics = [choice[order] for choice, order in zip(choices, orders, strict=True)]
+        return replace(self, metrics=metrics, orders=orders)
+
+    def _with_terms(self, k: int, order: int, options: Options) -> Metric:
+        """Return the metric of a unit with a polynomial fitted along."""
+        window, weights, fit = self.windows[k], self.metrics[k].weights, options.fit_options
+        if not window.y.size:
+            return self.metrics[k]
+        design = polynomial_design(window.y, window.x, order=order, scaling=self.scalings[k])
+        penalty = np.zeros(design.shape[1])
+        if fit.use_l2_regularization and options.original:
+            # Coefficients in the original's working unit, rows of the cost in that of the weighted residual.
+            penalty[:] = fit.lambda_l2 * (1e3 if options.convert_mJy else 1.0) / _working_unit(options)
+        elif fit.use_l2_regularization:
+            penalty[1:] = fit.lambda_l2 / float(np.mean(self.rms[k]))
+        return Metric(weights=weights, terms=linear_terms(design, weights=weights, penalty=penalty))
 
 
-def _surroundings(data: FloatArray, background: UnitBackground) -> dict[str, float]:
-    """Return mean and standard deviation of what the background left on its own pixels."""
-    y, x = background.polynomial.fit_pixels
-    left = data[y + background.y0, x + background.x0] - background.polynomial.evaluate(y, x)
-    return {"mean": float(left.mean()), "std": float(left.std())} if left.size else {"mean": 0.0, "std": 1.0}
+def _weights(
+    window: Window, sources: FloatArray, sky: Sky, cutout: UnitBackground, task: Task, options: Options
+) -> FloatArray:
+    """Return the weights of a unit's pixels, before those of the noise.
+
+    An original configuration takes the statistics of the cutout, sources clipped; ours, those of what
+    the background left on its own pixels.
+    """
+    fit = options.fit_options
+    if options.original:
+        mean, std, _ = _cutout_statistics(task.data, cutout, sky)
+    else:
+        y, x = cutout.polynomial.fit_pixels
+        left = task.data[y + cutout.y0, x + cutout.x0] - cutout.polynomial.evaluate(y, x)
+        mean, std = (float(left.mean()), float(left.std())) if left.size else (0.0, 1.0)
+    return pixel_weights(
+        fit.weights, task.data[window.y, window.x] - sky.at(window.y, window.x), window, sources,
+        power_snr=fit.power_snr, spatial_sigma=fit.spatial_weight_sigma * task.beam_fwhm / FWHM_PER_SIGMA,
+        mean=mean, std=std,
+    )  # fmt: skip
+
+
+def _window(sources: FloatArray, task: Task, options: Options) -> Window:
+    """Return the pixels on which a unit is fitted."""
+    fit, sigma = options.fit_options, task.beam_fwhm / FWHM_PER_SIGMA
+    radius = np.full(len(sources), (options.photometry.aper_sup + fit.fit_aperture_sigma) * sigma)
+    if options.original and len(sources) > 1:
+        radius = sources[:, models.SIGMA_1] + fit.fit_aperture_sigma * sigma
+    elif not options.original and options.background.fit_gauss_and_bg_together:
+        radius = np.maximum(radius, options.background.fix_min_box * task.beam_fwhm)
+    return fit_window(sources[:, models.X], sources[:, models.Y], radius=radius, usable=task.usable)
+
+
+def _working_unit(options: Options) -> float:
+    """Return what a weighted residual in the original's unit is in ours: mJy with convert_mJy, else Jy."""
+    if not (options.original and options.convert_mJy):
+        return 1.0
+    return {"inverse_rms": 1.0, "map": 1e6}.get(str(options.fit_options.weights), 1e3)
+
+
+def _in_units_of_noise(kind: str | None, rms: FloatArray) -> FloatArray:
+    """Return what makes a weighted residual a number of sigmas (times a weight without unit)."""
+    return np.ones(rms.shape) if kind == "inverse_rms" else rms ** (-2.0 if kind == "map" else -1.0)
+
+
+def _cutout_scaling(background: UnitBackground) -> Scaling:
+    """Return pixel coordinates of the cutout, from its first pixel."""
+    y0, _, x0, _ = background.polynomial.box
+    return Scaling(float(background.y0 + y0), float(background.x0 + x0), 1.0, 1.0)
+
+
+def _cutout_statistics(data: FloatArray, background: UnitBackground, sky: Sky) -> tuple[float, float, float]:
+    """Return clipped mean, rms and median of the box of a background, minus a sky."""
+    y0, y1, x0, x1 = background.polynomial.box
+    rows = slice(max(background.y0 + y0, 0), max(background.y0 + y1, 0))
+    columns = slice(max(background.x0 + x0, 0), max(background.x0 + x1, 0))
+    values = data[rows, columns]
+    y, x = np.mgrid[
+        rows.start : rows.start + values.shape[0], columns.start : columns.start + values.shape[1]
+    ]
+    values = values - sky.at(y, x)
+    statistics = clipped_statistics(values)
+    if not statistics.rms > 0.0:
+        return 0.0, 1.0, 0.0
+    near = values[np.abs(values - statistics.mean) <= 3.0 * statistics.rms]
+    return statistics.mean, statistics.rms, float(np.median(near))
