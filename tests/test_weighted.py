@@ -328,7 +328,7 @@ def test_every_kind_of_weights_measures_bright_sources(weights, original):
     measured = measure_weighted(make_task(START, data, rms=0.1), options)
     assert (measured.status == 1).all()
     # The mask leaves out what stands out: the peak itself.
-    tolerance = 0.35 if weights == "mask" else 0.05
+    tolerance = 0.6 if weights == "mask" else 0.05
     np.testing.assert_allclose(measured.flux, models.gaussian_flux(TRUTH), rtol=tolerance)
     assert np.isfinite(measured.flux_err).all()
     # The original's RESIDUALS say what is left, ours what was taken off.

@@ -22,8 +22,18 @@ from hyper_py.deblending import (
     split_units,
 )
 from hyper_py.diagnostics import Flag
-from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_window, influence
+from hyper_py.fitting import (
+    LinearTerms,
+    Metric,
+    UnitFit,
+    Window,
+    bounds,
+    fit_window,
+    influence,
+    linear_terms,
+)
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
 from hyper_py.noise import CovarianceModel
 from hyper_py.noise_field import measure_noise
 from hyper_py.options import Options
@@ -35,7 +45,19 @@ from hyper_py.photometry import (
     flux_gradient,
     source_aperture,
 )
-from hyper_py.sweeps import Bounds, Collector, Measured, Task, retry_failed, sweep_units
+from hyper_py.polynomial import polynomial_design
+from hyper_py.sweeps import (
+    Bounds,
+    Collector,
+    Measured,
+    Task,
+    other_starts,
+    retry_failed,
+    sweep_units,
+    unit_values,
+)
+from hyper_py.unit_backgrounds import UnitBackground
+from hyper_py.weighted import add_unit, fit_backgrounds
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -63,6 +85,23 @@ _ROUGH = {"ftol": 1e-4, "xtol": 1e-4, "gtol": 1e-4}
 """The first fit only serves to clean the map on which the noise is measured."""
 
 
+def inverse_factor(covariance: FloatArray) -> FloatArray:
+    """Return L^-1 of a covariance L L^T, shape (n, n).
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the covariance is not positive definite.
+    """
+    if covariance.size == 0:
+        return covariance
+    inverse, info = lapack.dtrtri(cholesky(covariance, lower=True, check_finite=False), lower=1)
+    if info != 0:
+        raise LinAlgError("singular covariance")
+    factor: FloatArray = np.tril(inverse)
+    return factor
+
+
 def whitening_matrix(covariance: FloatArray) -> FloatArray:
     """Return M with |M r|^2 = min over m of (r - m)^T C^-1 (r - m): whitened, the mean eliminated.
 
@@ -82,10 +121,7 @@ def whitening_matrix(covariance: FloatArray) -> FloatArray:
     """
     if covariance.size == 0:
         return covariance
-    factor = cholesky(covariance, lower=True, check_finite=False)
-    inverse, info = lapack.dtrtri(factor, lower=1)
-    if info != 0:
-        raise LinAlgError("singular covariance")
+    inverse = inverse_factor(covariance)
     mean = inverse.sum(axis=1)
     mean /= np.linalg.norm(mean)
     matrix: FloatArray = inverse - np.outer(mean, mean @ inverse)
@@ -107,6 +143,8 @@ class WindowCache:
     def __init__(self, covariance: CovarianceModel) -> None:
         self._covariance = covariance
         self._known: dict[bytes, NoiseWindow] = {}
+        self._factors: dict[bytes, FloatArray] = {}
+        self._terms: dict[tuple[bytes, int, float], LinearTerms] = {}
 
     def __getitem__(self, window: Window) -> NoiseWindow:
         """Return the noise window of a shape, computed at its first use."""
@@ -124,6 +162,32 @@ class WindowCache:
             Metric(weights=np.full(w.y.size, 1.0 / s), matrix=self[w].whitening)
             for w, s in zip(windows, scales, strict=True)
         ]
+
+    def joint_metric(self, window: Window, scale: float, *, order: int, ridge: float) -> Metric:
+        """Return the metric of a window with a polynomial fitted along.
+
+        Parameters
+        ----------
+        window : Window
+        scale : float
+            Noise in units of that of the covariance.
+        order : int
+            Of the polynomial, in coordinates scaled to the window.
+        ridge : float
+            Penalty of the coefficients but for the constant, in units of the rms.
+        """
+        if window.key not in self._factors:
+            self._factors[window.key] = inverse_factor(self._covariance.matrix(window.y, window.x))
+        factor, key = self._factors[window.key], (window.key, order, ridge)
+        if key not in self._terms:
+            design = polynomial_design(window.y, window.x, order=order, scaling=window_scaling(window))
+            reach = self._covariance.reach
+            penalty = np.full(design.shape[1], ridge / np.sqrt(self._covariance.lags[reach, reach]))
+            penalty[0] = 0.0
+            ones = np.ones(window.y.size)
+            self._terms[key] = linear_terms(design, weights=ones, matrix=factor, penalty=penalty)
+        terms = self._terms[key].scaled(1.0 / scale)
+        return Metric(weights=np.full(window.y.size, 1.0 / scale), matrix=factor, terms=terms)
 
 
 def unit_photometry(
@@ -169,6 +233,9 @@ def unit_photometry(
         Background on the pixels of the footprint and apertures; NaN on the others.
     """
     moves, inverse, jacobian = influence(fit, window, metric, fixed=fixed)
+    if metric.matrix is None:
+        # The metric is not the noise's: its inverse says nothing about errors.
+        inverse = scale**2 * (moves @ noise.covariance @ moves.T)
     gradients = flux_gradient(fit.parameters)
     sums = pixel_area * np.stack([aperture_on_pixels(a, window.y, window.x) for a in apertures])
     fraction = np.array([aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)])
@@ -219,8 +286,20 @@ def conditional_mean(precision: FloatArray, inside: BoolArray) -> FloatArray:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Ground:
+    """Polynomial backgrounds of the units: those fitted before, and the orders of those fitted along."""
+
+    apart: list[UnitBackground] | None = None
+    orders: list[int] | None = None
+
+    def below(self, k: int) -> Sky:
+        """Return what is subtracted before a unit is fitted."""
+        return NoSky() if self.apart is None else self.apart[k]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Round:
-    """What the fits of one round need: windows, metrics and bounds of all units."""
+    """What the fits of one round need: windows, metrics, backgrounds and bounds of all units."""
 
     windows: list[Window]
     metrics: list[Metric]
@@ -228,9 +307,12 @@ class _Round:
     backgrounds: list[FloatArray]
     limits: Bounds
     cache: WindowCache
+    ground: _Ground
 
     @classmethod
-    def make(cls, task: Task, options: Options, cache: WindowCache, level: FloatArray) -> "_Round":
+    def make(
+        cls, task: Task, options: Options, cache: WindowCache, level: FloatArray, ground: _Ground
+    ) -> "_Round":
         sigma_limits = _limits(task, options)
         lower, upper = bounds(
             task.start,
@@ -248,16 +330,92 @@ class _Round:
             for unit in task.units
         ]  # fmt: skip
         scales = [float(np.mean(level[w.y, w.x])) if w.y.size else 1.0 for w in windows]
+        if options.fit_options.noise_model == "white":
+            metrics = [_white_metric(w, task.rms) for w in windows]
+        elif ground.orders is not None:
+            metrics = [
+                _joint_metric(cache, w, s, order, options)
+                for w, s, order in zip(windows, scales, ground.orders, strict=True)
+            ]
+        else:
+            metrics = cache.metrics(windows, scales)
         return cls(
             windows=windows,
-            metrics=cache.metrics(windows, scales),
+            metrics=metrics,
             scales=scales,
-            backgrounds=[np.zeros(w.y.size) for w in windows],
+            backgrounds=[ground.below(k).at(w.y, w.x) for k, w in enumerate(windows)],
             limits=Bounds(
                 lower=np.where(task.fixed, task.start, lower), upper=np.where(task.fixed, task.start, upper)
             ),
             cache=cache,
+            ground=ground,
         )
+
+    def sky(self, k: int, fit: UnitFit) -> Sky:
+        """Return the polynomial background under a unit after its fit."""
+        below, window = self.ground.below(k), self.windows[k]
+        if self.ground.orders is None or not window.y.size:
+            return below
+        return JointSky(
+            order=self.ground.orders[k], scaling=window_scaling(window), coefficients=fit.coefficients,
+            window=window, below=below,
+        )  # fmt: skip
+
+
+def _joint_metric(cache: WindowCache, window: Window, scale: float, order: int, options: Options) -> Metric:
+    fit = options.fit_options
+    ridge = fit.lambda_l2 if fit.use_l2_regularization else 0.0
+    return cache.joint_metric(window, scale, order=order, ridge=ridge)
+
+
+def _white_metric(window: Window, rms: float | FloatArray) -> Metric:
+    """Return the metric of independent noise, the local mean being free."""
+    at = window.y, window.x
+    weights = 1.0 / (rms[at] if isinstance(rms, np.ndarray) else np.full(at[0].size, rms))
+    if not weights.size:
+        return Metric(weights=weights)
+    return Metric(weights=weights, terms=linear_terms(np.ones((weights.size, 1)), weights=weights))
+
+
+def _ground(
+    task: Task,
+    sources: FloatArray,
+    options: Options,
+    this: _Round | None = None,
+    solver: dict[str, Any] | None = None,
+) -> _Ground:
+    """Fit backgrounds apart, and say of which order those are that are fitted along.
+
+    Orders are chosen by fits with the metrics of a round; without one the highest are taken.
+    """
+    background = options.background
+    if background.method != "polynomial":
+        return _Ground()
+    apart, orders = None, None
+    if background.fit_gauss_and_bg_separately:
+        residual = task.data if this is None else task.data - models.render(sources, task.data.shape)
+        apart = fit_backgrounds(residual, sources, task, options)
+    if background.fit_gauss_and_bg_together and this is None:
+        orders = [max(background.polynomial_orders)] * len(task.units)
+    elif background.fit_gauss_and_bg_together and this is not None:
+        choices = [
+            {
+                order: _joint_metric(this.cache, w, s, order, options)
+                for order in affordable_orders(
+                    background.polynomial_orders, n_pixels=w.y.size, n_sources=len(unit)
+                )
+            }
+            for unit, w, s in zip(task.units, this.windows, this.scales, strict=True)
+        ]
+        below = [(NoSky() if apart is None else apart[k]).at(w.y, w.x) for k, w in enumerate(this.windows)]
+        orders = choose_orders(
+            unit_values(task.data, sources, task.units, this.windows, below), this.windows, choices,
+            [sources[unit] for unit in task.units],
+            lower=[this.limits.lower[unit] for unit in task.units],
+            upper=[this.limits.upper[unit] for unit in task.units],
+            criterion=options.fit_options.min_method, rms=below, beam_area=task.beam_area, **(solver or {}),
+        )  # fmt: skip
+    return _Ground(apart=apart, orders=orders)
 
 
 def _limits(task: Task, options: Options) -> tuple[float, float]:
@@ -293,16 +451,20 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     }  # fmt: skip
     n_given = len(task.start)
     noise, level = _noise(task, task.start, task.data)
-    this = _Round.make(task, options, WindowCache(noise), level)
+    white = fit_options.noise_model == "white"
+    this = _Round.make(task, options, WindowCache(noise), level, _ground(task, task.start, options))
     sources, _ = sweep_units(
         task.data, task.start, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
         max_sweeps=2, **{**solver, **_ROUGH},
     )  # fmt: skip
     noise, level = _noise(task, sources, task.data - models.render(sources, task.data.shape))
     cache = WindowCache(noise)
-    search = options.detection.deblend_residual and not task.forced
+    this = _Round.make(task, options, cache, level, this.ground)
+    ground = _ground(task, sources, options, this, solver)
+    # Only in the noise that is really there a residual can be told from a source.
+    search = options.detection.deblend_residual and not (task.forced or white)
     for n_left in range(_MOST_ADDITIONS if search else 0, -1, -1):
-        this = _Round.make(task, options, cache, level)
+        this = _Round.make(task, options, cache, level, ground)
         sources, fits = sweep_units(
             task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
             max_sweeps=5, **solver,
@@ -316,16 +478,19 @@ def measure_correlated(task: Task, options: Options) -> Measured:
         if kept.all():
             break
         task, sources = _without(task, sources, kept)
-        this = _Round.make(task, options, cache, level)
+        this = _Round.make(task, options, cache, level, ground)
         sources, fits = sweep_units(
             task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
             max_sweeps=5, **solver,
         )  # fmt: skip
     sources, fits, retried = retry_failed(
         task.data, sources, fits, task.units, this.windows, this.metrics, this.backgrounds,
-        starts=[task.start], bounds=this.limits, **solver,
+        starts=other_starts(task, sources), bounds=this.limits, **solver,
     )  # fmt: skip
-    collected = _collect(task, sources, fits, retried, this, options)
+    if options.background.method == "polynomial":
+        collected = _collect_polynomial(task, sources, fits, retried, this, noise, level, options)
+    else:
+        collected = _collect(task, sources, fits, retried, this, options)
     collected.flags[n_given:] |= int(Flag.ADDED_IN_RESIDUAL)
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
@@ -347,12 +512,7 @@ def _deblended(
     solver: dict[str, Any],
 ) -> tuple[Task, FloatArray] | None:
     """Return the task and sources with one more source in each unit that asks for it; None if none does."""
-    image = models.render(sources, task.data.shape)
-    values = []
-    for unit, window in zip(task.units, this.windows, strict=True):
-        y, x = window.y, window.x
-        own = models.gaussian_sum(sources[unit], y.astype(np.float64), x.astype(np.float64))
-        values.append(task.data[y, x] - (image[y, x] - own))
+    values = unit_values(task.data, sources, task.units, this.windows, this.backgrounds)
     splits = split_units(
         values, this.windows, this.metrics, fits,
         units=[k for k, unit in enumerate(task.units) if len(unit) < _LARGEST_DEBLENDED],
@@ -424,9 +584,11 @@ def _collect(
         if y.size == 0:
             collected.add_nothing(unit)
             continue
+        in_sigmas = this.metrics[k].project(residual[y, x])
         collected.add_fit(
             unit, fit, residual[y, x], task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + 1,
-            chi2=2.0 * fit.cost, n_beams=y.size * stride**2 / task.beam_area, retried=bool(retried[k]),
+            chi2=float(in_sigmas @ in_sigmas), n_beams=y.size * stride**2 / task.beam_area,
+            retried=bool(retried[k]),
         )  # fmt: skip
         apertures = [source_aperture(p, radius_in_fwhm=radius) for p in fit.parameters]
         photometry, background = unit_photometry(
@@ -437,6 +599,30 @@ def _collect(
         collected.add_photometry(unit, photometry, apertures, task.usable)
         known = np.isfinite(background)
         collected.patches.append(ConditionalPatch(y=y[known], x=x[known], values=background[known]))
+    return collected
+
+
+def _collect_polynomial(
+    task: Task,
+    sources: FloatArray,
+    fits: list[UnitFit],
+    retried: BoolArray,
+    this: _Round,
+    noise: CovarianceModel,
+    level: FloatArray,
+    options: Options,
+) -> Collector:
+    """Measure apertures and errors of all units on their polynomials."""
+    residual = task.data - models.render(sources, task.data.shape)
+    collected, apart = Collector(len(sources)), this.ground.apart
+    for k, unit in enumerate(task.units):
+        add_unit(
+            collected, task, unit, residual, fits[k], this.windows[k], this.metrics[k],
+            this.sky(k, fits[k]), None if apart is None else apart[k], noise, level,
+            options=options, retried=bool(retried[k]), stride=_stride(task),
+        )  # fmt: skip
+        if apart is not None:
+            collected.flags[unit] |= int(apart[k].polynomial.flag)
     return collected
 
 

@@ -328,11 +328,10 @@ class Collector:
         for values in (self.flux, self.flux_err, self.flux_gauss_err, self.covariance):
             values[unit] = np.nan
 
-    def add_background(self, unit: IntArray, patch: Patch, *, order: int, flag: Flag) -> None:
-        """Add a unit's background: the piece itself, its order, and whether it is as asked."""
+    def add_background(self, unit: IntArray, patch: Patch, *, order: int) -> None:
+        """Add a unit's background: the piece itself and its order."""
         self.patches.append(patch)
         self.order[unit] = order
-        self.flags[unit] |= int(flag)
 
     def add_photometry(
         self, unit: IntArray, photometry: UnitPhotometry, apertures: Sequence[Aperture], usable: BoolArray

@@ -17,7 +17,7 @@ from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_window, linear
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.interpolation import interpolate_masked
 from hyper_py.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
-from hyper_py.noise import clipped_statistics
+from hyper_py.noise import CovarianceModel, clipped_statistics
 from hyper_py.noise_field import measure_noise
 from hyper_py.options import Options
 from hyper_py.photometry import aperture_fraction, source_aperture
@@ -111,19 +111,6 @@ def measure_weighted(task: Task, options: Options) -> Measured:
         task.data, sources, fits, task.units, setup.windows, setup.metrics, setup.values,
         starts=other_starts(task, sources), bounds=limits, **setup.solver,
     )  # fmt: skip
-    return _collect(task, sources, fits, retried, setup, apart, options)
-
-
-def _collect(
-    task: Task,
-    sources: FloatArray,
-    fits: Sequence[UnitFit],
-    retried: BoolArray,
-    setup: "_Setup",
-    apart: Sequence[UnitBackground],
-    options: Options,
-) -> Measured:
-    """Measure apertures and errors of all units."""
     residual = task.data - models.render(sources, task.data.shape)
     noise, level = measure_noise(
         residual,
@@ -131,43 +118,83 @@ def _collect(
         beam_covariance=task.beam_covariance,
         beam_fwhm=task.beam_fwhm,
     )
-    radius, collected = options.photometry.fwhm_radius_ratio, Collector(len(sources))
+    collected = Collector(len(sources))
     for k, unit in enumerate(task.units):
-        fit, window = fits[k], setup.windows[k]
-        y, x = window.y, window.x
-        if y.size == 0:
-            collected.add_nothing(unit)
-            continue
-        sky = setup.sky(k, fit)
-        joint = sky if isinstance(sky, JointSky) else None
-        apertures = [source_aperture(p, radius_in_fwhm=radius) for p in fit.parameters]
-        fractions = np.array(
-            [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
-        )
-        errors = unit_errors(
-            fit, window, setup.metrics[k], apart[k] if setup.is_apart else None, apertures, fractions,
-            noise, joint=joint, scale=float(np.mean(level[y, x])), fixed=task.fixed[unit],
-            usable=task.usable,
+        add_unit(
+            collected, task, unit, residual, fits[k], setup.windows[k], setup.metrics[k],
+            setup.sky(k, fits[k]), apart[k] if setup.is_apart else None, noise, level,
+            options=options, retried=bool(retried[k]), rms=setup.rms[k],
         )  # fmt: skip
-        photometry = hybrid_fluxes(residual, fit, sky, apertures, fractions, errors)
-        left = residual[y, x] - sky.at(y, x)
-        collected.add_fit(
-            unit, fit, left, task.data[y, x],
-            n_free=int((~task.fixed[unit]).sum()) + fit.coefficients.size,
-            chi2=float(np.sum((left / setup.rms[k]) ** 2)), n_beams=left.size / task.beam_area,
-            retried=bool(retried[k]),
-        )  # fmt: skip
-        collected.add_photometry(unit, photometry, apertures, task.usable)
-        collected.add_background(unit, sky, order=_order(sky), flag=apart[k].polynomial.flag)
-        if options.original:
+        collected.flags[unit] |= int(apart[k].polynomial.flag)
+        if options.original and not setup.joint and setup.windows[k].y.size:
             # The original's column RESIDUALS.
-            collected.background[unit] = (
-                _cutout_statistics(residual, apart[k], sky)[2] if joint is None
-                else float(np.mean(joint.at(y, x)))
-            )  # fmt: skip
+            collected.background[unit] = _cutout_statistics(residual, apart[k], setup.below[k])[2]
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
     return collected.measured(sources)
+
+
+def add_unit(
+    collected: Collector,
+    task: Task,
+    unit: IntArray,
+    residual: FloatArray,
+    fit: UnitFit,
+    window: Window,
+    metric: Metric,
+    sky: Sky,
+    apart: UnitBackground | None,
+    noise: CovarianceModel,
+    level: FloatArray,
+    *,
+    options: Options,
+    retried: bool,
+    rms: FloatArray | None = None,
+    stride: int = 1,
+) -> None:
+    """Measure a unit's apertures and errors on a polynomial background.
+
+    Parameters
+    ----------
+    collected : Collector
+        What it is added to.
+    residual : ndarray, shape (ny, nx)
+        Map minus all models, background left in.
+    fit, window, metric
+        The unit as fitted.
+    sky, apart
+        The background, and the part of it that was fitted before.
+    noise, level
+        From `measure_noise`.
+    rms : ndarray, shape (n,), optional
+        Noise at each pixel, for chi-square; that of the metric if it is not given.
+    stride : int
+        Of the window.
+    """
+    y, x = window.y, window.x
+    if y.size == 0:
+        collected.add_nothing(unit)
+        return
+    joint = sky if isinstance(sky, JointSky) else None
+    radius = options.photometry.fwhm_radius_ratio
+    apertures = [source_aperture(p, radius_in_fwhm=radius) for p in fit.parameters]
+    fractions = np.array([aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)])
+    errors = unit_errors(
+        fit, window, metric, apart, apertures, fractions, noise, joint=joint,
+        scale=float(np.mean(level[y, x])), fixed=task.fixed[unit], usable=task.usable,
+    )  # fmt: skip
+    photometry = hybrid_fluxes(residual, fit, sky, apertures, fractions, errors)
+    left = residual[y, x] - sky.at(y, x)
+    in_sigmas = metric.project(left) if rms is None else left / rms
+    collected.add_fit(
+        unit, fit, left, task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + fit.coefficients.size,
+        chi2=float(in_sigmas @ in_sigmas), n_beams=y.size * stride**2 / task.beam_area, retried=retried,
+    )  # fmt: skip
+    collected.add_photometry(unit, photometry, apertures, task.usable)
+    collected.add_background(unit, sky, order=_order(sky))
+    if options.original and joint is not None:
+        # The original's column RESIDUALS.
+        collected.background[unit] = float(np.mean(joint.at(y, x)))
 
 
 def _order(sky: Sky) -> int:
@@ -290,6 +317,11 @@ class _Setup:
     is_apart: bool
     orders: list[int]
     scalings: list[Scaling]
+
+    @property
+    def joint(self) -> bool:
+        """Whether polynomials are fitted along."""
+        return any(metric.terms is not None for metric in self.metrics)
 
     def sky(self, k: int, fit: UnitFit) -> Sky:
         """Return the background under a unit after its fit."""
