@@ -41,6 +41,7 @@ from hyper_py.options import (
     FitOptions,
     Options,
     PhotometryOptions,
+    check_options,
 )
 
 FILE_NAME = "hyper_config.yaml"
@@ -535,6 +536,10 @@ class Config(Section):
             lines = (f"{source}: {path}{problem}" for path, problem in reversed(problems.items()))
             raise ConfigurationError("\n".join(lines)) from None
         config._base_dir = base_dir or Path()
+        try:
+            check_options(config.options())
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{source}: {error}") from None
         return config
 
     @property
