@@ -80,6 +80,7 @@ def binned_task(task: Task, size: int) -> Task:
         data=data,
         usable=np.isfinite(data),
         rms=rms,
+        relative_noise=None if task.relative_noise is None else block_mean(task.relative_noise, size),
         start=binned_sources(task.start, size),
         shift=task.shift / size,
         beam_fwhm=task.beam_fwhm * wider,

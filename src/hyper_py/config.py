@@ -41,6 +41,7 @@ from hyper_py.options import (
     FitOptions,
     Options,
     PhotometryOptions,
+    check_options,
 )
 
 FILE_NAME = "hyper_config.yaml"
@@ -585,6 +586,10 @@ class Config(Section):
             raise ConfigurationError("\n".join(lines)) from None
         config._base_dir = base_dir or Path()
         config._check(source)
+        try:
+            check_options(config.options())
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{source}: {error}") from None
         return config
 
     def _check(self, source: str) -> None:

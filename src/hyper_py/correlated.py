@@ -22,8 +22,20 @@ from hyper_py.deblending import (
     split_units,
 )
 from hyper_py.diagnostics import Flag
-from hyper_py.fitting import Metric, UnitFit, Window, alike_units, bounds, fit_window, influences, whiten
+from hyper_py.fitting import (
+    LinearTerms,
+    Metric,
+    UnitFit,
+    Window,
+    alike_units,
+    bounds,
+    fit_window,
+    influences,
+    linear_terms,
+    whiten,
+)
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
 from hyper_py.noise import CovarianceModel
 from hyper_py.noise_field import measure_noise
 from hyper_py.options import Options
@@ -35,7 +47,19 @@ from hyper_py.photometry import (
     flux_gradient,
     source_aperture,
 )
-from hyper_py.sweeps import Bounds, Collector, Measured, Task, retry_failed, sweep_units
+from hyper_py.polynomial import polynomial_design
+from hyper_py.sweeps import (
+    Bounds,
+    Collector,
+    Measured,
+    Task,
+    other_starts,
+    retry_failed,
+    sweep_units,
+    unit_values,
+)
+from hyper_py.unit_backgrounds import UnitBackground
+from hyper_py.weighted import add_unit, fit_backgrounds
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -63,6 +87,23 @@ _ROUGH = {"ftol": 1e-4, "xtol": 1e-4, "gtol": 1e-4}
 """The first fit only serves to clean the map on which the noise is measured."""
 
 
+def inverse_factor(covariance: FloatArray) -> FloatArray:
+    """Return L^-1 of a covariance L L^T, shape (n, n).
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the covariance is not positive definite.
+    """
+    if covariance.size == 0:
+        return covariance
+    inverse, info = lapack.dtrtri(cholesky(covariance, lower=True, check_finite=False), lower=1)
+    if info != 0:
+        raise LinAlgError("singular covariance")
+    factor: FloatArray = np.tril(inverse)
+    return factor
+
+
 def whitening_matrix(covariance: FloatArray) -> FloatArray:
     """Return M with |M r|^2 = min over m of (r - m)^T C^-1 (r - m): whitened, the mean eliminated.
 
@@ -82,10 +123,7 @@ def whitening_matrix(covariance: FloatArray) -> FloatArray:
     """
     if covariance.size == 0:
         return covariance
-    factor = cholesky(covariance, lower=True, check_finite=False)
-    inverse, info = lapack.dtrtri(factor, lower=1)
-    if info != 0:
-        raise LinAlgError("singular covariance")
+    inverse = inverse_factor(covariance)
     mean = inverse.sum(axis=1)
     mean /= np.linalg.norm(mean)
     matrix: FloatArray = inverse - np.outer(mean, mean @ inverse)
@@ -107,6 +145,8 @@ class WindowCache:
     def __init__(self, covariance: CovarianceModel) -> None:
         self._covariance = covariance
         self._known: dict[bytes, NoiseWindow] = {}
+        self._factors: dict[bytes, FloatArray] = {}
+        self._terms: dict[tuple[bytes, int, float], LinearTerms] = {}
 
     def __getitem__(self, window: Window) -> NoiseWindow:
         """Return the noise window of a shape, computed at its first use."""
@@ -124,6 +164,32 @@ class WindowCache:
             Metric(weights=np.full(w.y.size, 1.0 / s), matrix=self[w].whitening)
             for w, s in zip(windows, scales, strict=True)
         ]
+
+    def joint_metric(self, window: Window, scale: float, *, order: int, ridge: float) -> Metric:
+        """Return the metric of a window with a polynomial fitted along.
+
+        Parameters
+        ----------
+        window : Window
+        scale : float
+            Noise in units of that of the covariance.
+        order : int
+            Of the polynomial, in coordinates scaled to the window.
+        ridge : float
+            Penalty of the coefficients but for the constant, in units of the rms.
+        """
+        if window.key not in self._factors:
+            self._factors[window.key] = inverse_factor(self._covariance.matrix(window.y, window.x))
+        factor, key = self._factors[window.key], (window.key, order, ridge)
+        if key not in self._terms:
+            design = polynomial_design(window.y, window.x, order=order, scaling=window_scaling(window))
+            reach = self._covariance.reach
+            penalty = np.full(design.shape[1], ridge / np.sqrt(self._covariance.lags[reach, reach]))
+            penalty[0] = 0.0
+            ones = np.ones(window.y.size)
+            self._terms[key] = linear_terms(design, weights=ones, matrix=factor, penalty=penalty)
+        terms = self._terms[key].scaled(1.0 / scale)
+        return Metric(weights=np.full(window.y.size, 1.0 / scale), matrix=factor, terms=terms)
 
 
 def unit_photometry(
@@ -190,6 +256,10 @@ def photometry_of_alike(
 ) -> list[tuple[UnitPhotometry, FloatArray]]:
     """Return `unit_photometry` of units that share a noise window and have as many sources."""
     moves, inverse, jacobian = influences(fits, windows, metrics, fixed=fixed)
+    variances = np.asarray(scales)[:, None, None] ** 2
+    if metrics[0].matrix is None:
+        # The metric is not the noise's: its inverse says nothing about errors.
+        inverse = variances * (whiten(moves, noise.covariance) @ moves.swapaxes(1, 2))
     gradients = np.stack([flux_gradient(fit.parameters) for fit in fits])
     sums = pixel_area * np.stack(
         [[aperture_on_pixels(a, w.y, w.x) for a in own] for own, w in zip(apertures, windows, strict=True)]
@@ -291,8 +361,20 @@ def conditional_mean(precision: FloatArray, inside: BoolArray) -> FloatArray:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Ground:
+    """Polynomial backgrounds of the units: those fitted before, and the orders of those fitted along."""
+
+    apart: list[UnitBackground] | None = None
+    orders: list[int] | None = None
+
+    def below(self, k: int) -> Sky:
+        """Return what is subtracted before a unit is fitted."""
+        return NoSky() if self.apart is None else self.apart[k]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Round:
-    """What the fits of one round need: windows, metrics and bounds of all units."""
+    """What the fits of one round need: windows, metrics, backgrounds and bounds of all units."""
 
     windows: list[Window]
     metrics: list[Metric]
@@ -300,6 +382,7 @@ class _Round:
     backgrounds: list[FloatArray]
     limits: Bounds
     cache: WindowCache
+    ground: _Ground
 
     @classmethod
     def make(
@@ -308,6 +391,7 @@ class _Round:
         options: Options,
         cache: WindowCache,
         level: FloatArray,
+        ground: _Ground,
         *,
         previous: "_Round | None" = None,
         fits: Sequence[UnitFit | None] = (),
@@ -331,16 +415,92 @@ class _Round:
             for k, unit in enumerate(task.units)
         ]  # fmt: skip
         scales = [float(np.mean(level[w.y, w.x])) if w.y.size else 1.0 for w in windows]
+        if options.fit_options.noise_model == "white":
+            metrics = [_white_metric(w, task.rms) for w in windows]
+        elif ground.orders is not None:
+            metrics = [
+                _joint_metric(cache, w, s, order, options)
+                for w, s, order in zip(windows, scales, ground.orders, strict=True)
+            ]
+        else:
+            metrics = cache.metrics(windows, scales)
         return cls(
             windows=windows,
-            metrics=cache.metrics(windows, scales),
+            metrics=metrics,
             scales=scales,
-            backgrounds=[np.zeros(w.y.size) for w in windows],
+            backgrounds=[ground.below(k).at(w.y, w.x) for k, w in enumerate(windows)],
             limits=Bounds(
                 lower=np.where(task.fixed, task.start, lower), upper=np.where(task.fixed, task.start, upper)
             ),
             cache=cache,
+            ground=ground,
         )
+
+    def sky(self, k: int, fit: UnitFit) -> Sky:
+        """Return the polynomial background under a unit after its fit."""
+        below, window = self.ground.below(k), self.windows[k]
+        if self.ground.orders is None or not window.y.size:
+            return below
+        return JointSky(
+            order=self.ground.orders[k], scaling=window_scaling(window), coefficients=fit.coefficients,
+            window=window, below=below,
+        )  # fmt: skip
+
+
+def _joint_metric(cache: WindowCache, window: Window, scale: float, order: int, options: Options) -> Metric:
+    fit = options.fit_options
+    ridge = fit.lambda_l2 if fit.use_l2_regularization else 0.0
+    return cache.joint_metric(window, scale, order=order, ridge=ridge)
+
+
+def _white_metric(window: Window, rms: float | FloatArray) -> Metric:
+    """Return the metric of independent noise, the local mean being free."""
+    at = window.y, window.x
+    weights = 1.0 / (rms[at] if isinstance(rms, np.ndarray) else np.full(at[0].size, rms))
+    if not weights.size:
+        return Metric(weights=weights)
+    return Metric(weights=weights, terms=linear_terms(np.ones((weights.size, 1)), weights=weights))
+
+
+def _ground(
+    task: Task,
+    sources: FloatArray,
+    options: Options,
+    this: _Round | None = None,
+    solver: dict[str, Any] | None = None,
+) -> _Ground:
+    """Fit backgrounds apart, and say of which order those are that are fitted along.
+
+    Orders are chosen by fits with the metrics of a round; without one the highest are taken.
+    """
+    background = options.background
+    if background.method != "polynomial":
+        return _Ground()
+    apart, orders = None, None
+    if background.fit_gauss_and_bg_separately:
+        residual = task.data if this is None else task.data - models.render(sources, task.data.shape)
+        apart = fit_backgrounds(residual, sources, task, options)
+    if background.fit_gauss_and_bg_together and this is None:
+        orders = [max(background.polynomial_orders)] * len(task.units)
+    elif background.fit_gauss_and_bg_together and this is not None:
+        choices = [
+            {
+                order: _joint_metric(this.cache, w, s, order, options)
+                for order in affordable_orders(
+                    background.polynomial_orders, n_pixels=w.y.size, n_sources=len(unit)
+                )
+            }
+            for unit, w, s in zip(task.units, this.windows, this.scales, strict=True)
+        ]
+        below = [(NoSky() if apart is None else apart[k]).at(w.y, w.x) for k, w in enumerate(this.windows)]
+        orders = choose_orders(
+            unit_values(task.data, sources, task.units, this.windows, below), this.windows, choices,
+            [sources[unit] for unit in task.units],
+            lower=[this.limits.lower[unit] for unit in task.units],
+            upper=[this.limits.upper[unit] for unit in task.units],
+            criterion=options.fit_options.min_method, rms=below, beam_area=task.beam_area, **(solver or {}),
+        )  # fmt: skip
+    return _Ground(apart=apart, orders=orders)
 
 
 def _limits(task: Task, options: Options) -> tuple[float, float]:
@@ -376,8 +536,9 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     }  # fmt: skip
     n_given = len(task.start)
     noise, level = _noise(task, task.start, task.data)
-    this = _Round.make(task, options, WindowCache(noise), level)
-    sources, _ = sweep_units(
+    white = fit_options.noise_model == "white"
+    this = _Round.make(task, options, WindowCache(noise), level, _ground(task, task.start, options))
+    sources, rough = sweep_units(
         task.data, task.start, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
         max_sweeps=2, **{**solver, **_ROUGH},
     )  # fmt: skip
@@ -385,9 +546,12 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     cache = WindowCache(noise)
     searched: Sequence[UnitFit] = ()
     fits: Sequence[UnitFit | None] = [None] * len(task.units)
-    search = options.detection.deblend_residual and not (task.forced or noise.assumed)
+    this = _Round.make(task, options, cache, level, this.ground, previous=this, fits=rough)
+    ground = _ground(task, sources, options, this, solver)
+    # Only in the noise that is really there a residual can be told from a source.
+    search = options.detection.deblend_residual and not (task.forced or noise.assumed or white)
     for n_left in range(_MOST_ADDITIONS if search else 0, -1, -1):
-        this = _Round.make(task, options, cache, level, previous=this, fits=fits)
+        this = _Round.make(task, options, cache, level, ground, previous=this, fits=fits)
         sources, done = sweep_units(
             task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
             max_sweeps=5, previous=fits, **solver,
@@ -402,16 +566,19 @@ def measure_correlated(task: Task, options: Options) -> Measured:
         if kept.all():
             break
         task, sources, fits = _without(task, sources, done, kept)
-        this = _Round.make(task, options, cache, level, previous=this, fits=fits)
+        this = _Round.make(task, options, cache, level, ground, previous=this, fits=fits)
         sources, done = sweep_units(
             task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
             max_sweeps=5, previous=fits, **solver,
         )  # fmt: skip
     sources, fits, retried = retry_failed(
         task.data, sources, done, task.units, this.windows, this.metrics, this.backgrounds,
-        starts=[task.start], bounds=this.limits, **solver,
+        starts=other_starts(task, sources), bounds=this.limits, **solver,
     )  # fmt: skip
-    collected = _collect(task, sources, fits, retried, this, options)
+    if options.background.method == "polynomial":
+        collected = _collect_polynomial(task, sources, fits, retried, this, noise, level, options)
+    else:
+        collected = _collect(task, sources, fits, retried, this, options)
     collected.flags[n_given:] |= int(Flag.ADDED_IN_RESIDUAL)
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
@@ -440,12 +607,7 @@ def _deblended(
 
     Units that were `searched` with the fit that they still have are left out; None if none asks.
     """
-    image = models.render(sources, task.data.shape)
-    values = []
-    for unit, window in zip(task.units, this.windows, strict=True):
-        y, x = window.y, window.x
-        own = models.gaussian_sum(sources[unit], y.astype(np.float64), x.astype(np.float64))
-        values.append(task.data[y, x] - (image[y, x] - own))
+    values = unit_values(task.data, sources, task.units, this.windows, this.backgrounds)
     splits = split_units(
         values, this.windows, this.metrics, fits,
         units=[
@@ -521,7 +683,7 @@ def _collect(
     for unit, window in zip(task.units, this.windows, strict=True):
         if window.y.size == 0:
             collected.add_nothing(unit)
-    for batch in alike_units([len(unit) for unit in task.units], this.windows, this.metrics):
+    for batch in alike_units([len(unit) for unit in task.units], this.windows, this.metrics, same_shape=True):
         windows = [this.windows[k] for k in batch]
         if windows[0].y.size == 0:
             continue
@@ -536,14 +698,39 @@ def _collect(
         for i, k in enumerate(batch):
             unit, y, x = task.units[k], windows[i].y, windows[i].x
             photometry, background = measured[i]
+            in_sigmas = this.metrics[k].project(left[i])
             collected.add_fit(
                 unit, fits[k], left[i], task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + 1,
-                chi2=2.0 * fits[k].cost, n_beams=y.size * stride**2 / task.beam_area,
+                chi2=float(in_sigmas @ in_sigmas), n_beams=y.size * stride**2 / task.beam_area,
                 retried=bool(retried[k]),
             )  # fmt: skip
             collected.add_photometry(unit, photometry, apertures[i], task.usable)
             known = np.isfinite(background)
             collected.patches.append(ConditionalPatch(y=y[known], x=x[known], values=background[known]))
+    return collected
+
+
+def _collect_polynomial(
+    task: Task,
+    sources: FloatArray,
+    fits: list[UnitFit],
+    retried: BoolArray,
+    this: _Round,
+    noise: CovarianceModel,
+    level: FloatArray,
+    options: Options,
+) -> Collector:
+    """Measure apertures and errors of all units on their polynomials."""
+    residual = task.data - models.render(sources, task.data.shape)
+    collected, apart = Collector(len(sources)), this.ground.apart
+    for k, unit in enumerate(task.units):
+        add_unit(
+            collected, task, unit, residual, fits[k], this.windows[k], this.metrics[k],
+            this.sky(k, fits[k]), None if apart is None else apart[k], noise, level,
+            options=options, retried=bool(retried[k]), stride=_stride(task),
+        )  # fmt: skip
+        if apart is not None:
+            collected.flags[unit] |= int(apart[k].polynomial.flag)
     return collected
 
 

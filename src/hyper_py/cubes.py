@@ -27,7 +27,7 @@ from hyper_py.geometry import (
 from hyper_py.image import SkyImage
 from hyper_py.options import Options
 from hyper_py.smooth_background import smooth_background
-from hyper_py.weighted import UnitBackground, box_sizes, unit_backgrounds
+from hyper_py.unit_backgrounds import UnitBackground, box_sizes, unit_backgrounds
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 

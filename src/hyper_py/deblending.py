@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hyper_py import models
 from hyper_py.fitting import (
+    IN_CACHE,
     Metric,
     UnitFit,
     Window,
@@ -248,7 +249,9 @@ def best_additions(
 ) -> list[FloatArray | None]:
     """Return `best_addition` of many units; those alike share the work."""
     places: list[FloatArray | None] = [None] * len(values)
-    for batch in alike_units([len(fit.parameters) for fit in fits], windows, metrics):
+    # Terms that are fitted along differ from unit to unit.
+    most = IN_CACHE if all(metric.terms is None for metric in metrics) else 1
+    for batch in alike_units([len(fit.parameters) for fit in fits], windows, metrics, most=most):
         found = _best_of_alike(
             [values[k] for k in batch],
             [windows[k] for k in batch],
@@ -286,12 +289,15 @@ def _best_of_alike(
     places = np.flatnonzero(near.any(axis=0))
     if not places.size:
         return [None] * len(values)
-    fitted, residual = jacobian * weights[:, None], (data - value) * weights
-    if matrix is not None:
-        fitted, residual = whiten(fitted, matrix), whiten(residual, matrix)
+    templates, fitted, residual, weight = _projected(
+        _beams_at(places, *((y, x) if matrix is None else (y[:1], x[:1])), beam=beam),
+        jacobian,
+        data - value,
+        weights,
+        metrics,
+    )
     basis = np.linalg.qr(fitted.swapaxes(1, 2))[0]
     residual = residual - (basis @ (residual[:, None] @ basis).swapaxes(1, 2))[..., 0]
-    templates, weight = _beams_at(places, y, x, weights, beam=beam, matrix=matrix)
     power = np.sum(templates**2, axis=-1)
     imitated = np.sum((templates @ basis) ** 2, axis=-1)
     # A place that the fitted parameters can imitate fully has no evidence of its own.
@@ -307,28 +313,34 @@ def _best_of_alike(
     ]
 
 
-def _beams_at(
-    places: IntArray,
-    y: FloatArray,
-    x: FloatArray,
-    weights: FloatArray,
-    *,
-    beam: FloatArray,
-    matrix: FloatArray | None,
-) -> tuple[FloatArray, FloatArray]:
-    """Return weighted (and whitened) sources of peak 1 at some of the pixels of each unit.
-
-    Shape (n_units, n_places, n). Units that share a matrix have their pixels in the same places and one
-    weight each: they share templates, shape (1, n_places, n), to be multiplied by the second result, one
-    number a unit.
-    """
+def _beams_at(places: IntArray, y: FloatArray, x: FloatArray, *, beam: FloatArray) -> FloatArray:
+    """Return sources of peak 1 at some of the pixels of each unit, shape (n_units, n_places, n)."""
     a, b, c = (float(e[0, 0]) for e in models.exponents(np.array([[1.0, 0.0, 0.0, *beam]])))
-    units = slice(None) if matrix is None else slice(0, 1)
-    dy, dx = (v[units, None] - v[units, places, None] for v in (y, x))
-    templates = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
+    dy, dx = (v[:, None] - v[:, places, None] for v in (y, x))
+    beams: FloatArray = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
+    return beams
+
+
+def _projected(
+    templates: FloatArray,
+    jacobian: FloatArray,
+    residual: FloatArray,
+    weights: FloatArray,
+    metrics: Sequence[Metric],
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return templates, Jacobian and residual of a batch in its metric, and what the templates lack.
+
+    That is one factor a unit. Units that share a matrix have their pixels in the same places and one weight
+    each, so that they share templates up to their weight: shape (1, n_places, n).
+    """
+    one, matrix = np.ones(len(residual)), metrics[0].matrix
+    if metrics[0].terms is not None:
+        project = metrics[0].project
+        return project(templates[0])[None], project(jacobian[0])[None], project(residual[0])[None], one
+    jacobian, residual = jacobian * weights[:, None], residual * weights
     if matrix is None:
-        return templates * weights[:, None], np.ones(len(y))
-    return whiten(templates, matrix), weights[:, 0]
+        return templates * weights[:, None], jacobian, residual, one
+    return whiten(templates[:1], matrix), whiten(jacobian, matrix), whiten(residual, matrix), weights[:, 0]
 
 
 def _trials(

@@ -25,7 +25,7 @@ from hyper_py.image import SkyImage
 from hyper_py.matched import detect_matched
 from hyper_py.measurement import MeasuredField, measure_sources
 from hyper_py.noise import clipped_statistics, local_rms_map
-from hyper_py.options import Options
+from hyper_py.options import Options, check_options
 
 if TYPE_CHECKING:
     from regions import Regions
@@ -188,8 +188,11 @@ def extract_sources(
     ------
     InputError
         If the map is blank.
+    ConfigurationError
+        If options exclude each other.
     """
     options = options or Options()
+    check_options(options)
     if np.isinf(image.data).any():
         image = image.with_data(np.where(np.isfinite(image.data), image.data, np.nan))
     if not np.isfinite(image.data).any():

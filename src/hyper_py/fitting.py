@@ -5,16 +5,16 @@ costs: weights pixel by pixel, or a whitening matrix for correlated noise.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyper_py import models
 from hyper_py.geometry import FloatArray
-from hyper_py.models import N_PARAMETERS, gaussian_sum_and_jacobian, shape_parameters
+from hyper_py.models import N_PARAMETERS, gaussian_sum, gaussian_sum_and_jacobian, shape_parameters
 from hyper_py.solvers import FitStatus, levenberg_marquardt
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -45,6 +45,70 @@ class Window:
     key: bytes
 
 
+class LinearTerms(NamedTuple):
+    """Terms that a fit determines along with the Gaussians, such as a polynomial, and how to eliminate them.
+
+    For given Gaussians the best coefficients c are those of a linear fit of what is left, r, which leaves
+    the part of r that is orthogonal to the terms: with Q an orthonormal basis of the weighted terms,
+    their penalties below, the cost is |(1 - Q Q^T) (r, 0)|^2 (Golub & Pereyra 2003, Inverse Problems 19, R1).
+
+    Attributes
+    ----------
+    design : ndarray, shape (n, k)
+        Value of each term at each pixel.
+    penalty : ndarray, shape (k,)
+        |penalty c|^2 is added to the cost (ridge regression).
+    basis : ndarray, shape (n, k)
+        Rows of Q that belong to pixels.
+    tail : ndarray, shape (k, k)
+        Rows of Q that belong to penalties.
+    solution : ndarray, shape (k, n)
+        c = solution @ r.
+    """
+
+    design: FloatArray
+    penalty: FloatArray
+    basis: FloatArray
+    tail: FloatArray
+    solution: FloatArray
+
+    def scaled(self, factor: float) -> "LinearTerms":
+        """Return the terms for weights and penalties that are both `factor` times as large."""
+        return self._replace(penalty=factor * self.penalty)
+
+
+def linear_terms(
+    design: FloatArray,
+    *,
+    weights: FloatArray,
+    matrix: FloatArray | None = None,
+    penalty: FloatArray | None = None,
+) -> LinearTerms:
+    """Prepare the elimination of linear terms.
+
+    Parameters
+    ----------
+    design : ndarray, shape (n, k)
+    weights, matrix
+        See `Metric`.
+    penalty : ndarray, shape (k,), optional
+        Zero if not given. Combinations of terms that the pixels do not tell apart are left out.
+    """
+    k = design.shape[1]
+    penalty = np.zeros(k) if penalty is None else penalty
+    weighted = design * weights[:, None]
+    stacked = np.vstack([weighted if matrix is None else matrix @ weighted, np.diag(penalty)])
+    norm = np.linalg.norm(stacked, axis=0)
+    norm[norm == 0.0] = 1.0
+    u, s, vt = np.linalg.svd(stacked / norm, full_matrices=False)
+    told = s > 1e-9 * s[:1]
+    u[:, ~told] = 0.0
+    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=told)
+    back = u[:-k] if matrix is None else matrix.T @ u[:-k]
+    solution = (vt.T * inverse) @ (back * weights[:, None]).T / norm[:, None]
+    return LinearTerms(design, penalty, u[:-k], u[-k:], solution)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Metric:
     """The cost of a residual: |matrix (weights * residual)|^2.
@@ -54,10 +118,30 @@ class Metric:
     weights : ndarray, shape (n,)
     matrix : ndarray, shape (n, n), optional
         Units that share this very object are fitted as one batch.
+    terms : LinearTerms, optional
+        What is fitted along; it must have been prepared with these weights and this matrix.
     """
 
     weights: FloatArray
     matrix: FloatArray | None = None
+    terms: LinearTerms | None = None
+
+    def project(self, values: FloatArray) -> FloatArray:
+        """Return values (..., n) weighted and whitened, without what the linear terms take up."""
+        result = values * self.weights
+        if self.matrix is not None:
+            result = result @ self.matrix.T
+        if self.terms is not None:
+            taken = result @ self.terms.basis
+            result = np.concatenate(
+                [result - taken @ self.terms.basis.T, -taken @ self.terms.tail.T], axis=-1
+            )
+        return result
+
+    def precision_times(self, values: FloatArray) -> FloatArray:
+        """Return the precision matrix that the cost is made of, project^T project, times values (..., n)."""
+        result = self.project(values)[..., : self.weights.size]
+        return (result if self.matrix is None else result @ self.matrix) * self.weights
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +158,8 @@ class UnitFit:
     status : int
         `hyper_py.solvers.FitStatus`.
     n_evaluations : int
+    coefficients : ndarray, shape (k,)
+        Of the metric's linear terms.
     """
 
     parameters: FloatArray
@@ -81,6 +167,7 @@ class UnitFit:
     cost: float
     status: int
     n_evaluations: int
+    coefficients: FloatArray = field(default_factory=lambda: np.empty(0))
 
     @property
     def converged(self) -> bool:
@@ -213,56 +300,141 @@ def fit_units(
     """
     fits: list[UnitFit | None] = [None] * len(values)
     for batch in alike_units([len(s) for s in start], windows, metrics, most=_BATCH_UNITS):
-        matrix = metrics[batch[0]].matrix
-        sizes = np.array([values[k].size for k in batch])
-        n_sources, n_pixels = len(start[batch[0]]), int(sizes.max())
-        y, x, weights = padded_pixels([windows[k] for k in batch], [metrics[k] for k in batch])
-        data = np.zeros(y.shape)
-        for row, k in enumerate(batch):
-            data[row, : sizes[row]] = values[k]
-
-        def problem(
-            parameters: FloatArray,
-            which: IntArray,
-            pixels: tuple[FloatArray, ...] = (y, x, data, weights),
-            sizes: IntArray = sizes,
-            matrix: FloatArray | None = matrix,
-        ) -> tuple[FloatArray, FloatArray]:
-            n = sizes[which].max()
-            y, x, data, weights = (values[which, :n] for values in pixels)
-            value, jacobian = gaussian_sum_and_jacobian(
-                parameters.reshape(len(which), -1, N_PARAMETERS), y, x
-            )
-            residual = (value - data) * weights
-            jacobian *= weights[:, None, :]
-            if matrix is None:
-                return residual, jacobian
-            return whiten(residual, matrix), whiten(jacobian, matrix)
-
+        n_sources = len(start[batch[0]])
+        pick = _Batch.make(values, windows, metrics, batch)
+        first = np.stack([start[k].ravel() for k in batch])
+        low, high = (np.stack([end[k].ravel() for k in batch]) for end in (lower, upper))
+        # A robust loss is no sum of squares, so that terms cannot be eliminated: they are fitted.
+        explicit = pick.design is not None and loss != "linear"
+        if explicit:
+            first, low, high = pick.with_coefficients(first, low, high)
         result = levenberg_marquardt(
-            problem,
-            np.stack([start[k].ravel() for k in batch]),
-            lower=np.stack([lower[k].ravel() for k in batch]),
-            upper=np.stack([upper[k].ravel() for k in batch]),
-            loss=loss,
-            f_scale=f_scale,
-            ftol=ftol,
-            xtol=xtol,
-            gtol=gtol,
-            max_evaluations=max_evaluations,
-            chunk=max(1, _CHUNK_ELEMENTS // max(1, N_PARAMETERS * n_sources * n_pixels)),
+            pick.explicit_problem if explicit else pick.problem, first, lower=low, upper=high, loss=loss,
+            f_scale=f_scale, ftol=ftol, xtol=xtol, gtol=gtol, max_evaluations=max_evaluations,
+            chunk=max(1, _CHUNK_ELEMENTS // max(1, first.shape[1] * pick.y.shape[1])),
+        )  # fmt: skip
+        n = n_sources * N_PARAMETERS
+        shape = len(batch), n_sources, N_PARAMETERS
+        gaussians, at_bound = _ordered(
+            result.parameters[:, :n].reshape(shape), result.at_bound[:, :n].reshape(shape)
         )
-        shape = (len(batch), n_sources, N_PARAMETERS)
-        parameters, at_bound = _ordered(result.parameters.reshape(shape), result.at_bound.reshape(shape))
         for row, k in enumerate(batch):
+            coefficients = result.parameters[row, n:]
+            if metrics[k].terms is not None and not coefficients.size:
+                coefficients = _best_coefficients(gaussians[row], values[k], windows[k], metrics[k])
             fits[k] = UnitFit(
-                parameters=parameters[row],
-                at_bound=at_bound[row],
-                cost=float(result.cost[row]),
-                status=int(result.status[row]),
-                n_evaluations=int(result.n_evaluations[row]),
-            )
+                parameters=gaussians[row], at_bound=at_bound[row], cost=float(result.cost[row]),
+                status=int(result.status[row]), n_evaluations=int(result.n_evaluations[row]),
+                coefficients=coefficients,
+            )  # fmt: skip
     return [fit for fit in fits if fit is not None]
+
+
+def _best_coefficients(
+    gaussians: FloatArray, values: FloatArray, window: Window, metric: Metric
+) -> FloatArray:
+    """Return the coefficients of the linear terms that go with a unit's Gaussians."""
+    assert metric.terms is not None
+    left = values - gaussian_sum(gaussians, window.y.astype(np.float64), window.x.astype(np.float64))
+    return metric.terms.solution @ left
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Batch:
+    """Units of the same size, padded with zeros to the same number of pixels: arrays (b, n), (b, n, k)."""
+
+    y: FloatArray
+    x: FloatArray
+    data: FloatArray
+    weights: FloatArray
+    sizes: IntArray
+    matrix: FloatArray | None
+    design: FloatArray | None = None
+    basis: FloatArray | None = None
+    tail: FloatArray | None = None
+    penalty: FloatArray | None = None
+    solution: FloatArray | None = None
+
+    @classmethod
+    def make(
+        cls,
+        values: Sequence[FloatArray],
+        windows: Sequence[Window],
+        metrics: Sequence[Metric],
+        batch: Sequence[int],
+    ) -> "_Batch":
+        y, x, weights = padded_pixels([windows[k] for k in batch], [metrics[k] for k in batch])
+        n_pixels, data = y.shape[1], np.zeros(y.shape)
+        sizes = np.array([values[k].size for k in batch])
+        for row, k in enumerate(batch):
+            data[row, : values[k].size] = values[k]
+        matrix, terms = metrics[batch[0]].matrix, [metrics[k].terms for k in batch]
+        known = [t for t in terms if t is not None]
+        if not known:
+            return cls(y=y, x=x, data=data, weights=weights, sizes=sizes, matrix=matrix)
+        shape = len(batch), n_pixels, known[0].penalty.size
+        design, basis, solution = (np.zeros(shape) for _ in range(3))
+        for row, t in enumerate(known):
+            n = len(t.design)
+            design[row, :n], basis[row, :n], solution[row, :n] = t.design, t.basis, t.solution.T
+        return cls(
+            y=y, x=x, data=data, weights=weights, sizes=sizes, matrix=matrix, design=design, basis=basis,
+            tail=np.stack([t.tail for t in known]), penalty=np.stack([t.penalty for t in known]),
+            solution=solution,
+        )  # fmt: skip
+
+    def problem(self, parameters: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Residuals and Jacobian of the Gaussians, linear terms eliminated."""
+        # Sorted by size: beyond the pixels of the last there is only padding.
+        n = slice(None) if self.basis is not None else slice(int(self.sizes[which].max()))
+        y, x, data, weights = (image[which, n] for image in (self.y, self.x, self.data, self.weights))
+        sources = parameters.reshape(len(which), -1, N_PARAMETERS)
+        value, jacobian = gaussian_sum_and_jacobian(sources, y, x)
+        residual = (value - data) * weights
+        jacobian *= weights[:, None, :]
+        if self.matrix is not None:
+            residual, jacobian = whiten(residual, self.matrix), whiten(jacobian, self.matrix)
+        if self.basis is None or self.tail is None:
+            return residual, jacobian
+        both = np.concatenate([residual[:, None], jacobian], axis=1)
+        taken = both @ self.basis[which]
+        both -= taken @ self.basis[which].swapaxes(1, 2)
+        if self.tail.any():
+            both = np.concatenate([both, -taken @ self.tail[which].swapaxes(1, 2)], axis=2)
+        return both[:, 0], both[:, 1:]
+
+    def explicit_problem(self, parameters: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Residuals and Jacobian of Gaussians and coefficients; penalties are residuals too."""
+        assert self.design is not None
+        assert self.penalty is not None
+        penalty = self.penalty[which]
+        k = penalty.shape[1]
+        sources = parameters[:, :-k].reshape(len(which), -1, N_PARAMETERS)
+        value, jacobian = gaussian_sum_and_jacobian(sources, self.y[which], self.x[which])
+        value = value + (self.design[which] @ parameters[:, -k:, None])[..., 0]
+        residual = (value - self.data[which]) * self.weights[which]
+        jacobian = np.concatenate([jacobian, self.design[which].swapaxes(1, 2)], axis=1)
+        jacobian *= self.weights[which][:, None, :]
+        if self.matrix is not None:
+            residual, jacobian = whiten(residual, self.matrix), whiten(jacobian, self.matrix)
+        rows = np.zeros((*jacobian.shape[:2], k))
+        rows[:, np.arange(-k, 0), np.arange(k)] = penalty
+        residual = np.concatenate([residual, penalty * parameters[:, -k:]], axis=1)
+        return residual, np.concatenate([jacobian, rows], axis=2)
+
+    def with_coefficients(
+        self, start: FloatArray, lower: FloatArray, upper: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return start and bounds with free coefficients appended, which start at their linear fit."""
+        assert self.solution is not None
+        left = self.data - gaussian_sum(start.reshape(len(start), -1, N_PARAMETERS), self.y, self.x)
+        coefficients = (left[:, None, :] @ self.solution)[:, 0]
+        free = np.full(coefficients.shape, np.inf)
+        return (
+            np.concatenate([start, coefficients], axis=1),
+            np.concatenate([lower, -free], axis=1),
+            np.concatenate([upper, free], axis=1),
+        )
 
 
 def whiten(vectors: FloatArray, matrix: FloatArray) -> FloatArray:
@@ -277,17 +449,32 @@ def alike_units(
     metrics: Sequence[Metric],
     *,
     most: int = IN_CACHE,
+    same_shape: bool = False,
 ) -> Iterator[list[int]]:
-    """Yield indices of at most so many units that are alike: as many sources, the same matrix.
+    """Yield indices of at most so many units that are alike: as many sources, the same matrix, as many terms.
 
-    Units with windows of similar size are side by side.
+    Units with windows of similar size are side by side; with `same_shape` windows are all of one shape.
     """
-    alike: dict[tuple[int, int], list[int]] = {}
+    alike: dict[tuple[int, int, int, bytes], list[int]] = {}
     for k, (n, metric) in enumerate(zip(n_sources, metrics, strict=True)):
-        alike.setdefault((n, 0 if metric.matrix is None else id(metric.matrix)), []).append(k)
+        n_terms = 0 if metric.terms is None else metric.terms.penalty.size
+        shape = windows[k].key if same_shape else b""
+        key = n, 0 if metric.matrix is None else id(metric.matrix), n_terms, shape
+        alike.setdefault(key, []).append(k)
     for units in alike.values():
         units.sort(key=lambda k: windows[k].y.size)
         yield from (units[i : i + most] for i in range(0, len(units), most))
+
+
+def padded_pixels(
+    windows: Sequence[Window], metrics: Sequence[Metric]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return y, x and weights of units, each (n_units, n), zero beyond a unit's own pixels."""
+    sizes = [window.y.size for window in windows]
+    y, x, weights = (np.zeros((len(sizes), max(sizes))) for _ in range(3))
+    for row, (window, metric, n) in enumerate(zip(windows, metrics, sizes, strict=True)):
+        y[row, :n], x[row, :n], weights[row, :n] = window.y, window.x, metric.weights
+    return y, x, weights
 
 
 def _ordered(parameters: FloatArray, at_bound: BoolArray) -> tuple[FloatArray, BoolArray]:
@@ -338,12 +525,9 @@ def influences(
 
     Units with fewer pixels than the largest are padded with zeros.
     """
-    matrix = metrics[0].matrix
     y, x, weights = padded_pixels(windows, metrics)
     _, jacobian = gaussian_sum_and_jacobian(np.stack([fit.parameters for fit in fits]), y, x)
-    weighted = jacobian * weights[:, None, :]
-    if matrix is not None:
-        weighted = whiten(weighted, matrix)
+    weighted, back = _weighted_and_back(jacobian, weights, windows, metrics)
     held = np.stack([fit.at_bound.ravel() for fit in fits])
     if fixed is not None:
         held |= np.stack([f.ravel() for f in fixed])
@@ -355,19 +539,30 @@ def influences(
     scale = scale[:, :, None] * scale[:, None, :]
     inverse = scale * np.linalg.pinv(normal * scale, rcond=1e-12, hermitian=True)
     inverse[held[:, :, None] | held[:, None, :]] = 0.0
-    back = weighted if matrix is None else whiten(weighted, matrix.T)
-    return inverse @ (back * weights[:, None, :]), inverse, jacobian
+    return inverse @ back, inverse, jacobian
 
 
-def padded_pixels(
-    windows: Sequence[Window], metrics: Sequence[Metric]
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return y, x and weights of units, each (n_units, n), zero beyond a unit's own pixels."""
-    sizes = [window.y.size for window in windows]
-    y, x, weights = (np.zeros((len(sizes), max(sizes))) for _ in range(3))
-    for row, (window, metric, n) in enumerate(zip(windows, metrics, sizes, strict=True)):
-        y[row, :n], x[row, :n], weights[row, :n] = window.y, window.x, metric.weights
-    return y, x, weights
+def _weighted_and_back(
+    jacobian: FloatArray, weights: FloatArray, windows: Sequence[Window], metrics: Sequence[Metric]
+) -> tuple[FloatArray, FloatArray]:
+    """Return a Jacobian as `Metric.project` and as `Metric.precision_times` give it, of units alike."""
+    matrix = metrics[0].matrix
+    if metrics[0].terms is None:
+        weighted = jacobian * weights[:, None, :]
+        if matrix is not None:
+            weighted = whiten(weighted, matrix)
+        back = weighted if matrix is None else whiten(weighted, matrix.T)
+        return weighted, back * weights[:, None, :]
+    own = [j[:, : window.y.size] for j, window in zip(jacobian, windows, strict=True)]
+    results = [
+        [m.project(j) for m, j in zip(metrics, own, strict=True)],
+        [m.precision_times(j) for m, j in zip(metrics, own, strict=True)],
+    ]
+    weighted, back = (
+        np.stack([np.pad(r, ((0, 0), (0, max(q.shape[1] for q in result) - r.shape[1]))) for r in result])
+        for result in results
+    )
+    return weighted, back
 
 
 def bounds(

@@ -1,7 +1,7 @@
 """From peaks to measured sources on one map; everything in pixels and Jy/pixel.
 
-Starting values, bounds and units are made here; the measuring itself has two ways, chosen by
-`fit_options.noise_model`: `hyper_py.weighted` and `hyper_py.correlated`.
+Starting values, bounds and units are made here; the measuring itself has two ways: `hyper_py.weighted` for
+white noise on a polynomial background, `hyper_py.correlated` for all else.
 """
 
 from dataclasses import dataclass
@@ -89,11 +89,11 @@ def measure_sources(
     if options.background.method == "none" and options.fit_options.noise_model != "white":
         raise ConfigurationError("background.method: none must go with fit_options.noise_model: white")
     task, linking = make_task(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
-    if options.fit_options.noise_model == "correlated":
+    if _is_classical(options):
+        measured = measure_weighted(task, options)
+    else:
         size = bin_size(task.beam_fwhm)
         measured = unbinned_measurement(measure_correlated(binned_task(task, size), options), size)
-    else:
-        measured = measure_weighted(task, options)
     centre = measured.parameters[:, models.X], measured.parameters[:, models.Y]
     labels = friends_of_friends(*centre, linking_length=linking)
     sizes = np.bincount(labels, minlength=1)[labels]
@@ -129,6 +129,10 @@ def measure_sources(
     return MeasuredField(measurement=measurement, measured=measured, shape=image.shape)
 
 
+def _is_classical(options: Options) -> bool:
+    return options.fit_options.noise_model == "white" and options.background.method == "polynomial"
+
+
 def make_task(
     image: SkyImage,
     peaks: Peaks,
@@ -151,11 +155,10 @@ def make_task(
     fixed[:, models.SIGMA_1 :] = shapes is not None
     fixed[:, models.X : models.Y + 1] = forced or not options.fit_options.vary
     linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * fwhm
-    correlated = options.fit_options.noise_model == "correlated"
     units = fit_units(
         peaks.x,
         peaks.y,
-        linking_length=min(linking, _UNIT_LINKING_BEAMS * fwhm) if correlated else linking,
+        linking_length=linking if _is_classical(options) else min(linking, _UNIT_LINKING_BEAMS * fwhm),
         max_size=_LARGEST_UNIT,
         min_length=0.5 * fwhm,
     )

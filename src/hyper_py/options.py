@@ -6,6 +6,8 @@ Names are the keys of the configuration file, section by section; what each key 
 
 from dataclasses import dataclass, field
 
+from hyper_py.diagnostics import ConfigurationError
+
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionOptions:
@@ -108,3 +110,29 @@ class Options:
     detection_only: bool = False
     convert_mJy: bool = True  # noqa: N815 - the original's key
     original: bool = False
+
+
+def check_options(options: Options) -> None:
+    """Refuse choices that exclude each other.
+
+    Raises
+    ------
+    ConfigurationError
+        Says what is needed.
+    """
+    fit, background = options.fit_options, options.background
+    if fit.weights is not None and fit.noise_model == "correlated":
+        raise ConfigurationError(
+            f"fit_options.weights = {fit.weights}: the covariance of correlated noise weights the pixels; "
+            "set fit_options.noise_model: white, or fit_options.weights: null"
+        )
+    if fit.weights is not None and background.method == "conditional":
+        raise ConfigurationError(
+            f"fit_options.weights = {fit.weights}: needs background.method: polynomial; "
+            "set it, or fit_options.weights: null"
+        )
+    if background.fit_gauss_and_bg_together and background.method == "conditional":
+        raise ConfigurationError(
+            "background.fit_gauss_and_bg_together: needs background.method: polynomial; set it, or set "
+            "fit_gauss_and_bg_together: false"
+        )

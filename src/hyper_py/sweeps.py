@@ -66,7 +66,6 @@ def sweep_units(
     sources : ndarray, shape (n, 6)
     fits : list of UnitFit
     """
-    shape = (data.shape[0], data.shape[1])
     sources = sources.copy()
     fits: list[UnitFit | None] = [None] * len(units) if previous is None else list(previous)
     reach = _neighbours(sources, units, windows)
@@ -75,14 +74,14 @@ def sweep_units(
         moved[unit] = fit is None
     todo = [k for k in range(len(units)) if fits[k] is None or moved[reach[k]].any()]
     for _ in range(max_sweeps):
-        image = models.render(sources, shape)
-        values = []
-        for k in todo:
-            y, x = windows[k].y, windows[k].x
-            own = models.gaussian_sum(sources[units[k]], y.astype(np.float64), x.astype(np.float64))
-            values.append(data[y, x] - backgrounds[k] - (image[y, x] - own))
         done = fit_units(
-            values,
+            unit_values(
+                data,
+                sources,
+                [units[k] for k in todo],
+                [windows[k] for k in todo],
+                [backgrounds[k] for k in todo],
+            ),
             [windows[k] for k in todo],
             [metrics[k] for k in todo],
             [sources[units[k]] for k in todo],
@@ -99,6 +98,37 @@ def sweep_units(
         if not todo:
             break
     return sources, [fit for fit in fits if fit is not None]
+
+
+def unit_values(
+    data: FloatArray,
+    sources: FloatArray,
+    units: Sequence[IntArray],
+    windows: Sequence[Window],
+    backgrounds: Sequence[FloatArray],
+) -> list[FloatArray]:
+    """Return the data of units on their windows, backgrounds and the models of all other sources removed."""
+    image = models.render(sources, (data.shape[0], data.shape[1]))
+    values = []
+    for unit, window, background in zip(units, windows, backgrounds, strict=True):
+        y, x = window.y, window.x
+        own = models.gaussian_sum(sources[unit], y.astype(np.float64), x.astype(np.float64))
+        values.append(data[y, x] - background - (image[y, x] - own))
+    return values
+
+
+def other_starts(task: "Task", sources: FloatArray) -> list[FloatArray]:
+    """Return starting values of other fits where the first did not converge, one set a try.
+
+    Where it stopped, so that it may go on; the peak with the beam's shape; the same, smaller and fainter.
+    """
+    beam = task.start.copy()
+    free = ~task.fixed[:, models.SIGMA_1]
+    beam[free, models.SIGMA_1 :] = models.shape_parameters(task.beam_covariance)
+    small = beam.copy()
+    small[free, models.SIGMA_1 : models.THETA] *= 0.8
+    small[:, models.AMPLITUDE] *= np.where(task.fixed[:, models.AMPLITUDE], 1.0, 0.7)
+    return [sources.copy(), beam, small]
 
 
 def retry_failed(
@@ -139,12 +169,13 @@ def retry_failed(
         failed = [k for k, fit in enumerate(fits) if not fit.converged]
         if not failed:
             break
-        image = models.render(sources, (data.shape[0], data.shape[1]))
-        for k in failed:
-            y, x = windows[k].y, windows[k].x
-            own = models.gaussian_sum(sources[units[k]], y.astype(np.float64), x.astype(np.float64))
+        values = unit_values(
+            data, sources, [units[k] for k in failed], [windows[k] for k in failed],
+            [backgrounds[k] for k in failed],
+        )  # fmt: skip
+        for k, value in zip(failed, values, strict=True):
             again = fit_units(
-                [data[y, x] - backgrounds[k] - (image[y, x] - own)],
+                [value],
                 [windows[k]],
                 [metrics[k]],
                 [start[units[k]]],
@@ -305,6 +336,12 @@ class Collector:
         self.flags[unit] |= int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
         for values in (self.flux, self.flux_err, self.flux_gauss_err, self.covariance):
             values[unit] = np.nan
+
+    def add_background(self, unit: IntArray, patch: Patch, *, order: int) -> None:
+        """Add a unit's background: the piece itself and its order."""
+        if order >= 0:
+            self.patches.append(patch)
+        self.order[unit] = order
 
     def add_photometry(
         self, unit: IntArray, photometry: UnitPhotometry, apertures: Sequence[Aperture], usable: BoolArray

@@ -4,196 +4,42 @@ The fit may weigh pixels as it likes; its errors come from the measured noise co
 through the fit, the background and the aperture, which are all linear in the data to first order.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from hyper_py import models
-from hyper_py.background import Background, select_backgrounds
+from hyper_py.background import Background
 from hyper_py.diagnostics import Flag
-from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_window, influence, second_moments
+from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_window, linear_terms, second_moments
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
-from hyper_py.noise import CovarianceModel
+from hyper_py.interpolation import interpolate_masked
+from hyper_py.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
+from hyper_py.noise import CovarianceModel, clipped_statistics
 from hyper_py.noise_field import measure_noise
 from hyper_py.options import Options
-from hyper_py.photometry import (
-    Aperture,
-    UnitPhotometry,
-    aperture_fraction,
-    aperture_on_pixels,
-    flux_gradient,
-    source_aperture,
+from hyper_py.photometry import aperture_fraction, source_aperture
+from hyper_py.polynomial import Scaling, polynomial_design
+from hyper_py.propagation import hybrid_fluxes, unit_errors
+from hyper_py.sweeps import (
+    Bounds,
+    Collector,
+    Measured,
+    Task,
+    other_starts,
+    retry_failed,
+    sweep_units,
+    unit_values,
 )
-from hyper_py.sweeps import Bounds, Collector, Measured, Task, retry_failed, sweep_units
+from hyper_py.unit_backgrounds import UnitBackground, unit_backgrounds
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 WEIGHTS = ("inverse_rms", "snr", "power_snr", "map", "mask", "spatial")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class UnitBackground:
-    """A background polynomial and where its cutout lies in the map.
-
-    Attributes
-    ----------
-    polynomial : Background
-    y0, x0 : int
-        Map pixel of the cutout's first pixel.
-    """
-
-    polynomial: Background
-    y0: int
-    x0: int
-
-    @property
-    def order(self) -> int:
-        """Order of the polynomial; -1 if there is none."""
-        return -1 if self.polynomial.estimator == "none" else self.polynomial.order
-
-    def at(self, y: IntArray, x: IntArray) -> FloatArray:
-        """Return the background at map pixels."""
-        return self.polynomial.evaluate(y - self.y0, x - self.x0)
-
-    def paint(self) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
-        """Return y, x, background and weight on the box, the weight falling off towards its edges."""
-        y0, y1, x0, x1 = self.polynomial.box
-        y, x = np.mgrid[y0:y1, x0:x1]
-        across = np.sin(np.pi * (y - y0 + 0.5) / (y1 - y0)) * np.sin(np.pi * (x - x0 + 0.5) / (x1 - x0))
-        values, weights = self.polynomial.evaluate(y, x), across**2
-        return y.ravel() + self.y0, x.ravel() + self.x0, values.ravel(), weights.ravel()
-
-
-def box_sizes(*, fwhm: float, min_box: float, max_box: float, aper_sup: float, extent: float) -> list[int]:
-    """Return the sides in pixels, odd, in steps of 2, of the background boxes to try.
-
-    Parameters
-    ----------
-    fwhm : float
-        Of the beam, in pixels.
-    min_box, max_box : float
-        Half-sizes in beams.
-    aper_sup : float
-        Largest source in beams, added on both sides.
-    extent : float
-        Largest separation within the group, in pixels.
-    """
-    smallest, largest = (
-        math.ceil(2 * math.ceil(box * fwhm) + 2 * aper_sup * fwhm + extent) // 2 * 2 + 1
-        for box in (min_box, max(min_box, max_box))
-    )
-    return list(range(smallest, largest + 1, 2))
-
-
-def unit_backgrounds(
-    data: FloatArray,
-    mask: BoolArray,
-    sources: FloatArray,
-    units: Sequence[IntArray],
-    *,
-    fwhm: float,
-    beam_area: float,
-    rms: float | FloatArray,
-    min_box: float,
-    max_box: float,
-    aper_sup: float,
-    orders: Sequence[int],
-    estimators: Sequence[str],
-    huber_epsilons: Sequence[float],
-    criterion: str,
-    clip_sigma: float | None = 3.0,
-) -> list[UnitBackground]:
-    """Choose a background polynomial for each unit.
-
-    Parameters
-    ----------
-    data : ndarray, shape (ny, nx)
-    mask : bool ndarray, shape (ny, nx)
-        Sources and blank pixels.
-    sources : ndarray, shape (n, 6)
-    units : sequence of int ndarray
-    fwhm, beam_area : float
-        Of the beam, in pixels.
-    rms : float or ndarray
-        Noise per pixel.
-    min_box, max_box, aper_sup
-        See `box_sizes`; `min_box` 0 takes the whole map for all.
-    orders, estimators, huber_epsilons, criterion, clip_sigma
-        See `hyper_py.background.select_backgrounds`.
-    """
-    ny, nx = data.shape
-
-    def select(
-        cutouts: FloatArray, masks: BoolArray, levels: FloatArray, boxes: Sequence[tuple[int, int, int, int]]
-    ) -> list[Background]:
-        return select_backgrounds(
-            cutouts,
-            masks,
-            boxes=boxes,
-            orders=orders,
-            rms=levels,
-            beam_area=beam_area,
-            estimators=estimators,
-            huber_epsilons=huber_epsilons,
-            criterion=criterion,
-            clip_sigma=clip_sigma,
-        )
-
-    if min_box == 0:
-        level = np.atleast_1d(np.nanmedian(rms))
-        whole = select(data[None], mask[None], level, [(0, ny, 0, nx)])[0]
-        return [UnitBackground(polynomial=whole, y0=0, x0=0)] * len(units)
-    sides = [
-        box_sizes(
-            fwhm=fwhm, min_box=min_box, max_box=max_box, aper_sup=aper_sup, extent=_extent(sources[unit])
-        )
-        for unit in units
-    ]
-    pad = max((s[-1] for s in sides), default=1) // 2 + 1
-    padded = np.pad(np.where(mask, np.nan, data), pad, constant_values=np.nan)
-    levels = np.pad(rms, pad, mode="edge") if isinstance(rms, np.ndarray) else None
-    chosen: list[UnitBackground | None] = [None] * len(units)
-    alike: dict[tuple[int, ...], list[int]] = {}
-    for k, s in enumerate(sides):
-        alike.setdefault((s[0], s[-1]), []).append(k)
-    for (smallest, largest), members in alike.items():
-        boxes = [_centred(side, largest) for side in range(smallest, largest + 1, 2)]
-        corners = np.array([_corner(sources[units[k]], largest) for k in members])
-        rows = corners[:, 0, None] + pad + np.arange(largest)
-        columns = corners[:, 1, None] + pad + np.arange(largest)
-        np.clip(rows, 0, padded.shape[0] - 1, out=rows)
-        np.clip(columns, 0, padded.shape[1] - 1, out=columns)
-        where = rows[:, :, None], columns[:, None, :]
-        cutouts = padded[where]
-        noise = np.atleast_1d(rms) if levels is None else levels[where]
-        picks = select(cutouts, ~np.isfinite(cutouts), np.asarray(noise), boxes)
-        for k, (y0, x0), polynomial in zip(members, corners, picks, strict=True):
-            chosen[k] = UnitBackground(polynomial=polynomial, y0=int(y0), x0=int(x0))
-    return [background for background in chosen if background is not None]
-
-
-def _extent(sources: FloatArray) -> float:
-    """Largest separation of sources along x or y."""
-    return float(np.ptp(sources[:, [models.X, models.Y]], axis=0).max())
-
-
-def _centred(side: int, largest: int) -> tuple[int, int, int, int]:
-    start = (largest - side) // 2
-    return start, start + side, start, start + side
-
-
-def _corner(sources: FloatArray, side: int) -> tuple[int, int]:
-    """Return (y0, x0) of a square of this side around the middle of the sources."""
-    low, high = sources[:, [models.Y, models.X]].min(axis=0), sources[:, [models.Y, models.X]].max(axis=0)
-    y, x = np.rint(0.5 * (low + high)).astype(int) - side // 2
-    return int(y), int(x)
 
 
 def pixel_weights(
@@ -251,14 +97,12 @@ def measure_weighted(task: Task, options: Options) -> Measured:
     An original configuration gets one pass, as there; ours a second one, in which the footprints are those of
     the fitted sources and their wings are subtracted before the background is fitted.
     """
-    sources = task.start
-    residual = task.data
+    sources, residual = task.start, task.data
     for is_last in (True,) if options.original else (False, True):
-        mask = models.footprints(sources, task.data.shape) | ~task.usable
-        backgrounds = _backgrounds(residual, mask, sources, task, options)
+        apart = fit_backgrounds(residual, sources, task, options)
         if residual is task.data:
-            sources, limits = _starting_point(task, backgrounds, options)
-        setup = _Setup.make(task, sources, backgrounds, options)
+            sources, limits = _starting_point(task, apart, options)
+        setup = _Setup.make(task, sources, apart, limits, options, choose=is_last)
         sources, fits = sweep_units(
             task.data, sources, task.units, setup.windows, setup.metrics, setup.values, bounds=limits,
             max_sweeps=4 if is_last else 2, **setup.solver,
@@ -266,8 +110,9 @@ def measure_weighted(task: Task, options: Options) -> Measured:
         residual = task.data - models.render(sources, task.data.shape)
     sources, fits, retried = retry_failed(
         task.data, sources, fits, task.units, setup.windows, setup.metrics, setup.values,
-        starts=[task.start], bounds=limits, **setup.solver,
+        starts=other_starts(task, sources), bounds=limits, **setup.solver,
     )  # fmt: skip
+    residual = task.data - models.render(sources, task.data.shape)
     noise, level = measure_noise(
         residual,
         models.footprints(sources, task.data.shape, n_sigma=3.0) | ~task.usable,
@@ -277,48 +122,120 @@ def measure_weighted(task: Task, options: Options) -> Measured:
     )
     collected = Collector(len(sources))
     for k, unit in enumerate(task.units):
-        fit, window, background = fits[k], setup.windows[k], backgrounds[k]
-        if window.y.size == 0:
-            collected.add_nothing(unit)
-            continue
-        apertures = [
-            source_aperture(p, radius_in_fwhm=options.photometry.fwhm_radius_ratio) for p in fit.parameters
-        ]
-        fractions = np.array(
-            [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
-        )
-        errors = unit_errors(
-            fit, window, setup.metrics[k], background, apertures, fractions, noise,
-            scale=float(np.mean(level[window.y, window.x])), fixed=task.fixed[unit], usable=task.usable,
+        add_unit(
+            collected, task, unit, residual, fits[k], setup.windows[k], setup.metrics[k],
+            setup.sky(k, fits[k]), apart[k] if setup.is_apart else None, noise, level,
+            options=options, retried=bool(retried[k]), rms=setup.rms[k],
         )  # fmt: skip
-        photometry = hybrid_fluxes(residual, fit, background, apertures, fractions, errors)
-        left = residual[window.y, window.x] - setup.values[k]
-        collected.add_fit(
-            unit, fit, left, task.data[window.y, window.x], n_free=int((~task.fixed[unit]).sum()),
-            chi2=float(np.sum((left / setup.rms[k]) ** 2)), n_beams=left.size / task.beam_area,
-            retried=bool(retried[k]),
-        )  # fmt: skip
-        collected.add_photometry(unit, photometry, apertures, task.usable)
-        collected.order[unit] = background.order
-        collected.flags[unit] |= int(background.polynomial.flag)
-    collected.patches.extend(background for background in backgrounds if background.order >= 0)
+        collected.flags[unit] |= int(apart[k].polynomial.flag)
+        if options.original and not setup.joint and setup.windows[k].y.size:
+            # The original's column RESIDUALS.
+            collected.background[unit] = _cutout_statistics(residual, apart[k], setup.below[k])[2]
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
     return collected.measured(sources)
 
 
-def _backgrounds(
-    data: FloatArray, mask: BoolArray, sources: FloatArray, task: Task, options: Options
+def add_unit(
+    collected: Collector,
+    task: Task,
+    unit: IntArray,
+    residual: FloatArray,
+    fit: UnitFit,
+    window: Window,
+    metric: Metric,
+    sky: Sky,
+    apart: UnitBackground | None,
+    noise: CovarianceModel,
+    level: FloatArray,
+    *,
+    options: Options,
+    retried: bool,
+    rms: FloatArray | None = None,
+    stride: int = 1,
+) -> None:
+    """Measure a unit's apertures and errors on a polynomial background.
+
+    Parameters
+    ----------
+    collected : Collector
+        What it is added to.
+    residual : ndarray, shape (ny, nx)
+        Map minus all models, background left in.
+    fit, window, metric
+        The unit as fitted.
+    sky, apart
+        The background, and the part of it that was fitted before.
+    noise, level
+        From `measure_noise`.
+    rms : ndarray, shape (n,), optional
+        Noise at each pixel, for chi-square; that of the metric if it is not given.
+    stride : int
+        Of the window.
+    """
+    y, x = window.y, window.x
+    if y.size == 0:
+        collected.add_nothing(unit)
+        return
+    joint = sky if isinstance(sky, JointSky) else None
+    radius = options.photometry.fwhm_radius_ratio
+    apertures = [source_aperture(p, radius_in_fwhm=radius) for p in fit.parameters]
+    fractions = np.array([aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)])
+    errors = unit_errors(
+        fit, window, metric, apart, apertures, fractions, noise, joint=joint,
+        scale=float(np.mean(level[y, x])), fixed=task.fixed[unit], usable=task.usable,
+    )  # fmt: skip
+    photometry = hybrid_fluxes(residual, fit, sky, apertures, fractions, errors)
+    left = residual[y, x] - sky.at(y, x)
+    in_sigmas = metric.project(left) if rms is None else left / rms
+    collected.add_fit(
+        unit, fit, left, task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + fit.coefficients.size,
+        chi2=float(in_sigmas @ in_sigmas), n_beams=y.size * stride**2 / task.beam_area, retried=retried,
+    )  # fmt: skip
+    collected.add_photometry(unit, photometry, apertures, task.usable)
+    collected.add_background(unit, sky, order=_order(sky))
+    if options.original and joint is not None:
+        # The original's column RESIDUALS.
+        collected.background[unit] = float(np.mean(joint.at(y, x)))
+
+
+def _order(sky: Sky) -> int:
+    """Return the order of a polynomial; of one on top of another the higher; -1 for none."""
+    if isinstance(sky, JointSky):
+        return max(sky.order, _order(sky.below))
+    return sky.order if isinstance(sky, UnitBackground) else -1
+
+
+def fit_backgrounds(
+    data: FloatArray, sources: FloatArray, task: Task, options: Options
 ) -> list[UnitBackground]:
-    """Choose the backgrounds of all units as the options say."""
+    """Fit a background to the surroundings of each unit as the options say.
+
+    Where none is to be fitted apart it is only the mean of the smallest box: where a fit starts from.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+        The map, sources subtracted if they are known.
+    sources : ndarray, shape (n, 6)
+        Their footprints take no part. In an original configuration other units' are replaced by a smooth
+        interpolation instead.
+    task, options
+    """
     background, fit = options.background, options.fit_options
     if background.method == "none":
         return [UnitBackground(polynomial=Background.none(), y0=0, x0=0)] * len(task.units)
+    apart = background.fit_gauss_and_bg_separately
+    footprints = models.footprints(sources, data.shape)
+    mask, inside = footprints | ~task.usable, None
+    if options.original and apart:
+        data, mask, inside = interpolate_masked(data, footprints), ~task.usable, sources
     return unit_backgrounds(
         data, mask, sources, task.units, fwhm=task.beam_fwhm, beam_area=task.beam_area, rms=task.rms,
-        min_box=background.fix_min_box, max_box=background.fix_max_box, aper_sup=options.photometry.aper_sup,
-        orders=background.pol_orders_separate, estimators=fit.bg_fitters, huber_epsilons=fit.huber_epsilons,
-        criterion=fit.min_method,
+        min_box=background.fix_min_box, max_box=background.fix_max_box if apart else background.fix_min_box,
+        aper_sup=options.photometry.aper_sup, orders=background.pol_orders_separate if apart else (0,),
+        estimators=fit.bg_fitters if apart else ("least_squares",), huber_epsilons=fit.huber_epsilons,
+        criterion=fit.min_method, own=inside,
     )  # fmt: skip
 
 
@@ -327,40 +244,23 @@ def _starting_point(
 ) -> tuple[FloatArray, Bounds]:
     """Return starting values from local peaks and second moments above the background, and bounds."""
     start, sigma = task.start.copy(), task.beam_fwhm / FWHM_PER_SIGMA
-    photometry = options.photometry
+    photometry, background = options.photometry, options.background
+    has_sky = background.fit_gauss_and_bg_separately or background.fit_gauss_and_bg_together
     limits = photometry.aper_inf * sigma, photometry.aper_sup * sigma
-    moment = np.full(len(start), sigma)
-    for unit, background in zip(task.units, backgrounds, strict=True):
+    moment, together = np.full(len(start), sigma), np.zeros(len(start), dtype=bool)
+    for unit, apart in zip(task.units, backgrounds, strict=True):
+        together[unit] = len(unit) > 1
+        sky = apart if has_sky else NoSky()
         for i in unit:
-            near = fit_window(
-                start[i : i + 1, models.X], start[i : i + 1, models.Y],
-                radius=np.array([1.2 * task.beam_fwhm]), usable=task.usable,
-            )  # fmt: skip
-            if near.x.size == 0:
-                continue
-            values = task.data[near.y, near.x] - background.at(near.y, near.x)
-            dy, dx = near.y - start[i, models.Y], near.x - start[i, models.X]
-            centre = (np.abs(dy) <= 1.5) & (np.abs(dx) <= 1.5)
-            if centre.any():
-                start[i, models.AMPLITUDE] = values[centre].max()
-            if not task.fixed[i, models.SIGMA_1]:
-                covariance = second_moments(values, dy, dx, width=sigma)
-                if np.isfinite(covariance).all():
-                    shape = models.shape_parameters(covariance)
-                    moment[i] = shape[0]
-                    start[i, models.SIGMA_1 : models.THETA] = np.clip(shape[:2], *limits)
-                    start[i, models.THETA] = shape[2]
-    peak = start[:, models.AMPLITUDE]
-    if options.original:
-        together = np.zeros(len(start), dtype=bool)
-        for unit in task.units:
-            together[unit] = len(unit) > 1
-        ends = np.stack([np.where(together, 0.4, 0.8) * peak, 1.3 * peak])
-        amplitude = ends.min(axis=0), ends.max(axis=0)
-        largest = np.maximum(limits[1], 1.2 * moment)
-    else:
-        amplitude = np.full(len(start), -np.inf), np.full(len(start), np.inf)
-        largest = np.full(len(start), limits[1])
+            shape = _first_look(task, start[i], sky, fixed_shape=bool(task.fixed[i, models.SIGMA_1]))
+            if shape is not None:
+                moment[i] = shape[0]
+                start[i, models.SIGMA_1 : models.THETA] = np.clip(shape[:2], *limits)
+                start[i, models.THETA] = shape[2]
+        if options.original and len(unit) == 1:
+            std = _cutout_statistics(task.data, apart, sky)[1]
+            start[unit, models.AMPLITUDE] = np.maximum(start[unit, models.AMPLITUDE], 3.0 * std)
+    amplitude, largest = _limits(start, moment, together, limits[1], options)
     lower, upper = bounds(
         start,
         sigma_limits=(np.full(len(start), limits[0]), largest),
@@ -370,250 +270,208 @@ def _starting_point(
     return start, Bounds(lower=np.where(task.fixed, start, lower), upper=np.where(task.fixed, start, upper))
 
 
+def _first_look(task: Task, start: FloatArray, sky: Sky, *, fixed_shape: bool) -> FloatArray | None:
+    """Set a source's amplitude to its local peak; return the shape of its second moments, if it has one."""
+    sigma = task.beam_fwhm / FWHM_PER_SIGMA
+    near = fit_window(
+        start[models.X, None], start[models.Y, None],
+        radius=np.array([1.2 * task.beam_fwhm]), usable=task.usable,
+    )  # fmt: skip
+    if near.x.size == 0:
+        return None
+    values = task.data[near.y, near.x] - sky.at(near.y, near.x)
+    dy, dx = near.y - start[models.Y], near.x - start[models.X]
+    centre = (np.abs(dy) <= 1.5) & (np.abs(dx) <= 1.5)
+    if centre.any():
+        start[models.AMPLITUDE] = values[centre].max()
+    if fixed_shape:
+        return None
+    covariance = second_moments(values, dy, dx, width=sigma)
+    return models.shape_parameters(covariance) if np.isfinite(covariance).all() else None
+
+
+def _limits(
+    start: FloatArray, moment: FloatArray, together: BoolArray, largest: float, options: Options
+) -> tuple[tuple[FloatArray, FloatArray], FloatArray]:
+    """Return the bounds of amplitudes, and the largest sigmas, each (n,)."""
+    if not options.original:
+        free = np.full(len(start), np.inf)
+        return (-free, free), np.full(len(start), largest)
+    isolated, grouped, most = (
+        (0.8, 0.4, 1.3) if options.background.fit_gauss_and_bg_separately else (0.4, 0.2, 1.5)
+    )
+    peak = start[:, models.AMPLITUDE]
+    ends = np.stack([np.where(together, grouped, isolated) * peak, most * peak])
+    return (ends.min(axis=0), ends.max(axis=0)), np.maximum(largest, 1.2 * moment)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Setup:
-    """Windows, metrics and backgrounds on the windows, unit by unit; options of the solver."""
+    """Windows, metrics and subtracted backgrounds on the windows, unit by unit; options of the solver.
+
+    `orders` are those of the polynomials of joint fits, `scalings` their coordinates.
+    """
 
     windows: list[Window]
     metrics: list[Metric]
     values: list[FloatArray]
     rms: list[FloatArray]
     solver: dict[str, Any]
+    below: list[Sky]
+    is_apart: bool
+    orders: list[int]
+    scalings: list[Scaling]
+
+    @property
+    def joint(self) -> bool:
+        """Whether polynomials are fitted along."""
+        return any(metric.terms is not None for metric in self.metrics)
+
+    def sky(self, k: int, fit: UnitFit) -> Sky:
+        """Return the background under a unit after its fit."""
+        if self.metrics[k].terms is None:
+            return self.below[k]
+        return JointSky(
+            order=self.orders[k], scaling=self.scalings[k], coefficients=fit.coefficients,
+            window=self.windows[k], below=self.below[k],
+        )  # fmt: skip
 
     @classmethod
     def make(
-        cls, task: Task, sources: FloatArray, backgrounds: Sequence[UnitBackground], options: Options
+        cls,
+        task: Task,
+        sources: FloatArray,
+        apart: Sequence[UnitBackground],
+        limits: Bounds,
+        options: Options,
+        *,
+        choose: bool,
     ) -> "_Setup":
-        fit, sigma = options.fit_options, task.beam_fwhm / FWHM_PER_SIGMA
-        windows, metrics, values, levels = [], [], [], []
-        for unit, background in zip(task.units, backgrounds, strict=True):
-            own = sources[unit]
-            if options.original and len(unit) > 1:
-                radius = own[:, models.SIGMA_1] + fit.fit_aperture_sigma * sigma
-            else:
-                radius = np.full(len(unit), (options.photometry.aper_sup + fit.fit_aperture_sigma) * sigma)
-            window = fit_window(own[:, models.X], own[:, models.Y], radius=radius, usable=task.usable)
-            sky = background.at(window.y, window.x)
-            rms = (
-                task.rms[window.y, window.x] if isinstance(task.rms, np.ndarray)
-                else np.full(sky.shape, task.rms)
-            )  # fmt: skip
-            weights = pixel_weights(
-                fit.weights, task.data[window.y, window.x] - sky, window, own, power_snr=fit.power_snr,
-                spatial_sigma=fit.spatial_weight_sigma * sigma, **_surroundings(task.data, background),
-            )  # fmt: skip
+        """Prepare the fits; the orders of joint polynomials are chosen here, or the highest are taken."""
+        fit, background = options.fit_options, options.background
+        below: list[Sky] = [b if background.fit_gauss_and_bg_separately else NoSky() for b in apart]
+        windows, weights, values, levels, scalings = [], [], [], [], []
+        for unit, cutout, sky in zip(task.units, apart, below, strict=True):
+            window = _window(sources[unit], task, options)
+            at = window.y, window.x
+            values.append(sky.at(*at))
+            levels.append(task.rms[at] if isinstance(task.rms, np.ndarray) else np.full(at[0].size, task.rms))
+            raw = _weights(window, sources[unit], sky if options.original else cutout, cutout, task, options)
             windows.append(window)
-            metrics.append(Metric(weights=weights if options.original else weights / rms))
-            values.append(sky)
-            levels.append(rms)
-        # Residuals of an original configuration are in mJy with convert_mJy, and so is its f_scale.
-        unit_of_scale = 1.0
-        if options.original and options.convert_mJy:
-            unit_of_scale = {"inverse_rms": 1.0, "map": 1e6}.get(str(fit.weights), 1e3)
-        solver = {
-            "loss": fit.loss, "f_scale": fit.f_scale / unit_of_scale, "ftol": fit.ftol, "xtol": fit.xtol,
-            "gtol": fit.gtol, "max_evaluations": fit.max_nfev,
+            weights.append(raw if options.original else raw * _in_units_of_noise(fit.weights, levels[-1]))
+            scalings.append(_cutout_scaling(cutout) if options.original else window_scaling(window))
+        solver: dict[str, Any] = {
+            "loss": fit.loss, "f_scale": fit.f_scale / _working_unit(options), "ftol": fit.ftol,
+            "xtol": fit.xtol, "gtol": fit.gtol, "max_evaluations": fit.max_nfev,
         }  # fmt: skip
-        return cls(windows=windows, metrics=metrics, values=values, rms=levels, solver=solver)
+        setup = cls(
+            windows=windows, metrics=[Metric(weights=w) for w in weights], values=values, rms=levels,
+            solver=solver, below=below, is_apart=background.fit_gauss_and_bg_separately,
+            orders=[-1] * len(windows), scalings=scalings,
+        )  # fmt: skip
+        if not background.fit_gauss_and_bg_together:
+            return setup
+        return setup._joint(task, sources, limits, options, choose=choose)
+
+    def _joint(
+        self, task: Task, sources: FloatArray, limits: Bounds, options: Options, *, choose: bool
+    ) -> "_Setup":
+        """Add polynomials, each of the order that is best for its unit."""
+        choices = []
+        for k, (unit, window) in enumerate(zip(task.units, self.windows, strict=True)):
+            orders = affordable_orders(
+                options.background.polynomial_orders, n_pixels=window.y.size, n_sources=len(unit)
+            )
+            orders = orders if choose else [max(orders)]
+            choices.append({order: self._with_terms(k, order, options) for order in orders})
+        orders = choose_orders(
+            unit_values(task.data, sources, task.units, self.windows, self.values), self.windows, choices,
+            [sources[unit] for unit in task.units],
+            lower=[limits.lower[unit] for unit in task.units],
+            upper=[limits.upper[unit] for unit in task.units],
+            criterion=options.fit_options.min_method, rms=self.rms, beam_area=task.beam_area, **self.solver,
+        )  # fmt: skip
+        metrics = [choice[order] for choice, order in zip(choices, orders, strict=True)]
+        return replace(self, metrics=metrics, orders=orders)
+
+    def _with_terms(self, k: int, order: int, options: Options) -> Metric:
+        """Return the metric of a unit with a polynomial fitted along."""
+        window, weights, fit = self.windows[k], self.metrics[k].weights, options.fit_options
+        if not window.y.size:
+            return self.metrics[k]
+        design = polynomial_design(window.y, window.x, order=order, scaling=self.scalings[k])
+        penalty = np.zeros(design.shape[1])
+        if fit.use_l2_regularization and options.original:
+            # Coefficients in the original's working unit, rows of the cost in that of the weighted residual.
+            penalty[:] = fit.lambda_l2 * (1e3 if options.convert_mJy else 1.0) / _working_unit(options)
+        elif fit.use_l2_regularization:
+            penalty[1:] = fit.lambda_l2 / float(np.mean(self.rms[k]))
+        return Metric(weights=weights, terms=linear_terms(design, weights=weights, penalty=penalty))
 
 
-def _surroundings(data: FloatArray, background: UnitBackground) -> dict[str, float]:
-    """Return mean and standard deviation of what the background left on its own pixels."""
-    y, x = background.polynomial.fit_pixels
-    left = data[y + background.y0, x + background.x0] - background.polynomial.evaluate(y, x)
-    return {"mean": float(left.mean()), "std": float(left.std())} if left.size else {"mean": 0.0, "std": 1.0}
+def _weights(
+    window: Window, sources: FloatArray, sky: Sky, cutout: UnitBackground, task: Task, options: Options
+) -> FloatArray:
+    """Return the weights of a unit's pixels, before those of the noise.
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class UnitErrors:
-    """Errors of one unit's fluxes and parameters; see `hyper_py.photometry.UnitPhotometry`."""
-
-    flux_err: FloatArray
-    flux_gauss_err: FloatArray
-    covariance: FloatArray
-
-
-def hybrid_fluxes(
-    residual: FloatArray,
-    fit: UnitFit,
-    background: UnitBackground,
-    apertures: Sequence[Aperture],
-    fractions: FloatArray,
-    errors: UnitErrors,
-) -> UnitPhotometry:
-    """Return the aperture fluxes of a unit on the map minus background and companions.
-
-    The aperture sum of a source is that of its own model, which is f times its flux, plus that of the
-    residual; pixels that are blank or off the map have no residual, so the model stands in for them.
-
-    Parameters
-    ----------
-    residual : ndarray, shape (ny, nx)
-        Map minus all models, background left in.
-    fit, background, apertures, fractions, errors
-        Of the unit; `fractions` are the shares f of the sources in their apertures.
+    An original configuration takes the statistics of the cutout, sources clipped; ours, those of what
+    the background left on its own pixels.
     """
-    flux, level = models.gaussian_flux(fit.parameters), np.full(len(apertures), np.nan)
-    shape = residual.shape[0], residual.shape[1]
-    for i, aperture in enumerate(apertures):
-        inside = aperture.clipped(shape)
-        y, x = (axis.ravel() for axis in np.mgrid[inside.slices])
-        sky = background.at(y, x)
-        left = residual[inside.slices].ravel() - sky
-        weights = np.where(np.isfinite(left), inside.weights.ravel(), 0.0)
-        flux[i] += np.sum(weights * np.where(np.isfinite(left), left, 0.0)) / fractions[i]
-        level[i] = np.sum(weights * sky) / weights.sum() if weights.any() else np.nan
-    return UnitPhotometry(
-        flux=flux, flux_err=errors.flux_err, flux_gauss_err=errors.flux_gauss_err, fraction=fractions,
-        background=level, covariance=errors.covariance,
+    fit = options.fit_options
+    if options.original:
+        mean, std, _ = _cutout_statistics(task.data, cutout, sky)
+    else:
+        y, x = cutout.polynomial.fit_pixels
+        left = task.data[y + cutout.y0, x + cutout.x0] - cutout.polynomial.evaluate(y, x)
+        mean, std = (float(left.mean()), float(left.std())) if left.size else (0.0, 1.0)
+    return pixel_weights(
+        fit.weights, task.data[window.y, window.x] - sky.at(window.y, window.x), window, sources,
+        power_snr=fit.power_snr, spatial_sigma=fit.spatial_weight_sigma * task.beam_fwhm / FWHM_PER_SIGMA,
+        mean=mean, std=std,
     )  # fmt: skip
 
 
-def unit_errors(
-    fit: UnitFit,
-    window: Window,
-    metric: Metric,
-    background: UnitBackground,
-    apertures: Sequence[Aperture],
-    fractions: FloatArray,
-    noise: CovarianceModel,
-    *,
-    scale: float = 1.0,
-    fixed: BoolArray | None = None,
-    usable: BoolArray | None = None,
-) -> UnitErrors:
-    """Carry the noise covariance through fit, background and apertures of one unit.
-
-    Every result is, to first order, a weighted sum over pixels of the data; drawn as an image w, its
-    variance is w C w, summed in Fourier space.
-
-    Parameters
-    ----------
-    fit, window, metric, background
-        The unit as fitted.
-    apertures : sequence of Aperture
-    fractions : ndarray, shape (n_sources,)
-        Share of each source in its aperture.
-    noise : CovarianceModel
-    scale : float
-        Local noise in units of `noise`.
-    fixed : bool ndarray, shape (n_sources, 6), optional
-    usable : bool ndarray, shape (ny, nx), optional
-        False where the map is blank: there, and off the map, the model stands in for the data.
-    """
-    moves, _, _ = influence(fit, window, metric, fixed=fixed)
-    gradients = flux_gradient(fit.parameters)
-    polynomial = background.polynomial
-    fit_y, fit_x = polynomial.fit_pixels
-    sky_y, sky_x = fit_y + background.y0, fit_x + background.x0
-    pixels = _Box.around(
-        [window.y, sky_y, *(_rows(a) for a in apertures)],
-        [window.x, sky_x, *(_columns(a) for a in apertures)],
-    )
-    grid_y, grid_x = pixels.grid()
-    sums = np.stack([aperture_on_pixels(a, grid_y, grid_x) for a in apertures]) / fractions[:, None]
-    if usable is not None:
-        sums *= _are_usable(grid_y, grid_x, usable)
-    touched = sums.any(axis=0)
-    _, jacobian = models.gaussian_sum_and_jacobian(
-        fit.parameters[None],
-        grid_y[touched].astype(np.float64)[None],
-        grid_x[touched].astype(np.float64)[None],
-    )
-    n_parameters = len(moves)
-    images = np.zeros((n_parameters + 2 * len(apertures), grid_y.size))
-    at_window = pixels.index(window.y, window.x)
-    images[:n_parameters, at_window] = moves
-    images[n_parameters : n_parameters + len(apertures)] = gradients @ images[:n_parameters]
-    correction = gradients - sums[:, touched] @ jacobian[0].T
-    images[n_parameters + len(apertures) :] = sums + correction @ images[:n_parameters]
-    reached = images.any(axis=0)
-    design = polynomial.design(grid_y[reached] - background.y0, grid_x[reached] - background.x0)
-    seen = images[:, reached] @ design @ polynomial.normal_inverse
-    images[:, pixels.index(sky_y, sky_x)] -= seen @ polynomial.design(fit_y, fit_x).T
-    covariance = scale**2 * field_covariance(images.reshape(-1, *pixels.shape), noise)
-    variance = np.diagonal(covariance)
-    return UnitErrors(
-        flux_err=np.sqrt(variance[n_parameters + len(apertures) :]),
-        flux_gauss_err=np.sqrt(variance[n_parameters : n_parameters + len(apertures)]),
-        covariance=covariance[:n_parameters, :n_parameters],
-    )
+def _window(sources: FloatArray, task: Task, options: Options) -> Window:
+    """Return the pixels on which a unit is fitted."""
+    fit, sigma = options.fit_options, task.beam_fwhm / FWHM_PER_SIGMA
+    radius = np.full(len(sources), (options.photometry.aper_sup + fit.fit_aperture_sigma) * sigma)
+    if options.original and len(sources) > 1:
+        radius = sources[:, models.SIGMA_1] + fit.fit_aperture_sigma * sigma
+    elif not options.original and options.background.fit_gauss_and_bg_together:
+        radius = np.maximum(radius, options.background.fix_min_box * task.beam_fwhm)
+    return fit_window(sources[:, models.X], sources[:, models.Y], radius=radius, usable=task.usable)
 
 
-@dataclass(frozen=True)
-class _Box:
-    """A rectangle of map pixels."""
-
-    y0: int
-    x0: int
-    shape: tuple[int, int]
-
-    @classmethod
-    def around(cls, y: Sequence[IntArray], x: Sequence[IntArray]) -> "_Box":
-        y0, y1 = min(int(v.min()) for v in y if v.size), max(int(v.max()) for v in y if v.size)
-        x0, x1 = min(int(v.min()) for v in x if v.size), max(int(v.max()) for v in x if v.size)
-        return cls(y0, x0, (y1 - y0 + 1, x1 - x0 + 1))
-
-    def grid(self) -> tuple[IntArray, IntArray]:
-        y, x = np.mgrid[self.y0 : self.y0 + self.shape[0], self.x0 : self.x0 + self.shape[1]]
-        return y.ravel(), x.ravel()
-
-    def index(self, y: IntArray, x: IntArray) -> IntArray:
-        return (y - self.y0) * self.shape[1] + (x - self.x0)
+def _working_unit(options: Options) -> float:
+    """Return what a weighted residual in the original's unit is in ours: mJy with convert_mJy, else Jy."""
+    if not (options.original and options.convert_mJy):
+        return 1.0
+    return {"inverse_rms": 1.0, "map": 1e6}.get(str(options.fit_options.weights), 1e3)
 
 
-def _are_usable(y: IntArray, x: IntArray, usable: BoolArray) -> BoolArray:
-    """Whether pixels are on the map and not blank."""
-    ny, nx = usable.shape
-    inside: BoolArray = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
-    inside[inside] = usable[y[inside], x[inside]]
-    return inside
+def _in_units_of_noise(kind: str | None, rms: FloatArray) -> FloatArray:
+    """Return what makes a weighted residual a number of sigmas (times a weight without unit)."""
+    return np.ones(rms.shape) if kind == "inverse_rms" else rms ** (-2.0 if kind == "map" else -1.0)
 
 
-def _rows(aperture: Aperture) -> IntArray:
-    return np.array([aperture.y0, aperture.y0 + aperture.weights.shape[0] - 1])
+def _cutout_scaling(background: UnitBackground) -> Scaling:
+    """Return pixel coordinates of the cutout, from its first pixel."""
+    y0, _, x0, _ = background.polynomial.box
+    return Scaling(float(background.y0 + y0), float(background.x0 + x0), 1.0, 1.0)
 
 
-def _columns(aperture: Aperture) -> IntArray:
-    return np.array([aperture.x0, aperture.x0 + aperture.weights.shape[1] - 1])
-
-
-def field_covariance(images: FloatArray, noise: CovarianceModel) -> FloatArray:
-    """Return the covariances of weighted sums over noise pixels.
-
-    Parameters
-    ----------
-    images : ndarray, shape (k, ny, nx)
-        Weights of the pixels.
-    noise : CovarianceModel
-
-    Returns
-    -------
-    ndarray, shape (k, k)
-    """
-    _, ny, nx = images.shape
-    shape = fft.next_fast_len(ny + 8, real=True), fft.next_fast_len(nx + 8, real=True)
-    power, count = _power(noise, shape)
-    waves = fft.rfft2(images, shape).reshape(len(images), -1)
-    weighted = waves * (power * count)
-    covariance: FloatArray = (waves.real @ weighted.real.T + waves.imag @ weighted.imag.T) / (
-        shape[0] * shape[1]
-    )
-    return covariance
-
-
-@lru_cache(maxsize=64)
-def _power(noise: CovarianceModel, shape: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
-    """Power spectrum of the noise on a periodic grid, and how often each half-plane wave counts."""
-    reach_y, reach_x = (min(noise.reach, (n - 1) // 2) for n in shape)
-    centre = noise.reach
-    lags = noise.lags[centre - reach_y : centre + reach_y + 1, centre - reach_x : centre + reach_x + 1]
-    grid = np.zeros(shape)
-    y, x = np.arange(-reach_y, reach_y + 1), np.arange(-reach_x, reach_x + 1)
-    grid[np.ix_(y, x)] = lags
-    power = np.maximum(fft.rfft2(grid).real, 0.0).ravel()
-    count = np.full((shape[0], shape[1] // 2 + 1), 2.0)
-    count[:, 0] = 1.0
-    if shape[1] % 2 == 0:
-        count[:, -1] = 1.0
-    return power, count.ravel()
+def _cutout_statistics(data: FloatArray, background: UnitBackground, sky: Sky) -> tuple[float, float, float]:
+    """Return clipped mean, rms and median of the box of a background, minus a sky."""
+    y0, y1, x0, x1 = background.polynomial.box
+    rows = slice(max(background.y0 + y0, 0), max(background.y0 + y1, 0))
+    columns = slice(max(background.x0 + x0, 0), max(background.x0 + x1, 0))
+    values = data[rows, columns]
+    y, x = np.mgrid[
+        rows.start : rows.start + values.shape[0], columns.start : columns.start + values.shape[1]
+    ]
+    values = values - sky.at(y, x)
+    statistics = clipped_statistics(values)
+    if not statistics.rms > 0.0:
+        return 0.0, 1.0, 0.0
+    near = values[np.abs(values - statistics.mean) <= 3.0 * statistics.rms]
+    return statistics.mean, statistics.rms, float(np.median(near))
