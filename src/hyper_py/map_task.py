@@ -289,6 +289,7 @@ def _extract_and_write(
         ratio = task.config.photometry.fwhm_radius_ratio
         write_regions(stage, layout, catalog, image, name=task.name, fwhm_radius_ratio=ratio)
         _write_images(stage, layout, extraction, name=task.name)
+        _write_fits(stage, layout, task, extraction, log)
         if task.config.outputs.report:
             from hyper_py.report_data import make_report_data, save_report_data
 
@@ -330,6 +331,17 @@ def _extract_and_write(
         # Last, so that it is there only when all else is.
         stage.text(layout.state(task.name), as_json(state))
     return result
+
+
+def _write_fits(stage: "Stage", layout: "Layout", task: MapTask, extraction: Any, log: MapLog) -> None:
+    """Write the covariances of the fits, and the report of them, if they were asked for."""
+    from hyper_py.fit_report import fit_covariances, fit_report
+
+    fit = task.config.fit_options
+    if fit.calc_covar:
+        fit_covariances(extraction).write(stage.path(layout.covariances(task.name)), format="ascii.ecsv")
+    if fit.verbose:
+        log.lines.extend(fit_report(extraction))
 
 
 def restored(task: MapTask, layout: "Layout") -> MapResult | None:

@@ -91,6 +91,10 @@ class Layout:
         """Log of one map."""
         return f"{self.logs}/Hyper_log_{name}.log"
 
+    def covariances(self, name: str) -> str:
+        """Covariances of the parameters of each fit of a map."""
+        return f"{self.tables}/covariances_{name}.ecsv"
+
     def images(self, name: str) -> dict[str, str]:
         """FITS images of a map that were asked for, by what they show."""
         wanted = {"model": self.fitting, "residual": self.fitting, "background": self.background}
@@ -100,7 +104,9 @@ class Layout:
         """Every file that a map may have, but for its log and state."""
         tables = [self.table(name, form) for form in SUFFIXES]
         regions = [self.region(name, kind) for kind in REGION_KINDS]
-        return [*tables, *regions, *self.images(name).values(), self.rows(name)]
+        return [
+            *tables, *regions, *self.images(name).values(), self.covariances(name), self.rows(name)
+        ]  # fmt: skip
 
     def cube(self, name: str, kind: str) -> str:
         """Cube made from a cube; of the background there is one of full size, and one cut to a region."""
