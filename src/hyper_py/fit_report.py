@@ -96,8 +96,9 @@ def fit_covariances(extraction: Extraction) -> Table:
     -------
     astropy.table.Table
         One row a fitted source: FIT numbers the fits, HYPER_ID the sources; VALUE (6,) are the parameters,
-        COVARIANCE (n, 6, 6) those with each of the n sources of the same fit, in the order of the rows, in
-        Jy/pixel, pixels and radians. `meta` names the parameters. Zero for those that were fixed.
+        COVARIANCE (36 n), to be reshaped to (n, 6, 6), those with each of the n sources of the same fit, in
+        the order of the rows. In Jy/pixel, pixels and radians; `meta` names the parameters. Zero for
+        parameters that were fixed.
     """
     fits = [] if extraction.field is None else extraction.field.measured.fits
     numbers, sources, values, blocks = [], [], [], []
@@ -110,7 +111,7 @@ def fit_covariances(extraction: Extraction) -> Table:
             numbers.append(number)
             sources.append(int(source) + 1)
             values.append(record.fit.parameters[k])
-            blocks.append(covariance[k].transpose(1, 0, 2))
+            blocks.append(covariance[k].transpose(1, 0, 2).ravel())
     column = np.empty(len(blocks), dtype=object)
     column[:] = blocks
     table = Table(
