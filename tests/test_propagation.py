@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from hyper_py import models
-from hyper_py.fitting import Metric, bounds, fit_units, fit_window
+from hyper_py.fitting import Metric, bounds, fit_units, fit_window, linear_terms
+from hyper_py.joint import JointSky, NoSky, window_scaling
 from hyper_py.noise import CovarianceModel
 from hyper_py.photometry import aperture_fraction, source_aperture
+from hyper_py.polynomial import polynomial_design
 from hyper_py.propagation import field_covariance, hybrid_fluxes, unit_errors
 from hyper_py.unit_backgrounds import unit_backgrounds
 
@@ -148,3 +150,85 @@ def test_fixed_parameters_have_no_error():
     assert not some.covariance[1:].any()
     assert 0 < some.flux_gauss_err[0] < unit_errors(*arguments).flux_gauss_err[0]
     assert unit_errors(*arguments, scale=3.0).flux_err == pytest.approx(3 * unit_errors(*arguments).flux_err)
+
+
+# ---- joint fits
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["joint", "on top"])
+def joint_monte_carlo(request):
+    """Many joint fits of a pair and a strongly penalised polynomial in correlated noise."""
+    shape, scale = (37, 39), 0.02
+    truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4], [2.0, 22.8, 19.6, 1.7, 1.7, 0.0]])
+    noise = noise_model()
+    y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
+    factor = np.linalg.cholesky(dense(noise, y, x) + 1e-9 * np.eye(y.size))
+    sky = models.render(truth, shape, n_sigma=9) + plane(shape) * (1.0 if request.param else 0.02)
+    mask, unit = models.footprints(truth, shape, n_sigma=2.0), np.arange(2)
+    window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(2, 8.5), usable=np.ones(shape, bool))
+    weights, scaling = np.exp(-0.01 * np.arange(window.y.size)), window_scaling(window)
+    design = polynomial_design(window.y, window.x, order=2, scaling=scaling)
+    terms = linear_terms(design, weights=weights, penalty=np.array([0.0, 3, 3, 3, 3, 3]))
+    metric = Metric(weights=weights, terms=terms)
+    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
+
+    def measure(data):
+        background = None
+        if request.param:
+            settings = {**SETTINGS, "max_box": 2.0, "clip_sigma": None}
+            background = unit_backgrounds(
+                data - models.render(truth, shape), mask, truth, [unit], **settings
+            )[0]
+        below = NoSky() if background is None else background
+        values = data[window.y, window.x] - below.at(window.y, window.x)
+        fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
+        joint = JointSky(order=2, scaling=scaling, coefficients=fit.coefficients, window=window, below=below)
+        apertures = [source_aperture(p, radius_in_fwhm=0.7) for p in fit.parameters]
+        fractions = np.array(
+            [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
+        )
+        return (
+            fit,
+            joint,
+            background,
+            apertures,
+            fractions,
+            data - models.render(fit.parameters, shape, n_sigma=9),
+        )
+
+    fit, joint, background, apertures, fractions, residual = measure(sky)
+    errors = unit_errors(
+        fit, window, metric, background, apertures, fractions, noise, joint=joint, scale=scale
+    )
+    rng, parameters, flux = np.random.default_rng(5), [], []
+    for _ in range(250):
+        data = sky + scale * (factor @ rng.normal(size=y.size)).reshape(shape)
+        fit, joint, background, apertures, fractions, residual = measure(data)
+        parameters.append(fit.parameters)
+        flux.append(hybrid_fluxes(residual, fit, joint, apertures, fractions, errors).flux)
+    return errors, np.array(parameters), np.array(flux)
+
+
+def test_errors_of_joint_fits_are_those_of_many_measurements(joint_monte_carlo):
+    errors, parameters, flux = joint_monte_carlo
+    np.testing.assert_allclose(flux.std(axis=0) / errors.flux_err, 1.0, atol=0.15)
+    gauss = models.gaussian_flux(parameters)
+    np.testing.assert_allclose(gauss.std(axis=0) / errors.flux_gauss_err, 1.0, atol=0.15)
+    expected = np.sqrt(np.diagonal(errors.covariance)).reshape(2, 6)
+    np.testing.assert_allclose(parameters.std(axis=0)[:, :3] / expected[:, :3], 1.0, atol=0.15)
+
+
+def test_without_a_background_errors_are_those_of_sums():
+    """An aperture on a map without background and with all parameters fixed sums noise alone."""
+    truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4]])
+    window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(1, 4.5), usable=np.ones((37, 39), bool))
+    metric = Metric(weights=np.ones(window.y.size))
+    values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
+    fit = fit_units([values], [window], [metric], [truth], lower=[truth], upper=[truth])[0]
+    aperture, white = source_aperture(truth[0], radius_in_fwhm=0.7), CovarianceModel(np.pad([[4.0]], 6))
+    errors = unit_errors(
+        fit, window, metric, None, [aperture], np.array([0.5]), white, fixed=np.ones((1, 6), dtype=bool)
+    )
+    expected = 2.0 * np.sqrt(np.sum(aperture.weights**2)) / 0.5
+    assert errors.flux_err[0] == pytest.approx(expected)
+    assert errors.flux_gauss_err[0] == 0.0
