@@ -207,7 +207,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
     work.mkdir(parents=True, exist_ok=True)
     ways = {
         "correlated, per channel": [],
-        "white, per channel": ["fit_options.noise_model=white"],
+        "white, per channel": ["fit_options.noise_model=white", "background.method=polynomial"],
         "polynomial boxes": ["fit_options.noise_model=white", "background.method=polynomial"],
         "correlated, moment 0": ["cube.positions=moment0"],
         "correlated, moment 0, smoothed": ["cube.positions=moment0", "background.spectral_smoothing=3"],

@@ -41,7 +41,11 @@ MAP_PRESETS = ("alma", "deep", "herschel", "faint", "crowded")
 PAPER_LIKE = "alma"
 FIXED: dict[str, dict[str, Any]] = {
     "ours": {},
-    "classic": {"fit_options.noise_model": "white", "detection.method": "highpass"},
+    "classic": {
+        "fit_options.noise_model": "white",
+        "background.method": "polynomial",
+        "detection.method": "highpass",
+    },
     "original": {"detection.sigma_thres": 4.0, "photometry.fwhm_radius_ratio": 1.0},
 }
 GRIDS: dict[str, dict[str, list[Any]]] = {

@@ -5,10 +5,12 @@ from dataclasses import replace
 from hyper_py import models
 from hyper_py.extraction import Extraction, extract_sources
 from hyper_py.image import SkyImage
-from hyper_py.options import DetectionOptions, FitOptions, Options
+from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options
 from hyper_py.simulate import simulate_image
 
-WHITE = Options(fit_options=FitOptions(noise_model="white"))
+WHITE = Options(
+    fit_options=FitOptions(noise_model="white"), background=BackgroundOptions(method="polynomial")
+)
 
 
 def small_image(seed: int = 3, *, n_sources: int = 24, name: str = "small", **sky) -> SkyImage:

@@ -1,6 +1,4 @@
-"""The classical way: backgrounds, weights and errors against dense algebra and Monte Carlo."""
-
-import math
+"""The classical way: weights, and whole maps."""
 
 import numpy as np
 import pytest
@@ -8,14 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyper_py import models
-from hyper_py.fitting import Metric, bounds, fit_units, fit_window
+from hyper_py.fitting import fit_window
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise import CovarianceModel
 from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions
-from hyper_py.photometry import aperture_fraction, source_aperture
-from hyper_py.propagation import field_covariance, hybrid_fluxes, unit_errors
 from hyper_py.sweeps import Task
-from hyper_py.unit_backgrounds import box_sizes, unit_backgrounds
 from hyper_py.weighted import WEIGHTS, measure_weighted, pixel_weights
 
 FWHM = 4.0
@@ -24,6 +19,15 @@ SETTINGS = {
     "orders": (1,), "estimators": ("least_squares",), "huber_epsilons": (1.35,), "criterion": "cv",
 }  # fmt: skip
 TIGHT = {"ftol": 1e-14, "xtol": 1e-12, "gtol": 1e-13}
+
+
+def plane(shape):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return 3.0 + 0.02 * x - 0.05 * y
+
+
+def sources_at(*places):
+    return np.array([[1.0, x, y, 1.7, 1.7, 0.0] for x, y in places])
 
 
 def noise_model(*, reach=12, width=1.8, white=0.3):
@@ -40,107 +44,6 @@ def dense(noise, y, x):
     matrix = np.zeros(dy.shape)
     matrix[near] = noise.lags[dy[near] + noise.reach, dx[near] + noise.reach]
     return matrix
-
-
-# ---- boxes
-
-
-@given(st.floats(1.5, 12), st.floats(0.5, 5), st.floats(0, 5), st.floats(1, 3), st.floats(0, 40))
-def test_boxes_are_odd_nested_and_as_large_as_defined(fwhm, smallest, more, aper_sup, extent):
-    sides = box_sizes(fwhm=fwhm, min_box=smallest, max_box=smallest + more, aper_sup=aper_sup, extent=extent)
-    assert all(side % 2 == 1 for side in sides)
-    assert set(np.diff(sides)) <= {2}
-    for side, box in ((sides[0], smallest), (sides[-1], smallest + more)):
-        defined = 2 * math.ceil(box * fwhm) + 2 * aper_sup * fwhm + extent
-        assert defined <= side < defined + 3
-
-
-def test_a_largest_box_below_the_smallest_is_the_smallest():
-    assert len(box_sizes(fwhm=5.0, min_box=4, max_box=2, aper_sup=2, extent=0)) == 1
-
-
-# ---- backgrounds
-
-
-def plane(shape):
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    return 3.0 + 0.02 * x - 0.05 * y
-
-
-def sources_at(*places):
-    return np.array([[1.0, x, y, 1.7, 1.7, 0.0] for x, y in places])
-
-
-@pytest.mark.parametrize(("x", "y"), [(30, 25), (0, 0), (60.4, 49.4), (0, 25), (30.2, 49.0), (3, 2)])
-@pytest.mark.parametrize("rms", [1.0, "map"])
-def test_background_anywhere_on_the_map_is_that_of_a_plane(x, y, rms):
-    shape = (50, 61)
-    sky, sources = plane(shape), sources_at((x, y))
-    data = sky + models.render(sources, shape) * 50
-    mask = models.footprints(sources, shape, n_sigma=6.0)
-    mask[20:30, 40:55] = True
-    data[20:30, 40:55] = np.nan
-    settings = {**SETTINGS, "rms": np.full(shape, 0.5) if rms == "map" else rms, "orders": (0, 1)}
-    background = unit_backgrounds(data, mask, sources, [np.array([0])], **settings)[0]
-    assert background.polynomial.order == 1
-    rows, columns = np.mgrid[max(0, int(y) - 5) : int(y) + 6, max(0, int(x) - 5) : int(x) + 6]
-    expected = 3.0 + 0.02 * columns - 0.05 * rows
-    np.testing.assert_allclose(background.at(rows, columns), expected, rtol=1e-6)
-    # The cutout lies around the source, whatever the border.
-    half = background.polynomial.fit_mask.shape[0] // 2
-    assert (background.y0 + half, background.x0 + half) == (round(y), round(x))
-    fit_y, fit_x = background.polynomial.fit_pixels
-    fit_y, fit_x = fit_y + background.y0, fit_x + background.x0
-    assert fit_y.min() >= 0
-    assert fit_x.min() >= 0
-    assert not mask[fit_y, fit_x].any()
-
-
-def test_a_group_shares_one_box_around_its_extent():
-    sources = sources_at((20, 20), (34, 24), (50, 12))
-    data = plane((60, 70))
-    units = [np.array([0, 1]), np.array([2])]
-    pair, single = unit_backgrounds(data, np.zeros(data.shape, bool), sources, units, **SETTINGS)
-    size = pair.polynomial.fit_mask.shape[0]
-    assert size == box_sizes(fwhm=FWHM, min_box=2, max_box=3, aper_sup=1.5, extent=14)[-1]
-    assert (pair.y0 + size // 2, pair.x0 + size // 2) == (22, 27)
-    assert single.polynomial.fit_mask.shape[0] == size - 14
-
-
-@pytest.mark.parametrize("shape", [(40, 71), (71, 40)])
-def test_box_zero_is_the_whole_map(shape):
-    sources = sources_at((30, 20), (10, 11))
-    mask = np.zeros(shape, dtype=bool)
-    both = unit_backgrounds(
-        plane(shape),
-        mask,
-        sources,
-        [np.array([0]), np.array([1])],
-        **{**SETTINGS, "min_box": 0, "orders": (0, 1)},
-    )
-    assert both[0] is both[1]
-    assert both[0].polynomial.box == (0, shape[0], 0, shape[1])
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    np.testing.assert_allclose(both[0].at(y, x), plane(shape), rtol=1e-6, atol=1e-9)
-
-
-def test_no_pixels_at_all_is_a_flag_and_zero():
-    data = np.full((40, 40), np.nan)
-    background = unit_backgrounds(data, np.isnan(data), sources_at((20, 20)), [np.array([0])], **SETTINGS)[0]
-    assert background.polynomial.flag
-    assert background.at(np.array([20]), np.array([20])) == 0.0
-
-
-def test_painted_background_covers_its_box_and_fades():
-    background = unit_backgrounds(
-        plane((50, 61)), np.zeros((50, 61), bool), sources_at((30, 25)), [np.array([0])], **SETTINGS
-    )[0]
-    y, x, values, weights = background.paint()
-    np.testing.assert_allclose(values, 3.0 + 0.02 * x - 0.05 * y, rtol=1e-6)
-    assert (weights > 0).all()
-    middle = (y == 25) & (x == 30)
-    assert weights[middle] == weights.max() == pytest.approx(1.0, abs=0.02)
-    assert weights[(y == y.min())].max() < 0.05
 
 
 # ---- weights
@@ -184,113 +87,6 @@ def test_spatial_weight_in_a_group_is_that_of_the_nearest():
 def test_unknown_weights_are_an_error():
     with pytest.raises(ValueError, match="inverse_rms"):
         weights_of("none", np.zeros(81))
-
-
-# ---- errors
-
-
-@pytest.mark.parametrize("shape", [(9, 14), (30, 23)])
-@pytest.mark.parametrize("reach", [12, 4])
-def test_covariance_of_sums_is_that_of_the_dense_matrix(shape, reach):
-    rng = np.random.default_rng(1)
-    noise = noise_model(reach=12, width=1.2)
-    noise = CovarianceModel(noise.lags[12 - reach : 13 + reach, 12 - reach : 13 + reach])
-    images = rng.normal(size=(3, *shape))
-    y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
-    flat = images.reshape(3, -1)
-    expected = flat @ dense(noise, y, x) @ flat.T
-    scale = np.sqrt(np.outer(np.diagonal(expected), np.diagonal(expected)))
-    np.testing.assert_allclose(field_covariance(images, noise) / scale, expected / scale, atol=0.02)
-
-
-def test_covariance_of_white_sums():
-    noise = CovarianceModel(np.pad(np.array([[4.0]]), 6))
-    images = np.random.default_rng(2).normal(size=(4, 12, 11))
-    flat = images.reshape(4, -1)
-    np.testing.assert_allclose(field_covariance(images, noise), 4.0 * flat @ flat.T, rtol=1e-9)
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["whole", "blank"])
-def monte_carlo(request):
-    """Many fits of a pair on a sloping sky in correlated noise, each with its own background."""
-    shape, scale = (37, 39), 0.02
-    truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4], [2.0, 22.8, 19.6, 1.7, 1.7, 0.0]])
-    noise = noise_model()
-    y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
-    factor = np.linalg.cholesky(dense(noise, y, x) + 1e-9 * np.eye(y.size))
-    sky = plane(shape) + models.render(truth, shape)
-    mask = models.footprints(truth, shape, n_sigma=2.0)
-    mask[5:9, 20:30] = True
-    usable = np.ones(shape, dtype=bool)
-    if request.param:
-        usable[20:24, 20:24] = False
-    mask |= ~usable
-    sky[~usable] = np.nan
-    unit = np.arange(2)
-    window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(2, 4.5), usable=usable)
-    metric = Metric(weights=np.exp(-0.01 * np.arange(window.y.size)))
-    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
-
-    def measure(data):
-        settings = {**SETTINGS, "max_box": 2.0, "clip_sigma": None}
-        # The wings beyond the footprint are taken off, as in the last pass of the pipeline.
-        background = unit_backgrounds(data - models.render(truth, shape), mask, truth, [unit], **settings)[0]
-        values = data[window.y, window.x] - background.at(window.y, window.x)
-        fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
-        apertures = [source_aperture(p, radius_in_fwhm=0.7) for p in fit.parameters]
-        fractions = np.array(
-            [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
-        )
-        residual = data - models.render(fit.parameters, shape, n_sigma=9)
-        return fit, background, apertures, fractions, residual
-
-    fit, background, apertures, fractions, residual = measure(sky)
-    errors = unit_errors(
-        fit, window, metric, background, apertures, fractions, noise, scale=scale, usable=usable
-    )
-    rng = np.random.default_rng(3)
-    parameters, flux = [], []
-    for _ in range(250):
-        data = sky + scale * (factor @ rng.normal(size=y.size)).reshape(shape)
-        fit, background, apertures, fractions, residual = measure(data)
-        parameters.append(fit.parameters)
-        flux.append(hybrid_fluxes(residual, fit, background, apertures, fractions, errors).flux)
-    return truth, errors, np.array(parameters), np.array(flux)
-
-
-def test_flux_errors_are_those_of_many_measurements(monte_carlo):
-    truth, errors, parameters, flux = monte_carlo
-    np.testing.assert_allclose(flux.std(axis=0) / errors.flux_err, 1.0, atol=0.15)
-    np.testing.assert_allclose(
-        flux.mean(axis=0), models.gaussian_flux(truth), atol=0.3 * errors.flux_err.max()
-    )
-    gauss = models.gaussian_flux(parameters)
-    np.testing.assert_allclose(gauss.std(axis=0) / errors.flux_gauss_err, 1.0, atol=0.15)
-
-
-def test_parameter_errors_are_those_of_many_fits(monte_carlo):
-    _, errors, parameters, _ = monte_carlo
-    expected = np.sqrt(np.diagonal(errors.covariance)).reshape(2, 6)
-    np.testing.assert_allclose(parameters.std(axis=0)[:, :3] / expected[:, :3], 1.0, atol=0.15)
-    np.testing.assert_allclose(parameters.std(axis=0)[0, 3:] / expected[0, 3:], 1.0, atol=0.15)
-
-
-def test_fixed_parameters_have_no_error():
-    truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4]])
-    shape = (37, 39)
-    background = unit_backgrounds(plane(shape), np.zeros(shape, bool), truth, [np.array([0])], **SETTINGS)[0]
-    window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(1, 4.5), usable=np.ones(shape, bool))
-    metric = Metric(weights=np.ones(window.y.size))
-    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(0, 9), shift=2.0)
-    values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
-    fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper])[0]
-    apertures = [source_aperture(truth[0], radius_in_fwhm=0.7)]
-    fixed = np.array([[False, True, True, True, True, True]])
-    arguments = (fit, window, metric, background, apertures, np.array([0.7]), noise_model())
-    some = unit_errors(*arguments, fixed=fixed)
-    assert not some.covariance[1:].any()
-    assert 0 < some.flux_gauss_err[0] < unit_errors(*arguments).flux_gauss_err[0]
-    assert unit_errors(*arguments, scale=3.0).flux_err == pytest.approx(3 * unit_errors(*arguments).flux_err)
 
 
 # ---- a whole map

@@ -266,7 +266,9 @@ class Detection(Section):
         "Points of the ring this near to another peak are left out, in beams.",
     )
     deblend_residual: bool = key(
-        DetectionOptions.deblend_residual, "Search the residual of the fit for blended sources and fit again."
+        DetectionOptions.deblend_residual,
+        "Search the residual of the fit for blended sources and fit again; with correlated noise only, since "
+        "to white noise a structured background looks like sources.",
     )
     use_fixed_source_table: bool = key(
         False, "Measure the sources of `fixed_source_table_path`, positions and apertures; detect none."
@@ -354,20 +356,28 @@ class Fit(Section):
     loss: Literal["linear", "soft_l1", "huber", "cauchy", "arctan"] = key(
         FitOptions.loss, "Loss of the residuals, as in scipy.optimize.least_squares."
     )
-    f_scale: PositiveFloat = key(FitOptions.f_scale, "Residual at which a loss other than linear sets in.")
+    f_scale: PositiveFloat = key(
+        FitOptions.f_scale,
+        "Weighted residual at which a loss other than linear sets in, in sigmas of the noise (in an original "
+        "configuration: in mJy/pixel or Jy/pixel, times the weight).",
+    )
     max_nfev: AtLeastOne = key(FitOptions.max_nfev, "Largest number of evaluations in one fit.")
     xtol: PositiveFloat = key(FitOptions.xtol, "Stop when the parameters change by less than this, relative.")
     ftol: PositiveFloat = key(FitOptions.ftol, "Stop when the cost changes by less than this, relative.")
     gtol: PositiveFloat = key(FitOptions.gtol, "Stop when the gradient is smaller than this.")
-    weights: Weights = key(FitOptions.weights, "Weights of the pixels; null for equal ones.")
+    weights: Weights = key(
+        FitOptions.weights,
+        "What residuals are multiplied by, with white noise on a polynomial; null for equal weights.",
+    )
     power_snr: PositiveFloat = key(FitOptions.power_snr, "Exponent of the weights power_snr.")
     spatial_weight_sigma: PositiveFloat = key(
         FitOptions.spatial_weight_sigma, "Sigma of the weights spatial, in beam sigmas."
     )
     fit_aperture_sigma: NonNegativeFloat = key(
-        FitOptions.fit_aperture_sigma, "Margin of fitted pixels around the largest source, in beam sigmas."
+        FitOptions.fit_aperture_sigma,
+        "Margin of fitted pixels around the largest source, in beam sigmas; for white noise on a polynomial.",
     )
-    calc_covar: bool = key(FitOptions.calc_covar, "Compute the errors of the fitted parameters.")
+    calc_covar: bool = key(FitOptions.calc_covar, "Write the covariances of the parameters of each fit.")
     min_method: Literal["nmse", "redchi", "bic", "cv"] = key(
         FitOptions.min_method,
         "Criterion that selects box, order and estimator of the background: normalised mean squared error, "
@@ -375,10 +385,18 @@ class Fit(Section):
     )
     verbose: bool = key(FitOptions.verbose, "Write a report of every fit to the log of the map.")
     use_l2_regularization: bool = key(
-        FitOptions.use_l2_regularization, "Ridge penalty on the background polynomial of a joint fit."
+        FitOptions.use_l2_regularization,
+        "Ridge penalty on the polynomial of a joint fit: on its coefficients but for the constant, in units "
+        "of the rms and coordinates from -1 to 1 (in an original configuration: on all, in mJy/pixel or "
+        "Jy/pixel and pixels of the cutout).",
     )
-    lambda_l2: NonNegativeFloat = key(FitOptions.lambda_l2, "Strength of the ridge penalty.")
-    vary: bool = key(FitOptions.vary, "Let the fit move the centres by up to one pixel.")
+    lambda_l2: NonNegativeFloat = key(
+        FitOptions.lambda_l2, "Strength of the ridge penalty: the squares of lambda times coefficients."
+    )
+    vary: bool = key(
+        FitOptions.vary,
+        "Let the fit move the centres by up to half a beam (in an original configuration: one pixel).",
+    )
     bg_fitters: Many[Literal["least_squares", "huber", "theil_sen"]] = key(
         FitOptions.bg_fitters, "Estimators of the background; all named are tried, `min_method` selects."
     )
@@ -397,20 +415,24 @@ class Background(Section):
         "none: apertures are summed on the map as it is (with `fit_options.noise_model: white` only).",
     )
     fit_gauss_and_bg_separately: bool = key(
-        BackgroundOptions.fit_gauss_and_bg_separately, "Fit the background first, then the Gaussians."
+        BackgroundOptions.fit_gauss_and_bg_separately,
+        "Fit a polynomial background first, then the Gaussians.",
     )
     pol_orders_separate: Many[Order] = key(
         BackgroundOptions.pol_orders_separate, "Orders tried when the background is fitted first."
     )
     fix_min_box: NonNegativeFloat = key(
         BackgroundOptions.fix_min_box,
-        "Half-size of the smallest box in beams, beyond the extent of the source or group; 0: the whole map.",
+        "Half-size of the smallest box in beams, beyond the extent of the source or group; 0: the whole map. "
+        "A joint fit takes discs of this radius.",
     )
     fix_max_box: NonNegativeFloat = key(
         BackgroundOptions.fix_max_box, "Half-size of the largest box in beams."
     )
     fit_gauss_and_bg_together: bool = key(
-        BackgroundOptions.fit_gauss_and_bg_together, "Fit Gaussians and background in one fit."
+        BackgroundOptions.fit_gauss_and_bg_together,
+        "Fit Gaussians and a polynomial in one fit: on what the first fit of the background left, if that is "
+        "done too. If neither, no background is subtracted.",
     )
     polynomial_orders: Many[Order] = key(
         BackgroundOptions.polynomial_orders, "Orders tried when both are fitted together."

@@ -706,7 +706,8 @@ def _collect(
             )  # fmt: skip
             collected.add_photometry(unit, photometry, apertures[i], task.usable)
             known = np.isfinite(background)
-            collected.patches.append(ConditionalPatch(y=y[known], x=x[known], values=background[known]))
+            patch = ConditionalPatch(y=y[known], x=x[known], values=background[known])
+            collected.add_background(unit, patch, order=-1)
     return collected
 
 

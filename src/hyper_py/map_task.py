@@ -319,6 +319,7 @@ def _extract_and_write(
         ratio = task.config.photometry.fwhm_radius_ratio
         write_regions(stage, layout, catalog, image, name=task.name, fwhm_radius_ratio=ratio)
         _write_on_request(stage, layout, extraction, task)
+        _write_fits(stage, layout, task, extraction, log)
         log_warnings(log, caught)
         result = MapResult(
             index=task.index,
@@ -356,6 +357,17 @@ def _extract_and_write(
         # Last, so that it is there only when all else is.
         stage.text(layout.state(task.name), as_json(state))
     return result
+
+
+def _write_fits(stage: "Stage", layout: "Layout", task: MapTask, extraction: Any, log: MapLog) -> None:
+    """Write the covariances of the fits, and the report of them, if they were asked for."""
+    from hyper_py.fit_report import fit_covariances, fit_report
+
+    fit = task.config.fit_options
+    if fit.calc_covar:
+        fit_covariances(extraction).write(stage.path(layout.covariances(task.name)), format="ascii.ecsv")
+    if fit.verbose:
+        log.lines.extend(fit_report(extraction))
 
 
 def restored(task: MapTask, layout: "Layout") -> MapResult | None:

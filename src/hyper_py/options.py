@@ -50,7 +50,7 @@ class FitOptions:
     noise_model: str = "correlated"
     fit_method: str = "least_squares"
     loss: str = "linear"
-    f_scale: float = 0.1
+    f_scale: float = 1.5
     max_nfev: int = 50000
     xtol: float = 1e-8
     ftol: float = 1e-8
@@ -59,7 +59,7 @@ class FitOptions:
     power_snr: float = 5.0
     spatial_weight_sigma: float = 1.5
     fit_aperture_sigma: float = 1.0
-    calc_covar: bool = True
+    calc_covar: bool = False
     min_method: str = "cv"
     verbose: bool = False
     use_l2_regularization: bool = True

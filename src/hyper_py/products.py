@@ -102,6 +102,10 @@ class Layout:
         """Log of one map."""
         return f"{self.logs}/Hyper_log_{name}.log"
 
+    def covariances(self, name: str) -> str:
+        """Covariances of the parameters of each fit of a map."""
+        return f"{self.tables}/covariances_{name}.ecsv"
+
     def images(self, name: str) -> dict[str, str]:
         """FITS images of a map that were asked for, by what they show."""
         wanted = {
@@ -121,6 +125,7 @@ class Layout:
             *regions,
             self.crtf(name),
             *self.images(name).values(),
+            self.covariances(name),
             self.rows(name),
             report_data_name(name),
         ]

@@ -226,6 +226,20 @@ class Patch(Protocol):
         """Return y, x, background and weight of the pixels covered, each of shape (n,)."""
 
 
+@dataclass(kw_only=True, eq=False)
+class FitRecord:
+    """How one unit's fit went; covariance (6 n, 6 n) and background are those of its measurement."""
+
+    sources: IntArray
+    fit: UnitFit
+    n_pixels: int
+    n_free: int
+    chi2: float
+    retried: bool
+    covariance: FloatArray | None = None
+    background: Patch | None = None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
     """What is to be measured, in pixels and Jy/pixel.
@@ -289,6 +303,7 @@ class Measured:
     chi2_red: FloatArray
     bic: FloatArray
     patches: Sequence[Patch]
+    fits: Sequence[FitRecord]
 
 
 class Collector:
@@ -305,6 +320,7 @@ class Collector:
         self.aperture_fraction, self.background = nan.copy(), nan.copy()
         self.nmse, self.chi2_red, self.bic = nan.copy(), nan.copy(), nan.copy()
         self.patches: list[Patch] = []
+        self.fits: list[FitRecord] = []
 
     def add_fit(
         self,
@@ -319,6 +335,9 @@ class Collector:
         retried: bool,
     ) -> None:
         """Add a unit's fit: what it left of its data (both (n,)), and its chi-square."""
+        self.fits.append(
+            FitRecord(sources=unit, fit=fit, n_pixels=left.size, n_free=n_free, chi2=chi2, retried=retried)
+        )
         self.at_bound[unit] = fit.at_bound
         self.status[unit] = (2 if retried else 1) if fit.converged else 0
         if retried:
@@ -338,15 +357,18 @@ class Collector:
             values[unit] = np.nan
 
     def add_background(self, unit: IntArray, patch: Patch, *, order: int) -> None:
-        """Add a unit's background: the piece itself and its order."""
-        if order >= 0:
-            self.patches.append(patch)
+        """Add the background of the unit added last: the piece itself and its order."""
+        self.patches.append(patch)
+        if self.fits:
+            self.fits[-1].background = patch
         self.order[unit] = order
 
     def add_photometry(
         self, unit: IntArray, photometry: UnitPhotometry, apertures: Sequence[Aperture], usable: BoolArray
     ) -> None:
-        """Add a unit's fluxes and errors; `usable` (ny, nx) is False where the map is blank."""
+        """Add fluxes and errors of the unit added last; `usable` (ny, nx) is False where the map is blank."""
+        if self.fits:
+            self.fits[-1].covariance = photometry.covariance
         self.flux[unit], self.flux_err[unit] = photometry.flux, photometry.flux_err
         self.flux_gauss_err[unit] = photometry.flux_gauss_err
         self.aperture_fraction[unit] = photometry.fraction

@@ -193,7 +193,8 @@ def add_unit(
         chi2=float(in_sigmas @ in_sigmas), n_beams=y.size * stride**2 / task.beam_area, retried=retried,
     )  # fmt: skip
     collected.add_photometry(unit, photometry, apertures, task.usable)
-    collected.add_background(unit, sky, order=_order(sky))
+    if _order(sky) >= 0:
+        collected.add_background(unit, sky, order=_order(sky))
     if options.original and joint is not None:
         # The original's column RESIDUALS.
         collected.background[unit] = float(np.mean(joint.at(y, x)))

@@ -1,0 +1,234 @@
+"""Fluxes on a fitted background and their errors, against dense algebra and Monte Carlo."""
+
+import numpy as np
+import pytest
+
+from hyper_py import models
+from hyper_py.fitting import Metric, bounds, fit_units, fit_window, linear_terms
+from hyper_py.joint import JointSky, NoSky, window_scaling
+from hyper_py.noise import CovarianceModel
+from hyper_py.photometry import aperture_fraction, source_aperture
+from hyper_py.polynomial import polynomial_design
+from hyper_py.propagation import field_covariance, hybrid_fluxes, unit_errors
+from hyper_py.unit_backgrounds import unit_backgrounds
+
+FWHM = 4.0
+SETTINGS = {
+    "fwhm": FWHM, "beam_area": 18.1, "rms": 1.0, "min_box": 2.0, "max_box": 3.0, "aper_sup": 1.5,
+    "orders": (1,), "estimators": ("least_squares",), "huber_epsilons": (1.35,), "criterion": "cv",
+}  # fmt: skip
+TIGHT = {"ftol": 1e-14, "xtol": 1e-12, "gtol": 1e-13}
+
+
+def plane(shape):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return 3.0 + 0.02 * x - 0.05 * y
+
+
+def sources_at(*places):
+    return np.array([[1.0, x, y, 1.7, 1.7, 0.0] for x, y in places])
+
+
+def noise_model(*, reach=12, width=1.8, white=0.3):
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    lags = (1 - white) * np.exp(-0.25 * (x * x + 2 * 0.3 * x * y + 1.4 * y * y) / width**2)
+    lags[reach, reach] += white
+    return CovarianceModel(lags)
+
+
+def dense(noise, y, x):
+    """Covariance of pixels, zero beyond the reach."""
+    dy, dx = y[:, None] - y, x[:, None] - x
+    near = (abs(dy) <= noise.reach) & (abs(dx) <= noise.reach)
+    matrix = np.zeros(dy.shape)
+    matrix[near] = noise.lags[dy[near] + noise.reach, dx[near] + noise.reach]
+    return matrix
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize("shape", [(9, 14), (30, 23)])
+@pytest.mark.parametrize("reach", [12, 4])
+def test_covariance_of_sums_is_that_of_the_dense_matrix(shape, reach):
+    rng = np.random.default_rng(1)
+    noise = noise_model(reach=12, width=1.2)
+    noise = CovarianceModel(noise.lags[12 - reach : 13 + reach, 12 - reach : 13 + reach])
+    images = rng.normal(size=(3, *shape))
+    y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
+    flat = images.reshape(3, -1)
+    expected = flat @ dense(noise, y, x) @ flat.T
+    scale = np.sqrt(np.outer(np.diagonal(expected), np.diagonal(expected)))
+    np.testing.assert_allclose(field_covariance(images, noise) / scale, expected / scale, atol=0.02)
+
+
+def test_covariance_of_white_sums():
+    noise = CovarianceModel(np.pad(np.array([[4.0]]), 6))
+    images = np.random.default_rng(2).normal(size=(4, 12, 11))
+    flat = images.reshape(4, -1)
+    np.testing.assert_allclose(field_covariance(images, noise), 4.0 * flat @ flat.T, rtol=1e-9)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["whole", "blank"])
+def monte_carlo(request):
+    """Many fits of a pair on a sloping sky in correlated noise, each with its own background."""
+    shape, scale = (37, 39), 0.02
+    truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4], [2.0, 22.8, 19.6, 1.7, 1.7, 0.0]])
+    noise = noise_model()
+    y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
+    factor = np.linalg.cholesky(dense(noise, y, x) + 1e-9 * np.eye(y.size))
+    sky = plane(shape) + models.render(truth, shape)
+    mask = models.footprints(truth, shape, n_sigma=2.0)
+    mask[5:9, 20:30] = True
+    usable = np.ones(shape, dtype=bool)
+    if request.param:
+        usable[20:24, 20:24] = False
+    mask |= ~usable
+    sky[~usable] = np.nan
+    unit = np.arange(2)
+    window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(2, 4.5), usable=usable)
+    metric = Metric(weights=np.exp(-0.01 * np.arange(window.y.size)))
+    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
+
+    def measure(data):
+        settings = {**SETTINGS, "max_box": 2.0, "clip_sigma": None}
+        # The wings beyond the footprint are taken off, as in the last pass of the pipeline.
+        background = unit_backgrounds(data - models.render(truth, shape), mask, truth, [unit], **settings)[0]
+        values = data[window.y, window.x] - background.at(window.y, window.x)
+        fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
+        apertures = [source_aperture(p, radius_in_fwhm=0.7) for p in fit.parameters]
+        fractions = np.array(
+            [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
+        )
+        residual = data - models.render(fit.parameters, shape, n_sigma=9)
+        return fit, background, apertures, fractions, residual
+
+    fit, background, apertures, fractions, residual = measure(sky)
+    errors = unit_errors(
+        fit, window, metric, background, apertures, fractions, noise, scale=scale, usable=usable
+    )
+    rng = np.random.default_rng(3)
+    parameters, flux = [], []
+    for _ in range(250):
+        data = sky + scale * (factor @ rng.normal(size=y.size)).reshape(shape)
+        fit, background, apertures, fractions, residual = measure(data)
+        parameters.append(fit.parameters)
+        flux.append(hybrid_fluxes(residual, fit, background, apertures, fractions, errors).flux)
+    return truth, errors, np.array(parameters), np.array(flux)
+
+
+def test_flux_errors_are_those_of_many_measurements(monte_carlo):
+    truth, errors, parameters, flux = monte_carlo
+    np.testing.assert_allclose(flux.std(axis=0) / errors.flux_err, 1.0, atol=0.15)
+    np.testing.assert_allclose(
+        flux.mean(axis=0), models.gaussian_flux(truth), atol=0.3 * errors.flux_err.max()
+    )
+    gauss = models.gaussian_flux(parameters)
+    np.testing.assert_allclose(gauss.std(axis=0) / errors.flux_gauss_err, 1.0, atol=0.15)
+
+
+def test_parameter_errors_are_those_of_many_fits(monte_carlo):
+    _, errors, parameters, _ = monte_carlo
+    expected = np.sqrt(np.diagonal(errors.covariance)).reshape(2, 6)
+    np.testing.assert_allclose(parameters.std(axis=0)[:, :3] / expected[:, :3], 1.0, atol=0.15)
+    np.testing.assert_allclose(parameters.std(axis=0)[0, 3:] / expected[0, 3:], 1.0, atol=0.15)
+
+
+def test_fixed_parameters_have_no_error():
+    truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4]])
+    shape = (37, 39)
+    background = unit_backgrounds(plane(shape), np.zeros(shape, bool), truth, [np.array([0])], **SETTINGS)[0]
+    window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(1, 4.5), usable=np.ones(shape, bool))
+    metric = Metric(weights=np.ones(window.y.size))
+    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(0, 9), shift=2.0)
+    values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
+    fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper])[0]
+    apertures = [source_aperture(truth[0], radius_in_fwhm=0.7)]
+    fixed = np.array([[False, True, True, True, True, True]])
+    arguments = (fit, window, metric, background, apertures, np.array([0.7]), noise_model())
+    some = unit_errors(*arguments, fixed=fixed)
+    assert not some.covariance[1:].any()
+    assert 0 < some.flux_gauss_err[0] < unit_errors(*arguments).flux_gauss_err[0]
+    assert unit_errors(*arguments, scale=3.0).flux_err == pytest.approx(3 * unit_errors(*arguments).flux_err)
+
+
+# ---- joint fits
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["joint", "on top"])
+def joint_monte_carlo(request):
+    """Many joint fits of a pair and a strongly penalised polynomial in correlated noise."""
+    shape, scale = (37, 39), 0.02
+    truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4], [2.0, 22.8, 19.6, 1.7, 1.7, 0.0]])
+    noise = noise_model()
+    y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
+    factor = np.linalg.cholesky(dense(noise, y, x) + 1e-9 * np.eye(y.size))
+    sky = models.render(truth, shape, n_sigma=9) + plane(shape) * (1.0 if request.param else 0.02)
+    mask, unit = models.footprints(truth, shape, n_sigma=2.0), np.arange(2)
+    window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(2, 8.5), usable=np.ones(shape, bool))
+    weights, scaling = np.exp(-0.01 * np.arange(window.y.size)), window_scaling(window)
+    design = polynomial_design(window.y, window.x, order=2, scaling=scaling)
+    terms = linear_terms(design, weights=weights, penalty=np.array([0.0, 3, 3, 3, 3, 3]))
+    metric = Metric(weights=weights, terms=terms)
+    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
+
+    def measure(data):
+        background = None
+        if request.param:
+            settings = {**SETTINGS, "max_box": 2.0, "clip_sigma": None}
+            background = unit_backgrounds(
+                data - models.render(truth, shape), mask, truth, [unit], **settings
+            )[0]
+        below = NoSky() if background is None else background
+        values = data[window.y, window.x] - below.at(window.y, window.x)
+        fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
+        joint = JointSky(order=2, scaling=scaling, coefficients=fit.coefficients, window=window, below=below)
+        apertures = [source_aperture(p, radius_in_fwhm=0.7) for p in fit.parameters]
+        fractions = np.array(
+            [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
+        )
+        return (
+            fit,
+            joint,
+            background,
+            apertures,
+            fractions,
+            data - models.render(fit.parameters, shape, n_sigma=9),
+        )
+
+    fit, joint, background, apertures, fractions, residual = measure(sky)
+    errors = unit_errors(
+        fit, window, metric, background, apertures, fractions, noise, joint=joint, scale=scale
+    )
+    rng, parameters, flux = np.random.default_rng(5), [], []
+    for _ in range(250):
+        data = sky + scale * (factor @ rng.normal(size=y.size)).reshape(shape)
+        fit, joint, background, apertures, fractions, residual = measure(data)
+        parameters.append(fit.parameters)
+        flux.append(hybrid_fluxes(residual, fit, joint, apertures, fractions, errors).flux)
+    return errors, np.array(parameters), np.array(flux)
+
+
+def test_errors_of_joint_fits_are_those_of_many_measurements(joint_monte_carlo):
+    errors, parameters, flux = joint_monte_carlo
+    np.testing.assert_allclose(flux.std(axis=0) / errors.flux_err, 1.0, atol=0.15)
+    gauss = models.gaussian_flux(parameters)
+    np.testing.assert_allclose(gauss.std(axis=0) / errors.flux_gauss_err, 1.0, atol=0.15)
+    expected = np.sqrt(np.diagonal(errors.covariance)).reshape(2, 6)
+    np.testing.assert_allclose(parameters.std(axis=0)[:, :3] / expected[:, :3], 1.0, atol=0.15)
+
+
+def test_without_a_background_errors_are_those_of_sums():
+    """An aperture on a map without background and with all parameters fixed sums noise alone."""
+    truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4]])
+    window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(1, 4.5), usable=np.ones((37, 39), bool))
+    metric = Metric(weights=np.ones(window.y.size))
+    values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
+    fit = fit_units([values], [window], [metric], [truth], lower=[truth], upper=[truth])[0]
+    aperture, white = source_aperture(truth[0], radius_in_fwhm=0.7), CovarianceModel(np.pad([[4.0]], 6))
+    errors = unit_errors(
+        fit, window, metric, None, [aperture], np.array([0.5]), white, fixed=np.ones((1, 6), dtype=bool)
+    )
+    expected = 2.0 * np.sqrt(np.sum(aperture.weights**2)) / 0.5
+    assert errors.flux_err[0] == pytest.approx(expected)
+    assert errors.flux_gauss_err[0] == 0.0
