@@ -249,6 +249,15 @@ def test_spectra_of_one_list(listed, simulated):
     assert (listed / "plots" / "spectra_sky.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_report_has_a_page_for_each_channel(tmp_path, cube_path):
+    result = do(tmp_path, cube_path, outputs={"tables": ["ecsv"], "report": True}, cube={"outputs": []})
+    assert result.exit_code == 0
+    pages = {path.name for path in (tmp_path / "report").glob("*.html")}
+    names = channel_names("sky", N)
+    assert {"index.html", *(f"{name}.html" for name in (names[0], names[1], names[3]))} <= pages
+    assert not list((tmp_path / "maps").glob("*"))
+
+
 def test_figure_of_many_spectra(tmp_path):
     n = spectra_figure.MOST_PANELS + 5
     table = Table({"HYPER_ID": np.repeat(np.arange(1, n + 1), 3), "CHANNEL": np.tile([1, 2, 3], n)})

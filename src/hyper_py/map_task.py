@@ -295,7 +295,8 @@ def _extract_and_write(
         write_catalogue(stage, layout, catalog, name=task.name, pixel_scale=image.pixel_scale, meta=meta)
         ratio = task.config.photometry.fwhm_radius_ratio
         write_regions(stage, layout, catalog, image, name=task.name, fwhm_radius_ratio=ratio)
-        _write_on_request(stage, layout, extraction, task)
+        if rms > 0.0:  # of a blank channel there is nothing to show
+            _write_on_request(stage, layout, extraction, task)
         log_warnings(log, caught)
         result = MapResult(
             index=task.index,

@@ -19,7 +19,15 @@ import numpy as np
 from hyper_py import __version__
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import FloatArray
-from hyper_py.products import MANIFEST, REPORT_DIR, Stage, report_data_name
+from hyper_py.products import (
+    MANIFEST,
+    REPORT_DIR,
+    Layout,
+    Stage,
+    parts_of,
+    read_state,
+    report_data_name,
+)
 from hyper_py.report_data import ReportData, bin_image, load_report_data, unpack_codes
 
 INDEX = f"{REPORT_DIR}/index.html"
@@ -46,7 +54,7 @@ def write_report(root: Path) -> tuple[str, ...]:
         If this is not the output directory of a run, or of one without report.
     """
     manifest = _read_manifest(root)
-    maps = manifest["maps"]
+    maps = [part for one in manifest["maps"] for part in _parts(root, one)]
     shown = [one for one in maps if (root / report_data_name(one["name"])).is_file()]
     if not shown and not manifest["configuration"]["outputs"]["report"]:
         raise InputError(f"{root}: nothing to show: the run was made with outputs.report: false")
@@ -111,6 +119,15 @@ def _read_manifest(root: Path) -> dict[str, Any]:
             f"{root}: no {MANIFEST} of a run there: name the output directory of a run"
         ) from None
     return manifest
+
+
+def _parts(root: Path, one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what an input consists of: itself, or the channels of a cube, as entries of the manifest."""
+    layout = Layout(root=root)
+    names = parts_of(layout, one["name"])
+    if names == [one["name"]]:
+        return [one]
+    return [{**one, **(read_state(layout, name) or {}), "name": name} for name in names]
 
 
 def _stored(root: Path, name: str) -> ReportData | None:
