@@ -10,9 +10,11 @@ of settings on a seed that is never scored and keeps in benchmarks/peers/setting
 scatter among the ones within 0.01 of the best harmonic mean of completeness and purity. `run` scores them
 on other seeds and, with --data, on both published maps, whose settings are those of the preset made like
 them. `report` writes benchmarks/RESULTS.md, with what `published.py --output DIR` left in the same DIR.
+A run that DIR holds already is not repeated. benchmarks/completeness.py compares at equal purity.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -45,21 +47,16 @@ FIXED: dict[str, dict[str, Any]] = {
     "original": {"detection.sigma_thres": 4.0, "photometry.fwhm_radius_ratio": 1.0},
 }
 GRIDS: dict[str, dict[str, list[Any]]] = {
-    "bdsf": {
-        "thresh_pix": [4.0, 5.0],
-        "thresh_isl": [2.5, 3.0, 4.0],
-        "mean_map": ["default", "map"],
-        "box": [0, 12],
-    },
-    "aegean": {"seedclip": [4.0, 5.0], "floodclip": [2.5, 3.5], "grid": [0, 3], "box": [12]},
+    "bdsf": {"thresh_pix": [4.0, 5.0], "thresh_isl": [3.0, 4.0], "mean_map": ["default", "map"], "box": [12]},
+    "aegean": {"seedclip": [4.0, 5.0], "floodclip": [3.5], "grid": [0, 3], "box": [12]},
     "sep": {
         "thresh": [2.0, 3.0, 4.0],
-        "mesh": [2, 3, 6],
+        "mesh": [3, 6],
         "deblend_cont": [1e-5, 1e-4],
-        "aperture": [1.0, 1.5],
+        "aperture": [1.5],
         "smooth": [False, True],
     },
-    "photutils": {"thresh": [2.5, 4.0, 5.0], "mesh": [4, 8], "separation": [0.6, 1.0]},
+    "photutils": {"thresh": [2.5, 4.0], "mesh": [4, 8], "separation": [0.6, 1.0]},
 }
 FINDERS = (*FIXED, *GRIDS)
 TITLES = {
@@ -143,29 +140,29 @@ def write_map(path: Path, data: Any, header: dict[str, Any], unit: str) -> None:
 
 def run_finder(
     finder: str, python: str, item: Input, settings: dict[str, Any], work: Path, timeout: float
-) -> Any:
-    """Run one finder on one map; return its numbers, or why there are none."""
-    out = work / f"{item.name}_{finder}.ecsv"
-    out.unlink(missing_ok=True)
+) -> dict[str, Any]:
+    """Run one finder on one map, unless `work` has that run; return its numbers, or why there are none."""
+    mark = hashlib.md5(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    out = work / f"{item.name}_{finder}_{mark}.ecsv"
+    kept = out.with_suffix(".json")
+    if kept.exists():
+        return json.loads(kept.read_text())
     path = item.per_pixel if finder == "original" else item.per_beam
     is_ours = finder in ("ours", "classic")
-    command = [
-        python,
-        str(HERE / "peers" / f"run_{'ours' if is_ours else finder}.py"),
-        str(path),
-        str(out),
-        json.dumps(settings),
-    ]
+    script = HERE / "peers" / f"run_{'ours' if is_ours else finder}.py"
+    command = [python, str(script), str(path), str(out), json.dumps(settings)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     if is_ours:
         environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     else:
         environment.pop("PYTHONPATH", None)
-    with (work / f"{item.name}_{finder}.log").open("w") as log:
+    out.unlink(missing_ok=True)
+    with out.with_suffix(".log").open("w") as log:
         cost = timed(command, environment, log, timeout)
     result = {"map": item.name, "preset": item.preset, "finder": finder, "settings": settings, **cost}
     if out.exists() and cost["status"] == 0:
-        result |= score(Table.read(out, format="ascii.ecsv"), item)
+        result |= {"catalog": str(out)} | score(Table.read(out, format="ascii.ecsv"), item)
+    kept.write_text(json.dumps(result))
     return result
 
 
