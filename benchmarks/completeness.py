@@ -9,7 +9,7 @@ tries every setting on the first of `--tuning` and the best on all of them. Our 
 original's are `detection.sigma_thres`; the other finders get, besides their own thresholds, a lower limit to
 the signal to noise that they report, the one of highest completeness at a mean purity of at least
 `--purity`, which is above 99% because a threshold chosen at 99% would miss that on half of other seeds.
-`run` scores seeds that took no part. `report` writes benchmarks/COMPLETENESS.md and a figure.
+`run` scores seeds that took no part. `report` writes the second part of benchmarks/RESULTS.md and a figure.
 """
 
 import argparse
@@ -24,7 +24,19 @@ from astropy.io import fits
 from astropy.table import Table
 
 from hyper_py.matching import inside_margin, match_positions
-from peers import FINDERS, TITLES, Input, combinations, run_finder, simulated, versions
+from peers import (
+    FINDERS,
+    TITLES,
+    Input,
+    combinations,
+    run_finder,
+    score,
+    simulated,
+    table,
+    versions,
+    why_not,
+    write_part,
+)
 
 HERE = Path(__file__).parent
 SETTINGS = HERE / "peers" / "settings_completeness.json"
@@ -37,11 +49,11 @@ THRESHOLDS = {
 GRIDS: dict[str, dict[str, list[Any]]] = {
     "bdsf": {"thresh_pix": [3.0], "thresh_isl": [2.0, 2.5], "mean_map": ["default", "map"], "box": [12]},
     "aegean": {"seedclip": [3.0], "floodclip": [2.0, 3.0], "grid": [0], "box": [12]},
-    "photutils": {"thresh": [2.5], "mesh": [3, 6], "separation": [0.6]},
+    "photutils": {"thresh": [2.5, 4.0], "mesh": [4, 6], "separation": [0.6, 1.0]},
     "sep": {
-        "thresh": [1.5, 3.0],
+        "thresh": [1.5],
         "mesh": [3, 6],
-        "deblend_cont": [1e-5],
+        "deblend_cont": [1e-5, 1e-3],
         "aperture": [1.5],
         "smooth": [False, True],
     },
@@ -110,9 +122,10 @@ def tune_cut(finder: str, go: Any, items: list[Input], purity: float, known: Any
     return {"settings": settings, "cut": score[3], "tuned": score}
 
 
-def tune_threshold(finder: str, go: Any, items: list[Input], purity: float, _: Any) -> dict[str, Any]:
+def tune_threshold(
+    finder: str, go: Any, items: list[Input], purity: float, grid: list[float]
+) -> dict[str, Any]:
     """Find the lowest sigma_thres that is pure enough, by bisection: purity rises with it."""
-    grid = THRESHOLDS[finder]
 
     def at(k: int) -> tuple[float, ...]:
         settings = FIXED[finder] | {"detection.sigma_thres": grid[k]}
@@ -135,8 +148,11 @@ def tune(options: argparse.Namespace, go: Any) -> None:
             items = [simulated(preset, seed, options.work) for seed in seeds]
             chosen = json.loads(SETTINGS.read_text()) if SETTINGS.exists() else {}
             known = chosen[options.like][finder]["settings"] if options.like else None
-            search = tune_cut if finder in GRIDS else tune_threshold
-            choice = search(finder, go, items, options.purity, known)
+            if finder in GRIDS:
+                choice = tune_cut(finder, go, items, options.purity, known)
+            else:
+                grid = options.thresholds or THRESHOLDS[finder]
+                choice = tune_threshold(finder, go, items, options.purity, grid)
             chosen.setdefault(preset, {})[finder] = choice | {"seeds": seeds}
             SETTINGS.write_text(json.dumps(chosen, indent=1, sort_keys=True) + "\n")
             print(f"{preset} {finder} chosen: {choice}", flush=True)
@@ -160,6 +176,7 @@ def run(options: argparse.Namespace, go: Any) -> None:
                 numbers = {
                     key: result[key] for key in ("status", "wall", "cpu", "memory", "finder", "preset")
                 }
+                numbers |= {"catalog": result.get("catalog"), "cut": choice["cut"]}
                 numbers |= {"seed": seed, "completeness": completeness, "purity": purity}
                 numbers |= {"version": versions(finder, options.python[finder])}
                 numbers["found"] = is_found[found.counted].tolist()
@@ -204,13 +221,11 @@ def report(options: argparse.Namespace, _: Any) -> None:
     for preset, finders in groups.items():
         text += [f"## {preset}", "", _header(), "|---" * (_header().count("|") - 1) + "|"]
         for finder, runs in finders.items():
-            if any(r["status"] != 0 for r in runs):
-                why = ", ".join(f"seed {r['seed']}: {'stopped' if r['status'] is None else 'failed'} after "
-                                f"{r['wall']:.0f} s" for r in runs if r["status"] != 0)  # fmt: skip
-                text.append(f"| {TITLES[finder]} | {why} |" + " |" * (_header().count("|") - 3))
+            if lost := [why_not({"map": f"seed {r['seed']}"} | r) for r in runs if r["status"] != 0]:
+                text.append(f"| {TITLES[finder]} | {'; '.join(lost)} |" + " |" * (_header().count("|") - 3))
                 continue
-            text.append(_row(finder, runs))
-        text.append("")
+            text.append(_row(finder, runs, options.work))
+        text += ["", *table({name: measured(runs, options.work) for name, runs in finders.items()}), ""]
     text += ["## Versions and settings", ""]
     for finder in FINDERS:
         used = {r["version"] for finders in groups.values() for r in finders.get(finder, [])}
@@ -223,24 +238,48 @@ def report(options: argparse.Namespace, _: Any) -> None:
                 seeds = " ".join(map(str, choice["seeds"]))
                 shown = json.dumps(choice["settings"])
                 text.append(f"  - {preset}: `{shown}`{cut} (seeds {seeds}: {c:.3f} / {p:.4f})")
-    (HERE / "COMPLETENESS.md").write_text("\n".join(text).rstrip() + "\n")
+    write_part("\n".join(text), second=True)
     if options.output:
         draw(groups, options.output)
 
 
 def _header() -> str:
     bins = " | ".join(f"{low:g}-{high:g}" for low, high in pairwise(SNR_EDGES))
-    return (
-        f"| finder | completeness | purity | seeds | isolated | within 2 beams | within 1.25 | {bins} | cpu |"
-    )
+    first = "finder | completeness | purity | in hindsight | seeds | isolated | within 2 beams | within 1.25"
+    return f"| {first} | {bins} | cpu |"
 
 
-def _row(finder: str, runs: list[dict[str, Any]]) -> str:
+def measured(runs: list[dict[str, Any]], work: Path) -> list[dict[str, Any]]:
+    """Return the runs with the quality of their photometry, after the cut."""
+    full = []
+    for run in runs:
+        item = simulated(run["preset"], run["seed"], work)
+        cost = {key: run[key] for key in ("status", "wall", "cpu", "memory", "finder")} | {"map": item.name}
+        if run["catalog"]:
+            catalog = Table.read(run["catalog"], format="ascii.ecsv")
+            if run["cut"]:
+                catalog = catalog[
+                    np.nan_to_num(np.ma.filled(catalog["SNR"].astype(float), 0.0)) >= run["cut"]
+                ]
+            cost |= score(catalog, item)
+        full.append(cost)
+    return full
+
+
+def hindsight(runs: list[dict[str, Any]], work: Path) -> str:
+    """Return the completeness at the best cut, chosen on the scored seeds themselves at a purity of 99%."""
+    items = [simulated(r["preset"], r["seed"], work) for r in runs]
+    reached, completeness, _, _ = best_cut(list(zip(runs, items, strict=True)), 0.99, CUTS)
+    return f"{completeness:.3f}" if reached else "-"
+
+
+def _row(finder: str, runs: list[dict[str, Any]], work: Path) -> str:
     parts = [share(runs, "nearest", 2.0, np.inf), share(runs, "nearest", 0.0, 2.0)]
     parts += [share(runs, "nearest", 0.0, 1.25)]
     parts += [share(runs, "snr", low, high) for low, high in pairwise(SNR_EDGES)]
     cells = [f"{n / of:.2f}" if of else "-" for n, of in parts]
     summary = [spread([r[key] for r in runs]) for key in ("completeness", "purity")]
+    summary.append(hindsight(runs, work) if finder in GRIDS else "")
     cpu = f"{np.mean([r['cpu'] for r in runs]):.1f}"
     return f"| {TITLES[finder]} | " + " | ".join([*summary, str(len(runs)), *cells, cpu]) + " |"
 
@@ -291,6 +330,7 @@ def main() -> None:
     parser.add_argument("--tuning", nargs="*", type=int, default=[100, 101], help="seeds to tune on")
     parser.add_argument("--brief", nargs="*", default=[], help="finders tuned on the first of them only")
     parser.add_argument("--like", choices=PRESETS, help="tune only the cut; all else as for this preset")
+    parser.add_argument("--thresholds", nargs="*", type=float, help="values of sigma_thres to choose from")
     parser.add_argument("--purity", type=float, default=0.992, help="on the tuning seeds")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds after which a run is stopped")
     parser.add_argument("--output", type=Path, help="PNG of the figure")

@@ -9,8 +9,8 @@ environment (benchmarks/peers/README.md says how to make them); ours runs in thi
 of settings on a seed that is never scored and keeps in benchmarks/peers/settings.json those of least flux
 scatter among the ones within 0.01 of the best harmonic mean of completeness and purity. `run` scores them
 on other seeds and, with --data, on both published maps, whose settings are those of the preset made like
-them. `report` writes benchmarks/RESULTS.md, with what `published.py --output DIR` left in the same DIR.
-A run that DIR holds already is not repeated. benchmarks/completeness.py compares at equal purity.
+them. `report` writes the first part of benchmarks/RESULTS.md, with what `published.py --output DIR` left in
+the same DIR. A run that DIR holds already is not repeated. completeness.py compares at equal purity.
 """
 
 import argparse
@@ -76,6 +76,21 @@ PACKAGES = {
     "aegean": "AegeanTools",
     "sep": "sep",
     "photutils": "photutils",
+}
+
+FORMS = {
+    "completeness": ".3f",
+    "purity": ".3f",
+    "flux bias": "+.1%",
+    "flux scatter": ".1%",
+    "isolated": ".1%",
+    "flux pull": ".2f",
+    "peak bias": "+.1%",
+    "peak scatter": ".1%",
+    "position": ".3f",
+    "wall": ".1f",
+    "cpu": ".1f",
+    "MB": ".0f",
 }
 
 
@@ -223,36 +238,58 @@ def versions(finder: str, python: str) -> str:
 def line(result: dict[str, Any]) -> str:
     head = f"{result['map']:14} {result['finder']:10}"
     if "completeness" not in result:
-        why = "stopped" if result["status"] is None else f"failed with status {result['status']}"
-        return f"{head} {why} after {result['wall']:.0f} s"
-    numbers = cells(result)
-    return f"{head} " + " ".join(f"{key} {value}" for key, value in numbers.items())
+        return f"{head} {why_not(result)}"
+    return f"{head} " + " ".join(f"{key} {value}" for key, value in cells([result]).items())
 
 
-def cells(result: dict[str, Any]) -> dict[str, str]:
-    """Return the columns of the table for one run."""
-    samples = result["samples"]
-    every, single = (samples[name]["statistics"] for name in ("all", "isolated"))
+def numbers(result: dict[str, Any]) -> dict[str, float]:
+    """Return the columns of the table for one run; NaN where not known."""
+    every, single = (result["samples"][name]["statistics"] for name in ("all", "isolated"))
 
-    def show(statistics: dict[str, Any], name: str, key: str, form: str) -> str:
+    def get(statistics: dict[str, Any], name: str, key: str) -> float:
         value = statistics.get(name, {}).get(key)
-        return "-" if value is None else format(value, form)
+        return np.nan if value is None else float(value)
 
-    place = [every[axis]["scatter"] for axis in "xy"]
+    place = [get(every, axis, "scatter") for axis in "xy"]
     return {
-        "completeness": f"{result['completeness']['value'] or 0:.3f}",
-        "purity": f"{result['purity']['value'] or 0:.3f}",
-        "flux bias": show(every, "flux", "bias", "+.1%"),
-        "flux scatter": show(every, "flux", "scatter", ".1%"),
-        "isolated": show(single, "flux", "scatter", ".1%"),
-        "flux pull": show(every, "flux", "pull_width", ".2f"),
-        "peak bias": show(every, "peak", "bias", "+.1%"),
-        "peak scatter": show(every, "peak", "scatter", ".1%"),
-        "position": "-" if None in place else f"{np.sqrt(np.mean(np.square(place))):.3f}",
-        "wall": f"{result['wall']:.1f}",
-        "cpu": f"{result['cpu']:.1f}",
-        "MB": f"{result['memory']:.0f}",
+        "completeness": result["completeness"]["value"] or 0.0,
+        "purity": result["purity"]["value"] or 0.0,
+        "flux bias": get(every, "flux", "bias"),
+        "flux scatter": get(every, "flux", "scatter"),
+        "isolated": get(single, "flux", "scatter"),
+        "flux pull": get(every, "flux", "pull_width"),
+        "peak bias": get(every, "peak", "bias"),
+        "peak scatter": get(every, "peak", "scatter"),
+        "position": float(np.sqrt(np.mean(np.square(place)))),
+        "wall": result["wall"],
+        "cpu": result["cpu"],
+        "MB": result["memory"],
     }
+
+
+def cells(results: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the columns of the table: the means over runs, one a seed."""
+    rows = [numbers(result) for result in results]
+    means = {name: float(np.mean([row[name] for row in rows])) for name in FORMS}
+    return {name: format(mean, FORMS[name]) if np.isfinite(mean) else "-" for name, mean in means.items()}
+
+
+def why_not(result: dict[str, Any]) -> str:
+    """Return why a run has no numbers."""
+    why = "stopped" if result["status"] is None else f"failed with status {result['status']}"
+    return f"{result['map']} {why} after {result['wall']:.0f} s"
+
+
+def table(finders: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Return the lines of the table of one kind of map: the runs of each finder."""
+    lines = ["| finder | " + " | ".join(FORMS) + " |", "|---" * (len(FORMS) + 1) + "|"]
+    for finder, runs in finders.items():
+        good = [r for r in runs if "completeness" in r]
+        lost = "; ".join(why_not(r) for r in runs if "completeness" not in r)
+        values = list(cells(good).values()) if good else [lost] + [""] * (len(FORMS) - 1)
+        label = f"{TITLES[finder]} ({lost})" if good and lost else TITLES[finder]
+        lines.append(f"| {label} | " + " | ".join(values) + " |")
+    return lines
 
 
 def tune(options: argparse.Namespace) -> None:
@@ -295,26 +332,21 @@ def run(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     results = json.loads((options.work / "results.json").read_text())
-    names = list(dict.fromkeys(r["map"] for r in results.values()))
+
+    def kind_of(result: dict[str, Any]) -> str:
+        return result["map"] if result["map"].startswith("published") else result["preset"]
+
+    kinds = sorted({kind_of(r) for r in results.values()}, key=lambda k: (not k.startswith("published"), k))
     text = [(HERE / "peers" / "RESULTS_HEAD.md").read_text().rstrip(), ""]
     paper = options.work / "published.txt"
     if paper.exists():
         text += ["## The published catalogues, and ours", "", "```", paper.read_text().rstrip(), "```", ""]
-    for name in sorted(names, key=lambda n: (not n.startswith("published"), n)):
-        columns = None
-        text += [f"## {name}", ""]
-        for finder in FINDERS:
-            result = results.get(f"{name} {finder}")
-            if result is None:
-                continue
-            numbers = cells(result) if "completeness" in result else {}
-            if columns is None and numbers:
-                columns = list(numbers)
-                text += ["| finder | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-            label = f"{TITLES[finder]}"
-            values = list(numbers.values()) or [f"no result after {result['wall']:.0f} s"]
-            text.append(f"| {label} | " + " | ".join(values) + " |")
-        text.append("")
+    for kind in kinds:
+        runs = [r for r in results.values() if kind_of(r) == kind]
+        seeds = sorted({r["map"].removeprefix(f"{kind}_") for r in runs})
+        title = kind if kind.startswith("published") else f"{kind}, seeds {' '.join(seeds)}"
+        finders = {finder: [r for r in runs if r["finder"] == finder] for finder in FINDERS}
+        text += [f"## {title}", "", *table({name: of for name, of in finders.items() if of}), ""]
     text += ["## Versions and settings", ""]
     for finder in FINDERS:
         used = [r for r in results.values() if r["finder"] == finder]
@@ -324,7 +356,17 @@ def report(options: argparse.Namespace) -> None:
             for preset in sorted({r["preset"] for r in used}):
                 settings = next(r["settings"] for r in used if r["preset"] == preset)
                 text.append(f"  - {preset}: `{json.dumps(settings)}`")
-    (HERE / "RESULTS.md").write_text("\n".join(text).rstrip() + "\n")
+    write_part("\n".join(text), second=False)
+
+
+def write_part(text: str, *, second: bool) -> None:
+    """Replace one of the two parts of RESULTS.md: this script's, or that of completeness.py."""
+    path = HERE / "RESULTS.md"
+    first, mark, rest = (path.read_text() if path.exists() else "").partition(
+        "# Completeness at equal purity\n"
+    )
+    parts = [first, text] if second else [text, mark + rest]
+    path.write_text("\n\n".join(part.strip() for part in parts).strip() + "\n")
 
 
 def environments(options: argparse.Namespace) -> dict[str, str]:
