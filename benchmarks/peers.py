@@ -9,10 +9,12 @@ environment (benchmarks/peers/README.md says how to make them); ours runs in thi
 of settings on a seed that is never scored and keeps in benchmarks/peers/settings.json those of least flux
 scatter among the ones within 0.01 of the best harmonic mean of completeness and purity. `run` scores them
 on other seeds and, with --data, on both published maps, whose settings are those of the preset made like
-them. `report` writes benchmarks/RESULTS.md, with what `published.py --output DIR` left in the same DIR.
+them. `report` writes the first part of benchmarks/RESULTS.md, with what `published.py --output DIR` left in
+the same DIR. A run that DIR holds already is not repeated. completeness.py compares at equal purity.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -49,21 +51,16 @@ FIXED: dict[str, dict[str, Any]] = {
     "original": {"detection.sigma_thres": 4.0, "photometry.fwhm_radius_ratio": 1.0},
 }
 GRIDS: dict[str, dict[str, list[Any]]] = {
-    "bdsf": {
-        "thresh_pix": [4.0, 5.0],
-        "thresh_isl": [2.5, 3.0, 4.0],
-        "mean_map": ["default", "map"],
-        "box": [0, 12],
-    },
-    "aegean": {"seedclip": [4.0, 5.0], "floodclip": [2.5, 3.5], "grid": [0, 3], "box": [12]},
+    "bdsf": {"thresh_pix": [4.0, 5.0], "thresh_isl": [3.0, 4.0], "mean_map": ["default", "map"], "box": [12]},
+    "aegean": {"seedclip": [4.0, 5.0], "floodclip": [3.5], "grid": [0, 3], "box": [12]},
     "sep": {
         "thresh": [2.0, 3.0, 4.0],
-        "mesh": [2, 3, 6],
+        "mesh": [3, 6],
         "deblend_cont": [1e-5, 1e-4],
-        "aperture": [1.0, 1.5],
+        "aperture": [1.5],
         "smooth": [False, True],
     },
-    "photutils": {"thresh": [2.5, 4.0, 5.0], "mesh": [4, 8], "separation": [0.6, 1.0]},
+    "photutils": {"thresh": [2.5, 4.0], "mesh": [4, 8], "separation": [0.6, 1.0]},
 }
 FINDERS = (*FIXED, *GRIDS)
 TITLES = {
@@ -83,6 +80,21 @@ PACKAGES = {
     "aegean": "AegeanTools",
     "sep": "sep",
     "photutils": "photutils",
+}
+
+FORMS = {
+    "completeness": ".3f",
+    "purity": ".3f",
+    "flux bias": "+.1%",
+    "flux scatter": ".1%",
+    "isolated": ".1%",
+    "flux pull": ".2f",
+    "peak bias": "+.1%",
+    "peak scatter": ".1%",
+    "position": ".3f",
+    "wall": ".1f",
+    "cpu": ".1f",
+    "MB": ".0f",
 }
 
 
@@ -147,29 +159,29 @@ def write_map(path: Path, data: Any, header: dict[str, Any], unit: str) -> None:
 
 def run_finder(
     finder: str, python: str, item: Input, settings: dict[str, Any], work: Path, timeout: float
-) -> Any:
-    """Run one finder on one map; return its numbers, or why there are none."""
-    out = work / f"{item.name}_{finder}.ecsv"
-    out.unlink(missing_ok=True)
+) -> dict[str, Any]:
+    """Run one finder on one map, unless `work` has that run; return its numbers, or why there are none."""
+    mark = hashlib.md5(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    out = work / f"{item.name}_{finder}_{mark}.ecsv"
+    kept = out.with_suffix(".json")
+    if kept.exists():
+        return json.loads(kept.read_text())
     path = item.per_pixel if finder == "original" else item.per_beam
     is_ours = finder in ("ours", "classic")
-    command = [
-        python,
-        str(HERE / "peers" / f"run_{'ours' if is_ours else finder}.py"),
-        str(path),
-        str(out),
-        json.dumps(settings),
-    ]
+    script = HERE / "peers" / f"run_{'ours' if is_ours else finder}.py"
+    command = [python, str(script), str(path), str(out), json.dumps(settings)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     if is_ours:
         environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     else:
         environment.pop("PYTHONPATH", None)
-    with (work / f"{item.name}_{finder}.log").open("w") as log:
+    out.unlink(missing_ok=True)
+    with out.with_suffix(".log").open("w") as log:
         cost = timed(command, environment, log, timeout)
     result = {"map": item.name, "preset": item.preset, "finder": finder, "settings": settings, **cost}
     if out.exists() and cost["status"] == 0:
-        result |= score(Table.read(out, format="ascii.ecsv"), item)
+        result |= {"catalog": str(out)} | score(Table.read(out, format="ascii.ecsv"), item)
+    kept.write_text(json.dumps(result))
     return result
 
 
@@ -230,36 +242,58 @@ def versions(finder: str, python: str) -> str:
 def line(result: dict[str, Any]) -> str:
     head = f"{result['map']:14} {result['finder']:10}"
     if "completeness" not in result:
-        why = "stopped" if result["status"] is None else f"failed with status {result['status']}"
-        return f"{head} {why} after {result['wall']:.0f} s"
-    numbers = cells(result)
-    return f"{head} " + " ".join(f"{key} {value}" for key, value in numbers.items())
+        return f"{head} {why_not(result)}"
+    return f"{head} " + " ".join(f"{key} {value}" for key, value in cells([result]).items())
 
 
-def cells(result: dict[str, Any]) -> dict[str, str]:
-    """Return the columns of the table for one run."""
-    samples = result["samples"]
-    every, single = (samples[name]["statistics"] for name in ("all", "isolated"))
+def numbers(result: dict[str, Any]) -> dict[str, float]:
+    """Return the columns of the table for one run; NaN where not known."""
+    every, single = (result["samples"][name]["statistics"] for name in ("all", "isolated"))
 
-    def show(statistics: dict[str, Any], name: str, key: str, form: str) -> str:
+    def get(statistics: dict[str, Any], name: str, key: str) -> float:
         value = statistics.get(name, {}).get(key)
-        return "-" if value is None else format(value, form)
+        return np.nan if value is None else float(value)
 
-    place = [every[axis]["scatter"] for axis in "xy"]
+    place = [get(every, axis, "scatter") for axis in "xy"]
     return {
-        "completeness": f"{result['completeness']['value'] or 0:.3f}",
-        "purity": f"{result['purity']['value'] or 0:.3f}",
-        "flux bias": show(every, "flux", "bias", "+.1%"),
-        "flux scatter": show(every, "flux", "scatter", ".1%"),
-        "isolated": show(single, "flux", "scatter", ".1%"),
-        "flux pull": show(every, "flux", "pull_width", ".2f"),
-        "peak bias": show(every, "peak", "bias", "+.1%"),
-        "peak scatter": show(every, "peak", "scatter", ".1%"),
-        "position": "-" if None in place else f"{np.sqrt(np.mean(np.square(place))):.3f}",
-        "wall": f"{result['wall']:.1f}",
-        "cpu": f"{result['cpu']:.1f}",
-        "MB": f"{result['memory']:.0f}",
+        "completeness": result["completeness"]["value"] or 0.0,
+        "purity": result["purity"]["value"] or 0.0,
+        "flux bias": get(every, "flux", "bias"),
+        "flux scatter": get(every, "flux", "scatter"),
+        "isolated": get(single, "flux", "scatter"),
+        "flux pull": get(every, "flux", "pull_width"),
+        "peak bias": get(every, "peak", "bias"),
+        "peak scatter": get(every, "peak", "scatter"),
+        "position": float(np.sqrt(np.mean(np.square(place)))),
+        "wall": result["wall"],
+        "cpu": result["cpu"],
+        "MB": result["memory"],
     }
+
+
+def cells(results: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the columns of the table: the means over runs, one a seed."""
+    rows = [numbers(result) for result in results]
+    means = {name: float(np.mean([row[name] for row in rows])) for name in FORMS}
+    return {name: format(mean, FORMS[name]) if np.isfinite(mean) else "-" for name, mean in means.items()}
+
+
+def why_not(result: dict[str, Any]) -> str:
+    """Return why a run has no numbers."""
+    why = "stopped" if result["status"] is None else f"failed with status {result['status']}"
+    return f"{result['map']} {why} after {result['wall']:.0f} s"
+
+
+def table(finders: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Return the lines of the table of one kind of map: the runs of each finder."""
+    lines = ["| finder | " + " | ".join(FORMS) + " |", "|---" * (len(FORMS) + 1) + "|"]
+    for finder, runs in finders.items():
+        good = [r for r in runs if "completeness" in r]
+        lost = "; ".join(why_not(r) for r in runs if "completeness" not in r)
+        values = list(cells(good).values()) if good else [lost] + [""] * (len(FORMS) - 1)
+        label = f"{TITLES[finder]} ({lost})" if good and lost else TITLES[finder]
+        lines.append(f"| {label} | " + " | ".join(values) + " |")
+    return lines
 
 
 def tune(options: argparse.Namespace) -> None:
@@ -302,26 +336,21 @@ def run(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     results = json.loads((options.work / "results.json").read_text())
-    names = list(dict.fromkeys(r["map"] for r in results.values()))
+
+    def kind_of(result: dict[str, Any]) -> str:
+        return result["map"] if result["map"].startswith("published") else result["preset"]
+
+    kinds = sorted({kind_of(r) for r in results.values()}, key=lambda k: (not k.startswith("published"), k))
     text = [(HERE / "peers" / "RESULTS_HEAD.md").read_text().rstrip(), ""]
     paper = options.work / "published.txt"
     if paper.exists():
         text += ["## The published catalogues, and ours", "", "```", paper.read_text().rstrip(), "```", ""]
-    for name in sorted(names, key=lambda n: (not n.startswith("published"), n)):
-        columns = None
-        text += [f"## {name}", ""]
-        for finder in FINDERS:
-            result = results.get(f"{name} {finder}")
-            if result is None:
-                continue
-            numbers = cells(result) if "completeness" in result else {}
-            if columns is None and numbers:
-                columns = list(numbers)
-                text += ["| finder | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-            label = f"{TITLES[finder]}"
-            values = list(numbers.values()) or [f"no result after {result['wall']:.0f} s"]
-            text.append(f"| {label} | " + " | ".join(values) + " |")
-        text.append("")
+    for kind in kinds:
+        runs = [r for r in results.values() if kind_of(r) == kind]
+        seeds = sorted({r["map"].removeprefix(f"{kind}_") for r in runs})
+        title = kind if kind.startswith("published") else f"{kind}, seeds {' '.join(seeds)}"
+        finders = {finder: [r for r in runs if r["finder"] == finder] for finder in FINDERS}
+        text += [f"## {title}", "", *table({name: of for name, of in finders.items() if of}), ""]
     text += ["## Versions and settings", ""]
     for finder in FINDERS:
         used = [r for r in results.values() if r["finder"] == finder]
@@ -331,7 +360,17 @@ def report(options: argparse.Namespace) -> None:
             for preset in sorted({r["preset"] for r in used}):
                 settings = next(r["settings"] for r in used if r["preset"] == preset)
                 text.append(f"  - {preset}: `{json.dumps(settings)}`")
-    (HERE / "RESULTS.md").write_text("\n".join(text).rstrip() + "\n")
+    write_part("\n".join(text), second=False)
+
+
+def write_part(text: str, *, second: bool) -> None:
+    """Replace one of the two parts of RESULTS.md: this script's, or that of completeness.py."""
+    path = HERE / "RESULTS.md"
+    first, mark, rest = (path.read_text() if path.exists() else "").partition(
+        "# Completeness at equal purity\n"
+    )
+    parts = [first, text] if second else [text, mark + rest]
+    path.write_text("\n\n".join(part.strip() for part in parts).strip() + "\n")
 
 
 def environments(options: argparse.Namespace) -> dict[str, str]:

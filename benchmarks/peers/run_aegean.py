@@ -69,6 +69,7 @@ def main() -> None:
             if own.startswith("err_"):
                 values[values <= 0] = np.nan  # -1: no error
             result[name] = factor * values * u.Unit(unit)
+        result["SNR"] = np.array(table["peak_flux"]) / np.array(table["local_rms"])
         for axis, own in (("X", "RA_ERR"), ("Y", "DEC_ERR")):
             result[axis + "_ERR"] = result[own].value / scale * u.pix
     result.write(out, format="ascii.ecsv", overwrite=True)

@@ -51,6 +51,8 @@ def main() -> None:
     ):
         if own in table.colnames:
             result[name] = table[own].data * u.Unit(unit)
+    if "Isl_rms" in table.colnames:
+        result["SNR"] = table["Peak_flux"].data / table["Isl_rms"].data
     result.write(out, format="ascii.ecsv", overwrite=True)
 
 

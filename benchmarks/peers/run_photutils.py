@@ -66,10 +66,12 @@ def main() -> None:
     result["X_ERR"], result["Y_ERR"] = np.array(table["x_err"]) * u.pix, np.array(table["y_err"]) * u.pix
     result["FLUX"] = np.array(table["flux_fit"]) / beam_area * u.Jy
     result["FLUX_ERR"] = np.array(table["flux_err"]) / beam_area * u.Jy
+    # Of the fitted peak over the level that the finder's threshold counts in.
     axes = np.array([table["x_fwhm_fit"], table["y_fwhm_fit"]])
     result["FLUX_PEAK"] = (
         np.array(table["flux_fit"]) / (np.pi / (4 * np.log(2)) * axes.prod(axis=0)) * u.Jy / u.beam
     )
+    result["SNR"] = np.array(result["FLUX_PEAK"]) / rms
     result["FWHM_1"], result["FWHM_2"] = (
         axes.max(axis=0) * scale * u.arcsec,
         axes.min(axis=0) * scale * u.arcsec,

@@ -53,6 +53,7 @@ def main() -> None:
     result = Table({"X": windowed_x * u.pix, "Y": windowed_y * u.pix})
     result["FLUX"], result["FLUX_ERR"] = flux / beam_area * u.Jy, error / beam_area * u.Jy
     result["FLUX_PEAK"] = objects["peak"] * u.Jy / u.beam
+    result["SNR"] = objects["cpeak"] / rms[objects["ypeak"], objects["xpeak"]]
     result["FWHM_1"], result["FWHM_2"] = 2.3548 * a * scale * u.arcsec, 2.3548 * b * scale * u.arcsec
     result.write(out, format="ascii.ecsv", overwrite=True)
 

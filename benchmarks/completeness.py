@@ -1,0 +1,353 @@
+"""Completeness of our finder and others at the same purity, on simulated maps.
+
+    python benchmarks/completeness.py tune   --work DIR --ours --bdsf PYTHON [...] [--presets deep ...]
+    python benchmarks/completeness.py run    --work DIR --ours --bdsf PYTHON [...] [--presets deep ...]
+    python benchmarks/completeness.py report --work DIR [--output FIGURE]
+
+The finders and their environments are those of benchmarks/peers.py. `tune`
+tries every setting on the first of `--tuning` and the best on all of them. Our threshold and the
+original's are `detection.sigma_thres`; the other finders get, besides their own thresholds, a lower limit to
+the signal to noise that they report, the one of highest completeness at a mean purity of at least
+`--purity`, which is above 99% because a threshold chosen at 99% would miss that on half of other seeds.
+`run` scores seeds that took no part. `report` writes the second part of benchmarks/RESULTS.md and a figure.
+"""
+
+import argparse
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+
+from hyper_py.matching import inside_margin, match_positions
+from peers import (
+    FINDERS,
+    TITLES,
+    Input,
+    combinations,
+    run_finder,
+    score,
+    simulated,
+    table,
+    versions,
+    why_not,
+    write_part,
+)
+
+HERE = Path(__file__).parent
+SETTINGS = HERE / "peers" / "settings_completeness.json"
+PRESETS = ("deep", "crowded", "faint", "herschel")
+THRESHOLDS = {
+    "ours": [round(0.1 * k, 1) for k in range(33, 48)] + [5.0, 5.5, 6.0, 7.0, 8.0],
+    "original": [3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 8.0],
+}
+# Their own thresholds are low: what the cut leaves out is decided by purity.
+GRIDS: dict[str, dict[str, list[Any]]] = {
+    "bdsf": {"thresh_pix": [3.0], "thresh_isl": [2.0, 2.5], "mean_map": ["default", "map"], "box": [12]},
+    "aegean": {"seedclip": [3.0], "floodclip": [2.0, 3.0], "grid": [0], "box": [12]},
+    "photutils": {"thresh": [2.5, 4.0], "mesh": [4, 6], "separation": [0.6, 1.0]},
+    "sep": {
+        "thresh": [1.5],
+        "mesh": [3, 6],
+        "deblend_cont": [1e-5, 1e-3],
+        "aperture": [1.5],
+        "smooth": [False, True],
+    },
+}
+FIXED = {"ours": {}, "original": {"photometry.fwhm_radius_ratio": 1.0}}
+CUTS = np.concatenate([[0.0], np.arange(2.0, 10.0, 0.1), np.arange(10.0, 60.0, 0.5)])
+SNR_EDGES = (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 60.0)
+NEAREST_EDGES = (0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
+
+
+class Found(NamedTuple):
+    """Detections inside the map with their signal to noise, and the truth that counts or does not; pixels."""
+
+    points: np.ndarray
+    snr: np.ndarray
+    truth: np.ndarray
+    counted: np.ndarray
+    tolerance: float
+
+
+def load(result: dict[str, Any], item: Input) -> Found:
+    truth = np.column_stack([np.array(item.truth["X"]), np.array(item.truth["Y"])])
+    valid = np.isfinite(fits.getdata(item.per_beam))
+    counted = inside_margin(*truth.T, valid=valid, margin=item.beam_fwhm_pix)
+    points, snr = np.empty((0, 2)), np.empty(0)
+    if "catalog" in result:
+        table = Table.read(result["catalog"], format="ascii.ecsv")
+        points = np.column_stack([np.array(table["X"], dtype=float), np.array(table["Y"], dtype=float)])
+        snr = np.zeros(len(table))
+        if "SNR" in table.colnames:
+            snr = np.nan_to_num(np.ma.filled(table["SNR"].astype(float), 0.0))
+        real = np.isfinite(points).all(axis=1)
+        points, snr = points[real], snr[real]
+    return Found(points, snr, truth, counted, 0.5 * item.beam_fwhm_pix)
+
+
+def match(found: Found, cut: float) -> tuple[float, float, np.ndarray]:
+    """Match one to one within half a beam; return completeness, purity and which of the truth is found."""
+    points = found.points[found.snr >= cut] if cut else found.points
+    _, j = match_positions(points, found.truth, tolerance=found.tolerance)
+    is_found = np.zeros(len(found.truth), dtype=bool)
+    is_found[j] = True
+    true, judged = int(np.sum(found.counted[j])), len(points) - int(np.sum(~found.counted[j]))
+    return true / int(np.sum(found.counted)), true / judged if judged else 1.0, is_found
+
+
+def best_cut(runs: list[tuple[dict[str, Any], Input]], purity: float, cuts: Any) -> tuple[float, ...]:
+    """Return (reached, completeness, purity, cut): the most complete that is pure enough, else the purest."""
+    tried, loaded = [], [load(result, item) for result, item in runs]
+    for cut in cuts:
+        c, p = np.mean([match(found, cut)[:2] for found in loaded], axis=0).tolist()
+        tried.append((p >= purity, c if p >= purity else p, c, p, float(cut)))
+    reached, _, c, p, cut = max(tried)
+    return reached, c, p, cut
+
+
+def tune_cut(finder: str, go: Any, items: list[Input], purity: float, known: Any) -> dict[str, Any]:
+    """Choose the settings on the first map, unless they are known, and the cut on all maps."""
+    tried = []
+    for settings in [known] if known else combinations(GRIDS[finder]):
+        result = go(finder, items[0], settings)
+        tried.append((best_cut([(result, items[0])], purity, CUTS), settings))
+        print(f"{items[0].name} {finder} {tried[-1][0]} {settings}", flush=True)
+    settings = max(tried, key=lambda pair: pair[0])[1]
+    score = best_cut([(go(finder, item, settings), item) for item in items], purity, CUTS)
+    return {"settings": settings, "cut": score[3], "tuned": score}
+
+
+def tune_threshold(
+    finder: str, go: Any, items: list[Input], purity: float, grid: list[float]
+) -> dict[str, Any]:
+    """Find the lowest sigma_thres that is pure enough, by bisection: purity rises with it."""
+
+    def at(k: int) -> tuple[float, ...]:
+        settings = FIXED[finder] | {"detection.sigma_thres": grid[k]}
+        score = best_cut([(go(finder, item, settings), item) for item in items], purity, [0.0])
+        print(f"{items[0].preset} {finder} {score} {settings}", flush=True)
+        return score
+
+    low, high = -1, len(grid) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if at(middle)[0] else (middle, high)
+    settings = FIXED[finder] | {"detection.sigma_thres": grid[high]}
+    return {"settings": settings, "cut": 0.0, "tuned": at(high)}
+
+
+def tune(options: argparse.Namespace, go: Any) -> None:
+    for preset in options.presets:
+        for finder in options.finders:
+            seeds = options.tuning[:1] if finder in options.brief else options.tuning
+            items = [simulated(preset, seed, options.work) for seed in seeds]
+            chosen = json.loads(SETTINGS.read_text()) if SETTINGS.exists() else {}
+            known = chosen[options.like][finder]["settings"] if options.like else None
+            if finder in GRIDS:
+                choice = tune_cut(finder, go, items, options.purity, known)
+            else:
+                grid = options.thresholds or THRESHOLDS[finder]
+                choice = tune_threshold(finder, go, items, options.purity, grid)
+            chosen.setdefault(preset, {})[finder] = choice | {"seeds": seeds}
+            SETTINGS.write_text(json.dumps(chosen, indent=1, sort_keys=True) + "\n")
+            print(f"{preset} {finder} chosen: {choice}", flush=True)
+
+
+def run(options: argparse.Namespace, go: Any) -> None:
+    chosen = json.loads(SETTINGS.read_text())
+    store = options.work / "completeness.json"
+    for preset in options.presets:
+        for finder in options.finders:
+            choice = chosen.get(preset, {}).get(finder)
+            if choice is None:
+                continue
+            if set(choice["seeds"]) & set(options.seeds):
+                raise SystemExit(f"seeds {choice['seeds']} are for tuning: score other seeds")
+            for seed in options.seeds:
+                item = simulated(preset, seed, options.work)
+                result = go(finder, item, choice["settings"])
+                found = load(result, item)
+                completeness, purity, is_found = match(found, choice["cut"])
+                numbers = {
+                    key: result[key] for key in ("status", "wall", "cpu", "memory", "finder", "preset")
+                }
+                numbers |= {"catalog": result.get("catalog"), "cut": choice["cut"]}
+                numbers |= {"seed": seed, "completeness": completeness, "purity": purity}
+                numbers |= {"version": versions(finder, options.python[finder])}
+                numbers["found"] = is_found[found.counted].tolist()
+                numbers["snr"] = np.array(item.truth["PEAK_SNR"])[found.counted].tolist()
+                numbers["nearest"] = np.array(item.truth["NEAREST"])[found.counted].tolist()
+                results = json.loads(store.read_text()) if store.exists() else {}
+                results[f"{preset} {seed} {finder}"] = numbers
+                store.write_text(json.dumps(results))
+                shown = f"completeness {completeness:.3f} purity {purity:.4f} {result['cpu']:.1f} s"
+                print(f"{item.name} {finder} {shown}, status {result['status']}", flush=True)
+
+
+def share(runs: list[dict[str, Any]], key: str, low: float, high: float) -> tuple[int, int]:
+    """Return how many true sources with `key` in [low, high) were found, and how many there are."""
+    parts = []
+    for numbers in runs:
+        inside = (np.array(numbers[key]) >= low) & (np.array(numbers[key]) < high)
+        parts.append((int(np.sum(np.array(numbers["found"])[inside])), int(np.sum(inside))))
+    return tuple(map(sum, zip(*parts, strict=True)))
+
+
+def spread(values: list[float], digits: int = 3) -> str:
+    return f"{np.mean(values):.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
+
+
+def grouped(options: argparse.Namespace) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return the runs by preset and finder."""
+    groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    results = json.loads((options.work / "completeness.json").read_text()).values()
+    for preset in PRESETS:
+        for finder in FINDERS:
+            runs = [r for r in results if r["preset"] == preset and r["finder"] == finder]
+            if runs:
+                groups.setdefault(preset, {})[finder] = runs
+    return groups
+
+
+def report(options: argparse.Namespace, _: Any) -> None:
+    chosen = json.loads(SETTINGS.read_text())
+    text = [(HERE / "peers" / "COMPLETENESS_HEAD.md").read_text().rstrip(), ""]
+    groups = grouped(options)
+    for preset, finders in groups.items():
+        text += [f"## {preset}", "", _header(), "|---" * (_header().count("|") - 1) + "|"]
+        for finder, runs in finders.items():
+            if lost := [why_not({"map": f"seed {r['seed']}"} | r) for r in runs if r["status"] != 0]:
+                text.append(f"| {TITLES[finder]} | {'; '.join(lost)} |" + " |" * (_header().count("|") - 3))
+                continue
+            text.append(_row(finder, runs, options.work))
+        text += ["", *table({name: measured(runs, options.work) for name, runs in finders.items()}), ""]
+    text += ["## Versions and settings", ""]
+    for finder in FINDERS:
+        used = {r["version"] for finders in groups.values() for r in finders.get(finder, [])}
+        if used:
+            text.append(f"- {TITLES[finder]} {', '.join(sorted(used))}")
+        for preset in groups:
+            if choice := chosen.get(preset, {}).get(finder):
+                cut = f", reported signal to noise at least {choice['cut']:.1f}" if choice["cut"] else ""
+                c, p = choice["tuned"][1:3]
+                seeds = " ".join(map(str, choice["seeds"]))
+                shown = json.dumps(choice["settings"])
+                text.append(f"  - {preset}: `{shown}`{cut} (seeds {seeds}: {c:.3f} / {p:.4f})")
+    write_part("\n".join(text), second=True)
+    if options.output:
+        draw(groups, options.output)
+
+
+def _header() -> str:
+    bins = " | ".join(f"{low:g}-{high:g}" for low, high in pairwise(SNR_EDGES))
+    first = "finder | completeness | purity | in hindsight | seeds | isolated | within 2 beams | within 1.25"
+    return f"| {first} | {bins} | cpu |"
+
+
+def measured(runs: list[dict[str, Any]], work: Path) -> list[dict[str, Any]]:
+    """Return the runs with the quality of their photometry, after the cut."""
+    full = []
+    for run in runs:
+        item = simulated(run["preset"], run["seed"], work)
+        cost = {key: run[key] for key in ("status", "wall", "cpu", "memory", "finder")} | {"map": item.name}
+        if run["catalog"]:
+            catalog = Table.read(run["catalog"], format="ascii.ecsv")
+            if run["cut"]:
+                catalog = catalog[
+                    np.nan_to_num(np.ma.filled(catalog["SNR"].astype(float), 0.0)) >= run["cut"]
+                ]
+            cost |= score(catalog, item)
+        full.append(cost)
+    return full
+
+
+def hindsight(runs: list[dict[str, Any]], work: Path) -> str:
+    """Return the completeness at the best cut, chosen on the scored seeds themselves at a purity of 99%."""
+    items = [simulated(r["preset"], r["seed"], work) for r in runs]
+    reached, completeness, _, _ = best_cut(list(zip(runs, items, strict=True)), 0.99, CUTS)
+    return f"{completeness:.3f}" if reached else "-"
+
+
+def _row(finder: str, runs: list[dict[str, Any]], work: Path) -> str:
+    parts = [share(runs, "nearest", 2.0, np.inf), share(runs, "nearest", 0.0, 2.0)]
+    parts += [share(runs, "nearest", 0.0, 1.25)]
+    parts += [share(runs, "snr", low, high) for low, high in pairwise(SNR_EDGES)]
+    cells = [f"{n / of:.2f}" if of else "-" for n, of in parts]
+    summary = [spread([r[key] for r in runs]) for key in ("completeness", "purity")]
+    summary.append(hindsight(runs, work) if finder in GRIDS else "")
+    cpu = f"{np.mean([r['cpu'] for r in runs]):.1f}"
+    return f"| {TITLES[finder]} | " + " | ".join([*summary, str(len(runs)), *cells, cpu]) + " |"
+
+
+def draw(groups: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> None:
+    """Completeness by true signal to noise (top) and by distance of the nearest neighbour (bottom)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(2, len(groups), figsize=(4.2 * len(groups), 7.5), sharey=True, squeeze=False)
+    sides = (("snr", SNR_EDGES, "true peak / sigma"), ("nearest", NEAREST_EDGES, "nearest source [beams]"))
+    for column, (preset, finders) in zip(axes.T, groups.items(), strict=True):
+        column[0].set_title(preset)
+        for axis, (key, edges, label) in zip(column, sides, strict=True):
+            for finder, runs in finders.items():
+                if any(r["status"] != 0 for r in runs):
+                    continue
+                counts = np.array([share(runs, key, low, high) for low, high in pairwise(edges)], dtype=float)
+                known = counts[:, 1] >= 5
+                x = np.sqrt(np.array(edges[1:]) * np.array(edges[:-1]))[known]
+                p = counts[known, 0] / counts[known, 1]
+                error = np.sqrt(np.maximum(p * (1 - p), 0.0) / counts[known, 1])
+                style = {"lw": 2.5, "zorder": 5} if finder == "ours" else {"lw": 1.2}
+                axis.errorbar(x, p, error, marker="o", ms=3, label=TITLES[finder], **style)
+            axis.set_xscale("log")
+            ticks = edges[:-1]
+            axis.set_xticks(ticks, [f"{t:g}" for t in ticks], minor=False)
+            axis.minorticks_off()
+            axis.set_xlabel(label)
+            axis.grid(alpha=0.3)
+    for row in axes:
+        row[0].set_ylabel("completeness")
+    axes[0, 0].legend(fontsize=8, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=("tune", "run", "report"))
+    parser.add_argument("--work", type=Path, required=True, help="folder for maps, catalogues and numbers")
+    parser.add_argument("--presets", nargs="*", default=PRESETS, choices=PRESETS)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[11, 12, 13, 14, 15])
+    parser.add_argument("--tuning", nargs="*", type=int, default=[100, 101], help="seeds to tune on")
+    parser.add_argument("--brief", nargs="*", default=[], help="finders tuned on the first of them only")
+    parser.add_argument("--like", choices=PRESETS, help="tune only the cut; all else as for this preset")
+    parser.add_argument("--thresholds", nargs="*", type=float, help="values of sigma_thres to choose from")
+    parser.add_argument("--purity", type=float, default=0.992, help="on the tuning seeds")
+    parser.add_argument("--timeout", type=float, default=1800.0, help="seconds after which a run is stopped")
+    parser.add_argument("--output", type=Path, help="PNG of the figure")
+    parser.add_argument("--ours", nargs="?", const=sys.executable, metavar="PYTHON")
+    for finder in ("original", *GRIDS):
+        parser.add_argument(f"--{finder}", metavar="PYTHON")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    options.work = options.work.resolve()
+    options.python = {name: getattr(options, name) for name in ("ours", *GRIDS, "original")}
+    options.finders = [name for name, python in options.python.items() if python]
+
+    def go(finder: str, item: Input, settings: dict[str, Any]) -> dict[str, Any]:
+        return run_finder(finder, options.python[finder], item, settings, options.work, options.timeout)
+
+    {"tune": tune, "run": run, "report": report}[options.action](options, go)
+
+
+if __name__ == "__main__":
+    main()
