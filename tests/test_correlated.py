@@ -8,6 +8,7 @@ from scipy.optimize import minimize_scalar
 from hyper_py import models
 from hyper_py.correlated import (
     WindowCache,
+    _window_radii,
     conditional_mean,
     measure_correlated,
     unit_photometry,
@@ -16,7 +17,7 @@ from hyper_py.correlated import (
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting import Metric, bounds, fit_units, fit_window
 from hyper_py.noise import CovarianceModel, beam_covariance_model
-from hyper_py.options import Options
+from hyper_py.options import Options, PhotometryOptions
 from hyper_py.photometry import aperture_fraction, elliptical_aperture, source_aperture
 from hyper_py.sweeps import Task
 
@@ -168,6 +169,40 @@ def test_flux_errors_are_those_of_many_measurements(sources, shape_fixed):
     np.testing.assert_allclose(flux.std(axis=0) / (0.1 * expected.flux_err), 1.0, atol=0.16)
     np.testing.assert_allclose((flux.mean(axis=0) - gauss) / (0.1 * expected.flux_err), 0.0, atol=0.25)
     assert (expected.flux_err > 0.3 * expected.flux_gauss_err).all()
+
+
+def test_pixels_of_a_coarse_window_stand_for_their_area():
+    fixed = np.ones(SOURCE.shape, dtype=bool)
+    window = fit_window(
+        SOURCE[:, 1], SOURCE[:, 2], radius=np.full(1, 12.0), usable=np.ones(SHAPE, bool), stride=2
+    )
+    cache = WindowCache(covariance_lags())
+    metric, noise = cache.metrics([window], [1.0])[0], cache[window]
+    fit = fit_units([value(SOURCE, window)], [window], [metric], [SOURCE], lower=[SOURCE], upper=[SOURCE])[0]
+    distance = np.hypot(window.x - 16.2, window.y - 15.1)
+    # A bump inside a large aperture, nothing around it: its sum over all pixels is known.
+    bump = np.exp(-0.5 * distance**2 / 1.8**2)
+    aperture = elliptical_aperture(16.2, 15.1, semi_major=7.5, semi_minor=7.5, theta=0.0)
+    photometry, _ = unit_photometry(
+        bump, fit, window, metric, noise, [aperture], footprint=distance < 4, scale=1.0, pixel_area=4.0,
+        fixed=fixed,
+    )  # fmt: skip
+    excess = photometry.flux[0] - models.gaussian_flux(SOURCE)[0]
+    assert excess * photometry.fraction[0] == pytest.approx(2 * np.pi * 1.8**2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "size", "beams"), [(1.0, 1.0, 2.5), (1.0, 2.4, 2.9), (1.5, None, 3.5), (1.0, 9.0, 3.5)]
+)
+def test_windows_hold_the_surroundings_of_their_apertures(ratio, size, beams):
+    data = np.random.default_rng(1).normal(size=(100, 100))
+    sigma = (size or 1.0) * 4.0 / 2.3548
+    source = np.array([[5.0, 50.0, 50.0, sigma, sigma, 0.0]])
+    fixed = np.array([[False, True, True, *[size is not None] * 3]])
+    task = make_task(source, data, fixed=fixed, forced=True)
+    options = Options(photometry=PhotometryOptions(fwhm_radius_ratio=ratio, aper_sup=2.2))
+    radius = _window_radii(task, options)
+    np.testing.assert_allclose(radius / 4.0, beams, rtol=1e-3)
 
 
 def test_gaussian_flux_error_is_that_of_many_fits():

@@ -294,8 +294,8 @@ def test_window_is_the_union_of_discs_without_blanks(discs, stride, seed):
         for column in range(0, 24, stride)
         if usable[row, column]
         and any(
-            np.hypot(column - stride * np.rint(x0 / stride), row - stride * np.rint(y0 / stride))
-            <= r * (1 + 1e-12)
+            np.hypot(column // stride - np.rint(x0 / stride), row // stride - np.rint(y0 / stride))
+            <= r / stride
             for x0, y0, r in discs
         )
     }

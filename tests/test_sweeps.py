@@ -225,3 +225,25 @@ def test_what_is_never_added_stays_failed():
     assert np.isnan(measured.flux).all()
     assert np.isnan(measured.covariance).all()
     assert measured.order.tolist() == [-1, -1]
+
+
+def test_an_aperture_without_a_seen_pixel_has_no_flux():
+    sources = np.array([[1.0, 20, 20, 2, 2, 0], [1.0, 40, 40, 2, 2, 0], [1.0, -20, 30, 2, 2, 0]])
+    usable = np.ones(SHAPE, dtype=bool)
+    usable[10:31, 10:31] = False
+    photometry = UnitPhotometry(
+        flux=np.ones(3), flux_err=np.ones(3), flux_gauss_err=np.ones(3), fraction=np.ones(3),
+        background=np.ones(3), covariance=np.eye(18),
+    )  # fmt: skip
+    collected = Collector(3)
+    unit = np.arange(3)
+    collected.add_fit(
+        unit, fit_with(sources), np.ones(50), np.ones(50), n_free=18, chi2=1.0, n_beams=2.0, retried=False
+    )
+    apertures = [source_aperture(s, radius_in_fwhm=1.0) for s in sources]
+    collected.add_photometry(unit, photometry, apertures, usable)
+    measured = collected.measured(sources)
+    assert measured.status.tolist() == [0, 1, 0]
+    for values in (measured.flux, measured.flux_err, measured.flux_gauss_err, measured.covariance[:, 0, 0]):
+        np.testing.assert_array_equal(np.isnan(values), [True, False, True])
+    assert [bool(f & Flag.FIT_FAILED) for f in measured.flags] == [True, False, True]

@@ -169,6 +169,30 @@ def test_original_bounds_of_amplitude_shift_and_size():
     assert (np.abs(measured.parameters[:, 1:3] - START[:, 1:3]) <= 1.0 + 1e-9).all()
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_original_amplitudes_are_bounded_by_the_local_peak(together):
+    shape = (58, 75)
+    data = models.render(TRUTH, shape) + 0.05 * np.random.default_rng(1).normal(size=shape)
+    task = {"rms": 0.05, "shift": np.ones(2)}
+    if together:
+        task["units"] = [np.array([0, 1])]
+    options = white_options(original=True, fix_min_box=5.0, fix_max_box=5.0)
+    spike = data.copy()
+    spike[26, 20] += 200.0
+    peak = spike[26, 20]
+    low = measure_weighted(make_task(START, spike, **task), options).parameters[0, 0]
+    if together:  # down to 0.4 of the peak
+        assert 0.4 * peak < low < 0.75 * peak
+    else:
+        assert low == pytest.approx(0.8 * peak, rel=0.02)
+    # Without a pixel near the peak the bounds are those of the start.
+    hole = data.copy()
+    hole[24:29, 18:23] = np.nan
+    start = START * [0.5, 1, 1, 1, 1, 1]
+    high = measure_weighted(make_task(start, hole, **task), options).parameters[0, 0]
+    assert high == pytest.approx(1.3 * start[0, 0], rel=1e-6)
+
+
 def test_blank_pixels_in_the_aperture_are_filled_by_the_model():
     shape = (58, 75)
     data = models.render(TRUTH, shape) + 0.1 * np.random.default_rng(1).normal(size=shape)

@@ -439,7 +439,7 @@ class _Batch:
 
 def whiten(vectors: FloatArray, matrix: FloatArray) -> FloatArray:
     """Return vectors of shape (..., n) times a matrix (n, n): one product, not one for each leading index."""
-    flat = vectors.reshape(-1, vectors.shape[-1]) @ matrix.T
+    flat = vectors.reshape(int(np.prod(vectors.shape[:-1])), vectors.shape[-1]) @ matrix.T
     return flat.reshape(vectors.shape)
 
 

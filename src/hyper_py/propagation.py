@@ -205,13 +205,19 @@ def field_covariance(images: FloatArray, noise: CovarianceModel) -> FloatArray:
     ndarray, shape (k, k)
     """
     _, ny, nx = images.shape
-    shape = fft.next_fast_len(ny + 8, real=True), fft.next_fast_len(nx + 8, real=True)
+    # Room for all separations: on a smaller periodic grid opposite borders would be neighbours.
+    shape = (
+        fft.next_fast_len(ny + min(noise.reach, ny - 1), real=True),
+        fft.next_fast_len(nx + min(noise.reach, nx - 1), real=True),
+    )
     power, count = _power(noise, shape)
     waves = fft.rfft2(images, shape).reshape(len(images), -1)
     weighted = waves * (power * count)
     covariance: FloatArray = (waves.real @ weighted.real.T + waves.imag @ weighted.imag.T) / (
         shape[0] * shape[1]
     )
+    # Cut off at its reach, a covariance may leave a variance of nearly zero on the wrong side of it.
+    np.fill_diagonal(covariance, np.maximum(np.diagonal(covariance), 0.0))
     return covariance
 
 
@@ -224,7 +230,7 @@ def _power(noise: CovarianceModel, shape: tuple[int, int]) -> tuple[FloatArray, 
     grid = np.zeros(shape)
     y, x = np.arange(-reach_y, reach_y + 1), np.arange(-reach_x, reach_x + 1)
     grid[np.ix_(y, x)] = lags
-    power = np.maximum(fft.rfft2(grid).real, 0.0).ravel()
+    power = fft.rfft2(grid).real.ravel()
     count = np.full((shape[0], shape[1] // 2 + 1), 2.0)
     count[:, 0] = 1.0
     if shape[1] % 2 == 0:
