@@ -8,6 +8,7 @@ import hyper_py
 from hyper_py.catalog import COLUMNS
 from hyper_py.config import reference_table
 from hyper_py.diagnostics import FLAG_TEXT
+from hyper_py.surveys import PRESETS
 
 project = "Hyper-Py"
 author = "The Hyper-Py developers"
@@ -45,6 +46,21 @@ def flags():
     return markdown_table(["Value", "Name", "Meaning"], rows)
 
 
+def instruments():
+    """Return the table of presets of instruments."""
+    rows = [
+        (
+            f"`{s.name}`",
+            f"{s.wavelength:g}",
+            f"{s.major:g}" if s.major == s.minor else f"{s.major:g} x {s.minor:g}",
+            f"{s.area:g}" if s.area else "",
+            s.source,
+        )
+        for s in PRESETS.values()
+    ]
+    return markdown_table(["Name", "Wavelength (um)", "FWHM", "Area", "Source"], rows)
+
+
 def public_names():
     """Return a list of what `import hyper_py` offers, each with a link to its documentation."""
     return "\n".join(
@@ -73,6 +89,7 @@ GENERATED = {
     "configuration": reference_table,
     "columns": columns,
     "flags": flags,
+    "instruments": instruments,
     "public_names": public_names,
     "modules": modules,
 }

@@ -398,3 +398,42 @@ def test_infinite_numbers_are_read_and_refused() -> None:
     assert complaints("fit_options: {f_scale: .inf}") == [
         "test: fit_options.f_scale = inf: must be a number > 0"
     ]
+
+
+def test_keys_of_one_map_are_laid_over_the_others() -> None:
+    config = configure(
+        """
+        version: 2
+        units: {bunit: Jy/beam}
+        detection: {sigma_thres: 6}
+        maps:
+          p160: {units: {bunit: Jy/pixel}, survey: {beam: {major: 13}}, detection: {roundlim: [-1, 1]}}
+        """
+    )
+    own, other = config.for_map("p160"), config.for_map("s250")
+    assert (own.units.bunit, own.detection.roundlim, own.detection.sigma_thres) == ("Jy/pixel", (-1, 1), 6)
+    assert own.survey.beam is not None
+    assert own.survey.beam.major == 13
+    assert other == configure("{version: 2, units: {bunit: Jy/beam}, detection: {sigma_thres: 6}}")
+    assert configure("version: 2").for_map("x").maps == {}
+    assert configure(config.to_yaml()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("maps: {m: {paths: {}}}", "test: maps.m: paths is the same for all maps"),
+        ("maps: {m: {units: {convert_mJy: true}}}", "test: maps.m: units.convert_mJy is the same for all"),
+        ("maps: {m: {io: {hduu: 1}}}", "test: maps.m: io.hduu: unknown key; the nearest known key is io.hdu"),
+        ("maps: {m: {survey: {psf_pixel: -1}}}", "test: maps.m: survey.psf_pixel = -1: must be"),
+        ("maps: 7", "test: maps = 7: must be names of maps"),
+        (
+            "background: {method: none}",
+            "test: background.method = none: needs fit_options.noise_model: white",
+        ),
+        ("survey: {psf: a.fits, beam: {major: 3}}", "test: survey: give the beam by beam or by psf"),
+    ],
+)
+def test_what_contradicts_itself_is_named(text: str, expected: str) -> None:
+    (line,) = complaints(f"version: 2\n{text}")
+    assert line.startswith(expected)

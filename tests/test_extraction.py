@@ -7,11 +7,12 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
+from photutils.aperture import EllipticalAperture
 from scipy import ndimage
 
 from hyper_py import models
 from hyper_py.catalog import COLUMNS
-from hyper_py.diagnostics import Flag, InputError
+from hyper_py.diagnostics import ConfigurationError, Flag, InputError
 from hyper_py.extraction import FixedSources, extract_sources
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam
 from hyper_py.image import SkyImage
@@ -640,3 +641,59 @@ def test_pulls_in_correlated_noise_have_width_one():
     width = 1.4826 * np.median(np.abs(pulls - np.median(pulls, axis=0)), axis=0)
     assert ((width > 0.85) & (width < 1.15)).all(), width
     assert (np.abs(np.median(pulls, axis=0)) < 0.3).all()
+
+
+def uneven_map(*, seed):
+    """Noise that rises tenfold from left to right, and sources of ten times the noise where they are."""
+    shape = (120, 220)
+    rise = np.broadcast_to(np.geomspace(1.0, 10.0, shape[1]), shape).copy()
+    places = [(10.0 * rise[0, x], x, y) for x in (25, 75, 125, 175) for y in (30, 75)]
+    data = models.render(sources_of(*places), shape) + rise * noise_of(shape, seed=seed)
+    return data, rise, np.array(places)
+
+
+@OURS
+@pytest.mark.parametrize("kind", ["error", "primary beam"])
+def test_uneven_noise_that_is_known_is_followed(options, kind):
+    data, rise, places = uneven_map(seed=8)
+    known = {"error": 1.0 * rise} if kind == "error" else {"primary_beam": 1.0 / rise}
+    image = make_image(data, **known)
+    result = extract_sources(image, options=options)
+    catalog = result.catalog
+    distance = np.hypot(
+        catalog["X"].value[:, None] - places[:, 1], catalog["Y"].value[:, None] - places[:, 2]
+    )
+    assert len(catalog) == len(places)
+    assert (distance.min(axis=0) < 1.5).all()
+    row = distance.argmin(axis=0)
+    level = rise[places[:, 2].astype(int), places[:, 1].astype(int)]
+    beam = catalog["FLUX_PEAK"][row].value / 1e3 / result.sources[row, 0]
+    np.testing.assert_allclose(catalog["LOCAL_RMS"][row].value / 1e3 / beam, level, rtol=0.1)
+    error = catalog["FLUX_PEAK_ERR"][row].value / level
+    assert error.max() / error.min() < 3.0
+    pull = (catalog["FLUX_PEAK"].value[row] / 1e3 / beam - places[:, 0]) / (
+        catalog["FLUX_PEAK_ERR"].value[row] / 1e3 / beam
+    )
+    assert np.abs(pull).max() < 4.5
+
+
+def test_apertures_without_background_are_plain_sums():
+    data = make_map(sources_of((30.0, 40.0, 41.0)), seed=4) + 7.0
+    data[38:40, 50] = np.nan
+    options = Options(
+        fit_options=FitOptions(noise_model="white"),
+        background=BackgroundOptions(method="none"),
+        photometry=PhotometryOptions(aperture_correction=False),
+    )
+    image = make_image(data)
+    fixed = given_at(
+        image, [41.3], [40.7], fwhm_1=np.array([8.0]), fwhm_2=np.array([5.0]), pa=np.array([0.0])
+    )
+    catalog = extract_sources(image, options=options, fixed=fixed).catalog
+    aperture = EllipticalAperture((41.3, 40.7), 8.0, 5.0, theta=0.5 * np.pi)
+    exact = aperture.do_photometry(data, method="exact")[0][0]
+    assert catalog["FLUX"][0].to_value("Jy") == pytest.approx(exact, rel=1e-6)
+    assert (catalog["POLYN"][0], catalog["N_BLANK"][0]) == (-1, 0)
+    assert np.isfinite(catalog["FLUX_ERR"][0].value)
+    with pytest.raises(ConfigurationError, match="needs fit_options"):
+        extract_sources(image, options=replace(options, fit_options=FitOptions()))

@@ -57,6 +57,23 @@ def test_flat_noise_undoes_the_primary_beam():
     assert make_image(data=data).flat_noise is data
 
 
+def test_noise_is_even_after_error_or_primary_beam():
+    rng = np.random.default_rng(3)
+    error, response = rng.uniform(1.0, 5.0, (16, 20)), rng.uniform(0.2, 1.0, (16, 20))
+    data = np.ones((16, 20))
+    data[3, 4] = error[5, 6] = np.nan
+    assert make_image(data=data).relative_noise is None
+    assert make_image(data=data).even_noise is data
+    image = make_image(data=data, error=error, primary_beam=response)
+    known = np.isfinite(data) & np.isfinite(error)
+    assert np.median(image.relative_noise[known]) == pytest.approx(1.0)
+    np.testing.assert_allclose((image.even_noise * error)[known], np.median(error[known]))
+    assert image.relative_noise[3, 4] == image.relative_noise[5, 6] == 1.0
+    image = make_image(data=data, primary_beam=response)
+    ratio = (image.even_noise / image.flat_noise)[np.isfinite(data)]
+    np.testing.assert_allclose(ratio, ratio[0])
+
+
 @pytest.mark.parametrize(
     ("ctype", "equinox", "radesys", "frame"),
     [

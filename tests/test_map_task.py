@@ -7,8 +7,10 @@ from astropy.table import Table
 
 from hyper_py import runner
 from hyper_py.catalog import COLUMNS
+from hyper_py.config import Config
 from hyper_py.diagnostics import ConfigurationError, Flag
-from hyper_py.map_task import MapTask, process_map
+from hyper_py.io import read_image
+from hyper_py.map_task import MapTask, process_map, reading_options
 from hyper_py.tables import read_table
 from runner_tasks import files_below, make_config, make_wcs
 
@@ -132,3 +134,70 @@ def test_a_missing_fixed_table_is_told_before_anything_runs(tmp_path):
     with pytest.raises(ConfigurationError, match=r"table_path: .*source_table.txt: no such file"):
         runner.run(config, [tmp_path / "m.fits"])
     assert not (tmp_path / "out").exists()
+
+
+def test_given_sizes_follow_the_beam_of_the_map(tmp_path):
+    lon, lat = make_wcs().wcs_pix2world(PLACES, 0).T
+    table = Table({"ID": [1, 2, 3], "RA": lon, "DEC": lat, "FWHM_1": [20.0] * 3, "FWHM_2": [20.0] * 3})
+    table["PA"] = 0.0
+    table.write(tmp_path / "t.ecsv")
+    detection = {"use_fixed_source_table": True, "fixed_source_table_path": str(tmp_path / "t.ecsv")}
+    path = write_map(tmp_path / "m.fits")
+    _, as_given = do(path, tmp_path, detection=detection)
+    np.testing.assert_allclose(as_given["FWHM_1"], 20.0, rtol=1e-4)
+    _, adapted = do(path, tmp_path, detection=detection | {"fixed_source_beam": 18.0})
+    np.testing.assert_allclose(adapted["FWHM_1"], np.sqrt(20**2 - 18**2 + (3600 * BEAM) ** 2), rtol=1e-4)
+
+
+def test_error_mask_primary_beam_and_psf_come_from_files_beside_the_configuration(tmp_path):
+    path = write_map(tmp_path / "m.fits")
+    y, x = np.mgrid[:70, :64]
+    header = make_wcs().to_header()
+    for name, data in {
+        "error": np.full(x.shape, 0.02),
+        "mask": (x > 50).astype(float),
+        "response": np.full(x.shape, 0.5),
+        "psf": np.exp(-0.5 * ((x - 32) ** 2 + (y - 32) ** 2) / SIGMA**2),
+    }.items():
+        fits.PrimaryHDU(data, header).writeto(tmp_path / f"{name}.fits")
+    config = Config.from_mapping(
+        {
+            "version": 2,
+            "units": {"frequency": 3e11},
+            "survey": {"psf": "psf.fits", "psf_pixel": 2.0},
+            "io": {
+                "error_hdu": "error.fits",
+                "mask": "mask.fits",
+                "primary_beam": "response.fits",
+                "primary_beam_corrected": False,
+            },
+        },
+        base_dir=tmp_path,
+    )
+    image = read_image(path, **reading_options(config))
+    plain = read_image(path)
+    np.testing.assert_allclose(image.data[:, :51], 2.0 * plain.data[:, :51], rtol=1e-3)
+    assert np.isnan(image.data[:, 51:]).all()
+    np.testing.assert_allclose(image.error[:, :51] * plain.beam_area_pix, 0.04, rtol=1e-3)
+    assert image.beam.source == "PSF image psf.fits"
+    assert image.beam.fwhm == pytest.approx(plain.beam.fwhm, rel=1e-3)
+    assert image.meta["frequency"] == 3e11
+
+
+def test_each_map_of_a_run_may_have_its_own_keys(tmp_path):
+    paths = [write_map(tmp_path / f"{name}.fits", seed=k) for k, name in enumerate("ab")]
+    sections = {"maps": {"b": {"units": {"bunit": "mJy/beam"}}}}
+    config = make_config(tmp_path / "out", **sections)
+    assert not runner.run(config, paths).failures
+    table = read_table(tmp_path / "out/params/params_ALL.ecsv")
+    flux = {name: np.median(table["FLUX_PEAK"][table["MAP_ID"] == name]) for name in "ab"}
+    assert flux["a"] / flux["b"] == pytest.approx(1000.0, rel=0.2)
+    (tmp_path / "Maps").mkdir()
+    (tmp_path / "Maps" / "maps_list.txt").write_text("../a.fits\n")
+    config = make_config(
+        tmp_path / "out",
+        paths={"input": {"dir_maps": str(tmp_path / "Maps")}, "output": {"dir_root": str(tmp_path / "out")}},
+        **sections,
+    )
+    with pytest.raises(ConfigurationError, match=r"maps\.b: there is no such map; the maps are a"):
+        runner.run(config)

@@ -173,3 +173,11 @@ def test_extended_lags_are_tapered_to_zero(measured, reach):
 def test_lags_that_were_not_measured_stay_unknown():
     lags = autocovariance(np.random.default_rng(1).normal(size=(9, 9)), max_lag=8)
     assert np.isnan(extend_lags(lags, reach=10)).any()
+
+
+def test_what_is_known_of_the_level_comes_back():
+    rise = np.broadcast_to(np.geomspace(1.0, 20.0, 260), (250, 260))
+    data, mask = correlated_noise(rise.shape, seed=5) * rise, np.zeros(rise.shape, dtype=bool)
+    model, level = measure_noise(data, mask, beam_covariance=BEAM, beam_fwhm=4.0, relative=rise)
+    assert model.lags[model.reach, model.reach] == pytest.approx(1.0, rel=0.15)
+    np.testing.assert_allclose(level / rise, np.ones(rise.shape), rtol=0.3)

@@ -615,11 +615,7 @@ class Config(Section):
         return config
 
     def _check(self, source: str) -> None:
-        """Raise where sections contradict each other, or keys of one map are wrong."""
-        if self.background.method == "none" and self.fit_options.noise_model != "white":
-            raise ConfigurationError(
-                f"{source}: background.method = 'none': must go with fit_options.noise_model: white"
-            )
+        """Raise where keys of one map are wrong."""
         for name, sections in self.maps.items():
             where = f"{source}: maps.{name}"
             unknown = sorted(sections.keys() - set(MAP_SECTIONS))

@@ -27,7 +27,7 @@ from hyper_py.units import ACCEPTED_UNITS, FREQUENCY_RANGE, NO_UNIT, MapUnit, pa
 
 T = TypeVar("T")
 
-BEAM_OPTIONS = "set survey.beam (major, minor, pa) or survey.name"
+BEAM_OPTIONS = "set survey.beam (major, minor, pa), survey.psf or survey.name"
 _NO_AXES = Axes(x=1, y=2, others=())
 _SMALLEST_BEAM = 0.5
 """Pixels per FWHM below which a beam and a pixel size cannot both be right."""

@@ -15,7 +15,7 @@ from hyper_py.binning import bin_size, binned_task, unbinned_measurement
 from hyper_py.catalog import Measurement
 from hyper_py.correlated import measure_correlated
 from hyper_py.detection import Peaks
-from hyper_py.diagnostics import ConfigurationError, Flag
+from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FloatArray
 from hyper_py.grouping import fit_units, friends_of_friends
 from hyper_py.image import SkyImage
@@ -86,8 +86,6 @@ def measure_sources(
     -------
     MeasuredField
     """
-    if options.background.method == "none" and options.fit_options.noise_model != "white":
-        raise ConfigurationError("background.method: none must go with fit_options.noise_model: white")
     task, linking = make_task(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
     if _is_classical(options):
         measured = measure_weighted(task, options)
@@ -130,7 +128,7 @@ def measure_sources(
 
 
 def _is_classical(options: Options) -> bool:
-    return options.fit_options.noise_model == "white" and options.background.method == "polynomial"
+    return options.fit_options.noise_model == "white" and options.background.method in ("polynomial", "none")
 
 
 def make_task(

@@ -131,7 +131,11 @@ def check_options(options: Options) -> None:
             f"fit_options.weights = {fit.weights}: needs background.method: polynomial; "
             "set it, or fit_options.weights: null"
         )
-    if background.fit_gauss_and_bg_together and background.method == "conditional":
+    if background.method == "none" and fit.noise_model != "white":
+        raise ConfigurationError(
+            "background.method = none: needs fit_options.noise_model: white; set it, or another method"
+        )
+    if background.fit_gauss_and_bg_together and background.method != "polynomial":
         raise ConfigurationError(
             "background.fit_gauss_and_bg_together: needs background.method: polynomial; set it, or set "
             "fit_gauss_and_bg_together: false"
