@@ -50,7 +50,9 @@ def combinations() -> dict[str, dict[str, Any]]:
     for criterion in ("nmse", "redchi", "bic"):
         runs[f"white, polynomial, {criterion}"] = {**WHITE, "min_method": criterion}
     for name in ("huber", "theil_sen"):
-        runs[f"white, polynomial, {name}"] = {**WHITE, "bg_fitters": (name,), "pol_orders_separate": (1,)}
+        runs[f"white, polynomial, {name}"] = {
+            **WHITE, "bg_fitters": (name,), "pol_orders_separate": (1,), "fix_max_box": 3.0,
+        }  # fmt: skip
     runs["white, polynomial, all estimators"] = {
         **WHITE, "bg_fitters": ALL_ESTIMATORS, "huber_epsilons": (1.35,), "pol_orders_separate": (0, 1),
         "fix_max_box": 3.0,
