@@ -39,6 +39,8 @@ from hyper_py.unit_backgrounds import UnitBackground, unit_backgrounds
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
+_INTERPOLATED_SIGMA = 3.0
+"""Sources are replaced by interpolation out to this: 1% of their peak."""
 WEIGHTS = ("inverse_rms", "snr", "power_snr", "map", "mask", "spatial")
 
 
@@ -232,7 +234,9 @@ def fit_backgrounds(
     footprints = models.footprints(sources, data.shape)
     mask, inside = footprints | ~task.usable, None
     if options.original and apart:
-        data, mask, inside = interpolate_masked(data, footprints), ~task.usable, sources
+        # Wider than a mask: the surface would rise to the light at its rim.
+        wide = models.footprints(sources, data.shape, n_sigma=_INTERPOLATED_SIGMA)
+        data, mask, inside = interpolate_masked(data, wide), ~task.usable, sources
     return unit_backgrounds(
         data, mask, sources, task.units, fwhm=task.beam_fwhm, beam_area=task.beam_area, rms=task.rms,
         min_box=background.fix_min_box, max_box=background.fix_max_box if apart else background.fix_min_box,
