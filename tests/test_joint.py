@@ -92,6 +92,9 @@ def shortfalls(seed, number, *, loss="linear", **kind):
         if ours.cost > theirs.cost * (1 + 1e-6) and metric.terms is not None:
             # Where a polynomial can imitate a source there are two minima: scipy must stay in ours, too.
             others += 1
+            if ours.at_bound[:, [models.SIGMA_1, models.SIGMA_2]].all(axis=1).any():
+                # A circle at the size limit has no angle, so that no gradient leads out of there.
+                continue
             theirs = by_scipy(
                 values, window, metric, ours.parameters, limits, loss=loss, f_scale=f_scale,
                 first=ours.coefficients,
