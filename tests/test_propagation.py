@@ -252,3 +252,31 @@ def test_without_a_background_errors_are_those_of_sums():
     expected = 2.0 * np.sqrt(np.sum(aperture.weights**2)) / 0.5
     assert errors.flux_err[0] == pytest.approx(expected)
     assert errors.flux_gauss_err[0] == 0.0
+
+
+@pytest.mark.parametrize("order", [0, 2])
+def test_wide_and_narrow_ways_to_the_errors_of_a_background_agree(order, monkeypatch):
+    shape, truth = (60, 71), np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4]])
+    window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(1, 4.5), usable=np.ones(shape, bool))
+    settings = {**SETTINGS, "min_box": 0, "orders": (order,)}
+    mask = models.footprints(truth, shape)
+    background = unit_backgrounds(plane(shape), mask, truth, [np.array([0])], **settings)[0]
+    metric = Metric(weights=np.ones(window.y.size))
+    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(0, 9), shift=2.0)
+    values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
+    fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper])[0]
+    apertures = [source_aperture(truth[0], radius_in_fwhm=0.7)]
+
+    def errors():
+        return unit_errors(
+            fit, window, metric, background, apertures, np.array([0.7]), noise_model(), scale=0.3,
+            usable=np.ones(shape, dtype=bool),
+        )  # fmt: skip
+
+    narrow = errors()
+    monkeypatch.setattr("hyper_py.propagation._WIDE", 100)
+    wide = errors()
+    assert wide.flux_err == pytest.approx(narrow.flux_err, rel=1e-3)
+    np.testing.assert_allclose(
+        wide.covariance, narrow.covariance, atol=1e-3 * np.abs(narrow.covariance).max()
+    )

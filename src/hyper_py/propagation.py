@@ -21,6 +21,10 @@ IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 
+_WIDE = 20_000
+"""Pixels of a cutout beyond which the noise of its background is computed once, not for every unit."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UnitErrors:
     """Errors of one unit's fluxes and parameters; see `hyper_py.photometry.UnitPhotometry`."""
@@ -105,7 +109,8 @@ def unit_errors(
     """
     moves, _, on_window = influence(fit, window, metric, fixed=fixed)
     gradients = flux_gradient(fit.parameters)
-    sky_y, sky_x = _sky_pixels(background)
+    wide = background is not None and background.polynomial.fit_mask.size > _WIDE
+    sky_y, sky_x = _sky_pixels(None if wide else background)
     pixels = _Box.around(
         [window.y, sky_y, *(_rows(a) for a in apertures)],
         [window.x, sky_x, *(_columns(a) for a in apertures)],
@@ -130,19 +135,66 @@ def unit_errors(
     if joint is not None and metric.terms is not None:
         under = sums[:, touched] @ joint.design(grid_y[touched], grid_x[touched]) @ metric.terms.solution
         images[n_parameters + len(apertures) :, at_window] -= under - under @ on_window.T @ moves
-    if background is not None:
+    if background is None:
+        covariance = field_covariance(images.reshape(-1, *pixels.shape), noise)
+    else:
         reached = images.any(axis=0)
         polynomial, y0, x0 = background.polynomial, background.y0, background.x0
         design = polynomial.design(grid_y[reached] - y0, grid_x[reached] - x0)
         seen = images[:, reached] @ design @ polynomial.normal_inverse
-        images[:, pixels.index(sky_y, sky_x)] -= seen @ polynomial.design(sky_y - y0, sky_x - x0).T
-    covariance = scale**2 * field_covariance(images.reshape(-1, *pixels.shape), noise)
+        if wide:
+            covariance = _on_wide_sky(images, seen, background, grid_y, grid_x, pixels.shape, noise)
+        else:
+            images[:, pixels.index(sky_y, sky_x)] -= seen @ polynomial.design(sky_y - y0, sky_x - x0).T
+            covariance = field_covariance(images.reshape(-1, *pixels.shape), noise)
+    covariance *= scale**2
     variance = np.diagonal(covariance)
     return UnitErrors(
         flux_err=np.sqrt(variance[n_parameters + len(apertures) :]),
         flux_gauss_err=np.sqrt(variance[n_parameters : n_parameters + len(apertures)]),
         covariance=covariance[:n_parameters, :n_parameters],
     )
+
+
+def _on_wide_sky(
+    images: FloatArray,
+    seen: FloatArray,
+    background: UnitBackground,
+    y: IntArray,
+    x: IntArray,
+    shape: tuple[int, int],
+    noise: CovarianceModel,
+) -> FloatArray:
+    """Return the covariance of sums over (data - background) for a background fitted to many pixels.
+
+    With L the images, S what they see of the polynomial's coefficients and G the coefficients' own images,
+    it is (L - S G) C (L - S G)^T; C G^T and G C G^T are the same for all units on this background.
+    """
+    smooth, own = _sky_noise(background, noise)
+    row, column = y - background.y0, x - background.x0
+    inside = (row >= 0) & (row < smooth.shape[1]) & (column >= 0) & (column < smooth.shape[2])
+    cross = seen @ (smooth[:, row[inside], column[inside]] @ images[:, inside].T)
+    local = field_covariance(images.reshape(-1, *shape), noise)
+    covariance: FloatArray = local - cross - cross.T + seen @ own @ seen.T
+    return covariance
+
+
+@lru_cache(maxsize=2)
+def _sky_noise(background: UnitBackground, noise: CovarianceModel) -> tuple[FloatArray, FloatArray]:
+    """Return C G^T, shape (k, ny, nx) on the cutout, and G C G^T: G are the terms on the fit pixels."""
+    polynomial = background.polynomial
+    y, x = polynomial.fit_pixels
+    ny, nx = polynomial.fit_mask.shape
+    images = np.zeros((polynomial.normal_inverse.shape[0], ny, nx))
+    images[:, y, x] = polynomial.design(y, x).T
+    shape = tuple(fft.next_fast_len(n + noise.reach, real=True) for n in (ny, nx))
+    power, _ = _power(noise, (shape[0], shape[1]))
+    smooth = np.empty_like(images)
+    for k, image in enumerate(images):
+        waves = fft.rfft2(image, shape)
+        smooth[k] = fft.irfft2(waves * power.reshape(waves.shape), shape)[:ny, :nx]
+    own: FloatArray = np.einsum("kn,ln->kl", images.reshape(len(images), -1), smooth.reshape(len(images), -1))
+    return smooth, own
 
 
 def _sky_pixels(background: UnitBackground | None) -> tuple[IntArray, IntArray]:

@@ -39,6 +39,8 @@ from hyper_py.unit_backgrounds import UnitBackground, unit_backgrounds
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
+_INTERPOLATED_SIGMA = 3.0
+"""Sources are replaced by interpolation out to this: 1% of their peak."""
 WEIGHTS = ("inverse_rms", "snr", "power_snr", "map", "mask", "spatial")
 
 
@@ -120,7 +122,7 @@ def measure_weighted(task: Task, options: Options) -> Measured:
         beam_fwhm=task.beam_fwhm,
         relative=task.relative_noise,
     )
-    collected = Collector(len(sources))
+    collected, left, last = Collector(len(sources)), np.nan, None
     for k, unit in enumerate(task.units):
         add_unit(
             collected, task, unit, residual, fits[k], setup.windows[k], setup.metrics[k],
@@ -130,7 +132,9 @@ def measure_weighted(task: Task, options: Options) -> Measured:
         collected.flags[unit] |= int(apart[k].polynomial.flag)
         if options.original and not setup.joint and setup.windows[k].y.size:
             # The original's column RESIDUALS.
-            collected.background[unit] = _cutout_statistics(residual, apart[k], setup.below[k])[2]
+            if apart[k] is not last:
+                left, last = _cutout_statistics(residual, apart[k], setup.below[k])[2], apart[k]
+            collected.background[unit] = left
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
     return collected.measured(sources)
@@ -230,7 +234,9 @@ def fit_backgrounds(
     footprints = models.footprints(sources, data.shape)
     mask, inside = footprints | ~task.usable, None
     if options.original and apart:
-        data, mask, inside = interpolate_masked(data, footprints), ~task.usable, sources
+        # Wider than a mask: the surface would rise to the light at its rim.
+        wide = models.footprints(sources, data.shape, n_sigma=_INTERPOLATED_SIGMA)
+        data, mask, inside = interpolate_masked(data, wide), ~task.usable, sources
     return unit_backgrounds(
         data, mask, sources, task.units, fwhm=task.beam_fwhm, beam_area=task.beam_area, rms=task.rms,
         min_box=background.fix_min_box, max_box=background.fix_max_box if apart else background.fix_min_box,
@@ -249,6 +255,7 @@ def _starting_point(
     has_sky = background.fit_gauss_and_bg_separately or background.fit_gauss_and_bg_together
     limits = photometry.aper_inf * sigma, photometry.aper_sup * sigma
     moment, together = np.full(len(start), sigma), np.zeros(len(start), dtype=bool)
+    std, last = 0.0, None
     for unit, apart in zip(task.units, backgrounds, strict=True):
         together[unit] = len(unit) > 1
         sky = apart if has_sky else NoSky()
@@ -259,7 +266,8 @@ def _starting_point(
                 start[i, models.SIGMA_1 : models.THETA] = np.clip(shape[:2], *limits)
                 start[i, models.THETA] = shape[2]
         if options.original and len(unit) == 1:
-            std = _cutout_statistics(task.data, apart, sky)[1]
+            if apart is not last:
+                std, last = _cutout_statistics(task.data, apart, sky)[1], apart
             start[unit, models.AMPLITUDE] = np.maximum(start[unit, models.AMPLITUDE], 3.0 * std)
     amplitude, largest = _limits(start, moment, together, limits[1], options)
     lower, upper = bounds(
@@ -352,12 +360,20 @@ class _Setup:
         fit, background = options.fit_options, options.background
         below: list[Sky] = [b if background.fit_gauss_and_bg_separately else NoSky() for b in apart]
         windows, weights, values, levels, scalings = [], [], [], [], []
+        mean, std, last = 0.0, 1.0, None
         for unit, cutout, sky in zip(task.units, apart, below, strict=True):
             window = _window(sources[unit], task, options)
             at = window.y, window.x
             values.append(sky.at(*at))
             levels.append(task.rms[at] if isinstance(task.rms, np.ndarray) else np.full(at[0].size, task.rms))
-            raw = _weights(window, sources[unit], sky if options.original else cutout, cutout, task, options)
+            if cutout is not last:
+                mean, std = _level(task.data, cutout, sky, options)
+                last = cutout
+            d = task.data[at] - (values[-1] if options.original else cutout.at(*at))
+            raw = pixel_weights(
+                fit.weights, d, window, sources[unit], power_snr=fit.power_snr,
+                spatial_sigma=fit.spatial_weight_sigma * task.beam_fwhm / FWHM_PER_SIGMA, mean=mean, std=std,
+            )  # fmt: skip
             windows.append(window)
             weights.append(raw if options.original else raw * _in_units_of_noise(fit.weights, levels[-1]))
             scalings.append(_cutout_scaling(cutout) if options.original else window_scaling(window))
@@ -410,26 +426,19 @@ class _Setup:
         return Metric(weights=weights, terms=linear_terms(design, weights=weights, penalty=penalty))
 
 
-def _weights(
-    window: Window, sources: FloatArray, sky: Sky, cutout: UnitBackground, task: Task, options: Options
-) -> FloatArray:
-    """Return the weights of a unit's pixels, before those of the noise.
+def _level(data: FloatArray, cutout: UnitBackground, sky: Sky, options: Options) -> tuple[float, float]:
+    """Return mean and rms of the surroundings of a unit, for its weights.
 
-    An original configuration takes the statistics of the cutout, sources clipped; ours, those of what
-    the background left on its own pixels.
+    An original configuration takes those of the cutout, sources clipped; ours, those of what the background
+    left on its own pixels.
     """
-    fit = options.fit_options
+    if options.fit_options.weights in (None, "map", "spatial"):
+        return 0.0, 1.0
     if options.original:
-        mean, std, _ = _cutout_statistics(task.data, cutout, sky)
-    else:
-        y, x = cutout.polynomial.fit_pixels
-        left = task.data[y + cutout.y0, x + cutout.x0] - cutout.polynomial.evaluate(y, x)
-        mean, std = (float(left.mean()), float(left.std())) if left.size else (0.0, 1.0)
-    return pixel_weights(
-        fit.weights, task.data[window.y, window.x] - sky.at(window.y, window.x), window, sources,
-        power_snr=fit.power_snr, spatial_sigma=fit.spatial_weight_sigma * task.beam_fwhm / FWHM_PER_SIGMA,
-        mean=mean, std=std,
-    )  # fmt: skip
+        return _cutout_statistics(data, cutout, sky)[:2]
+    y, x = cutout.polynomial.fit_pixels
+    left = data[y + cutout.y0, x + cutout.x0] - cutout.polynomial.evaluate(y, x)
+    return (float(left.mean()), float(left.std())) if left.size else (0.0, 1.0)
 
 
 def _window(sources: FloatArray, task: Task, options: Options) -> Window:
