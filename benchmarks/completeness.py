@@ -48,7 +48,7 @@ THRESHOLDS = {
 # Their own thresholds are low: what the cut leaves out is decided by purity.
 GRIDS: dict[str, dict[str, list[Any]]] = {
     "bdsf": {"thresh_pix": [3.0], "thresh_isl": [2.0, 2.5], "mean_map": ["default", "map"], "box": [12]},
-    "aegean": {"seedclip": [3.0], "floodclip": [2.0, 3.0], "grid": [0], "box": [12]},
+    "aegean": {"seedclip": [3.0], "floodclip": [2.0], "grid": [0], "box": [4, 6, 12]},
     "photutils": {"thresh": [2.5, 4.0], "mesh": [4, 6], "separation": [0.6, 1.0]},
     "sep": {
         "thresh": [1.5],
@@ -148,7 +148,9 @@ def tune(options: argparse.Namespace, go: Any) -> None:
             items = [simulated(preset, seed, options.work) for seed in seeds]
             chosen = json.loads(SETTINGS.read_text()) if SETTINGS.exists() else {}
             known = chosen[options.like][finder]["settings"] if options.like else None
-            if finder in GRIDS:
+            if finder not in GRIDS and len(options.thresholds) == 1:
+                known = FIXED[finder] | {"detection.sigma_thres": options.thresholds[0]}
+            if finder in GRIDS or len(options.thresholds) == 1:
                 choice = tune_cut(finder, go, items, options.purity, known)
             else:
                 grid = options.thresholds or THRESHOLDS[finder]
@@ -279,7 +281,7 @@ def _row(finder: str, runs: list[dict[str, Any]], work: Path) -> str:
     parts += [share(runs, "snr", low, high) for low, high in pairwise(SNR_EDGES)]
     cells = [f"{n / of:.2f}" if of else "-" for n, of in parts]
     summary = [spread([r[key] for r in runs]) for key in ("completeness", "purity")]
-    summary.append(hindsight(runs, work) if finder in GRIDS else "")
+    summary.append(hindsight(runs, work) if finder != "original" else "")
     cpu = f"{np.mean([r['cpu'] for r in runs]):.1f}"
     return f"| {TITLES[finder]} | " + " | ".join([*summary, str(len(runs)), *cells, cpu]) + " |"
 
@@ -330,7 +332,13 @@ def main() -> None:
     parser.add_argument("--tuning", nargs="*", type=int, default=[100, 101], help="seeds to tune on")
     parser.add_argument("--brief", nargs="*", default=[], help="finders tuned on the first of them only")
     parser.add_argument("--like", choices=PRESETS, help="tune only the cut; all else as for this preset")
-    parser.add_argument("--thresholds", nargs="*", type=float, help="values of sigma_thres to choose from")
+    parser.add_argument(
+        "--thresholds",
+        nargs="*",
+        type=float,
+        default=[],
+        help="values of sigma_thres to choose from; with only one of them ours gets a cut like the others",
+    )
     parser.add_argument("--purity", type=float, default=0.992, help="on the tuning seeds")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds after which a run is stopped")
     parser.add_argument("--output", type=Path, help="PNG of the figure")
