@@ -272,6 +272,23 @@ def make_task(sources, data, **changes):
     return Task(**{**task, **changes})
 
 
+def test_no_source_is_added_in_noise_that_is_assumed(monkeypatch):
+    asked = []
+
+    def deblended(*args, **kwargs):
+        asked.append(True)
+
+    monkeypatch.setattr("hyper_py.correlated._deblended", deblended)
+    rng = np.random.default_rng(1)
+    for shape, expected in (((24, 25), False), ((70, 75), True)):
+        source = np.array([[30.0, 12.3, 11.8, 1.7, 1.7, 0.0]])
+        measured = measure_correlated(
+            make_task(source, models.render(source, shape) + rng.normal(size=shape)), Options()
+        )
+        assert bool(measured.flags[0] & Flag.NOISE_ASSUMED) is not expected
+        assert bool(asked) is expected
+
+
 def test_small_maps_assume_the_noise_and_say_so():
     rng = np.random.default_rng(1)
     source = np.array([[30.0, 12.3, 11.8, 1.7, 1.7, 0.0]])

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
+from photutils.aperture import EllipticalAperture
 
 from hyper_py import models
-from hyper_py.fitting import Metric, bounds, fit_units, fit_window, linear_terms
+from hyper_py.fitting import Metric, UnitFit, bounds, fit_units, fit_window, linear_terms
 from hyper_py.joint import JointSky, NoSky, window_scaling
 from hyper_py.noise import CovarianceModel
 from hyper_py.photometry import aperture_fraction, source_aperture
 from hyper_py.polynomial import polynomial_design
-from hyper_py.propagation import field_covariance, hybrid_fluxes, unit_errors
+from hyper_py.propagation import UnitErrors, field_covariance, hybrid_fluxes, unit_errors
 from hyper_py.unit_backgrounds import unit_backgrounds
 
 FWHM = 4.0
@@ -152,6 +153,21 @@ def test_a_level_common_to_all_pixels_is_no_error_of_fluxes():
     )
     assert errors.flux_err[0] < 1e-5 * alone.flux_err[0]
     assert errors.flux_gauss_err[0] < 1e-5 * alone.flux_gauss_err[0]
+
+
+def test_what_the_fit_left_in_the_aperture_is_part_of_the_flux():
+    source = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4]])
+    fit = UnitFit(parameters=source, at_bound=np.zeros((1, 6), bool), cost=0.0, status=1, n_evaluations=1)
+    residual = np.random.default_rng(1).normal(size=(37, 39))
+    residual[17, 15:18] = np.nan
+    aperture = source_aperture(source[0], radius_in_fwhm=0.7)
+    nothing = UnitErrors(flux_err=np.zeros(1), flux_gauss_err=np.zeros(1), covariance=np.zeros((6, 6)))
+    photometry = hybrid_fluxes(residual, fit, NoSky(), [aperture], np.array([0.7]), nothing)
+    left = EllipticalAperture(
+        (17.2, 18.1), 0.7 * 1.9 * 2.35482, 0.7 * 1.6 * 2.35482, theta=0.4
+    ).do_photometry(np.nan_to_num(residual), method="exact")[0][0]
+    expected = 2 * np.pi * 3.0 * 1.9 * 1.6 + left / 0.7
+    assert photometry.flux[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_fixed_parameters_have_no_error():
