@@ -6,17 +6,12 @@ from scipy.linalg import LinAlgError
 from scipy.optimize import minimize_scalar
 
 from hyper_py import models
-from hyper_py.correlated import (
-    WindowCache,
-    _window_radii,
-    conditional_mean,
-    measure_correlated,
-    unit_photometry,
-    whitening_matrix,
-)
+from hyper_py.conditional import conditional_mean, unit_photometry
+from hyper_py.correlated import _window_radii, measure_correlated
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting import Metric, bounds, fit_units, fit_window
 from hyper_py.noise import CovarianceModel, beam_covariance_model
+from hyper_py.noise_windows import WindowCache, whitening_matrix
 from hyper_py.options import Options, PhotometryOptions
 from hyper_py.photometry import aperture_fraction, elliptical_aperture, source_aperture
 from hyper_py.sweeps import Task

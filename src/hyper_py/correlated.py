@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, lapack
 
 from hyper_py import models
+from hyper_py.conditional import ConditionalPatch, footprint, photometry_of_alike
 from hyper_py.deblending import (
     CLOSEST_BEAMS,
     amplitude_significance,
@@ -23,31 +23,23 @@ from hyper_py.deblending import (
 )
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting import (
-    LinearTerms,
     Metric,
     UnitFit,
     Window,
     alike_units,
     bounds,
     fit_window,
-    influences,
     linear_terms,
-    whiten,
 )
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
 from hyper_py.noise import CovarianceModel
 from hyper_py.noise_field import measure_noise
+from hyper_py.noise_windows import WindowCache
 from hyper_py.options import Options
 from hyper_py.photometry import (
-    Aperture,
-    UnitPhotometry,
-    aperture_fractions,
-    aperture_on_pixels,
-    flux_gradient,
     source_aperture,
 )
-from hyper_py.polynomial import polynomial_design
 from hyper_py.sweeps import (
     Bounds,
     Collector,
@@ -75,8 +67,6 @@ _FINEST_SAMPLING = 4.5
 """Pixels per beam beyond which every second pixel is enough (every third at twice as many, ...)."""
 _MASK_SIGMA = 3.0
 """Sources are masked to this many sigma where the noise is measured."""
-_FOOTPRINT_SIGMA = 2.0
-"""Pixels this near a source say nothing about the background under it."""
 _MOST_ADDITIONS = 3
 """Rounds of deblending: sources that a unit can gain."""
 _SPLIT_SHIFT_BEAMS = 0.15
@@ -85,279 +75,6 @@ _LARGEST_DEBLENDED = 6
 """Larger units are not searched for more sources."""
 _ROUGH = {"ftol": 1e-4, "xtol": 1e-4, "gtol": 1e-4}
 """The first fit only serves to clean the map on which the noise is measured."""
-
-
-def inverse_factor(covariance: FloatArray) -> FloatArray:
-    """Return L^-1 of a covariance L L^T, shape (n, n).
-
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        If the covariance is not positive definite.
-    """
-    if covariance.size == 0:
-        return covariance
-    inverse, info = lapack.dtrtri(cholesky(covariance, lower=True, check_finite=False), lower=1)
-    if info != 0:
-        raise LinAlgError("singular covariance")
-    factor: FloatArray = np.tril(inverse)
-    return factor
-
-
-def whitening_matrix(covariance: FloatArray) -> FloatArray:
-    """Return M with |M r|^2 = min over m of (r - m)^T C^-1 (r - m): whitened, the mean eliminated.
-
-    Parameters
-    ----------
-    covariance : ndarray, shape (n, n)
-        Positive definite.
-
-    Returns
-    -------
-    ndarray, shape (n, n)
-
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        If the covariance is not positive definite.
-    """
-    if covariance.size == 0:
-        return covariance
-    inverse = inverse_factor(covariance)
-    mean = inverse.sum(axis=1)
-    mean /= np.linalg.norm(mean)
-    matrix: FloatArray = inverse - np.outer(mean, mean @ inverse)
-    return matrix
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NoiseWindow:
-    """A window's covariance, whitening matrix and precision, for unit variance scale."""
-
-    covariance: FloatArray
-    whitening: FloatArray
-    precision: FloatArray
-
-
-class WindowCache:
-    """Noise windows by their shape: a stationary covariance depends on the pixels' separations only."""
-
-    def __init__(self, covariance: CovarianceModel) -> None:
-        self._covariance = covariance
-        self._known: dict[bytes, NoiseWindow] = {}
-        self._factors: dict[bytes, FloatArray] = {}
-        self._terms: dict[tuple[bytes, int, float], LinearTerms] = {}
-
-    def __getitem__(self, window: Window) -> NoiseWindow:
-        """Return the noise window of a shape, computed at its first use."""
-        if window.key not in self._known:
-            covariance = self._covariance.matrix(window.y, window.x)
-            whitening = whitening_matrix(covariance)
-            self._known[window.key] = NoiseWindow(
-                covariance=covariance, whitening=whitening, precision=whitening.T @ whitening
-            )
-        return self._known[window.key]
-
-    def metrics(self, windows: Sequence[Window], scales: Sequence[float]) -> list[Metric]:
-        """Return the metric of each window, its noise `scales` times that of the covariance."""
-        return [
-            Metric(weights=np.full(w.y.size, 1.0 / s), matrix=self[w].whitening)
-            for w, s in zip(windows, scales, strict=True)
-        ]
-
-    def joint_metric(self, window: Window, scale: float, *, order: int, ridge: float) -> Metric:
-        """Return the metric of a window with a polynomial fitted along.
-
-        Parameters
-        ----------
-        window : Window
-        scale : float
-            Noise in units of that of the covariance.
-        order : int
-            Of the polynomial, in coordinates scaled to the window.
-        ridge : float
-            Penalty of the coefficients but for the constant, in units of the rms.
-        """
-        if window.key not in self._factors:
-            self._factors[window.key] = inverse_factor(self._covariance.matrix(window.y, window.x))
-        factor, key = self._factors[window.key], (window.key, order, ridge)
-        if key not in self._terms:
-            design = polynomial_design(window.y, window.x, order=order, scaling=window_scaling(window))
-            reach = self._covariance.reach
-            penalty = np.full(design.shape[1], ridge / np.sqrt(self._covariance.lags[reach, reach]))
-            penalty[0] = 0.0
-            ones = np.ones(window.y.size)
-            self._terms[key] = linear_terms(design, weights=ones, matrix=factor, penalty=penalty)
-        terms = self._terms[key].scaled(1.0 / scale)
-        return Metric(weights=np.full(window.y.size, 1.0 / scale), matrix=factor, terms=terms)
-
-
-def unit_photometry(
-    residual: FloatArray,
-    fit: UnitFit,
-    window: Window,
-    metric: Metric,
-    noise: NoiseWindow,
-    apertures: Sequence[Aperture],
-    *,
-    footprint: BoolArray,
-    scale: float,
-    pixel_area: float = 1.0,
-    fixed: BoolArray | None = None,
-) -> tuple[UnitPhotometry, FloatArray]:
-    """Measure a unit's aperture fluxes on the map minus companions and conditional background.
-
-    With r the residual of the fit, K r_s the mean of the field on the footprint given the residual r_s of
-    the surroundings, a the aperture and f the fraction of the model in it, the flux is
-    F = F_gauss + a (r - K r_s) / f: linear in the data, so that its error follows from the covariance.
-
-    Parameters
-    ----------
-    residual : ndarray, shape (n,)
-        Data minus all models on the window.
-    fit, window, metric
-        The unit as fitted.
-    noise : NoiseWindow
-    apertures : sequence of Aperture, one a source
-    footprint : bool ndarray, shape (n,)
-        Pixels that say nothing about the background: those of the sources.
-    scale : float
-        Local noise in units of the noise window's.
-    pixel_area : float
-        Pixels that each pixel of the window stands for.
-    fixed : bool ndarray, shape (n_sources, 6), optional
-        Parameters that were not fitted.
-
-    Returns
-    -------
-    UnitPhotometry
-    conditional : ndarray, shape (n,)
-        Background on the pixels of the footprint and apertures; NaN on the others.
-    """
-    return photometry_of_alike(
-        [residual], [fit], [window], [metric], noise, [apertures],
-        footprints=[footprint], scales=[scale], pixel_area=pixel_area,
-        fixed=None if fixed is None else [fixed],
-    )[0]  # fmt: skip
-
-
-def photometry_of_alike(
-    residuals: Sequence[FloatArray],
-    fits: Sequence[UnitFit],
-    windows: Sequence[Window],
-    metrics: Sequence[Metric],
-    noise: NoiseWindow,
-    apertures: Sequence[Sequence[Aperture]],
-    *,
-    footprints: Sequence[BoolArray],
-    scales: Sequence[float],
-    pixel_area: float = 1.0,
-    fixed: Sequence[BoolArray] | None = None,
-) -> list[tuple[UnitPhotometry, FloatArray]]:
-    """Return `unit_photometry` of units that share a noise window and have as many sources."""
-    moves, inverse, jacobian = influences(fits, windows, metrics, fixed=fixed)
-    variances = np.asarray(scales)[:, None, None] ** 2
-    if metrics[0].matrix is None:
-        # The metric is not the noise's: its inverse says nothing about errors.
-        inverse = variances * (whiten(moves, noise.covariance) @ moves.swapaxes(1, 2))
-    gradients = np.stack([flux_gradient(fit.parameters) for fit in fits])
-    sums = pixel_area * np.stack(
-        [[aperture_on_pixels(a, w.y, w.x) for a in own] for own, w in zip(apertures, windows, strict=True)]
-    )
-    fractions = aperture_fractions(
-        np.concatenate([fit.parameters for fit in fits]), [a for own in apertures for a in own]
-    ).reshape(sums.shape[:2])
-    inside = np.stack(footprints) | (sums > 0.0).any(axis=1)
-    residual = np.stack(residuals)
-    outer, background = _surroundings_say(noise, inside, sums, residual)
-    weights = (sums - outer) / fractions[..., None]
-    influence = weights + (gradients - weights @ jacobian.swapaxes(1, 2)) @ moves
-    variance = np.asarray(scales)[:, None] ** 2 * np.sum(
-        whiten(influence, noise.covariance) * influence, axis=-1
-    )
-    variance_gauss = np.sum((gradients @ inverse) * gradients, axis=-1)
-    correction = np.sum(weights * residual[:, None], axis=-1)
-    level = np.sum(sums * np.where(inside, background, 0.0)[:, None], axis=-1) / sums.sum(axis=-1)
-    return [
-        (
-            UnitPhotometry(
-                flux=models.gaussian_flux(fit.parameters) + correction[k],
-                flux_err=np.sqrt(np.maximum(variance[k], 0.0)),
-                flux_gauss_err=np.sqrt(np.maximum(variance_gauss[k], 0.0)),
-                fraction=fractions[k],
-                background=level[k],
-                covariance=inverse[k],
-            ),
-            background[k],
-        )
-        for k, fit in enumerate(fits)
-    ]
-
-
-def _surroundings_say(
-    noise: NoiseWindow, inside: BoolArray, sums: FloatArray, residual: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return K^T a for apertures a, and K r, where K is the `conditional_mean` of the inside of each unit.
-
-    Only these two products are needed, not K: with the precision Q they are -Q_oi z, where Q_ii z = a, and
-    the solution of Q_ii b = -Q_io r. Without any surroundings only the mean of the field can be told.
-
-    Parameters
-    ----------
-    noise : NoiseWindow
-    inside : bool ndarray, shape (n_units, n)
-    sums : ndarray, shape (n_units, n_sources, n)
-    residual : ndarray, shape (n_units, n)
-
-    Returns
-    -------
-    outer : ndarray, shape (n_units, n_sources, n)
-    background : ndarray, shape (n_units, n)
-        NaN outside.
-    """
-    some = np.flatnonzero(inside.any(axis=0))
-    is_in = inside[:, some]
-    precision = np.where(is_in[:, :, None] & is_in[:, None, :], noise.precision[np.ix_(some, some)], 0.0)
-    diagonal = np.arange(some.size)
-    precision[:, diagonal, diagonal] += ~is_in
-    pushed = whiten(np.where(inside, 0.0, residual), noise.precision)[:, some]
-    right = np.concatenate([sums[..., some], -np.where(is_in, pushed, 0.0)[:, None]], axis=1)
-    # Without surroundings the precision, the mean eliminated, is singular: unit by unit below.
-    alone = inside.all(axis=1)
-    precision[alone] = np.eye(some.size)
-    solved = np.linalg.solve(precision, right.swapaxes(1, 2)).swapaxes(1, 2)
-    spread = np.zeros(sums.shape)
-    spread[..., some] = solved[:, :-1]
-    outer = np.where(inside[:, None], 0.0, -whiten(spread, noise.precision))
-    background = np.full(residual.shape, np.nan)
-    background[:, some] = np.where(is_in, solved[:, -1], np.nan)
-    if alone.any():
-        share = np.linalg.solve(noise.covariance, np.ones(inside.shape[1]))
-        share /= share.sum()
-        outer[alone] = sums[alone].sum(axis=-1, keepdims=True) * share
-        background[alone] = (residual[alone] @ share)[:, None]
-    return outer, background
-
-
-def conditional_mean(precision: FloatArray, inside: BoolArray) -> FloatArray:
-    """Return K: the mean of a field inside is K times its values outside, the field's mean being free.
-
-    With the precision Q of the whole window, K = -Q_ii^-1 Q_io (Rue & Held 2005, Gaussian Markov Random
-    Fields, theorem 2.5).
-
-    Parameters
-    ----------
-    precision : ndarray, shape (n, n)
-        Inverse covariance, the mean eliminated.
-    inside : bool ndarray, shape (n,)
-
-    Returns
-    -------
-    ndarray, shape (n_inside, n_outside)
-    """
-    factor = cho_factor(precision[np.ix_(inside, inside)], check_finite=False)
-    conditional: FloatArray = -cho_solve(factor, precision[np.ix_(inside, ~inside)], check_finite=False)
-    return conditional
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -691,7 +408,7 @@ def _collect(
         apertures = [[source_aperture(p, radius_in_fwhm=radius) for p in fits[k].parameters] for k in batch]
         measured = photometry_of_alike(
             left, [fits[k] for k in batch], windows, [this.metrics[k] for k in batch], this.cache[windows[0]],
-            apertures, footprints=[_footprint(fits[k].parameters, this.windows[k]) for k in batch],
+            apertures, footprints=[footprint(fits[k].parameters, this.windows[k]) for k in batch],
             scales=[this.scales[k] for k in batch], pixel_area=stride**2,
             fixed=[task.fixed[task.units[k]] for k in batch],
         )  # fmt: skip
@@ -733,25 +450,3 @@ def _collect_polynomial(
         if apart is not None:
             collected.flags[unit] |= int(apart[k].polynomial.flag)
     return collected
-
-
-def _footprint(sources: FloatArray, window: Window) -> BoolArray:
-    """Return which pixels of a window are within `_FOOTPRINT_SIGMA` of a source."""
-    a, b, c = models.exponents(sources)
-    dy, dx = window.y - sources[:, models.Y, None], window.x - sources[:, models.X, None]
-    exponent = a * dx * dx + 2.0 * b * dx * dy + c * dy * dy
-    inside: BoolArray = np.any(exponent <= 0.5 * _FOOTPRINT_SIGMA**2, axis=0)
-    return inside
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ConditionalPatch:
-    """The background on a unit's footprint."""
-
-    y: IntArray
-    x: IntArray
-    values: FloatArray
-
-    def paint(self) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
-        """Return y, x, background and weight of the pixels covered."""
-        return self.y, self.x, self.values, np.ones(self.values.shape)
