@@ -33,6 +33,7 @@ from hyper_py.polynomial import (
     IntArray,
     Scaling,
     evaluate_polynomial,
+    inverse_or_pseudo,
     n_terms,
     polynomial_design,
 )
@@ -126,8 +127,7 @@ class Background:
     def normal_inverse(self) -> FloatArray:
         """(D^T D)^-1 on the fit pixels, shape (n_terms, n_terms); zeros where there are no pixels."""
         design = self.design(*self.fit_pixels)
-        normal: FloatArray = design.T @ design
-        return np.asarray(np.linalg.pinv(normal, hermitian=True), dtype=np.float64)
+        return inverse_or_pseudo(design.T @ design)
 
     def response(self, y: ArrayLike, x: ArrayLike) -> FloatArray:
         """Return d background(y, x) / d data(fit pixels).

@@ -178,6 +178,7 @@ class UnitFit:
 @lru_cache(maxsize=256)
 def _disc(radius: float) -> tuple[IntArray, IntArray]:
     """Integer offsets (y, x) within a radius, in the order of the image."""
+    radius *= 1.0 + 1e-12  # a pixel on the rim is inside, whatever the rounding
     reach = int(radius)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     inside = np.hypot(y, x) <= radius
@@ -540,6 +541,28 @@ def influences(
     inverse = scale * np.linalg.pinv(normal * scale, rcond=1e-12, hermitian=True)
     inverse[held[:, :, None] | held[:, None, :]] = 0.0
     return inverse @ back, inverse, jacobian
+
+
+def unit_influences(
+    fits: Sequence[UnitFit],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    *,
+    fixed: Sequence[BoolArray],
+) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
+    """Return `influence` of any units, in their order; those alike share the work."""
+    results: list[tuple[FloatArray, FloatArray, FloatArray] | None] = [None] * len(fits)
+    for batch in alike_units([len(fit.parameters) for fit in fits], windows, metrics):
+        moves, inverse, jacobian = influences(
+            [fits[k] for k in batch],
+            [windows[k] for k in batch],
+            [metrics[k] for k in batch],
+            fixed=[fixed[k] for k in batch],
+        )
+        for row, k in enumerate(batch):
+            n = windows[k].y.size
+            results[k] = moves[row, :, :n], inverse[row], jacobian[row, :, :n]
+    return [result for result in results if result is not None]
 
 
 def _weighted_and_back(

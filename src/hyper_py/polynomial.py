@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import lapack
 
 from hyper_py.geometry import FloatArray
 
@@ -22,6 +23,10 @@ Box: TypeAlias = tuple[int, int, int, int]
 
 _SMALLEST_PIVOT = 1e-11
 """Of a normal matrix of unit diagonal: a smaller pivot leaves fewer than five digits to a coefficient."""
+
+
+_SMALLEST_ROOT = 1e-4
+"""Pivots whose roots differ by more are left to the pseudo-inverse."""
 
 
 class Scaling(NamedTuple):
@@ -96,8 +101,26 @@ def evaluate_polynomial(
     """Return the polynomial at pixels of any shape, without forming a design matrix."""
     table = np.zeros((order + 1, order + 1))
     table[term_powers(order)] = coefficients
-    v, u = np.broadcast_arrays(*_scaled(y, x, scaling))
-    return np.asarray(np.polynomial.polynomial.polyval2d(v, u, table), dtype=np.float64)
+    v, u = _scaled(y, x, scaling)
+    value: FloatArray = np.zeros(np.broadcast(v, u).shape)
+    for j in range(order, -1, -1):
+        # Horner's rule in both coordinates.
+        row: FloatArray | float = table[j, order - j]
+        for i in range(order - j - 1, -1, -1):
+            row = row * u + table[j, i]
+        value = value * v + row
+    return value
+
+
+def inverse_or_pseudo(normal: FloatArray) -> FloatArray:
+    """Return the inverse of a normal matrix, (k, k), or its pseudo-inverse where it is (nearly) singular."""
+    factor, info = lapack.dpotrf(normal, lower=1)
+    pivots = np.diagonal(factor)
+    if info == 0 and pivots.size and pivots.min() > _SMALLEST_ROOT * pivots.max():
+        inverse, _ = lapack.dpotri(factor, lower=1)
+        full: FloatArray = np.tril(inverse) + np.tril(inverse, -1).T
+        return full
+    return np.asarray(np.linalg.pinv(normal, hermitian=True), dtype=np.float64)
 
 
 def axis_powers(shape: tuple[int, int], *, degree: int, scaling: Scaling) -> tuple[FloatArray, FloatArray]:

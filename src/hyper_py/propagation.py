@@ -19,6 +19,8 @@ from hyper_py.unit_backgrounds import UnitBackground
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
+Response: TypeAlias = tuple[FloatArray, FloatArray, FloatArray]
+"""What `hyper_py.fitting.influence` returns."""
 
 
 _WIDE = 20_000
@@ -83,6 +85,7 @@ def unit_errors(
     scale: float = 1.0,
     fixed: BoolArray | None = None,
     usable: BoolArray | None = None,
+    response: Response | None = None,
 ) -> UnitErrors:
     """Carry the noise covariance through fit, background and apertures of one unit.
 
@@ -106,8 +109,10 @@ def unit_errors(
     fixed : bool ndarray, shape (n_sources, 6), optional
     usable : bool ndarray, shape (ny, nx), optional
         False where the map is blank: there, and off the map, the model stands in for the data.
+    response : tuple, optional
+        What `hyper_py.fitting.influence` returns, where it is known.
     """
-    moves, _, on_window = influence(fit, window, metric, fixed=fixed)
+    moves, _, on_window = response or influence(fit, window, metric, fixed=fixed)
     gradients = flux_gradient(fit.parameters)
     wide = background is not None and background.polynomial.fit_mask.size > _WIDE
     sky_y, sky_x = _sky_pixels(None if wide else background)
@@ -126,15 +131,15 @@ def unit_errors(
         grid_x[touched].astype(np.float64)[None],
     )
     n_parameters = len(moves)
-    images = np.zeros((n_parameters + 2 * len(apertures), grid_y.size))
+    images = np.zeros((n_parameters + len(apertures), grid_y.size))
     at_window = pixels.index(window.y, window.x)
     images[:n_parameters, at_window] = moves
-    images[n_parameters : n_parameters + len(apertures)] = gradients @ images[:n_parameters]
     correction = gradients - sums[:, touched] @ jacobian[0].T
-    images[n_parameters + len(apertures) :] = sums + correction @ images[:n_parameters]
+    images[n_parameters:] = sums
+    images[n_parameters:, at_window] += correction @ moves
     if joint is not None and metric.terms is not None:
         under = sums[:, touched] @ joint.design(grid_y[touched], grid_x[touched]) @ metric.terms.solution
-        images[n_parameters + len(apertures) :, at_window] -= under - under @ on_window.T @ moves
+        images[n_parameters:, at_window] -= under - under @ on_window.T @ moves
     if background is None:
         covariance = field_covariance(images.reshape(-1, *pixels.shape), noise)
     else:
@@ -148,11 +153,11 @@ def unit_errors(
             images[:, pixels.index(sky_y, sky_x)] -= seen @ polynomial.design(sky_y - y0, sky_x - x0).T
             covariance = field_covariance(images.reshape(-1, *pixels.shape), noise)
     covariance *= scale**2
-    variance = np.diagonal(covariance)
+    of_parameters = covariance[:n_parameters, :n_parameters]
     return UnitErrors(
-        flux_err=np.sqrt(variance[n_parameters + len(apertures) :]),
-        flux_gauss_err=np.sqrt(variance[n_parameters : n_parameters + len(apertures)]),
-        covariance=covariance[:n_parameters, :n_parameters],
+        flux_err=np.sqrt(np.diagonal(covariance)[n_parameters:]),
+        flux_gauss_err=np.sqrt(np.sum((gradients @ of_parameters) * gradients, axis=1)),
+        covariance=of_parameters,
     )
 
 

@@ -6,6 +6,7 @@ through the fit, the background and the aperture, which are all linear in the da
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +15,16 @@ from numpy.typing import NDArray
 from hyper_py import models
 from hyper_py.background import Background
 from hyper_py.diagnostics import Flag
-from hyper_py.fitting import Metric, UnitFit, Window, bounds, fit_window, linear_terms, second_moments
+from hyper_py.fitting import (
+    Metric,
+    UnitFit,
+    Window,
+    bounds,
+    fit_window,
+    linear_terms,
+    second_moments,
+    unit_influences,
+)
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.interpolation import interpolate_masked
 from hyper_py.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
@@ -23,7 +33,7 @@ from hyper_py.noise_field import measure_noise
 from hyper_py.options import Options
 from hyper_py.photometry import aperture_fraction, source_aperture
 from hyper_py.polynomial import Scaling, polynomial_design
-from hyper_py.propagation import hybrid_fluxes, unit_errors
+from hyper_py.propagation import Response, hybrid_fluxes, unit_errors
 from hyper_py.sweeps import (
     Bounds,
     Collector,
@@ -123,17 +133,20 @@ def measure_weighted(task: Task, options: Options) -> Measured:
         relative=task.relative_noise,
     )
     collected, left, last = Collector(len(sources)), np.nan, None
+    responses = unit_influences(
+        fits, setup.windows, setup.metrics, fixed=[task.fixed[unit] for unit in task.units]
+    )
     for k, unit in enumerate(task.units):
         add_unit(
             collected, task, unit, residual, fits[k], setup.windows[k], setup.metrics[k],
             setup.sky(k, fits[k]), apart[k] if setup.is_apart else None, noise, level,
-            options=options, retried=bool(retried[k]), rms=setup.rms[k],
+            options=options, retried=bool(retried[k]), rms=setup.rms[k], response=responses[k],
         )  # fmt: skip
         collected.flags[unit] |= int(apart[k].polynomial.flag)
         if options.original and not setup.joint and setup.windows[k].y.size:
             # The original's column RESIDUALS.
             if apart[k] is not last:
-                left, last = _cutout_statistics(residual, apart[k], setup.below[k])[2], apart[k]
+                left, last = _cutout_median(residual, apart[k], setup.below[k]), apart[k]
             collected.background[unit] = left
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
@@ -157,6 +170,7 @@ def add_unit(
     retried: bool,
     rms: FloatArray | None = None,
     stride: int = 1,
+    response: Response | None = None,
 ) -> None:
     """Measure a unit's apertures and errors on a polynomial background.
 
@@ -176,6 +190,8 @@ def add_unit(
         Noise at each pixel, for chi-square; that of the metric if it is not given.
     stride : int
         Of the window.
+    response : tuple, optional
+        See `unit_errors`.
     """
     y, x = window.y, window.x
     if y.size == 0:
@@ -188,6 +204,7 @@ def add_unit(
     errors = unit_errors(
         fit, window, metric, apart, apertures, fractions, noise, joint=joint,
         scale=float(np.mean(level[y, x])), fixed=task.fixed[unit], usable=task.usable,
+        response=response,
     )  # fmt: skip
     photometry = hybrid_fluxes(residual, fit, sky, apertures, fractions, errors)
     left = residual[y, x] - sky.at(y, x)
@@ -331,7 +348,7 @@ class _Setup:
     orders: list[int]
     scalings: list[Scaling]
 
-    @property
+    @cached_property
     def joint(self) -> bool:
         """Whether polynomials are fitted along."""
         return any(metric.terms is not None for metric in self.metrics)
@@ -435,7 +452,7 @@ def _level(data: FloatArray, cutout: UnitBackground, sky: Sky, options: Options)
     if options.fit_options.weights in (None, "map", "spatial"):
         return 0.0, 1.0
     if options.original:
-        return _cutout_statistics(data, cutout, sky)[:2]
+        return _cutout_statistics(data, cutout, sky)
     y, x = cutout.polynomial.fit_pixels
     left = data[y + cutout.y0, x + cutout.x0] - cutout.polynomial.evaluate(y, x)
     return (float(left.mean()), float(left.std())) if left.size else (0.0, 1.0)
@@ -470,18 +487,28 @@ def _cutout_scaling(background: UnitBackground) -> Scaling:
     return Scaling(float(background.y0 + y0), float(background.x0 + x0), 1.0, 1.0)
 
 
-def _cutout_statistics(data: FloatArray, background: UnitBackground, sky: Sky) -> tuple[float, float, float]:
-    """Return clipped mean, rms and median of the box of a background, minus a sky."""
+def _cutout_values(data: FloatArray, background: UnitBackground, sky: Sky) -> FloatArray:
+    """Return the box of a background, minus a sky."""
     y0, y1, x0, x1 = background.polynomial.box
     rows = slice(max(background.y0 + y0, 0), max(background.y0 + y1, 0))
     columns = slice(max(background.x0 + x0, 0), max(background.x0 + x1, 0))
     values = data[rows, columns]
-    y, x = np.mgrid[
+    y, x = np.ogrid[
         rows.start : rows.start + values.shape[0], columns.start : columns.start + values.shape[1]
     ]
-    values = values - sky.at(y, x)
+    return values - sky.at(y, x)
+
+
+def _cutout_statistics(data: FloatArray, background: UnitBackground, sky: Sky) -> tuple[float, float]:
+    """Return clipped mean and rms of the box of a background, minus a sky."""
+    statistics = clipped_statistics(_cutout_values(data, background, sky))
+    return (statistics.mean, statistics.rms) if statistics.rms > 0.0 else (0.0, 1.0)
+
+
+def _cutout_median(data: FloatArray, background: UnitBackground, sky: Sky) -> float:
+    """Return the clipped median of the box of a background, minus a sky."""
+    values = _cutout_values(data, background, sky)
     statistics = clipped_statistics(values)
     if not statistics.rms > 0.0:
-        return 0.0, 1.0, 0.0
-    near = values[np.abs(values - statistics.mean) <= 3.0 * statistics.rms]
-    return statistics.mean, statistics.rms, float(np.median(near))
+        return 0.0
+    return float(np.median(values[np.abs(values - statistics.mean) <= 3.0 * statistics.rms]))
