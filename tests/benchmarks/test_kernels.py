@@ -1,0 +1,92 @@
+"""Time of the kernels, beside what they reached: run with `pytest tests/benchmarks --benchmark-enable`."""
+
+import numpy as np
+import pytest
+
+from hyper_py import models
+from hyper_py.correlated import WindowCache
+from hyper_py.deblending import best_additions
+from hyper_py.fitting import Metric, bounds, fit_units, fit_window, influences
+from hyper_py.matched_filter import measure_filter
+from hyper_py.noise import autocovariance, beam_covariance_model
+
+SHAPE, SIGMA, N_UNITS = (400, 400), 1.6, 64
+BEAM = np.array([SIGMA, SIGMA, 0.0])
+
+
+@pytest.fixture(scope="module")
+def field():
+    """Sources on a grid in white noise, their windows, and the data on these."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[30:370:48, 30:370:48] + rng.uniform(-2, 2, (2, 8, 8))
+    shape = np.full(N_UNITS, SIGMA)
+    amplitude = rng.uniform(10, 30, N_UNITS)
+    sources = np.column_stack([amplitude, x.ravel(), y.ravel(), 1.2 * shape, shape, 0.4 * shape])
+    data = models.render(sources, SHAPE) + rng.normal(size=SHAPE)
+    usable = np.ones(SHAPE, dtype=bool)
+    windows = [fit_window(s[1:2], s[2:3], radius=np.array([8.5]), usable=usable) for s in sources]
+    return sources[:, None], data, windows
+
+
+def metrics_of(kind, windows):
+    if kind == "white":
+        return [Metric(weights=np.ones(w.y.size)) for w in windows]
+    noise = beam_covariance_model(np.eye(2) * SIGMA**2, rms=1.0, max_lag=40)
+    return WindowCache(noise).metrics(windows, [1.0] * len(windows))
+
+
+def fitted(field, kind):
+    sources, data, windows = field
+    ends = [bounds(s, sigma_limits=(0.8, 4), amplitude_limits=(0, np.inf), shift=2.0) for s in sources]
+    return fit_units(
+        [data[w.y, w.x] for w in windows], windows, metrics_of(kind, windows), list(sources),
+        lower=[low for low, _ in ends], upper=[high for _, high in ends],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["white", "correlated"])
+def test_fits(benchmark, field, kind):
+    fits = benchmark(fitted, field, kind)
+    evaluations = float(np.mean([fit.n_evaluations for fit in fits]))
+    cost = sum(fit.cost for fit in fits) / sum(w.y.size for w in field[2])
+    benchmark.extra_info |= {"evaluations": evaluations, "cost_a_pixel": cost}
+    assert all(fit.converged for fit in fits)
+    assert evaluations < 15
+    if kind == "white":
+        # Half a unit of chi-square a pixel, six parameters in each of some 220 pixels.
+        assert cost == pytest.approx(0.5 * (1 - 6 / field[2][0].y.size), rel=0.05)
+
+
+def test_influences(benchmark, field):
+    fits, metrics = fitted(field, "correlated"), metrics_of("correlated", field[2])
+    moves, inverse, jacobian = benchmark(influences, fits, field[2], metrics)
+    # Moving the data by the model's own derivative moves the parameter by one.
+    np.testing.assert_allclose(moves @ jacobian.swapaxes(1, 2) @ inverse, inverse, rtol=1e-5, atol=1e-9)
+
+
+def test_search_for_neighbours(benchmark, field):
+    _, data, windows = field
+    fits, metrics = fitted(field, "correlated"), metrics_of("correlated", windows)
+    values = [data[w.y, w.x] for w in windows]
+    places = benchmark(best_additions, values, windows, metrics, fits, beam=BEAM)
+    assert len(places) == N_UNITS
+
+
+def test_render(benchmark, field):
+    sources = field[0][:, 0]
+    image = benchmark(models.render, sources, SHAPE)
+    assert image.sum() == pytest.approx(models.gaussian_flux(sources).sum(), rel=1e-6)
+
+
+def test_autocovariance(benchmark):
+    noise = np.random.default_rng(1).normal(size=SHAPE)
+    lags = benchmark(autocovariance, noise, max_lag=40)
+    assert lags[40, 40] == pytest.approx(noise.var(), rel=1e-9)
+
+
+def test_matched_filter(benchmark, field):
+    optimal = benchmark.pedantic(
+        measure_filter, (field[1],), {"beam_covariance": np.eye(2) * SIGMA**2}, rounds=3
+    )
+    significance = optimal.significance(field[1])[~optimal.sources]
+    assert significance.std() == pytest.approx(1.0, abs=0.2)
