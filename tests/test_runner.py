@@ -15,6 +15,7 @@ from hyper_py import runner
 from hyper_py.catalog import COLUMNS
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.map_task import fingerprint
+from hyper_py.options import DetectionOptions
 from hyper_py.tables import read_table
 from runner_tasks import files_below, make_config, measure
 
@@ -84,7 +85,7 @@ def test_outputs_have_their_names_and_places(tmp_path):
     header = read_table(tmp_path / "out/params/params_m2.txt").meta["keywords"]
     assert header["map"]["value"] == "m2"
     assert header["rms_unit"]["value"] == "mJy/beam"
-    assert header["sigma_thres"]["value"] == 4
+    assert header["sigma_thres"]["value"] == DetectionOptions.sigma_thres
     assert header["beam_major_arcsec"]["value"] == 12
 
 
@@ -122,7 +123,7 @@ def test_manifest_and_summary(tmp_path):
     assert manifest["status"] == "failures"
     assert manifest["software"]["hyper-py"]
     assert manifest["software"]["numpy"]
-    assert manifest["configuration"]["detection"]["sigma_thres"] == 4
+    assert manifest["configuration"]["detection"]["sigma_thres"] == DetectionOptions.sigma_thres
     assert manifest["finished"] >= manifest["started"]
     good, bad = manifest["maps"]
     assert (good["status"], good["n_sources"], good["warnings"]) == ("done", 2, ["odd header indeed"])
