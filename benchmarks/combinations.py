@@ -4,9 +4,9 @@
     python benchmarks/combinations.py --seed N [--only TEXT ...]
 
 DIR holds map_500_Gaussians_N.fits and table_500_Gaussians_N.txt; with --seed the map is simulated, like the
-published ones but with exact truth. The sources are those that the default
-configuration detects, given to every run as the same peaks; nothing else differs but the options named in
-the first column. Columns: sources matched with the truth within half a beam of the measured position;
+published ones but with exact truth. --outliers adds bad pixels: this share of them, 10 rms high. The sources
+are those that the default configuration detects, given to every run as the same peaks; nothing else differs
+but the options named in the first column. Columns: sources matched with the truth within half a beam of the measured position;
 sources whose fit did not converge; median and scatter (1.4826 MAD over the median) of the isolated ones'
 FLUX over truth; the median change of FLUX against the reference of the same group of runs, and its
 scatter; the scatter of (FLUX - truth) / FLUX_ERR; seconds.
@@ -46,6 +46,11 @@ def combinations() -> dict[str, dict[str, Any]]:
         "white, conditional": {"noise_model": "white"},
         "correlated, polynomial": {"method": "polynomial"},
         "correlated, polynomial 2 along": {"method": "polynomial", **TOGETHER, "polynomial_orders": (2,)},
+        "correlated, orders 0 to 3 along, cv": {
+            "method": "polynomial",
+            **TOGETHER,
+            "polynomial_orders": (0, 1, 2, 3),
+        },
         "correlated, both": {"method": "polynomial", "fit_gauss_and_bg_together": True},
         "white, polynomial": WHITE,
     }
@@ -123,6 +128,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--map", type=int, default=1)
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--outliers", type=float, default=0.0)
     parser.add_argument("--only", nargs="*", default=[""], help="Run those with one of these in the name.")
     arguments = parser.parse_args()
     if arguments.seed is not None:
@@ -137,6 +143,8 @@ def main() -> None:
         parser.error("give --data or --seed")
     noise = noise_level(image, Options())
     peaks = find_peaks(image, noise, Options())
+    bad = np.random.default_rng(0).random(image.shape) < arguments.outliers
+    image = image.with_data(np.where(bad, image.data + 10.0 * noise.typical, image.data))
     places = np.column_stack([np.array(truth["X"]), np.array(truth["Y"])])
     alone = cKDTree(places).query(places, k=2)[0][:, 1] > 2.0 * image.beam_fwhm_pix
     tree = cKDTree(places)
