@@ -38,7 +38,8 @@ finally:
     print("CORE", time.perf_counter() - wall, time.process_time() - cpu, flush=True)
 """
 OURS_CORE = """
-import json, resource, sys, time, warnings
+import re, sys, time, warnings
+from pathlib import Path
 warnings.simplefilter("ignore")
 from hyper_py.config import Config, load_config
 from hyper_py.extraction import extract_sources
@@ -46,12 +47,14 @@ from hyper_py.io import read_image
 import hyper_py.matched, hyper_py.correlated
 path, config, repeats = sys.argv[1], sys.argv[2], int(sys.argv[3])
 options = load_config(config).options() if config else Config.model_validate({"version": 2}).options()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():
+    # getrusage would count the parent before exec too
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before = peak()
 for _ in range(repeats):
     wall, cpu = time.perf_counter(), time.process_time()
     found = extract_sources(read_image(path), options=options)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print("CORE", time.perf_counter() - wall, time.process_time() - cpu, len(found.catalog), before, after)
+    print("CORE", time.perf_counter() - wall, time.process_time() - cpu, len(found.catalog), before, peak())
 """
 
 
