@@ -6,8 +6,8 @@
 DIR holds map_500_Gaussians_N.fits and table_500_Gaussians_N.txt; with --seed the map is simulated, like the
 published ones but with exact truth. --outliers adds bad pixels: this share of them, 10 rms high. The sources
 are those that the default configuration detects, given to every run as the same peaks; nothing else differs
-but the options named in the first column. Columns: sources matched with the truth within half a beam of the measured position;
-sources whose fit did not converge; median and scatter (1.4826 MAD over the median) of the isolated ones'
+but the options named in the first column. Columns: sources matched with the truth within half a beam of the
+measured position; sources whose fit did not converge; median and scatter (1.4826 MAD over the median) of the isolated ones'
 FLUX over truth; the median change of FLUX against the reference of the same group of runs, and its
 scatter; the scatter of (FLUX - truth) / FLUX_ERR; seconds.
 """
@@ -23,9 +23,9 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 import hyper_py
-from hyper_py.extraction import find_peaks, noise_level
-from hyper_py.measurement import measure_sources
 from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions, check_options
+from hyper_py.pipeline.extraction import find_peaks, noise_level
+from hyper_py.pipeline.measurement import measure_sources
 
 WHITE: dict[str, Any] = {"noise_model": "white", "method": "polynomial"}
 TOGETHER: dict[str, Any] = {"fit_gauss_and_bg_together": True, "fit_gauss_and_bg_separately": False}

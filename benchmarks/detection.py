@@ -20,13 +20,13 @@ from astropy.table import Table
 from scipy import fft
 
 from hyper_py import read_image
-from hyper_py.detection import detect_high_pass, inside_margin, local_maxima, refine_positions
+from hyper_py.evidence.matching import match_positions
+from hyper_py.evidence.simulate import Simulation, simulate_image
 from hyper_py.image import SkyImage
-from hyper_py.matched import detect_matched
-from hyper_py.matched_filter import TEMPLATE_SIZE, disc
-from hyper_py.matching import match_positions
-from hyper_py.noise import clipped_statistics
-from hyper_py.simulate import Simulation, simulate_image
+from hyper_py.numerics.noise import clipped_statistics
+from hyper_py.steps.detection import detect_high_pass, inside_margin, local_maxima, refine_positions
+from hyper_py.steps.matched import detect_matched
+from hyper_py.steps.matched_filter import TEMPLATE_SIZE, disc
 
 PRESETS = ("deep", "crowded", "faint", "alma", "herschel")
 TRAINING_PURITY = 0.992

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from hyper_py.diagnostics import HyperPyError
-from hyper_py.extraction import extract_sources
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
-from hyper_py.io import open_cube, read_image
+from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.reading.io import open_cube, read_image
 
 FITS_FILE = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$", re.IGNORECASE)
 JY_BEAM = "Jy/beam"

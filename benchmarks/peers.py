@@ -32,10 +32,10 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 from astropy.wcs import WCS, FITSFixedWarning
 
-from hyper_py.matching import inside_margin
-from hyper_py.presets import PRESETS
-from hyper_py.simulate import simulate_image
-from hyper_py.validation import validate
+from hyper_py.evidence.matching import inside_margin
+from hyper_py.evidence.presets import PRESETS
+from hyper_py.evidence.simulate import simulate_image
+from hyper_py.evidence.validation import validate
 
 HERE = Path(__file__).parent
 SETTINGS = HERE / "peers" / "settings.json"

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from photutils.aperture import CircularAperture
 
 from hyper_py.diagnostics import Flag
-from hyper_py.extraction import Extraction, FixedSources, extract_sources
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam, celestial_degrees
-from hyper_py.io import read_image
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, PhotometryOptions
-from hyper_py.psf import beam_from_psf
+from hyper_py.pipeline.extraction import Extraction, FixedSources, extract_sources
+from hyper_py.reading.io import read_image
+from hyper_py.reading.psf import beam_from_psf
 
 Array = NDArray[np.float64]
 

@@ -42,9 +42,9 @@ import re, sys, time, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 from hyper_py.config import Config, load_config
-from hyper_py.extraction import extract_sources
-from hyper_py.io import read_image
-import hyper_py.matched, hyper_py.correlated
+from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.reading.io import read_image
+import hyper_py.steps.matched, hyper_py.pipeline.correlated
 path, config, repeats = sys.argv[1], sys.argv[2], int(sys.argv[3])
 options = load_config(config).options() if config else Config.model_validate({"version": 2}).options()
 def peak():
@@ -201,7 +201,8 @@ def startup(options: argparse.Namespace, work: Path) -> list[str]:
     path = options.data / "map_500_Gaussians_1.fits"
     bare = "import astropy.io.fits, astropy.wcs, astropy.table, scipy.optimize, scipy.ndimage"
     first = (
-        "from hyper_py.extraction import extract_sources; from hyper_py.io import read_image;"
+        "from hyper_py.pipeline.extraction import extract_sources;"
+        "from hyper_py.reading.io import read_image;"
         f"read_image({str(path)!r})"
     )
     rows: dict[str, list[list[float]]] = {}
@@ -223,7 +224,7 @@ def extracted(preset: str, work: Path, repeats: int, **overrides: Any) -> list[f
     """
     from astropy.io import fits
 
-    from hyper_py.simulate import simulate_image
+    from hyper_py.evidence.simulate import simulate_image
 
     simulation = simulate_image(preset, seed=11, **overrides)
     path, data = work / "scaling.fits", simulation.image.data

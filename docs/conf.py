@@ -8,7 +8,7 @@ import hyper_py
 from hyper_py.catalog import COLUMNS
 from hyper_py.config import reference_table
 from hyper_py.diagnostics import FLAG_TEXT
-from hyper_py.surveys import PRESETS
+from hyper_py.reading.surveys import PRESETS
 
 project = "Hyper-Py"
 author = "The Hyper-Py developers"
@@ -74,7 +74,8 @@ SHOWN = {"cli": ["main"], "config": ["Config", "load_config", "apply_overrides",
 def modules():
     """Return the documentation of what each module defines."""
     lines = []
-    for name in sorted(info.name for info in pkgutil.iter_modules(hyper_py.__path__)):
+    found = pkgutil.walk_packages(hyper_py.__path__, "hyper_py.")
+    for name in sorted(info.name.removeprefix("hyper_py.") for info in found if not info.ispkg):
         module = import_module(f"hyper_py.{name}")
         here = [
             key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__

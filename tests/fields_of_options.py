@@ -1,7 +1,7 @@
 """A small simulated map for tests of options."""
 
+from hyper_py.evidence.simulate import simulate_image
 from hyper_py.image import SkyImage
-from hyper_py.simulate import simulate_image
 
 
 def small_map(*, seed: int = 3, n_sources: int = 20, side: int = 120) -> SkyImage:

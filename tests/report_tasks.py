@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from hyper_py import models
-from hyper_py.extraction import Extraction, extract_sources
+from hyper_py.evidence.simulate import simulate_image
 from hyper_py.image import SkyImage
+from hyper_py.numerics import models
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options
-from hyper_py.simulate import simulate_image
+from hyper_py.pipeline.extraction import Extraction, extract_sources
 
 WHITE = Options(
     fit_options=FitOptions(noise_model="white"), background=BackgroundOptions(method="polynomial")

@@ -17,7 +17,7 @@ from hyper_py.config import Config
 from hyper_py.diagnostics import HyperPyWarning, InputError
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
-from hyper_py.tables import COORDINATE_COLUMNS
+from hyper_py.writing.tables import COORDINATE_COLUMNS
 
 
 def make_config(root, *, control=None, **sections):

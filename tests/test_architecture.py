@@ -12,7 +12,11 @@ import hyper_py
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "hyper_py"
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__"))
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if not path.stem.startswith("__")
+)
 
 OWNERS = {
     "pydantic": {"config"},
@@ -60,7 +64,7 @@ def test_layers() -> None:
 
 @pytest.mark.parametrize("library", OWNERS)
 def test_libraries_stay_in_their_rooms(library: str) -> None:
-    files = PACKAGE.glob("*.py")
+    files = PACKAGE.rglob("*.py")
     users = {
         path.stem for path in files if any(f"{name}.".startswith(f"{library}.") for name in imported(path))
     }

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hyper_py.auxiliary import read_error, read_mask, read_primary_beam
 from hyper_py.diagnostics import InputError
-from hyper_py.fits_files import open_fits
-from hyper_py.mapfacts import Given, understand
+from hyper_py.reading.auxiliary import read_error, read_mask, read_primary_beam
+from hyper_py.reading.fits_files import open_fits
+from hyper_py.reading.mapfacts import Given, understand
 
 CARDS = {
     "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 50.0, "CRPIX1": 4.0, "CRPIX2": 5.0,

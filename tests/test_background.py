@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyper_py.background import (
+from hyper_py.diagnostics import Flag
+from hyper_py.numerics.candidates import make_plan
+from hyper_py.numerics.interpolation import interpolate_masked
+from hyper_py.numerics.polynomial import Scaling, n_terms, polynomial_design, scaling_of_box, solve_leading
+from hyper_py.numerics.regression import huber_regression
+from hyper_py.steps.background import (
     background_without_sources,
     clip_pixels,
     select_background,
     select_backgrounds,
 )
-from hyper_py.candidates import make_plan
-from hyper_py.diagnostics import Flag
-from hyper_py.interpolation import interpolate_masked
-from hyper_py.polynomial import Scaling, n_terms, polynomial_design, scaling_of_box, solve_leading
-from hyper_py.regression import huber_regression
 
 SIDE = 30
 BOXES = [(15 - h, 15 + h, 15 - h, 15 + h) for h in range(8, 16)]

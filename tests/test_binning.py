@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyper_py import models
-from hyper_py.binning import (
+from hyper_py.evidence.simulate import simulate_image
+from hyper_py.numerics import models
+from hyper_py.pipeline.binning import (
     bin_size,
     binned_sources,
     block_mean,
     unbinned_sources,
 )
-from hyper_py.extraction import extract_sources
-from hyper_py.simulate import simulate_image
+from hyper_py.pipeline.extraction import extract_sources
 
 
 @given(

@@ -109,9 +109,9 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
         on_event(events["RunFinished"](result=notes.result))
         return notes.result
 
-    module = types.ModuleType("hyper_py.runner")
+    module = types.ModuleType("hyper_py.running.runner")
     vars(module).update(events, run=run)
-    monkeypatch.setitem(sys.modules, "hyper_py.runner", module)
+    monkeypatch.setitem(sys.modules, "hyper_py.running.runner", module)
     monkeypatch.setattr(hyper_py, "runner", module, raising=False)
     return notes
 

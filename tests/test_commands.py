@@ -13,7 +13,7 @@ from astropy.table import Table
 
 import hyper_py
 from hyper_py import cli, commands
-from hyper_py.presets import PRESETS
+from hyper_py.evidence.presets import PRESETS
 
 Outcome = tuple[int, str, str]
 SMALL = ("--set", "shape=[96, 120]", "--set", "n_sources=6", "--set", "peak_range=[30, 60]")
@@ -119,7 +119,7 @@ def test_simulate_is_deterministic(hyper: Callable[..., Outcome]) -> None:
 
 
 def test_simulate_a_cube(hyper: Callable[..., Outcome]) -> None:
-    from hyper_py.simulate import simulate_cube
+    from hyper_py.evidence.simulate import simulate_cube
 
     assert hyper("simulate", "--preset", "cube", "-o", "c.fits", "--set", "n_channels=3", *SMALL)[0] == 0
     cube = simulate_cube("cube", seed=1, n_channels=3, shape=(96, 120), n_sources=6, peak_range=(30.0, 60.0))

@@ -5,16 +5,16 @@ import pytest
 from scipy.linalg import LinAlgError
 from scipy.optimize import minimize_scalar
 
-from hyper_py import models
-from hyper_py.conditional import conditional_mean, unit_photometry
-from hyper_py.correlated import _window_radii, measure_correlated
 from hyper_py.diagnostics import Flag
-from hyper_py.fitting import Metric, bounds, fit_units, fit_window
-from hyper_py.noise import CovarianceModel, beam_covariance_model
-from hyper_py.noise_windows import WindowCache, whitening_matrix
+from hyper_py.numerics import models
+from hyper_py.numerics.noise import CovarianceModel, beam_covariance_model
 from hyper_py.options import Options, PhotometryOptions
-from hyper_py.photometry import aperture_fraction, elliptical_aperture, source_aperture
-from hyper_py.sweeps import Task
+from hyper_py.pipeline.conditional import conditional_mean, unit_photometry
+from hyper_py.pipeline.correlated import _window_radii, measure_correlated
+from hyper_py.pipeline.noise_windows import WindowCache, whitening_matrix
+from hyper_py.pipeline.sweeps import Task
+from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window
+from hyper_py.steps.photometry import aperture_fraction, elliptical_aperture, source_aperture
 
 SHAPE = (31, 33)
 SOURCE = np.array([[1.0, 16.2, 15.1, 2.1, 1.7, 0.5]])
@@ -273,7 +273,7 @@ def test_no_source_is_added_in_noise_that_is_assumed(monkeypatch):
     def deblended(*args, **kwargs):
         asked.append(True)
 
-    monkeypatch.setattr("hyper_py.correlated._deblended", deblended)
+    monkeypatch.setattr("hyper_py.pipeline.correlated._deblended", deblended)
     rng = np.random.default_rng(1)
     for shape, expected in (((24, 25), False), ((70, 75), True)):
         source = np.array([[30.0, 12.3, 11.8, 1.7, 1.7, 0.0]])

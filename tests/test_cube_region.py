@@ -3,8 +3,8 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 
-from hyper_py.cube_region import bounding_box, region_mask
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.reading.cube_region import bounding_box, region_mask
 from runner_tasks import make_wcs
 
 SHAPE = (60, 64)

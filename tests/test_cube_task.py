@@ -7,12 +7,13 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from hyper_py import plane_files, spectra, spectra_figure
 from hyper_py.config import Config
-from hyper_py.cube_task import channel_names, spectral_column
-from hyper_py.io import open_cube
-from hyper_py.runner import run
-from hyper_py.simulate import simulate_cube
+from hyper_py.evidence.simulate import simulate_cube
+from hyper_py.reading.io import open_cube
+from hyper_py.reporting import spectra, spectra_figure
+from hyper_py.running.cube_task import channel_names, spectral_column
+from hyper_py.running.runner import run
+from hyper_py.writing import plane_files
 
 N, SHAPE = 4, (72, 80)
 BLANK = 2

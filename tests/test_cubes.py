@@ -5,8 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyper_py import extract_cube, models
-from hyper_py.cubes import (
+from hyper_py import extract_cube
+from hyper_py.diagnostics import InputError
+from hyper_py.evidence.simulate import simulate_cube
+from hyper_py.geometry import Beam, celestial_degrees
+from hyper_py.numerics import models
+from hyper_py.options import BackgroundOptions, FitOptions, Options
+from hyper_py.pipeline.cubes import (
     Reference,
     channel_background,
     channel_planes,
@@ -16,11 +21,7 @@ from hyper_py.cubes import (
     smooth_spectrally,
     source_boxes,
 )
-from hyper_py.diagnostics import InputError
-from hyper_py.extraction import FixedSources
-from hyper_py.geometry import Beam, celestial_degrees
-from hyper_py.options import BackgroundOptions, FitOptions, Options
-from hyper_py.simulate import simulate_cube
+from hyper_py.pipeline.extraction import FixedSources
 
 WHITE = FitOptions(noise_model="white")
 

@@ -3,9 +3,9 @@ import pytest
 from photutils.detection import DAOStarFinder
 from scipy import ndimage
 
-from hyper_py.daofind import convolve_kernel, daofind_kernel, daofind_statistics
-from hyper_py.detection import local_maxima
 from hyper_py.geometry import covariance_from_ellipse, ellipse_from_covariance
+from hyper_py.steps.daofind import convolve_kernel, daofind_kernel, daofind_statistics
+from hyper_py.steps.detection import local_maxima
 
 BEAM = covariance_from_ellipse(5.0, 3.5, 0.6)
 

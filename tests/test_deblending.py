@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from hyper_py import models
-from hyper_py.deblending import best_addition, split_units
-from hyper_py.fitting import Metric, bounds, fit_units, fit_window
+from hyper_py.numerics import models
+from hyper_py.pipeline.deblending import best_addition, split_units
+from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window
 
 SHAPE = (45, 47)
 BEAM = np.array([2.0, 1.8, 0.4])

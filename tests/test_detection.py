@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from hyper_py.daofind import daofind_kernel
-from hyper_py.detection import (
+from hyper_py.geometry import covariance_from_ellipse
+from hyper_py.steps.daofind import daofind_kernel
+from hyper_py.steps.detection import (
     brightest_apart,
     default_kernel_size,
     detect_high_pass,
@@ -16,7 +17,6 @@ from hyper_py.detection import (
     shoulder_score,
     snap_to_maximum,
 )
-from hyper_py.geometry import covariance_from_ellipse
 
 BEAM = covariance_from_ellipse(5.0, 3.5, 0.6)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hyper_py.events import (
+from hyper_py.running.events import (
     MapFailed,
     MapFinished,
     MapStarted,
@@ -14,7 +14,7 @@ from hyper_py.events import (
     RunStarted,
     describe_event,
 )
-from hyper_py.map_task import MapResult
+from hyper_py.running.map_task import MapResult
 
 
 def result(status, **facts):

@@ -8,8 +8,8 @@ from contextlib import closing
 import pytest
 
 from executor_tasks import not_picklable, square
-from hyper_py import executors
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.running import executors
 
 
 def collect(outcomes):

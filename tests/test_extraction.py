@@ -10,15 +10,15 @@ from astropy.wcs import WCS
 from photutils.aperture import EllipticalAperture
 from scipy import ndimage
 
-from hyper_py import models
 from hyper_py.catalog import COLUMNS
 from hyper_py.diagnostics import ConfigurationError, Flag, InputError
-from hyper_py.extraction import FixedSources, extract_sources
+from hyper_py.evidence.simulate import simulate_image
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam
 from hyper_py.image import SkyImage
-from hyper_py.noise import clipped_statistics
+from hyper_py.numerics import models
+from hyper_py.numerics.noise import clipped_statistics
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, PhotometryOptions
-from hyper_py.simulate import simulate_image
+from hyper_py.pipeline.extraction import FixedSources, extract_sources
 
 FWHM = 4.5
 SIGMA = FWHM / FWHM_PER_SIGMA

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import fft
 
-from hyper_py import fields
+from hyper_py.evidence import fields
 
 COVARIANCE = np.array([[4.0, 1.0], [1.0, 2.5]])
 

@@ -3,9 +3,9 @@ import warnings
 import numpy as np
 import pytest
 
-from hyper_py import runner
-from hyper_py.figures import plot_background, plot_deblended, plot_group, plot_map
-from hyper_py.fits_products import group_cutouts
+from hyper_py.reporting.figures import plot_background, plot_deblended, plot_group, plot_map
+from hyper_py.reporting.fits_products import group_cutouts
+from hyper_py.running import runner
 from report_tasks import small_extraction, small_image, write_map
 from runner_tasks import make_config
 

@@ -7,9 +7,9 @@ import pytest
 from astropy.table import Table
 
 from fields_of_options import small_map
-from hyper_py.extraction import extract_sources
-from hyper_py.fit_report import PARAMETER_NAMES, fit_covariances, fit_report
 from hyper_py.options import BackgroundOptions, FitOptions, Options
+from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.pipeline.fit_report import PARAMETER_NAMES, fit_covariances, fit_report
 
 WHITE = FitOptions(noise_model="white")
 KINDS = {

@@ -10,7 +10,7 @@ from astropy import units as u
 from astropy.io import fits
 
 from hyper_py.diagnostics import InputError
-from hyper_py.fits_files import (
+from hyper_py.reading.fits_files import (
     casa_beams,
     check_scaling,
     choose_hdu,

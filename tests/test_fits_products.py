@@ -3,8 +3,8 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hyper_py import runner
-from hyper_py.fits_products import deblended, group_cutouts
+from hyper_py.reporting.fits_products import deblended, group_cutouts
+from hyper_py.running import runner
 from report_tasks import small_extraction, small_image, write_map
 from runner_tasks import make_config
 

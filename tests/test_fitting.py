@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
-from hyper_py import models
-from hyper_py.fitting import (
+from hyper_py.geometry import covariance_from_ellipse
+from hyper_py.numerics import models
+from hyper_py.numerics.solvers import FitStatus
+from hyper_py.steps.fitting import (
     Metric,
     UnitFit,
     Window,
@@ -18,8 +20,6 @@ from hyper_py.fitting import (
     second_moments,
     starting_values,
 )
-from hyper_py.geometry import covariance_from_ellipse
-from hyper_py.solvers import FitStatus
 
 SHAPE = (41, 43)
 TIGHT = {"ftol": 1e-14, "xtol": 1e-12, "gtol": 1e-13}
@@ -158,8 +158,8 @@ def test_units_of_all_sizes_in_one_call_keep_their_order():
 def test_large_batches_are_cut_and_nothing_is_lost(monkeypatch):
     window = window_of(SINGLE)
     truths = [SINGLE * [a, 1, 1, 1, 1, 1] for a in np.linspace(0.5, 2, 9)]
-    monkeypatch.setattr("hyper_py.fitting._BATCH_UNITS", 5)
-    monkeypatch.setattr("hyper_py.fitting._CHUNK_ELEMENTS", 2 * 6 * window.y.size)
+    monkeypatch.setattr("hyper_py.steps.fitting._BATCH_UNITS", 5)
+    monkeypatch.setattr("hyper_py.steps.fitting._CHUNK_ELEMENTS", 2 * 6 * window.y.size)
     metric = metric_of(window, kind="white")[0]
     limits = [wide_bounds(t) for t in truths]
     fits = fit_units(

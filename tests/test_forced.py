@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from hyper_py.config import Config
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.forced import fixed_apertures, fixed_sources
+from hyper_py.running.forced import fixed_apertures, fixed_sources
 
 
 def make_config(root: Path, **sections):

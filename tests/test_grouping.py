@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyper_py.grouping import fit_units, friends_of_friends, members
+from hyper_py.steps.grouping import fit_units, friends_of_friends, members
 
 
 def brute_force(points, length):

@@ -7,7 +7,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from hyper_py.diagnostics import InputError
-from hyper_py.headers import (
+from hyper_py.reading.headers import (
     ERROR_WORDS,
     beam_hints,
     celestial_wcs,

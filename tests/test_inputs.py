@@ -6,7 +6,7 @@ import pytest
 from astropy.table import Table
 
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.inputs import map_name, resolve_inputs
+from hyper_py.running.inputs import map_name, resolve_inputs
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from astropy.table import Table
 
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.geometry import Beam, celestial_degrees
-from hyper_py.inspection import inspect_image
-from hyper_py.io import open_cube, read_image
+from hyper_py.reading.inspection import inspect_image
+from hyper_py.reading.io import open_cube, read_image
 
 PIXEL, BMAJ, BMIN = 4.0, 20.0, 12.0
 BEAM_PIXELS = np.pi / (4 * np.log(2)) * BMAJ * BMIN / PIXEL**2

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from hyper_py import models
-from hyper_py.fitting import Metric, bounds, fit_units, fit_window, influence, linear_terms
-from hyper_py.joint import (
+from hyper_py.numerics import models
+from hyper_py.numerics.polynomial import Scaling, n_terms, polynomial_design
+from hyper_py.numerics.solvers import LOSSES
+from hyper_py.pipeline.joint import (
     JointSky,
     NoSky,
     affordable_orders,
@@ -16,9 +17,8 @@ from hyper_py.joint import (
     order_score,
     window_scaling,
 )
-from hyper_py.polynomial import Scaling, n_terms, polynomial_design
-from hyper_py.solvers import LOSSES
-from hyper_py.weighted import WEIGHTS, pixel_weights
+from hyper_py.pipeline.weighted import WEIGHTS, pixel_weights
+from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window, influence, linear_terms
 
 TIGHT = {"ftol": 1e-14, "xtol": 1e-12, "gtol": 1e-12}
 
@@ -274,7 +274,9 @@ def test_units_with_one_choice_are_not_fitted(monkeypatch):
     rng = np.random.default_rng(11)
     values, window, _, start, limits = problem(rng)
     choices = choices_of(window, weights=np.ones(values.size), orders=(1,))
-    monkeypatch.setattr("hyper_py.joint.fit_units", lambda values, *_, **__: [] if not values else 1 / 0)
+    monkeypatch.setattr(
+        "hyper_py.pipeline.joint.fit_units", lambda values, *_, **__: [] if not values else 1 / 0
+    )
     assert choose_orders(
         [values], [window], [choices], [start], lower=[limits[0]], upper=[limits[1]], criterion="cv",
         rms=[np.ones(values.size)], beam_area=9.0,

@@ -9,15 +9,15 @@ from scipy.linalg import cho_factor
 from scipy.optimize import approx_fprime, least_squares
 
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.geometry import FWHM_PER_SIGMA, covariance_from_ellipse, ellipse_from_covariance
-from hyper_py.limits import (
+from hyper_py.evidence.limits import (
     derived_errors,
     gaussian_derivatives,
     parameter_covariance,
     source_limits,
     window_covariance,
 )
-from hyper_py.simulate import Simulation, simulate_image
+from hyper_py.evidence.simulate import Simulation, simulate_image
+from hyper_py.geometry import FWHM_PER_SIGMA, covariance_from_ellipse, ellipse_from_covariance
 
 ONE = {"x": [40.3], "y": [39.8], "amplitude": [2.0], "fwhm_major": [9.0], "fwhm_minor": [6.0], "theta": [0.7]}
 VALID = np.ones((81, 81), dtype=bool)

@@ -5,13 +5,13 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from hyper_py import runner
 from hyper_py.catalog import COLUMNS
 from hyper_py.config import Config
 from hyper_py.diagnostics import ConfigurationError, Flag
-from hyper_py.io import read_image
-from hyper_py.map_task import MapTask, process_map, reading_options
-from hyper_py.tables import read_table
+from hyper_py.reading.io import read_image
+from hyper_py.running import runner
+from hyper_py.running.map_task import MapTask, process_map, reading_options
+from hyper_py.writing.tables import read_table
 from runner_tasks import files_below, make_config, make_wcs
 
 PLACES = np.array([[20.0, 22.0], [44.3, 30.6], [30.1, 50.2]])

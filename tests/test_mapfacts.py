@@ -5,10 +5,10 @@ import pytest
 from astropy.io import fits
 
 from hyper_py.diagnostics import InputError
-from hyper_py.fits_files import open_fits
 from hyper_py.geometry import Beam
-from hyper_py.mapfacts import Given, MapFacts, understand
-from hyper_py.surveys import find_survey
+from hyper_py.reading.fits_files import open_fits
+from hyper_py.reading.mapfacts import Given, MapFacts, understand
+from hyper_py.reading.surveys import find_survey
 from hyper_py.units import NO_UNIT
 
 SKY = {

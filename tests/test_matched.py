@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyper_py.geometry import covariance_from_ellipse
-from hyper_py.matched import detect_in_residual, detect_matched, threshold_for_false_rate
-from hyper_py.matched_filter import measure_filter
+from hyper_py.steps.matched import detect_in_residual, detect_matched, threshold_for_false_rate
+from hyper_py.steps.matched_filter import measure_filter
 from matched_maps import BEAM, FWHM, field, gaussian
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from hyper_py.matched import detect_matched
-from hyper_py.matched_filter import _correlated_area, disc_mask, flatten, local_noise, measure_filter
-from hyper_py.simulate import simulate_image
+from hyper_py.evidence.simulate import simulate_image
+from hyper_py.steps.matched import detect_matched
+from hyper_py.steps.matched_filter import _correlated_area, disc_mask, flatten, local_noise, measure_filter
 from matched_maps import BEAM, FWHM, field, gaussian, noise_field
 
 

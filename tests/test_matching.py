@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from hyper_py.matching import inside_margin, is_isolated, match_positions, sky_points
+from hyper_py.evidence.matching import inside_margin, is_isolated, match_positions, sky_points
 
 
 def brute_force(a, b, tolerance):

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from hyper_py import models
-from hyper_py.detection import Peaks
 from hyper_py.diagnostics import Flag
-from hyper_py.measurement import MeasuredField, make_task, measure_sources
+from hyper_py.numerics import models
 from hyper_py.options import Options, PhotometryOptions
-from hyper_py.sweeps import Collector
+from hyper_py.pipeline.measurement import MeasuredField, make_task, measure_sources
+from hyper_py.pipeline.sweeps import Collector
+from hyper_py.steps.detection import Peaks
 from test_extraction import FWHM, ORIGINAL, SIGMA, WHITE, make_image, make_map, sources_of
 
 PAIR = sources_of((30.0, 30.3, 35.6), (20.0, 37.2, 37.8), (25.0, 70.6, 50.2))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hyper_py import models
+from hyper_py.numerics import models
 
 SOURCE = st.tuples(
     st.floats(-5, 5),

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hyper_py.diagnostics import HyperPyError
-from hyper_py.io import read_image
+from hyper_py.reading.io import read_image
 
 SIDE = 12
 COMMON = {

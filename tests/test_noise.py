@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import ndimage, signal
 
 from hyper_py.geometry import covariance_from_ellipse
-from hyper_py.noise import (
+from hyper_py.numerics.noise import (
     autocovariance,
     beam_covariance_model,
     clipped_statistics,

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from hyper_py.noise import autocovariance
-from hyper_py.noise_field import extend_lags, measure_noise, small_scales
+from hyper_py.numerics.noise import autocovariance
+from hyper_py.pipeline.noise_field import extend_lags, measure_noise, small_scales
 
 BEAM = np.eye(2) * (4.0 / 2.3548) ** 2
 

@@ -8,10 +8,10 @@ import pytest
 from fields_of_options import small_map
 from hyper_py.config import Config
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.extraction import extract_sources
-from hyper_py.matching import match_positions
+from hyper_py.evidence.matching import match_positions
+from hyper_py.evidence.simulate import simulate_image
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, check_options
-from hyper_py.simulate import simulate_image
+from hyper_py.pipeline.extraction import extract_sources
 
 REFUSED = [
     ({"weights": "snr"}, {"method": "polynomial"}, "noise_model: white"),

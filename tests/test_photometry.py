@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from photutils.aperture import EllipticalAperture
 
-from hyper_py import models
-from hyper_py.photometry import (
+from hyper_py.numerics import models
+from hyper_py.steps.photometry import (
     aperture_fraction,
     aperture_on_pixels,
     aperture_sum,

@@ -3,9 +3,9 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hyper_py.fits_files import casa_beams, open_fits
 from hyper_py.geometry import Beam
-from hyper_py.plane_files import PlaneFile, cut_header
+from hyper_py.reading.fits_files import casa_beams, open_fits
+from hyper_py.writing.plane_files import PlaneFile, cut_header
 
 SHAPE = (3, 7, 5)
 

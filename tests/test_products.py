@@ -12,7 +12,6 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from regions import Regions
 
-from hyper_py import products
 from hyper_py.geometry import (
     Beam,
     Ellipse,
@@ -21,6 +20,7 @@ from hyper_py.geometry import (
     sky_ellipse_from_pixel,
 )
 from hyper_py.image import SkyImage
+from hyper_py.writing import products
 from runner_tasks import make_catalogue, make_wcs
 
 
@@ -242,7 +242,7 @@ def test_json_has_no_nan():
 
 
 def test_merged_catalogue_is_all_maps_in_order_with_the_finest_digits(tmp_path):
-    from hyper_py.tables import SUFFIXES, read_table
+    from hyper_py.writing.tables import SUFFIXES, read_table
 
     layout = layout_in(tmp_path, formats=tuple(SUFFIXES))
     parts = [
@@ -269,7 +269,7 @@ def test_merged_catalogue_is_all_maps_in_order_with_the_finest_digits(tmp_path):
 
 def test_merged_catalogue_of_empty_maps_has_all_columns(tmp_path):
     from hyper_py.catalog import COLUMNS
-    from hyper_py.tables import SUFFIXES, read_table
+    from hyper_py.writing.tables import SUFFIXES, read_table
 
     layout = layout_in(tmp_path, formats=tuple(SUFFIXES))
     stage_map(layout, "m", 0)

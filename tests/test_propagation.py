@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from photutils.aperture import EllipticalAperture
 
-from hyper_py import models
-from hyper_py.fitting import Metric, UnitFit, bounds, fit_units, fit_window, linear_terms
-from hyper_py.joint import JointSky, NoSky, window_scaling
-from hyper_py.noise import CovarianceModel
-from hyper_py.photometry import aperture_fraction, source_aperture
-from hyper_py.polynomial import polynomial_design
-from hyper_py.propagation import UnitErrors, field_covariance, hybrid_fluxes, unit_errors
-from hyper_py.unit_backgrounds import unit_backgrounds
+from hyper_py.numerics import models
+from hyper_py.numerics.noise import CovarianceModel
+from hyper_py.numerics.polynomial import polynomial_design
+from hyper_py.pipeline.joint import JointSky, NoSky, window_scaling
+from hyper_py.pipeline.propagation import UnitErrors, field_covariance, hybrid_fluxes, unit_errors
+from hyper_py.pipeline.unit_backgrounds import unit_backgrounds
+from hyper_py.steps.fitting import Metric, UnitFit, bounds, fit_units, fit_window, linear_terms
+from hyper_py.steps.photometry import aperture_fraction, source_aperture
 
 FWHM = 4.0
 SETTINGS = {
@@ -290,7 +290,7 @@ def test_wide_and_narrow_ways_to_the_errors_of_a_background_agree(order, monkeyp
         )  # fmt: skip
 
     narrow = errors()
-    monkeypatch.setattr("hyper_py.propagation._WIDE", 100)
+    monkeypatch.setattr("hyper_py.pipeline.propagation._WIDE", 100)
     wide = errors()
     assert wide.flux_err == pytest.approx(narrow.flux_err, rel=1e-3)
     np.testing.assert_allclose(

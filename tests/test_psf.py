@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from hyper_py.diagnostics import InputError
-from hyper_py.psf import beam_from_psf
+from hyper_py.reading.psf import beam_from_psf
 
 
 def gaussian(major, minor, pa, *, peak=3.0, centre=(30.3, 29.6), shape=(61, 61)):

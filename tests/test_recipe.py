@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hyper_py.presets import sky_model
-from hyper_py.recipe import Recipe
+from hyper_py.evidence.presets import sky_model
+from hyper_py.evidence.recipe import Recipe
 
 
 def test_streams_share_no_numbers():

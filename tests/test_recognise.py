@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hyper_py.recognise import is_cube
+from hyper_py.reading.recognise import is_cube
 
 
 def write(path, shape, *, ctypes=(), compressed=False, extension=False):

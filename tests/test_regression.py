@@ -8,8 +8,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 from sklearn.linear_model import HuberRegressor, TheilSenRegressor
 
-from hyper_py.polynomial import polynomial_design, scaling_of_box
-from hyper_py.regression import (
+from hyper_py.numerics.polynomial import polynomial_design, scaling_of_box
+from hyper_py.numerics.regression import (
     huber_regression,
     leave_out_medians,
     random_subsets,

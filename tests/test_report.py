@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyper_py import runner
 from hyper_py.diagnostics import InputError
-from hyper_py.report import png, write_report
+from hyper_py.reporting.report import png, write_report
+from hyper_py.running import runner
 from report_tasks import small_image, write_map
 from runner_tasks import files_below, make_config
 

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from hyper_py import report_data
 from hyper_py.diagnostics import Flag
-from hyper_py.extraction import extract_sources
 from hyper_py.options import Options
-from hyper_py.report_data import (
+from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.reporting import report_data
+from hyper_py.reporting.report_data import (
     REMARKS,
     bin_image,
     load_report_data,

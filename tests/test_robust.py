@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from hyper_py.candidates import make_frames, make_plan
-from hyper_py.polynomial import polynomial_design
-from hyper_py.regression import huber_regression, random_subsets, spatial_median, subset_solutions
-from hyper_py.robust import huber_fits, theil_sen_fits
+from hyper_py.numerics.candidates import make_frames, make_plan
+from hyper_py.numerics.polynomial import polynomial_design
+from hyper_py.numerics.regression import huber_regression, random_subsets, spatial_median, subset_solutions
+from hyper_py.numerics.robust import huber_fits, theil_sen_fits
 
 SIDE = 24
 BOXES = [(12 - h, 12 + h, 12 - h, 12 + h) for h in (8, 10, 12)]

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from astropy.table import Table
 
-from hyper_py import runner
 from hyper_py.catalog import COLUMNS
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.map_task import fingerprint
 from hyper_py.options import DetectionOptions
-from hyper_py.tables import read_table
+from hyper_py.running import runner
+from hyper_py.running.map_task import fingerprint
+from hyper_py.writing.tables import read_table
 from runner_tasks import files_below, make_config, measure
 
 
@@ -225,7 +225,7 @@ def test_a_dying_worker_costs_its_map_one_retry_and_not_the_run(tmp_path):
     assert sum(isinstance(event, runner.MapStarted) and event.attempt == 2 for event in events) == 2
     assert "b: started once more: its worker died" in (tmp_path / "out/logs/hyper_py.log").read_text()
     loaded = (tmp_path / "modules").read_text().split()
-    assert "hyper_py.map_task" in loaded
+    assert "hyper_py.running.map_task" in loaded
     assert not {"matplotlib", "typer", "rich"} & set(loaded)
 
 
@@ -305,7 +305,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from runner_tasks import make_config, measure
-from hyper_py import runner
+from hyper_py.running import runner
 
 if __name__ == "__main__":
     root, maps, n_cores, resume = sys.argv[1:]

@@ -5,11 +5,11 @@ import pytest
 from astropy.table import QTable, Table
 
 from hyper_py.diagnostics import ConfigurationError, InputError
-from hyper_py.scoring import validate_files
-from hyper_py.simulate import simulate_image
-from hyper_py.simulated_files import truth_path, write_simulation
-from hyper_py.tables import SUFFIXES, prepare_table, template_of, write_table
-from hyper_py.validation import validate
+from hyper_py.evidence.simulate import simulate_image
+from hyper_py.evidence.validation import validate
+from hyper_py.running.scoring import validate_files
+from hyper_py.writing.simulated_files import truth_path, write_simulation
+from hyper_py.writing.tables import SUFFIXES, prepare_table, template_of, write_table
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.evidence.presets import PRESETS, SkyModel, sky_model
+from hyper_py.evidence.simulate import simulate_cube, simulate_image
+from hyper_py.evidence.truth import draw_profiles, profile_area
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.presets import PRESETS, SkyModel, sky_model
-from hyper_py.simulate import simulate_cube, simulate_image
-from hyper_py.truth import draw_profiles, profile_area
 
 SMALL = {"shape": (200, 230), "n_sources": 40}
 EMPTY = {"shape": (200, 230), "n_sources": 0}

@@ -6,8 +6,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.simulate import simulate_cube, simulate_image
-from hyper_py.simulated_files import refuse_to_overwrite, truth_path, write_cube, write_simulation
+from hyper_py.evidence.simulate import simulate_cube, simulate_image
+from hyper_py.writing.simulated_files import refuse_to_overwrite, truth_path, write_cube, write_simulation
 
 SKY = {"shape": (64, 80), "n_sources": 3}
 

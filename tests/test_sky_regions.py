@@ -5,10 +5,10 @@ import pytest
 from astropy.table import Table
 
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.extraction import NoiseLevel, given_peaks
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
-from hyper_py.sky_regions import crtf_text, read_regions, source_regions
+from hyper_py.pipeline.extraction import NoiseLevel, given_peaks
+from hyper_py.writing.sky_regions import crtf_text, read_regions, source_regions
 from runner_tasks import make_wcs
 
 

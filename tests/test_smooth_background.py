@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import fft
 
-from hyper_py import models
-from hyper_py.noise import autocovariance
-from hyper_py.noise_field import extend_lags
-from hyper_py.simulate import simulate_image
-from hyper_py.smooth_background import fill_smoothly, smooth_background, split_spectrum
+from hyper_py.evidence.simulate import simulate_image
+from hyper_py.numerics import models
+from hyper_py.numerics.noise import autocovariance
+from hyper_py.pipeline.noise_field import extend_lags
+from hyper_py.pipeline.smooth_background import fill_smoothly, smooth_background, split_spectrum
 
 SMALL = {"shape": (160, 180), "n_sources": 12, "margin": 3.0}
 

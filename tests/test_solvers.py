@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from hyper_py import models
-from hyper_py.solvers import LOSSES, FitStatus, levenberg_marquardt, loss_terms
+from hyper_py.numerics import models
+from hyper_py.numerics.solvers import LOSSES, FitStatus, levenberg_marquardt, loss_terms
 
 Y, X = (a.ravel().astype(float) for a in np.mgrid[:19, :19])
 INFINITY = np.full(6, np.inf)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.surveys import CODES, PRESETS, find_survey
+from hyper_py.reading.surveys import CODES, PRESETS, find_survey
 
 
 def test_codes_keep_the_original_numbers():

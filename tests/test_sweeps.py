@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from hyper_py import models
 from hyper_py.diagnostics import Flag
-from hyper_py.fitting import Metric, UnitFit, bounds, fit_units, fit_window
-from hyper_py.photometry import UnitPhotometry, source_aperture
-from hyper_py.solvers import FitStatus
-from hyper_py.sweeps import Bounds, Collector, retry_failed, sweep_units
+from hyper_py.numerics import models
+from hyper_py.numerics.solvers import FitStatus
+from hyper_py.pipeline.sweeps import Bounds, Collector, retry_failed, sweep_units
+from hyper_py.steps.fitting import Metric, UnitFit, bounds, fit_units, fit_window
+from hyper_py.steps.photometry import UnitPhotometry, source_aperture
 
 SHAPE = (60, 62)
 TIGHT = {"ftol": 1e-14, "xtol": 1e-12, "gtol": 1e-13}
@@ -71,7 +71,7 @@ def test_lonely_units_are_fitted_once_and_neighbours_again(monkeypatch):
         counts.append(len(values))
         return fit_units(values, *args, **kwargs)
 
-    monkeypatch.setattr("hyper_py.sweeps.fit_units", counting)
+    monkeypatch.setattr("hyper_py.pipeline.sweeps.fit_units", counting)
     sweep_units(data, truth * [1.3, 1, 1, 1, 1, 1], *arguments, bounds=limits, max_sweeps=10)
     assert counts[0] == 3
     assert len(counts) > 1

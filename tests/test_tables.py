@@ -9,9 +9,9 @@ from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyper_py import tables
 from hyper_py.catalog import COLUMNS
 from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.writing import tables
 from runner_tasks import make_catalogue
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyper_py import models
-from hyper_py.unit_backgrounds import box_sizes, unit_backgrounds
+from hyper_py.numerics import models
+from hyper_py.pipeline.unit_backgrounds import box_sizes, unit_backgrounds
 
 FWHM = 4.0
 SETTINGS = {

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from hyper_py import HyperPyError, validate
 from hyper_py.catalog import COLUMNS
-from hyper_py.comparison import QUANTITIES
-from hyper_py.validation import binomial_fraction
+from hyper_py.evidence.comparison import QUANTITIES
+from hyper_py.evidence.validation import binomial_fraction
 
 BEAM = 6.0
 

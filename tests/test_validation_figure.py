@@ -6,7 +6,7 @@ from astropy.table import Table
 from matplotlib.figure import Figure
 
 from hyper_py import validate
-from hyper_py.validation_figure import plot_validation
+from hyper_py.reporting.validation_figure import plot_validation
 
 
 def make_validation(names, n=200):

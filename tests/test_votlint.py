@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from hyper_py import runner
+from hyper_py.running import runner
 from report_tasks import small_image, write_map
 from runner_tasks import make_config
 

@@ -7,15 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyper_py import models
 from hyper_py.diagnostics import Flag
-from hyper_py.fitting import fit_window
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.noise import CovarianceModel
+from hyper_py.numerics import models
+from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions
-from hyper_py.sweeps import Task
-from hyper_py.unit_backgrounds import box_sizes
-from hyper_py.weighted import WEIGHTS, _starting_point, fit_backgrounds, measure_weighted, pixel_weights
+from hyper_py.pipeline.sweeps import Task
+from hyper_py.pipeline.unit_backgrounds import box_sizes
+from hyper_py.pipeline.weighted import (
+    WEIGHTS,
+    _starting_point,
+    fit_backgrounds,
+    measure_weighted,
+    pixel_weights,
+)
+from hyper_py.steps.fitting import fit_window
 
 FWHM = 4.0
 SETTINGS = {

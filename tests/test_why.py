@@ -3,7 +3,7 @@ import pytest
 
 from hyper_py.diagnostics import InputError
 from hyper_py.options import DetectionOptions, FitOptions, Options
-from hyper_py.why import detection_stages, explain, explain_place, pixel_of
+from hyper_py.pipeline.why import detection_stages, explain, explain_place, pixel_of
 from report_tasks import small_extraction, small_image
 
 WHITE = FitOptions(noise_model="white")

@@ -7,17 +7,17 @@ __version__ = "2.0.0.dev0"
 
 _PUBLIC = {
     "Beam": "geometry",
-    "Extraction": "extraction",
+    "Extraction": "pipeline.extraction",
     "Flag": "diagnostics",
     "HyperPyError": "diagnostics",
     "Options": "options",
     "SkyImage": "image",
-    "extract_cube": "cubes",
-    "extract_sources": "extraction",
-    "open_cube": "io",
-    "read_image": "io",
-    "simulate_image": "simulate",
-    "validate": "validation",
+    "extract_cube": "pipeline.cubes",
+    "extract_sources": "pipeline.extraction",
+    "open_cube": "reading.io",
+    "read_image": "reading.io",
+    "simulate_image": "evidence.simulate",
+    "validate": "evidence.validation",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -10,7 +10,6 @@ from astropy.table import QTable
 from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import NDArray
 
-from hyper_py import models
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
@@ -20,6 +19,7 @@ from hyper_py.geometry import (
     transform_covariance,
 )
 from hyper_py.image import SkyImage
+from hyper_py.numerics import models
 
 IntArray: TypeAlias = NDArray[np.int64]
 
@@ -93,7 +93,7 @@ class Measurement:
     Attributes
     ----------
     parameters : ndarray, shape (n, 6)
-        Fitted Gaussians, in the order of `hyper_py.models`.
+        Fitted Gaussians, in the order of `hyper_py.numerics.models`.
     covariance : ndarray, shape (n, 6, 6)
         Covariance of `parameters`; NaN where it is unknown.
     flux, flux_err, flux_gauss_err, aperture_fraction : ndarray, shape (n,)
@@ -153,6 +153,7 @@ def make_catalog(measured: Measurement, image: SkyImage, *, convert_mjy: bool = 
     shape, shape_error = _sky_shape(measured, image, jacobian)
     unresolved = ~(shape["DECONV_2"][:, 0] > 2.0 * shape_error["DECONV_2"][:, 0])
     position_error = _equatorial_errors(measured.covariance, jacobian, sky)
+    is_round = np.isclose(p[:, models.SIGMA_1], p[:, models.SIGMA_2], rtol=1e-6, atol=0.0)
     columns: dict[str, Any] = {
         "MAP_ID": np.full(n, image.name),
         "HYPER_ID": np.arange(1, n + 1),
@@ -190,7 +191,7 @@ def make_catalog(measured: Measurement, image: SkyImage, *, convert_mjy: bool = 
         "LOCAL_RMS": measured.local_rms * beam_area,
         "FWHM_1_ERR": shape_error["FWHM"][:, 0],
         "FWHM_2_ERR": shape_error["FWHM"][:, 1],
-        "PA_ERR": np.minimum(shape_error["PA"][:, 0], 90.0),
+        "PA_ERR": np.where(is_round, 90.0, np.minimum(shape_error["PA"][:, 0], 90.0)),
         "FWHM_GEOM": shape["GEOM"][:, 0],
         "FWHM_GEOM_ERR": shape_error["GEOM"][:, 0],
         **_deconvolved(shape, shape_error),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hyper_py.config import Config
-    from hyper_py.runner import Event, RunResult
+    from hyper_py.running.runner import Event, RunResult
 
 ROWS_SHOWN = 40
 
@@ -107,7 +107,7 @@ def run(
         chosen += [f"control.n_cores={jobs}", f"control.parallel_maps={json.dumps(jobs > 1)}"]
     config, maps = _configuration(inputs or [], chosen)
 
-    from hyper_py import runner
+    from hyper_py.running import runner
 
     with _display(quiet=quiet) as on_event:
         result = runner.run(config, maps or None, on_event=on_event, resume=resume)
@@ -134,15 +134,15 @@ def why(
     ] = None,
 ) -> None:
     """Say why there is, or is not, a source at a place of a map."""
-    from hyper_py.inputs import map_name
+    from hyper_py.running.inputs import map_name
 
     files = [str(path)] if config_file is None else [str(path), str(config_file)]
     config, _ = _configuration(files, list(overrides or []))
     config = config.for_map(map_name(path))
 
-    from hyper_py.io import read_image
-    from hyper_py.map_task import reading_options
-    from hyper_py.why import explain, pixel_of
+    from hyper_py.pipeline.why import explain, pixel_of
+    from hyper_py.reading.io import read_image
+    from hyper_py.running.map_task import reading_options
 
     image = read_image(path, **reading_options(config))
     try:
@@ -158,7 +158,7 @@ def report(
     directory: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory of a finished run.")],
 ) -> None:
     """Write the report of a finished run anew."""
-    from hyper_py.report import write_report
+    from hyper_py.reporting.report import write_report
 
     typer.echo(f"wrote {directory / write_report(directory)[-1]}")
 
@@ -198,7 +198,7 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from hyper_py import runner
+    from hyper_py.running import runner
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)

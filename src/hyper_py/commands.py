@@ -15,9 +15,9 @@ import typer
 from hyper_py.diagnostics import ConfigurationError, InputError
 
 if TYPE_CHECKING:
-    from hyper_py.inspection import Inspection
-    from hyper_py.simulate import Simulation
-    from hyper_py.validation import TextTable, Validation
+    from hyper_py.evidence.simulate import Simulation
+    from hyper_py.evidence.validation import TextTable, Validation
+    from hyper_py.reading.inspection import Inspection
 
 PRESETS = ("alma", "deep", "herschel", "faint", "crowded", "cube")
 CUBE_FIELDS = ("n_channels", "frequency", "channel_width", "line_fwhm", "turnover")
@@ -76,8 +76,8 @@ def simulate(
 
     fields = apply_overrides({}, overrides or [])
 
-    from hyper_py import simulated_files as files
-    from hyper_py.simulate import simulate_cube, simulate_image
+    from hyper_py.evidence.simulate import simulate_cube, simulate_image
+    from hyper_py.writing import simulated_files as files
 
     default = f"{preset}_{seed}.fits"
     path = Path(default) if output is None else output / default if output.is_dir() else output
@@ -103,8 +103,8 @@ def _check_kinds(fields: dict[str, Any]) -> None:
     import inspect as introspection
     from dataclasses import asdict
 
-    from hyper_py.presets import SkyModel
-    from hyper_py.simulate import simulate_cube
+    from hyper_py.evidence.presets import SkyModel
+    from hyper_py.evidence.simulate import simulate_cube
 
     parameters = introspection.signature(simulate_cube).parameters
     defaults = asdict(SkyModel()) | {name: parameters[name].default for name in CUBE_FIELDS}
@@ -171,7 +171,7 @@ def validate(
         "truth_units": _pairs("--truth-unit", truth_units),
     }
 
-    from hyper_py.scoring import validate_files
+    from hyper_py.running.scoring import validate_files
 
     validation = validate_files(
         catalog, truth, coordinates=coordinates, beam=beam, tolerance=tolerance, margin=margin,
@@ -208,8 +208,8 @@ def _show_tables(tables: "Sequence[TextTable]") -> None:
 
 
 def _draw(validation: "Validation", path: Path, *, title: str) -> None:
-    from hyper_py.products import Stage
-    from hyper_py.validation_figure import plot_validation
+    from hyper_py.reporting.validation_figure import plot_validation
+    from hyper_py.writing.products import Stage
 
     figure = plot_validation(validation, title=title)
     known = figure.canvas.get_supported_filetypes()
@@ -238,8 +238,8 @@ def inspect(
 
     config = Config.from_mapping(apply_overrides({"version": 2}, overrides or []), source="--set")
 
-    from hyper_py.inspection import inspect_image
-    from hyper_py.map_task import reading_options
+    from hyper_py.reading.inspection import inspect_image
+    from hyper_py.running.map_task import reading_options
 
     if path.is_dir():
         raise InputError(f"{path}: a directory; name one of the maps in it")
@@ -345,12 +345,12 @@ def demo(
     if output.is_dir() and any(output.iterdir()) and not map_path.exists():
         raise ConfigurationError(f"{output}: not empty, and not of an earlier demo; choose another directory")
 
-    from hyper_py import runner
     from hyper_py.config import Config
-    from hyper_py.products import Layout, as_json, write_text
-    from hyper_py.scoring import validate_files
-    from hyper_py.simulate import simulate_image
-    from hyper_py.simulated_files import truth_path, write_simulation
+    from hyper_py.evidence.simulate import simulate_image
+    from hyper_py.running import runner
+    from hyper_py.running.scoring import validate_files
+    from hyper_py.writing.products import Layout, as_json, write_text
+    from hyper_py.writing.simulated_files import truth_path, write_simulation
 
     simulation = simulate_image("deep", seed=seed, **DEMO_SKY)
     write_simulation(map_path, simulation)

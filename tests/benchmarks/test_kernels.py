@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from hyper_py import models
-from hyper_py.correlated import WindowCache
-from hyper_py.deblending import best_additions
-from hyper_py.fitting import Metric, bounds, fit_units, fit_window, influences
-from hyper_py.matched_filter import measure_filter
-from hyper_py.noise import autocovariance, beam_covariance_model
+from hyper_py.numerics import models
+from hyper_py.numerics.noise import autocovariance, beam_covariance_model
+from hyper_py.pipeline.correlated import WindowCache
+from hyper_py.pipeline.deblending import best_additions
+from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window, influences
+from hyper_py.steps.matched_filter import measure_filter
 
 SHAPE, SIGMA, N_UNITS = (400, 400), 1.6, 64
 BEAM = np.array([SIGMA, SIGMA, 0.0])

@@ -1,0 +1,1 @@
+"""Mathematics on arrays: Gaussians, solvers, polynomials, robust regression, noise."""

@@ -1,0 +1,1 @@
+"""The steps put together: one map, one cube."""

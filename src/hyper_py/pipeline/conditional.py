@@ -1,0 +1,217 @@
+"""Aperture fluxes on the conditional mean: what the field is under a source, given what it is around it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from hyper_py.geometry import FloatArray
+from hyper_py.numerics import models
+from hyper_py.pipeline.noise_windows import NoiseWindow
+from hyper_py.steps.fitting import Metric, UnitFit, Window, influences, whiten
+from hyper_py.steps.photometry import (
+    Aperture,
+    UnitPhotometry,
+    aperture_fractions,
+    aperture_on_pixels,
+    flux_gradient,
+)
+
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+_FOOTPRINT_SIGMA = 2.0
+"""Pixels this near a source say nothing about the background under it."""
+
+
+def unit_photometry(
+    residual: FloatArray,
+    fit: UnitFit,
+    window: Window,
+    metric: Metric,
+    noise: NoiseWindow,
+    apertures: Sequence[Aperture],
+    *,
+    footprint: BoolArray,
+    scale: float,
+    pixel_area: float = 1.0,
+    fixed: BoolArray | None = None,
+) -> tuple[UnitPhotometry, FloatArray]:
+    """Measure a unit's aperture fluxes on the map minus companions and conditional background.
+
+    With r the residual of the fit, K r_s the mean of the field on the footprint given the residual r_s of
+    the surroundings, a the aperture and f the fraction of the model in it, the flux is
+    F = F_gauss + a (r - K r_s) / f: linear in the data, so that its error follows from the covariance.
+
+    Parameters
+    ----------
+    residual : ndarray, shape (n,)
+        Data minus all models on the window.
+    fit, window, metric
+        The unit as fitted.
+    noise : NoiseWindow
+    apertures : sequence of Aperture, one a source
+    footprint : bool ndarray, shape (n,)
+        Pixels that say nothing about the background: those of the sources.
+    scale : float
+        Local noise in units of the noise window's.
+    pixel_area : float
+        Pixels that each pixel of the window stands for.
+    fixed : bool ndarray, shape (n_sources, 6), optional
+        Parameters that were not fitted.
+
+    Returns
+    -------
+    UnitPhotometry
+    conditional : ndarray, shape (n,)
+        Background on the pixels of the footprint and apertures; NaN on the others.
+    """
+    return photometry_of_alike(
+        [residual], [fit], [window], [metric], noise, [apertures],
+        footprints=[footprint], scales=[scale], pixel_area=pixel_area,
+        fixed=None if fixed is None else [fixed],
+    )[0]  # fmt: skip
+
+
+def photometry_of_alike(
+    residuals: Sequence[FloatArray],
+    fits: Sequence[UnitFit],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    noise: NoiseWindow,
+    apertures: Sequence[Sequence[Aperture]],
+    *,
+    footprints: Sequence[BoolArray],
+    scales: Sequence[float],
+    pixel_area: float = 1.0,
+    fixed: Sequence[BoolArray] | None = None,
+) -> list[tuple[UnitPhotometry, FloatArray]]:
+    """Return `unit_photometry` of units that share a noise window and have as many sources."""
+    moves, inverse, jacobian = influences(fits, windows, metrics, fixed=fixed)
+    variances = np.asarray(scales)[:, None, None] ** 2
+    if metrics[0].matrix is None:
+        # The metric is not the noise's: its inverse says nothing about errors.
+        inverse = variances * (whiten(moves, noise.covariance) @ moves.swapaxes(1, 2))
+    gradients = np.stack([flux_gradient(fit.parameters) for fit in fits])
+    sums = pixel_area * np.stack(
+        [[aperture_on_pixels(a, w.y, w.x) for a in own] for own, w in zip(apertures, windows, strict=True)]
+    )
+    fractions = aperture_fractions(
+        np.concatenate([fit.parameters for fit in fits]), [a for own in apertures for a in own]
+    ).reshape(sums.shape[:2])
+    inside = np.stack(footprints) | (sums > 0.0).any(axis=1)
+    residual = np.stack(residuals)
+    outer, background = _surroundings_say(noise, inside, sums, residual)
+    weights = (sums - outer) / fractions[..., None]
+    influence = weights + (gradients - weights @ jacobian.swapaxes(1, 2)) @ moves
+    variance = np.asarray(scales)[:, None] ** 2 * np.sum(
+        whiten(influence, noise.covariance) * influence, axis=-1
+    )
+    variance_gauss = np.sum((gradients @ inverse) * gradients, axis=-1)
+    correction = np.sum(weights * residual[:, None], axis=-1)
+    level = np.sum(sums * np.where(inside, background, 0.0)[:, None], axis=-1) / sums.sum(axis=-1)
+    return [
+        (
+            UnitPhotometry(
+                flux=models.gaussian_flux(fit.parameters) + correction[k],
+                flux_err=np.sqrt(np.maximum(variance[k], 0.0)),
+                flux_gauss_err=np.sqrt(np.maximum(variance_gauss[k], 0.0)),
+                fraction=fractions[k],
+                background=level[k],
+                covariance=inverse[k],
+            ),
+            background[k],
+        )
+        for k, fit in enumerate(fits)
+    ]
+
+
+def _surroundings_say(
+    noise: NoiseWindow, inside: BoolArray, sums: FloatArray, residual: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return K^T a for apertures a, and K r, where K is the `conditional_mean` of the inside of each unit.
+
+    Only these two products are needed, not K: with the precision Q they are -Q_oi z, where Q_ii z = a, and
+    the solution of Q_ii b = -Q_io r. Without any surroundings only the mean of the field can be told.
+
+    Parameters
+    ----------
+    noise : NoiseWindow
+    inside : bool ndarray, shape (n_units, n)
+    sums : ndarray, shape (n_units, n_sources, n)
+    residual : ndarray, shape (n_units, n)
+
+    Returns
+    -------
+    outer : ndarray, shape (n_units, n_sources, n)
+    background : ndarray, shape (n_units, n)
+        NaN outside.
+    """
+    some = np.flatnonzero(inside.any(axis=0))
+    is_in = inside[:, some]
+    precision = np.where(is_in[:, :, None] & is_in[:, None, :], noise.precision[np.ix_(some, some)], 0.0)
+    diagonal = np.arange(some.size)
+    precision[:, diagonal, diagonal] += ~is_in
+    pushed = whiten(np.where(inside, 0.0, residual), noise.precision)[:, some]
+    right = np.concatenate([sums[..., some], -np.where(is_in, pushed, 0.0)[:, None]], axis=1)
+    # Without surroundings the precision, the mean eliminated, is singular: unit by unit below.
+    alone = inside.all(axis=1)
+    precision[alone] = np.eye(some.size)
+    solved = np.linalg.solve(precision, right.swapaxes(1, 2)).swapaxes(1, 2)
+    spread = np.zeros(sums.shape)
+    spread[..., some] = solved[:, :-1]
+    outer = np.where(inside[:, None], 0.0, -whiten(spread, noise.precision))
+    background = np.full(residual.shape, np.nan)
+    background[:, some] = np.where(is_in, solved[:, -1], np.nan)
+    if alone.any():
+        share = np.linalg.solve(noise.covariance, np.ones(inside.shape[1]))
+        share /= share.sum()
+        outer[alone] = sums[alone].sum(axis=-1, keepdims=True) * share
+        background[alone] = (residual[alone] @ share)[:, None]
+    return outer, background
+
+
+def conditional_mean(precision: FloatArray, inside: BoolArray) -> FloatArray:
+    """Return K: the mean of a field inside is K times its values outside, the field's mean being free.
+
+    With the precision Q of the whole window, K = -Q_ii^-1 Q_io (Rue & Held 2005, Gaussian Markov Random
+    Fields, theorem 2.5).
+
+    Parameters
+    ----------
+    precision : ndarray, shape (n, n)
+        Inverse covariance, the mean eliminated.
+    inside : bool ndarray, shape (n,)
+
+    Returns
+    -------
+    ndarray, shape (n_inside, n_outside)
+    """
+    factor = cho_factor(precision[np.ix_(inside, inside)], check_finite=False)
+    conditional: FloatArray = -cho_solve(factor, precision[np.ix_(inside, ~inside)], check_finite=False)
+    return conditional
+
+
+def footprint(sources: FloatArray, window: Window) -> BoolArray:
+    """Return which pixels of a window are within `_FOOTPRINT_SIGMA` of a source."""
+    a, b, c = models.exponents(sources)
+    dy, dx = window.y - sources[:, models.Y, None], window.x - sources[:, models.X, None]
+    exponent = a * dx * dx + 2.0 * b * dx * dy + c * dy * dy
+    inside: BoolArray = np.any(exponent <= 0.5 * _FOOTPRINT_SIGMA**2, axis=0)
+    return inside
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ConditionalPatch:
+    """The background on a unit's footprint."""
+
+    y: IntArray
+    x: IntArray
+    values: FloatArray
+
+    def paint(self) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+        """Return y, x, background and weight of the pixels covered."""
+        return self.y, self.x, self.values, np.ones(self.values.shape)

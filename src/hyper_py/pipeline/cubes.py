@@ -1,0 +1,392 @@
+"""Channels of a cube as a stream of maps: their sources, their backgrounds, and one list for all of them."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.catalog import empty_catalog
+from hyper_py.diagnostics import InputError
+from hyper_py.geometry import (
+    Beam,
+    Ellipse,
+    FloatArray,
+    celestial_degrees,
+    covariance_from_ellipse,
+    ellipse_from_covariance,
+    position_angle_to_east_angle,
+)
+from hyper_py.image import SkyImage
+from hyper_py.numerics import models
+from hyper_py.options import Options
+from hyper_py.pipeline.extraction import Extraction, FixedSources, NoiseLevel, extract_sources
+from hyper_py.pipeline.smooth_background import smooth_background
+from hyper_py.pipeline.unit_backgrounds import UnitBackground, box_sizes, unit_backgrounds
+from hyper_py.steps.background import background_without_sources
+from hyper_py.steps.detection import Peaks
+
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+_SMALLEST_SHARE = 0.3
+"""A source in a channel of a larger or smaller beam keeps at least this share of that beam's variance."""
+_KERNEL_SIGMAS = 2.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reference:
+    """One list of sources for all channels, and the beam of the image that gave their sizes.
+
+    Attributes
+    ----------
+    sources : FixedSources
+    beam : Beam or None
+        None if sizes are to be taken as they are.
+    """
+
+    sources: FixedSources
+    beam: Beam | None = None
+
+    def for_beam(self, beam: Beam) -> FixedSources:
+        """Return the sources as they look through another beam: the change of its covariance is added."""
+        own = self.sources
+        if self.beam is None or own.fwhm_1 is None or np.allclose(self.beam.covariance, beam.covariance):
+            return own
+        major = np.asarray(own.fwhm_1, dtype=np.float64)
+        minor = major if own.fwhm_2 is None else np.asarray(own.fwhm_2, dtype=np.float64)
+        pa = np.zeros_like(major) if own.pa is None else np.asarray(own.pa, dtype=np.float64)
+        seen = covariance_from_ellipse(major, minor, position_angle_to_east_angle(pa))
+        change = beam.covariance - self.beam.covariance
+        # In the beam's own scale the smallest eigenvalue says how much of a beam is left.
+        root = np.linalg.cholesky(beam.covariance)
+        inverse = np.linalg.inv(root)
+        values, vectors = np.linalg.eigh(inverse @ (seen + change) @ inverse.T)
+        kept = (vectors * np.maximum(values, _SMALLEST_SHARE)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+        ellipse = ellipse_from_covariance(root @ kept @ root.T)
+        angle = np.mod(90.0 - np.degrees(ellipse.angle), 180.0)
+        return replace(own, fwhm_1=ellipse.major, fwhm_2=ellipse.minor, pa=angle)
+
+
+def extract_cube(
+    channels: Iterable[SkyImage], *, options: Options | None = None, reference: Reference | None = None
+) -> Iterator[Extraction]:
+    """Find and measure the sources of a cube, channel by channel; one channel is in memory at a time.
+
+    Parameters
+    ----------
+    channels : iterable of SkyImage
+        Such as `hyper_py.open_cube` gives.
+    options : Options, optional
+        Default: those of a new configuration.
+    reference : Reference, optional
+        Sources to measure in every channel instead of detecting.
+
+    Yields
+    ------
+    Extraction
+        One a channel, in order; without sources for a channel that is blank.
+    """
+    return (extract_channel(image, options=options or Options(), reference=reference) for image in channels)
+
+
+def extract_channel(image: SkyImage, *, options: Options, reference: Reference | None = None) -> Extraction:
+    """Find and measure the sources of one channel, in which there may be nothing at all.
+
+    Sources of a reference that are on blank pixels of the channel are left out; the others keep the HYPER_ID
+    of their place in the list.
+    """
+    finite = image.data[np.isfinite(image.data)]
+    if finite.size == 0 or np.ptp(finite) == 0.0:
+        return _nothing_found(image, options, mean=float(finite[0]) if finite.size else math.nan)
+    if reference is None:
+        return extract_sources(image, options=options)
+    sources = reference.for_beam(image.beam)
+    shown = _on_data(image, sources)
+    extraction = extract_sources(image, options=options, fixed=_selected(sources, shown))
+    if not shown.all():
+        extraction.catalog["HYPER_ID"][:] = np.flatnonzero(shown) + 1
+    return extraction
+
+
+def _on_data(image: SkyImage, sources: FixedSources) -> BoolArray:
+    """Return which sources are not on blank pixels; those beyond the map count as shown."""
+    x, y = sources.pixels(image.wcs)
+    ny, nx = image.shape
+    on_map = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
+    rows = np.rint(np.where(on_map, y, 0.0)).astype(int)
+    columns = np.rint(np.where(on_map, x, 0.0)).astype(int)
+    shown: BoolArray = ~on_map | np.isfinite(image.data[rows, columns])
+    return shown
+
+
+def _selected(sources: FixedSources, kept: BoolArray) -> FixedSources:
+    """Return some of the sources."""
+    values = {name: getattr(sources, name) for name in ("longitude", "latitude", "fwhm_1", "fwhm_2", "pa")}
+    each = {name: v[kept] for name, v in values.items() if v is not None and v.size == kept.size}
+    return replace(sources, **each)
+
+
+def _nothing_found(image: SkyImage, options: Options, *, mean: float) -> Extraction:
+    """Return the extraction of a channel that is blank, or the same everywhere."""
+    none = np.empty(0)
+    return Extraction(
+        image=image,
+        options=options,
+        catalog=empty_catalog(convert_mjy=options.convert_mJy),
+        noise=NoiseLevel(mean=mean, rms=0.0 if math.isfinite(mean) else math.nan),
+        peaks=Peaks(**dict.fromkeys(Peaks.__dataclass_fields__, none)),
+        field=None,
+    )
+
+
+# --------------------------------------------------------------------------------------------- backgrounds
+
+
+def channel_background(extraction: Extraction, *, extent: str = "boxes") -> FloatArray:
+    """Return the background of a channel in Jy/pixel, shape (ny, nx).
+
+    Without sources it is that of `background.pol_orders_bkg_no_sources` over the whole plane. With sources,
+    `background.method: polynomial` joins the polynomials of the sources' boxes, with weights that vanish at
+    the edges of each; `conditional` estimates one smooth field over the whole plane, see
+    `hyper_py.pipeline.smooth_background`.
+
+    Parameters
+    ----------
+    extraction : Extraction
+        Of the channel.
+    extent : {"boxes", "plane"}
+        Where it is given: in the boxes of the sources, NaN elsewhere; or everywhere. Polynomials then are
+        fitted in overlapping tiles of the size of the boxes.
+
+    Returns
+    -------
+    ndarray
+        NaN where the channel is blank.
+    """
+    image, background = extraction.image, extraction.options.background
+    finite = np.isfinite(image.data)
+    if not finite.any():
+        return np.full(image.shape, np.nan)
+    if background.method == "none":
+        return np.where(finite, 0.0, np.nan)
+    conditional = background.method == "conditional"
+    whole = extent == "plane" or background.fix_min_box == 0
+    if len(extraction.sources) == 0 and not (conditional and extent == "plane" and extraction.noise.typical):
+        values = _background_without_sources(extraction)
+    elif conditional:
+        values = _smooth_field(extraction)
+        if not whole:
+            values[~source_boxes(extraction)] = np.nan
+    else:
+        values = _joined_polynomials(extraction, tiled=whole and background.fix_min_box > 0)
+    values[~finite] = np.nan
+    return values
+
+
+def _background_without_sources(extraction: Extraction) -> FloatArray:
+    image, options = extraction.image, extraction.options
+    typical = extraction.noise.typical
+    polynomial = background_without_sources(
+        image.data,
+        orders=options.background.pol_orders_bkg_no_sources,
+        rms=typical if typical > 0.0 else 1.0,
+        beam_area=image.beam_area_pix,
+        criterion=options.fit_options.min_method,
+    )
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    return polynomial.evaluate(y, x)
+
+
+def _smooth_field(extraction: Extraction) -> FloatArray:
+    image = extraction.image
+    ny, nx = image.shape
+    return smooth_background(
+        extraction.residual_image(),
+        models.footprints(extraction.sources, image.shape),
+        beam_covariance=image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
+        beam_fwhm=image.beam_fwhm_pix,
+    )
+
+
+def _box_sides(extraction: Extraction) -> list[int]:
+    options = extraction.options
+    return box_sizes(
+        fwhm=extraction.image.beam_fwhm_pix,
+        min_box=options.background.fix_min_box,
+        max_box=options.background.fix_max_box,
+        aper_sup=options.photometry.aper_sup,
+        extent=0.0,
+    )
+
+
+def source_boxes(extraction: Extraction) -> BoolArray:
+    """Return where the box of any source is: squares of the largest side that the options allow."""
+    covered = np.zeros(extraction.image.shape, dtype=bool)
+    half = _box_sides(extraction)[-1] // 2
+    for x, y in np.rint(extraction.sources[:, [models.X, models.Y]]).astype(int):
+        covered[max(y - half, 0) : max(y + half + 1, 0), max(x - half, 0) : max(x + half + 1, 0)] = True
+    return covered
+
+
+def _joined_polynomials(extraction: Extraction, *, tiled: bool) -> FloatArray:
+    """Return the polynomials of the units' boxes, or of tiles, averaged where they overlap."""
+    field, options, image = extraction.field, extraction.options, extraction.image
+    assert field is not None
+    if not tiled and all(isinstance(patch, UnitBackground) for patch in field.measured.patches):
+        return field.background_image()
+    sources = _tile_centres(extraction) if tiled else extraction.sources
+    patches = unit_backgrounds(
+        extraction.residual_image(),
+        models.footprints(extraction.sources, image.shape) | ~np.isfinite(image.data),
+        sources,
+        [np.array([k]) for k in range(len(sources))],
+        fwhm=image.beam_fwhm_pix,
+        beam_area=image.beam_area_pix,
+        rms=extraction.rms,
+        min_box=options.background.fix_min_box,
+        max_box=options.background.fix_max_box,
+        aper_sup=options.photometry.aper_sup,
+        orders=options.background.pol_orders_separate,
+        estimators=options.fit_options.bg_fitters,
+        huber_epsilons=options.fit_options.huber_epsilons,
+        criterion=options.fit_options.min_method,
+    )
+    usable = [patch for patch in patches if patch.polynomial.status != "no_pixels"]
+    return replace(field, measured=replace(field.measured, patches=usable)).background_image()
+
+
+def _tile_centres(extraction: Extraction) -> FloatArray:
+    """Return centres, as sources, of tiles over the plane, half the smallest box apart."""
+    step = max(_box_sides(extraction)[0] // 2, 1)
+    y, x = (np.linspace(0.0, n - 1.0, max(math.ceil((n - 1) / step), 1) + 1) for n in extraction.image.shape)
+    centres = np.zeros((y.size * x.size, models.N_PARAMETERS))
+    centres[:, models.Y], centres[:, models.X] = (axis.ravel() for axis in np.meshgrid(y, x, indexing="ij"))
+    return centres
+
+
+def channel_planes(extraction: Extraction, *, kinds: Iterable[str], extent: str) -> dict[str, FloatArray]:
+    """Return the planes of a channel's product cubes in Jy/pixel; NaN where they are not defined.
+
+    Parameters
+    ----------
+    kinds : iterable of str
+        background; model: the fitted Gaussians; subtracted: data minus background; residual: data minus
+        background minus model.
+    extent : str
+        See `channel_background`.
+    """
+    data, wanted = extraction.image.data, set(kinds)
+    planes = {}
+    if wanted - {"model"}:
+        planes["background"] = channel_background(extraction, extent=extent)
+        planes["subtracted"] = data - planes["background"]
+    if wanted & {"model", "residual"}:
+        planes["model"] = np.where(np.isfinite(data), extraction.model_image(), np.nan)
+    if "residual" in wanted:
+        planes["residual"] = planes["subtracted"] - planes["model"]
+    return {kind: planes[kind] for kind in wanted}
+
+
+def smooth_spectrally(
+    read: Callable[[int], FloatArray], n_channels: int, *, fwhm: float
+) -> Iterator[FloatArray]:
+    """Yield planes averaged over neighbouring channels with Gaussian weights.
+
+    Blank pixels take no part, and stay blank. Memory holds the planes under the kernel.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the plane (ny, nx) of a channel from 0; called once for each, in order.
+    n_channels : int
+    fwhm : float
+        Of the weights, in channels.
+    """
+    sigma = fwhm / (2.0 * math.sqrt(2.0 * math.log(2.0)))
+    half = max(1, math.ceil(_KERNEL_SIGMAS * sigma))
+    planes: deque[FloatArray] = deque()
+    first = 0
+    for centre in range(n_channels):
+        if first < centre - half:
+            planes.popleft()
+            first += 1
+        while first + len(planes) < min(centre + half + 1, n_channels):
+            planes.append(read(first + len(planes)))
+        yield _weighted_mean(planes, first - centre, centre - first, sigma=sigma)
+
+
+def _weighted_mean(planes: Sequence[FloatArray], start: int, own: int, *, sigma: float) -> FloatArray:
+    """Return the mean of planes at distances start, start + 1, ... of which number `own` is to be blank."""
+    shape = planes[own].shape
+    total, weight = np.zeros(shape), np.zeros(shape)
+    for k, plane in enumerate(planes):
+        share, known = math.exp(-0.5 * ((start + k) / sigma) ** 2), np.isfinite(plane)
+        total[known] += share * plane[known]
+        weight[known] += share
+    kept = np.isfinite(planes[own])
+    mean: FloatArray = np.divide(total, weight, out=np.full(shape, np.nan), where=kept)
+    return mean
+
+
+# ------------------------------------------------------------------------------- one list for all channels
+
+
+def mean_image(channels: Iterable[SkyImage]) -> SkyImage:
+    """Return the mean of all channels (moment 0 over their number), with the beam of median size.
+
+    Raises
+    ------
+    InputError
+        If all are blank.
+    """
+    total: FloatArray | None = None
+    count, beams, last = np.zeros(1), [], None
+    for image in channels:
+        known = np.isfinite(image.data)
+        if total is None:
+            total, count = np.zeros(image.shape), np.zeros(image.shape)
+        total[known] += image.data[known]
+        count += known
+        if known.any():
+            beams.append(image.beam)
+            last = image
+    if total is None or last is None:
+        raise InputError("every channel is blank: no moment 0 to find sources on")
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    median = sorted(beams, key=lambda beam: beam.fwhm)[len(beams) // 2]
+    return replace(last, data=mean, beam=median, error=None, meta={})
+
+
+def reference_from(extraction: Extraction, *, keep_shapes: bool = True) -> Reference:
+    """Return the sources of one image as the list for all channels.
+
+    Parameters
+    ----------
+    extraction : Extraction
+        Of a mean image or a channel.
+    keep_shapes : bool
+        Whether channels keep the fitted sizes, adapted to their beams; else each fits its own.
+
+    Raises
+    ------
+    InputError
+        If there are no sources.
+    """
+    table, image = extraction.catalog, extraction.image
+    good = np.isfinite(table["X"].value + table["FWHM_1"].value) if len(table) else np.zeros(0, dtype=bool)
+    if not good.any():
+        raise InputError(
+            f"{image.name}: no source was found to measure in all channels: lower detection.sigma_thres, "
+            "or set cube.positions to per_channel"
+        )
+    rows = table[good]
+    longitude, latitude = celestial_degrees(image.wcs, rows["X"].value, rows["Y"].value)
+    sources = FixedSources(longitude=longitude, latitude=latitude)
+    if not keep_shapes:
+        return Reference(sources=sources)
+    ellipse = Ellipse(*(rows[name].value for name in ("FWHM_1", "FWHM_2", "PA")))
+    shaped = replace(sources, fwhm_1=ellipse.major, fwhm_2=ellipse.minor, pa=ellipse.angle)
+    return Reference(sources=shaped, beam=image.beam)

@@ -1,0 +1,368 @@
+"""More sources where a fit leaves evidence for them: neighbours hidden in wings, and blends split in two.
+
+The evidence for one more source of the beam's shape at a place is its score test: the whitened residual
+against the whitened beam there, both cleared of all that the fitted parameters could still take up
+(Rao 1948, Proc. Camb. Phil. Soc. 44, 50). Where it is high the larger models are fitted, and one replaces the
+smaller only if the Bayesian information criterion (Schwarz 1978, Ann. Stat. 6, 461) prefers it clearly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.numerics import models
+from hyper_py.steps.fitting import (
+    IN_CACHE,
+    Metric,
+    UnitFit,
+    Window,
+    alike_units,
+    bounds,
+    fit_units,
+    influence,
+    padded_pixels,
+    whiten,
+)
+
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+_SCORE = 3.5
+"""Scores below this cannot pay for the three parameters of a source: z^2 is the gain in chi-square."""
+_CLEARLY = 6.0
+"""By how much the criterion must fall: strong evidence (Kass & Raftery 1995, J. Am. Stat. Assoc. 90, 773)."""
+_WIDER = 1.6
+"""By how much a source at its size limit may grow when it is compared with two."""
+CLOSEST_BEAMS = 0.4
+"""Two sources closer than this cannot be told apart."""
+_REACH_BEAMS = 1.6
+"""How far from a fitted source another is looked for."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """A unit with one more source than before; the new one is the last.
+
+    Attributes
+    ----------
+    unit : int
+        Which unit.
+    fit : UnitFit
+    beam_shaped : bool ndarray, shape (n_sources + 1,)
+        Sources whose shape is kept that of the beam.
+    """
+
+    unit: int
+    fit: UnitFit
+    beam_shaped: BoolArray
+
+    @property
+    def fixed(self) -> BoolArray:
+        """Parameters that were not fitted, shape (n_sources + 1, 6)."""
+        fixed = np.zeros(self.parameters.shape, dtype=bool)
+        fixed[self.beam_shaped, models.SIGMA_1 :] = True
+        return fixed
+
+    @property
+    def parameters(self) -> FloatArray:
+        """Gaussians of the unit, shape (n_sources + 1, 6)."""
+        return self.fit.parameters
+
+
+def split_units(
+    values: Sequence[FloatArray],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    fits: Sequence[UnitFit],
+    *,
+    units: Sequence[int],
+    beam: FloatArray,
+    fixed: Sequence[BoolArray],
+    sigma_limits: tuple[float, float],
+    shift: float,
+    significance: float,
+    **solver: Any,
+) -> list[Split]:
+    """Return the units whose data clearly ask for one more source.
+
+    Parameters
+    ----------
+    values : sequence of ndarray, shape (n_k,)
+        Data of each unit, foreign sources removed.
+    windows, metrics, fits
+        The units as fitted.
+    units : sequence of int
+        Which of them to look at.
+    beam : ndarray, shape (3,)
+        sigma_1, sigma_2 (pixels) and theta of the beam.
+    fixed : sequence of bool ndarray, shape (n_sources_k, 6)
+        Parameters that are not fitted.
+    sigma_limits, shift
+        See `hyper_py.steps.fitting.bounds`.
+    significance : float
+        Every source of a split unit must have at least this amplitude in units of its error.
+    **solver
+        Options of `hyper_py.steps.fitting.fit_units`.
+
+    Returns
+    -------
+    list of Split
+        At most one a unit.
+    """
+    beam_fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0] * beam[1]))
+    trials: list[tuple[int, FloatArray, BoolArray]] = []
+    wide = _widened(values, windows, metrics, fits, units, sigma_limits, shift, fixed, solver)
+    places = best_additions(
+        [values[k] for k in units],
+        [windows[k] for k in units],
+        [metrics[k] for k in units],
+        [fits[k] for k in units],
+        beam=beam,
+    )
+    for k, place in zip(units, places, strict=True):
+        if place is not None:
+            trials.extend((k, *trial) for trial in _trials(fits[k], place, beam, sigma_limits))
+    if not trials:
+        return []
+    lower, upper = [], []
+    for k, start, beam_shaped in trials:
+        low, high = bounds(start, sigma_limits=sigma_limits, amplitude_limits=(0.0, np.inf), shift=shift)
+        held = np.zeros(start.shape, dtype=bool)
+        held[: len(fixed[k])] = fixed[k]
+        held[beam_shaped, models.SIGMA_1 :] = True
+        lower.append(np.where(held, start, low))
+        upper.append(np.where(held, start, high))
+    results = fit_units(
+        [values[k] for k, _, _ in trials],
+        [windows[k] for k, _, _ in trials],
+        [metrics[k] for k, _, _ in trials],
+        [start for _, start, _ in trials],
+        lower=lower,
+        upper=upper,
+        **solver,
+    )
+    best: dict[int, tuple[float, Split]] = {}
+    for (k, _, beam_shaped), result, low, high in zip(trials, results, lower, upper, strict=True):
+        apart = closest_neighbour(result.parameters).min() >= CLOSEST_BEAMS * beam_fwhm
+        if not result.converged or not apart:
+            continue
+        n_free = int((low < high).sum())
+        criterion = _criterion(result.cost, n_free, windows[k])
+        if k not in best or criterion < best[k][0]:
+            best[k] = criterion, Split(unit=k, fit=result, beam_shaped=beam_shaped)
+    return [
+        split
+        for k, (criterion, split) in best.items()
+        if criterion
+        < _criterion(min(fits[k].cost, wide.get(k, np.inf)), int((~fixed[k]).sum()), windows[k]) - _CLEARLY
+        and amplitude_significance(split.fit, windows[k], metrics[k], fixed=split.fixed).min() >= significance
+    ]
+
+
+def _widened(
+    values: Sequence[FloatArray],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    fits: Sequence[UnitFit],
+    units: Sequence[int],
+    sigma_limits: tuple[float, float],
+    shift: float,
+    fixed: Sequence[BoolArray],
+    solver: dict[str, Any],
+) -> dict[int, float]:
+    """Return the cost of units with a source at the size limit when that limit is wider.
+
+    Two sources must beat one that is free to be as large as both, not one that is cut short.
+    """
+    cut = [k for k in units if (fits[k].parameters[:, models.SIGMA_1] > 0.99 * sigma_limits[1]).any()]
+    if not cut:
+        return {}
+    limits = sigma_limits[0], _WIDER * sigma_limits[1]
+    starts = [fits[k].parameters for k in cut]
+    ends = [
+        bounds(start, sigma_limits=limits, amplitude_limits=(0.0, np.inf), shift=shift) for start in starts
+    ]
+    results = fit_units(
+        [values[k] for k in cut],
+        [windows[k] for k in cut],
+        [metrics[k] for k in cut],
+        starts,
+        lower=[np.where(fixed[k], s, low) for k, s, (low, _) in zip(cut, starts, ends, strict=True)],
+        upper=[np.where(fixed[k], s, high) for k, s, (_, high) in zip(cut, starts, ends, strict=True)],
+        **solver,
+    )
+    return {k: result.cost for k, result in zip(cut, results, strict=True)}
+
+
+def amplitude_significance(fit: UnitFit, window: Window, metric: Metric, *, fixed: BoolArray) -> FloatArray:
+    """Return the amplitudes of a unit's sources in units of their errors, shape (n_sources,)."""
+    _, covariance, _ = influence(fit, window, metric, fixed=fixed)
+    variance = np.diagonal(covariance)[models.AMPLITUDE :: models.N_PARAMETERS]
+    error = np.sqrt(np.where(variance > 0.0, variance, np.inf))
+    significance: FloatArray = fit.parameters[:, models.AMPLITUDE] / error
+    return significance
+
+
+def _criterion(cost: float, n_free: int, window: Window) -> float:
+    """Return the Bayesian information criterion, the noise level being that of the fit.
+
+    Where sources are not quite Gaussians the chi-square of bright ones is above that of noise, and so is
+    any gain of a larger model: n ln(chi2 / n) weighs the gain by the misfit that there is.
+    """
+    n = window.y.size
+    return n * float(np.log(max(2.0 * cost, np.finfo(np.float64).tiny) / n)) + n_free * float(np.log(n))
+
+
+def closest_neighbour(sources: FloatArray) -> FloatArray:
+    """Return the distance of each source from the nearest other one, in pixels; inf for a single one."""
+    centres = sources[:, [models.X, models.Y]]
+    gaps = np.hypot(*(centres[:, None, :] - centres[None, :, :]).transpose(2, 0, 1))
+    np.fill_diagonal(gaps, np.inf)
+    nearest: FloatArray = gaps.min(axis=1)
+    return nearest
+
+
+def best_addition(
+    values: FloatArray, window: Window, metric: Metric, fit: UnitFit, *, beam: FloatArray
+) -> FloatArray | None:
+    """Return the place where one more source of the beam's shape would help the fit most.
+
+    Returns
+    -------
+    ndarray, shape (3,), or None
+        Amplitude, x and y of the source; None where no score reaches the threshold.
+    """
+    return best_additions([values], [window], [metric], [fit], beam=beam)[0]
+
+
+def best_additions(
+    values: Sequence[FloatArray],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    fits: Sequence[UnitFit],
+    *,
+    beam: FloatArray,
+) -> list[FloatArray | None]:
+    """Return `best_addition` of many units; those alike share the work."""
+    places: list[FloatArray | None] = [None] * len(values)
+    # Terms that are fitted along differ from unit to unit.
+    most = IN_CACHE if all(metric.terms is None for metric in metrics) else 1
+    for batch in alike_units([len(fit.parameters) for fit in fits], windows, metrics, most=most):
+        found = _best_of_alike(
+            [values[k] for k in batch],
+            [windows[k] for k in batch],
+            [metrics[k] for k in batch],
+            np.stack([fits[k].parameters for k in batch]),
+            beam=beam,
+        )
+        for k, place in zip(batch, found, strict=True):
+            places[k] = place
+    return places
+
+
+def _best_of_alike(
+    values: Sequence[FloatArray],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    sources: FloatArray,
+    *,
+    beam: FloatArray,
+) -> list[FloatArray | None]:
+    """Return the best place in each unit of a batch, sources of shape (n_units, n_sources, 6).
+
+    With T the whitened templates of all places, J the whitened Jacobian and r the whitened residual, the
+    score is t (r - J^T (J J^T)^-1 J r) over the norm of what J leaves of t.
+    """
+    matrix = metrics[0].matrix
+    y, x, weights = padded_pixels(windows, metrics)
+    data = np.zeros(y.shape)
+    for row, own in enumerate(values):
+        data[row, : own.size] = own
+    value, jacobian = models.gaussian_sum_and_jacobian(sources, y, x)
+    reach = _REACH_BEAMS * FWHM_PER_SIGMA * np.sqrt(beam[0] * beam[1])
+    distance = np.hypot(x[:, None] - sources[..., models.X, None], y[:, None] - sources[..., models.Y, None])
+    near = (distance.min(axis=1) <= reach) & ((x + y) % 2 == 0) & (weights != 0.0)
+    places = np.flatnonzero(near.any(axis=0))
+    if not places.size:
+        return [None] * len(values)
+    templates, fitted, residual, weight = _projected(
+        _beams_at(places, *((y, x) if matrix is None else (y[:1], x[:1])), beam=beam),
+        jacobian,
+        data - value,
+        weights,
+        metrics,
+    )
+    basis = np.linalg.qr(fitted.swapaxes(1, 2))[0]
+    residual = residual - (basis @ (residual[:, None] @ basis).swapaxes(1, 2))[..., 0]
+    power = np.sum(templates**2, axis=-1)
+    imitated = np.sum((templates @ basis) ** 2, axis=-1)
+    # A place that the fitted parameters can imitate fully has no evidence of its own.
+    left = np.where(power - imitated > 1e-3 * power, power - imitated, np.inf)
+    projected = (templates @ residual[..., None])[..., 0]
+    score = np.where(near[:, places], projected / np.sqrt(left), -np.inf)
+    best = score.argmax(axis=1)
+    return [
+        np.array([projected[i, k] / (left[i, k] * weight[i]), x[i, places[k]], y[i, places[k]]])
+        if score[i, k] > _SCORE
+        else None
+        for i, k in enumerate(best)
+    ]
+
+
+def _beams_at(places: IntArray, y: FloatArray, x: FloatArray, *, beam: FloatArray) -> FloatArray:
+    """Return sources of peak 1 at some of the pixels of each unit, shape (n_units, n_places, n)."""
+    a, b, c = (float(e[0, 0]) for e in models.exponents(np.array([[1.0, 0.0, 0.0, *beam]])))
+    dy, dx = (v[:, None] - v[:, places, None] for v in (y, x))
+    beams: FloatArray = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
+    return beams
+
+
+def _projected(
+    templates: FloatArray,
+    jacobian: FloatArray,
+    residual: FloatArray,
+    weights: FloatArray,
+    metrics: Sequence[Metric],
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return templates, Jacobian and residual of a batch in its metric, and what the templates lack.
+
+    That is one factor a unit. Units that share a matrix have their pixels in the same places and one weight
+    each, so that they share templates up to their weight: shape (1, n_places, n).
+    """
+    one, matrix = np.ones(len(residual)), metrics[0].matrix
+    if metrics[0].terms is not None:
+        project = metrics[0].project
+        return project(templates[0])[None], project(jacobian[0])[None], project(residual[0])[None], one
+    jacobian, residual = jacobian * weights[:, None], residual * weights
+    if matrix is None:
+        return templates * weights[:, None], jacobian, residual, one
+    return whiten(templates[:1], matrix), whiten(jacobian, matrix), whiten(residual, matrix), weights[:, 0]
+
+
+def _trials(
+    fit: UnitFit, place: FloatArray, beam: FloatArray, sigma_limits: tuple[float, float]
+) -> list[tuple[FloatArray, BoolArray]]:
+    """Return starting values and which sources keep the beam's shape, for each larger model to try."""
+    sources = fit.parameters
+    n = len(sources)
+    low, high = (float(limit) for limit in sigma_limits)
+    new = np.array([[place[0], place[1], place[2], *beam]])
+    nearest = int(np.argmin(np.hypot(sources[:, models.X] - place[1], sources[:, models.Y] - place[2])))
+    added = np.concatenate([sources, new])
+    added[:n, models.SIGMA_1 : models.THETA] = np.clip(added[:n, models.SIGMA_1 : models.THETA], low, high)
+    halves = np.concatenate([sources, sources[nearest : nearest + 1]])
+    old = sources[nearest]
+    reach = np.sqrt(max(old[models.SIGMA_1] ** 2 - beam[0] * beam[1], 0.25 * beam[1] ** 2))
+    along = np.array([np.cos(old[models.THETA]), np.sin(old[models.THETA])])
+    for index, side in ((nearest, -1.0), (n, 1.0)):
+        halves[index, models.X : models.Y + 1] += side * reach * along
+        halves[index, models.AMPLITUDE] = 0.6 * old[models.AMPLITUDE]
+        halves[index, models.SIGMA_1 :] = beam
+    free, last, both = (np.zeros(n + 1, dtype=bool) for _ in range(3))
+    last[n] = True
+    both[[nearest, n]] = True
+    return [(added, last), (added, free), (halves, both), (halves, free)]

@@ -1,0 +1,189 @@
+"""From peaks to measured sources on one map; everything in pixels and Jy/pixel.
+
+Starting values, bounds and units are made here; the measuring itself has two ways:
+`hyper_py.pipeline.weighted` for white noise on a polynomial background, `hyper_py.pipeline.correlated` for all else.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.catalog import Measurement
+from hyper_py.diagnostics import Flag
+from hyper_py.geometry import FloatArray
+from hyper_py.image import SkyImage
+from hyper_py.numerics import models
+from hyper_py.options import Options
+from hyper_py.pipeline.binning import bin_size, binned_task, unbinned_measurement
+from hyper_py.pipeline.correlated import measure_correlated
+from hyper_py.pipeline.sweeps import Measured, Task
+from hyper_py.pipeline.weighted import measure_weighted
+from hyper_py.steps.detection import Peaks
+from hyper_py.steps.grouping import fit_units, friends_of_friends
+
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+_LARGEST_UNIT = 6
+"""Larger groups are fitted piecewise: the cost of a unit grows with the cube of its size."""
+_UNIT_LINKING_BEAMS = 1.6
+"""Sources further apart need no common fit in the correlated metric: the sweeps do."""
+_AT_BOUND_FLAGS = {
+    Flag.AMPLITUDE_AT_BOUND: [models.AMPLITUDE],
+    Flag.POSITION_AT_BOUND: [models.X, models.Y],
+    Flag.SIZE_AT_BOUND: [models.SIGMA_1, models.SIGMA_2],
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasuredField:
+    """The sources of a map as measured, and the background pieces that were estimated."""
+
+    measurement: Measurement
+    measured: Measured
+    shape: tuple[int, int]
+
+    def background_image(self) -> FloatArray:
+        """Return the background in Jy/pixel, pieces averaged where they overlap; NaN where there is none."""
+        total, weight = np.zeros(self.shape), np.zeros(self.shape)
+        for patch in self.measured.patches:
+            y, x, values, weights = patch.paint()
+            # Boxes near the border reach beyond it.
+            on_map = (y >= 0) & (y < self.shape[0]) & (x >= 0) & (x < self.shape[1])
+            place = y[on_map], x[on_map]
+            total[place] += weights[on_map] * values[on_map]
+            weight[place] += weights[on_map]
+        background: FloatArray = np.divide(total, weight, out=np.full(self.shape, np.nan), where=weight > 0.0)
+        return background
+
+
+def measure_sources(
+    image: SkyImage,
+    peaks: Peaks,
+    *,
+    rms: float | FloatArray,
+    options: Options,
+    shapes: FloatArray | None = None,
+    forced: bool = False,
+) -> MeasuredField:
+    """Fit and measure peaks.
+
+    Parameters
+    ----------
+    image : SkyImage
+    peaks : Peaks
+    rms : float or ndarray of shape (ny, nx)
+        Noise level, Jy/pixel.
+    options : Options
+    shapes : ndarray, shape (n, 3), optional
+        Given sigma_1, sigma_2 (pixels) and theta, kept fixed.
+    forced : bool
+        Whether the positions were given.
+
+    Returns
+    -------
+    MeasuredField
+    """
+    task, linking = make_task(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
+    if _is_classical(options):
+        measured = measure_weighted(task, options)
+    else:
+        size = bin_size(task.beam_fwhm)
+        measured = unbinned_measurement(measure_correlated(binned_task(task, size), options), size)
+    centre = measured.parameters[:, models.X], measured.parameters[:, models.Y]
+    labels = friends_of_friends(*centre, linking_length=linking)
+    sizes = np.bincount(labels, minlength=1)[labels]
+    flags = measured.flags | np.where(sizes > 1, int(Flag.BLENDED), 0)
+    if forced:
+        flags |= int(Flag.FORCED)
+    for flag, columns in _AT_BOUND_FLAGS.items():
+        flags |= np.where(measured.at_bound[:, columns].any(axis=1), int(flag), 0)
+    local = _at_nearest(rms, *centre, image.shape)
+    n_added = len(sizes) - len(peaks)
+    snr = np.append(peaks.snr, measured.parameters[len(peaks) :, models.AMPLITUDE] / local[len(peaks) :])
+    correction = 1.0 if options.photometry.aperture_correction else measured.aperture_fraction
+    measurement = Measurement(
+        parameters=measured.parameters,
+        covariance=measured.covariance,
+        flux=measured.flux * correction,
+        flux_err=measured.flux_err * correction,
+        flux_gauss_err=measured.flux_gauss_err,
+        aperture_fraction=measured.aperture_fraction,
+        local_rms=local,
+        snr=snr,
+        background=measured.background,
+        shoulder_score=np.append(peaks.shoulder_score, np.full(n_added, np.nan)),
+        order=measured.order,
+        n_in_group=sizes.astype(np.int64),
+        n_blank=measured.n_blank,
+        status=measured.status,
+        flags=flags,
+        nmse=measured.nmse,
+        chi2_red=measured.chi2_red,
+        bic=measured.bic,
+    )
+    return MeasuredField(measurement=measurement, measured=measured, shape=image.shape)
+
+
+def _is_classical(options: Options) -> bool:
+    return options.fit_options.noise_model == "white" and options.background.method in ("polynomial", "none")
+
+
+def make_task(
+    image: SkyImage,
+    peaks: Peaks,
+    *,
+    rms: float | FloatArray,
+    options: Options,
+    shapes: FloatArray | None,
+    forced: bool,
+) -> tuple[Task, float]:
+    """Return the task of a map and the linking length of its groups in pixels."""
+    ny, nx = image.shape
+    fwhm, photometry = image.beam_fwhm_pix, options.photometry
+    beam = image.beam_covariance(peaks.x, peaks.y)
+    # A blank pixel has no peak; not a number would spread to all neighbours.
+    peak = np.where(np.isfinite(peaks.peak), peaks.peak, np.nanmedian(rms))
+    start = np.column_stack(
+        [peak, peaks.x, peaks.y, models.shape_parameters(beam) if shapes is None else shapes]
+    )
+    fixed = np.zeros(start.shape, dtype=bool)
+    fixed[:, models.SIGMA_1 :] = shapes is not None
+    fixed[:, models.X : models.Y + 1] = forced or not options.fit_options.vary
+    linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * fwhm
+    units = fit_units(
+        peaks.x,
+        peaks.y,
+        linking_length=linking if _is_classical(options) else min(linking, _UNIT_LINKING_BEAMS * fwhm),
+        max_size=_LARGEST_UNIT,
+        min_length=0.5 * fwhm,
+    )
+    task = Task(
+        data=image.data,
+        usable=np.isfinite(image.data),
+        rms=rms,
+        relative_noise=image.relative_noise,
+        start=start,
+        fixed=fixed,
+        shift=np.full(len(start), 1.0 if options.original else 0.5 * fwhm),
+        units=units,
+        beam_fwhm=fwhm,
+        beam_area=image.beam_area_pix,
+        beam_covariance=image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
+        forced=forced,
+    )
+    return task, linking
+
+
+def _at_nearest(
+    values: float | FloatArray, x: FloatArray, y: FloatArray, shape: tuple[int, int]
+) -> FloatArray:
+    """Return a map's values, or the one value, at the pixels nearest to positions."""
+    if not isinstance(values, np.ndarray):
+        return np.full(x.shape, values)
+    rows = np.clip(np.rint(y).astype(int), 0, shape[0] - 1)
+    columns = np.clip(np.rint(x).astype(int), 0, shape[1] - 1)
+    nearest: FloatArray = values[rows, columns]
+    return nearest

@@ -1,0 +1,184 @@
+"""Backgrounds of units, fitted apart: which boxes are tried, and where they lie in the map."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.geometry import FloatArray
+from hyper_py.numerics import models
+from hyper_py.steps.background import Background, select_backgrounds
+
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnitBackground:
+    """A background polynomial and where its cutout lies in the map.
+
+    Attributes
+    ----------
+    polynomial : Background
+    y0, x0 : int
+        Map pixel of the cutout's first pixel.
+    """
+
+    polynomial: Background
+    y0: int
+    x0: int
+
+    @property
+    def order(self) -> int:
+        """Order of the polynomial; -1 if there is none."""
+        return -1 if self.polynomial.estimator == "none" else self.polynomial.order
+
+    def at(self, y: IntArray, x: IntArray) -> FloatArray:
+        """Return the background at map pixels."""
+        return self.polynomial.evaluate(y - self.y0, x - self.x0)
+
+    def paint(self) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+        """Return y, x, background and weight on the box, the weight falling off towards its edges."""
+        y0, y1, x0, x1 = self.polynomial.box
+        y, x = np.mgrid[y0:y1, x0:x1]
+        across = np.sin(np.pi * (y - y0 + 0.5) / (y1 - y0)) * np.sin(np.pi * (x - x0 + 0.5) / (x1 - x0))
+        values, weights = self.polynomial.evaluate(y, x), across**2
+        return y.ravel() + self.y0, x.ravel() + self.x0, values.ravel(), weights.ravel()
+
+
+def box_sizes(*, fwhm: float, min_box: float, max_box: float, aper_sup: float, extent: float) -> list[int]:
+    """Return the sides in pixels, odd, in steps of 2, of the background boxes to try.
+
+    Parameters
+    ----------
+    fwhm : float
+        Of the beam, in pixels.
+    min_box, max_box : float
+        Half-sizes in beams.
+    aper_sup : float
+        Largest source in beams, added on both sides.
+    extent : float
+        Largest separation within the group, in pixels.
+    """
+    smallest, largest = (
+        math.ceil(2 * math.ceil(box * fwhm) + 2 * aper_sup * fwhm + extent) // 2 * 2 + 1
+        for box in (min_box, max(min_box, max_box))
+    )
+    return list(range(smallest, largest + 1, 2))
+
+
+def unit_backgrounds(
+    data: FloatArray,
+    mask: BoolArray,
+    sources: FloatArray,
+    units: Sequence[IntArray],
+    *,
+    fwhm: float,
+    beam_area: float,
+    rms: float | FloatArray,
+    min_box: float,
+    max_box: float,
+    aper_sup: float,
+    orders: Sequence[int],
+    estimators: Sequence[str],
+    huber_epsilons: Sequence[float],
+    criterion: str,
+    clip_sigma: float | None = 3.0,
+    own: FloatArray | None = None,
+) -> list[UnitBackground]:
+    """Choose a background polynomial for each unit.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+    mask : bool ndarray, shape (ny, nx)
+        Sources and blank pixels.
+    sources : ndarray, shape (n, 6)
+    units : sequence of int ndarray
+    fwhm, beam_area : float
+        Of the beam, in pixels.
+    rms : float or ndarray
+        Noise per pixel.
+    min_box, max_box, aper_sup
+        See `box_sizes`; `min_box` 0 takes the whole map for all.
+    orders, estimators, huber_epsilons, criterion, clip_sigma
+        See `hyper_py.steps.background.select_backgrounds`.
+    own : ndarray, shape (n, 6), optional
+        Sources of which each unit masks its own only, beside `mask`.
+    """
+    ny, nx = data.shape
+
+    def select(
+        cutouts: FloatArray, masks: BoolArray, levels: FloatArray, boxes: Sequence[tuple[int, int, int, int]]
+    ) -> list[Background]:
+        return select_backgrounds(
+            cutouts,
+            masks,
+            boxes=boxes,
+            orders=orders,
+            rms=levels,
+            beam_area=beam_area,
+            estimators=estimators,
+            huber_epsilons=huber_epsilons,
+            criterion=criterion,
+            clip_sigma=clip_sigma,
+        )
+
+    if min_box == 0:
+        level = np.atleast_1d(np.nanmedian(rms))
+        if own is not None:
+            mask = mask | models.footprints(own, data.shape)
+        whole = select(data[None], mask[None], level, [(0, ny, 0, nx)])[0]
+        return [UnitBackground(polynomial=whole, y0=0, x0=0)] * len(units)
+    sides = [
+        box_sizes(
+            fwhm=fwhm, min_box=min_box, max_box=max_box, aper_sup=aper_sup, extent=_extent(sources[unit])
+        )
+        for unit in units
+    ]
+    pad = max((s[-1] for s in sides), default=1) // 2 + 1
+    padded = np.pad(np.where(mask, np.nan, data), pad, constant_values=np.nan)
+    levels = np.pad(rms, pad, mode="edge") if isinstance(rms, np.ndarray) else None
+    chosen: list[UnitBackground | None] = [None] * len(units)
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for k, s in enumerate(sides):
+        alike.setdefault((s[0], s[-1]), []).append(k)
+    for (smallest, largest), members in alike.items():
+        boxes = [_centred(side, largest) for side in range(smallest, largest + 1, 2)]
+        corners = np.array([_corner(sources[units[k]], largest) for k in members])
+        rows = corners[:, 0, None] + pad + np.arange(largest)
+        columns = corners[:, 1, None] + pad + np.arange(largest)
+        np.clip(rows, 0, padded.shape[0] - 1, out=rows)
+        np.clip(columns, 0, padded.shape[1] - 1, out=columns)
+        where = rows[:, :, None], columns[:, None, :]
+        cutouts = padded[where]
+        if own is not None:
+            for cutout, k, corner in zip(cutouts, members, corners, strict=True):
+                near = own[units[k]]
+                near[:, [models.Y, models.X]] -= corner
+                cutout[models.footprints(near, cutout.shape)] = np.nan
+        noise = np.atleast_1d(rms) if levels is None else levels[where]
+        picks = select(cutouts, ~np.isfinite(cutouts), np.asarray(noise), boxes)
+        for k, (y0, x0), polynomial in zip(members, corners, picks, strict=True):
+            chosen[k] = UnitBackground(polynomial=polynomial, y0=int(y0), x0=int(x0))
+    return [background for background in chosen if background is not None]
+
+
+def _extent(sources: FloatArray) -> float:
+    """Largest separation of sources along x or y."""
+    return float(np.ptp(sources[:, [models.X, models.Y]], axis=0).max())
+
+
+def _centred(side: int, largest: int) -> tuple[int, int, int, int]:
+    start = (largest - side) // 2
+    return start, start + side, start, start + side
+
+
+def _corner(sources: FloatArray, side: int) -> tuple[int, int]:
+    """Return (y0, x0) of a square of this side around the middle of the sources."""
+    low, high = sources[:, [models.Y, models.X]].min(axis=0), sources[:, [models.Y, models.X]].max(axis=0)
+    y, x = np.rint(0.5 * (low + high)).astype(int) - side // 2
+    return int(y), int(x)

@@ -1,0 +1,1 @@
+"""From files to images: FITS, headers, beams, surveys, given sources."""

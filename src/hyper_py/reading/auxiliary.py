@@ -1,0 +1,183 @@
+"""Maps that go with a map: its error, its mask, and the response of the primary beam."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.diagnostics import InputError
+from hyper_py.geometry import FloatArray
+from hyper_py.reading.fits_files import FitsFile, choose_hdu, open_fits, read_plane
+from hyper_py.reading.headers import header_unit
+from hyper_py.reading.mapfacts import MapFacts
+from hyper_py.units import MapUnit, parse_unit
+
+_FILE = re.compile(r"(?P<path>.+\.(?:fits?|fts)(?:\.(?:gz|fz))?)(?:\[(?P<hdu>[^\]]+)\])?", re.IGNORECASE)
+_INVERSE = re.compile(r"(?<![a-z])ivar|inv_?var|inverse", re.IGNORECASE)
+_VARIANCE = re.compile(r"var", re.IGNORECASE)
+_NO_SCALE = re.compile(r"weight|wht|hit|cov|exp|samp|mask|flag|snr", re.IGNORECASE)
+_CORRECTED = re.compile(r"pb_?cor|pbcorimage", re.IGNORECASE)
+
+
+def is_file_name(where: str) -> bool:
+    """Return whether a text names another FITS file, `map.fits` or `map.fits[EXTENSION]`, and no HDU."""
+    return _FILE.fullmatch(where) is not None
+
+
+def read_error(
+    file: FitsFile, facts: MapFacts, where: str | int | Path, *, channel: int
+) -> tuple[FloatArray, MapUnit]:
+    """Read the 1-sigma error of a plane, from errors, variances or inverse variances.
+
+    Parameters
+    ----------
+    file, facts : FitsFile, MapFacts
+        The map's.
+    where : str, int or Path
+        Name or number of the HDU, or another file: `error.fits`, `error.fits[ERR]`.
+    channel : int
+        Zero-based.
+
+    Returns
+    -------
+    error : ndarray, shape (ny, nx)
+        NaN where the error is not positive.
+    unit : MapUnit
+        Of `error`; the map's own if the HDU has none.
+
+    Raises
+    ------
+    InputError
+        If there is no such HDU, its shape is not the map's, or it holds weights or coverage.
+    """
+    option = "io.error_hdu"
+    with _opened(file, where, option) as (place, index):
+        name, header = place.hdus[index].name, place.header(index)
+        plane = _plane(place, index, facts, channel=channel, option=option)
+    if _NO_SCALE.search(name) and not _INVERSE.search(name):
+        raise InputError(
+            f"{facts.name}: HDU {name} has no errors in the map's unit: set {option} to one that has"
+        )
+    found = header_unit(header, {})
+    text = facts.unit.text if found is None else found[0]
+    inverse = _INVERSE.search(name) is not None
+    squared = _squared_unit(text)
+    variance = inverse or _VARIANCE.search(name) is not None or squared is not None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.sqrt(1.0 / plane if inverse else plane) if variance else plane.copy()
+    error[~(np.isfinite(error) & (error > 0))] = np.nan
+    unit = squared if squared is not None else facts.unit if inverse else _error_unit(text, name, facts, file)
+    return error, unit
+
+
+def _error_unit(text: str, name: str, facts: MapFacts, file: FitsFile) -> MapUnit:
+    """Return the unit of an error, or raise."""
+    try:
+        unit = parse_unit(text)
+    except InputError as error:
+        raise InputError(f"{facts.name}: HDU {name}: {error}: correct its BUNIT") from error
+    if _VARIANCE.search(name):
+        file.notes.append(
+            f"the unit of HDU {name}, '{text}', is not squared: its root is taken to be in {text}"
+        )
+    return unit
+
+
+def _squared_unit(text: str) -> MapUnit | None:
+    """Return the unit of which `text` is the square, such as Jy2/beam2; None if it is no square."""
+    try:
+        return parse_unit(text, squared=True)
+    except InputError:
+        return None
+
+
+def read_mask(
+    file: FitsFile, facts: MapFacts, where: str | int | Path | NDArray[np.bool_], *, channel: int
+) -> NDArray[np.bool_]:
+    """Read a mask, shape (ny, nx): True where the map is not to be used (not zero, or NaN, in a file)."""
+    if isinstance(where, np.ndarray):
+        if where.shape != facts.shape:
+            raise InputError(
+                f"{facts.name}: mask of shape {where.shape} for a map of {facts.shape}: correct io.mask"
+            )
+        return np.asarray(where, dtype=np.bool_)
+    with _opened(file, where, "io.mask") as (place, index):
+        plane = _plane(place, index, facts, channel=channel, option="io.mask")
+    masked: NDArray[np.bool_] = plane != 0  # NaN is not equal to zero
+    return masked
+
+
+def read_primary_beam(
+    file: FitsFile, facts: MapFacts, where: str | int | Path, *, corrected: bool | None, channel: int
+) -> tuple[FloatArray, bool]:
+    """Read the response of the primary beam, and find out whether the map is corrected for it.
+
+    Parameters
+    ----------
+    file, facts, where, channel
+        As in `read_error`.
+    corrected : bool or None
+        The user's word; None asks the names in header and file (`pbcor`).
+
+    Returns
+    -------
+    response : ndarray, shape (ny, nx)
+        NaN where it is not positive.
+    corrected : bool
+
+    Raises
+    ------
+    InputError
+        As `read_error`, and if nothing tells whether the map is corrected.
+    """
+    with _opened(file, where, "io.primary_beam") as (place, index):
+        response = _plane(place, index, facts, channel=channel, option="io.primary_beam")
+    response[~(response > 0)] = np.nan
+    if not np.isfinite(response).any() or np.nanmax(response) > 1.5:
+        raise InputError(
+            f"{facts.name}: the primary beam must have values from 0 to 1: correct io.primary_beam"
+        )
+    if corrected is None:
+        texts = [
+            facts.name,
+            *(str(facts.header.get(key, "")) for key in ("TYPE", "FILNAM10", "BTYPE", "OBJECT")),
+        ]
+        corrected = any(_CORRECTED.search(text) for text in texts) or None
+    if corrected is None:
+        raise InputError(
+            f"{facts.name}: nothing says whether the map is divided by the primary beam: "
+            "set io.primary_beam_corrected to true or false"
+        )
+    return response, corrected
+
+
+@contextmanager
+def _opened(file: FitsFile, where: str | int | Path, option: str) -> Iterator[tuple[FitsFile, int]]:
+    """Find an HDU of this file, or of another one."""
+    match = None if isinstance(where, int) else _FILE.fullmatch(str(where))
+    if match is None:
+        yield file, choose_hdu(file, str(where), option=option)
+        return
+    with open_fits(match["path"]) as other:
+        if match["hdu"] is None and len(other.images) == 1:
+            yield other, next(iter(other.images))
+        else:
+            yield other, choose_hdu(other, match["hdu"], option=option)
+
+
+def _plane(place: FitsFile, index: int, facts: MapFacts, *, channel: int, option: str) -> FloatArray:
+    """Read the plane of an HDU for a channel of the map; an image of two axes serves all channels."""
+    sizes = place.images[index][::-1]
+    x, y = (facts.axes.x, facts.axes.y) if len(sizes) >= facts.axes.y and len(sizes) > 2 else (1, 2)
+    fixed = {axis: 0 for axis in range(1, len(sizes) + 1) if axis not in (x, y)}
+    if facts.channel_axis in fixed and sizes[facts.channel_axis - 1] == facts.n_channels:
+        fixed[facts.channel_axis] = channel
+    if (sizes[y - 1], sizes[x - 1]) != facts.shape:
+        raise InputError(
+            f"{facts.name}: {place.path.name} HDU {index} is {sizes[x - 1]} x {sizes[y - 1]}, the map "
+            f"{facts.shape[1]} x {facts.shape[0]}: correct {option}"
+        )
+    return read_plane(place, index, x=x, y=y, fixed=fixed)

@@ -1,0 +1,357 @@
+"""FITS files as they come: opened, their images listed, and planes read one at a time."""
+
+import gzip
+import math
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyError
+from astropy.utils.exceptions import AstropyWarning
+
+from hyper_py.diagnostics import InputError
+from hyper_py.geometry import ARCSEC_PER_RADIAN, Beam, FloatArray
+from hyper_py.reading.headers import ERROR_WORDS, number, ordered_beam
+
+_SUFFIXES = re.compile(r"(\.fits?|\.fts)?(\.(gz|fz|bz2|z))?$", re.IGNORECASE)
+_BLOCK = 2880
+_LONGEST_HEADER, _COPY_STEP, _MOST_AXES = 2000 * _BLOCK, 1000 * _BLOCK, 999
+_BLOCK_VALUES = 4_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitsFile:
+    """An open FITS file.
+
+    Attributes
+    ----------
+    path : Path
+    hdus : list of astropy HDUs
+    images : dict
+        Index of each HDU that holds an image of two axes or more, and its shape.
+    notes : list of str
+        What astropy remarked while the file was read.
+    """
+
+    path: Path
+    hdus: list[Any]
+    images: dict[int, tuple[int, ...]]
+    notes: list[str]
+
+    @property
+    def primary(self) -> Any:
+        """Header of the first HDU."""
+        return self.header(0)
+
+    def header(self, index: int) -> Any:
+        """Header of an HDU, in which every value can be read; see `readable_header`."""
+        return readable_header(self.hdus[index].header)
+
+    def describe(self) -> str:
+        """List of the HDUs, for messages."""
+        texts = []
+        for i, hdu in enumerate(self.hdus):
+            size = "x".join(map(str, self.images[i][::-1])) if i in self.images else "no image"
+            texts.append(f"{i} {hdu.name or '(no name)'} {size}")
+        return ", ".join(texts)
+
+
+def readable_header(header: fits.Header) -> fits.Header:
+    """Return a copy in which values that break the rules of FITS are texts, unlike values that are absent."""
+    result = fits.Header()
+    for card in header.cards:
+        try:
+            result.append((card.keyword, card.value, card.comment), end=True)
+        except (ValueError, VerifyError):
+            keyword, text = card.image[:8].strip(), card.image[9:].strip()
+            if keyword.replace("-", "").replace("_", "").isalnum():
+                result.append((keyword.upper(), text.encode("ascii", "replace").decode()[:60]), end=True)
+    return result
+
+
+def map_name(path: str | Path) -> str:
+    """Return the name of a file without .fits, .fit, .fts, .gz, .fz, .bz2, .Z."""
+    return _SUFFIXES.sub("", Path(path).name) or Path(path).name
+
+
+@contextmanager
+def translated(path: Path, action: str) -> Iterator[None]:
+    """Turn whatever astropy raises on a broken file into one line: its errors have no common class."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        text = re.sub(r"\s+", " ", str(error)).strip()[:160] or type(error).__name__
+        raise InputError(f"{path.name}: {action}: {text}") from error
+
+
+@contextmanager
+def open_fits(path: str | Path) -> Iterator[FitsFile]:
+    """Open a FITS file, also gzipped or tile-compressed, and list its images.
+
+    A gzipped file is unpacked to a temporary one on disk, so that planes can be read from it in any order and
+    memory holds none of it: in a gzipped file every step back starts again from its beginning.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Yields
+    ------
+    FitsFile
+        Use it inside `warnings_into(file.notes)`: astropy's warnings then go there.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is not FITS, or its size is not what its headers say.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    notes: list[str] = []
+    with ExitStack() as stack:
+        with warnings_into(notes), translated(path, "not a FITS file that can be read"):
+            plain = _plain_file(path, stack, notes)
+            # Our own handle, since astropy leaves its own open when it fails; no memory map, since planes are
+            # read one at a time and the pages of a map would pile up.
+            handle = stack.enter_context(plain.open("rb"))
+            hdus = list(stack.enter_context(fits.open(handle, memmap=False, lazy_load_hdus=False)))
+            images = {i: tuple(hdu.shape) for i, hdu in enumerate(hdus) if _is_image(hdu)}
+        yield FitsFile(path=path, hdus=hdus, images=images, notes=notes)
+
+
+def _plain_file(path: Path, stack: ExitStack, notes: list[str]) -> Path:
+    """Return the file, or a temporary copy of it, unpacked and without padding after the last HDU.
+
+    The sizes in the headers are looked at here, before astropy does: it would loop over an absurd NAXIS,
+    give up at padding, and pass over a wrong BITPIX.
+    """
+    plain = path
+    if is_gzip(path):
+        plain = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "unpacked.fits"
+        with gzip.open(path, "rb") as packed, plain.open("wb") as copy:
+            shutil.copyfileobj(packed, copy, 1 << 20)
+    end, size = _end_of_hdus(plain, path.name), plain.stat().st_size
+    if end == 0:
+        return plain  # not FITS, or packed in a way that astropy may know
+    if end - _BLOCK >= size:
+        raise InputError(
+            f"{path.name}: the file is cut short: it has {size} bytes, its headers ask for {end}"
+        )
+    with plain.open("rb") as stream:
+        stream.seek(end)
+        rest = stream.read(_BLOCK)
+    if rest.strip(b"\0 "):
+        if len(rest) == _BLOCK:
+            raise InputError(
+                f"{path.name}: data goes on after the end that the headers give: a header is wrong"
+            )
+        notes.append(f"{len(rest)} stray bytes at the end of the file")
+    if len(rest) < _BLOCK:
+        return plain
+    part = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "part.fits"
+    with plain.open("rb") as source, part.open("wb") as copy:
+        for at in range(0, end, _COPY_STEP):
+            copy.write(source.read(min(_COPY_STEP, end - at)))
+    return part
+
+
+def _end_of_hdus(path: Path, name: str) -> int:
+    """Return the byte at which the last HDU ends by the account of the headers; 0 for no FITS file."""
+    end = 0
+    with path.open("rb") as stream:
+        while True:
+            stream.seek(end)
+            cards, length = _raw_cards(stream, b"XTENSION" if end else b"SIMPLE")
+            if not cards:
+                return end
+            try:
+                naxis = int(cards.get(b"NAXIS", b""))
+                if not 0 <= naxis <= _MOST_AXES:
+                    raise InputError(f"{name}: NAXIS = {naxis} is not possible: correct the file")
+                sizes = [int(cards[b"NAXIS%d" % i]) for i in range(1, naxis + 1)]
+                if sizes[:1] == [0] and b"GROUPS" in cards:
+                    sizes = sizes[1:]
+                values = math.prod(sizes) + int(cards.get(b"PCOUNT", 0)) if sizes else 0
+                size = abs(int(cards.get(b"BITPIX", b""))) // 8 * values * int(cards.get(b"GCOUNT", 1))
+            except (KeyError, ValueError) as error:
+                raise InputError(
+                    f"{name}: BITPIX, NAXIS or a size of an axis is missing or no number"
+                ) from error
+            if size < 0:
+                raise InputError(f"{name}: a size of an axis is negative: correct the file")
+            end += length + -(-size // _BLOCK) * _BLOCK
+
+
+def _raw_cards(stream: Any, first: bytes) -> tuple[dict[bytes, bytes], int]:
+    """Read a header as texts of values and its length in bytes; nothing if it does not begin with `first`."""
+    cards: dict[bytes, bytes] = {}
+    for length in range(_BLOCK, _LONGEST_HEADER, _BLOCK):
+        block = stream.read(_BLOCK)
+        if len(block) < _BLOCK or not (cards or block.startswith(first)):
+            break
+        for at in range(0, _BLOCK, 80):
+            key = block[at : at + 8].rstrip()
+            if key == b"END":
+                return cards, length
+            cards.setdefault(key, block[at + 10 : at + 80].split(b"/")[0].strip())
+    return {}, 0
+
+
+@contextmanager
+def warnings_into(notes: list[str]) -> Iterator[None]:
+    """Collect astropy's warnings as texts; others pass."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        text = re.sub(r"\s+", " ", str(warning.message)).strip()[:160]
+        if not issubclass(warning.category, AstropyWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        elif text not in notes:
+            notes.append(text)
+
+
+def _is_image(hdu: Any) -> bool:
+    """Tell whether an HDU holds an image of at least two axes, none of them empty."""
+    if not isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU):
+        return False
+    return len(hdu.shape) >= 2 and min(hdu.shape) > 0
+
+
+def is_gzip(path: Path) -> bool:
+    """Tell whether a file is gzipped, by its first bytes."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
+def choose_hdu(file: FitsFile, hdu: int | str | None, *, option: str = "io.hdu") -> int:
+    """Return the index of the HDU asked for, or of the one that holds the map.
+
+    Parameters
+    ----------
+    file : FitsFile
+    hdu : int, str or None
+        Number, or name (EXTNAME, any case); None finds the first image whose name is not that of an error,
+        coverage or mask.
+    option : str
+        Named in messages.
+
+    Raises
+    ------
+    InputError
+        If there is no such image; the message lists what there is.
+    """
+    if hdu is not None:
+        text = str(hdu).strip()
+        if text.lstrip("-").isdigit():
+            found = [i for i in file.images if i == int(text)]
+        else:
+            found = [i for i in file.images if file.hdus[i].name.lower() == text.lower()]
+        if found:
+            return found[0]
+        raise InputError(
+            f"{file.path.name}: no image in HDU {hdu}; the file has {file.describe()}: set {option}"
+        )
+    if not file.images:
+        raise InputError(
+            f"{file.path.name}: no image of two axes or more in the file, which has {file.describe()}"
+        )
+    maps = [i for i in file.images if not ERROR_WORDS.search(file.hdus[i].name)]
+    if not maps:
+        raise InputError(
+            f"{file.path.name}: no image is named as a map; the file has {file.describe()}: set {option}"
+        )
+    if len(maps) > 1:
+        file.notes.append(f"HDU {maps[0]} was taken of {file.describe()}: set {option} for another")
+    return maps[0]
+
+
+def check_scaling(file: FitsFile, index: int) -> None:
+    """Raise if the scaling of integers is unusable: astropy would pass over it in silence."""
+    header = file.header(index)
+    scale = number(header, "BSCALE")
+    number(header, "BZERO")
+    if scale == 0:
+        raise InputError("BSCALE = 0 makes every pixel the same: correct the file")
+    blank = header.get("BLANK")
+    if (
+        blank is not None
+        and int(header["BITPIX"]) > 0
+        and (isinstance(blank, bool) or not isinstance(blank, int))
+    ):
+        raise InputError(f"BLANK = {blank!r} is not an integer: correct the file")
+
+
+def read_plane(file: FitsFile, index: int, *, x: int, y: int, fixed: dict[int, int]) -> FloatArray:
+    """Read one plane of an image and nothing else of it.
+
+    Parameters
+    ----------
+    file : FitsFile
+    index : int
+        HDU.
+    x, y : int
+        FITS numbers of the axes that stay, x < y.
+    fixed : dict
+        Zero-based position on each other axis, by its FITS number.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx)
+        float64 in the file's unit; blank and infinite pixels are NaN.
+    """
+    shape, section = file.images[index], file.hdus[index].section
+    key = tuple(slice(None) if axis in (x, y) else fixed[axis] for axis in range(len(shape), 0, -1))
+    with translated(file.path, f"the data of HDU {index} cannot be read"):
+        if (x, y) == (1, 2):
+            plane = np.array(section[key], dtype=np.float64)
+        else:  # astropy would read pixel by pixel across the fast axes: take blocks of the slowest instead
+            slow = next(i for i, part in enumerate(key) if part == slice(None))
+            step = max(1, _BLOCK_VALUES // int(np.prod(shape[slow + 1 :])))
+            ranges = (slice(at, at + step) for at in range(0, shape[slow], step))
+            blocks = [np.asarray(section[(*key[:slow], rows)])[(..., *key[slow + 1 :])] for rows in ranges]
+            plane = np.concatenate(blocks).astype(np.float64)
+    plane[~np.isfinite(plane)] = np.nan
+    return plane
+
+
+def casa_beams(file: FitsFile) -> list[Beam | None]:
+    """Return the beam of each channel from a CASA multi-beam table; empty if there is none.
+
+    A channel without a usable beam (flagged channels have axes of zero) is None.
+    """
+    tables = [hdu for hdu in file.hdus if isinstance(hdu, fits.BinTableHDU) and hdu.name == "BEAMS"]
+    if not tables:
+        return []
+    with translated(file.path, "the BEAMS table cannot be read"):
+        table, columns = tables[0].data, tables[0].columns
+        to_arcsec = {"arcsec": 1.0, "deg": 3600.0, "rad": ARCSEC_PER_RADIAN, "arcmin": 60.0, "": 1.0}
+        axes = [
+            np.asarray(table[name], dtype=np.float64)
+            * to_arcsec[str(columns[name].unit or "").strip().lower()]
+            for name in ("BMAJ", "BMIN")
+        ]
+        pa = np.asarray(table["BPA"], dtype=np.float64)
+        if str(columns["BPA"].unit or "").strip().lower() == "rad":
+            pa = np.degrees(pa)
+        channel = np.asarray(table["CHAN"]) if "CHAN" in columns.names else np.arange(len(pa))
+        first = np.asarray(table["POL"]) == 0 if "POL" in columns.names else np.ones(len(pa), dtype=bool)
+        beams: list[Beam | None] = [None] * (int(channel.max()) + 1 if len(channel) else 0)
+        for k, major, minor, angle in zip(
+            channel[first], axes[0][first], axes[1][first], pa[first], strict=True
+        ):
+            if np.isfinite([major, minor, angle]).all() and min(major, minor) > 1e-4:
+                source = f"CASA beams table, channel {k}"
+                beams[int(k)] = ordered_beam(float(major), float(minor), float(angle), source=source)
+    return beams

@@ -1,0 +1,207 @@
+"""What was understood of a file, and what is missing: `inspect_image`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyper_py.diagnostics import InputError
+from hyper_py.geometry import Beam, FloatArray, celestial_degrees, pixel_areas, reference_jacobian
+from hyper_py.image import frame_name
+from hyper_py.numerics.noise import clipped_statistics
+from hyper_py.reading.fits_files import FitsFile, open_fits, read_plane, warnings_into
+from hyper_py.reading.mapfacts import Given, MapFacts, understand
+from hyper_py.reading.surveys import HEADER_CODE, find_survey
+from hyper_py.units import jy_per_pixel
+
+_MEASURED = (
+    "centre",
+    "pixel",
+    "pixel_area_range",
+    "beam",
+    "beam_pixels",
+    "jy_per_pixel",
+    "blank_share",
+    "rms",
+    "peak",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What was understood of a map or cube; None, or '', where it could not be.
+
+    Attributes
+    ----------
+    name : str
+    hdus : str
+        All HDUs of the file.
+    hdu : int
+        The one that holds the map.
+    shape : (int, int)
+        ny, nx.
+    n_channels : int
+        1 for a map.
+    frame : str
+        Name of the map's own frame.
+    projection : str
+        Such as RA---SIN, DEC--SIN.
+    centre : (float, float) or None
+        Longitude and latitude of the central pixel in degrees, in the map's own frame.
+    pixel : (float, float) or None
+        Sides in arcsec, along x and y.
+    pixel_area_range : (float, float) or None
+        Smallest and largest area of a pixel in arcsec2.
+    beam : Beam or None
+        Of the first channel; its `source` says where it came from.
+    n_beams : int
+        Number of different channels with a beam of their own; 1 for one beam.
+    beam_pixels : float or None
+        Geometric mean FWHM in pixels.
+    unit, unit_source : str
+        As written, and the keyword or option.
+    jy_per_pixel : (float, float) or None
+        Smallest and largest factor to Jy/pixel.
+    frequency : (float, str) or None
+        Hz, and where it came from.
+    blank_share : float or None
+        Of the (first) plane.
+    rms : float or None
+        Clipped rms of the (first) plane in the file's unit.
+    peak : float or None
+        Largest value of the (first) plane in the file's unit.
+    notes : tuple of str
+        What was assumed or odd.
+    problems : tuple of str
+        What is missing or impossible, each with the option that supplies it; empty if the map can be read.
+    """
+
+    name: str
+    hdus: str
+    hdu: int
+    shape: tuple[int, int]
+    n_channels: int
+    frame: str
+    projection: str
+    centre: tuple[float, float] | None
+    pixel: tuple[float, float] | None
+    pixel_area_range: tuple[float, float] | None
+    beam: Beam | None
+    n_beams: int
+    beam_pixels: float | None
+    unit: str
+    unit_source: str
+    jy_per_pixel: tuple[float, float] | None
+    frequency: tuple[float, str] | None
+    blank_share: float | None
+    rms: float | None
+    peak: float | None
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def inspect_image(
+    path: str | Path,
+    *,
+    hdu: int | str | None = None,
+    bunit: str | None = None,
+    beam: Beam | None = None,
+    survey_name: str | None = None,
+    survey_code: int = HEADER_CODE,
+    frequency: float | None = None,
+) -> Inspection:
+    """Find out what `read_image` would make of a file.
+
+    Parameters
+    ----------
+    path, hdu, bunit, beam, survey_name, survey_code, frequency
+        As in `hyper_py.reading.io.read_image`.
+
+    Returns
+    -------
+    Inspection
+        What a header lacks is in its `problems`, and is no error.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be opened, or holds no image.
+    """
+    survey = find_survey(code=survey_code, name=survey_name)
+    given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency)
+    with open_fits(path) as file, warnings_into(file.notes):
+        facts = understand(file, given)
+        return _inspection(file, facts)
+
+
+def _inspection(file: FitsFile, facts: MapFacts) -> Inspection:
+    """Gather the facts; each part is left out where the header does not give it."""
+    found: dict[str, Any] = dict.fromkeys(_MEASURED)
+    areas: float | FloatArray | None = None
+    if facts.wcs is not None:
+        areas = pixel_areas(facts.wcs, facts.shape)
+        found |= _sky(facts, areas)
+    if facts.beams:
+        found["beam"] = facts.beam(0)
+        if found["pixel"] is not None:
+            found["beam_pixels"] = facts.beam(0).fwhm / float(np.sqrt(np.prod(found["pixel"])))
+    found |= _signal(file, facts)
+    if not facts.problems and areas is not None:
+        hz = None if facts.frequency is None else facts.frequency[0]
+        factor = jy_per_pixel(facts.unit, pixel_area=areas, beam_area=facts.beam(0).solid_angle, frequency=hz)
+        found["jy_per_pixel"] = (float(np.nanmin(factor)), float(np.nanmax(factor)))
+    ny, nx = facts.shape if facts.wcs is not None else file.images[facts.index][-2:]
+    return Inspection(
+        name=facts.name,
+        hdus=file.describe(),
+        hdu=facts.index,
+        shape=(ny, nx),
+        n_channels=facts.n_channels,
+        frame="" if facts.wcs is None else frame_name(facts.wcs),
+        projection="" if facts.wcs is None else ", ".join(facts.wcs.wcs.ctype),
+        n_beams=len(facts.beams),
+        unit=facts.unit.text,
+        unit_source=facts.unit_source,
+        frequency=facts.frequency,
+        notes=tuple(file.notes),
+        problems=facts.problems,
+        **found,
+    )
+
+
+def _sky(facts: MapFacts, areas: float | FloatArray) -> dict[str, Any]:
+    """Return centre, pixel and range of pixel areas."""
+    ny, nx = facts.shape
+    lon, lat = celestial_degrees(facts.wcs, 0.5 * (nx - 1), 0.5 * (ny - 1))
+    found: dict[str, Any] = {"centre": (float(lon), float(lat)) if np.isfinite([lon, lat]).all() else None}
+    try:
+        sides = np.hypot(*reference_jacobian(facts.wcs, facts.shape))
+    except InputError:
+        return found
+    return found | {
+        "pixel": (float(sides[0]), float(sides[1])),
+        "pixel_area_range": (float(np.nanmin(areas)), float(np.nanmax(areas))),
+    }
+
+
+def _signal(file: FitsFile, facts: MapFacts) -> dict[str, Any]:
+    """Return blank share, rms and peak of the first plane; nothing if it cannot be read."""
+    fixed = facts.fixed if facts.channel_axis is None else facts.fixed | {facts.channel_axis: 0}
+    naxis = len(file.images[facts.index])
+    try:
+        data = read_plane(
+            file,
+            facts.index,
+            x=facts.axes.x,
+            y=facts.axes.y,
+            fixed=dict.fromkeys(range(1, naxis + 1), 0) | fixed,
+        )
+    except InputError as error:
+        file.notes.append(str(error))
+        return {}
+    good = data[np.isfinite(data)]
+    found: dict[str, Any] = {"blank_share": 1.0 - good.size / data.size}
+    if good.size:
+        found |= {"rms": float(clipped_statistics(good).rms), "peak": float(good.max())}
+    return found

@@ -1,0 +1,88 @@
+"""A beam measured on an image of the point spread function, for beams that are no Gaussians."""
+
+from pathlib import Path
+
+import numpy as np
+
+from hyper_py.diagnostics import InputError
+from hyper_py.geometry import Beam, FloatArray, ellipse_from_covariance
+from hyper_py.reading.fits_files import choose_hdu, map_name, open_fits, read_plane, warnings_into
+from hyper_py.reading.headers import number
+
+_SHAPE, _PEAK = 0.2, 0.5
+"""Shares of the peak above which the shape, as a fit to a point source sees it, and the peak are fitted."""
+
+
+def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | str | None = None) -> Beam:
+    """Return the beam of a point spread function: FWHM of its core, and its whole area.
+
+    The core above a fifth of the peak is fitted by an elliptical Gaussian, as a source is. The area is the
+    sum over the image divided by the peak, which is fitted to the core above its half: so Jy/beam maps
+    calibrated on the peak get the right integral. What lies beyond the image is not in it.
+
+    Parameters
+    ----------
+    path : str or Path
+        FITS image of a point source, background removed, any unit.
+    pixel : float, optional
+        Side of a pixel in arcsec; needed if the file does not say.
+    hdu : int or str, optional
+        Found if not given.
+
+    Returns
+    -------
+    Beam
+        Its angle takes +y as north and +x as west.
+
+    Raises
+    ------
+    InputError
+        If the size of the pixels is unknown, or the image holds no point source.
+    """
+    with open_fits(path) as file, warnings_into(file.notes):
+        index = choose_hdu(file, hdu, option="survey.psf_hdu")
+        header, axes = file.header(index), len(file.images[index])
+        data = read_plane(file, index, x=1, y=2, fixed=dict.fromkeys(range(3, axes + 1), 0))
+        sides = [number(header, key) for key in ("CDELT1", "CDELT2")]
+        if not all(sides):
+            sides = [number(header, key) for key in ("CD1_1", "CD2_2")]
+    name = map_name(path)
+    if pixel is not None:
+        x_side = y_side = pixel
+    elif sides[0] and sides[1]:
+        x_side, y_side = abs(sides[0]) * 3600.0, abs(sides[1]) * 3600.0
+    else:
+        raise InputError(
+            f"{name}: the size of the PSF's pixels is not in the header: set survey.psf_pixel (arcsec)"
+        )
+    peak, covariance = _core(data, name, _PEAK)[0], _core(data, name, _SHAPE)[1]
+    scale = np.diag([x_side, y_side])
+    ellipse = ellipse_from_covariance(scale @ covariance @ scale)
+    return Beam(
+        major=float(ellipse.major),
+        minor=float(ellipse.minor),
+        pa=float((np.degrees(ellipse.angle) - 90.0) % 180.0),
+        area=float(np.nansum(data) / peak * x_side * y_side),
+        source=f"PSF image {Path(path).name}",
+    )
+
+
+def _core(data: FloatArray, name: str, share: float) -> tuple[float, FloatArray]:
+    """Return the peak and the covariance (2, 2) in pixels of the Gaussian that fits the core above a share.
+
+    The logarithm of a Gaussian is a quadratic form: a linear fit, with the values as weights.
+    """
+    top = np.unravel_index(int(np.nanargmax(np.where(np.isfinite(data), data, -np.inf))), data.shape)
+    y, x = np.nonzero(data > share * data[top])
+    near = np.hypot(y - top[0], x - top[1]) <= 2.0 * np.sqrt(len(y))
+    y, x = y[near], x[near]
+    if data[top] <= 0 or len(y) < 6:
+        raise InputError(f"{name}: no point source that fills more than 6 pixels: not an image of a PSF")
+    u, v, values = x - float(top[1]), y - float(top[0]), data[y, x]
+    design = np.column_stack([np.ones_like(u), u, v, u * u, u * v, v * v])
+    c = np.linalg.lstsq(design * values[:, None], np.log(values) * values, rcond=None)[0]
+    inverse = np.array([[-2.0 * c[3], -c[4]], [-c[4], -2.0 * c[5]]])
+    if np.linalg.eigvalsh(inverse)[0] <= 0:
+        raise InputError(f"{name}: the brightest place is no point source: not an image of a PSF")
+    covariance = np.linalg.inv(inverse)
+    return float(np.exp(c[0] + 0.5 * c[1:3] @ covariance @ c[1:3])), covariance

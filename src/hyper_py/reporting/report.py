@@ -1,0 +1,286 @@
+"""The HTML report of a run: one self-contained page a map, and an index where there are several.
+
+Pages are made from what a run leaves on disk, so that the end of a run and `hyper-py report OUT` are the
+same thing.
+"""
+
+import base64
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyper_py import __version__
+from hyper_py.diagnostics import InputError
+from hyper_py.geometry import FloatArray
+from hyper_py.reporting.report_data import ReportData, bin_image, load_report_data, unpack_codes
+from hyper_py.writing.products import (
+    MANIFEST,
+    REPORT_DIR,
+    Layout,
+    Stage,
+    parts_of,
+    read_state,
+    report_data_name,
+)
+
+INDEX = f"{REPORT_DIR}/index.html"
+_SCRIPTS = ("theme", "data", "paint", "sky", "source", "charts", "table", "main")
+_THUMBNAIL_SIDE = 160
+
+
+def write_report(root: Path) -> tuple[str, ...]:
+    """Write the report of a finished run, anew.
+
+    Parameters
+    ----------
+    root : Path
+        The output directory.
+
+    Returns
+    -------
+    tuple of str
+        Pages written, relative to `root`; the index is the last.
+
+    Raises
+    ------
+    InputError
+        If this is not the output directory of a run, or of one without report.
+    """
+    manifest = _read_manifest(root)
+    maps = [part for one in manifest["maps"] for part in _parts(root, one)]
+    shown = [one for one in maps if (root / report_data_name(one["name"])).is_file()]
+    if not shown and not manifest["configuration"]["outputs"]["report"]:
+        raise InputError(f"{root}: nothing to show: the run was made with outputs.report: false")
+    pages: list[str] = []
+    (root / REPORT_DIR).mkdir(exist_ok=True)
+    with Stage(root) as stage:
+        alone = len(maps) == 1 and len(shown) == 1
+        entries = []
+        for one in maps:
+            data = _stored(root, one["name"])
+            page = None if data is None else INDEX if alone else _page_name(one["name"])
+            if data is not None and page is not None:
+                stage.text(page, map_page(data, manifest=manifest, entry=one, index=not alone))
+                pages.append(page)
+            if not alone:
+                entries.append(_index_entry(one, data, page))
+        if not alone:
+            stage.text(INDEX, _index_page(entries, manifest))
+            pages.append(INDEX)
+    _remove_others(root, set(pages))
+    return tuple(pages)
+
+
+def map_page(
+    data: ReportData, *, manifest: Mapping[str, Any], entry: Mapping[str, Any], index: bool = False
+) -> str:
+    """Return the page of one map.
+
+    Parameters
+    ----------
+    data : ReportData
+    manifest : mapping
+        Of the run, as in run.json.
+    entry : mapping
+        The map's part of the manifest.
+    index : bool
+        Whether there is an index to go back to.
+    """
+    facts = data.facts
+    return _render(
+        "report.html",
+        _SCRIPTS,
+        facts=facts,
+        lead=_lead(facts, entry),
+        index=index,
+        # "<" would let a name end the script element.
+        facts_json=_safe(json.dumps(facts, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
+        blobs=[(name, _safe(base64.b64encode(blob).decode())) for name, blob in data.blobs.items()],
+        run=list(_run_facts(manifest, entry)),
+        warnings=entry.get("warnings", ()),
+        **_configuration(manifest),
+    )
+
+
+def _read_manifest(root: Path) -> dict[str, Any]:
+    path = root / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest["maps"], manifest["configuration"], manifest["software"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{root}: no {MANIFEST} of a run there: name the output directory of a run"
+        ) from None
+    return manifest
+
+
+def _parts(root: Path, one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what an input consists of: itself, or the channels of a cube, as entries of the manifest."""
+    layout = Layout(root=root)
+    names = parts_of(layout, one["name"])
+    if names == [one["name"]]:
+        return [one]
+    return [{**one, **(read_state(layout, name) or {}), "name": name} for name in names]
+
+
+def _stored(root: Path, name: str) -> ReportData | None:
+    """Return the report data of a map, or None if there is none to be read."""
+    try:
+        return load_report_data(root / report_data_name(name))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _page_name(name: str) -> str:
+    """Return where the page of a map goes; a map called index must not be in the way of the index."""
+    return f"{REPORT_DIR}/{'map_index' if name == 'index' else name}.html"
+
+
+def _remove_others(root: Path, pages: set[str]) -> None:
+    """Remove pages of maps that are no longer part of the run."""
+    for path in (root / REPORT_DIR).glob("*.html"):
+        if f"{REPORT_DIR}/{path.name}" not in pages:
+            path.unlink()
+
+
+# ------------------------------------------------------------------------------------------ what is said
+
+
+def _lead(facts: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    beam, n = facts["beam"], entry.get("n_sources", 0)
+    parts = [
+        facts["object"],
+        f"{n} source{'' if n == 1 else 's'}",
+        f"noise {facts['noise']['typical']:.3g} {facts['unit']}",
+        f"beam {beam['major']:.3g}″ × {beam['minor']:.3g}″",
+        f"{facts['shape'][1]} × {facts['shape'][0]} pixels of {facts['pixel_arcsec']:.3g}″",
+        f"{facts['frequency'] / 1e9:.4g} GHz" if facts["frequency"] else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Yield what was run, on what, when and by which versions."""
+    if entry is not None:
+        yield "Input", str(entry["path"])
+        yield "SHA-256", str(entry["checksum"])
+        yield "Time for this map", f"{entry['seconds']:.2f} s"
+    yield "Status of the run", str(manifest["status"])
+    yield "Started", str(manifest["started"])
+    if manifest["finished"]:
+        yield "Finished", str(manifest["finished"])
+        yield "Time of the run", f"{manifest['seconds']:.1f} s for {len(manifest['maps'])} map(s)"
+    yield "Versions", ", ".join(f"{name} {version}" for name, version in manifest["software"].items())
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, str]:
+    """Return the keys of a configuration by their paths."""
+    if not isinstance(values, Mapping):
+        return {prefix: json.dumps(values, ensure_ascii=False)}
+    parts = ((f"{prefix}.{key}" if prefix else str(key), value) for key, value in values.items())
+    return {path: text for key, value in parts for path, text in _flat(value, key).items()}
+
+
+def _configuration(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all keys, and those that are not at their defaults."""
+    from hyper_py.config import Config
+
+    keys, defaults = _flat(manifest["configuration"]), _flat(Config().model_dump(mode="json"))
+    changed = [
+        (key, text, defaults.get(key, "none")) for key, text in keys.items() if defaults.get(key) != text
+    ]
+    return {"configuration": list(keys.items()), "changed": changed}
+
+
+# ------------------------------------------------------------------------------------------------- index
+
+
+def _index_page(entries: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -> str:
+    n_sources = sum(one.get("n_sources", 0) for one in manifest["maps"])
+    n_failed = sum(one["status"] == "failed" for one in manifest["maps"])
+    return _render(
+        "index.html",
+        ("theme",),
+        maps=entries,
+        title=f"{len(entries)} map{'' if len(entries) == 1 else 's'}",
+        lead=f"{n_sources} sources" + (f" · {n_failed} failed" if n_failed else ""),
+        run=list(_run_facts(manifest, None)),
+        **_configuration(manifest),
+    )
+
+
+def _index_entry(one: Mapping[str, Any], data: ReportData | None, page: str | None) -> dict[str, Any]:
+    done = one["status"] in ("done", "resumed")
+    return {
+        "name": one["name"],
+        "page": None if page is None else page.rpartition("/")[2],
+        "picture": None if data is None else base64.b64encode(_thumbnail(data)).decode(),
+        "sources": one["n_sources"] if done else "",
+        "noise": f"{one['rms']:.3g} {one['unit']}" if done and one["rms"] is not None else "",
+        "seconds": f"{one['seconds']:.1f}" if done else "",
+        "status": one["reason"] or one["status"],
+        "failed": one["status"] == "failed",
+    }
+
+
+def _thumbnail(data: ReportData) -> bytes:
+    """Return a small grey PNG of the map."""
+    layer = data.facts["layers"]["map"]
+    shape = layer["shape"][0], layer["shape"][1]
+    codes = unpack_codes(data.blobs["map"], shape).astype(np.float64)
+    codes[codes == 0.0] = np.nan
+    small = bin_image(codes, max(1, -(-max(shape) // _THUMBNAIL_SIDE)))[::-1]
+    low, high = np.nanpercentile(small, [1.0, 99.8]) if np.isfinite(small).any() else (0.0, 1.0)
+    grey = np.clip((small - low) / (high - low or 1.0), 0.0, 1.0) ** 0.6
+    return png(np.where(np.isfinite(grey), 255.0 * grey, 0.0))
+
+
+def png(grey: FloatArray) -> bytes:
+    """Return an 8-bit grey PNG of values from 0 to 255, shape (ny, nx), the first row at the top."""
+    pixels = np.asarray(grey).astype(np.uint8)
+    rows = np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # a leading 0 says that a row is not filtered
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 0, 0, 0, 0)
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows, 6)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+# --------------------------------------------------------------------------------------------- templates
+
+
+@cache
+def _source(name: str) -> str:
+    return resources.files("hyper_py").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment, FunctionLoader
+
+    return Environment(loader=FunctionLoader(_source), autoescape=True, trim_blocks=False)
+
+
+def _render(template: str, scripts: Sequence[str], **values: Any) -> str:
+    """Fill a template, with the style and scripts that it needs in it."""
+    script = '"use strict";\n' + "\n".join(_source(f"{name}.js") for name in scripts)
+    page: str = _environment().get_template(template).render(
+        version=__version__, style=_safe(_source("report.css")), script=_safe(script), **values
+    )  # fmt: skip
+    return page
+
+
+def _safe(text: str) -> Any:
+    """Mark a text as one that goes into the page as it is."""
+    from markupsafe import Markup
+
+    return Markup(text)

@@ -1,0 +1,338 @@
+"""What the report of a map shows, taken from an extraction and made small.
+
+Pixels are quantised to 16 bits at a tenth of the noise, as differences along x, deflated; models are not
+stored at all, since the report computes them from the fitted parameters. A page is made from this by
+`hyper_py.reporting.report`, when the map is done or any time later.
+"""
+
+import json
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.wcs.utils import wcs_to_celestial_frame
+from numpy.typing import NDArray
+
+from hyper_py.catalog import COLUMNS
+from hyper_py.diagnostics import FLAG_TEXT, Flag
+from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray, celestial_degrees, ellipse_from_covariance
+from hyper_py.numerics import models
+from hyper_py.numerics.noise import clipped_statistics
+from hyper_py.pipeline.extraction import Extraction
+from hyper_py.steps.grouping import friends_of_friends
+
+UInt16Array: TypeAlias = NDArray[np.uint16]
+
+REMARKS = (
+    Flag.BLENDED | Flag.UNRESOLVED | Flag.FORCED | Flag.RETRIED | Flag.ADDED_IN_RESIDUAL | Flag.NOISE_ASSUMED
+)
+"""Flags that describe a source; all others call for a look at it."""
+
+MAX_PIXELS = 5_000_000
+"""Larger maps are shown binned, with cutouts at full resolution beside them."""
+_STEPS_PER_RMS = 10.0
+_LARGEST_CODE = 65535
+_MAX_CUTOUT = 81
+_CUTOUT_BEAMS = 3.2
+_MAX_RMS_SIDE = 256
+_SKY_NODES = 33
+_PIXELS_COUNTED = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReportData:
+    """What the page of one map is made from.
+
+    Attributes
+    ----------
+    facts : dict
+        Numbers and texts; plain JSON.
+    blobs : dict of str to bytes
+        Deflated arrays, which `facts` describe.
+    """
+
+    facts: dict[str, Any]
+    blobs: dict[str, bytes]
+
+
+def make_report_data(extraction: Extraction) -> ReportData:
+    """Take from an extraction what its report shows.
+
+    Parameters
+    ----------
+    extraction : Extraction
+
+    Returns
+    -------
+    ReportData
+        Fluxes in mJy (Jy without `convert_mJy`), pixels in mJy/beam (Jy/beam).
+    """
+    image, options = extraction.image, extraction.options
+    milli = 1e3 if options.convert_mJy else 1.0
+    per_beam = milli * image.beam_area_pix
+    noise = extraction.noise
+    blobs: dict[str, bytes] = {}
+    layers: dict[str, Any] = {}
+
+    def add(name: str, values: FloatArray, step: float) -> None:
+        codes, offset, step = quantise(values, step=step)
+        blobs[name] = pack_codes(codes)
+        layers[name] = {"shape": list(values.shape), "offset": offset, "step": step}
+
+    low_rms = float(np.nanpercentile(noise.rms, 5)) if isinstance(noise.rms, np.ndarray) else noise.rms
+    step = low_rms * per_beam / _STEPS_PER_RMS
+    data, background = image.data * per_beam, extraction.background_image() * per_beam
+    binning = max(1, math.ceil(math.sqrt(data.size / MAX_PIXELS)))
+    add("map", bin_image(data, binning), step)
+    if np.isfinite(background).any():
+        add("background", bin_image(background, binning), step)
+    if binning > 1 and len(extraction.catalog):
+        side = min(2 * math.ceil(_CUTOUT_BEAMS * image.beam_fwhm_pix) + 1, _MAX_CUTOUT)
+        n_cut = min(len(extraction.catalog), MAX_PIXELS // (side * side))
+        x, y = (places[:n_cut] for places in detected_places(extraction))
+        add("map_cutouts", _cutouts(data, x, y, side).reshape(-1, side), step)
+        add("background_cutouts", _cutouts(background, x, y, side).reshape(-1, side), step)
+    rms_binning = max(1, math.ceil(max(image.shape) / _MAX_RMS_SIDE))
+    if isinstance(noise.rms, np.ndarray):
+        add(
+            "rms",
+            bin_image(np.where(np.isfinite(data), noise.rms, np.nan) * per_beam, rms_binning),
+            step / 20.0,
+        )
+    columns, blobs["catalog"] = _pack_catalog(extraction)
+    facts = {
+        **_map_facts(extraction, unit="mJy/beam" if options.convert_mJy else "Jy/beam", per_beam=per_beam),
+        "binning": binning,
+        "rms_binning": rms_binning,
+        "layers": layers,
+        "columns": columns,
+        "flags": [
+            {"bit": int(flag), "name": _words(flag), "text": text, "remark": bool(flag & REMARKS)}
+            for flag, text in FLAG_TEXT.items()
+        ],
+        "pixels": _pixel_counts(extraction),
+    }
+    return ReportData(facts=facts, blobs=blobs)
+
+
+def save_report_data(path: Path, data: ReportData) -> None:
+    """Write report data to a file of NumPy's npz format."""
+    arrays = {name: np.frombuffer(blob, dtype=np.uint8) for name, blob in data.blobs.items()}
+    text = json.dumps(data.facts, separators=(",", ":"), allow_nan=False).encode()
+    with path.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, facts=np.frombuffer(text, dtype=np.uint8), **arrays)
+
+
+def load_report_data(path: Path) -> ReportData:
+    """Read report data written by `save_report_data`.
+
+    Raises
+    ------
+    OSError, ValueError, KeyError
+        If the file is not there, or not one of these.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        blobs = {name: stored[name].tobytes() for name in stored.files}
+    return ReportData(facts=json.loads(blobs.pop("facts")), blobs=blobs)
+
+
+def quantise(values: FloatArray, *, step: float) -> tuple[UInt16Array, float, float]:
+    """Return codes, offset and step with values = offset + step * code; code 0 is blank.
+
+    Parameters
+    ----------
+    values : ndarray
+    step : float
+        Largest acceptable; a larger one is taken only where 65535 of them do not span the values.
+
+    Returns
+    -------
+    codes : uint16 ndarray
+    offset, step : float
+    """
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros(values.shape, dtype=np.uint16), 0.0, 1.0
+    low, high = float(np.nanmin(values[finite])), float(np.nanmax(values[finite]))
+    step = max(step if math.isfinite(step) else 0.0, (high - low) / (_LARGEST_CODE - 1)) or 1.0
+    offset = low - step
+    codes = np.rint((np.where(finite, values, offset) - offset) / step)
+    return codes.astype(np.uint16), offset, step
+
+
+def pack_codes(codes: UInt16Array) -> bytes:
+    """Return codes as differences along the last axis, low bytes first and then high bytes, deflated."""
+    difference = np.diff(codes, axis=-1, prepend=np.uint16(0))
+    return zlib.compress(difference.astype("<u2").reshape(-1).view(np.uint8).reshape(-1, 2).T.tobytes(), 5)
+
+
+def unpack_codes(packed: bytes, shape: tuple[int, ...]) -> UInt16Array:
+    """Undo `pack_codes`."""
+    planes = np.frombuffer(zlib.decompress(packed), dtype=np.uint8).reshape(2, -1)
+    difference = np.ascontiguousarray(planes.T).view("<u2").reshape(shape)
+    return np.cumsum(difference, axis=-1, dtype=np.uint16)
+
+
+def bin_image(data: FloatArray, factor: int) -> FloatArray:
+    """Return means over squares of `factor` pixels, blank ones left out, incomplete ones included."""
+    if factor == 1:
+        return data
+    ny, nx = (-(-side // factor) for side in data.shape)
+    padding = [(0, n * factor - side) for n, side in zip((ny, nx), data.shape, strict=True)]
+    blocks = np.pad(data, padding, constant_values=np.nan).reshape(ny, factor, nx, factor)
+    seen = np.isfinite(blocks)
+    total, count = np.where(seen, blocks, 0.0).sum(axis=(1, 3)), seen.sum(axis=(1, 3))
+    result: FloatArray = np.divide(total, count, out=np.full((ny, nx), np.nan), where=count > 0)
+    return result
+
+
+def _cutouts(data: FloatArray, x: FloatArray, y: FloatArray, side: int) -> FloatArray:
+    """Return squares around the pixels nearest to positions, shape (n, side, side), blank off the map."""
+    half = side // 2
+    padded = np.pad(data, half, constant_values=np.nan)
+    rows = np.rint(y).astype(int)[:, None, None] + np.arange(side)[:, None]
+    columns = np.rint(x).astype(int)[:, None, None] + np.arange(side)
+    cut: FloatArray = padded[rows, columns]
+    return cut
+
+
+def detected_places(extraction: Extraction) -> tuple[FloatArray, FloatArray]:
+    """Return x and y of the peaks of all rows; those of sources added later are where they were fitted."""
+    table, peaks = extraction.catalog, extraction.peaks
+    n = len(peaks)
+    return np.append(peaks.x, table["X"].value[n:]), np.append(peaks.y, table["Y"].value[n:])
+
+
+def _pack_catalog(extraction: Extraction) -> tuple[list[dict[str, Any]], bytes]:
+    """Return the columns' descriptions and their values: fitted parameters, peaks and groups too."""
+    table, sources = extraction.catalog, extraction.sources
+    described = {column.name: column for column in COLUMNS}
+    columns, parts = [], []
+
+    def add(name: str, values: Any, kind: str, **facts: str) -> None:
+        columns.append({"name": name, "kind": kind, **facts})
+        parts.append(np.ascontiguousarray(values, dtype=kind).tobytes())
+
+    names = [name for name in table.colnames if name in described and described[name].dtype != "str"]
+    # float64 first and whole words throughout keep every column aligned for typed arrays.
+    kinds = {name: "<f8" if name in ("RA", "DEC", "GLON", "GLAT") else "<f4" for name in names}
+    kinds |= {name: "<i4" for name in names if described[name].dtype == "int"}
+    for name in sorted(names, key=lambda one: kinds[one] != "<f8"):
+        column = table[name]
+        facts = {"unit": str(column.unit or ""), "text": described[name].description}
+        add(name, getattr(column, "value", column), kinds[name], **facts)
+    n = len(table)
+    fitted = sources if len(sources) == n else np.full((n, models.N_PARAMETERS), np.nan)
+    for k, name in enumerate(("amplitude", "x", "y", "sigma_1", "sigma_2", "theta")):
+        add(f"_{name}", fitted[:, k], "<f4")
+    for name, places in zip(("_x_peak", "_y_peak"), detected_places(extraction), strict=True):
+        add(name, places, "<f4")
+    add("_group", group_labels(extraction), "<i4")
+    order = [column["name"] for column in columns]
+    for name in table.colnames:
+        if name in order:
+            columns[order.index(name)]["place"] = table.colnames.index(name)
+    return columns, zlib.compress(b"".join(parts), 5)
+
+
+def group_labels(extraction: Extraction) -> NDArray[np.int64]:
+    """Return the label of each source's group."""
+    photometry, table = extraction.options.photometry, extraction.catalog
+    linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * extraction.image.beam_fwhm_pix
+    return friends_of_friends(table["X"].value, table["Y"].value, linking_length=linking)
+
+
+def _map_facts(extraction: Extraction, *, unit: str, per_beam: float) -> dict[str, Any]:
+    """Return what is to be said about the map: coordinates, beam, noise, thresholds."""
+    image, noise, detection = extraction.image, extraction.noise, extraction.options.detection
+    ny, nx = image.shape
+    x, y = 0.5 * (nx - 1), 0.5 * (ny - 1)
+    to_pixels = np.linalg.inv(image.jacobian(x, y))
+    beam = ellipse_from_covariance(image.beam_covariance(x, y))
+    finite = np.isfinite(image.data)
+    rms = np.asarray(noise.rms, dtype=np.float64)[finite] if isinstance(noise.rms, np.ndarray) else noise.rms
+    return {
+        "name": image.name,
+        "shape": [ny, nx],
+        "unit": unit,
+        "flux_unit": unit.partition("/")[0],
+        "file_unit": image.unit,
+        "per_beam": per_beam,
+        "pixel_arcsec": image.pixel_scale,
+        "beam": {
+            "major": image.beam.major,
+            "minor": image.beam.minor,
+            "pa": image.beam.pa,
+            "source": image.beam.source,
+            "pixels": [float(beam.major), float(beam.minor), float(beam.angle)],
+            "fwhm_pixels": image.beam_fwhm_pix,
+            "area_pixels": image.beam_area_pix,
+        },
+        "east": _direction(to_pixels[:, 0]),
+        "north": _direction(to_pixels[:, 1]),
+        "frame": image.frame,
+        "sky": _sky_nodes(extraction),
+        "aperture_ratio": extraction.options.photometry.fwhm_radius_ratio,
+        "fwhm_per_sigma": FWHM_PER_SIGMA,
+        "noise": {
+            "kind": "local" if isinstance(noise.rms, np.ndarray) else "global",
+            "typical": noise.typical * per_beam,
+            "lowest": float(np.nanmin(rms)) * per_beam,
+            "highest": float(np.nanmax(rms)) * per_beam,
+            "mean": noise.mean * per_beam,
+            "model": extraction.options.fit_options.noise_model,
+        },
+        "threshold": detection.sigma_thres,
+        "method": detection.method,
+        "blank_share": 1.0 - float(finite.mean()),
+        "n_beams": float(finite.sum()) / image.beam_area_pix,
+        "object": str(image.meta.get("object", "")),
+        "frequency": image.meta.get("frequency"),
+    }
+
+
+def _direction(vector: NDArray[np.floating[Any]]) -> list[float]:
+    length = float(np.hypot(*vector))
+    return [float(vector[0]) / length, float(vector[1]) / length]
+
+
+def _sky_nodes(extraction: Extraction) -> list[float | None]:
+    """Return ICRS unit vectors on a grid over the map, rows of y first, to interpolate between."""
+    ny, nx = extraction.image.shape
+    x, y = np.meshgrid(np.linspace(0, nx - 1, _SKY_NODES), np.linspace(0, ny - 1, _SKY_NODES))
+    longitude, latitude = celestial_degrees(extraction.image.wcs, x, y)
+    on_sky = np.isfinite(longitude + latitude)
+    place = SkyCoord(
+        np.where(on_sky, longitude, 0.0),
+        np.where(on_sky, latitude, 0.0),
+        unit="deg",
+        frame=wcs_to_celestial_frame(extraction.image.wcs),
+    )
+    vectors = np.where(on_sky, place.icrs.cartesian.xyz.value, np.nan)
+    flat = np.moveaxis(vectors, 0, -1).ravel()
+    return [round(float(value), 10) if math.isfinite(value) else None for value in flat]
+
+
+def _pixel_counts(extraction: Extraction) -> dict[str, Any]:
+    """Return histograms of map and residual in units of the noise, about the map's clipped mean."""
+    image, rms = extraction.image, extraction.rms
+    stride = max(1, math.ceil(math.sqrt(image.data.size / _PIXELS_COUNTED)))
+    cut = (slice(None, None, stride), slice(None, None, stride))
+    level = rms[cut] if isinstance(rms, np.ndarray) else rms
+    counts: dict[str, Any] = {"low": -8.0, "high": 16.0, "width": 0.25}
+    edges = np.linspace(-8.0, 16.0, 97)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for name, values in (("map", image.data[cut]), ("residual", extraction.residual_image()[cut])):
+            scaled = (values - extraction.noise.mean) / level
+            counts[name] = np.histogram(scaled[np.isfinite(scaled)], edges)[0].tolist()
+            statistics = clipped_statistics(scaled)
+            counts[f"{name}_rms"] = statistics.rms if math.isfinite(statistics.rms) else None
+    return counts
+
+
+def _words(flag: Flag) -> str:
+    return (flag.name or "").lower().replace("_", " ")

@@ -1,0 +1,166 @@
+"""The picture of a validation: what was found, how right the fluxes, the positions and the errors are."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hyper_py.evidence.comparison import Comparison
+from hyper_py.evidence.validation import Validation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FOUND, _TRUE, _SINGLE, _BLEND = "#1b6ca8", "#d1702a", "#1b6ca8", "#d1702a"
+_PULLS = ("flux", "peak", "size", "x", "y", "right ascension", "declination")
+_PULL_COLORS = ("#1b6ca8", "#d1702a", "#3c8d53", "#7d5ba6", "#a44a62")
+
+
+def plot_validation(validation: Validation, *, title: str = "") -> "Figure":
+    """Draw a validation in four panels.
+
+    Completeness and purity by signal to noise with their intervals; measured over true flux by true
+    signal to noise (by order of flux where that is not known); offsets in position with the tolerance;
+    histograms of the pulls with the unit Gaussian that honest errors follow.
+
+    Parameters
+    ----------
+    validation : Validation
+        From `hyper_py.validate`.
+    title : str
+        Written above the panels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to any display; save it with `savefig`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.5, 8.0), layout="constrained")
+    ((shares, fluxes), (offsets, pulls)) = figure.subplots(2, 2)
+    _draw_shares(shares, validation)
+    _draw_fluxes(fluxes, validation)
+    _draw_offsets(offsets, validation)
+    _draw_pulls(pulls, validation)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _nothing(axes: Any, words: str) -> None:
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color="0.4")
+
+
+def _draw_shares(axes: Any, validation: Validation) -> None:
+    for name, color in (("completeness", _FOUND), ("purity", _TRUE)):
+        overall = getattr(validation, name)
+        label = f"{name} {100 * overall.value:.1f}% ({overall.part} of {overall.whole})"
+        bins = [(b, getattr(b, name)) for b in validation.bins if getattr(b, name).whole]
+        if not bins:
+            axes.plot([], [], color=color, marker="o", label=label)
+            continue
+        # On a log axis the open last bin, and a first one from 0, are drawn an octave wide.
+        low = np.array([b.low or 0.5 * b.high for b, _ in bins])
+        high = np.array([b.high if np.isfinite(b.high) else 2.0 * b.low for b, _ in bins])
+        value = np.array([share.value for _, share in bins])
+        middle = np.sqrt(low * high) * (1.03 if name == "purity" else 1.0)
+        error = np.abs([[share.low, share.high] for _, share in bins] - value[:, None]).T
+        axes.errorbar(
+            middle, value, yerr=error, color=color, marker="o", ms=4, lw=1.2, capsize=2, label=label
+        )
+    if validation.bins:
+        axes.set_xscale("log")
+        _plain_ticks(axes)
+    else:
+        _nothing(axes, "signal to noise not known")
+    axes.set(ylim=(-0.03, 1.06), xlabel="signal to noise (true; measured for purity)", ylabel="share")
+    axes.axhline(1.0, color="0.8", lw=0.8, zorder=0)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.set_title("Found, and true", fontsize=10)
+
+
+def _draw_fluxes(axes: Any, validation: Validation) -> None:
+    flux = validation.comparison("flux") or validation.comparison("peak")
+    axes.set_title("Flux", fontsize=10)
+    if flux is None or not np.isfinite(flux.values).any():
+        _nothing(axes, "no flux in both tables")
+        return
+    snr = validation.snr_true[validation.matched[1]]
+    known = bool(np.isfinite(snr).any())
+    x = snr if known else np.arange(1.0, snr.size + 1.0)
+    for name, select, color in (
+        ("isolated", validation.isolated, _SINGLE),
+        ("blended", ~validation.isolated, _BLEND),
+    ):
+        statistic = validation.samples[name][flux.name]
+        if statistic.n:
+            label = f"{name}: bias {100 * statistic.bias:+.1f}%, scatter {100 * statistic.scatter:.1f}%"
+            axes.plot(x[select], flux.values[select], ".", ms=4, alpha=0.6, color=color, label=label)
+    spread = np.nanpercentile(np.abs(flux.values - 1.0), 98)
+    reach = float(np.clip(1.4 * spread, 0.1, 3.0))
+    axes.set(ylim=(max(1.0 - reach, -0.1), 1.0 + reach), ylabel=f"{flux.name}, measured / true")
+    axes.axhline(1.0, color="0.5", lw=0.8, zorder=0)
+    outside = int(np.count_nonzero(np.abs(flux.values - 1.0) > reach))
+    if outside:
+        axes.text(0.02, 0.02, f"{outside} outside", transform=axes.transAxes, fontsize=8, color="0.4")
+    if known:
+        axes.set_xscale("log")
+        _plain_ticks(axes)
+    axes.set_xlabel("true signal to noise" if known else "source")
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
+
+
+def _draw_offsets(axes: Any, validation: Validation) -> None:
+    axes.set_title("Position", fontsize=10)
+    names = ("x", "y") if validation.unit == "pix" else ("right ascension", "declination")
+    dx, dy = (validation.comparison(name) for name in names)
+    if dx is None or dy is None or not np.isfinite(dx.values + dy.values).any():
+        _nothing(axes, "no matches")
+        return
+    for select, color, size in ((~validation.isolated, _BLEND, 4), (validation.isolated, _SINGLE, 3)):
+        axes.plot(dx.values[select], dy.values[select], ".", ms=size, alpha=0.6, color=color)
+    turn = np.linspace(0.0, 2.0 * np.pi, 200)
+    radius = validation.tolerance
+    axes.plot(radius * np.cos(turn), radius * np.sin(turn), color="0.5", lw=0.8, ls="--")
+    sample = validation.samples["all"]
+    per_axis = ", ".join(f"{name} {sample[name].scatter:.3g}" for name in names)
+    words = (
+        f"scatter {per_axis} {validation.unit}\nrms distance {sample['separation'].rms:.3g} {validation.unit}"
+    )
+    axes.text(0.02, 0.98, words, transform=axes.transAxes, va="top", fontsize=8)
+    axes.axhline(0.0, color="0.8", lw=0.8, zorder=0)
+    axes.axvline(0.0, color="0.8", lw=0.8, zorder=0)
+    distance = np.hypot(dx.values, dy.values)
+    reach = min(1.25 * radius, 1.6 * float(np.nanpercentile(distance, 99)) or radius)
+    limits = (-reach, reach)
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.set(xlabel=f"{names[0]}, measured - true ({dx.unit})", ylabel=f"{names[1]} ({dy.unit})")
+
+
+def _draw_pulls(axes: Any, validation: Validation) -> None:
+    axes.set_title("Errors", fontsize=10)
+    axes.set(xlabel="(measured - true) / error", ylabel="density", xlim=(-5, 5))
+    chosen: list[Comparison] = [
+        c for c in map(validation.comparison, _PULLS) if c is not None and np.isfinite(c.pulls).any()
+    ]
+    if not chosen:
+        _nothing(axes, "no errors in the catalogue")
+        return
+    grid = np.linspace(-5.0, 5.0, 201)
+    axes.fill_between(grid, np.exp(-0.5 * grid**2) / np.sqrt(2 * np.pi), color="0.88", label="honest errors")
+    for comparison, color in zip(chosen, _PULL_COLORS, strict=False):
+        pulls = comparison.pulls[np.isfinite(comparison.pulls)]
+        width = validation.samples["all"][comparison.name].pull_width
+        label = f"{comparison.name}: width {width:.2f}"
+        edges = np.linspace(-5.0, 5.0, 31)
+        weights = np.full(pulls.size, 1.0 / (pulls.size * (edges[1] - edges[0])))
+        axes.hist(pulls, bins=edges, weights=weights, histtype="step", lw=1.3, color=color, label=label)
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
+
+
+def _plain_ticks(axes: Any) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,1 @@
+"""Many maps: inputs, tasks, executors, the run and what it says."""

@@ -1,0 +1,158 @@
+"""What a run tells while it goes on, for a progress bar or a log, and what it gives at its end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from hyper_py import __version__
+from hyper_py.running.map_task import MapResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is.
+
+    `rate` is in maps per second of this run, NaN before the first is done; so is `seconds_left`.
+    """
+
+    n_done: int
+    n_failed: int
+    n_total: int
+    rate: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted:
+    """The inputs are known and the outputs' directory is ready; `n_resumed` maps need no work."""
+
+    n_maps: int
+    n_resumed: int
+    executor: str
+    n_workers: int
+    root: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapStarted:
+    """A map was given to a worker."""
+
+    index: int
+    name: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelFinished:
+    """A channel of a cube was done, or failed; the cube's own event follows when all are."""
+
+    cube: str
+    result: MapResult
+    n_done: int
+    n_channels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapFinished:
+    """A map's outputs are complete."""
+
+    result: MapResult
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapFailed:
+    """A map failed; `result.reason` says why in one line."""
+
+    result: MapResult
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What became of a run.
+
+    Attributes
+    ----------
+    maps : tuple of MapResult
+        In the order of the inputs.
+    root : Path
+        The output directory.
+    interrupted : bool
+        True after Ctrl-C; `resume=True` goes on from there.
+    seconds : float
+        Wall-clock time of this run.
+    """
+
+    maps: tuple[MapResult, ...]
+    root: Path
+    interrupted: bool
+    seconds: float
+
+    @property
+    def failures(self) -> tuple[MapResult, ...]:
+        """The maps that failed."""
+        return tuple(result for result in self.maps if result.status == "failed")
+
+    @property
+    def n_sources(self) -> int:
+        """Sources in all maps."""
+        return sum(result.n_sources for result in self.maps)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all maps are done, 1 if some map failed or is missing."""
+        return 0 if all(result.ok for result in self.maps) else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished:
+    """The last event of every run, interrupted ones too."""
+
+    result: RunResult
+
+
+Event: TypeAlias = RunStarted | MapStarted | ChannelFinished | MapFinished | MapFailed | RunFinished
+OnEvent: TypeAlias = Callable[[Event], None]
+
+
+def describe_event(event: Event) -> str:
+    """Return an event as a line for the log; empty for those that say nothing there."""
+    match event:
+        case RunStarted():
+            resumed = f", {event.n_resumed} of them complete from an earlier run" if event.n_resumed else ""
+            return (
+                f"Hyper-Py {__version__}: {event.n_maps} maps{resumed}; {event.executor} x {event.n_workers}"
+            )
+        case MapStarted():
+            again = "" if event.attempt == 1 else " once more: its worker died"
+            return f"{event.name}: started{again}"
+        case ChannelFinished(result=one):
+            said = f"{one.n_sources} sources" if one.ok else f"failed: {one.reason}"
+            return f"{one.name}: {said}, {one.seconds:.2f} s ({event.n_done} of {event.n_channels} channels)"
+        case MapFinished(result=one, progress=progress):
+            warned = "".join(f"; warning: {text}" for text in one.warnings)
+            return (
+                f"{one.name}: {one.n_sources} sources, rms {one.rms:.4g} {one.unit}, {one.seconds:.2f} s "
+                f"({_counted(progress)}){warned}"
+            )
+        case MapFailed(result=one, progress=progress):
+            return f"{one.name}: failed: {one.reason} ({_counted(progress)})"
+        case RunFinished(result=result):
+            return _summed_up(result)
+
+
+def _counted(progress: Progress) -> str:
+    done = progress.n_done + progress.n_failed
+    return f"{done} of {progress.n_total}, {progress.rate:.3g} maps/s, {progress.seconds_left:.0f} s left"
+
+
+def _summed_up(result: RunResult) -> str:
+    n_ok = sum(one.ok for one in result.maps)
+    counted = (
+        f"{n_ok} of {len(result.maps)} maps complete, {len(result.failures)} failed, {result.seconds:.1f} s"
+    )
+    if result.interrupted:
+        return f"interrupted: {counted}; the same command with --resume goes on from here"
+    return f"finished: {counted}, {result.n_sources} sources"

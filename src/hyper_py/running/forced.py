@@ -1,0 +1,87 @@
+"""Sources that the configuration gives: positions and apertures, as lists or as a table."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.geometry import Beam, FloatArray
+from hyper_py.pipeline.extraction import FixedSources
+from hyper_py.writing.tables import read_table
+
+
+def fixed_sources(config: Any) -> FixedSources | None:
+    """Return the sources to measure instead of detected ones, if the configuration gives any.
+
+    A table (`detection.use_fixed_source_table`) gives positions in RA, DEC and apertures, where it has
+    columns for them; else `detection.fixed_peaks` gives positions in the map's own frame, and
+    `photometry.fixed_radius` their apertures.
+
+    Raises
+    ------
+    ConfigurationError
+        A table that is not there or lacks a column; as many apertures as there are not positions.
+    """
+    detection = config.detection
+    if detection.use_fixed_source_table:
+        return _from_table(config.below_root(detection.fixed_source_table_path))
+    if not detection.fixed_peaks:
+        return None
+    n = len(detection.xcen_fix)
+    longitude, latitude = np.array(detection.xcen_fix), np.array(detection.ycen_fix)
+    return FixedSources(longitude=longitude, latitude=latitude, frame="map", **fixed_apertures(config, n))
+
+
+def table_beam(config: Any) -> Beam | None:
+    """Return the beam with which the sizes of the given table were measured; None if they are to stay."""
+    fwhm = config.detection.fixed_source_beam
+    if fwhm is None or not config.detection.use_fixed_source_table:
+        return None
+    return Beam(major=fwhm, minor=fwhm, source="detection.fixed_source_beam")
+
+
+def fixed_apertures(config: Any, n: int) -> dict[str, Any]:
+    """Return `fwhm_1`, `fwhm_2` and `pa` of `n` sources if `photometry.fixed_radius` gives them."""
+    photometry = config.photometry
+    if not photometry.fixed_radius:
+        return {}
+    values = {"fwhm_1": photometry.fwhm_1, "fwhm_2": photometry.fwhm_2, "pa": photometry.PA_val}
+    for name, given in values.items():
+        if len(given) not in (1, n):
+            key = "PA_val" if name == "pa" else name
+            raise ConfigurationError(
+                f"photometry.{key}: {len(given)} values for {n} sources; give one for all, or one for each"
+            )
+    return {name: np.broadcast_to(np.array(given, dtype=np.float64), n) for name, given in values.items()}
+
+
+def _from_table(path: Path) -> FixedSources:
+    where = f"detection.fixed_source_table_path: {path}"
+    if not path.is_file():
+        raise ConfigurationError(f"{where}: no such file")
+    try:
+        table = read_table(path, default="ascii.ipac")
+    except InputError as error:
+        raise ConfigurationError(f"detection.fixed_source_table_path: {error}") from None
+    columns = {name.upper(): table[name] for name in table.colnames}
+    missing = [name for name in ("RA", "DEC") if name not in columns]
+    if missing:
+        raise ConfigurationError(f"{where}: no column {' and '.join(missing)} among {', '.join(columns)}")
+
+    def values(name: str) -> FloatArray:
+        try:
+            numbers = np.asarray(columns[name], dtype=np.float64)
+        except ValueError:
+            numbers = np.array([np.nan])
+        if not np.isfinite(numbers).all():
+            raise ConfigurationError(f"{where}: column {name} has values that are not numbers")
+        return numbers
+
+    shapes = {"fwhm_1": "FWHM_1", "fwhm_2": "FWHM_2", "pa": "PA"}
+    return FixedSources(
+        longitude=values("RA"),
+        latitude=values("DEC"),
+        frame="icrs",
+        **{key: values(name) for key, name in shapes.items() if name in columns},
+    )

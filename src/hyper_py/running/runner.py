@@ -1,0 +1,384 @@
+"""Many maps: which, by what executor, with what progress; the log, the merged catalogue and the manifest.
+
+Importing this module costs nothing heavy: NumPy and astropy come with the first map.
+"""
+
+import csv
+import io
+import platform
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from datetime import datetime
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from hyper_py import __version__
+from hyper_py.diagnostics import ConfigurationError, HyperPyError, HyperPyWarning
+from hyper_py.reading.recognise import is_cube
+from hyper_py.running import executors
+from hyper_py.running.cube_task import process_cube
+from hyper_py.running.events import (
+    ChannelFinished,
+    Event,
+    MapFailed,
+    MapFinished,
+    MapStarted,
+    OnEvent,
+    Progress,
+    RunFinished,
+    RunResult,
+    RunStarted,
+    describe_event,
+)
+from hyper_py.running.inputs import resolve_inputs
+from hyper_py.running.map_task import (
+    MapResult,
+    MapTask,
+    Measure,
+    fingerprint,
+    measure_map,
+    process_map,
+    restored,
+)
+
+if TYPE_CHECKING:
+    from hyper_py.writing.products import Layout
+
+__all__ = [
+    "ChannelFinished",
+    "Event",
+    "MapFailed",
+    "MapFinished",
+    "MapResult",
+    "MapStarted",
+    "MapTask",
+    "Progress",
+    "RunFinished",
+    "RunResult",
+    "RunStarted",
+    "run",
+]
+
+SUMMARY = "summary.csv"
+_PACKAGES = ("numpy", "scipy", "astropy", "photutils", "regions", "pydantic", "distributed", "pyarrow")
+
+
+def run(
+    config: Any,
+    inputs: Sequence[str | Path] | None = None,
+    *,
+    on_event: OnEvent | None = None,
+    resume: bool = False,
+    measure: Measure = measure_map,
+) -> RunResult:
+    """Extract sources from many maps and write everything below `paths.output.dir_root`.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    inputs : sequence of str or Path, optional
+        FITS files, directories, globs, text files with one map a line (`.txt`, `.lis`, `.list`, or any
+        file as `@FILE`), tables with a column of names (`.csv`, `.ecsv`, `.vot`; `TABLE#COLUMN` says which).
+        None: the list file `files.file_map_name` below `paths.input.dir_maps`.
+    on_event : callable, optional
+        Called in this process with each event, in order.
+    resume : bool
+        Skip maps whose outputs are complete: same input by checksum, same configuration, all files there.
+    measure : callable
+        Gives the extraction of a `MapTask`; importable by name in a worker process.
+
+    Returns
+    -------
+    RunResult
+        After Ctrl-C too: then with `interrupted`, and without a merged catalogue.
+
+    Raises
+    ------
+    ConfigurationError
+        The inputs do not say what to do, two have one name, or the output directory cannot be used;
+        no map has been touched then.
+    """
+    executors.pin_own_blas()
+    from hyper_py.running.forced import fixed_sources
+    from hyper_py.writing.products import Layout, locked, remove_merged, remove_stale
+
+    maps = resolve_inputs(
+        inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
+    )
+    unknown = sorted(config.maps.keys() - {one.name for one in maps})
+    if unknown and inputs is None:  # a file for five bands serves for one of them too
+        raise ConfigurationError(
+            f"maps.{unknown[0]}: there is no such map; the maps are {', '.join(one.name for one in maps[:9])}"
+        )
+    tasks = []
+    for index, one in enumerate(maps):
+        own = config.for_map(one.name)
+        fixed_sources(own)
+        mark = fingerprint(own)
+        tasks.append(MapTask(index=index, name=one.name, path=one.path, config=own, fingerprint=mark))
+    layout = Layout.from_config(config)
+    _make_directories(layout)
+    with locked(layout) as held:
+        if not held:
+            raise ConfigurationError(
+                f"{layout.root}: another run is writing here; wait, or choose another directory"
+            )
+        remove_stale(layout.directories())
+        remove_merged(layout)
+        log_path = layout.root / layout.logs / layout.log_name
+        with log_path.open("a" if resume else "w", encoding="utf-8") as stream:
+            return _Run(config, layout, tasks, measure, stream, on_event).execute(resume=resume)
+
+
+def _make_directories(layout: "Layout") -> None:
+    for directory in layout.directories():
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"paths.output.dir_root: cannot write to {directory}: {error.strerror}"
+            ) from None
+
+
+class _Run:
+    """The state of one run: results so far, clock and listeners."""
+
+    def __init__(
+        self,
+        config: Any,
+        layout: "Layout",
+        tasks: list[MapTask],
+        measure: Measure,
+        stream: TextIO,
+        on_event: OnEvent | None,
+    ) -> None:
+        self.config, self.layout, self.tasks = config, layout, tasks
+        self.function = partial(process_map, measure=measure)
+        self.stream, self.on_event = stream, on_event
+        self.results: dict[int, MapResult] = {}
+        self.n_resumed = 0
+        self.clock = time.perf_counter()
+        self.started = datetime.now().astimezone()
+
+    def execute(self, *, resume: bool) -> RunResult:
+        """Do what is to be done, in any case ending with the manifest and the last event."""
+        from hyper_py.writing.products import remove_stale
+
+        interrupted = False
+        self.write_manifest("running", ())
+        merged: tuple[str, ...] = ()
+        try:
+            if resume:
+                self.restore()
+            todo = [task for task in self.tasks if task.index not in self.results]
+            name, n_workers = choose_executor(self.config.control, len(todo))
+            self.emit(
+                RunStarted(
+                    n_maps=len(self.tasks),
+                    n_resumed=self.n_resumed,
+                    executor=name,
+                    n_workers=n_workers,
+                    root=self.layout.root,
+                )
+            )
+            datacube = self.config.control.datacube
+            cubes = [task for task in todo if datacube or is_cube(task.path)]
+            maps = [task for task in todo if task not in cubes]
+            with closing(self.outcomes(name, n_workers, maps)) as outcomes:
+                for outcome in outcomes:
+                    self.take(maps[outcome.index], outcome)
+            for task in cubes:
+                self.take(task, executors.Outcome(0, self.do_cube(task, resume=resume), "", 1))
+            merged = self.merge()
+        except KeyboardInterrupt:
+            interrupted = True
+        # What workers that died, or were stopped, had begun to write.
+        remove_stale(self.layout.directories())
+        result = RunResult(
+            maps=tuple(self.results.get(task.index, _pending(task)) for task in self.tasks),
+            root=self.layout.root,
+            interrupted=interrupted,
+            seconds=time.perf_counter() - self.clock,
+        )
+        status = "interrupted" if interrupted else "failures" if result.failures else "complete"
+        self.write_manifest(status, merged, result)
+        if self.config.outputs.report and any(one.ok for one in result.maps):
+            self.report()
+        self.emit(RunFinished(result=result))
+        return result
+
+    def restore(self) -> None:
+        """Take over maps that are complete."""
+        for task in self.tasks:
+            result = restored(task, self.layout)
+            if result is not None:
+                self.results[task.index] = result
+        self.n_resumed = len(self.results)
+
+    def outcomes(self, name: str, n_workers: int, todo: list[MapTask]) -> executors.Outcomes:
+        """Start the executor on maps."""
+
+        def on_start(index: int, attempt: int) -> None:
+            task = todo[index]
+            self.emit(MapStarted(index=task.index, name=task.name, attempt=attempt))
+
+        return self.start(name, n_workers, self.function, todo, on_start)
+
+    def do_cube(self, task: MapTask, *, resume: bool) -> MapResult:
+        """Do a cube, its channels by the executor."""
+        self.emit(MapStarted(index=task.index, name=task.name))
+
+        def execute(
+            function: Callable[[Any], Any], channels: list[Any], on_start: executors.OnStart
+        ) -> executors.Outcomes:
+            name, n_workers = choose_executor(self.config.control, len(channels))
+            return self.start(name, n_workers, function, channels, on_start)
+
+        def on_channel(result: MapResult, n_done: int, n_channels: int) -> None:
+            self.emit(ChannelFinished(cube=task.name, result=result, n_done=n_done, n_channels=n_channels))
+
+        return process_cube(task, execute=execute, on_channel=on_channel, resume=resume)
+
+    def start(
+        self,
+        name: str,
+        n_workers: int,
+        function: Callable[[Any], Any],
+        todo: list[Any],
+        on_start: executors.OnStart,
+    ) -> executors.Outcomes:
+        """Start an executor."""
+        if name == "serial":
+            return executors.execute_serial(function, todo, on_start=on_start)
+        if name == "processes":
+            return executors.execute_processes(function, todo, n_workers=n_workers, on_start=on_start)
+        scheduler = self.config.control.dask_scheduler
+        return executors.execute_dask(
+            function, todo, n_workers=n_workers, scheduler=scheduler, on_start=on_start
+        )
+
+    def take(self, task: MapTask, outcome: executors.Outcome) -> None:
+        """Record what became of a map, and tell."""
+        from hyper_py.writing.products import forget_map
+
+        if outcome.error:
+            forget_map(self.layout, task.name)
+            result = MapResult(
+                index=task.index, name=task.name, path=task.path, status="failed", reason=outcome.error
+            )
+        else:
+            result = outcome.value
+        result = replace(result, attempts=outcome.attempts)
+        self.results[task.index] = result
+        event = MapFinished if result.ok else MapFailed
+        self.emit(event(result=result, progress=self.progress()))
+
+    def progress(self) -> Progress:
+        """Count and extrapolate."""
+        n_here = len(self.results) - self.n_resumed
+        elapsed = time.perf_counter() - self.clock
+        n_failed = sum(not result.ok for result in self.results.values())
+        rate = n_here / elapsed if n_here else float("nan")
+        return Progress(
+            n_done=len(self.results) - n_failed,
+            n_failed=n_failed,
+            n_total=len(self.tasks),
+            rate=rate,
+            seconds_left=(len(self.tasks) - len(self.results)) / rate,
+        )
+
+    def merge(self) -> tuple[str, ...]:
+        """Write the catalogue of all maps, in the order of the inputs."""
+        from hyper_py.writing.products import parts_of, write_merged
+
+        good = [task.name for task in self.tasks if self.results[task.index].ok]
+        names = [part for name in good for part in parts_of(self.layout, name)]
+        meta = {
+            "creator": f"Hyper-Py {__version__}",
+            "sigma_thres": self.config.detection.sigma_thres,
+            "n_maps": len(good),
+        }
+        return write_merged(self.layout, names, meta=meta)
+
+    def report(self) -> None:
+        """Write the report; a run is no less complete without it."""
+        from hyper_py.reporting.report import write_report
+
+        try:
+            write_report(self.layout.root)
+        except (OSError, HyperPyError) as error:
+            warnings.warn(f"no report: {error}", HyperPyWarning, stacklevel=2)
+            self.stream.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} no report: {error}\n")
+
+    def emit(self, event: Event) -> None:
+        """Write an event to the log, then pass it on."""
+        text = describe_event(event)
+        if text:
+            self.stream.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+            self.stream.flush()
+        if self.on_event is not None:
+            self.on_event(event)
+
+    def write_manifest(self, status: str, merged: tuple[str, ...], result: RunResult | None = None) -> None:
+        """Write run.json, and the summary table when the run is over."""
+        from hyper_py.writing.products import MANIFEST, as_json, write_text
+
+        over = result is not None
+        manifest = {
+            "status": status,
+            "software": software_versions(),
+            "started": self.started.isoformat(timespec="seconds"),
+            "finished": datetime.now().astimezone().isoformat(timespec="seconds") if over else None,
+            "seconds": result.seconds if result else None,
+            "fingerprint": self.tasks[0].fingerprint,
+            "configuration": self.config.model_dump(mode="json"),
+            "merged": merged,
+            "maps": [asdict(one) for one in (result.maps if result else map(_pending, self.tasks))],
+        }
+        write_text(self.layout.root, MANIFEST, as_json(manifest))
+        if result:
+            write_text(self.layout.root, f"{self.layout.logs}/{SUMMARY}", summary_table(result.maps))
+
+
+def _pending(task: MapTask) -> MapResult:
+    return MapResult(index=task.index, name=task.name, path=task.path, status="pending")
+
+
+def choose_executor(control: Any, n_tasks: int) -> tuple[str, int]:
+    """Return the executor and its number of workers; no processes where one would be enough."""
+    if not control.parallel_maps or control.executor == "serial":
+        return "serial", 1
+    n_workers = max(1, min(control.n_cores, n_tasks))
+    if control.executor == "dask" and n_tasks:
+        return "dask", n_workers
+    return ("processes", n_workers) if n_workers > 1 else ("serial", 1)
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of everything that can change a result."""
+    versions = {"hyper-py": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def summary_table(maps: Sequence[MapResult]) -> str:
+    """Return one CSV line for each map: status, sources, rms, seconds."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["map", "status", "n_sources", "rms", "unit", "seconds", "attempts", "reason", "input"])
+    for one in maps:
+        numbers = (
+            [one.n_sources, f"{one.rms:.6g}", one.unit, f"{one.seconds:.3f}"] if one.ok else ["", "", "", ""]
+        )
+        writer.writerow([one.name, one.status, *numbers, one.attempts, one.reason, one.path])
+    return buffer.getvalue()

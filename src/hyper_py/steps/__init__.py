@@ -1,0 +1,1 @@
+"""One step of the algorithm each: detection, grouping, background, fitting, photometry."""

@@ -1,0 +1,216 @@
+"""Elliptical apertures on the map with background and companions removed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from photutils.geometry import elliptical_overlap_grid
+
+from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.numerics import models
+
+IntArray: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Aperture:
+    """An ellipse on the pixel grid.
+
+    Attributes
+    ----------
+    y0, x0 : int
+        Map pixel of `weights[0, 0]`; may lie outside the map.
+    weights : ndarray, shape (h, w)
+        Area of each pixel inside the ellipse, exact, from 0 to 1.
+    """
+
+    y0: int
+    x0: int
+    weights: FloatArray
+
+    def clipped(self, shape: tuple[int, int]) -> "Aperture":
+        """Return the part inside a map of this shape."""
+        top, left = max(0, -self.y0), max(0, -self.x0)
+        weights = self.weights[top : max(top, shape[0] - self.y0), left : max(left, shape[1] - self.x0)]
+        return Aperture(y0=self.y0 + top, x0=self.x0 + left, weights=weights)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Where a clipped aperture lies in the map."""
+        height, width = self.weights.shape
+        return slice(self.y0, self.y0 + height), slice(self.x0, self.x0 + width)
+
+
+def elliptical_aperture(
+    x: float, y: float, *, semi_major: float, semi_minor: float, theta: float
+) -> Aperture:
+    """Return the exact overlap of an ellipse with the pixels.
+
+    Parameters
+    ----------
+    x, y : float
+        Centre, zero-based pixels.
+    semi_major, semi_minor : float
+        Pixels.
+    theta : float
+        Angle of the major axis, radians from +x.
+    """
+    half_x = np.hypot(semi_major * np.cos(theta), semi_minor * np.sin(theta))
+    half_y = np.hypot(semi_major * np.sin(theta), semi_minor * np.cos(theta))
+    x0, x1 = int(np.floor(x - half_x + 0.5)), int(np.floor(x + half_x + 0.5)) + 1
+    y0, y1 = int(np.floor(y - half_y + 0.5)), int(np.floor(y + half_y + 0.5)) + 1
+    weights = elliptical_overlap_grid(
+        x0 - 0.5 - x, x1 - 0.5 - x, y0 - 0.5 - y, y1 - 0.5 - y, x1 - x0, y1 - y0,
+        semi_major, semi_minor, theta, 1, 1,
+    )  # fmt: skip
+    return Aperture(y0=y0, x0=x0, weights=np.asarray(weights, dtype=np.float64))
+
+
+def source_aperture(source: FloatArray, *, radius_in_fwhm: float) -> Aperture:
+    """Return the aperture of semi-axes `radius_in_fwhm` times both FWHM of a source's six parameters."""
+    scale = radius_in_fwhm * FWHM_PER_SIGMA
+    return elliptical_aperture(
+        float(source[models.X]),
+        float(source[models.Y]),
+        semi_major=scale * float(source[models.SIGMA_1]),
+        semi_minor=scale * float(source[models.SIGMA_2]),
+        theta=float(source[models.THETA]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApertureSum:
+    """A sum over an aperture.
+
+    Attributes
+    ----------
+    total : float
+        Sum over usable pixels plus the model's share of the missing ones; NaN if none is usable.
+    area : float
+        Area of the whole aperture in pixels.
+    n_blank : int
+        Blank pixels that the aperture touches.
+    outside : bool
+        Whether the aperture reaches beyond the map.
+    """
+
+    total: float
+    area: float
+    n_blank: int
+    outside: bool
+
+
+def aperture_sum(data: FloatArray, aperture: Aperture, *, model: FloatArray | None = None) -> ApertureSum:
+    """Sum an image over an aperture; what is blank or off the map is taken from a model.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+        Background and companions removed; NaN where blank.
+    aperture : Aperture
+    model : ndarray, shape of `aperture.weights`, optional
+        The source's model on the aperture's own pixels; None leaves missing pixels out.
+    """
+    inside = aperture.clipped((data.shape[0], data.shape[1]))
+    values = data[inside.slices]
+    blank = ~np.isfinite(values) & (inside.weights > 0.0)
+    seen = np.where(np.isfinite(values), inside.weights, 0.0)
+    total = float(np.sum(seen * np.where(np.isfinite(values), values, 0.0)))
+    outside = float(aperture.weights.sum() - inside.weights.sum()) > 1e-9
+    if (blank.any() or outside) and model is not None:
+        top, left = inside.y0 - aperture.y0, inside.x0 - aperture.x0
+        missing = aperture.weights.copy()
+        missing[top : top + seen.shape[0], left : left + seen.shape[1]] -= seen
+        total += float(np.sum(missing * model))
+    return ApertureSum(
+        total=total if seen.any() else np.nan,
+        area=float(aperture.weights.sum()),
+        n_blank=int(blank.sum()),
+        outside=outside,
+    )
+
+
+def model_in_aperture(source: FloatArray, aperture: Aperture) -> FloatArray:
+    """Return a source's Gaussian at the aperture's pixels, shape of `aperture.weights`."""
+    height, width = aperture.weights.shape
+    y, x = np.mgrid[aperture.y0 : aperture.y0 + height, aperture.x0 : aperture.x0 + width]
+    values = models.gaussian_sum(source[None], y.ravel().astype(np.float64), x.ravel().astype(np.float64))
+    return values.reshape(height, width)
+
+
+def aperture_fraction(source: FloatArray, aperture: Aperture) -> float:
+    """Return the share of a source's flux that the aperture's sum over pixels holds.
+
+    For wide sources this is 1 - 2^(-4 k^2) (`hyper_py.numerics.models.enclosed_fraction`); for narrow ones
+    the finite pixels, each taken as constant, change it by some percent.
+    """
+    return float(aperture_fractions(source[None], [aperture])[0])
+
+
+def aperture_fractions(sources: FloatArray, apertures: Sequence[Aperture]) -> FloatArray:
+    """Return `aperture_fraction` of many sources, (n, 6), each in its aperture, shape (n,)."""
+    sizes = np.array([aperture.weights.size for aperture in apertures])
+    owner = np.repeat(np.arange(len(apertures)), sizes)
+    widths = np.array([aperture.weights.shape[1] for aperture in apertures])
+    corners = np.array([(aperture.y0, aperture.x0) for aperture in apertures])
+    place = np.arange(owner.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    row, column = np.divmod(place, widths[owner])
+    a, b, c = (e[owner, 0] for e in models.exponents(sources))
+    dy = row + (corners[:, 0] - sources[:, models.Y])[owner]
+    dx = column + (corners[:, 1] - sources[:, models.X])[owner]
+    values = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
+    weights = np.concatenate([aperture.weights.ravel() for aperture in apertures])
+    inside = np.bincount(owner, weights * values, minlength=len(apertures))
+    area = 2.0 * np.pi * sources[:, models.SIGMA_1] * sources[:, models.SIGMA_2]
+    fractions: FloatArray = inside / area
+    return fractions
+
+
+def aperture_on_pixels(aperture: Aperture, y: IntArray, x: IntArray) -> FloatArray:
+    """Return the aperture's weights at pixels (y, x) of shape (n,), zero outside it."""
+    height, width = aperture.weights.shape
+    row, column = y - aperture.y0, x - aperture.x0
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    weights = np.zeros(y.shape)
+    weights[inside] = aperture.weights[row[inside], column[inside]]
+    return weights
+
+
+def flux_gradient(parameters: FloatArray) -> FloatArray:
+    """Return d flux / d parameter of each source's Gaussian, shape (n_sources, 6 n_sources)."""
+    n = len(parameters)
+    amplitude, sigma_1, sigma_2 = (
+        parameters[:, k] for k in (models.AMPLITUDE, models.SIGMA_1, models.SIGMA_2)
+    )
+    gradient = np.zeros((n, n, models.N_PARAMETERS))
+    own = np.arange(n)
+    gradient[own, own, models.AMPLITUDE] = 2.0 * np.pi * sigma_1 * sigma_2
+    gradient[own, own, models.SIGMA_1] = 2.0 * np.pi * amplitude * sigma_2
+    gradient[own, own, models.SIGMA_2] = 2.0 * np.pi * amplitude * sigma_1
+    return gradient.reshape(n, n * models.N_PARAMETERS)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnitPhotometry:
+    """Fluxes and covariances of the sources of one unit.
+
+    Attributes
+    ----------
+    flux, flux_err, flux_gauss_err : ndarray, shape (n_sources,)
+        Jy, aperture correction applied.
+    fraction : ndarray, shape (n_sources,)
+        Share of each source's flux in its aperture.
+    background : ndarray, shape (n_sources,)
+        Mean background in the aperture, per pixel.
+    covariance : ndarray, shape (6 n_sources, 6 n_sources)
+        Of the fitted parameters, cross terms between sources included.
+    """
+
+    flux: FloatArray
+    flux_err: FloatArray
+    flux_gauss_err: FloatArray
+    fraction: FloatArray
+    background: FloatArray
+    covariance: FloatArray

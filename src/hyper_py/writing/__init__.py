@@ -1,0 +1,1 @@
+"""From results to files: tables, regions, FITS products; atomic."""

@@ -1,0 +1,199 @@
+"""Sources as regions on the sky, for DS9, CASA and CARTA; and regions drawn there as sources to measure."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import FK4, FK5, ICRS, Galactic, SkyCoord
+from astropy.table import Table
+from astropy.wcs.utils import wcs_to_celestial_frame
+
+from hyper_py.diagnostics import ConfigurationError
+from hyper_py.geometry import Ellipse, FloatArray, celestial_degrees, sky_ellipse_from_pixel
+from hyper_py.image import SkyImage
+from hyper_py.pipeline.extraction import FixedSources
+
+_DS9_FRAMES = (ICRS(), Galactic(), FK5(equinox="J2000"), FK4(equinox="B1950"))
+
+
+def source_regions(catalog: Table, wcs: Any, *, fwhm_radius_ratio: float) -> tuple[Any, Any]:
+    """Return the centroids and the apertures of a catalogue as regions on the sky.
+
+    Parameters
+    ----------
+    catalog : Table
+        With columns HYPER_ID, X, Y, FWHM_1, FWHM_2, PA of `hyper_py.catalog`.
+    wcs : astropy.wcs.WCS
+        Celestial, two axes: the map's.
+    fwhm_radius_ratio : float
+        Semi-axes of the apertures over the fitted FWHM.
+
+    Returns
+    -------
+    centroids, ellipses : regions.Regions
+        Labelled by HYPER_ID, in the map's own frame, or ICRS where DS9 does not know that. Sources without
+        a position are left out, those without a size are among the centroids only.
+    """
+    from regions import EllipseSkyRegion, PointSkyRegion, RegionMeta, Regions
+
+    x, y, major, minor, angle = (_values(catalog[name]) for name in ("X", "Y", "FWHM_1", "FWHM_2", "PA"))
+    place, angle = _on_the_sky(wcs, x, y, angle)
+    labels = [str(label) for label in catalog["HYPER_ID"]]
+    centroids = [
+        PointSkyRegion(place[i], meta=RegionMeta(text=labels[i])) for i in np.flatnonzero(np.isfinite(x + y))
+    ]
+    width, height = (2.0 * fwhm_radius_ratio * size * u.arcsec for size in (major, minor))
+    # regions and DS9 count from west to north where east is left: a quarter turn from position angles.
+    turn = (np.mod(angle + 90.0, 180.0)) * u.deg
+    ellipses = [
+        EllipseSkyRegion(place[i], width[i], height[i], angle=turn[i], meta=RegionMeta(text=labels[i]))
+        for i in np.flatnonzero(np.isfinite(x + y + major + minor + angle))
+    ]
+    return Regions(centroids), Regions(ellipses)
+
+
+def _values(column: Any) -> FloatArray:
+    return np.asarray(getattr(column, "value", column), dtype=np.float64)
+
+
+def _on_the_sky(wcs: Any, x: FloatArray, y: FloatArray, angle: FloatArray) -> tuple[SkyCoord, FloatArray]:
+    """Return positions, and position angles in degrees from the north of the positions' frame."""
+    place = _sky(wcs, x, y)
+    if any(place.frame.is_equivalent_frame(known) for known in _DS9_FRAMES):
+        return place, angle
+    return _turned(place, angle, "icrs")
+
+
+def crtf_text(catalog: Table, wcs: Any, *, fwhm_radius_ratio: float) -> str:
+    """Return the apertures of a catalogue as a CASA region file (CRTF), for CASA and CARTA.
+
+    Parameters
+    ----------
+    catalog, wcs, fwhm_radius_ratio
+        As in `source_regions`.
+
+    Returns
+    -------
+    str
+        Ellipses in ICRS: semi-axes, and the position angle of the first, labelled by HYPER_ID.
+    """
+    x, y, major, minor, angle = (_values(catalog[name]) for name in ("X", "Y", "FWHM_1", "FWHM_2", "PA"))
+    place, angle = _turned(_sky(wcs, x, y), angle, "icrs")
+    lines = ["#CRTFv0 CASA Region Text Format version 0"]
+    for i in np.flatnonzero(np.isfinite(x + y + major + minor + angle)):
+        centre = f"[{place.ra.deg[i]:.10f}deg, {place.dec.deg[i]:.10f}deg]"
+        axes = ", ".join(f"{fwhm_radius_ratio * size[i]:.9g}arcsec" for size in (major, minor))
+        label = f"coord=ICRS, label='{catalog['HYPER_ID'][i]}'"
+        lines.append(f"ellipse [{centre}, [{axes}], {angle[i]:.7f}deg] {label}")
+    return "\n".join(lines) + "\n"
+
+
+def read_regions(path: Path, image: SkyImage, *, fwhm_radius_ratio: float) -> FixedSources:
+    """Read sources to measure from a region file: ellipses and circles are apertures, points positions.
+
+    Parameters
+    ----------
+    path : Path
+        DS9 or CRTF; on the sky in any frame, or in pixels of the map.
+    image : SkyImage
+        The map.
+    fwhm_radius_ratio : float
+        Semi-axes of apertures over FWHM.
+
+    Returns
+    -------
+    FixedSources
+        In the order of the file and the map's own frame. Sizes are left to the fit if there are points
+        only; points among ellipses have the size of the beam.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is none of these, is empty, or holds other shapes.
+    """
+    regions = [_on_map(region, path, image) for region in _parse(path)]
+    if not regions:
+        raise ConfigurationError(f"{path}: no region in it: draw ellipses, circles or points")
+    lon, lat, major, minor, angle = np.array(regions).T
+    if np.isnan(major).all():
+        return FixedSources(longitude=lon, latitude=lat)
+    point, beam = np.isnan(major), image.beam
+    scale = np.where(point, 1.0, 1.0 / fwhm_radius_ratio)
+    return FixedSources(
+        longitude=lon,
+        latitude=lat,
+        fwhm_1=scale * np.where(point, beam.major, major),
+        fwhm_2=scale * np.where(point, beam.minor, minor),
+        pa=np.where(point, beam.pa, angle),
+    )
+
+
+def _parse(path: Path) -> Any:
+    from regions import Regions
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: not a region file") from None
+    form = "crtf" if text.lstrip().startswith("#CRTF") else "ds9"
+    try:
+        return Regions.parse(text, format=form)
+    except Exception as error:  # the parsers raise whatever they meet
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"{path}: not a DS9 or CRTF region file: {reason}") from None
+
+
+def _on_map(region: Any, path: Path, image: SkyImage) -> tuple[float, float, float, float, float]:
+    """Return longitude and latitude in degrees, semi-axes in arcsec and position angle in the map's frame."""
+    kind = type(region).__name__
+    shape = kind.removesuffix("PixelRegion").removesuffix("SkyRegion")
+    if shape not in ("Ellipse", "Circle", "Point"):
+        raise ConfigurationError(
+            f"{path}: a region of the kind {shape.lower()}: only ellipses, circles and points can be measured"
+        )
+    if kind.endswith("PixelRegion"):
+        return _from_pixels(region, shape, image)
+    own = wcs_to_celestial_frame(image.wcs)
+    if shape == "Point":
+        place = region.center.transform_to(own).spherical
+        return float(place.lon.deg), float(place.lat.deg), np.nan, np.nan, np.nan
+    if shape == "Circle":
+        major = minor = region.radius.to_value("arcsec")
+        turn = 0.0
+    else:
+        width, height = (0.5 * side.to_value("arcsec") for side in (region.width, region.height))
+        # The height is along the meridian where the angle is 0.
+        major, minor, turn = max(width, height), min(width, height), region.angle.to_value("deg")
+        turn = turn - 90.0 if width > height else turn
+    place, angle = _turned(region.center, np.asarray(turn), own)
+    place = place.spherical
+    return float(place.lon.deg), float(place.lat.deg), major, minor, float(np.mod(angle, 180.0))
+
+
+def _from_pixels(region: Any, shape: str, image: SkyImage) -> tuple[float, float, float, float, float]:
+    x, y = float(region.center.x), float(region.center.y)
+    lon, lat = (float(value) for value in celestial_degrees(image.wcs, x, y))
+    if shape == "Point":
+        return lon, lat, np.nan, np.nan, np.nan
+    width, height = (region.width, region.height) if shape == "Ellipse" else (2.0 * region.radius,) * 2
+    angle = region.angle.to_value("rad") if shape == "Ellipse" else 0.0
+    ellipse = Ellipse(np.asarray(0.5 * width), np.asarray(0.5 * height), np.asarray(angle))
+    sky = sky_ellipse_from_pixel(ellipse, image.jacobian(x, y))
+    return lon, lat, float(sky.major), float(sky.minor), float(sky.angle)
+
+
+def _sky(wcs: Any, x: FloatArray, y: FloatArray) -> SkyCoord:
+    longitude, latitude = celestial_degrees(wcs, x, y)
+    return SkyCoord(longitude * u.deg, latitude * u.deg, frame=wcs_to_celestial_frame(wcs))
+
+
+def _turned(place: SkyCoord, angle: FloatArray, frame: Any) -> tuple[SkyCoord, FloatArray]:
+    """Return positions in another frame, and position angles in degrees from its north."""
+    other = place.transform_to(frame)
+    if place.is_equivalent_frame(other.frame):
+        return other, angle
+    along = place.directional_offset_by(angle * u.deg, 1.0 * u.arcsec).transform_to(frame)
+    return other, np.mod(other.position_angle(along).deg, 180.0)
