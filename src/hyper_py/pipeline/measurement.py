@@ -1,7 +1,8 @@
 """From peaks to measured sources on one map; everything in pixels and Jy/pixel.
 
 Starting values, bounds and units are made here; the measuring itself has two ways:
-`hyper_py.pipeline.weighted` for white noise on a polynomial background, `hyper_py.pipeline.correlated` for all else.
+`hyper_py.pipeline.weighted` for white noise on a polynomial background, and
+`hyper_py.pipeline.correlated` for all else.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """Background of a source: polynomials over nested boxes, and the choice between them.
 
 Candidates (box, order, estimator) are fitted in `hyper_py.numerics.candidates` and
-`hyper_py.numerics.robust`; here the best one is chosen and becomes a `Background`. The background of a map without sources is here too.
+`hyper_py.numerics.robust`; here the best one is chosen and becomes a `Background`. The background of a map
+without sources is here too.
 """
 
 from collections.abc import Mapping, Sequence
