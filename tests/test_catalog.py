@@ -289,3 +289,10 @@ def test_unresolved_sources_have_a_limit_and_a_flag():
     # Three sigma of the squared size, from the error of sigma.
     error = 2 * FWHM_PER_SIGMA**2 * sigma * 0.05 * 4.0
     assert limit[1] == pytest.approx(np.sqrt(3 * error), rel=0.05)
+
+
+@pytest.mark.parametrize("theta", [0.0, 1e-5, np.pi - 1e-5, 0.5 * np.pi, 0.5 * np.pi + 1e-5])
+def test_errors_of_angles_do_not_jump_where_angles_wrap(theta):
+    sources = np.array([[1.0, 30, 28, 3.1, 1.9, theta], [1.0, 30, 28, 3.1, 1.9, 0.7]])
+    table = make_catalog(make_measurement(sources), make_image())
+    assert table["PA_ERR"].value[0] == pytest.approx(table["PA_ERR"].value[1], rel=1e-3)
