@@ -296,3 +296,21 @@ def test_errors_of_angles_do_not_jump_where_angles_wrap(theta):
     sources = np.array([[1.0, 30, 28, 3.1, 1.9, theta], [1.0, 30, 28, 3.1, 1.9, 0.7]])
     table = make_catalog(make_measurement(sources), make_image())
     assert table["PA_ERR"].value[0] == pytest.approx(table["PA_ERR"].value[1], rel=1e-3)
+
+
+def test_beam_areas_are_in_the_pixels_at_the_source():
+    """Far from the reference pixel of a tangential projection, where pixels are smaller on the sky."""
+    image = make_image()
+    image.wcs.wcs.crpix = (-20000.0, 28.0)
+    image.wcs.wcs.set()
+    table = make_catalog(make_measurement(SOURCES), image, convert_mjy=False)
+    for source, row in zip(SOURCES, table, strict=True):
+        corners = [
+            image.wcs.pixel_to_world(source[1] + dx, source[2] + dy)
+            for dx, dy in ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))
+        ]
+        along, up = corners[0].separation(corners[1]).arcsec, corners[2].separation(corners[3]).arcsec
+        turn = corners[0].position_angle(corners[1]) - corners[2].position_angle(corners[3])
+        area = np.pi / (4 * np.log(2)) * 9.0 * 7.0 / abs(along * up * np.sin(turn.rad))
+        assert area > 1.03 * np.pi / (4 * np.log(2)) * 9.0 * 7.0 / 4.0
+        assert row["FLUX_PEAK"].value == pytest.approx(source[0] * area, rel=1e-3)
