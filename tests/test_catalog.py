@@ -289,3 +289,29 @@ def test_unresolved_sources_have_a_limit_and_a_flag():
     # Three sigma of the squared size, from the error of sigma.
     error = 2 * FWHM_PER_SIGMA**2 * sigma * 0.05 * 4.0
     assert limit[1] == pytest.approx(np.sqrt(3 * error), rel=0.05)
+
+
+@pytest.mark.parametrize("theta", [0.0, 1e-5, np.pi - 1e-5, 0.5 * np.pi, 0.5 * np.pi + 1e-5])
+def test_errors_of_angles_do_not_jump_where_angles_wrap(theta):
+    sources = np.array([[1.0, 30, 28, 3.1, 1.9, theta], [1.0, 30, 28, 3.1, 1.9, 0.7]])
+    table = make_catalog(make_measurement(sources), make_image())
+    assert table["PA_ERR"].value[0] == pytest.approx(table["PA_ERR"].value[1], rel=1e-3)
+
+
+def test_beam_areas_are_in_the_pixels_at_the_source():
+    """Far from the reference pixel of a tangential projection, where pixels are smaller on the sky."""
+    image = make_image(pixel=900.0, beam=Beam(major=9 * 450.0, minor=7 * 450.0))
+    table = make_catalog(make_measurement(SOURCES), image, convert_mjy=False)
+    nominal = np.pi / (4 * np.log(2)) * 9.0 * 7.0 / 4.0
+    areas = []
+    for source, row in zip(SOURCES, table, strict=True):
+        corners = [
+            image.wcs.pixel_to_world(source[1] + dx, source[2] + dy)
+            for dx, dy in ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))
+        ]
+        along, up = corners[0].separation(corners[1]).arcsec, corners[2].separation(corners[3]).arcsec
+        turn = corners[0].position_angle(corners[1]) - corners[2].position_angle(corners[3])
+        areas.append(nominal * 900.0**2 / abs(along * up * np.sin(turn.rad)))
+        assert row["FLUX_PEAK"].value == pytest.approx(source[0] * areas[-1], rel=1e-4)
+    assert areas[0] == pytest.approx(nominal, rel=1e-3)
+    assert areas[1] > 1.01 * nominal
