@@ -8,8 +8,8 @@ published ones but with exact truth. --outliers adds bad pixels: this share of t
 are those that the default configuration detects, given to every run as the same peaks; nothing else differs
 but the options named in the first column. Columns: sources matched with the truth within half a beam of the
 measured position; sources whose fit did not converge; median and scatter (1.4826 MAD over the median) of the
-isolated ones' FLUX over truth; the median change of FLUX against the reference of the same group of runs, and its
-scatter; the scatter of (FLUX - truth) / FLUX_ERR; seconds.
+isolated ones' FLUX over truth; the median change of FLUX against the reference of the same group of runs, and
+its scatter; the scatter of (FLUX - truth) / FLUX_ERR; seconds.
 """
 
 import argparse
