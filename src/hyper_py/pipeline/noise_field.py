@@ -90,7 +90,8 @@ def small_scales(data: FloatArray, *, width: float) -> FloatArray:
         ndimage.gaussian_filter(image, width, mode="constant", truncate=3.0)
         for image in (np.where(valid, data, 0.0), valid.astype(np.float64))
     )
-    return data - mean / np.where(valid, weight, 1.0)
+    flattened: FloatArray = data - mean / np.where(valid, weight, 1.0)
+    return flattened
 
 
 def extend_lags(lags: FloatArray, *, reach: int) -> FloatArray:

@@ -342,7 +342,8 @@ def _centre(transfer: FloatArray, *, radius: int) -> FloatArray:
     """Return the kernel of a transfer function, cut at a radius in pixels."""
     kernel = fft.fftshift(fft.ifft2(transfer).real)
     middle = kernel.shape[0] // 2
-    return kernel[middle - radius : middle + radius + 1, middle - radius : middle + radius + 1]
+    result: FloatArray = kernel[middle - radius : middle + radius + 1, middle - radius : middle + radius + 1]
+    return result
 
 
 def _correlated_area(power: FloatArray) -> float:
