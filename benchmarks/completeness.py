@@ -307,6 +307,7 @@ def draw(groups: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> None
                 p = counts[known, 0] / counts[known, 1]
                 error = np.sqrt(np.maximum(p * (1 - p), 0.0) / counts[known, 1])
                 style = {"lw": 2.5, "zorder": 5} if finder == "ours" else {"lw": 1.2}
+                style["color"] = f"C{FINDERS.index(finder)}"
                 axis.errorbar(x, p, error, marker="o", ms=3, label=TITLES[finder], **style)
             axis.set_xscale("log")
             ticks = edges[:-1]

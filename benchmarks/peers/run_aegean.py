@@ -45,6 +45,12 @@ def main() -> None:
         table = Table.read(found) if found.exists() else None
     result = Table({"X": [] * u.pix, "Y": [] * u.pix})
     if table is not None:
+        for name in table.colnames:  # in galactic maps they are called otherwise
+            for own, usual in (("glon", "ra"), ("glat", "dec"), ("lon", "ra"), ("lat", "dec")):
+                if name.removeprefix("err_") == own:
+                    table.rename_column(name, name.replace(own, usual))
+        if "ra" not in table.colnames:
+            sys.exit(f"no longitude among {table.colnames}")
         # Its ra and dec are the map's own longitude and latitude.
         world = np.column_stack([table["ra"], table["dec"]])
         wcs = WCS(header).celestial
