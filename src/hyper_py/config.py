@@ -225,22 +225,27 @@ class Detection(Section):
     )
     max_false_rate: PositiveFloat | None = key(
         DetectionOptions.max_false_rate,
-        "Expected number of false detections in a map, in place of `sigma_thres`; null for none.",
+        "Expected number of false detections in a map, in place of `sigma_thres` (`matched`); null for none.",
     )
     rms_map: Literal["global", "local"] = key(
-        DetectionOptions.rms_map, "One rms for the map, or one that follows noise that varies across it."
+        DetectionOptions.rms_map,
+        "One rms for the map, or one that follows noise that varies across it. The threshold of `matched` is "
+        "in units of the noise of its own filtered map, always local.",
     )
     rms_mesh_beams: PositiveFloat = key(
         DetectionOptions.rms_mesh_beams, "Side in beams of the cells in which a local rms is measured."
     )
-    use_manual_rms: bool = key(DetectionOptions.use_manual_rms, "Take `rms_value` for the rms of the map.")
+    use_manual_rms: bool = key(
+        DetectionOptions.use_manual_rms,
+        "Take `rms_value` for the rms of the map (`matched` measures its own, see `rms_map`).",
+    )
     rms_value: NonNegativeFloat = key(
         DetectionOptions.rms_value,
         "The rms in Jy/pixel (in an original configuration: mJy/pixel if `convert_mJy`).",
     )
     kernel_size_pix: Count = key(
         DetectionOptions.kernel_size_pix,
-        "Side in pixels of the running mean of the high-pass filter; 0 takes the square of the beam's FWHM.",
+        "Side in pixels of the running mean of `highpass`; 0 takes the square of the beam's FWHM.",
     )
     roundlim: Pair = key(DetectionOptions.roundlim, "Lowest and highest DAOFIND roundness of a peak.")
     sharplim: Pair = key(DetectionOptions.sharplim, "Lowest and highest DAOFIND sharpness of a peak.")
