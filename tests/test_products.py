@@ -166,7 +166,7 @@ def test_stale_temporaries_are_removed_and_nothing_else(tmp_path):
 def test_two_runs_cannot_share_an_output_directory(tmp_path):
     layout = layout_in(tmp_path)
     code = (
-        "import sys, pathlib\nfrom hyper_py import products\n"
+        "import sys, pathlib\nfrom hyper_py.writing import products\n"
         "layout = products.Layout(root=pathlib.Path(sys.argv[1]))\n"
         "with products.locked(layout) as held: print(held)"
     )
