@@ -260,7 +260,7 @@ def png(grey: FloatArray) -> bytes:
 
 @cache
 def _source(name: str) -> str:
-    return resources.files("hyper_py").joinpath("templates", name).read_text(encoding="utf-8")
+    return resources.files("hyper_py.reporting").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 @cache
