@@ -252,5 +252,5 @@ def test_fits_a_phone_and_paper(page):
 
 
 def test_template_files_are_part_of_the_package():
-    templates = Path(__file__).parents[1] / "src/hyper_py/templates"
+    templates = Path(__file__).parents[1] / "src/hyper_py/reporting/templates"
     assert {"report.html", "index.html", "report.css"} <= {path.name for path in templates.iterdir()}
