@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-import hyper_py
+import hyper_py.running
 from hyper_py import cli
 from hyper_py.config import Config, load_config
 from hyper_py.diagnostics import ConfigurationError, HyperPyError, InputError
@@ -112,7 +112,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
     module = types.ModuleType("hyper_py.running.runner")
     vars(module).update(events, run=run)
     monkeypatch.setitem(sys.modules, "hyper_py.running.runner", module)
-    monkeypatch.setattr(hyper_py, "runner", module, raising=False)
+    monkeypatch.setattr(hyper_py.running, "runner", module, raising=False)
     return notes
 
 

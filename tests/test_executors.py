@@ -106,7 +106,9 @@ def test_dask_gives_what_serial_gives():
     outcomes = collect(executors.execute_dask(square, numbers, n_workers=2, on_start=ignore))
     expected = collect(executors.execute_serial(square, [3, 1, 13, 4, 0, 9], on_start=ignore))
     expected[4] = (None, "its worker died repeatedly (out of memory?)", 2)
-    assert outcomes == expected
+    # A task that was on the worker when it died has a second attempt.
+    assert {k: v[:2] for k, v in outcomes.items()} == {k: v[:2] for k, v in expected.items()}
+    assert outcomes[4][2] == 2
 
 
 @pytest.mark.slow

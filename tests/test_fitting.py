@@ -295,7 +295,7 @@ def test_window_is_the_union_of_discs_without_blanks(discs, stride, seed):
         if usable[row, column]
         and any(
             np.hypot(column // stride - np.rint(x0 / stride), row // stride - np.rint(y0 / stride))
-            <= r / stride
+            <= r / stride + 1e-9
             for x0, y0, r in discs
         )
     }
