@@ -415,13 +415,15 @@ def execute_dask(
         try:
             for future in completed:
                 index = indices.pop(future.key)
-                if future.status == "finished":
+                # A result that was lost with its worker is computed again: exception() waits for that.
+                failure = future.exception()
+                if failure is None:
                     value, error = future.result()
                     yield Outcome(index, value, error, 1)
-                elif isinstance(future.exception(), KilledWorker):
+                elif isinstance(failure, KilledWorker):
                     yield Outcome(index, None, "its worker died repeatedly (out of memory?)", MAX_ATTEMPTS)
                 else:
-                    yield Outcome(index, None, one_line(future.exception()), 1)
+                    yield Outcome(index, None, one_line(failure), 1)
                 top_up()
         finally:
             client.cancel(list(completed.futures))
