@@ -63,8 +63,6 @@ _SURROUNDINGS_BEAMS = 0.5
 """What a disc must have around the largest aperture."""
 _LARGEST_WINDOW_BEAMS = 3.5
 """A unit of such discs still fits into the reach of the covariance; beyond it the model stands in."""
-_FINEST_SAMPLING = 4.5
-"""Pixels per beam beyond which every second pixel is enough (every third at twice as many, ...)."""
 _MASK_SIGMA = 3.0
 """Sources are masked to this many sigma where the noise is measured."""
 _MOST_ADDITIONS = 3
@@ -127,7 +125,6 @@ class _Round:
             else fit_window(
                 task.start[unit, models.X], task.start[unit, models.Y],
                 radius=radius[unit], usable=task.usable,
-                stride=_stride(task),
             )
             for k, unit in enumerate(task.units)
         ]  # fmt: skip
@@ -234,10 +231,6 @@ def _window_radii(task: Task, options: Options) -> FloatArray:
     )
     reach = options.photometry.fwhm_radius_ratio * beams + _SURROUNDINGS_BEAMS
     return task.beam_fwhm * np.clip(reach, _WINDOW_BEAMS, _LARGEST_WINDOW_BEAMS)
-
-
-def _stride(task: Task) -> int:
-    return max(1, int(task.beam_fwhm / _FINEST_SAMPLING))
 
 
 def measure_correlated(task: Task, options: Options) -> Measured:
@@ -395,7 +388,7 @@ def _collect(
 ) -> Collector:
     """Measure apertures and errors of all units."""
     residual = task.data - models.render(sources, task.data.shape)
-    stride, radius = _stride(task), options.photometry.fwhm_radius_ratio
+    radius = options.photometry.fwhm_radius_ratio
     collected = Collector(len(sources))
     for unit, window in zip(task.units, this.windows, strict=True):
         if window.y.size == 0:
@@ -409,7 +402,7 @@ def _collect(
         measured = photometry_of_alike(
             left, [fits[k] for k in batch], windows, [this.metrics[k] for k in batch], this.cache[windows[0]],
             apertures, footprints=[footprint(fits[k].parameters, this.windows[k]) for k in batch],
-            scales=[this.scales[k] for k in batch], pixel_area=stride**2,
+            scales=[this.scales[k] for k in batch],
             fixed=[task.fixed[task.units[k]] for k in batch],
         )  # fmt: skip
         for i, k in enumerate(batch):
@@ -418,7 +411,7 @@ def _collect(
             in_sigmas = this.metrics[k].project(left[i])
             collected.add_fit(
                 unit, fits[k], left[i], task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + 1,
-                chi2=float(in_sigmas @ in_sigmas), n_beams=y.size * stride**2 / task.beam_area,
+                chi2=float(in_sigmas @ in_sigmas), n_beams=y.size / task.beam_area,
                 retried=bool(retried[k]),
             )  # fmt: skip
             collected.add_photometry(unit, photometry, apertures[i], task.usable)
@@ -445,7 +438,7 @@ def _collect_polynomial(
         add_unit(
             collected, task, unit, residual, fits[k], this.windows[k], this.metrics[k],
             this.sky(k, fits[k]), None if apart is None else apart[k], noise, level,
-            options=options, retried=bool(retried[k]), stride=_stride(task),
+            options=options, retried=bool(retried[k]),
         )  # fmt: skip
         if apart is not None:
             collected.flags[unit] |= int(apart[k].polynomial.flag)

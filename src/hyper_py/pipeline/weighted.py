@@ -169,7 +169,6 @@ def add_unit(
     options: Options,
     retried: bool,
     rms: FloatArray | None = None,
-    stride: int = 1,
     response: Response | None = None,
 ) -> None:
     """Measure a unit's apertures and errors on a polynomial background.
@@ -188,10 +187,6 @@ def add_unit(
         From `measure_noise`.
     rms : ndarray, shape (n,), optional
         Noise at each pixel, for chi-square; that of the metric if it is not given.
-    stride : int
-        Of the window.
-    response : tuple, optional
-        See `unit_errors`.
     """
     y, x = window.y, window.x
     if y.size == 0:
@@ -211,7 +206,7 @@ def add_unit(
     in_sigmas = metric.project(left) if rms is None else left / rms
     collected.add_fit(
         unit, fit, left, task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + fit.coefficients.size,
-        chi2=float(in_sigmas @ in_sigmas), n_beams=y.size * stride**2 / task.beam_area, retried=retried,
+        chi2=float(in_sigmas @ in_sigmas), n_beams=y.size / task.beam_area, retried=retried,
     )  # fmt: skip
     collected.add_photometry(unit, photometry, apertures, task.usable)
     if _order(sky) >= 0:
