@@ -9,7 +9,7 @@ tries every setting on the first of `--tuning` and the best on all of them. Our 
 original's are `detection.sigma_thres`; the other finders get, besides their own thresholds, a lower limit to
 the signal to noise that they report, the one of highest completeness at a mean purity of at least
 `--purity`, which is above 99% because a threshold chosen at 99% would miss that on half of other seeds.
-`run` scores seeds that took no part. `report` writes the second part of benchmarks/RESULTS.md and a figure.
+`run` scores seeds that took no part. `report` writes benchmarks/results/completeness.md and a figure.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from peers import (
     table,
     versions,
     why_not,
-    write_part,
+    write_results,
 )
 
 HERE = Path(__file__).parent
@@ -240,7 +240,7 @@ def report(options: argparse.Namespace, _: Any) -> None:
                 seeds = " ".join(map(str, choice["seeds"]))
                 shown = json.dumps(choice["settings"])
                 text.append(f"  - {preset}: `{shown}`{cut} (seeds {seeds}: {c:.3f} / {p:.4f})")
-    write_part("\n".join(text), second=True)
+    write_results("completeness", text)
     if options.output:
         draw(groups, options.output)
 
@@ -341,7 +341,7 @@ def main() -> None:
         help="values of sigma_thres to choose from; with only one of them ours gets a cut like the others",
     )
     parser.add_argument("--purity", type=float, default=0.992, help="on the tuning seeds")
-    parser.add_argument("--timeout", type=float, default=1800.0, help="seconds after which a run is stopped")
+    parser.add_argument("--timeout", type=float, default=900.0, help="seconds of processor time of a run")
     parser.add_argument("--output", type=Path, help="PNG of the figure")
     parser.add_argument("--ours", nargs="?", const=sys.executable, metavar="PYTHON")
     for finder in ("original", *GRIDS):

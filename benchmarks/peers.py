@@ -9,8 +9,9 @@ environment (benchmarks/peers/README.md says how to make them); ours runs in thi
 of settings on a seed that is never scored and keeps in benchmarks/peers/settings.json those of least flux
 scatter among the ones within 0.01 of the best harmonic mean of completeness and purity. `run` scores them
 on other seeds and, with --data, on both published maps, whose settings are those of the preset made like
-them. `report` writes the first part of benchmarks/RESULTS.md, with what `published.py --output DIR` left in
-the same DIR. A run that DIR holds already is not repeated. completeness.py compares at equal purity.
+them. `report` writes benchmarks/results/finders.md, with what `published.py --output DIR` left in the same
+DIR. A run that DIR holds already is not repeated, nor one of ours that the same code has made.
+completeness.py compares at equal purity.
 """
 
 import argparse
@@ -19,10 +20,11 @@ import json
 import os
 import subprocess
 import sys
-import time
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 from astropy.wcs import WCS, FITSFixedWarning
 
+import hyper_py
 from hyper_py.evidence.matching import inside_margin
 from hyper_py.evidence.presets import PRESETS
 from hyper_py.evidence.simulate import simulate_image
@@ -161,13 +164,14 @@ def run_finder(
     finder: str, python: str, item: Input, settings: dict[str, Any], work: Path, timeout: float
 ) -> dict[str, Any]:
     """Run one finder on one map, unless `work` has that run; return its numbers, or why there are none."""
-    mark = hashlib.md5(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    is_ours = finder in ("ours", "classic")
+    named = json.dumps(settings, sort_keys=True) + (our_code() if is_ours else "")
+    mark = hashlib.md5(named.encode()).hexdigest()[:8]
     out = work / f"{item.name}_{finder}_{mark}.ecsv"
     kept = out.with_suffix(".json")
     if kept.exists():
         return json.loads(kept.read_text())
     path = item.per_pixel if finder == "original" else item.per_beam
-    is_ours = finder in ("ours", "classic")
     script = HERE / "peers" / f"run_{'ours' if is_ours else finder}.py"
     command = [python, str(script), str(path), str(out), json.dumps(settings)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
@@ -185,30 +189,31 @@ def run_finder(
     return result
 
 
+@cache
+def our_code() -> str:
+    """Return a digest of the package, so that what other code of ours has measured is measured again."""
+    digest = hashlib.md5()
+    for path in sorted(Path(hyper_py.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def timed(command: list[str], environment: dict[str, str], log: Any, timeout: float) -> dict[str, Any]:
     """Run a command; return status (None: stopped), seconds and peak MB, children included."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-    )
-    status: int | None = None
-    while True:
-        pid, code, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            status = os.waitstatus_to_exitcode(code)
-            break
-        if time.perf_counter() - start > timeout:
-            os.killpg(process.pid, 9)
-            _, _, usage = os.wait4(process.pid, 0)
-            break
-        time.sleep(0.02)
-    process.returncode = -9 if status is None else status
-    return {
-        "status": status,
-        "wall": time.perf_counter() - start,
-        "cpu": usage.ru_utime + usage.ru_stime,
-        "memory": usage.ru_maxrss / 1024.0,
-    }
+    with tempfile.TemporaryDirectory(prefix="peer_") as folder:
+        cost = Path(folder) / "cost.json"
+        measure = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(HERE / "peers" / "measure.py"),
+            f"{timeout:.0f}",
+            str(cost),
+        ]
+        subprocess.run(
+            [*measure, *command], env=environment, stdout=log, stderr=subprocess.STDOUT, check=True
+        )
+        return json.loads(cost.read_text())
 
 
 def score(catalog: Table, item: Input) -> dict[str, Any]:
@@ -279,9 +284,10 @@ def cells(results: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def why_not(result: dict[str, Any]) -> str:
-    """Return why a run has no numbers."""
-    why = "stopped" if result["status"] is None else f"failed with status {result['status']}"
-    return f"{result['map']} {why} after {result['wall']:.0f} s"
+    """Return why a run has no numbers; seconds are those of the processor."""
+    if result["status"] is None:
+        return f"{result['map']}: no result in {result['cpu']:.0f} s"
+    return f"{result['map']}: failed with status {result['status']} after {result['cpu']:.0f} s"
 
 
 def table(finders: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -360,17 +366,12 @@ def report(options: argparse.Namespace) -> None:
             for preset in sorted({r["preset"] for r in used}):
                 settings = next(r["settings"] for r in used if r["preset"] == preset)
                 text.append(f"  - {preset}: `{json.dumps(settings)}`")
-    write_part("\n".join(text), second=False)
+    write_results("finders", text)
 
 
-def write_part(text: str, *, second: bool) -> None:
-    """Replace one of the two parts of RESULTS.md: this script's, or that of completeness.py."""
-    path = HERE / "RESULTS.md"
-    first, mark, rest = (path.read_text() if path.exists() else "").partition(
-        "# Completeness at equal purity\n"
-    )
-    parts = [first, text] if second else [text, mark + rest]
-    path.write_text("\n\n".join(part.strip() for part in parts).strip() + "\n")
+def write_results(topic: str, text: list[str]) -> None:
+    """Write the page of one topic in benchmarks/results."""
+    (HERE / "results" / f"{topic}.md").write_text("\n".join(text).strip() + "\n")
 
 
 def environments(options: argparse.Namespace) -> dict[str, str]:
@@ -390,7 +391,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="*", default=[], choices=[p for p in MAP_PRESETS if p in PRESETS])
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
     parser.add_argument("--seed", type=int, default=100, help="seed to tune on")
-    parser.add_argument("--timeout", type=float, default=1800.0, help="seconds after which a run is stopped")
+    parser.add_argument("--timeout", type=float, default=900.0, help="seconds of processor time of a run")
     parser.add_argument("--ours", nargs="?", const=sys.executable, metavar="PYTHON")
     for finder in ("original", *GRIDS):
         parser.add_argument(f"--{finder}", metavar="PYTHON")

@@ -1,4 +1,4 @@
-"""Cost of a run: ours and other finders in one go, start-up, scaling, memory; written to RESULTS.md.
+"""Cost of a run: ours and other finders in one go, start-up, scaling, memory; written to results/speed.md.
 
     python benchmarks/speed.py --data DIR --work DIR [--original PYTHON] [--bdsf PYTHON] [--sep PYTHON]
                                [--repeats 3] [--skip scaling memory ...]
@@ -23,9 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from peers import HERE, published, timed, versions
+from peers import HERE, published, timed, versions, write_results
 
-RESULTS, HEADING = HERE / "RESULTS.md", "# Speed"
 SECTIONS = ("finders", "startup", "scaling", "memory")
 ORIGINAL_MAIN = """
 import sys, time
@@ -293,7 +292,7 @@ def main() -> None:
     options.data = options.data.resolve()
     options.work.mkdir(parents=True, exist_ok=True)
     text = [
-        HEADING,
+        "# Speed",
         "",
         "Written by `python benchmarks/speed.py`: medians; what each means is at the head of it.",
         "",
@@ -306,8 +305,7 @@ def main() -> None:
     used = {"ours": sys.executable} | {f: getattr(options, f) for f in ("original", "bdsf", "sep")}
     text += [f"- {name} {versions(name, python)}" for name, python in used.items() if python]
     text += [f"- Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} cores"]
-    before = RESULTS.read_text().split(f"\n{HEADING}\n")[0].rstrip() if RESULTS.exists() else ""
-    RESULTS.write_text(before + "\n\n" + "\n".join(text).rstrip() + "\n")
+    write_results("speed", text)
 
 
 if __name__ == "__main__":
