@@ -9,9 +9,9 @@ from hyper_py.diagnostics import Flag
 from hyper_py.numerics import models
 from hyper_py.numerics.noise import CovarianceModel, beam_covariance_model
 from hyper_py.options import Options, PhotometryOptions
-from hyper_py.pipeline.conditional import conditional_mean, unit_photometry
+from hyper_py.pipeline.conditional import _surroundings_say, photometry_of_alike
 from hyper_py.pipeline.correlated import _window_radii, measure_correlated
-from hyper_py.pipeline.noise_windows import WindowCache, whitening_matrix
+from hyper_py.pipeline.noise_windows import NoiseWindow, WindowCache, whitening_matrix
 from hyper_py.pipeline.sweeps import Task
 from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window
 from hyper_py.steps.photometry import aperture_fraction, elliptical_aperture, source_aperture
@@ -66,19 +66,24 @@ def test_singular_covariance_is_an_error():
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_conditional_mean_is_kriging_with_an_unknown_mean(seed):
+def test_surroundings_say_what_kriging_with_an_unknown_mean_says(seed):
     rng = np.random.default_rng(seed)
     covariance = random_covariance(15, seed)
-    inside = np.zeros(15, dtype=bool)
-    inside[rng.choice(15, 4, replace=False)] = True
+    inside = np.zeros((2, 15), dtype=bool)
+    for row in inside:
+        row[rng.choice(15, 4, replace=False)] = True
     matrix = whitening_matrix(covariance)
-    k = conditional_mean(matrix.T @ matrix, inside)
+    noise = NoiseWindow(covariance=covariance, whitening=matrix, precision=matrix.T @ matrix)
+    sums, residual = inside[:, None] * rng.random((2, 3, 15)), rng.normal(size=(2, 15))
+    outer, background = _surroundings_say(noise, inside, sums, residual)
     # An unknown mean is one of huge variance.
     huge = covariance + 1e7
-    expected = huge[np.ix_(inside, ~inside)] @ np.linalg.inv(huge[np.ix_(~inside, ~inside)])
-    np.testing.assert_allclose(k, expected, atol=1e-5)
-    # A constant outside is the same constant inside.
-    np.testing.assert_allclose(k.sum(axis=1), 1.0, rtol=1e-8)
+    for k, own in enumerate(inside):
+        kriging = huge[np.ix_(own, ~own)] @ np.linalg.inv(huge[np.ix_(~own, ~own)])
+        np.testing.assert_allclose(background[k, own], kriging @ residual[k, ~own], atol=1e-5)
+        np.testing.assert_allclose(outer[k][:, ~own], sums[k][:, own] @ kriging, atol=1e-5)
+        assert np.isnan(background[k, ~own]).all()
+        assert not outer[k][:, own].any()
 
 
 # ---- windows of one shape
@@ -121,10 +126,10 @@ def make_unit(sources, *, scale=1.0, radius=7.0, usable=None, fixed=None):
         if own_apertures:
             apertures = [source_aperture(p, radius_in_fwhm=0.8) for p in fit.parameters]
         distance = np.min([np.hypot(window.x - s[1], window.y - s[2]) for s in sources], axis=0)
-        return unit_photometry(
-            data - value(fit.parameters, window), fit, window, metric, noise, apertures,
-            footprint=distance < 3.5, scale=scale, fixed=fixed,
-        )  # fmt: skip
+        return photometry_of_alike(
+            [data - value(fit.parameters, window)], [fit], [window], [metric], noise, [apertures],
+            footprints=[distance < 3.5], scales=[scale], fixed=[fixed],
+        )[0]  # fmt: skip
 
     return window, noise.covariance * scale**2, measure
 
@@ -164,26 +169,6 @@ def test_flux_errors_are_those_of_many_measurements(sources, shape_fixed):
     np.testing.assert_allclose(flux.std(axis=0) / (0.1 * expected.flux_err), 1.0, atol=0.16)
     np.testing.assert_allclose((flux.mean(axis=0) - gauss) / (0.1 * expected.flux_err), 0.0, atol=0.25)
     assert (expected.flux_err > 0.3 * expected.flux_gauss_err).all()
-
-
-def test_pixels_of_a_coarse_window_stand_for_their_area():
-    fixed = np.ones(SOURCE.shape, dtype=bool)
-    window = fit_window(
-        SOURCE[:, 1], SOURCE[:, 2], radius=np.full(1, 12.0), usable=np.ones(SHAPE, bool), stride=2
-    )
-    cache = WindowCache(covariance_lags())
-    metric, noise = cache.metrics([window], [1.0])[0], cache[window]
-    fit = fit_units([value(SOURCE, window)], [window], [metric], [SOURCE], lower=[SOURCE], upper=[SOURCE])[0]
-    distance = np.hypot(window.x - 16.2, window.y - 15.1)
-    # A bump inside a large aperture, nothing around it: its sum over all pixels is known.
-    bump = np.exp(-0.5 * distance**2 / 1.8**2)
-    aperture = elliptical_aperture(16.2, 15.1, semi_major=7.5, semi_minor=7.5, theta=0.0)
-    photometry, _ = unit_photometry(
-        bump, fit, window, metric, noise, [aperture], footprint=distance < 4, scale=1.0, pixel_area=4.0,
-        fixed=fixed,
-    )  # fmt: skip
-    excess = photometry.flux[0] - models.gaussian_flux(SOURCE)[0]
-    assert excess * photometry.fraction[0] == pytest.approx(2 * np.pi * 1.8**2, rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
-from hyper_py.geometry import covariance_from_ellipse
 from hyper_py.numerics import models
 from hyper_py.numerics.solvers import FitStatus
 from hyper_py.steps.fitting import (
@@ -18,7 +17,6 @@ from hyper_py.steps.fitting import (
     fit_window,
     influence,
     second_moments,
-    starting_values,
 )
 
 SHAPE = (41, 43)
@@ -281,23 +279,18 @@ def test_parameters_that_cannot_move_have_no_influence_nor_variance():
 
 @given(
     st.lists(st.tuples(st.floats(-4, 26), st.floats(-4, 24), st.floats(0.5, 9)), min_size=1, max_size=4),
-    st.integers(1, 4),
     st.integers(0, 1000),
 )
-def test_window_is_the_union_of_discs_without_blanks(discs, stride, seed):
+def test_window_is_the_union_of_discs_without_blanks(discs, seed):
     x, y, radius = (np.array(column) for column in zip(*discs, strict=True))
     usable = np.random.default_rng(seed).random((21, 24)) > 0.2
-    window = fit_window(x, y, radius=radius, usable=usable, stride=stride)
+    window = fit_window(x, y, radius=radius, usable=usable)
     expected = {
         (row, column)
-        for row in range(0, 21, stride)
-        for column in range(0, 24, stride)
+        for row in range(21)
+        for column in range(24)
         if usable[row, column]
-        and any(
-            np.hypot(column // stride - np.rint(x0 / stride), row // stride - np.rint(y0 / stride))
-            <= r / stride + 1e-9
-            for x0, y0, r in discs
-        )
+        and any(np.hypot(column - np.rint(x0), row - np.rint(y0)) <= r + 1e-9 for x0, y0, r in discs)
     }
     found = list(zip(window.y.tolist(), window.x.tolist(), strict=True))
     assert found == sorted(expected)
@@ -306,16 +299,13 @@ def test_window_is_the_union_of_discs_without_blanks(discs, stride, seed):
 def test_windows_of_one_shape_share_their_key():
     usable = np.ones(SHAPE, dtype=bool)
 
-    def key(x, y, radius=4.0, **kwargs):
-        return fit_window(
-            np.array([x]), np.array([y]), radius=np.array([radius]), usable=usable, **kwargs
-        ).key
+    def key(x, y, radius=4.0):
+        return fit_window(np.array([x]), np.array([y]), radius=np.array([radius]), usable=usable).key
 
     assert key(15.2, 14.9) == key(20.4, 25.0)
     assert key(15.2, 14.9) != key(15.2, 14.9, radius=5.0)
     assert key(15.2, 14.9) != key(1.0, 14.9)
     assert key(1.0, 14.9) == key(1.0, 20.0)
-    assert key(16.0, 14.0, stride=2) != key(16.0, 14.0)
     usable[15, 16] = False
     assert key(15.2, 14.9) != key(25.2, 14.9)
 
@@ -354,16 +344,6 @@ def test_second_moments_that_do_not_exist_are_nan(values):
 def test_second_moments_wider_than_the_window_allows_are_nan():
     y, x = (a.ravel().astype(float) for a in np.mgrid[-9:10, -9:10])
     assert np.isnan(second_moments(x**2 + y**2, y, x, width=1.5)).all()
-
-
-def test_starting_values_from_moments_or_the_beam():
-    beam = covariance_from_ellipse(6.0, 5.0, 0.3)
-    measured = covariance_from_ellipse(8.0, 5.5, 1.2)
-    start = starting_values(2.0, 5.0, 6.0, covariance=measured, fallback=beam, limits=(1.0, 9.0))
-    np.testing.assert_allclose(start, [2, 5, 6, 8 / 2.3548200, 5.5 / 2.3548200, 1.2], rtol=1e-6)
-    unknown = np.full((2, 2), np.nan)
-    start = starting_values(2.0, 5.0, 6.0, covariance=unknown, fallback=beam, limits=(2.3, 2.5))
-    np.testing.assert_allclose(start, [2, 5, 6, 2.5, 2.3, 0.3], rtol=1e-9)
 
 
 def test_bounds_of_every_parameter():

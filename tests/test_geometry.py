@@ -19,7 +19,6 @@ from hyper_py.geometry import (
     Ellipse,
     celestial_degrees,
     covariance_from_ellipse,
-    deconvolve,
     ellipse_from_covariance,
     local_jacobian,
     pixel_areas,
@@ -76,20 +75,6 @@ def test_ellipse_and_covariance_are_inverse(a, b, angle):
     np.testing.assert_allclose([found.major, found.minor], [major, minor], rtol=1e-7)
     if major > 1.01 * minor:
         assert math.sin(found.angle - angle) == pytest.approx(0.0, abs=1e-5)
-
-
-@given(SIZE, SIZE, ANGLE, SIZE, SIZE, ANGLE)
-def test_deconvolution_undoes_convolution_as_radio_beam_does(a, b, angle, c, d, other):
-    source = radio_beam.Beam(max(a, b) * u.arcsec, min(a, b) * u.arcsec, math.degrees(angle) * u.deg)
-    beam = radio_beam.Beam(max(c, d) * u.arcsec, min(c, d) * u.arcsec, math.degrees(other) * u.deg)
-    both = source.convolve(beam)
-    covariances = [
-        covariance_from_ellipse(x.major.to_value(u.arcsec), x.minor.to_value(u.arcsec), x.pa.to_value(u.rad))
-        for x in (both, beam)
-    ]
-    found = deconvolve(*covariances)
-    assert found.major == pytest.approx(max(a, b), rel=1e-4, abs=1e-3)
-    assert found.minor == pytest.approx(min(a, b), rel=1e-3, abs=2e-2)
 
 
 def test_beam_area_is_radio_beams():

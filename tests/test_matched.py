@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyper_py.geometry import covariance_from_ellipse
-from hyper_py.steps.matched import detect_in_residual, detect_matched, threshold_for_false_rate
+from hyper_py.steps.matched import detect_matched, threshold_for_false_rate
 from hyper_py.steps.matched_filter import measure_filter
 from matched_maps import BEAM, FWHM, field, gaussian
 
@@ -77,18 +77,6 @@ class TestDetectMatched:
     def test_nothing_to_find(self):
         assert len(detect(np.full((40, 40), np.nan))) == 0
         assert len(detect(np.full((60, 60), 3.0))) == 0
-
-    def test_residual(self):
-        data, x, y = field(11, number=10, peak=(30.0, 40.0))
-        optimal = measure_filter(data, beam_covariance=BEAM)
-        x_near, y_near = x[0] + 1.2 * FWHM, y[0]
-        rest = field(11, number=0)[0] + gaussian(data.shape, x_near, y_near, 15.0, BEAM)
-        options = {"matched_filter": optimal, "sigma_threshold": 5.0}
-        xr, yr, snr = detect_in_residual(rest, x=x, y=y, max_distance=1.6 * FWHM, **options)
-        assert (xr.size, snr.size) == (1, 1)
-        assert np.hypot(xr[0] - x_near, yr[0] - y_near) < 1
-        assert detect_in_residual(rest, x=x[1:], y=y[1:], max_distance=1.0, **options)[0].size == 0
-        assert detect_in_residual(rest, x=x[:0], y=y[:0], max_distance=9.0, **options)[0].size == 0
 
     @settings(max_examples=8, deadline=None)
     @given(st.integers(0, 10**6), st.floats(1e-9, 1e9), st.floats(-100, 100))

@@ -89,16 +89,6 @@ def test_render_is_the_sum_and_clips_at_the_border():
     assert not models.render(np.empty((0, 6)), (4, 4)).any()
 
 
-def test_enclosed_fraction_against_a_direct_sum():
-    step = 0.01
-    y, x = np.mgrid[-6:6:step, -6:6:step] + 0.5 * step
-    sigma = 1.0 / models.FWHM_PER_SIGMA
-    image = np.exp(-0.5 * (x**2 + y**2) / sigma**2)
-    for k in (0.5, 1.0, 1.3):
-        share = image[np.hypot(x, y) < k].sum() / image.sum()
-        assert models.enclosed_fraction(k) == pytest.approx(share, abs=1e-3)
-
-
 def test_footprints_are_where_the_model_is_above_a_level():
     parameters = np.array([[1.0, 12.3, 9.1, 3.0, 1.5, 0.7]])
     mask = models.footprints(parameters, (20, 30), n_sigma=2.0)

@@ -82,15 +82,6 @@ def transform_covariance(covariance: ArrayLike, jacobian: ArrayLike) -> FloatArr
     return result
 
 
-def deconvolve(covariance: ArrayLike, beam_covariance: ArrayLike) -> Ellipse:
-    """Return the Gaussian which, convolved with the beam, gives the measured Gaussian.
-
-    Convolution adds covariances (Wild 1970, AuJPh 23, 113), so deconvolution subtracts them;
-    an axis that the beam explains alone is 0.
-    """
-    return ellipse_from_covariance(np.asarray(covariance) - np.asarray(beam_covariance))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Beam:
     """A Gaussian beam on the sky.

@@ -85,11 +85,6 @@ class MapUnit:
         """Whether the conversion to Jy depends on the frequency."""
         return self.quantity != "flux"
 
-    @property
-    def needs_beam(self) -> bool:
-        """Whether the conversion to Jy/pixel depends on the beam's area."""
-        return self.per == "beam"
-
 
 _WRITTEN = {1e6: "M", 1e3: "k", 1.0: "", 1e-3: "m", 1e-6: "u"}
 

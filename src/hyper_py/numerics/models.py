@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
@@ -145,11 +145,6 @@ def _clip(value: FloatArray, size: int) -> NDArray[np.int64]:
 def gaussian_flux(parameters: FloatArray) -> FloatArray:
     """Return the integral over the plane, 2 pi A sigma_1 sigma_2, for parameters of shape (..., 6)."""
     return 2.0 * math.pi * parameters[..., AMPLITUDE] * parameters[..., SIGMA_1] * parameters[..., SIGMA_2]
-
-
-def enclosed_fraction(radius_in_fwhm: ArrayLike) -> FloatArray:
-    """Return the share of a Gaussian inside the ellipse of semi-axes k FWHM: 1 - 2^(-4 k^2)."""
-    return 1.0 - np.exp2(-4.0 * np.asarray(radius_in_fwhm, dtype=np.float64) ** 2)
 
 
 def source_covariance(parameters: FloatArray) -> FloatArray:

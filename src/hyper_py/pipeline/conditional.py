@@ -6,7 +6,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
@@ -27,55 +26,6 @@ _FOOTPRINT_SIGMA = 2.0
 """Pixels this near a source say nothing about the background under it."""
 
 
-def unit_photometry(
-    residual: FloatArray,
-    fit: UnitFit,
-    window: Window,
-    metric: Metric,
-    noise: NoiseWindow,
-    apertures: Sequence[Aperture],
-    *,
-    footprint: BoolArray,
-    scale: float,
-    pixel_area: float = 1.0,
-    fixed: BoolArray | None = None,
-) -> tuple[UnitPhotometry, FloatArray]:
-    """Measure a unit's aperture fluxes on the map minus companions and conditional background.
-
-    With r the residual of the fit, K r_s the mean of the field on the footprint given the residual r_s of
-    the surroundings, a the aperture and f the fraction of the model in it, the flux is
-    F = F_gauss + a (r - K r_s) / f: linear in the data, so that its error follows from the covariance.
-
-    Parameters
-    ----------
-    residual : ndarray, shape (n,)
-        Data minus all models on the window.
-    fit, window, metric
-        The unit as fitted.
-    noise : NoiseWindow
-    apertures : sequence of Aperture, one a source
-    footprint : bool ndarray, shape (n,)
-        Pixels that say nothing about the background: those of the sources.
-    scale : float
-        Local noise in units of the noise window's.
-    pixel_area : float
-        Pixels that each pixel of the window stands for.
-    fixed : bool ndarray, shape (n_sources, 6), optional
-        Parameters that were not fitted.
-
-    Returns
-    -------
-    UnitPhotometry
-    conditional : ndarray, shape (n,)
-        Background on the pixels of the footprint and apertures; NaN on the others.
-    """
-    return photometry_of_alike(
-        [residual], [fit], [window], [metric], noise, [apertures],
-        footprints=[footprint], scales=[scale], pixel_area=pixel_area,
-        fixed=None if fixed is None else [fixed],
-    )[0]  # fmt: skip
-
-
 def photometry_of_alike(
     residuals: Sequence[FloatArray],
     fits: Sequence[UnitFit],
@@ -86,17 +36,43 @@ def photometry_of_alike(
     *,
     footprints: Sequence[BoolArray],
     scales: Sequence[float],
-    pixel_area: float = 1.0,
     fixed: Sequence[BoolArray] | None = None,
 ) -> list[tuple[UnitPhotometry, FloatArray]]:
-    """Return `unit_photometry` of units that share a noise window and have as many sources."""
+    """Measure aperture fluxes on the map minus companions and conditional background.
+
+    With r the residual of the fit, K r_s the mean of the field on the footprint given the residual r_s of
+    the surroundings, a the aperture and f the fraction of the model in it, the flux is
+    F = F_gauss + a (r - K r_s) / f: linear in the data, so that its error follows from the covariance.
+
+    Parameters
+    ----------
+    residuals : sequence of ndarray, shape (n,)
+        Data minus all models on the window of each unit.
+    fits, windows, metrics
+        Units that share a noise window and have as many sources, as fitted.
+    noise : NoiseWindow
+    apertures : sequence of sequences of Aperture
+        One a source of each unit.
+    footprints : sequence of bool ndarray, shape (n,)
+        Pixels that say nothing about the background: those of the sources.
+    scales : sequence of float
+        Local noise in units of the noise window's.
+    fixed : sequence of bool ndarray, shape (n_sources, 6), optional
+        Parameters that were not fitted.
+
+    Returns
+    -------
+    list of (UnitPhotometry, ndarray of shape (n,))
+        Of each unit; the array is the background on the pixels of the footprint and apertures, NaN on the
+        others.
+    """
     moves, inverse, jacobian = influences(fits, windows, metrics, fixed=fixed)
     variances = np.asarray(scales)[:, None, None] ** 2
     if metrics[0].matrix is None:
         # The metric is not the noise's: its inverse says nothing about errors.
         inverse = variances * (whiten(moves, noise.covariance) @ moves.swapaxes(1, 2))
     gradients = np.stack([flux_gradient(fit.parameters) for fit in fits])
-    sums = pixel_area * np.stack(
+    sums = np.stack(
         [[aperture_on_pixels(a, w.y, w.x) for a in own] for own, w in zip(apertures, windows, strict=True)]
     )
     fractions = aperture_fractions(
@@ -132,10 +108,11 @@ def photometry_of_alike(
 def _surroundings_say(
     noise: NoiseWindow, inside: BoolArray, sums: FloatArray, residual: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return K^T a for apertures a, and K r, where K is the `conditional_mean` of the inside of each unit.
+    """Return K^T a for apertures a, and K r: the mean of a field inside is K times its values outside.
 
-    Only these two products are needed, not K: with the precision Q they are -Q_oi z, where Q_ii z = a, and
-    the solution of Q_ii b = -Q_io r. Without any surroundings only the mean of the field can be told.
+    With the precision Q of the window, the field's mean eliminated, K = -Q_ii^-1 Q_io (Rue & Held 2005,
+    Gaussian Markov Random Fields, theorem 2.5). Only the two products are needed: -Q_oi z, where Q_ii z = a,
+    and the solution of Q_ii b = -Q_io r. Without any surroundings only the mean of the field can be told.
 
     Parameters
     ----------
@@ -172,27 +149,6 @@ def _surroundings_say(
         outer[alone] = sums[alone].sum(axis=-1, keepdims=True) * share
         background[alone] = (residual[alone] @ share)[:, None]
     return outer, background
-
-
-def conditional_mean(precision: FloatArray, inside: BoolArray) -> FloatArray:
-    """Return K: the mean of a field inside is K times its values outside, the field's mean being free.
-
-    With the precision Q of the whole window, K = -Q_ii^-1 Q_io (Rue & Held 2005, Gaussian Markov Random
-    Fields, theorem 2.5).
-
-    Parameters
-    ----------
-    precision : ndarray, shape (n, n)
-        Inverse covariance, the mean eliminated.
-    inside : bool ndarray, shape (n,)
-
-    Returns
-    -------
-    ndarray, shape (n_inside, n_outside)
-    """
-    factor = cho_factor(precision[np.ix_(inside, inside)], check_finite=False)
-    conditional: FloatArray = -cho_solve(factor, precision[np.ix_(inside, ~inside)], check_finite=False)
-    return conditional
 
 
 def footprint(sources: FloatArray, window: Window) -> BoolArray:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
-from hyper_py.numerics.models import N_PARAMETERS, gaussian_sum, gaussian_sum_and_jacobian, shape_parameters
+from hyper_py.numerics.models import N_PARAMETERS, gaussian_sum, gaussian_sum_and_jacobian
 from hyper_py.numerics.solvers import FitStatus, levenberg_marquardt
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -185,9 +185,7 @@ def _disc(radius: float) -> tuple[IntArray, IntArray]:
     return y[inside], x[inside]
 
 
-def fit_window(
-    x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: BoolArray, stride: int = 1
-) -> Window:
+def fit_window(x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: BoolArray) -> Window:
     """Return the union of discs around the pixels nearest to the given points.
 
     Parameters
@@ -196,14 +194,12 @@ def fit_window(
         In pixels.
     usable : bool ndarray, shape (ny, nx)
         False for blank pixels.
-    stride : int
-        Take only pixels whose coordinates are multiples of this: enough where the beam is many pixels wide.
     """
     ny, nx = usable.shape
     flat = []
-    for x0, y0, r in zip(np.rint(x / stride), np.rint(y / stride), radius / stride, strict=True):
+    for x0, y0, r in zip(np.rint(x), np.rint(y), radius, strict=True):
         dy, dx = _disc(float(r))
-        py, px = stride * (int(y0) + dy), stride * (int(x0) + dx)
+        py, px = int(y0) + dy, int(x0) + dx
         inside = (py >= 0) & (py < ny) & (px >= 0) & (px < nx)
         flat.append((py * nx + px)[inside])
     pixels = flat[0] if len(flat) == 1 else np.unique(np.concatenate(flat))
@@ -245,25 +241,6 @@ def second_moments(values: FloatArray, dy: FloatArray, dx: FloatArray, *, width:
     if not np.linalg.eigvalsh(precision)[0] > 0.0:
         return np.full((2, 2), np.nan)
     return np.asarray(np.linalg.inv(precision), dtype=np.float64)
-
-
-def starting_values(
-    amplitude: float,
-    x: float,
-    y: float,
-    *,
-    covariance: FloatArray,
-    fallback: FloatArray,
-    limits: tuple[float, float],
-) -> FloatArray:
-    """Return the six starting parameters from measured second moments, kept within `limits` in sigma.
-
-    Where the moments are not finite the covariance `fallback` (that of the beam) is taken.
-    """
-    usable = covariance if np.isfinite(covariance).all() else fallback
-    major, minor, theta = shape_parameters(usable)
-    major, minor = np.clip([major, minor], *limits)
-    return np.array([amplitude, x, y, major, minor, theta])
 
 
 def fit_units(

@@ -112,47 +112,6 @@ def detect_matched(
     return peaks if shoulder_threshold is None else peaks.select(~(score > shoulder_threshold))
 
 
-def detect_in_residual(
-    residual: FloatArray,
-    *,
-    matched_filter: MatchedFilter,
-    x: FloatArray,
-    y: FloatArray,
-    sigma_threshold: float,
-    max_distance: float,
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Find what a fit has left over near the sources that it fitted.
-
-    Parameters
-    ----------
-    residual : ndarray, shape (ny, nx)
-        Map minus model.
-    matched_filter : MatchedFilter
-        Measured on the map.
-    x, y : ndarray, shape (n,)
-        Positions of the fitted sources.
-    sigma_threshold : float
-        In units of the filtered map's local noise.
-    max_distance : float
-        Largest distance from a fitted source in pixels.
-
-    Returns
-    -------
-    x, y, snr : ndarray, shape (m,)
-        Most significant first.
-    """
-    if x.size == 0:
-        return np.empty(0), np.empty(0), np.empty(0)
-    found = significant_peaks(
-        residual, matched_filter=matched_filter, threshold=sigma_threshold,
-        distance=SEPARATION * matched_filter.fwhm,
-    )  # fmt: skip
-    tree: Any = KDTree(np.column_stack([x, y]))
-    nearest, _ = tree.query(np.column_stack([found.x, found.y]))
-    found = found.select(np.flatnonzero(nearest <= max_distance))
-    return found.x, found.y, found.snr
-
-
 class FoundPeaks(NamedTuple):
     """Peaks of a filtered map: pixel, refined position and significance, shape (n,) each."""
 

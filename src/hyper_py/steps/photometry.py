@@ -80,71 +80,11 @@ def source_aperture(source: FloatArray, *, radius_in_fwhm: float) -> Aperture:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ApertureSum:
-    """A sum over an aperture.
-
-    Attributes
-    ----------
-    total : float
-        Sum over usable pixels plus the model's share of the missing ones; NaN if none is usable.
-    area : float
-        Area of the whole aperture in pixels.
-    n_blank : int
-        Blank pixels that the aperture touches.
-    outside : bool
-        Whether the aperture reaches beyond the map.
-    """
-
-    total: float
-    area: float
-    n_blank: int
-    outside: bool
-
-
-def aperture_sum(data: FloatArray, aperture: Aperture, *, model: FloatArray | None = None) -> ApertureSum:
-    """Sum an image over an aperture; what is blank or off the map is taken from a model.
-
-    Parameters
-    ----------
-    data : ndarray, shape (ny, nx)
-        Background and companions removed; NaN where blank.
-    aperture : Aperture
-    model : ndarray, shape of `aperture.weights`, optional
-        The source's model on the aperture's own pixels; None leaves missing pixels out.
-    """
-    inside = aperture.clipped((data.shape[0], data.shape[1]))
-    values = data[inside.slices]
-    blank = ~np.isfinite(values) & (inside.weights > 0.0)
-    seen = np.where(np.isfinite(values), inside.weights, 0.0)
-    total = float(np.sum(seen * np.where(np.isfinite(values), values, 0.0)))
-    outside = float(aperture.weights.sum() - inside.weights.sum()) > 1e-9
-    if (blank.any() or outside) and model is not None:
-        top, left = inside.y0 - aperture.y0, inside.x0 - aperture.x0
-        missing = aperture.weights.copy()
-        missing[top : top + seen.shape[0], left : left + seen.shape[1]] -= seen
-        total += float(np.sum(missing * model))
-    return ApertureSum(
-        total=total if seen.any() else np.nan,
-        area=float(aperture.weights.sum()),
-        n_blank=int(blank.sum()),
-        outside=outside,
-    )
-
-
-def model_in_aperture(source: FloatArray, aperture: Aperture) -> FloatArray:
-    """Return a source's Gaussian at the aperture's pixels, shape of `aperture.weights`."""
-    height, width = aperture.weights.shape
-    y, x = np.mgrid[aperture.y0 : aperture.y0 + height, aperture.x0 : aperture.x0 + width]
-    values = models.gaussian_sum(source[None], y.ravel().astype(np.float64), x.ravel().astype(np.float64))
-    return values.reshape(height, width)
-
-
 def aperture_fraction(source: FloatArray, aperture: Aperture) -> float:
     """Return the share of a source's flux that the aperture's sum over pixels holds.
 
-    For wide sources this is 1 - 2^(-4 k^2) (`hyper_py.numerics.models.enclosed_fraction`); for narrow ones
-    the finite pixels, each taken as constant, change it by some percent.
+    For wide sources this is 1 - 2^(-4 k^2), semi-axes of k FWHM; for narrow ones the finite pixels, each
+    taken as constant, change it by some percent.
     """
     return float(aperture_fractions(source[None], [aperture])[0])
 
