@@ -68,7 +68,7 @@ def public_names():
     )
 
 
-SHOWN = {"cli": ["main"], "config": ["Config", "load_config", "apply_overrides", "template", "entries"]}
+SHOWN = {"cli": ["main"], "config.sections": ["Section"], "config.original": ["ORIGINAL_DEFAULTS"]}
 
 
 def modules():

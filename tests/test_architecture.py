@@ -19,8 +19,8 @@ MODULES = sorted(
 )
 
 OWNERS = {
-    "pydantic": {"config"},
-    "yaml": {"config"},
+    "pydantic": {"sections", "model"},
+    "yaml": {"text", "model", "reference"},
     "astropy.io": {
         "fits_files",
         "fits_products",

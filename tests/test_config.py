@@ -9,17 +9,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyper_py.config import (
-    ORIGINAL_DEFAULTS,
-    Config,
-    apply_overrides,
-    entries,
-    find_config,
-    load_config,
-    parse_yaml,
-    reference_table,
-    template,
-)
+from hyper_py.config import sections
+from hyper_py.config.keys import entries, is_section
+from hyper_py.config.model import Config, find_config, load_config
+from hyper_py.config.original import ORIGINAL_DEFAULTS
+from hyper_py.config.reference import reference_table, template
+from hyper_py.config.text import apply_overrides, parse_yaml
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, PhotometryOptions
 
@@ -88,7 +83,7 @@ def test_defaults_are_those_of_the_library() -> None:
 @pytest.mark.parametrize("section", OPTION_CLASSES)
 def test_every_option_has_a_key_and_a_meaning_for_the_original(section: str) -> None:
     names = {field.name for field in fields(OPTION_CLASSES[section])}
-    assert names <= {path.partition(".")[2] for path in entries() if path.startswith(f"{section}.")}
+    assert names <= {path.partition(".")[2] for path in entries(Config) if path.startswith(f"{section}.")}
     assert names == set(ORIGINAL_DEFAULTS[section])
 
 
@@ -135,7 +130,7 @@ def test_template_reads_as_the_defaults() -> None:
 
 def test_template_has_every_key_once_with_a_comment() -> None:
     lines = template().splitlines()
-    for path, entry in entries().items():
+    for path, entry in entries(Config).items():
         if not path.startswith("survey.beam."):
             name = path.rpartition(".")[2]
             places = [i for i, line in enumerate(lines) if line.lstrip().startswith(f"{name}:")]
@@ -153,7 +148,7 @@ def test_yaml_round_trip(text: str) -> None:
 
 def test_reference_has_every_key() -> None:
     table = reference_table()
-    for path, entry in entries().items():
+    for path, entry in entries(Config).items():
         if entry.allowed:
             assert f"| `{path.rpartition('.')[2]}` |" in table
     assert "| `fwhm_radius_ratio` | `1.0` | `0.5` | a number > 0 |" in table
@@ -198,6 +193,18 @@ def test_values_are_taken_generously_where_nothing_is_lost() -> None:
 def test_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Config().detection.sigma_thres = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("section", [cls for cls in vars(sections).values() if is_section(cls)])
+def test_every_key_says_what_it_means(section: type[sections.Section]) -> None:
+    nested = (sections.Section, dict)
+    silent = [
+        name
+        for name, field in section.model_fields.items()
+        if not field.description and not isinstance(field.default, nested)
+    ]
+    assert section.__doc__
+    assert not silent
 
 
 # Complaints
@@ -261,12 +268,12 @@ def test_all_faults_are_listed() -> None:
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from([*(p.rpartition(".")[2] for p in entries()), "x", 7]), inner, max_size=3
+                st.sampled_from([*(p.rpartition(".")[2] for p in entries(Config)), "x", 7]), inner, max_size=3
             )
         ),
         max_leaves=8,
     ),
-    st.sampled_from(sorted(entries())),
+    st.sampled_from(sorted(entries(Config))),
 )
 def test_any_value_anywhere_is_taken_or_refused_in_one_line(value: Any, path: str) -> None:
     *sections, name = path.split(".")

@@ -1,0 +1,206 @@
+"""The configuration as a whole: made from a file or a mapping, complete and consistent, or refused.
+
+A file with `version: 2` is one of ours. A file without it was written for the original Hyper-Py: keys that
+it lacks take the meaning that they had there, and nothing new applies silently.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import PrivateAttr, ValidationError
+
+from hyper_py.config.keys import problem
+from hyper_py.config.original import ORIGINAL_DEFAULTS
+from hyper_py.config.sections import (
+    Background,
+    Control,
+    Cube,
+    Detection,
+    Files,
+    Fit,
+    FitsOutput,
+    Io,
+    Outputs,
+    Paths,
+    Photometry,
+    Section,
+    Survey,
+    Units,
+    Visualization,
+    key,
+)
+from hyper_py.config.text import apply_overrides, merged, read_mapping
+from hyper_py.diagnostics import ConfigurationError
+from hyper_py.options import (
+    BackgroundOptions,
+    CubeOptions,
+    DetectionOptions,
+    FitOptions,
+    Options,
+    PhotometryOptions,
+    check_options,
+)
+
+FILE_NAME = "hyper_config.yaml"
+MAP_SECTIONS = ("units", "survey", "io", "detection", "photometry", "fit_options", "background")
+"""Sections with keys that `maps` may set for one map."""
+
+T = TypeVar("T")
+
+
+class Config(Section):
+    """Configuration of Hyper-Py.
+
+    `version: 2` says that keys which are not given have the defaults shown here. Without it, a file is read
+    as one of the original Hyper-Py, whose defaults were others.
+    """
+
+    version: Literal[1, 2] = key(
+        2, "2 for a file of this version; 1, or no such key, for a file of the original Hyper-Py."
+    )
+    paths: Paths = Paths()
+    files: Files = Files()
+    control: Control = Control()
+    units: Units = Units()
+    survey: Survey = Survey()
+    io: Io = Io()
+    detection: Detection = Detection()
+    photometry: Photometry = Photometry()
+    fit_options: Fit = Fit()
+    background: Background = Background()
+    cube: Cube = Cube()
+    fits_output: FitsOutput = FitsOutput()
+    visualization: Visualization = Visualization()
+    outputs: Outputs = Outputs()
+
+    maps: dict[str, dict[str, Any]] = key(
+        {},
+        "Keys that hold for one map only, by its name, such as {p160: {units: {bunit: Jy/pixel}, "
+        "survey: {name: pacs160}}}: keys of the sections units, survey, io, detection, photometry, "
+        "fit_options, background.",
+    )
+
+    _base_dir: Path = PrivateAttr(default=Path())
+
+    @classmethod
+    def from_mapping(
+        cls, mapping: Mapping[str, Any], *, base_dir: Path | None = None, source: str = "configuration"
+    ) -> Self:
+        """Return the configuration that a mapping, as read from YAML, stands for.
+
+        Parameters
+        ----------
+        mapping : mapping
+            Sections and keys; without `version: 2`, those of an original file.
+        base_dir : Path, optional
+            What relative paths are relative to; the working directory if not given.
+        source : str
+            What error messages call the mapping, usually the file's name.
+
+        Raises
+        ------
+        ConfigurationError
+            One line for each wrong value and unknown key.
+        """
+        values = merged(ORIGINAL_DEFAULTS, mapping) if mapping.get("version", 1) == 1 else mapping
+        try:
+            config = cls.model_validate(values)
+        except ValidationError as error:
+            problems = dict(problem(cls, detail) for detail in reversed(error.errors(include_url=False)))
+            lines = (f"{source}: {path}{problem}" for path, problem in reversed(problems.items()))
+            raise ConfigurationError("\n".join(lines)) from None
+        config._base_dir = base_dir or Path()
+        config._check(source)
+        try:
+            check_options(config.options())
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{source}: {error}") from None
+        return config
+
+    def _check(self, source: str) -> None:
+        """Raise where keys of one map are wrong."""
+        for name, sections in self.maps.items():
+            where = f"{source}: maps.{name}"
+            unknown = sorted(sections.keys() - set(MAP_SECTIONS))
+            if unknown or "convert_mJy" in (sections.get("units") or {}):
+                key_name = unknown[0] if unknown else "units.convert_mJy"
+                raise ConfigurationError(
+                    f"{where}: {key_name} is the same for all maps; here may be {', '.join(MAP_SECTIONS)}"
+                )
+            self.for_map(name, source=where)
+
+    @property
+    def original(self) -> bool:
+        """Whether this is a configuration of the original Hyper-Py."""
+        return self.version == 1
+
+    def options(self) -> Options:
+        """Return what decides what is measured on one map, as the pipeline takes it."""
+        return Options(
+            detection=_picked(DetectionOptions, self.detection),
+            photometry=_picked(PhotometryOptions, self.photometry),
+            fit_options=_picked(FitOptions, self.fit_options),
+            background=_picked(BackgroundOptions, self.background),
+            cube=_picked(CubeOptions, self.cube),
+            detection_only=self.control.detection_only,
+            convert_mJy=self.units.convert_mJy,
+            original=self.original,
+        )
+
+    def for_map(self, name: str, *, source: str = "configuration") -> Self:
+        """Return the configuration of one map: this one with the keys laid over it that `maps` has for it."""
+        if not self.maps:
+            return self
+        values = {**self.model_dump(), "maps": {}}
+        return self.from_mapping(
+            merged(values, self.maps.get(name, {})), base_dir=self._base_dir, source=source
+        )
+
+    def below_maps(self, name: str = "") -> Path:
+        """Return where a map or list file is: below `dir_maps`, unless absolute."""
+        return self._base_dir / Path(self.paths.input.dir_maps).expanduser() / name
+
+    def below_config(self, name: str) -> Path:
+        """Return where a file is that stands beside the configuration, unless absolute."""
+        return self._base_dir / Path(name).expanduser()
+
+    def below_root(self, name: str = "") -> Path:
+        """Return where an output, or the fixed source table, is: below `dir_root`, unless absolute."""
+        return self._base_dir / Path(self.paths.output.dir_root).expanduser() / name
+
+    def to_yaml(self) -> str:
+        """Return the configuration as YAML with every key; reading it gives the same configuration."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _picked(cls: type[T], section: Section) -> T:
+    """Fill a class of `hyper_py.options` from the section with the same keys."""
+    return cls(**{field.name: getattr(section, field.name) for field in fields(cls)})  # type: ignore[arg-type]
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Return the configuration of a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        YAML file; relative paths in it are relative to its directory.
+    overrides : sequence of str
+        Keys to set, each as `section.key=value`.
+
+    Raises
+    ------
+    ConfigurationError
+        One line for each problem of the file.
+    """
+    path = Path(path)
+    mapping = apply_overrides(read_mapping(path), overrides)
+    return Config.from_mapping(mapping, base_dir=path.parent, source=str(path))
+
+
+def find_config(user_dir: Path) -> Path | None:
+    """Return the configuration file to use when none is named: the working directory's, then the user's."""
+    return next((path for path in (Path(FILE_NAME), user_dir / FILE_NAME) if path.is_file()), None)
