@@ -1,14 +1,15 @@
 """Cubes: error of the background and of line fluxes, memory and time, and runs that were interrupted.
 
     python benchmarks/cubes.py accuracy [--original PYTHON] [--work DIR]
-    python benchmarks/cubes.py scale [--channels 40 400] [--side 1000]
+    python benchmarks/cubes.py scale [--channels 40 400] [--side 1000] [--sources N]
     python benchmarks/cubes.py resume [--channels 40] [--side 300]
 
 `accuracy` simulates cubes of 20 channels and 30 sources on a background that changes from channel to
 channel, three seeds, and compares the background within half a beam of each source, and its flux, with the
 truth; with the Python of an environment that has the original Hyper-Py, the same with its backgrounds, for
-the sources that both found. `scale` reports the largest memory of all processes, and seconds a channel.
-`resume` kills runs at random moments, resumes them, and compares the data with those of an undisturbed run.
+the sources that both found. `scale` reports the largest memory of all processes, and processor seconds a
+channel. `resume` kills runs at random moments, resumes them, and compares the data with those of an
+undisturbed run.
 """
 
 import argparse
@@ -239,9 +240,9 @@ def accuracy(arguments: argparse.Namespace) -> None:
 # ------------------------------------------------------------------------------------------------ scale
 
 
-def big_cube(path: Path, *, n_channels: int, side: int, seed: int = 0) -> None:
+def big_cube(path: Path, *, n_channels: int, side: int, n_sources: int | None = None, seed: int = 0) -> None:
     """Write a cube of any size: noise of its own in each channel on one simulated map."""
-    model = {"shape": (side, side), "n_sources": max(side * side // 10000, 5)}
+    model = {"shape": (side, side), "n_sources": n_sources or max(side * side // 10000, 5)}
     cube = simulate_cube("cube", seed=seed, n_channels=n_channels, **model)
     rng, image = np.random.default_rng(seed), cube.channel(0)
     plane = image.image.data / image.image.jy_per_pixel
@@ -252,8 +253,8 @@ def big_cube(path: Path, *, n_channels: int, side: int, seed: int = 0) -> None:
     stream.close()
 
 
-def tree_memory(root: int) -> int:
-    """Return the resident memory of a process and all below it, in bytes (pages shared are counted twice)."""
+def tree(root: int) -> list[int]:
+    """Return the processes below one, and itself."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -262,35 +263,62 @@ def tree_memory(root: int) -> int:
             except OSError:
                 continue
             children.setdefault(parent, []).append(int(entry.name))
-    total, todo = 0, [root]
+    found, todo = [], [root]
     while todo:
         process = todo.pop()
+        found.append(process)
         todo += children.get(process, [])
+    return found
+
+
+def memory_and_time(processes: list[int]) -> tuple[int, float]:
+    """Return resident memory in bytes (pages shared are counted twice) and processor seconds."""
+    memory, ticks = 0, 0
+    for process in processes:
         try:
-            total += int((Path("/proc") / str(process) / "statm").read_text().split()[1])
+            memory += int(Path(f"/proc/{process}/statm").read_text().split()[1])
+            ticks += sum(
+                map(int, Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:15])
+            )
         except OSError:
             continue
-    return total * resource.getpagesize()
+    return memory * resource.getpagesize(), ticks / os.sysconf("SC_CLK_TCK")
+
+
+def watch(process: subprocess.Popen[bytes], out: Path) -> tuple[int, list[tuple[int, float]]]:
+    """Return the largest memory of a run, and how many channels were done after what processor time."""
+    peak, passed = 0, [(0, 0.0)]
+    while process.poll() is None:
+        memory, seconds = memory_and_time(tree(process.pid))
+        peak = max(peak, memory)
+        done = len(list(out.glob(".hyper_py/*_slice_*.json")))
+        if done > passed[-1][0]:
+            passed.append((done, seconds))
+        time.sleep(0.05)
+    return peak, passed
+
+
+def per_channel(passed: list[tuple[int, float]], first: float, last: float) -> float:
+    """Return processor seconds a channel between two shares of a run."""
+    total = passed[-1][0]
+    (n0, t0), (n1, t1) = (min(passed, key=lambda one: abs(one[0] - x * total)) for x in (first, last))
+    return (t1 - t0) / (n1 - n0)
 
 
 def scale(arguments: argparse.Namespace) -> None:
     """Measure memory and time for several numbers of channels."""
     for n_channels in arguments.channels:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "big.fits"
-            big_cube(path, n_channels=n_channels, side=arguments.side)
-            start, peak = time.perf_counter(), 0
+        with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
+            path, out = Path(folder) / "big.fits", Path(folder) / "out"
+            big_cube(path, n_channels=n_channels, side=arguments.side, n_sources=arguments.sources)
             sets = [part for option in arguments.set for part in ("--set", option)]
-            process = subprocess.Popen(
-                command(str(path), "-o", str(Path(folder) / "out"), "-j", str(arguments.jobs), *sets)
-            )
-            while process.poll() is None:
-                peak = max(peak, tree_memory(process.pid))
-                time.sleep(0.05)
-            seconds = time.perf_counter() - start
+            process = subprocess.Popen(command(str(path), "-o", str(out), "-j", str(arguments.jobs), *sets))
+            peak, passed = watch(process, out)
+            quarters = "/".join(f"{per_channel(passed, q / 4, (q + 1) / 4):.2f}" for q in range(4))
             print(
-                f"{n_channels} channels, side {arguments.side}: exit {process.returncode}, peak "
-                f"{peak / 2**20:.0f} MB in all processes, {seconds / n_channels:.2f} s a channel", flush=True,
+                f"{n_channels} channels, side {arguments.side}, {arguments.jobs} at a time: exit "
+                f"{process.returncode}, peak {peak / 2**20:.0f} MB in all processes, {quarters} processor "
+                "seconds a channel in the quarters of the run", flush=True,
             )  # fmt: skip
 
 
@@ -346,6 +374,9 @@ def main() -> None:
     parser.add_argument("--ways", nargs="*", default=[], help="only these configurations")
     parser.add_argument("--channels", type=int, nargs="*", default=[40, 400])
     parser.add_argument("--side", type=int, default=1000)
+    parser.add_argument(
+        "--sources", type=int, help="in the map below the noise of `scale`; one in 100^2 pixels"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)

@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from executor_tasks import not_picklable, square
 from hyper_py.diagnostics import ConfigurationError
@@ -96,6 +97,18 @@ def test_blas_of_this_process_is_left_alone_once_numpy_is_loaded(monkeypatch):
     executors.pin_own_blas()
     assert os.environ["OMP_NUM_THREADS"] == "1"
     assert numpy is not None
+
+
+def blas_threads():
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+def test_one_blas_thread_where_numpy_is_loaded_already():
+    with threadpool_limits(2, user_api="blas"):
+        assert blas_threads() == {2}
+        with executors.one_blas_thread():
+            assert blas_threads() == {1}
+        assert blas_threads() == {2}
 
 
 @pytest.mark.slow

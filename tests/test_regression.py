@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -203,25 +201,3 @@ def test_medians_without_some_points_are_close_to_exact():
     quick = leave_out_medians(points, median=median, kept=kept)
     exact = np.array([spatial_median(points[k > 0])[0] for k in kept])
     assert np.abs(quick - exact).max() < 0.1 * np.abs(exact - median).max()
-
-
-def best_time(function, repeat):
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def test_faster_than_scikit_learn():
-    rng = np.random.default_rng()
-    design = design_of_order(2)
-    values = contaminated(rng, design, 0.05)
-    ours = best_time(lambda: huber_regression(design, values), 20)
-    theirs = best_time(lambda: scikit_huber(design, values, 1.35), 10)
-    assert theirs > 3.0 * ours
-    model = TheilSenRegressor(n_subsamples=6, max_subpopulation=3000, random_state=0)
-    ours = best_time(lambda: theil_sen_regression(design, values, n_subsets=3000), 5)
-    theirs = best_time(lambda: model.fit(design[:, 1:], values), 2)
-    assert theirs > 10.0 * ours

@@ -1,10 +1,16 @@
-"""Time of the kernels, beside what they reached: run with `pytest tests/benchmarks --benchmark-enable`."""
+"""Time of the kernels, beside what they reached: run with `pytest tests/benchmarks --benchmark-enable`.
+
+Regressions are timed beside scikit-learn's (`--benchmark-group-by=func`).
+"""
 
 import numpy as np
 import pytest
+from sklearn.linear_model import HuberRegressor, TheilSenRegressor
 
 from hyper_py.numerics import models
 from hyper_py.numerics.noise import autocovariance, beam_covariance_model
+from hyper_py.numerics.polynomial import polynomial_design, scaling_of_box
+from hyper_py.numerics.regression import huber_regression, theil_sen_regression
 from hyper_py.pipeline.correlated import WindowCache
 from hyper_py.pipeline.deblending import best_additions
 from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window, influences
@@ -91,3 +97,43 @@ def test_matched_filter(benchmark, field):
     significance = optimal.significance(field[1])
     scatter = 1.4826 * np.median(np.abs(significance - np.median(significance)))
     assert scatter == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.fixture(scope="module")
+def plane():
+    """A quadratic background in 41 x 41 pixels, a twentieth of them far off: design, values, truth."""
+    rng = np.random.default_rng()
+    y, x = np.mgrid[:41, :41]
+    design = polynomial_design(y.ravel(), x.ravel(), order=2, scaling=scaling_of_box((0, 41, 0, 41)))
+    truth = rng.normal(size=design.shape[1])
+    values = design @ truth + rng.normal(scale=0.3, size=design.shape[0])
+    hit = rng.random(values.size) < 0.05
+    values[hit] += rng.exponential(10.0, hit.sum())
+    return design, values, truth
+
+
+def scikit(model, design, values):
+    model.fit(design[:, 1:], values)
+    return np.r_[model.intercept_, model.coef_]
+
+
+@pytest.mark.parametrize("whose", ["ours", "scikit-learn"])
+def test_huber(benchmark, plane, whose):
+    design, values, truth = plane
+    model = HuberRegressor(epsilon=1.35, alpha=0.0, max_iter=1000)
+    if whose == "ours":
+        found = benchmark(lambda: huber_regression(design, values).coefficients)
+    else:
+        found = benchmark(scikit, model, design, values)
+    np.testing.assert_allclose(found, truth, atol=0.3)
+
+
+@pytest.mark.parametrize("whose", ["ours", "scikit-learn"])
+def test_theil_sen(benchmark, plane, whose):
+    design, values, truth = plane
+    model = TheilSenRegressor(n_subsamples=6, max_subpopulation=3000, random_state=0)
+    if whose == "ours":
+        found = benchmark(lambda: theil_sen_regression(design, values, n_subsets=3000).coefficients)
+    else:
+        found = benchmark.pedantic(scikit, (model, design, values), rounds=3)
+    np.testing.assert_allclose(found, truth, atol=0.6)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
+from hyper_py.running.executors import one_blas_thread
 from hyper_py.running.map_task import (
     MapLog,
     MapResult,
@@ -169,7 +170,7 @@ def process_cube(
 
     start, layout, log = time.perf_counter(), Layout.from_config(task.config), MapLog()
     log.add(f"Hyper-Py {__version__}: {task.path}")
-    with warnings.catch_warnings(record=True) as caught:
+    with one_blas_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             task = replace(task, checksum=input_checksum(task.path))

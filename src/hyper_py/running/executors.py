@@ -88,9 +88,19 @@ def pinned_blas() -> Iterator[None]:
 
 
 def pin_own_blas() -> None:
-    """Give this process one BLAS thread, unless NumPy is loaded: then it is too late, and not ours to do."""
+    """Give this process one BLAS thread from the start, unless NumPy is loaded: then it is too late."""
     if "numpy" not in sys.modules:
         os.environ.update(BLAS_ENVIRONMENT)
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Limit BLAS to one thread, whatever the environment says: also where NumPy was loaded long before."""
+    import scipy.linalg  # noqa: F401  (it brings a library of its own, which must be there to be limited)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def _attempt(function: Function, task: Any) -> tuple[Any, str]:

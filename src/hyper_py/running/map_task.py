@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hyper_py import __version__
 from hyper_py.diagnostics import HyperPyError, HyperPyWarning, InputError
-from hyper_py.running.executors import one_line
+from hyper_py.running.executors import one_blas_thread, one_line
 
 if TYPE_CHECKING:
     from hyper_py.writing.products import Layout, Stage
@@ -237,7 +237,7 @@ def process_map(task: MapTask, *, measure: Measure = measure_map) -> MapResult:
     log.add(f"Hyper-Py {__version__}: {task.path}")
     checksum = ""
     # The pipeline warns; a record of it belongs into the map's log and to the user, not on a worker's stderr.
-    with warnings.catch_warnings(record=True) as caught:
+    with one_blas_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             forget_map(layout, task.name)
