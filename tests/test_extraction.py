@@ -11,7 +11,7 @@ from photutils.aperture import EllipticalAperture
 from scipy import ndimage
 
 from hyper_py.catalog import COLUMNS
-from hyper_py.diagnostics import ConfigurationError, Flag, InputError
+from hyper_py.diagnostics import Flag, InputError
 from hyper_py.evidence.simulate import simulate_image
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam
 from hyper_py.image import SkyImage
@@ -677,12 +677,20 @@ def test_uneven_noise_that_is_known_is_followed(options, kind):
     assert np.abs(pull).max() < 4.5
 
 
-def test_apertures_without_background_are_plain_sums():
+NO_BACKGROUND = [
+    {"method": "none"},
+    {"method": "polynomial", "fit_gauss_and_bg_separately": False, "fit_gauss_and_bg_together": False},
+]
+
+
+@pytest.mark.parametrize("noise_model", ["white", "correlated"])
+@pytest.mark.parametrize("background", NO_BACKGROUND)
+def test_apertures_without_background_are_plain_sums(noise_model, background):
     data = make_map(sources_of((30.0, 40.0, 41.0)), seed=4) + 7.0
     data[38:40, 50] = np.nan
     options = Options(
-        fit_options=FitOptions(noise_model="white"),
-        background=BackgroundOptions(method="none"),
+        fit_options=FitOptions(noise_model=noise_model),
+        background=BackgroundOptions(**background),
         photometry=PhotometryOptions(aperture_correction=False),
     )
     image = make_image(data)
@@ -695,5 +703,3 @@ def test_apertures_without_background_are_plain_sums():
     assert catalog["FLUX"][0].to_value("Jy") == pytest.approx(exact, rel=1e-6)
     assert (catalog["POLYN"][0], catalog["N_BLANK"][0]) == (-1, 0)
     assert np.isfinite(catalog["FLUX_ERR"][0].value)
-    with pytest.raises(ConfigurationError, match="needs fit_options"):
-        extract_sources(image, options=replace(options, fit_options=FitOptions()))

@@ -83,6 +83,16 @@ class BackgroundOptions:
     pol_orders_bkg_no_sources: tuple[int, ...] = (0,)
     spectral_smoothing: float = 0.0
 
+    @property
+    def apart(self) -> bool:
+        """Whether a polynomial is fitted before the Gaussians."""
+        return self.method == "polynomial" and self.fit_gauss_and_bg_separately
+
+    @property
+    def is_subtracted(self) -> bool:
+        """Whether there is a background: a polynomial neither apart nor along is `method: none`."""
+        return self.method == "conditional" or self.apart or self.fit_gauss_and_bg_together
+
 
 @dataclass(frozen=True, kw_only=True)
 class CubeOptions:
@@ -130,10 +140,6 @@ def check_options(options: Options) -> None:
         raise ConfigurationError(
             f"fit_options.weights = {fit.weights}: needs background.method: polynomial; "
             "set it, or fit_options.weights: null"
-        )
-    if background.method == "none" and fit.noise_model != "white":
-        raise ConfigurationError(
-            "background.method = none: needs fit_options.noise_model: white; set it, or another method"
         )
     if background.fit_gauss_and_bg_together and background.method != "polynomial":
         raise ConfigurationError(

@@ -114,14 +114,14 @@ class Config(Section):
             raise ConfigurationError("\n".join(lines)) from None
         config._base_dir = base_dir or Path()
         config._check(source)
-        try:
-            check_options(config.options())
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{source}: {error}") from None
         return config
 
     def _check(self, source: str) -> None:
-        """Raise where keys of one map are wrong."""
+        """Raise where keys contradict each other, or keys of one map are wrong."""
+        try:
+            check_options(self.options())
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{source}: {error}") from None
         for name, sections in self.maps.items():
             where = f"{source}: maps.{name}"
             unknown = sorted(sections.keys() - set(MAP_SECTIONS))

@@ -385,7 +385,7 @@ class Background(Section):
     method: Literal["polynomial", "conditional", "none"] = key(
         BackgroundOptions.method,
         "A polynomial in a box; the mean expected from the surroundings and the statistics of the map; or "
-        "none: apertures are summed on the map as it is (with `fit_options.noise_model: white` only).",
+        "none: apertures are summed on the map as it is.",
     )
     fit_gauss_and_bg_separately: bool = key(
         BackgroundOptions.fit_gauss_and_bg_separately,
@@ -405,7 +405,7 @@ class Background(Section):
     fit_gauss_and_bg_together: bool = key(
         BackgroundOptions.fit_gauss_and_bg_together,
         "Fit Gaussians and a polynomial in one fit: on what the first fit of the background left, if that is "
-        "done too. If neither, no background is subtracted.",
+        "done too. If neither, no background is subtracted, as with `method: none`.",
     )
     polynomial_orders: Many[Order] = key(
         BackgroundOptions.polynomial_orders, "Orders tried when both are fitted together."

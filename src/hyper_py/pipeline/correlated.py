@@ -188,10 +188,10 @@ def _ground(
     Orders are chosen by fits with the metrics of a round; without one the highest are taken.
     """
     background = options.background
-    if background.method != "polynomial":
+    if background.method == "conditional":
         return _Ground()
     apart, orders = None, None
-    if background.fit_gauss_and_bg_separately:
+    if background.apart:
         residual = task.data if this is None else task.data - models.render(sources, task.data.shape)
         apart = fit_backgrounds(residual, sources, task, options)
     if background.fit_gauss_and_bg_together and this is None:
@@ -285,10 +285,10 @@ def measure_correlated(task: Task, options: Options) -> Measured:
         task.data, sources, done, task.units, this.windows, this.metrics, this.backgrounds,
         starts=other_starts(task, sources), bounds=this.limits, **solver,
     )  # fmt: skip
-    if options.background.method == "polynomial":
-        collected = _collect_polynomial(task, sources, fits, retried, this, noise, level, options)
-    else:
+    if options.background.method == "conditional":
         collected = _collect(task, sources, fits, retried, this, options)
+    else:
+        collected = _collect_polynomial(task, sources, fits, retried, this, noise, level, options)
     collected.flags[n_given:] |= int(Flag.ADDED_IN_RESIDUAL)
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)

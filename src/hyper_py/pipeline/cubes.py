@@ -170,7 +170,7 @@ def channel_background(extraction: Extraction, *, extent: str = "boxes") -> Floa
     finite = np.isfinite(image.data)
     if not finite.any():
         return np.full(image.shape, np.nan)
-    if background.method == "none":
+    if not background.is_subtracted:
         return np.where(finite, 0.0, np.nan)
     conditional = background.method == "conditional"
     whole = extent == "plane" or background.fix_min_box == 0

@@ -129,7 +129,7 @@ def measure_sources(
 
 
 def _is_classical(options: Options) -> bool:
-    return options.fit_options.noise_model == "white" and options.background.method in ("polynomial", "none")
+    return options.fit_options.noise_model == "white" and options.background.method != "conditional"
 
 
 def make_task(

@@ -33,7 +33,6 @@ from hyper_py.pipeline.sweeps import (
     unit_values,
 )
 from hyper_py.pipeline.unit_backgrounds import UnitBackground, unit_backgrounds
-from hyper_py.steps.background import Background
 from hyper_py.steps.fitting import (
     Metric,
     UnitFit,
@@ -240,9 +239,7 @@ def fit_backgrounds(
     task, options
     """
     background, fit = options.background, options.fit_options
-    if background.method == "none":
-        return [UnitBackground(polynomial=Background.none(), y0=0, x0=0)] * len(task.units)
-    apart = background.fit_gauss_and_bg_separately
+    apart = background.apart
     footprints = models.footprints(sources, data.shape)
     mask, inside = footprints | ~task.usable, None
     if options.original and apart:
@@ -264,7 +261,7 @@ def _starting_point(
     """Return starting values from local peaks and second moments above the background, and bounds."""
     start, sigma = task.start.copy(), task.beam_fwhm / FWHM_PER_SIGMA
     photometry, background = options.photometry, options.background
-    has_sky = background.fit_gauss_and_bg_separately or background.fit_gauss_and_bg_together
+    has_sky = background.is_subtracted
     limits = photometry.aper_inf * sigma, photometry.aper_sup * sigma
     moment, together = np.full(len(start), sigma), np.zeros(len(start), dtype=bool)
     std, last = 0.0, None
@@ -318,9 +315,7 @@ def _limits(
     if not options.original:
         free = np.full(len(start), np.inf)
         return (-free, free), np.full(len(start), largest)
-    isolated, grouped, most = (
-        (0.8, 0.4, 1.3) if options.background.fit_gauss_and_bg_separately else (0.4, 0.2, 1.5)
-    )
+    isolated, grouped, most = (0.8, 0.4, 1.3) if options.background.apart else (0.4, 0.2, 1.5)
     peak = start[:, models.AMPLITUDE]
     ends = np.stack([np.where(together, grouped, isolated) * peak, most * peak])
     return (ends.min(axis=0), ends.max(axis=0)), np.maximum(largest, 1.2 * moment)
@@ -370,7 +365,7 @@ class _Setup:
     ) -> "_Setup":
         """Prepare the fits; the orders of joint polynomials are chosen here, or the highest are taken."""
         fit, background = options.fit_options, options.background
-        below: list[Sky] = [b if background.fit_gauss_and_bg_separately else NoSky() for b in apart]
+        below: list[Sky] = [b if background.apart else NoSky() for b in apart]
         windows, weights, values, levels, scalings = [], [], [], [], []
         mean, std, last = 0.0, 1.0, None
         for unit, cutout, sky in zip(task.units, apart, below, strict=True):
@@ -395,7 +390,7 @@ class _Setup:
         }  # fmt: skip
         setup = cls(
             windows=windows, metrics=[Metric(weights=w) for w in weights], values=values, rms=levels,
-            solver=solver, below=below, is_apart=background.fit_gauss_and_bg_separately,
+            solver=solver, below=below, is_apart=background.apart,
             orders=[-1] * len(windows), scalings=scalings,
         )  # fmt: skip
         if not background.fit_gauss_and_bg_together:

@@ -110,14 +110,6 @@ class Background:
         """Return the design matrix (..., n_terms): the background is design @ coefficients."""
         return polynomial_design(y, x, order=self.order, scaling=self.scaling)
 
-    @classmethod
-    def none(cls) -> "Background":
-        """Return the background that is 0 everywhere and was fitted to nothing (order 0)."""
-        return cls(
-            order=0, box=(0, 1, 0, 1), estimator="none", epsilon=None, coefficients=np.zeros(1),
-            scaling=Scaling(0.0, 0.0, 1.0, 1.0), fit_mask=np.ones((1, 1), dtype=bool), n_pixels=0, n_common=0,
-        )  # fmt: skip
-
     @property
     def fit_pixels(self) -> tuple[IntArray, IntArray]:
         """(y, x) of the pixels that determined the coefficients, one-dimensional."""
