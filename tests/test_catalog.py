@@ -14,6 +14,7 @@ from hyper_py.catalog import COLUMNS, Measurement, empty_catalog, make_catalog
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam
 from hyper_py.image import SkyImage
+from hyper_py.numerics.models import gaussian_flux
 
 SHAPE = (60, 64)
 
@@ -60,7 +61,8 @@ def make_measurement(parameters, *, covariance=None, **changes):
     one, zero = np.ones(n), np.zeros(n, dtype=np.int64)
     values = {
         "parameters": parameters, "covariance": covariance, "flux": 2.0 * one, "flux_err": 0.1 * one,
-        "flux_gauss_err": 0.2 * one, "aperture_fraction": 0.9 * one, "local_rms": 0.01 * one, "snr": one,
+        "flux_gauss": gaussian_flux(parameters), "flux_gauss_err": 0.2 * one,
+        "aperture_fraction": 0.9 * one, "local_rms": 0.01 * one, "snr": one,
         "background": 0.3 * one, "shoulder_score": 0.1 * one, "order": zero, "n_in_group": zero + 1,
         "n_blank": zero, "status": zero + 1, "flags": zero, "nmse": 0.02 * one, "chi2_red": one, "bic": one,
     }  # fmt: skip

@@ -92,6 +92,24 @@ def test_impossible_beams_are_refused(bad):
         Beam(major=bad[0], minor=bad[1], pa=bad[2])
 
 
+@given(st.floats(0.05, 0.5), st.floats(1.5, 20.0), st.floats(0.0, 30.0))
+def test_flux_behind_a_gaussian_of_a_source_in_a_beam_with_wings(share, wings, size):
+    """A source of flux 1, seen by two Gaussians of which one holds `share`; its fit has the peak of both."""
+    core = 3.0
+    # Per arcsec2, times GAUSSIAN_AREA: peaks of the beam and of the source.
+    peak = (1 - share) / core**2 + share / (wings * core) ** 2
+    beam = Beam(major=core, minor=core, area=GAUSSIAN_AREA / peak, wings=wings * core)
+    seen = (1 - share) / (core**2 + size**2) + share / ((wings * core) ** 2 + size**2)
+    fitted = seen * (core**2 + size**2)
+    assert beam.flux_factor(np.hypot(core, size)) == pytest.approx(1.0 / fitted, rel=1e-9)
+
+
+def test_a_gaussian_beam_needs_no_factor():
+    assert Beam(major=3.0, minor=2.0).flux_factor([2.0, 9.0]).tolist() == [1.0, 1.0]
+    with pytest.raises(InputError, match="wings of 2"):
+        Beam(major=3.0, minor=2.0, area=20.0, wings=2.0)
+
+
 @pytest.mark.parametrize("wcs", GEOMETRIES)
 @pytest.mark.parametrize("pa", [0.0, 20.0, 75.0, 110.0, 160.0])
 def test_position_angle_against_skycoord(wcs, pa):

@@ -7,6 +7,7 @@ import pytest
 from astropy.io import fits
 
 from hyper_py.diagnostics import InputError
+from hyper_py.geometry import GAUSSIAN_AREA
 from hyper_py.reading.psf import beam_from_psf
 
 
@@ -36,6 +37,28 @@ def test_wings_are_in_the_area_and_not_in_the_core(tmp_path):
     beam = beam_from_psf(path)
     assert beam.major == pytest.approx(6.0, rel=0.03)
     assert beam.area == pytest.approx(data.sum() / data.max(), rel=0.03)
+
+
+@pytest.mark.parametrize(("share", "wide"), [(0.1, 14.0), (0.2, 20.0), (0.3, 30.0)])
+def test_flux_of_a_wider_source_is_found_through_its_wings(tmp_path, share, wide):
+    """A source as wide as the core, fitted as `beam_from_psf` fits, has its flux by the beam's factor."""
+    path, other = tmp_path / "psf.fits", tmp_path / "source.fits"
+    shape, centre = (161, 161), (80.2, 79.7)
+
+    def image(size):
+        widths = math.hypot(6.0, size), math.hypot(wide, size)
+        return sum(
+            gaussian(width, width, 0.0, peak=part / width**2, centre=centre, shape=shape)
+            for part, width in zip((1 - share, share), widths, strict=True)
+        )
+
+    fits.PrimaryHDU(image(0.0)).writeto(path)
+    fits.PrimaryHDU(image(6.0)).writeto(other)
+    beam, source = beam_from_psf(path, pixel=1.0), beam_from_psf(other, pixel=1.0)
+    share_of_gaussian = GAUSSIAN_AREA * source.major * source.minor / source.area
+    assert share_of_gaussian < 0.98
+    assert beam.flux_factor(source.fwhm) * share_of_gaussian == pytest.approx(1.0, rel=0.01)
+    assert beam.wings == pytest.approx(wide, rel=0.5)
 
 
 def test_what_is_no_psf(tmp_path):

@@ -65,7 +65,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("DEC_ERR", "arcsec", "float", "stat.error;pos.eq.dec", ".4g", "1-sigma error of DEC"),
     Column("SNR", "", "float", "stat.snr", ".2f", "Detection significance: peak over local rms"),
     Column("FLUX_PEAK_ERR", "Jy / beam", "float", "stat.error;phot.flux.density", ".4g", "1-sigma error of FLUX_PEAK"),
-    Column("FLUX_GAUSS", "Jy", "float", "phot.flux.density", ".6g", "Flux density of the fitted Gaussian"),
+    Column("FLUX_GAUSS", "Jy", "float", "phot.flux.density", ".6g", "Flux density of the fitted Gaussian, with the wings of the beam"),
     Column("FLUX_GAUSS_ERR", "Jy", "float", "stat.error;phot.flux.density", ".4g", "1-sigma error of FLUX_GAUSS"),
     Column("FLUX_ULIM", "Jy", "float", "phot.flux.density;stat.max", ".4g", "3-sigma upper limit on the flux: max(FLUX, 0) + 3 FLUX_ERR"),
     Column("APER_FRAC", "", "float", "arith.factor", ".4f", "Fraction of the source's flux inside the aperture"),
@@ -96,8 +96,8 @@ class Measurement:
         Fitted Gaussians, in the order of `hyper_py.numerics.models`.
     covariance : ndarray, shape (n, 6, 6)
         Covariance of `parameters`; NaN where it is unknown.
-    flux, flux_err, flux_gauss_err, aperture_fraction : ndarray, shape (n,)
-        Jy; the aperture's flux with its correction applied, and errors.
+    flux, flux_err, flux_gauss, flux_gauss_err, aperture_fraction : ndarray, shape (n,)
+        Jy; the aperture's flux and the Gaussian's, with their corrections applied, and errors.
     local_rms, snr, background, shoulder_score : ndarray, shape (n,)
     order, n_in_group, n_blank, status, flags : int ndarray, shape (n,)
     nmse, chi2_red, bic : ndarray, shape (n,)
@@ -107,6 +107,7 @@ class Measurement:
     covariance: FloatArray
     flux: FloatArray
     flux_err: FloatArray
+    flux_gauss: FloatArray
     flux_gauss_err: FloatArray
     aperture_fraction: FloatArray
     local_rms: FloatArray
@@ -142,7 +143,7 @@ def make_catalog(measured: Measurement, image: SkyImage, *, convert_mjy: bool = 
     p, n = measured.parameters, len(measured.parameters)
     amplitude, flux_gauss = (
         np.where(measured.flags & int(Flag.FIT_FAILED), np.nan, values)
-        for values in (p[:, models.AMPLITUDE], models.gaussian_flux(p))
+        for values in (p[:, models.AMPLITUDE], measured.flux_gauss)
     )
     x, y = p[:, models.X], p[:, models.Y]
     jacobian = image.jacobian(x, y).reshape(n, 2, 2)

@@ -306,6 +306,8 @@ def _beam(found: "Inspection") -> str:
     shape = f"{beam.major:.4g} arcsec" if beam.major == beam.minor else (
         f"{beam.major:.4g} x {beam.minor:.4g} arcsec at {beam.pa:.4g} deg east of north"
     )  # fmt: skip
+    if beam.area is not None:
+        shape += f", area {beam.area:.4g} arcsec2 ({beam.flux_factor(beam.fwhm):.3g} times the Gaussian's)"
     many = f"; {found.n_beams} different ones in the cube" if found.n_beams > 1 else ""
     return f"FWHM {shape}{pixels}; from {beam.source}{many}"
 

@@ -94,6 +94,8 @@ class Beam:
         Position angle of the major axis, degrees east of north.
     area : float, optional
         Effective area in arcsec2 where it was measured; None means that of the Gaussian.
+    wings : float
+        FWHM in arcsec of what the area holds beyond the Gaussian, infinite where it is not known.
     source : str
         Where the numbers come from, for the log and for `inspect`.
     """
@@ -102,6 +104,7 @@ class Beam:
     minor: float
     pa: float = 0.0
     area: float | None = None
+    wings: float = math.inf
     source: str = "given"
 
     def __post_init__(self) -> None:
@@ -113,6 +116,10 @@ class Beam:
             )
         if self.area is not None and not 0 < self.area < math.inf:
             raise InputError(f"beam area of {self.area} arcsec2 ({self.source}): must be a positive number")
+        if not self.wings > self.major:
+            raise InputError(
+                f"beam wings of {self.wings} arcsec ({self.source}): must be wider than the beam"
+            )
 
     @property
     def solid_angle(self) -> float:
@@ -123,6 +130,29 @@ class Beam:
     def fwhm(self) -> float:
         """Geometric mean FWHM in arcsec."""
         return math.sqrt(self.major * self.minor)
+
+    def flux_factor(self, fwhm: ArrayLike) -> FloatArray:
+        """Return what a source's flux is over that of the Gaussian which fits it: 1 for a Gaussian beam.
+
+        The beam is taken as two Gaussians, core and wings, whose sum has peak 1 and the beam's area. A source
+        that is a Gaussian on the sky is two Gaussians on the map, and one Gaussian of their common peak, as
+        wide as source and core together, has (g + q u) / (1 + q u) of the flux. g is the area of the core's
+        Gaussian over the beam's, u the squared FWHM of the core over that of the wings, q that of the source
+        over that of the core. For points the factor is 1/g whatever the wings; sources wider than the wings
+        need none.
+
+        Parameters
+        ----------
+        fwhm : array_like
+            Geometric mean FWHM of fitted Gaussians in arcsec.
+        """
+        size = np.asarray(fwhm, dtype=np.float64)
+        if self.area is None:
+            return np.ones(size.shape)
+        core = GAUSSIAN_AREA * self.major * self.minor / self.area
+        wide = np.maximum((size / self.fwhm) ** 2 - 1.0, 0.0) * (self.fwhm / self.wings) ** 2
+        factor: FloatArray = (1.0 + wide) / (core + wide)
+        return factor
 
     @property
     def covariance(self) -> FloatArray:

@@ -321,7 +321,7 @@ def _unmeasured(peaks: Peaks, noise: NoiseLevel) -> Measurement:
     return Measurement(
         parameters=parameters,
         covariance=np.full((n, models.N_PARAMETERS, models.N_PARAMETERS), np.nan),
-        flux=nothing, flux_err=nothing, flux_gauss_err=nothing, aperture_fraction=nothing,
+        flux=nothing, flux_err=nothing, flux_gauss=nothing, flux_gauss_err=nothing, aperture_fraction=nothing,
         local_rms=noise.at(peaks.x, peaks.y), snr=peaks.snr, background=nothing,
         shoulder_score=peaks.shoulder_score, order=zero - 1, n_in_group=zero + 1, n_blank=zero,
         status=zero, flags=zero, nmse=nothing, chi2_red=nothing, bic=nothing,

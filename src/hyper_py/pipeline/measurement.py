@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hyper_py.catalog import Measurement
 from hyper_py.diagnostics import Flag
-from hyper_py.geometry import FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
 from hyper_py.options import Options
@@ -104,14 +104,17 @@ def measure_sources(
     local = _at_nearest(rms, *centre, image.shape)
     n_added = len(sizes) - len(peaks)
     snr = np.append(peaks.snr, measured.parameters[len(peaks) :, models.AMPLITUDE] / local[len(peaks) :])
-    correction = 1.0 if options.photometry.aperture_correction else measured.aperture_fraction
+    beyond = image.beam.flux_factor(_sky_fwhm(image, measured.parameters))
+    fraction = measured.aperture_fraction / beyond
+    correction = beyond if options.photometry.aperture_correction else measured.aperture_fraction
     measurement = Measurement(
         parameters=measured.parameters,
         covariance=measured.covariance,
         flux=measured.flux * correction,
         flux_err=measured.flux_err * correction,
-        flux_gauss_err=measured.flux_gauss_err,
-        aperture_fraction=measured.aperture_fraction,
+        flux_gauss=models.gaussian_flux(measured.parameters) * beyond,
+        flux_gauss_err=measured.flux_gauss_err * beyond,
+        aperture_fraction=fraction,
         local_rms=local,
         snr=snr,
         background=measured.background,
@@ -126,6 +129,14 @@ def measure_sources(
         bic=measured.bic,
     )
     return MeasuredField(measurement=measurement, measured=measured, shape=image.shape)
+
+
+def _sky_fwhm(image: SkyImage, parameters: FloatArray) -> FloatArray:
+    """Return the geometric mean FWHM of Gaussians in arcsec, shape (n,)."""
+    jacobian = image.jacobian(parameters[:, models.X], parameters[:, models.Y])
+    area = parameters[:, models.SIGMA_1] * parameters[:, models.SIGMA_2] * np.abs(np.linalg.det(jacobian))
+    fwhm: FloatArray = FWHM_PER_SIGMA * np.sqrt(area)
+    return fwhm
 
 
 def _is_classical(options: Options) -> bool:

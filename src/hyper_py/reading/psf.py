@@ -1,11 +1,20 @@
 """A beam measured on an image of the point spread function, for beams that are no Gaussians."""
 
+import math
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, FloatArray, ellipse_from_covariance
+from hyper_py.geometry import (
+    FWHM_PER_SIGMA,
+    GAUSSIAN_AREA,
+    Beam,
+    Ellipse,
+    FloatArray,
+    ellipse_from_covariance,
+)
 from hyper_py.reading.fits_files import choose_hdu, map_name, open_fits, read_plane, warnings_into
 from hyper_py.reading.headers import number
 
@@ -18,7 +27,8 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
 
     The core above a fifth of the peak is fitted by an elliptical Gaussian, as a source is. The area is the
     sum over the image divided by the peak, which is fitted to the core above its half: so Jy/beam maps
-    calibrated on the peak get the right integral. What lies beyond the image is not in it.
+    calibrated on the peak get the right integral. What lies beyond the image is not in it. The width of the
+    wings is such that `Beam.flux_factor` is right for a source of the core's own size.
 
     Parameters
     ----------
@@ -55,16 +65,41 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
         raise InputError(
             f"{name}: the size of the PSF's pixels is not in the header: set survey.psf_pixel (arcsec)"
         )
-    peak, covariance = _core(data, name, _PEAK)[0], _core(data, name, _SHAPE)[1]
     scale = np.diag([x_side, y_side])
-    ellipse = ellipse_from_covariance(scale @ covariance @ scale)
+    peak, ellipse = _gaussian(data, name, scale)
+    area = float(np.nansum(data) / peak * x_side * y_side)
+    squared = float(ellipse.major * ellipse.minor)
     return Beam(
         major=float(ellipse.major),
         minor=float(ellipse.minor),
         pa=float((np.degrees(ellipse.angle) - 90.0) % 180.0),
-        area=float(np.nansum(data) / peak * x_side * y_side),
+        area=area,
+        wings=_wings(data, name, scale, squared_fwhm=squared, core=GAUSSIAN_AREA * squared / area),
         source=f"PSF image {Path(path).name}",
     )
+
+
+def _gaussian(data: FloatArray, name: str, scale: FloatArray) -> tuple[float, Ellipse]:
+    """Return the peak and the shape (arcsec, angle from +x) that a source of this image has for a fit."""
+    peak, covariance = _core(data, name, _PEAK)[0], _core(data, name, _SHAPE)[1]
+    return peak, ellipse_from_covariance(scale @ covariance @ scale)
+
+
+def _wings(data: FloatArray, name: str, scale: FloatArray, *, squared_fwhm: float, core: float) -> float:
+    """Return the FWHM of the wings with which `Beam.flux_factor` holds for a source of the core's size.
+
+    `core` is the area of the core's Gaussian over the whole; the factor's formula is solved for the wings.
+    """
+    sigma = math.sqrt(squared_fwhm) / FWHM_PER_SIGMA / np.diagonal(scale)[::-1]
+    peak, ellipse = _gaussian(
+        ndimage.gaussian_filter(np.nan_to_num(data), sigma, mode="constant"), name, scale
+    )
+    area = float(ellipse.major * ellipse.minor)
+    factor = float(np.nansum(data)) * float(np.linalg.det(scale)) / (peak * GAUSSIAN_AREA * area)
+    wider = area / squared_fwhm - 1.0
+    if not (1.0 < factor < 1.0 / core and wider > 0.0):
+        return math.inf
+    return math.sqrt(squared_fwhm * max(wider * (factor - 1.0) / (1.0 - factor * core), 1.0 / core))
 
 
 def _core(data: FloatArray, name: str, share: float) -> tuple[float, FloatArray]:
