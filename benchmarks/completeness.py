@@ -5,10 +5,11 @@
     python benchmarks/completeness.py report --work DIR [--output FIGURE]
 
 The finders and their environments are those of benchmarks/peers.py. `tune`
-tries every setting on the first of `--tuning` and the best on all of them. Our threshold and the
-original's are `detection.sigma_thres`; the other finders get, besides their own thresholds, a lower limit to
-the signal to noise that they report, the one of highest completeness at a mean purity of at least
-`--purity`, which is above 99% because a threshold chosen at 99% would miss that on half of other seeds.
+tries every setting on the first of `--tuning` and the best on all of them. Our threshold is
+`detection.sigma_thres`; the other finders get, besides low thresholds of their own, a lower limit to the
+signal to noise that they report (the original: to its peak over the map's clipped rms), the one of highest
+completeness at a mean purity of at least `--purity`, which is above 99% because a threshold chosen at 99%
+would miss that on half of other seeds.
 `run` scores seeds that took no part. `report` writes benchmarks/results/completeness.md and a figure.
 """
 
@@ -26,6 +27,7 @@ from astropy.table import Table
 from hyper_py.evidence.matching import inside_margin, match_positions
 from peers import (
     FINDERS,
+    FIXED,
     TITLES,
     Input,
     combinations,
@@ -41,10 +43,7 @@ from peers import (
 HERE = Path(__file__).parent
 SETTINGS = HERE / "peers" / "settings_completeness.json"
 PRESETS = ("deep", "crowded", "faint", "herschel")
-THRESHOLDS = {
-    "ours": [round(0.1 * k, 1) for k in range(33, 48)] + [5.0, 5.5, 6.0, 7.0, 8.0],
-    "original": [3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 8.0],
-}
+THRESHOLDS = [round(0.1 * k, 1) for k in range(33, 48)] + [5.0, 5.5, 6.0, 7.0, 8.0]
 # Their own thresholds are low: what the cut leaves out is decided by purity.
 GRIDS: dict[str, dict[str, list[Any]]] = {
     "bdsf": {"thresh_pix": [3.0], "thresh_isl": [2.0, 2.5], "mean_map": ["default", "map"], "box": [12]},
@@ -58,7 +57,6 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
         "smooth": [False, True],
     },
 }
-FIXED = {"ours": {}, "original": {"photometry.fwhm_radius_ratio": 1.0}}
 CUTS = np.concatenate([[0.0], np.arange(2.0, 10.0, 0.1), np.arange(10.0, 60.0, 0.5)])
 SNR_EDGES = (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 60.0)
 NEAREST_EDGES = (0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
@@ -122,23 +120,20 @@ def tune_cut(finder: str, go: Any, items: list[Input], purity: float, known: Any
     return {"settings": settings, "cut": score[3], "tuned": score}
 
 
-def tune_threshold(
-    finder: str, go: Any, items: list[Input], purity: float, grid: list[float]
-) -> dict[str, Any]:
-    """Find the lowest sigma_thres that is pure enough, by bisection: purity rises with it."""
+def tune_threshold(go: Any, items: list[Input], purity: float, grid: list[float]) -> dict[str, Any]:
+    """Find our lowest sigma_thres that is pure enough, by bisection: purity rises with it."""
 
     def at(k: int) -> tuple[float, ...]:
-        settings = FIXED[finder] | {"detection.sigma_thres": grid[k]}
-        score = best_cut([(go(finder, item, settings), item) for item in items], purity, [0.0])
-        print(f"{items[0].preset} {finder} {score} {settings}", flush=True)
+        settings = {"detection.sigma_thres": grid[k]}
+        score = best_cut([(go("ours", item, settings), item) for item in items], purity, [0.0])
+        print(f"{items[0].preset} ours {score} {settings}", flush=True)
         return score
 
     low, high = -1, len(grid) - 1
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if at(middle)[0] else (middle, high)
-    settings = FIXED[finder] | {"detection.sigma_thres": grid[high]}
-    return {"settings": settings, "cut": 0.0, "tuned": at(high)}
+    return {"settings": {"detection.sigma_thres": grid[high]}, "cut": 0.0, "tuned": at(high)}
 
 
 def tune(options: argparse.Namespace, go: Any) -> None:
@@ -147,14 +142,13 @@ def tune(options: argparse.Namespace, go: Any) -> None:
             seeds = options.tuning[:1] if finder in options.brief else options.tuning
             items = [simulated(preset, seed, options.work) for seed in seeds]
             chosen = json.loads(SETTINGS.read_text()) if SETTINGS.exists() else {}
-            known = chosen[options.like][finder]["settings"] if options.like else None
-            if finder not in GRIDS and len(options.thresholds) == 1:
-                known = FIXED[finder] | {"detection.sigma_thres": options.thresholds[0]}
-            if finder in GRIDS or len(options.thresholds) == 1:
-                choice = tune_cut(finder, go, items, options.purity, known)
+            known = FIXED.get(finder)
+            if options.like and finder in GRIDS:
+                known = chosen[options.like][finder]["settings"]
+            if finder == "ours":
+                choice = tune_threshold(go, items, options.purity, options.thresholds)
             else:
-                grid = options.thresholds or THRESHOLDS[finder]
-                choice = tune_threshold(finder, go, items, options.purity, grid)
+                choice = tune_cut(finder, go, items, options.purity, known)
             chosen.setdefault(preset, {})[finder] = choice | {"seeds": seeds}
             SETTINGS.write_text(json.dumps(chosen, indent=1, sort_keys=True) + "\n")
             print(f"{preset} {finder} chosen: {choice}", flush=True)
@@ -281,7 +275,7 @@ def _row(finder: str, runs: list[dict[str, Any]], work: Path) -> str:
     parts += [share(runs, "snr", low, high) for low, high in pairwise(SNR_EDGES)]
     cells = [f"{n / of:.2f}" if of else "-" for n, of in parts]
     summary = [spread([r[key] for r in runs]) for key in ("completeness", "purity")]
-    summary.append(hindsight(runs, work) if finder != "original" else "")
+    summary.append(hindsight(runs, work))
     cpu = f"{np.mean([r['cpu'] for r in runs]):.1f}"
     return f"| {TITLES[finder]} | " + " | ".join([*summary, str(len(runs)), *cells, cpu]) + " |"
 
@@ -337,8 +331,8 @@ def main() -> None:
         "--thresholds",
         nargs="*",
         type=float,
-        default=[],
-        help="values of sigma_thres to choose from; with only one of them ours gets a cut like the others",
+        default=THRESHOLDS,
+        help="values of sigma_thres for ours to choose from",
     )
     parser.add_argument("--purity", type=float, default=0.992, help="on the tuning seeds")
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds of processor time of a run")

@@ -234,6 +234,7 @@ def test_interrupted_runs_say_how_to_go_on(hyper: Callable[..., Outcome], notes:
         (HyperPyError("something"), 1, "something"),
         (PermissionError(13, "Permission denied", "out"), 1, "out: Permission denied"),
         (ValueError("a\nb"), 1, "unexpected ValueError: a b; the same command with --debug shows where"),
+        (MemoryError("Unable to allocate 1 TiB"), 1, "out of memory (Unable to allocate 1 TiB)"),
     ],
 )
 def test_errors_are_one_line(

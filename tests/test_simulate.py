@@ -458,6 +458,12 @@ def test_a_cube_is_a_stream_of_maps_with_the_truth_of_each() -> None:
         ({"n_sources": 2.5}, "n_sources"),
         ({"beam": (1.0, 2.0, 0.0)}, "beam"),
         ({"projection": "XYZ"}, "projection"),
+        ({"shape": (100,)}, "shape"),
+        ({"centre": (10.0, 95.0)}, "centre"),
+        ({"centre": (math.nan, 5.0)}, "centre"),
+        ({"rotation": math.inf}, "rotation"),
+        ({"noise_variation": math.inf}, "noise_variation"),
+        ({"moffat_beta": math.inf}, "moffat_beta"),
     ],
 )
 def test_wrong_options_are_told_in_one_line(options: dict[str, object], words: str) -> None:

@@ -16,6 +16,7 @@ import yaml
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.stats import sigma_clipped_stats
 from astropy.table import Table
 from astropy.wcs import WCS
 
@@ -57,6 +58,10 @@ def main() -> None:
     result = Table({"X": x * u.pix, "Y": y * u.pix})
     for name, unit in (("FLUX", "mJy"), ("FLUX_ERR", "mJy"), ("FLUX_PEAK", "mJy / beam")):
         result[name] = numbers(table[name]) * u.Unit(unit)
+    data, header = fits.getdata(map_path, header=True)
+    area = np.pi / (4 * np.log(2)) * header["BMAJ"] * header["BMIN"] / header["CDELT2"] ** 2
+    rms = sigma_clipped_stats(data[np.isfinite(data)], sigma=3.0)[2]
+    result["SNR"] = result["FLUX_PEAK"].to_value("Jy / beam") / (rms * area)  # of a map in Jy/pixel
     for name, unit in (("FWHM_1", "arcsec"), ("FWHM_2", "arcsec"), ("PA", "deg")):
         result[name] = numbers(table[name]) * u.Unit(unit)
     result.write(out, format="ascii.ecsv", overwrite=True)

@@ -314,4 +314,6 @@ def _explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     what = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return f"out of memory ({what})" if what else "out of memory"
     return f"unexpected {type(error).__name__}: {what}; the same command with --debug shows where"

@@ -158,21 +158,27 @@ class SkyModel:
             _require(getattr(self, key) in allowed, self, key, f"one of {', '.join(allowed)}")
         for key in ("n_sources", "n_filaments", "blank_border"):
             _require(isinstance(getattr(self, key), int | np.integer), self, key, "a whole number")
-        _require(all(isinstance(n, int | np.integer) for n in self.shape), self, "shape", "whole numbers")
+        whole = [isinstance(n, int | np.integer) for n in self.shape]
+        _require(len(whole) == 2 and all(whole), self, "shape", "two whole numbers, rows and columns")
+        longitude, latitude = self.centre
+        on_sky = math.isfinite(longitude) and abs(latitude) <= 90.0
+        _require(on_sky, self, "centre", "a longitude, and a latitude from -90 to 90 degrees")
         major, minor, pa = self.beam
         _require(0 < minor <= major < math.inf and math.isfinite(pa), self, "beam", "major >= minor > 0")
         for key in _POSITIVE:
             _require(_finite(self, key) and getattr(self, key) > 0, self, key, "a positive number")
         for key in _NOT_NEGATIVE:
             _require(_finite(self, key) and getattr(self, key) >= 0, self, key, "zero or positive")
+        for key in ("rotation", "background_level"):
+            _require(_finite(self, key), self, key, "a number")
         for key in ("noise_white_fraction", "crowded_fraction"):
             _require(0 <= getattr(self, key) <= 1, self, key, "between 0 and 1")
         for key in ("peak_range", "size_range", "axis_ratio_range", "crowded_separation"):
             low, high = getattr(self, key)
             _require(0 < low <= high < math.inf, self, key, "two positive numbers, the smaller first")
         _require(self.axis_ratio_range[0] >= 1, self, "axis_ratio_range", "at least 1")
-        _require(self.noise_variation >= 1, self, "noise_variation", "at least 1")
-        _require(self.moffat_beta > 1, self, "moffat_beta", "above 1: the flux is infinite otherwise")
+        _require(1 <= self.noise_variation < math.inf, self, "noise_variation", "at least 1")
+        _require(1 < self.moffat_beta < math.inf, self, "moffat_beta", "above 1: the flux is infinite otherwise")
         _require(self.side_lobes < 1, self, "side_lobes", "below 1")
         _require(min(self.shape) >= 8, self, "shape", "at least 8 pixels each way")
         _require(2 * self.blank_border < min(self.shape), self, "blank_border", "less than half the map")
