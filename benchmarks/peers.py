@@ -238,9 +238,12 @@ def harmonic(result: dict[str, Any]) -> float:
 
 
 def versions(finder: str, python: str) -> str:
+    """Return the version of a finder; of ours with the last commit that changed it."""
     code = f"from importlib.metadata import version; print(version('{PACKAGES[finder]}'))"
     if PACKAGES[finder] == "hyper-py":
-        code = "import hyper_py; print(hyper_py.__version__)"
+        last = ["git", "-C", str(HERE.parent), "log", "-1", "--format=%h of %cs", "--", "src"]
+        commit = subprocess.run(last, capture_output=True, text=True, check=False).stdout.strip()
+        return f"{hyper_py.__version__}, {commit}" if commit else hyper_py.__version__
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
