@@ -44,7 +44,7 @@ from peers import (
 HERE = Path(__file__).parent
 SETTINGS = HERE / "peers" / "settings_completeness.json"
 PRESETS = ("deep", "crowded", "faint", "herschel")
-THRESHOLDS = [round(0.1 * k, 1) for k in range(33, 48)] + [5.0, 5.5, 6.0, 7.0, 8.0]
+THRESHOLDS = [round(0.1 * k, 1) for k in range(37, 56)] + [6.0, 7.0, 8.0]
 # Their own thresholds are low: what the cut leaves out is decided by purity.
 GRIDS: dict[str, dict[str, list[Any]]] = {
     "bdsf": {"thresh_pix": [3.0], "thresh_isl": [2.0, 2.5], "mean_map": ["default", "map"], "box": [12]},
@@ -124,19 +124,20 @@ def tune_cut(finder: str, go: Any, items: list[Input], purity: float, known: Any
 
 
 def tune_threshold(go: Any, items: list[Input], purity: float, grid: list[float]) -> dict[str, Any]:
-    """Find our lowest sigma_thres that is pure enough, by bisection: purity rises with it."""
+    """Find our lowest sigma_thres that is pure enough: guessed by cutting runs at the lowest, then tried."""
 
-    def at(k: int) -> tuple[float, ...]:
-        settings = {"detection.sigma_thres": grid[k]}
-        score = best_cut([(go("ours", item, settings), item) for item in items], purity, [0.0])
+    def at(threshold: float, cuts: list[float]) -> tuple[float, ...]:
+        settings = {"detection.sigma_thres": threshold}
+        score = best_cut([(go("ours", item, settings), item) for item in items], purity, cuts)
         print(f"{items[0].preset} ours {score} {settings}", flush=True)
         return score
 
-    low, high = -1, len(grid) - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if at(middle)[0] else (middle, high)
-    return {"settings": {"detection.sigma_thres": grid[high]}, "cut": 0.0, "tuned": at(high)}
+    reached, _, _, guess = at(grid[0], grid)
+    for threshold in [value for value in grid if value >= guess] if reached else grid[-1:]:
+        score = at(threshold, [0.0])
+        if score[0]:
+            break
+    return {"settings": {"detection.sigma_thres": threshold}, "cut": 0.0, "tuned": score}
 
 
 def tune(options: argparse.Namespace, go: Any) -> None:
