@@ -189,6 +189,11 @@ def test_smallest_possible_errors_of_the_truth():
     assert s.excess == pytest.approx(apart.excess)
     assert s.excess == pytest.approx(2.0, rel=0.1)
     assert s.pull_width == pytest.approx(1.0, rel=0.1)
+    table = validate(catalog, truth, beam_fwhm=BEAM).tables()[-3]
+    assert (table.header[-1], table.rows[0][0]) == ("over limit", "flux")
+    assert float(table.rows[0][-1]) == pytest.approx(s.excess, abs=0.01)
+    del truth["FLUX_ERR"]
+    assert "over limit" not in validate(catalog, truth, beam_fwhm=BEAM).tables()[-3].header
 
 
 def test_missing_values_are_left_out():

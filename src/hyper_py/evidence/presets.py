@@ -178,7 +178,9 @@ class SkyModel:
             _require(0 < low <= high < math.inf, self, key, "two positive numbers, the smaller first")
         _require(self.axis_ratio_range[0] >= 1, self, "axis_ratio_range", "at least 1")
         _require(1 <= self.noise_variation < math.inf, self, "noise_variation", "at least 1")
-        _require(1 < self.moffat_beta < math.inf, self, "moffat_beta", "above 1: the flux is infinite otherwise")
+        _require(
+            1 < self.moffat_beta < math.inf, self, "moffat_beta", "above 1: the flux is infinite otherwise"
+        )
         _require(self.side_lobes < 1, self, "side_lobes", "below 1")
         _require(min(self.shape) >= 8, self, "shape", "at least 8 pixels each way")
         _require(2 * self.blank_border < min(self.shape), self, "blank_border", "less than half the map")

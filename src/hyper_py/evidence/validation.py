@@ -133,7 +133,10 @@ class Validation:
         return next((c for c in self.comparisons if c.name == name), None)
 
     def tables(self) -> tuple["TextTable", ...]:
-        """Return what a terminal shows: counts, bins of signal to noise, quantities by sample."""
+        """Return what a terminal shows: counts, bins of signal to noise, quantities by sample.
+
+        `over limit` is the scatter in units of the smallest possible error, where that is known.
+        """
         counts = [("completeness", _percent(self.completeness)), ("purity", _percent(self.purity))]
         counts += [
             (f"completeness, {name}", _percent(sample.completeness))
@@ -145,10 +148,14 @@ class Validation:
         if bins:
             header = ("signal to noise", "completeness", "purity")
             result.append(TextTable("By signal to noise", header, tuple(bins)))
-        columns = ("quantity", "n", "bias", "scatter", "rms", "pull", "width", "within 1")
-        for name, sample in self.samples.items():
-            rows = tuple(_statistic_row(s) for s in sample.statistics if s.n)
-            result.append(TextTable(f"Measured against true, {name} sources", columns, rows))
+        columns = ("quantity", "n", "bias", "scatter", "rms", "pull", "width", "within 1", "over limit")
+        shown = {name: [s for s in sample.statistics if s.n] for name, sample in self.samples.items()}
+        n_columns = len(columns)
+        if not any(math.isfinite(s.excess) for statistics in shown.values() for s in statistics):
+            n_columns -= 1  # no smallest possible errors
+        for name, statistics in shown.items():
+            rows = tuple(_statistic_row(s)[:n_columns] for s in statistics)
+            result.append(TextTable(f"Measured against true, {name} sources", columns[:n_columns], rows))
         return tuple(result)
 
     def to_dict(self) -> dict[str, Any]:
@@ -326,7 +333,7 @@ def _statistic_row(s: Statistic) -> tuple[str, ...]:
     spread = form.replace("+", "")
     values = [number(s.bias, form) + end, number(s.scatter, spread) + end, number(s.rms, spread) + end]
     pulls = [number(s.pull_median, "+.2f"), number(s.pull_width, ".2f"), number(s.pull_within, ".0%")]
-    return (s.name, str(s.n), *values, *pulls)
+    return (s.name, str(s.n), *values, *pulls, number(s.excess, ".2f"))
 
 
 def _plain(record: Fraction | Bin | Statistic) -> dict[str, Any]:
