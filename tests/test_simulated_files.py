@@ -2,8 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import QTable, Table
+from astropy.wcs import WCS
+from photutils.aperture import SkyCircularAperture, aperture_photometry
 
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.evidence.simulate import simulate_cube, simulate_image
@@ -33,6 +37,49 @@ def test_files_are_valid_fits(tmp_path: Path) -> None:
             assert hdus[0].data.dtype == np.dtype(">f4")
     with fits.open(tmp_path / "a.fits") as hdus:
         assert np.isnan(hdus[0].data[:5]).all()
+
+
+FAINT_NOISE = {"background": "none", "background_level": 0.0, "peak_scale": "noise", "peak_range": (1e5, 3e5)}
+APART = {"shape": (150, 170), "n_sources": 8, "min_separation": 8.0, "crowded_fraction": 0.0}
+
+
+@pytest.mark.parametrize("unit", ["Jy/pixel", "Jy/beam", "MJy/sr"])
+@pytest.mark.parametrize("frame", ["icrs", "galactic"])
+def test_apertures_on_the_file_sum_to_the_truth_beside_it(tmp_path: Path, unit: str, frame: str) -> None:
+    """Referee: photutils and astropy, which know only the two files."""
+    options = {"unit": unit, "frame": frame, "rotation": 25.0, **FAINT_NOISE, **APART}
+    write_simulation(tmp_path / "m.fits", simulate_image("alma", seed=5, **options))
+    data, header = fits.getdata(tmp_path / "m.fits", header=True)
+    truth = QTable.read(tmp_path / "m_truth.ecsv")
+    radius = 2.0 * truth["FWHM_1"].max()
+    apertures = SkyCircularAperture(SkyCoord(truth["RA"], truth["DEC"]), r=radius)
+    sums = aperture_photometry(data.astype(float), apertures, wcs=WCS(header))["aperture_sum"]
+    pixel = abs(header["CDELT1"] * header["CDELT2"]) * u.deg**2
+    beam = np.pi / (4 * np.log(2)) * header["BMAJ"] * header["BMIN"] * u.deg**2
+    in_jy = {
+        "Jy/pixel": 1.0 * u.Jy,
+        "Jy/beam": (pixel / beam).to("") * u.Jy,
+        "MJy/sr": (1 * u.MJy / u.sr * pixel).to(u.Jy),
+    }
+    fluxes = np.asarray(sums) * in_jy[unit]
+    np.testing.assert_allclose(fluxes.to_value(u.Jy), truth["FLUX"].to_value(u.Jy), rtol=2e-3)
+
+
+def test_channels_of_a_cube_hold_the_fluxes_of_their_rows(tmp_path: Path) -> None:
+    cube = simulate_cube("cube", seed=2, n_channels=5, line_fwhm=(3.0, 5.0), **FAINT_NOISE, **APART)
+    write_cube(tmp_path / "c.fits", cube)
+    data, header = fits.getdata(tmp_path / "c.fits", header=True)
+    truth = QTable.read(tmp_path / "c_truth.ecsv")
+    beam = np.pi / (4 * np.log(2)) * header["BMAJ"] * header["BMIN"]
+    factor = abs(header["CDELT1"] * header["CDELT2"]) / beam
+    number, name = np.array(truth["CHANNEL"]), "AMPLITUDE"
+    for channel in range(5):
+        rows = truth[number == channel + 1]
+        bright = rows[rows[name] > 0.05 * truth[name].max()]
+        apertures = SkyCircularAperture(SkyCoord(bright["RA"], bright["DEC"]), r=2.0 * truth["FWHM_1"].max())
+        plane = data[channel].astype(float)
+        sums = aperture_photometry(plane, apertures, wcs=WCS(header).celestial)["aperture_sum"]
+        np.testing.assert_allclose(np.asarray(sums) * factor, bright["FLUX"].to_value(u.Jy), rtol=2e-3)
 
 
 def test_cube_streams(tmp_path: Path) -> None:
