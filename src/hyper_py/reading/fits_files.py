@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class FitsFile:
     hdus: list[Any]
     images: dict[int, tuple[int, ...]]
     notes: list[str]
+    _headers: dict[int, fits.Header] = field(default_factory=dict)
 
     @property
     def primary(self) -> Any:
@@ -53,7 +54,9 @@ class FitsFile:
 
     def header(self, index: int) -> Any:
         """Header of an HDU, in which every value can be read; see `readable_header`."""
-        return readable_header(self.hdus[index].header)
+        if index not in self._headers:
+            self._headers[index] = readable_header(self.hdus[index].header)
+        return self._headers[index]
 
     def describe(self) -> str:
         """List of the HDUs, for messages."""
