@@ -9,6 +9,7 @@ from hyper_py.geometry import covariance_from_ellipse
 from hyper_py.numerics.noise import (
     autocovariance,
     beam_covariance_model,
+    clipped_rows,
     clipped_statistics,
     covariance_model,
     fill_nearest,
@@ -258,3 +259,21 @@ class TestCovarianceModel:
         taper = parzen_taper(9)
         assert taper[9, 9] == 1.0
         assert np.fft.fft2(np.fft.ifftshift(taper)).real.min() > -1e-12
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 1e6]), st.floats(0.0, 0.5))
+@settings(deadline=None, max_examples=30)
+def test_clipped_rows_are_clipped_one_by_one(seed, level, blank):
+    rng = np.random.default_rng(seed)
+    rows = level + rng.standard_t(2.0, size=(5, 60))
+    rows[rng.random(rows.shape) < blank] = np.nan
+    mean, rms = clipped_rows(rows)
+    for i, row in enumerate(rows):
+        expected = clipped_statistics(row)
+        np.testing.assert_allclose([mean[i], rms[i]], [expected.mean, expected.rms], rtol=1e-9, atol=1e-9)
+
+
+def test_clipped_rows_of_nothing_and_of_equal_values():
+    mean, rms = clipped_rows(np.array([[np.nan, np.nan, np.nan], [0.1, 0.1, 0.1]]))
+    np.testing.assert_allclose(mean, [0.0, 0.1])
+    np.testing.assert_allclose(rms, 0.0, atol=1e-12)

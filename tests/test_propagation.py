@@ -12,7 +12,7 @@ from hyper_py.pipeline.propagation import UnitErrors, field_covariance, hybrid_f
 from hyper_py.pipeline.unit_backgrounds import unit_backgrounds
 from hyper_py.steps.fitting import Metric, UnitFit, bounds, fit_units, fit_window, linear_terms
 from hyper_py.steps.photometry import aperture_fraction, source_aperture
-from unit_cases import SETTINGS, TIGHT, dense, noise_model, plane
+from unit_cases import SETTINGS, TIGHT, dense, fitted_unit, noise_model, plane
 
 # ---- errors
 
@@ -53,7 +53,6 @@ def monte_carlo(request):
         usable[17:24, 23:27] = False
     mask |= ~usable
     sky[~usable] = np.nan
-    unit = np.arange(2)
     window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(2, 4.5), usable=usable)
     metric = Metric(weights=np.exp(-0.01 * np.arange(window.y.size)))
     lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
@@ -61,7 +60,9 @@ def monte_carlo(request):
     def measure(data):
         settings = {**SETTINGS, "max_box": 2.0, "clip_sigma": None}
         # The wings beyond the footprint are taken off, as in the last pass of the pipeline.
-        background = unit_backgrounds(data - models.render(truth, shape), mask, truth, [unit], **settings)[0]
+        background = unit_backgrounds(
+            data - models.render(truth, shape), mask, truth, [np.arange(2)], **settings
+        )[0]
         values = data[window.y, window.x] - background.at(window.y, window.x)
         fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
         apertures = [source_aperture(p, radius_in_fwhm=0.7) for p in fit.parameters]
@@ -72,17 +73,17 @@ def monte_carlo(request):
         return fit, background, apertures, fractions, residual
 
     fit, background, apertures, fractions, residual = measure(sky)
-    errors = unit_errors(
-        fit, window, metric, background, apertures, fractions, noise, scale=scale, usable=usable
-    )
+    unit = fitted_unit(fit, window, metric, background, apertures, fractions, scale=scale)
+    errors = unit_errors([unit], noise, usable=usable)
     rng = np.random.default_rng(3)
     parameters, flux = [], []
     for _ in range(250):
         data = sky + scale * (factor @ rng.normal(size=y.size)).reshape(shape)
         fit, background, apertures, fractions, residual = measure(data)
         parameters.append(fit.parameters)
-        flux.append(hybrid_fluxes(residual, fit, background, apertures, fractions, errors).flux)
-    return truth, errors, np.array(parameters), np.array(flux)
+        unit = fitted_unit(fit, window, metric, background, apertures, fractions)
+        flux.append(hybrid_fluxes(residual, [unit], errors)[0].flux)
+    return truth, errors[0], np.array(parameters), np.array(flux)
 
 
 def test_flux_errors_are_those_of_many_measurements(monte_carlo):
@@ -115,10 +116,9 @@ def test_a_level_common_to_all_pixels_is_no_error_of_fluxes():
     )[0]  # fmt: skip
     apertures = [source_aperture(truth[0], radius_in_fwhm=0.7)]
     common = CovarianceModel(np.ones((129, 129)))
-    errors = unit_errors(fit, window, metric, background, apertures, np.array([0.7]), common)
-    alone = unit_errors(
-        fit, window, metric, background, apertures, np.array([0.7]), CovarianceModel(np.pad([[1.0]], 9))
-    )
+    unit = fitted_unit(fit, window, metric, background, apertures, np.array([0.7]))
+    errors = unit_errors([unit], common)[0]
+    alone = unit_errors([unit], CovarianceModel(np.pad([[1.0]], 9)))[0]
     assert errors.flux_err[0] < 1e-5 * alone.flux_err[0]
     assert errors.flux_gauss_err[0] < 1e-5 * alone.flux_gauss_err[0]
 
@@ -130,7 +130,8 @@ def test_what_the_fit_left_in_the_aperture_is_part_of_the_flux():
     residual[17, 15:18] = np.nan
     aperture = source_aperture(source[0], radius_in_fwhm=0.7)
     nothing = UnitErrors(flux_err=np.zeros(1), flux_gauss_err=np.zeros(1), covariance=np.zeros((6, 6)))
-    photometry = hybrid_fluxes(residual, fit, NoSky(), [aperture], np.array([0.7]), nothing)
+    unit = fitted_unit(fit, None, None, None, [aperture], np.array([0.7]))
+    photometry = hybrid_fluxes(residual, [unit], [nothing])[0]
     left = EllipticalAperture(
         (17.2, 18.1), 0.7 * 1.9 * 2.35482, 0.7 * 1.6 * 2.35482, theta=0.4
     ).do_photometry(np.nan_to_num(residual), method="exact")[0][0]
@@ -149,11 +150,14 @@ def test_fixed_parameters_have_no_error():
     fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper])[0]
     apertures = [source_aperture(truth[0], radius_in_fwhm=0.7)]
     fixed = np.array([[False, True, True, True, True, True]])
-    arguments = (fit, window, metric, background, apertures, np.array([0.7]), noise_model())
-    some = unit_errors(*arguments, fixed=fixed)
+    arguments = (fit, window, metric, background, apertures, np.array([0.7]))
+    units = [
+        fitted_unit(*arguments, fixed=fixed), fitted_unit(*arguments), fitted_unit(*arguments, scale=3.0)
+    ]  # fmt: skip
+    some, free, louder = unit_errors(units, noise_model())
     assert not some.covariance[1:].any()
-    assert 0 < some.flux_gauss_err[0] < unit_errors(*arguments).flux_gauss_err[0]
-    assert unit_errors(*arguments, scale=3.0).flux_err == pytest.approx(3 * unit_errors(*arguments).flux_err)
+    assert 0 < some.flux_gauss_err[0] < free.flux_gauss_err[0]
+    assert louder.flux_err == pytest.approx(3 * free.flux_err)
 
 
 # ---- joint fits
@@ -168,7 +172,7 @@ def joint_monte_carlo(request):
     y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
     factor = np.linalg.cholesky(dense(noise, y, x) + 1e-9 * np.eye(y.size))
     sky = models.render(truth, shape, n_sigma=9) + plane(shape) * (1.0 if request.param else 0.02)
-    mask, unit = models.footprints(truth, shape, n_sigma=2.0), np.arange(2)
+    mask = models.footprints(truth, shape, n_sigma=2.0)
     window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(2, 8.5), usable=np.ones(shape, bool))
     weights, scaling = np.exp(-0.01 * np.arange(window.y.size)), window_scaling(window)
     design = polynomial_design(window.y, window.x, order=2, scaling=scaling)
@@ -181,7 +185,7 @@ def joint_monte_carlo(request):
         if request.param:
             settings = {**SETTINGS, "max_box": 2.0, "clip_sigma": None}
             background = unit_backgrounds(
-                data - models.render(truth, shape), mask, truth, [unit], **settings
+                data - models.render(truth, shape), mask, truth, [np.arange(2)], **settings
             )[0]
         below = NoSky() if background is None else background
         values = data[window.y, window.x] - below.at(window.y, window.x)
@@ -191,26 +195,17 @@ def joint_monte_carlo(request):
         fractions = np.array(
             [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
         )
-        return (
-            fit,
-            joint,
-            background,
-            apertures,
-            fractions,
-            data - models.render(fit.parameters, shape, n_sigma=9),
-        )
+        unit = fitted_unit(fit, window, metric, background, apertures, fractions, sky=joint, scale=scale)
+        return unit, data - models.render(fit.parameters, shape, n_sigma=9)
 
-    fit, joint, background, apertures, fractions, residual = measure(sky)
-    errors = unit_errors(
-        fit, window, metric, background, apertures, fractions, noise, joint=joint, scale=scale
-    )
+    errors = unit_errors([measure(sky)[0]], noise)
     rng, parameters, flux = np.random.default_rng(5), [], []
     for _ in range(250):
         data = sky + scale * (factor @ rng.normal(size=y.size)).reshape(shape)
-        fit, joint, background, apertures, fractions, residual = measure(data)
-        parameters.append(fit.parameters)
-        flux.append(hybrid_fluxes(residual, fit, joint, apertures, fractions, errors).flux)
-    return errors, np.array(parameters), np.array(flux)
+        unit, residual = measure(data)
+        parameters.append(unit.fit.parameters)
+        flux.append(hybrid_fluxes(residual, [unit], errors)[0].flux)
+    return errors[0], np.array(parameters), np.array(flux)
 
 
 def test_errors_of_joint_fits_are_those_of_many_measurements(joint_monte_carlo):
@@ -230,9 +225,10 @@ def test_without_a_background_errors_are_those_of_sums():
     values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
     fit = fit_units([values], [window], [metric], [truth], lower=[truth], upper=[truth])[0]
     aperture, white = source_aperture(truth[0], radius_in_fwhm=0.7), CovarianceModel(np.pad([[4.0]], 6))
-    errors = unit_errors(
-        fit, window, metric, None, [aperture], np.array([0.5]), white, fixed=np.ones((1, 6), dtype=bool)
+    unit = fitted_unit(
+        fit, window, metric, None, [aperture], np.array([0.5]), fixed=np.ones((1, 6), dtype=bool)
     )
+    errors = unit_errors([unit], white)[0]
     expected = 2.0 * np.sqrt(np.sum(aperture.weights**2)) / 0.5
     assert errors.flux_err[0] == pytest.approx(expected)
     assert errors.flux_gauss_err[0] == 0.0
@@ -252,15 +248,48 @@ def test_wide_and_narrow_ways_to_the_errors_of_a_background_agree(order, monkeyp
     apertures = [source_aperture(truth[0], radius_in_fwhm=0.7)]
 
     def errors():
-        return unit_errors(
-            fit, window, metric, background, apertures, np.array([0.7]), noise_model(), scale=0.3,
-            usable=np.ones(shape, dtype=bool),
-        )  # fmt: skip
+        unit = fitted_unit(fit, window, metric, background, apertures, np.array([0.7]), scale=0.3)
+        return unit_errors([unit], noise_model(), usable=np.ones(shape, dtype=bool))[0]
 
     narrow = errors()
-    monkeypatch.setattr("hyper_py.pipeline.propagation._WIDE", 100)
+    monkeypatch.setattr("hyper_py.pipeline.unit_backgrounds._WIDE", 100)
     wide = errors()
     assert wide.flux_err == pytest.approx(narrow.flux_err, rel=1e-3)
     np.testing.assert_allclose(
         wide.covariance, narrow.covariance, atol=1e-3 * np.abs(narrow.covariance).max()
     )
+
+
+def test_units_measured_together_are_those_measured_alone():
+    """Singles and a pair, at the border and inside, with and without a background of their own."""
+    shape, rng = (60, 71), np.random.default_rng(4)
+    truth = np.array(
+        [[3.0, x, y, 1.9, 1.6, 0.4] for x, y in ((20.3, 18.1), (50, 40.2), (1.0, 58), (30, 30), (33, 31))]
+    )
+    units = [np.array([0]), np.array([1]), np.array([2]), np.array([3, 4]), np.array([0]), np.array([3, 4])]
+    data, usable = models.render(truth, shape) + plane(shape), np.ones(shape, dtype=bool)
+    usable[17:19, 21] = False
+    residual = rng.normal(size=shape)
+    mask = models.footprints(truth, shape) | (rng.random(shape) < 0.1)
+    backgrounds = unit_backgrounds(data, mask, truth, units[:4], **SETTINGS)
+    fitted = []
+    for k, unit in enumerate(units):
+        own, background = truth[unit], backgrounds[k] if k < 4 else None
+        window = fit_window(own[:, 1], own[:, 2], radius=np.full(len(own), 4.5), usable=usable)
+        fit = UnitFit(
+            parameters=own, at_bound=np.zeros((len(own), 6), bool), cost=0.0, status=1, n_evaluations=1
+        )
+        apertures = [source_aperture(p, radius_in_fwhm=0.7) for p in own]
+        metric = Metric(weights=rng.uniform(0.5, 1.5, window.y.size))
+        fitted.append(
+            fitted_unit(
+                fit, window, metric, background, apertures, rng.uniform(0.6, 0.8, len(own)), scale=k + 1.0
+            )
+        )
+    errors = unit_errors(fitted, noise_model(), usable=usable)
+    fluxes = hybrid_fluxes(residual, fitted, errors)
+    for unit, error, flux in zip(fitted, errors, fluxes, strict=True):
+        alone = unit_errors([unit], noise_model(), usable=usable)[0]
+        np.testing.assert_allclose(error.flux_err, alone.flux_err, rtol=1e-9)
+        np.testing.assert_allclose(error.covariance, alone.covariance, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(flux.flux, hybrid_fluxes(residual, [unit], [alone])[0].flux, rtol=1e-12)

@@ -3,6 +3,8 @@
 import numpy as np
 
 from hyper_py.numerics.noise import CovarianceModel
+from hyper_py.pipeline.joint import NoSky
+from hyper_py.pipeline.propagation import FittedUnit
 
 FWHM = 4.0
 SETTINGS = {
@@ -35,3 +37,15 @@ def dense(noise, y, x):
     matrix = np.zeros(dy.shape)
     matrix[near] = noise.lags[dy[near] + noise.reach, dx[near] + noise.reach]
     return matrix
+
+
+def fitted_unit(fit, window, metric, background, apertures, fractions, *, sky=None, scale=1.0, fixed=None):
+    """A unit after its fit on the background that was fitted apart, or on a sky that holds it."""
+    if sky is None:
+        sky = NoSky() if background is None else background
+    if fixed is None:
+        fixed = np.zeros(fit.parameters.shape, dtype=bool)
+    return FittedUnit(
+        fit=fit, window=window, metric=metric, sky=sky, background=background, apertures=apertures,
+        fractions=fractions, scale=scale, fixed=fixed,
+    )  # fmt: skip

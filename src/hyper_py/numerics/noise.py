@@ -115,17 +115,34 @@ def mesh_rms(data: FloatArray, *, mesh: int, sigma: float = 3.0, max_iterations:
     valid = np.isfinite(cells)
     enough = valid.sum(axis=-1) >= MIN_VALID_FRACTION * mesh * mesh
     scale = np.max(np.abs(cells), where=valid, initial=0.0)
-    values = np.where(valid, cells, 0.0) / (scale if scale > 0 else 1.0)
-    for _ in range(max_iterations + 1):
-        count = np.maximum(valid.sum(axis=-1, keepdims=True), 1)
-        mean = (values * valid).sum(axis=-1, keepdims=True) / count
-        rms = np.sqrt((((values - mean) ** 2) * valid).sum(axis=-1, keepdims=True) / count)
-        keep = valid & (np.abs(values - mean) <= sigma * rms)
-        if np.array_equal(keep, valid):
-            break
-        valid = keep
-    level: FloatArray = rms[..., 0] * scale
+    _, rms = clipped_rows(cells / (scale if scale > 0 else 1.0), sigma=sigma, max_iterations=max_iterations)
+    level = rms * scale
     return np.where(enough & (level > 0), level, np.nan)
+
+
+def clipped_rows(
+    values: FloatArray, *, sigma: float = 3.0, max_iterations: int = 10
+) -> tuple[FloatArray, FloatArray]:
+    """Return mean and rms of each row as `clipped_statistics` does; rows of shape (..., n), NaN left out.
+
+    Both are 0 where a row has no value.
+    """
+    valid = np.isfinite(values)
+    rows = np.where(valid, values, 0.0)
+    # One offset for all keeps the sums of squares accurate on a high pedestal.
+    offset = rows.sum(axis=-1, keepdims=True) / np.maximum(valid.sum(axis=-1, keepdims=True), 1)
+    rows -= offset
+    for iteration in range(max_iterations + 1):
+        kept = np.where(valid, rows, 0.0)
+        count = np.maximum(valid.sum(axis=-1, keepdims=True), 1)
+        mean = kept.sum(axis=-1, keepdims=True) / count
+        rms = np.sqrt(np.maximum(np.einsum("...n,...n->...", kept, kept)[..., None] / count - mean**2, 0.0))
+        keep = valid & (np.abs(rows - mean) <= sigma * rms)
+        if iteration == max_iterations or np.array_equal(keep, valid):
+            break
+        # Rounding can put all of many equal values outside limits of nearly zero width.
+        valid = np.where(keep.any(axis=-1, keepdims=True), keep, valid)
+    return (mean + offset)[..., 0], rms[..., 0]
 
 
 def _cells(data: FloatArray, mesh: int) -> FloatArray:

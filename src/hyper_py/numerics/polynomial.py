@@ -98,14 +98,18 @@ def _powers(values: FloatArray, degree: int) -> FloatArray:
 def evaluate_polynomial(
     coefficients: FloatArray, y: ArrayLike, x: ArrayLike, *, order: int, scaling: Scaling
 ) -> FloatArray:
-    """Return the polynomial at pixels of any shape, without forming a design matrix."""
-    table = np.zeros((order + 1, order + 1))
+    """Return polynomials at pixels of any shape, without forming a design matrix.
+
+    Coefficients are of shape (n_terms, ...): what follows, and the numbers of the scaling, may be arrays that
+    are broadcast with the pixels, for a polynomial of each row.
+    """
+    table = np.zeros((order + 1, order + 1, *coefficients.shape[1:]))
     table[term_powers(order)] = coefficients
     v, u = _scaled(y, x, scaling)
-    value: FloatArray = np.zeros(np.broadcast(v, u).shape)
+    value: FloatArray = np.zeros(np.broadcast(v, u, table[0, 0]).shape)
     for j in range(order, -1, -1):
         # Horner's rule in both coordinates.
-        row: FloatArray | float = table[j, order - j]
+        row: FloatArray = table[j, order - j]
         for i in range(order - j - 1, -1, -1):
             row = row * u + table[j, i]
         value = value * v + row

@@ -39,7 +39,7 @@ from hyper_py.pipeline.sweeps import (
     unit_values,
 )
 from hyper_py.pipeline.unit_backgrounds import UnitBackground
-from hyper_py.pipeline.weighted import add_unit, fit_backgrounds
+from hyper_py.pipeline.weighted import add_units, fit_backgrounds
 from hyper_py.steps.fitting import (
     Metric,
     UnitFit,
@@ -434,12 +434,11 @@ def _collect_polynomial(
     """Measure apertures and errors of all units on their polynomials."""
     residual = task.data - models.render(sources, task.data.shape)
     collected, apart = Collector(len(sources)), this.ground.apart
-    for k, unit in enumerate(task.units):
-        add_unit(
-            collected, task, unit, residual, fits[k], this.windows[k], this.metrics[k],
-            this.sky(k, fits[k]), None if apart is None else apart[k], noise, level,
-            options=options, retried=bool(retried[k]),
-        )  # fmt: skip
-        if apart is not None:
-            collected.flags[unit] |= int(apart[k].polynomial.flag)
+    add_units(
+        collected, task, residual, fits, this.windows, this.metrics,
+        [this.sky(k, fit) for k, fit in enumerate(fits)], apart, noise, level,
+        options=options, retried=retried,
+    )  # fmt: skip
+    for unit, background in zip(task.units, apart or [], strict=False):
+        collected.flags[unit] |= int(background.polynomial.flag)
     return collected

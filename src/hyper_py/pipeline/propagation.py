@@ -1,6 +1,7 @@
 """Aperture fluxes on a background that was fitted, and the noise covariance carried through all of it."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -12,19 +13,18 @@ from scipy import fft
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.noise import CovarianceModel
+from hyper_py.numerics.polynomial import inverse_or_pseudo
 from hyper_py.pipeline.joint import JointSky, Sky
+from hyper_py.pipeline.skies import skies_at
 from hyper_py.pipeline.unit_backgrounds import UnitBackground
-from hyper_py.steps.fitting import Metric, UnitFit, Window, influence
-from hyper_py.steps.photometry import Aperture, UnitPhotometry, aperture_on_pixels, flux_gradient
+from hyper_py.steps.fitting import Metric, UnitFit, Window, influences
+from hyper_py.steps.photometry import Aperture, UnitPhotometry, aperture_pixels, flux_gradient
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
-Response: TypeAlias = tuple[FloatArray, FloatArray, FloatArray]
-"""What `hyper_py.steps.fitting.influence` returns."""
 
-
-_WIDE = 20_000
-"""Pixels of a cutout beyond which the noise of its background is computed once, not for every unit."""
+_CHUNK_NUMBERS = 100_000
+"""Pixels of all images that are transformed at once: enough to amortise calls, few enough for the cache."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,15 +36,53 @@ class UnitErrors:
     covariance: FloatArray
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedUnit:
+    """A unit after its fit, and the apertures to be measured.
+
+    Attributes
+    ----------
+    fit, window, metric
+        The unit as fitted.
+    sky : Sky
+        The background, all of it.
+    background : UnitBackground, optional
+        The part of it that was fitted apart and subtracted.
+    apertures : sequence of Aperture
+    fractions : ndarray, shape (n_sources,)
+        Share of each source in its aperture.
+    fixed : bool ndarray, shape (n_sources, 6)
+        Parameters that could not move.
+    scale : float
+        Local noise in units of that of the map.
+    """
+
+    fit: UnitFit
+    window: Window
+    metric: Metric
+    sky: Sky
+    background: UnitBackground | None
+    apertures: Sequence[Aperture]
+    fractions: FloatArray
+    fixed: BoolArray
+    scale: float = 1.0
+
+    @property
+    def joint(self) -> JointSky | None:
+        """Polynomial of the metric's linear terms, under the apertures."""
+        return self.sky if isinstance(self.sky, JointSky) else None
+
+    @property
+    def kind(self) -> Hashable:
+        """The same for units that can be measured together."""
+        n_terms = 0 if self.metric.terms is None else self.metric.terms.penalty.size
+        return len(self.apertures), n_terms, None if self.metric.matrix is None else id(self.metric.matrix)
+
+
 def hybrid_fluxes(
-    residual: FloatArray,
-    fit: UnitFit,
-    background: Sky,
-    apertures: Sequence[Aperture],
-    fractions: FloatArray,
-    errors: UnitErrors,
-) -> UnitPhotometry:
-    """Return the aperture fluxes of a unit on the map minus background and companions.
+    residual: FloatArray, units: Sequence[FittedUnit], errors: Sequence[UnitErrors]
+) -> list[UnitPhotometry]:
+    """Return the aperture fluxes of units on the map minus background and companions.
 
     The aperture sum of a source is that of its own model, which is f times its flux, plus that of the
     residual; pixels that are blank or off the map have no residual, so the model stands in for them.
@@ -53,112 +91,151 @@ def hybrid_fluxes(
     ----------
     residual : ndarray, shape (ny, nx)
         Map minus all models, background left in.
-    fit, background, apertures, fractions, errors
-        Of the unit; `fractions` are the shares f of the sources in their apertures.
+    units, errors
+        Units and what `unit_errors` returns for them.
     """
-    flux, level = models.gaussian_flux(fit.parameters), np.full(len(apertures), np.nan)
-    shape = residual.shape[0], residual.shape[1]
-    for i, aperture in enumerate(apertures):
-        inside = aperture.clipped(shape)
-        y, x = (axis.ravel() for axis in np.mgrid[inside.slices])
-        sky = background.at(y, x)
-        left = residual[inside.slices].ravel() - sky
-        weights = np.where(np.isfinite(left), inside.weights.ravel(), 0.0)
-        flux[i] += np.sum(weights * np.where(np.isfinite(left), left, 0.0)) / fractions[i]
-        level[i] = np.sum(weights * sky) / weights.sum() if weights.any() else np.nan
-    return UnitPhotometry(
-        flux=flux, flux_err=errors.flux_err, flux_gauss_err=errors.flux_gauss_err, fraction=fractions,
-        background=level, covariance=errors.covariance,
-    )  # fmt: skip
+    y, x, weights = aperture_pixels([aperture for unit in units for aperture in unit.apertures])
+    sky = skies_at([unit.sky for unit in units for _ in unit.apertures], y, x)
+    ny, nx = residual.shape
+    inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
+    left = np.where(inside, residual[np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)] - sky, np.nan)
+    weights = np.where(np.isfinite(left), weights, 0.0)
+    area = weights.sum(axis=1)
+    sums, under = np.sum(weights * np.where(weights > 0.0, left, 0.0), axis=1), np.sum(weights * sky, axis=1)
+    level = np.divide(under, area, out=np.full(area.shape, np.nan), where=area > 0.0)
+    ends = np.cumsum([len(unit.apertures) for unit in units])[:-1]
+    return [
+        UnitPhotometry(
+            flux=models.gaussian_flux(unit.fit.parameters) + own / unit.fractions, background=background,
+            fraction=unit.fractions, flux_err=error.flux_err, flux_gauss_err=error.flux_gauss_err,
+            covariance=error.covariance,
+        )
+        for unit, error, own, background in zip(
+            units, errors, np.split(sums, ends), np.split(level, ends), strict=True
+        )
+    ]  # fmt: skip
 
 
 def unit_errors(
-    fit: UnitFit,
-    window: Window,
-    metric: Metric,
-    background: UnitBackground | None,
-    apertures: Sequence[Aperture],
-    fractions: FloatArray,
-    noise: CovarianceModel,
-    *,
-    joint: JointSky | None = None,
-    scale: float = 1.0,
-    fixed: BoolArray | None = None,
-    usable: BoolArray | None = None,
-    response: Response | None = None,
-) -> UnitErrors:
-    """Carry the noise covariance through fit, background and apertures of one unit.
+    units: Sequence[FittedUnit], noise: CovarianceModel, *, usable: BoolArray | None = None
+) -> list[UnitErrors]:
+    """Carry the noise covariance through fit, background and apertures of units.
 
     Every result is, to first order, a weighted sum over pixels of the data; drawn as an image w, its
-    variance is w C w, summed in Fourier space.
+    variance is w C w, summed in Fourier space. Units alike share the work.
 
     Parameters
     ----------
-    fit, window, metric
-        The unit as fitted.
-    background : UnitBackground, optional
-        That was fitted apart and subtracted.
-    apertures : sequence of Aperture
-    fractions : ndarray, shape (n_sources,)
-        Share of each source in its aperture.
+    units : sequence of FittedUnit
     noise : CovarianceModel
-    scale : float
-        Local noise in units of `noise`.
-    joint : JointSky, optional
-        Polynomial of the metric's linear terms, under the aperture.
-    fixed : bool ndarray, shape (n_sources, 6), optional
     usable : bool ndarray, shape (ny, nx), optional
         False where the map is blank: there, and off the map, the model stands in for the data.
-    response : tuple, optional
-        What `hyper_py.steps.fitting.influence` returns, where it is known.
     """
-    moves, _, on_window = response or influence(fit, window, metric, fixed=fixed)
-    gradients = flux_gradient(fit.parameters)
-    wide = background is not None and background.polynomial.fit_mask.size > _WIDE
-    sky_y, sky_x = _sky_pixels(None if wide else background)
-    pixels = _Box.around(
-        [window.y, sky_y, *(_rows(a) for a in apertures)],
-        [window.x, sky_x, *(_columns(a) for a in apertures)],
+    results: list[UnitErrors | None] = [None] * len(units)
+    frames = [_Frame.around(unit) for unit in units]
+    alike: dict[Hashable, list[int]] = {}
+    for k, (unit, frame) in enumerate(zip(units, frames, strict=True)):
+        alike.setdefault((unit.kind, frame.shape, frame.kind(unit.background)), []).append(k)
+    for members in alike.values():
+        n_images = 7 * len(units[members[0]].apertures)
+        step = max(1, _CHUNK_NUMBERS // (n_images * math.prod(frames[members[0]].shape)))
+        for chunk in (members[i : i + step] for i in range(0, len(members), step)):
+            batch = [units[k] for k in chunk]
+            covariances = _alike_covariances(batch, [frames[k] for k in chunk], noise, usable)
+            gradients = flux_gradient(np.stack([unit.fit.parameters for unit in batch]))
+            of_parameters = covariances[:, : gradients.shape[2], : gradients.shape[2]]
+            of_fluxes = np.diagonal(covariances, axis1=1, axis2=2)[:, gradients.shape[2] :]
+            of_gauss = np.maximum(np.sum((gradients @ of_parameters) * gradients, axis=2), 0.0)
+            for k, *values in zip(chunk, np.sqrt(of_fluxes), np.sqrt(of_gauss), of_parameters, strict=True):
+                results[k] = UnitErrors(flux_err=values[0], flux_gauss_err=values[1], covariance=values[2])
+    return [result for result in results if result is not None]
+
+
+def _alike_covariances(
+    units: Sequence[FittedUnit],
+    frames: Sequence["_Frame"],
+    noise: CovarianceModel,
+    usable: BoolArray | None,
+) -> FloatArray:
+    """Return covariances of the parameters and then the fluxes of units alike: (n_units, 7 s, 7 s).
+
+    For s sources each.
+    """
+    fits, metrics = [unit.fit for unit in units], [unit.metric for unit in units]
+    moves, _, on_window = influences(
+        fits, [unit.window for unit in units], metrics, fixed=[unit.fixed for unit in units]
     )
-    grid_y, grid_x = pixels.grid()
-    sums = np.stack([aperture_on_pixels(a, grid_y, grid_x) for a in apertures]) / fractions[:, None]
+    (n_units, n_parameters, n), (height, width) = moves.shape, frames[0].shape
+    n_sources = n_parameters // models.N_PARAMETERS
+    y, x, sums = aperture_pixels([aperture for unit in units for aperture in unit.apertures])
+    sums = sums / np.concatenate([unit.fractions for unit in units])[:, None]
     if usable is not None:
-        sums *= _are_usable(grid_y, grid_x, usable)
-    touched = sums.any(axis=0)
+        sums = sums * _are_usable(y, x, usable)
+    parameters = np.stack([fit.parameters for fit in fits])
     _, jacobian = models.gaussian_sum_and_jacobian(
-        fit.parameters[None],
-        grid_y[touched].astype(np.float64)[None],
-        grid_x[touched].astype(np.float64)[None],
+        np.repeat(parameters, n_sources, axis=0), y.astype(np.float64), x.astype(np.float64)
     )
-    n_parameters = len(moves)
-    images = np.zeros((n_parameters + len(apertures), grid_y.size))
-    at_window = pixels.index(window.y, window.x)
-    images[:n_parameters, at_window] = moves
-    correction = gradients - sums[:, touched] @ jacobian[0].T
-    images[n_parameters:] = sums
-    images[n_parameters:, at_window] += correction @ moves
-    if joint is not None and metric.terms is not None:
-        under = sums[:, touched] @ joint.design(grid_y[touched], grid_x[touched]) @ metric.terms.solution
-        images[n_parameters:, at_window] -= under - under @ on_window.T @ moves
-    if background is None:
-        covariance = field_covariance(images.reshape(-1, *pixels.shape), noise)
+    of_model = (jacobian @ sums[..., None]).reshape(n_units, n_sources, n_parameters)
+    y, x, sums = (
+        y.reshape(n_units, n_sources, -1), x.reshape(n_units, n_sources, -1),
+        sums.reshape(n_units, n_sources, -1),
+    )  # fmt: skip
+    change = (flux_gradient(parameters) - of_model) @ moves
+    for k, (joint, terms) in enumerate((unit.joint, unit.metric.terms) for unit in units):
+        if joint is not None and terms is not None:
+            under = np.einsum("sm,smk->sk", sums[k], joint.design(y[k], x[k])) @ terms.solution
+            m = under.shape[1]
+            change[k, :, :m] -= under
+            change[k] += (under @ on_window[k, :, :m].T) @ moves[k]
+
+    # What is padded falls on a row of pixels that is not looked at.
+    images = np.zeros((n_units, n_parameters + n_sources, height + 1, width))
+    flat, row = images.reshape(*images.shape[:2], -1), np.arange(n_units)[:, None]
+    at_window = np.full((n_units, n), height * width)
+    for place, unit, frame in zip(at_window, units, frames, strict=True):
+        place[: unit.window.y.size] = frame.index(unit.window.y, unit.window.x)
+    corners = np.array([(frame.y0, frame.x0) for frame in frames])[..., None, None]
+    at_apertures = np.where(sums > 0.0, (y - corners[:, 0]) * width + x - corners[:, 1], height * width)
+    flat[row, :n_parameters, at_window] = moves.swapaxes(1, 2)
+    flat[row[..., None], n_parameters + np.arange(n_sources)[:, None], at_apertures] = sums
+    flat[row, n_parameters:, at_window] += change.swapaxes(1, 2)
+    if units[0].background is None:
+        covariances = field_covariance(images[:, :, :height], noise)
     else:
-        reached = images.any(axis=0)
-        polynomial, y0, x0 = background.polynomial, background.y0, background.x0
-        design = polynomial.design(grid_y[reached] - y0, grid_x[reached] - x0)
-        seen = images[:, reached] @ design @ polynomial.normal_inverse
-        if wide:
-            covariance = _on_wide_sky(images, seen, background, grid_y, grid_x, pixels.shape, noise)
-        else:
-            images[:, pixels.index(sky_y, sky_x)] -= seen @ polynomial.design(sky_y - y0, sky_x - x0).T
-            covariance = field_covariance(images.reshape(-1, *pixels.shape), noise)
-    covariance *= scale**2
-    of_parameters = covariance[:n_parameters, :n_parameters]
-    return UnitErrors(
-        flux_err=np.sqrt(np.diagonal(covariance)[n_parameters:]),
-        flux_gauss_err=np.sqrt(np.sum((gradients @ of_parameters) * gradients, axis=1)),
-        covariance=of_parameters,
-    )
+        covariances = _on_sky(images[:, :, :height], units, frames, noise)
+    result: FloatArray = covariances * np.array([unit.scale for unit in units])[:, None, None] ** 2
+    return result
+
+
+def _on_sky(
+    images: FloatArray, units: Sequence[FittedUnit], frames: Sequence["_Frame"], noise: CovarianceModel
+) -> FloatArray:
+    """Return the covariances of sums over (data - background), the background fitted to the same data."""
+    height, width = frames[0].shape
+    backgrounds = [unit.background for unit in units if unit.background is not None]
+    first, polynomials = backgrounds[0], [background.polynomial for background in backgrounds]
+    y, x = (axis.ravel() for axis in frames[0].grid())
+    design = polynomials[0].design(y - first.y0, x - first.x0)
+    flat = images.reshape(*images.shape[:2], -1)
+    if first.is_wide:
+        seen = flat @ design @ polynomials[0].normal_inverse
+        return np.stack(
+            [
+                _on_wide_sky(image, s, first, *frame.grid(), noise)
+                for image, s, frame in zip(images, seen, frames, strict=True)
+            ]
+        )
+    free = np.zeros((len(units), height, width))
+    for pixels, background, frame in zip(free, backgrounds, frames, strict=True):
+        y0, y1, x0, x1 = background.polynomial.box
+        top, left = background.y0 - frame.y0, background.x0 - frame.x0
+        pixels[y0 + top : y1 + top, x0 + left : x1 + left] = ~background.polynomial.fit_mask[y0:y1, x0:x1]
+    free = free.reshape(len(units), 1, -1)
+    products = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
+    normals = (free[:, 0] @ products).reshape(len(units), design.shape[1], design.shape[1])
+    seen = flat @ design @ np.stack([inverse_or_pseudo(normal) for normal in normals])
+    cleaned = flat - (seen @ design.T) * free
+    return field_covariance(cleaned.reshape(images.shape), noise)
 
 
 def _on_wide_sky(
@@ -167,7 +244,6 @@ def _on_wide_sky(
     background: UnitBackground,
     y: IntArray,
     x: IntArray,
-    shape: tuple[int, int],
     noise: CovarianceModel,
 ) -> FloatArray:
     """Return the covariance of sums over (data - background) for a background fitted to many pixels.
@@ -179,8 +255,7 @@ def _on_wide_sky(
     row, column = y - background.y0, x - background.x0
     inside = (row >= 0) & (row < smooth.shape[1]) & (column >= 0) & (column < smooth.shape[2])
     cross = seen @ (smooth[:, row[inside], column[inside]] @ images[:, inside].T)
-    local = field_covariance(images.reshape(-1, *shape), noise)
-    covariance: FloatArray = local - cross - cross.T + seen @ own @ seen.T
+    covariance: FloatArray = field_covariance(images, noise) - cross - cross.T + seen @ own @ seen.T
     return covariance
 
 
@@ -202,16 +277,8 @@ def _sky_noise(background: UnitBackground, noise: CovarianceModel) -> tuple[Floa
     return smooth, own
 
 
-def _sky_pixels(background: UnitBackground | None) -> tuple[IntArray, IntArray]:
-    """Return the map pixels (y, x) that determined a background."""
-    if background is None:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    y, x = background.polynomial.fit_pixels
-    return y + background.y0, x + background.x0
-
-
 @dataclass(frozen=True)
-class _Box:
+class _Frame:
     """A rectangle of map pixels."""
 
     y0: int
@@ -219,14 +286,30 @@ class _Box:
     shape: tuple[int, int]
 
     @classmethod
-    def around(cls, y: Sequence[IntArray], x: Sequence[IntArray]) -> "_Box":
-        y0, y1 = min(int(v.min()) for v in y if v.size), max(int(v.max()) for v in y if v.size)
-        x0, x1 = min(int(v.min()) for v in x if v.size), max(int(v.max()) for v in x if v.size)
-        return cls(y0, x0, (y1 - y0 + 1, x1 - x0 + 1))
+    def around(cls, unit: FittedUnit) -> "_Frame":
+        """Return the smallest one with all pixels that a unit's results depend on, but for a wide sky's."""
+        low = [(a.y0, a.x0) for a in unit.apertures]
+        high = [(a.y0 + a.weights.shape[0], a.x0 + a.weights.shape[1]) for a in unit.apertures]
+        low.append((int(unit.window.y.min()), int(unit.window.x.min())))
+        high.append((int(unit.window.y.max()) + 1, int(unit.window.x.max()) + 1))
+        if unit.background is not None and not unit.background.is_wide:
+            y0, y1, x0, x1 = unit.background.polynomial.box
+            low.append((unit.background.y0 + y0, unit.background.x0 + x0))
+            high.append((unit.background.y0 + y1, unit.background.x0 + x1))
+        (y0, x0), (y1, x1) = map(min, zip(*low, strict=True)), map(max, zip(*high, strict=True))
+        return cls(y0, x0, (y1 - y0, x1 - x0))
+
+    def kind(self, background: UnitBackground | None) -> Hashable:
+        """Return what is the same for frames in which backgrounds' terms are the same images."""
+        if background is None:
+            return None
+        polynomial = background.polynomial
+        own = id(polynomial) if background.is_wide else None
+        return self.y0 - background.y0, self.x0 - background.x0, polynomial.order, polynomial.scaling, own
 
     def grid(self) -> tuple[IntArray, IntArray]:
         y, x = np.mgrid[self.y0 : self.y0 + self.shape[0], self.x0 : self.x0 + self.shape[1]]
-        return y.ravel(), x.ravel()
+        return y, x
 
     def index(self, y: IntArray, x: IntArray) -> IntArray:
         return (y - self.y0) * self.shape[1] + (x - self.x0)
@@ -240,41 +323,33 @@ def _are_usable(y: IntArray, x: IntArray, usable: BoolArray) -> BoolArray:
     return inside
 
 
-def _rows(aperture: Aperture) -> IntArray:
-    return np.array([aperture.y0, aperture.y0 + aperture.weights.shape[0] - 1])
-
-
-def _columns(aperture: Aperture) -> IntArray:
-    return np.array([aperture.x0, aperture.x0 + aperture.weights.shape[1] - 1])
-
-
 def field_covariance(images: FloatArray, noise: CovarianceModel) -> FloatArray:
     """Return the covariances of weighted sums over noise pixels.
 
     Parameters
     ----------
-    images : ndarray, shape (k, ny, nx)
+    images : ndarray, shape (..., k, ny, nx)
         Weights of the pixels.
     noise : CovarianceModel
 
     Returns
     -------
-    ndarray, shape (k, k)
+    ndarray, shape (..., k, k)
     """
-    _, ny, nx = images.shape
+    *lead, ny, nx = images.shape
     # Room for all separations: on a smaller periodic grid opposite borders would be neighbours.
     shape = (
-        fft.next_fast_len(ny + min(noise.reach, ny - 1), real=True),
+        fft.next_fast_len(ny + min(noise.reach, ny - 1)),
         fft.next_fast_len(nx + min(noise.reach, nx - 1), real=True),
     )
     power, count = _power(noise, shape)
-    waves = fft.rfft2(images, shape).reshape(len(images), -1)
-    weighted = waves * (power * count)
-    covariance: FloatArray = (waves.real @ weighted.real.T + waves.imag @ weighted.imag.T) / (
-        shape[0] * shape[1]
-    )
+    # Rows first, so that those of zeros are not transformed.
+    waves = fft.fft(fft.rfft(images, shape[1]), shape[0], axis=-2).reshape(*lead, -1)
+    parts, weights = waves.view(np.float64), np.repeat(power * count, 2) / math.prod(shape)
+    covariance: FloatArray = (parts * weights) @ parts.swapaxes(-1, -2)
     # Cut off at its reach, a covariance may leave a variance of nearly zero on the wrong side of it.
-    np.fill_diagonal(covariance, np.maximum(np.diagonal(covariance), 0.0))
+    diagonal = np.arange(images.shape[-3])
+    covariance[..., diagonal, diagonal] = np.maximum(covariance[..., diagonal, diagonal], 0.0)
     return covariance
 
 

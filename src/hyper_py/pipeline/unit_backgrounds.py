@@ -15,6 +15,9 @@ from hyper_py.steps.background import Background, select_backgrounds
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
+_WIDE = 20_000
+"""Pixels of a wide cutout."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UnitBackground:
@@ -30,6 +33,11 @@ class UnitBackground:
     polynomial: Background
     y0: int
     x0: int
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether so many pixels are behind it that its noise is computed once, not for every unit."""
+        return self.polynomial.fit_mask.size > _WIDE
 
     @property
     def order(self) -> int:

@@ -16,12 +16,13 @@ from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.interpolation import interpolate_masked
-from hyper_py.numerics.noise import CovarianceModel, clipped_statistics
+from hyper_py.numerics.noise import CovarianceModel, clipped_rows
 from hyper_py.numerics.polynomial import Scaling, polynomial_design
 from hyper_py.options import Options
 from hyper_py.pipeline.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
 from hyper_py.pipeline.noise_field import measure_noise
-from hyper_py.pipeline.propagation import Response, hybrid_fluxes, unit_errors
+from hyper_py.pipeline.propagation import FittedUnit, hybrid_fluxes, unit_errors
+from hyper_py.pipeline.skies import on_windows, skies_at
 from hyper_py.pipeline.sweeps import (
     Bounds,
     Collector,
@@ -38,18 +39,20 @@ from hyper_py.steps.fitting import (
     UnitFit,
     Window,
     bounds,
+    disc,
     fit_window,
     linear_terms,
     second_moments,
-    unit_influences,
 )
-from hyper_py.steps.photometry import aperture_fraction, source_aperture
+from hyper_py.steps.photometry import aperture_fractions, source_aperture
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 _INTERPOLATED_SIGMA = 3.0
 """Sources are replaced by interpolation out to this: 1% of their peak."""
+_CHUNK_NUMBERS = 50_000
+"""Pixels of cutouts looked at at once: they stay in the cache."""
 WEIGHTS = ("inverse_rms", "snr", "power_snr", "map", "mask", "spatial")
 
 
@@ -131,88 +134,101 @@ def measure_weighted(task: Task, options: Options) -> Measured:
         beam_fwhm=task.beam_fwhm,
         relative=task.relative_noise,
     )
-    collected, left, last = Collector(len(sources)), np.nan, None
-    responses = unit_influences(
-        fits, setup.windows, setup.metrics, fixed=[task.fixed[unit] for unit in task.units]
+    collected = Collector(len(sources))
+    add_units(
+        collected, task, residual, fits, setup.windows, setup.metrics,
+        [setup.sky(k, fit) for k, fit in enumerate(fits)], apart if setup.is_apart else None, noise, level,
+        options=options, retried=retried, rms=setup.rms,
+    )  # fmt: skip
+    left = (
+        _cutout_statistics(residual, apart, setup.below, median=True)[2]
+        if options.original and not setup.joint
+        else np.empty(0)
     )
     for k, unit in enumerate(task.units):
-        add_unit(
-            collected, task, unit, residual, fits[k], setup.windows[k], setup.metrics[k],
-            setup.sky(k, fits[k]), apart[k] if setup.is_apart else None, noise, level,
-            options=options, retried=bool(retried[k]), rms=setup.rms[k], response=responses[k],
-        )  # fmt: skip
         collected.flags[unit] |= int(apart[k].polynomial.flag)
-        if options.original and not setup.joint and setup.windows[k].y.size:
+        if left.size and setup.windows[k].y.size:
             # The original's column RESIDUALS.
-            if apart[k] is not last:
-                left, last = _cutout_median(residual, apart[k], setup.below[k]), apart[k]
-            collected.background[unit] = left
+            collected.background[unit] = left[k]
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
     return collected.measured(sources)
 
 
-def add_unit(
+def add_units(
     collected: Collector,
     task: Task,
-    unit: IntArray,
     residual: FloatArray,
-    fit: UnitFit,
-    window: Window,
-    metric: Metric,
-    sky: Sky,
-    apart: UnitBackground | None,
+    fits: Sequence[UnitFit],
+    windows: Sequence[Window],
+    metrics: Sequence[Metric],
+    skies: Sequence[Sky],
+    apart: Sequence[UnitBackground] | None,
     noise: CovarianceModel,
     level: FloatArray,
     *,
     options: Options,
-    retried: bool,
-    rms: FloatArray | None = None,
-    response: Response | None = None,
+    retried: BoolArray,
+    rms: Sequence[FloatArray] | None = None,
 ) -> None:
-    """Measure a unit's apertures and errors on a polynomial background.
+    """Measure apertures and errors of all units on polynomial backgrounds.
 
     Parameters
     ----------
     collected : Collector
-        What it is added to.
+        What they are added to.
     residual : ndarray, shape (ny, nx)
         Map minus all models, background left in.
-    fit, window, metric
-        The unit as fitted.
-    sky, apart
-        The background, and the part of it that was fitted before.
+    fits, windows, metrics
+        The units as fitted.
+    skies, apart
+        The backgrounds, and the parts of them that were fitted before.
     noise, level
         From `measure_noise`.
-    rms : ndarray, shape (n,), optional
+    retried : bool ndarray, shape (n_units,)
+    rms : sequence of ndarray, shape (n,), optional
         Noise at each pixel, for chi-square; that of the metric if it is not given.
     """
-    y, x = window.y, window.x
-    if y.size == 0:
-        collected.add_nothing(unit)
+    seen = [k for k, window in enumerate(windows) if window.y.size]
+    for k in set(range(len(windows))).difference(seen):
+        collected.add_nothing(task.units[k])
+    if not seen:
         return
-    joint = sky if isinstance(sky, JointSky) else None
-    radius = options.photometry.fwhm_radius_ratio
-    apertures = [source_aperture(p, radius_in_fwhm=radius) for p in fit.parameters]
-    fractions = np.array([aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)])
-    errors = unit_errors(
-        fit, window, metric, apart, apertures, fractions, noise, joint=joint,
-        scale=float(np.mean(level[y, x])), fixed=task.fixed[unit], usable=task.usable,
-        response=response,
-    )  # fmt: skip
-    photometry = hybrid_fluxes(residual, fit, sky, apertures, fractions, errors)
-    left = residual[y, x] - sky.at(y, x)
-    in_sigmas = metric.project(left) if rms is None else left / rms
-    collected.add_fit(
-        unit, fit, left, task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + fit.coefficients.size,
-        chi2=float(in_sigmas @ in_sigmas), n_beams=y.size / task.beam_area, retried=retried,
-    )  # fmt: skip
-    collected.add_photometry(unit, photometry, apertures, task.usable)
-    if _order(sky) >= 0:
-        collected.add_background(unit, sky, order=_order(sky))
-    if options.original and joint is not None:
-        # The original's column RESIDUALS.
-        collected.background[unit] = float(np.mean(joint.at(y, x)))
+    apertures = [
+        [source_aperture(p, radius_in_fwhm=options.photometry.fwhm_radius_ratio) for p in fits[k].parameters]
+        for k in seen
+    ]
+    fractions = aperture_fractions(
+        np.concatenate([fits[k].parameters for k in seen]), [a for own in apertures for a in own]
+    )
+    shares = np.split(fractions, np.cumsum([len(own) for own in apertures])[:-1])
+    units = [
+        FittedUnit(
+            fit=fits[k], window=windows[k], metric=metrics[k], sky=skies[k],
+            background=None if apart is None else apart[k], apertures=own, fractions=share,
+            fixed=task.fixed[task.units[k]], scale=float(np.mean(level[windows[k].y, windows[k].x])),
+        )
+        for k, own, share in zip(seen, apertures, shares, strict=True)
+    ]  # fmt: skip
+    errors = unit_errors(units, noise, usable=task.usable)
+    below = on_windows([unit.sky for unit in units], [unit.window for unit in units])
+    for k, unit, photometry, sky in zip(
+        seen, units, hybrid_fluxes(residual, units, errors), below, strict=True
+    ):
+        own, (y, x) = task.units[k], (unit.window.y, unit.window.x)
+        left = residual[y, x] - sky
+        in_sigmas = unit.metric.project(left) if rms is None else left / rms[k]
+        collected.add_fit(
+            own, unit.fit, left, task.data[y, x],
+            n_free=int((~unit.fixed).sum()) + unit.fit.coefficients.size,
+            chi2=float(in_sigmas @ in_sigmas), n_beams=y.size / task.beam_area, retried=bool(retried[k]),
+        )  # fmt: skip
+        collected.add_photometry(own, photometry, unit.apertures, task.usable)
+        if _order(unit.sky) >= 0:
+            collected.add_background(own, unit.sky, order=_order(unit.sky))
+        if options.original and unit.joint is not None:
+            # The original's column RESIDUALS.
+            collected.background[own] = float(np.mean(sky))
 
 
 def _order(sky: Sky) -> int:
@@ -240,12 +256,13 @@ def fit_backgrounds(
     """
     background, fit = options.background, options.fit_options
     apart = background.apart
-    footprints = models.footprints(sources, data.shape)
-    mask, inside = footprints | ~task.usable, None
+    mask, inside = ~task.usable, None
     if options.original and apart:
         # Wider than a mask: the surface would rise to the light at its rim.
         wide = models.footprints(sources, data.shape, n_sigma=_INTERPOLATED_SIGMA)
-        data, mask, inside = interpolate_masked(data, wide), ~task.usable, sources
+        data, inside = interpolate_masked(data, wide), sources
+    else:
+        mask = mask | models.footprints(sources, data.shape)
     return unit_backgrounds(
         data, mask, sources, task.units, fwhm=task.beam_fwhm, beam_area=task.beam_area, rms=task.rms,
         min_box=background.fix_min_box, max_box=background.fix_max_box if apart else background.fix_min_box,
@@ -262,22 +279,25 @@ def _starting_point(
     start, sigma = task.start.copy(), task.beam_fwhm / FWHM_PER_SIGMA
     photometry, background = options.photometry, options.background
     has_sky = background.is_subtracted
+    skies: Sequence[Sky] = backgrounds if has_sky else [NoSky()] * len(task.units)
     limits = photometry.aper_inf * sigma, photometry.aper_sup * sigma
-    moment, together = np.full(len(start), sigma), np.zeros(len(start), dtype=bool)
-    std, last = 0.0, None
-    for unit, apart in zip(task.units, backgrounds, strict=True):
+    together = np.zeros(len(start), dtype=bool)
+    below: list[Sky] = [NoSky()] * len(start)
+    for unit, sky in zip(task.units, skies, strict=True):
         together[unit] = len(unit) > 1
-        sky = apart if has_sky else NoSky()
         for i in unit:
-            shape = _first_look(task, start[i], sky, fixed_shape=bool(task.fixed[i, models.SIGMA_1]))
-            if shape is not None:
-                moment[i] = shape[0]
-                start[i, models.SIGMA_1 : models.THETA] = np.clip(shape[:2], *limits)
-                start[i, models.THETA] = shape[2]
-        if options.original and len(unit) == 1:
-            if apart is not last:
-                std, last = _cutout_statistics(task.data, apart, sky)[1], apart
-            start[unit, models.AMPLITUDE] = np.maximum(start[unit, models.AMPLITUDE], 3.0 * std)
+            below[i] = sky
+    peak, shape = _first_look(task, start, below)
+    start[:, models.AMPLITUDE] = np.where(np.isfinite(peak), peak, start[:, models.AMPLITUDE])
+    known = np.isfinite(shape).all(axis=1) & ~task.fixed[:, models.SIGMA_1]
+    moment = np.where(known, shape[:, 0], sigma)
+    start[known, models.SIGMA_1 : models.THETA] = np.clip(shape[known, :2], *limits)
+    start[known, models.THETA] = shape[known, 2]
+    if options.original:
+        _, std, _ = _cutout_statistics(task.data, backgrounds, skies)
+        for unit, faintest in zip(task.units, 3.0 * std, strict=True):
+            if len(unit) == 1:
+                start[unit, models.AMPLITUDE] = np.maximum(start[unit, models.AMPLITUDE], faintest)
     amplitude, largest = _limits(start, moment, together, limits[1], options)
     lower, upper = bounds(
         start,
@@ -288,24 +308,19 @@ def _starting_point(
     return start, Bounds(lower=np.where(task.fixed, start, lower), upper=np.where(task.fixed, start, upper))
 
 
-def _first_look(task: Task, start: FloatArray, sky: Sky, *, fixed_shape: bool) -> FloatArray | None:
-    """Set a source's amplitude to its local peak; return the shape of its second moments, if it has one."""
-    sigma = task.beam_fwhm / FWHM_PER_SIGMA
-    near = fit_window(
-        start[models.X, None], start[models.Y, None],
-        radius=np.array([1.2 * task.beam_fwhm]), usable=task.usable,
-    )  # fmt: skip
-    if near.x.size == 0:
-        return None
-    values = task.data[near.y, near.x] - sky.at(near.y, near.x)
-    dy, dx = near.y - start[models.Y], near.x - start[models.X]
-    centre = (np.abs(dy) <= 1.5) & (np.abs(dx) <= 1.5)
-    if centre.any():
-        start[models.AMPLITUDE] = values[centre].max()
-    if fixed_shape:
-        return None
-    covariance = second_moments(values, dy, dx, width=sigma)
-    return models.shape_parameters(covariance) if np.isfinite(covariance).all() else None
+def _first_look(task: Task, start: FloatArray, skies: Sequence[Sky]) -> tuple[FloatArray, FloatArray]:
+    """Return sources' local peaks, (n,), and the shapes of their second moments, (n, 3); NaN without any."""
+    ny, nx = task.data.shape
+    places = start[:, models.Y, None], start[:, models.X, None]
+    y, x = (np.rint(p).astype(int) + d for p, d in zip(places, disc(1.2 * task.beam_fwhm), strict=True))
+    seen = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
+    at = np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)
+    values = np.where(seen & task.usable[at], task.data[at] - skies_at(skies, y, x), np.nan)
+    dy, dx = y - places[0], x - places[1]
+    centre = (np.abs(dy) <= 1.5) & (np.abs(dx) <= 1.5) & np.isfinite(values)
+    peak = np.max(values, axis=1, where=centre, initial=-np.inf)
+    covariance = second_moments(values, dy, dx, width=task.beam_fwhm / FWHM_PER_SIGMA)
+    return peak, models.shape_parameters(covariance)
 
 
 def _limits(
@@ -366,24 +381,20 @@ class _Setup:
         """Prepare the fits; the orders of joint polynomials are chosen here, or the highest are taken."""
         fit, background = options.fit_options, options.background
         below: list[Sky] = [b if background.apart else NoSky() for b in apart]
-        windows, weights, values, levels, scalings = [], [], [], [], []
-        mean, std, last = 0.0, 1.0, None
-        for unit, cutout, sky in zip(task.units, apart, below, strict=True):
-            window = _window(sources[unit], task, options)
-            at = window.y, window.x
-            values.append(sky.at(*at))
+        windows = [_window(sources[unit], task, options) for unit in task.units]
+        values = on_windows(below, windows)
+        surroundings = values if options.original else on_windows(apart, windows)
+        weights, levels, scalings = [], [], []
+        for k, (mean, std) in enumerate(zip(*_levels(task.data, apart, below, options), strict=True)):
+            window, at = windows[k], (windows[k].y, windows[k].x)
             levels.append(task.rms[at] if isinstance(task.rms, np.ndarray) else np.full(at[0].size, task.rms))
-            if cutout is not last:
-                mean, std = _level(task.data, cutout, sky, options)
-                last = cutout
-            d = task.data[at] - (values[-1] if options.original else cutout.at(*at))
             raw = pixel_weights(
-                fit.weights, d, window, sources[unit], power_snr=fit.power_snr,
-                spatial_sigma=fit.spatial_weight_sigma * task.beam_fwhm / FWHM_PER_SIGMA, mean=mean, std=std,
+                fit.weights, task.data[at] - surroundings[k], window, sources[task.units[k]],
+                power_snr=fit.power_snr, mean=mean, std=std,
+                spatial_sigma=fit.spatial_weight_sigma * task.beam_fwhm / FWHM_PER_SIGMA,
             )  # fmt: skip
-            windows.append(window)
             weights.append(raw if options.original else raw * _in_units_of_noise(fit.weights, levels[-1]))
-            scalings.append(_cutout_scaling(cutout) if options.original else window_scaling(window))
+            scalings.append(_cutout_scaling(apart[k]) if options.original else window_scaling(window))
         solver: dict[str, Any] = {
             "loss": fit.loss, "f_scale": fit.f_scale / _working_unit(options), "ftol": fit.ftol,
             "xtol": fit.xtol, "gtol": fit.gtol, "max_evaluations": fit.max_nfev,
@@ -433,19 +444,26 @@ class _Setup:
         return Metric(weights=weights, terms=linear_terms(design, weights=weights, penalty=penalty))
 
 
-def _level(data: FloatArray, cutout: UnitBackground, sky: Sky, options: Options) -> tuple[float, float]:
-    """Return mean and rms of the surroundings of a unit, for its weights.
+def _levels(
+    data: FloatArray, apart: Sequence[UnitBackground], below: Sequence[Sky], options: Options
+) -> tuple[FloatArray, FloatArray]:
+    """Return mean and rms of the surroundings of each unit, for its weights.
 
     An original configuration takes those of the cutout, sources clipped; ours, those of what the background
     left on its own pixels.
     """
     if options.fit_options.weights in (None, "map", "spatial"):
-        return 0.0, 1.0
+        return np.zeros(len(apart)), np.ones(len(apart))
     if options.original:
-        return _cutout_statistics(data, cutout, sky)
-    y, x = cutout.polynomial.fit_pixels
-    left = data[y + cutout.y0, x + cutout.x0] - cutout.polynomial.evaluate(y, x)
-    return (float(left.mean()), float(left.std())) if left.size else (0.0, 1.0)
+        return _cutout_statistics(data, apart, below)[:2]
+    known: dict[int, tuple[float, float]] = {}
+    for cutout in apart:
+        if id(cutout) not in known:
+            y, x = cutout.polynomial.fit_pixels
+            left = data[y + cutout.y0, x + cutout.x0] - cutout.polynomial.evaluate(y, x)
+            known[id(cutout)] = (float(left.mean()), float(left.std())) if left.size else (0.0, 1.0)
+    mean, std = np.array([known[id(cutout)] for cutout in apart]).reshape(-1, 2).T
+    return mean, std
 
 
 def _window(sources: FloatArray, task: Task, options: Options) -> Window:
@@ -477,28 +495,34 @@ def _cutout_scaling(background: UnitBackground) -> Scaling:
     return Scaling(float(background.y0 + y0), float(background.x0 + x0), 1.0, 1.0)
 
 
-def _cutout_values(data: FloatArray, background: UnitBackground, sky: Sky) -> FloatArray:
-    """Return the box of a background, minus a sky."""
-    y0, y1, x0, x1 = background.polynomial.box
-    rows = slice(max(background.y0 + y0, 0), max(background.y0 + y1, 0))
-    columns = slice(max(background.x0 + x0, 0), max(background.x0 + x1, 0))
-    values = data[rows, columns]
-    y, x = np.ogrid[
-        rows.start : rows.start + values.shape[0], columns.start : columns.start + values.shape[1]
-    ]
-    return values - sky.at(y, x)
-
-
-def _cutout_statistics(data: FloatArray, background: UnitBackground, sky: Sky) -> tuple[float, float]:
-    """Return clipped mean and rms of the box of a background, minus a sky."""
-    statistics = clipped_statistics(_cutout_values(data, background, sky))
-    return (statistics.mean, statistics.rms) if statistics.rms > 0.0 else (0.0, 1.0)
-
-
-def _cutout_median(data: FloatArray, background: UnitBackground, sky: Sky) -> float:
-    """Return the clipped median of the box of a background, minus a sky."""
-    values = _cutout_values(data, background, sky)
-    statistics = clipped_statistics(values)
-    if not statistics.rms > 0.0:
-        return 0.0
-    return float(np.median(values[np.abs(values - statistics.mean) <= 3.0 * statistics.rms]))
+def _cutout_statistics(
+    data: FloatArray, backgrounds: Sequence[UnitBackground], skies: Sequence[Sky], *, median: bool = False
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return clipped mean, rms and, if wanted, median of the boxes of backgrounds minus skies, each (n,)."""
+    statistics = np.tile([0.0, 1.0, 0.0], (len(backgrounds), 1))
+    ny, nx = data.shape
+    alike: dict[tuple[int, int], list[int]] = {}
+    first = {id(background): k for k, background in reversed(list(enumerate(backgrounds)))}
+    for k in first.values():
+        y0, y1, x0, x1 = backgrounds[k].polynomial.box
+        alike.setdefault((y1 - y0, x1 - x0), []).append(k)
+    for (height, width), members in alike.items():
+        step = max(1, _CHUNK_NUMBERS // (height * width))
+        for chunk in (members[i : i + step] for i in range(0, len(members), step)):
+            boxes = [backgrounds[k] for k in chunk]
+            corners = np.array([(b.y0 + b.polynomial.box[0], b.x0 + b.polynomial.box[2]) for b in boxes])
+            y, x = (
+                np.broadcast_to(start[:, None, None] + offset, (len(chunk), height, width))
+                for start, offset in zip(corners.T, np.ogrid[:height, :width], strict=True)
+            )
+            y, x = y.reshape(len(chunk), -1), x.reshape(len(chunk), -1)
+            inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
+            values = data[np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)]
+            values = np.where(inside, values - skies_at([skies[k] for k in chunk], y, x), np.nan)
+            mean, rms = clipped_rows(values)
+            for i, k in enumerate(chunk):
+                if rms[i] > 0.0:
+                    near = values[i][np.abs(values[i] - mean[i]) <= 3.0 * rms[i]]
+                    statistics[k] = mean[i], rms[i], np.median(near) if median else 0.0
+    mean, rms, middle = statistics[[first[id(background)] for background in backgrounds]].T
+    return mean, rms, middle

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from astropy.io.fits import Header
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike
 
@@ -122,8 +121,9 @@ def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
 
 
 def _clean_header(header: Any) -> Any:
-    """Return a copy, remarks left out, in which numbers of the coordinate system written as text are numbers."""
-    clean = Header([card for card in header.cards if card.keyword not in ("COMMENT", "HISTORY", "")], copy=True)
+    """Return a copy without remarks, in which coordinates that are written as text are numbers."""
+    remarks = ("COMMENT", "HISTORY", "")
+    clean = type(header)([card for card in header.cards if card.keyword not in remarks], copy=True)
     for key in list(clean):
         if re.fullmatch(
             r"(CRVAL|CRPIX|CDELT|CROTA)\d|(CD|PC|PV)\d_\d+|PC\d{6}|EQUINOX|EPOCH|L[OA][NT]POLE", key

@@ -176,8 +176,8 @@ class UnitFit:
 
 
 @lru_cache(maxsize=256)
-def _disc(radius: float) -> tuple[IntArray, IntArray]:
-    """Integer offsets (y, x) within a radius, in the order of the image."""
+def disc(radius: float) -> tuple[IntArray, IntArray]:
+    """Return the integer offsets (y, x) within a radius, in the order of the image."""
     radius *= 1.0 + 1e-12  # a pixel on the rim is inside, whatever the rounding
     reach = int(radius)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -198,7 +198,7 @@ def fit_window(x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: Bool
     ny, nx = usable.shape
     flat = []
     for x0, y0, r in zip(np.rint(x), np.rint(y), radius, strict=True):
-        dy, dx = _disc(float(r))
+        dy, dx = disc(float(r))
         py, px = int(y0) + dy, int(x0) + dx
         inside = (py >= 0) & (py < ny) & (px >= 0) & (px < nx)
         flat.append((py * nx + px)[inside])
@@ -210,37 +210,36 @@ def fit_window(x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: Bool
 
 
 def second_moments(values: FloatArray, dy: FloatArray, dx: FloatArray, *, width: float) -> FloatArray:
-    """Return the covariance (2, 2) of positive values under a round Gaussian window, window removed.
+    """Return the covariance of positive values under a round Gaussian window, window removed.
 
     A Gaussian source of covariance S seen through a window of covariance w^2 has the moments
     (S^-1 + w^-2)^-1; inverting this gives S from a few central pixels, whatever lies further out.
 
     Parameters
     ----------
-    values : ndarray, shape (n,)
-        Background-subtracted.
-    dy, dx : ndarray, shape (n,)
+    values : ndarray, shape (..., n)
+        Background-subtracted; NaN is left out.
+    dy, dx : ndarray, shape (..., n)
         Distances from the centre in pixels.
     width : float
         Sigma of the window in pixels.
 
     Returns
     -------
-    ndarray, shape (2, 2)
+    ndarray, shape (..., 2, 2)
         NaN where the values have no such covariance.
     """
-    weighted = np.maximum(values, 0.0) * np.exp(-0.5 * (dx**2 + dy**2) / width**2)
-    total = weighted.sum()
-    if not total > 0.0:
-        return np.full((2, 2), np.nan)
-    xx, xy, yy = ((weighted * a * b).sum() / total for a, b in ((dx, dx), (dx, dy), (dy, dy)))
-    moments = np.array([[xx, xy], [xy, yy]])
-    if not np.linalg.det(moments) > 0.0:
-        return np.full((2, 2), np.nan)
-    precision = np.linalg.inv(moments) - np.eye(2) / width**2
-    if not np.linalg.eigvalsh(precision)[0] > 0.0:
-        return np.full((2, 2), np.nan)
-    return np.asarray(np.linalg.inv(precision), dtype=np.float64)
+    weights = np.where(values > 0.0, values, 0.0) * np.exp(-0.5 * (dx**2 + dy**2) / width**2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        xx, xy, yy = ((weights * a * b).sum(axis=-1) for a, b in ((dx, dx), (dx, dy), (dy, dy)))
+        xx, xy, yy = (moment / weights.sum(axis=-1) for moment in (xx, xy, yy))
+        determinant = xx * yy - xy**2
+        # Of the precision, which is the inverse of the moments minus that of the window.
+        px, pxy, py = yy / determinant - width**-2, -xy / determinant, xx / determinant - width**-2
+        determinant_2 = px * py - pxy**2
+        sound = (determinant > 0.0) & (determinant_2 > 0.0) & (px > 0.0)
+        columns = [np.where(sound, value / determinant_2, np.nan) for value in (py, -pxy, -pxy, px)]
+    return np.stack(columns, axis=-1).reshape(*sound.shape, 2, 2)
 
 
 def fit_units(
@@ -523,28 +522,6 @@ def influences(
     inverse = scale * np.linalg.pinv(normal * scale, rcond=1e-12, hermitian=True)
     inverse[held[:, :, None] | held[:, None, :]] = 0.0
     return inverse @ back, inverse, jacobian
-
-
-def unit_influences(
-    fits: Sequence[UnitFit],
-    windows: Sequence[Window],
-    metrics: Sequence[Metric],
-    *,
-    fixed: Sequence[BoolArray],
-) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
-    """Return `influence` of any units, in their order; those alike share the work."""
-    results: list[tuple[FloatArray, FloatArray, FloatArray] | None] = [None] * len(fits)
-    for batch in alike_units([len(fit.parameters) for fit in fits], windows, metrics):
-        moves, inverse, jacobian = influences(
-            [fits[k] for k in batch],
-            [windows[k] for k in batch],
-            [metrics[k] for k in batch],
-            fixed=[fixed[k] for k in batch],
-        )
-        for row, k in enumerate(batch):
-            n = windows[k].y.size
-            results[k] = moves[row, :, :n], inverse[row], jacobian[row, :, :n]
-    return [result for result in results if result is not None]
 
 
 def _weighted_and_back(

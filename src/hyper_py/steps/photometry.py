@@ -108,6 +108,21 @@ def aperture_fractions(sources: FloatArray, apertures: Sequence[Aperture]) -> Fl
     return fractions
 
 
+def aperture_pixels(apertures: Sequence[Aperture]) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return the pixels y, x of apertures and their weights, each (n, m), repeated with weight 0 to one m."""
+    shapes = [aperture.weights.shape for aperture in apertures]
+    height, width = max(h for h, _ in shapes), max(w for _, w in shapes)
+    weights = np.zeros((len(apertures), height, width))
+    for row, aperture, (h, w) in zip(weights, apertures, shapes, strict=True):
+        row[:h, :w] = aperture.weights
+    corners = np.array([(aperture.y0, aperture.x0) for aperture in apertures])
+    y, x = (
+        np.broadcast_to(start[:, None, None] + offset, weights.shape).reshape(len(apertures), -1)
+        for start, offset in zip(corners.T, np.ogrid[:height, :width], strict=True)
+    )
+    return y, x, weights.reshape(len(apertures), -1)
+
+
 def aperture_on_pixels(aperture: Aperture, y: IntArray, x: IntArray) -> FloatArray:
     """Return the aperture's weights at pixels (y, x) of shape (n,), zero outside it."""
     height, width = aperture.weights.shape
@@ -119,17 +134,17 @@ def aperture_on_pixels(aperture: Aperture, y: IntArray, x: IntArray) -> FloatArr
 
 
 def flux_gradient(parameters: FloatArray) -> FloatArray:
-    """Return d flux / d parameter of each source's Gaussian, shape (n_sources, 6 n_sources)."""
-    n = len(parameters)
+    """Return d flux / d parameter of each of n sources' Gaussians, (..., n, 6 n), from (..., n, 6)."""
+    n = parameters.shape[-2]
     amplitude, sigma_1, sigma_2 = (
-        parameters[:, k] for k in (models.AMPLITUDE, models.SIGMA_1, models.SIGMA_2)
+        parameters[..., k] for k in (models.AMPLITUDE, models.SIGMA_1, models.SIGMA_2)
     )
-    gradient = np.zeros((n, n, models.N_PARAMETERS))
+    gradient = np.zeros((*parameters.shape[:-2], n, n, models.N_PARAMETERS))
     own = np.arange(n)
-    gradient[own, own, models.AMPLITUDE] = 2.0 * np.pi * sigma_1 * sigma_2
-    gradient[own, own, models.SIGMA_1] = 2.0 * np.pi * amplitude * sigma_2
-    gradient[own, own, models.SIGMA_2] = 2.0 * np.pi * amplitude * sigma_1
-    return gradient.reshape(n, n * models.N_PARAMETERS)
+    gradient[..., own, own, models.AMPLITUDE] = 2.0 * np.pi * sigma_1 * sigma_2
+    gradient[..., own, own, models.SIGMA_1] = 2.0 * np.pi * amplitude * sigma_2
+    gradient[..., own, own, models.SIGMA_2] = 2.0 * np.pi * amplitude * sigma_1
+    return gradient.reshape(*parameters.shape[:-2], n, n * models.N_PARAMETERS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,46 @@
+"""Backgrounds of many units at once, each at pixels of its own."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.geometry import FloatArray
+from hyper_py.numerics.polynomial import Scaling, evaluate_polynomial, n_terms
+from hyper_py.pipeline.joint import Sky
+from hyper_py.pipeline.unit_backgrounds import UnitBackground
+from hyper_py.steps.fitting import Window
+
+IntArray: TypeAlias = NDArray[np.int64]
+
+
+def skies_at(skies: Sequence[Sky], y: IntArray, x: IntArray) -> FloatArray:
+    """Return each background on its own row of map pixels, all of shape (n_skies, n).
+
+    Polynomials that were fitted apart are evaluated together.
+    """
+    apart = [sky for sky in skies if isinstance(sky, UnitBackground)]
+    if not apart or len(apart) < len(skies):
+        return np.array([sky.at(*at) for sky, at in zip(skies, zip(y, x, strict=True), strict=True)])
+    polynomials = [sky.polynomial for sky in apart]
+    order = max(polynomial.order for polynomial in polynomials)
+    coefficients = np.zeros((n_terms(order), len(apart), 1))
+    for k, polynomial in enumerate(polynomials):
+        coefficients[: polynomial.coefficients.size, k, 0] = polynomial.coefficients
+    y0, x0, y_half, x_half = np.array(
+        [(sky.y0 + s.y, sky.x0 + s.x, s.y_half, s.x_half) for sky in apart for s in [sky.polynomial.scaling]]
+    ).T[..., None]
+    v, u = (y - y0) / y_half, (x - x0) / x_half
+    return evaluate_polynomial(coefficients, v, u, order=order, scaling=Scaling(0.0, 0.0, 1.0, 1.0))
+
+
+def on_windows(skies: Sequence[Sky], windows: Sequence[Window]) -> list[FloatArray]:
+    """Return each background on the pixels of its window."""
+    if not windows:
+        return []
+    sizes = [window.y.size for window in windows]
+    y, x = np.zeros((2, len(windows), max(sizes)), dtype=np.int64)
+    for row, window in enumerate(windows):
+        y[row, : sizes[row]], x[row, : sizes[row]] = window.y, window.x
+    return [values[:n] for values, n in zip(skies_at(skies, y, x), sizes, strict=True)]
