@@ -1,16 +1,13 @@
 import json
 import re
 import shutil
-import struct
-import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from hyper_py.diagnostics import InputError
-from hyper_py.reporting.report import png, write_report
+from hyper_py.reporting.report import write_report
 from hyper_py.running import runner
 from report_tasks import small_image, write_map
 from runner_tasks import files_below, make_config
@@ -97,17 +94,6 @@ def test_a_run_without_report_leaves_nothing_and_says_so(tmp_path):
         write_report(tmp_path / "out")
     with pytest.raises(InputError, match=r"no run\.json of a run there"):
         write_report(tmp_path)
-
-
-def test_png_against_its_own_specification():
-    grey = np.arange(12.0).reshape(3, 4) * 20
-    data = png(grey)
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    assert struct.unpack(">II", data[16:24]) == (4, 3)
-    start = data.index(b"IDAT") + 4
-    (length,) = struct.unpack(">I", data[start - 8 : start - 4])
-    rows = np.frombuffer(zlib.decompress(data[start : start + length]), np.uint8).reshape(3, 5)
-    np.testing.assert_array_equal(rows[:, 1:], grey)
 
 
 # ---------------------------------------------------------------------------------------- in a browser

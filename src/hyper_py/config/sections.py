@@ -492,7 +492,7 @@ class Outputs(Section):
     tables: Many[Literal["ipac", "ecsv", "csv", "fits", "votable", "parquet"]] = key(
         ("ipac", "ecsv", "csv"), "Formats in which catalogues are written."
     )
-    report: bool = key(True, "Write report/index.html.")
+    report: bool = key(True, "Write report/index.html, and plots/MAP_map.svg: the map with its sources.")
 
 
 class Io(Section):

@@ -6,8 +6,6 @@ same thing.
 
 import base64
 import json
-import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -18,7 +16,7 @@ import numpy as np
 
 from hyper_py import __version__
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import FloatArray
+from hyper_py.reporting.images import palettes, png
 from hyper_py.reporting.report_data import ReportData, bin_image, load_report_data, unpack_codes
 from hyper_py.writing.products import (
     MANIFEST,
@@ -98,6 +96,7 @@ def map_page(
         "report.html",
         _SCRIPTS,
         facts=facts,
+        palettes=_safe(json.dumps(palettes())),
         lead=_lead(facts, entry),
         index=index,
         # "<" would let a name end the script element.
@@ -240,19 +239,6 @@ def _thumbnail(data: ReportData) -> bytes:
     low, high = np.nanpercentile(small, [1.0, 99.8]) if np.isfinite(small).any() else (0.0, 1.0)
     grey = np.clip((small - low) / (high - low or 1.0), 0.0, 1.0) ** 0.6
     return png(np.where(np.isfinite(grey), 255.0 * grey, 0.0))
-
-
-def png(grey: FloatArray) -> bytes:
-    """Return an 8-bit grey PNG of values from 0 to 255, shape (ny, nx), the first row at the top."""
-    pixels = np.asarray(grey).astype(np.uint8)
-    rows = np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # a leading 0 says that a row is not filtered
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 0, 0, 0, 0)
-    parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows, 6)), chunk(b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 # --------------------------------------------------------------------------------------------- templates

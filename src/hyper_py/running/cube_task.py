@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
@@ -83,6 +83,7 @@ class ChannelTask(MapTask):
         Where the channel is written as a map.
     """
 
+    has_figure: ClassVar[bool] = False
     channel: int = 0
     spectral: tuple[str, float, str, str] | None = None
     files: Mapping[str, "PlaneFile"] = field(default_factory=dict)

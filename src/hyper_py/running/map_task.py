@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from hyper_py import __version__
 from hyper_py.diagnostics import HyperPyError, HyperPyWarning, InputError
@@ -57,6 +57,8 @@ class MapTask:
     config: Any
     fingerprint: str = ""
     checksum: str = ""
+    has_figure: ClassVar[bool] = True
+    """Whether the map with its sources is drawn; a cube has no figure for each channel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -447,6 +449,10 @@ def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: M
         from hyper_py.writing.products import report_data_name
 
         save_report_data(stage.path(report_data_name(task.name)), make_report_data(extraction))
+        if task.has_figure:
+            from hyper_py.reporting.map_figure import map_svg
+
+            stage.text(layout.map_figure(task.name), map_svg(extraction))
 
 
 def explain(error: Exception) -> str:

@@ -106,6 +106,10 @@ class Layout:
         """Covariances of the parameters of each fit of a map."""
         return f"{self.tables}/covariances_{name}.ecsv"
 
+    def map_figure(self, name: str) -> str:
+        """Figure of the map with all its sources."""
+        return f"plots/{name}_map.svg"
+
     def images(self, name: str) -> dict[str, str]:
         """FITS images of a map that were asked for, by what they show."""
         wanted = {
@@ -126,6 +130,7 @@ class Layout:
             self.crtf(name),
             *self.images(name).values(),
             self.covariances(name),
+            self.map_figure(name),
             self.rows(name),
             report_data_name(name),
         ]

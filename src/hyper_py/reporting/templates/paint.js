@@ -1,9 +1,6 @@
 /* Colours, stretches and colour bars. */
-const inferno = "0000040403120b0724150b37210c4a2f0a5b3d09654a0c6b57106e64156e71196e7d1e6d8a226a972766a32c61b0315bbc3754c73e4cd24644db503be45a31eb6628f1731df68013f98e09fb9d07fcac11fbbc21f9cb35f5db4cf2ea69f3f68afcffa4";
-const viridis = "440154470d6048186a482374472d7b4537814240863e49893b528b375b8d33638d2f6b8e2c728e297a8e26828e23898e21918c1f988b1fa08822a78528ae8032b67a3fbc734ec36b5ec96270cf5784d44b98d83eaddc30c2df23d8e219ece51bfde725";
-const cividis = "00224e00285b002e6a0533711a386f273e6e32436d3b496c434e6c4b546c535a6d5a5f6e61656f686a716f70737676767d7c788482798c8878938e789b9476a39a74aba072b4a76fbcae6cc4b468cdbb63d5c25edec958e7d150f0d846f9e03afee838";
 const LEVELS = 1024;
-const palettes = { inferno: keyed(inferno), viridis: keyed(viridis), cividis: keyed(cividis), grey: keyed("000000ffffff"), inverted: keyed("ffffff101014") };
+const palettes = Object.fromEntries(Object.entries(JSON.parse($("palettes").textContent)).map(([name, text]) => [name, keyed(text)]));
 
 function keyed(text) {
   const keys = text.match(/.{6}/g).map(key => [0, 2, 4].map(i => parseInt(key.slice(i, i + 2), 16)));
