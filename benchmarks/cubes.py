@@ -294,7 +294,7 @@ def watch(process: subprocess.Popen[bytes], out: Path) -> tuple[int, list[tuple[
         done = len(list(out.glob(".hyper_py/*_slice_*.json")))
         if done > passed[-1][0]:
             passed.append((done, seconds))
-        time.sleep(0.05)
+        time.sleep(0.2)
     return peak, passed
 
 

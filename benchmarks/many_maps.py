@@ -1,0 +1,272 @@
+"""Many maps: a run that is killed again and again, and the throughput of two workers.
+
+    python benchmarks/many_maps.py killed [--maps 300] [--kills 5] [--seed N]
+    python benchmarks/many_maps.py throughput [--maps 20] [--side 300] [--rounds 3]
+
+`killed` simulates small maps, spoils ten of them in as many ways as there are, and runs them once
+undisturbed. A second run is killed at random moments: first a worker by SIGKILL, which the run must survive,
+then the parent, after which no process may be left; then it is resumed. At its end it must have the same
+files, with the same bytes where no times are in them, the same ten failures by name and reason, exit status 1
+and nothing half-written. Exit status 1 here if anything is otherwise.
+
+`throughput` runs the same maps by one run of two workers and by two independent runs of one worker side by
+side, each of them with half of the maps, in turn.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from hyper_py.evidence.simulate import simulate_image
+from hyper_py.writing.simulated_files import write_simulation
+
+N_CORRUPT = 10
+TEMPORARY = ".hyper-tmp"
+
+
+def simulate_maps(directory: Path, n_maps: int, *, side: int, n_sources: int, seed: int) -> list[Path]:
+    """Write small maps and return their paths."""
+    paths = []
+    for k in range(n_maps):
+        path = directory / f"map_{k:03d}.fits"
+        sky = simulate_image("alma", seed=seed + k, shape=(side, side + k % 7), n_sources=n_sources)
+        write_simulation(path, sky)
+        paths.append(path)
+    return paths
+
+
+def command(inputs: Path, out: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "hyper_py", "run", "-q", f"@{inputs}", "-o", str(out), *options]
+
+
+# ----------------------------------------------------------------------------------------------- corruption
+
+
+def without(*keys: str) -> Callable[[Path], None]:
+    """Return what takes keys out of a map's header."""
+
+    def spoil(path: Path) -> None:
+        with fits.open(path, mode="update") as hdus:
+            for key in keys:
+                hdus[0].header.remove(key, ignore_missing=True)
+
+    return spoil
+
+
+def shortened(share: float) -> Callable[[Path], None]:
+    """Return what cuts a file off."""
+
+    def spoil(path: Path) -> None:
+        os.truncate(path, int(share * path.stat().st_size))
+
+    return spoil
+
+
+def scribbled(path: Path) -> None:
+    path.write_bytes(b"no map at all\n" * 100)
+
+
+def blank(path: Path) -> None:
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].data[:] = np.nan
+
+
+def misspelt(path: Path) -> None:
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].header["BUNIT"] = "furlong"
+
+
+SPOILERS = (
+    Path.unlink,
+    scribbled,
+    shortened(0.0),
+    shortened(0.02),
+    shortened(0.6),
+    without("BUNIT"),
+    misspelt,
+    without("BMAJ", "BMIN", "BPA"),
+    without("CTYPE1", "CTYPE2"),
+    blank,
+)
+
+
+# --------------------------------------------------------------------------------------------------- killed
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def workers(pid: int) -> list[int]:
+    """Return the worker processes of a run (it has a helper process of Python's as well)."""
+    return [one for one in children(pid) if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+def group_ends(pid: int, *, patience: float = 10.0) -> bool:
+    """Wait until no process of a group is left."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        try:
+            os.killpg(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def n_complete(out: Path) -> int:
+    return len(list(out.glob(".hyper_py/*.json")))
+
+
+def products(out: Path) -> dict[str, bytes]:
+    """Return all files by name, and their bytes where no times are in them."""
+    timed = ("logs/", "report/", "run.json", ".hyper_py/")
+    names = {str(path.relative_to(out)): path for path in sorted(out.rglob("*")) if path.is_file()}
+    return {
+        name: b"" if name.startswith(timed) and not name.endswith((".npy", ".npz")) else path.read_bytes()
+        for name, path in names.items()
+    }
+
+
+def failures(out: Path) -> dict[str, str]:
+    """Return the reason of each failure, from the manifest."""
+    maps = json.loads((out / "run.json").read_text())["maps"]
+    return {one["name"]: one["reason"] for one in maps if one["status"] == "failed"}
+
+
+def disturb(run: list[str], out: Path, *, at: int, rng: np.random.Generator) -> str:
+    """Start a run, kill a worker and then the parent after about so many maps; say what came of it."""
+    at = max(at, n_complete(out) + 1)
+    process = subprocess.Popen(run, start_new_session=True, stderr=subprocess.DEVNULL)
+    while process.poll() is None and n_complete(out) < at:
+        time.sleep(0.01)
+    time.sleep(float(rng.uniform(0.0, 0.5)))
+    found = workers(process.pid) if process.poll() is None else []
+    if found:
+        os.kill(int(rng.choice(found)), signal.SIGKILL)
+    time.sleep(float(rng.uniform(0.1, 1.0)))
+    survived = process.poll() is None
+    n_then = n_complete(out)
+    process.kill()
+    process.wait()
+    gone = group_ends(process.pid)
+    return (
+        f"{n_then} maps complete; a worker killed: {bool(found)}, the run survived: {survived}; "
+        f"then the parent, processes left: {not gone}"
+    )
+
+
+def killed(arguments: argparse.Namespace) -> bool:
+    """Kill and resume a run of many maps; return whether all is as it must be."""
+    rng = np.random.default_rng(arguments.seed)
+    with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
+        work = Path(folder)
+        paths = simulate_maps(work / "maps", arguments.maps, side=80, n_sources=6, seed=arguments.seed)
+        spoiled = rng.choice(arguments.maps, N_CORRUPT, replace=False)
+        for spoil, k in zip(SPOILERS, spoiled, strict=True):
+            spoil(paths[k])
+        listed = work / "maps.lis"
+        listed.write_text("\n".join(map(str, paths)) + "\n")
+        options = ("-j", str(arguments.jobs))
+        whole, out = work / "whole", work / "out"
+        status = subprocess.run(command(listed, whole, *options), stderr=subprocess.DEVNULL).returncode
+        print(f"undisturbed: exit {status}, {n_complete(whole)} complete, {len(failures(whole))} failed")
+
+        moments = np.sort(rng.integers(0, arguments.maps - N_CORRUPT, arguments.kills))
+        for k, at in enumerate(moments):
+            resumed = ("--resume",) if k else ()
+            print(disturb(command(listed, out, *options, *resumed), out, at=int(at), rng=rng), flush=True)
+        last = subprocess.run(
+            command(listed, out, *options, "--resume"), stderr=subprocess.PIPE, text=True, check=False
+        )
+        ours, theirs = products(out), products(whole)
+        good = {
+            "exit status 1": (status, last.returncode) == (1, 1),
+            f"{arguments.maps - N_CORRUPT} complete": n_complete(out) == arguments.maps - N_CORRUPT,
+            f"{N_CORRUPT} failures, named, same reasons": len(failures(out)) == N_CORRUPT
+            and failures(out) == failures(whole)
+            and all(Path(paths[k]).stem in last.stderr for k in spoiled),
+            "no traceback": "Traceback" not in last.stderr,
+            "no partial file": not any(TEMPORARY in name or "partial" in name for name in ours),
+            f"the same {len(theirs)} files": ours.keys() == theirs.keys(),
+            "the same bytes": all(ours[name] == theirs[name] for name in theirs if name in ours),
+        }
+        for reason in failures(out).values():
+            print(f"  {reason.replace(folder + '/', '')}")
+    for what, true in good.items():
+        print(f"{what}: {'yes' if true else 'NO'}")
+    return all(good.values())
+
+
+# ----------------------------------------------------------------------------------------------- throughput
+
+
+def seconds(runs: list[list[str]]) -> float:
+    """Return the time until all of some runs, started at once, are done."""
+    start = time.perf_counter()
+    processes = [subprocess.Popen(run) for run in runs]
+    if any(process.wait() for process in processes):
+        raise SystemExit("a run failed")
+    return time.perf_counter() - start
+
+
+def throughput(arguments: argparse.Namespace) -> bool:
+    """Compare two workers with two runs of one worker."""
+    with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
+        work, n = Path(folder), arguments.side**2 // 700
+        paths = simulate_maps(
+            work / "maps", arguments.maps, side=arguments.side, n_sources=n, seed=arguments.seed
+        )
+        lists = {"all": paths, "even": paths[::2], "odd": paths[1::2]}
+        for name, some in lists.items():
+            (work / f"{name}.lis").write_text("\n".join(map(str, some)) + "\n")
+        ratios = []
+        for k in range(arguments.rounds):
+            together = seconds([command(work / "all.lis", work / f"all{k}", "-j", "2")])
+            apart = seconds(
+                [command(work / f"{name}.lis", work / f"{name}{k}", "-j", "1") for name in ("even", "odd")]
+            )
+            ratios.append(apart / together)
+            print(
+                f"{arguments.maps} maps of {arguments.side}^2 pixels, {n} sources each: two workers "
+                f"{together:.1f} s, two runs {apart:.1f} s, throughput {ratios[-1]:.3f} of theirs",
+                flush=True,
+            )
+        print(f"median {np.median(ratios):.3f}")
+    return bool(np.median(ratios) >= 0.9)
+
+
+def main() -> None:
+    """Do what is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("killed", "throughput"))
+    parser.add_argument("--maps", type=int, help="300 for `killed`, 20 for `throughput`")
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--side", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, help="one of its own each time if not given")
+    parser.add_argument("--work", help="directory for temporary files")
+    arguments = parser.parse_args()
+    arguments.maps = arguments.maps or {"killed": 300, "throughput": 20}[arguments.what]
+    if arguments.seed is None:
+        arguments.seed = int(np.random.default_rng().integers(1_000_000))
+    print(f"seed {arguments.seed}", flush=True)
+    good = {"killed": killed, "throughput": throughput}[arguments.what](arguments)
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
