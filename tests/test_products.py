@@ -277,3 +277,18 @@ def test_merged_catalogue_of_empty_maps_has_all_columns(tmp_path):
     for form in SUFFIXES:
         merged = read_table(tmp_path / layout.table("ALL", form))
         assert (len(merged), merged.colnames) == (0, [column.name for column in COLUMNS])
+
+
+def test_merged_catalogue_does_not_depend_on_how_many_rows_are_held(tmp_path, monkeypatch):
+    layout = layout_in(tmp_path)
+    names = [f"m{k}" for k in range(7)]
+    for k, name in enumerate(names):
+        stage_map(layout, name, k % 3, seed=k)
+    texts = []
+    for rows, maps in ((10_000, 1000), (4, 1000), (10_000, 2), (1, 1)):
+        monkeypatch.setattr(products, "_BATCH_ROWS", rows)
+        monkeypatch.setattr(products, "_BATCH_MAPS", maps)
+        written = products.write_merged(layout, names, meta={})
+        # Parquet keeps rows in groups as they came.
+        texts.append({name: (tmp_path / name).read_bytes() for name in written if "parquet" not in name})
+    assert texts[0] == texts[1] == texts[2] == texts[3]

@@ -188,8 +188,10 @@ class _Run:
                 )
             )
             datacube = self.config.control.datacube
-            cubes = [task for task in todo if datacube or is_cube(task.path)]
-            maps = [task for task in todo if task not in cubes]
+            cubes: list[MapTask] = []
+            maps: list[MapTask] = []
+            for task in todo:
+                (cubes if datacube or is_cube(task.path) else maps).append(task)
             with closing(self.outcomes(name, n_workers, maps)) as outcomes:
                 for outcome in outcomes:
                     self.take(maps[outcome.index], outcome)

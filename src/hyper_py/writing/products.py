@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from astropy.table import Column as TableColumn
 from astropy.table import Table
 
 from hyper_py import __version__
@@ -38,6 +39,7 @@ REPORT_DIR = "report"
 MERGED_NAME = "ALL"
 REGION_KINDS = ("centroids", "ellipses")
 _TEMPORARY = ".hyper-tmp"
+_BATCH_ROWS, _BATCH_MAPS = 10_000, 1000
 _CUBE_NAMES = {"background": "background_cube_fullsize", "cut": "background_cube_cut"}
 
 # ----------------------------------------------------------------------------------------- where files go
@@ -456,7 +458,7 @@ def parts_of(layout: Layout, name: str) -> list[str]:
 def write_merged(
     layout: Layout, names: Sequence[str], *, meta: Mapping[str, Any], merged: str = MERGED_NAME
 ) -> tuple[str, ...]:
-    """Write the catalogue of several complete maps, with the rows of one map in memory at a time.
+    """Write the catalogue of several complete maps, with some thousand rows in memory at a time.
 
     It has the columns that all of them have.
 
@@ -489,18 +491,32 @@ def write_merged(
         pixel_scale = min(pixel_scale, float(state["pixel_scale"]))
         n_rows += int(state["n_sources"])
 
-    def batch(name: str) -> Table:
-        table = Table(np.load(layout.root / layout.rows(name)), copy=False)
-        table = table[[column for column, _, _ in columns]]
+    def table_of(parts: Sequence[np.ndarray[Any, Any]]) -> Table:
+        table = Table()
         for column, unit, description in columns:
-            table[column].unit = unit or None
-            table[column].description = description
+            values = np.concatenate([rows[column] for rows in parts])
+            table[column] = TableColumn(values, unit=unit or None, description=description)
         return prepare_table(table, pixel_scale=pixel_scale, meta={})
 
+    stored = [layout.root / layout.rows(name) for name in names]
     header = {**meta, "n_sources": n_rows}
-    template = template_of(batch(names[0]), text_widths={"MAP_ID": max(map(len, names))}, meta=header)
+    first = table_of([np.load(stored[0])])
+    template = template_of(first, text_widths={"MAP_ID": max(map(len, names))}, meta=header)
     with Stage(layout.root) as stage:
         for form in layout.formats:
             path = stage.path(layout.table(merged, form))
-            write_table(path, map(batch, names), form=form, template=template)
+            batches = map(table_of, _in_batches(map(np.load, stored)))
+            write_table(path, batches, form=form, template=template)
     return stage.names
+
+
+def _in_batches(parts: Iterable[np.ndarray[Any, Any]]) -> Iterator[list[np.ndarray[Any, Any]]]:
+    """Collect the rows of maps until there are enough: making a table costs as much as hundreds of rows."""
+    held: list[np.ndarray[Any, Any]] = []
+    for rows in parts:
+        held.append(rows)
+        if sum(map(len, held)) >= _BATCH_ROWS or len(held) == _BATCH_MAPS:
+            yield held
+            held = []
+    if held:
+        yield held
