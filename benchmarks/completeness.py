@@ -9,9 +9,9 @@ tries every setting on the first of `--tuning` and the best on all of them. Our 
 `detection.sigma_thres`; the other finders get, besides low thresholds of their own, a lower limit to the
 signal to noise that they report, the one of highest completeness at a mean purity of at least `--purity`,
 which is above 99% because a threshold chosen at 99% would miss that on half of other seeds. The original
-takes most of an hour to tune: it runs at its documented 4 sigma, and `report` gives it the limit to its
-peak over the map's clipped rms that is best on the scored seeds themselves.
-`run` scores seeds that took no part. `report` writes benchmarks/results/completeness.md and a figure.
+only detects (its fits take a minute a map, and leave its positions where they are), and is cut in the map's
+value there over the clipped rms. `run` scores seeds that took no part. `report` writes
+benchmarks/results/completeness.md and a figure.
 """
 
 import argparse
@@ -28,7 +28,6 @@ from astropy.table import Table
 from hyper_py.evidence.matching import inside_margin, match_positions
 from peers import (
     FINDERS,
-    FIXED,
     TITLES,
     Input,
     combinations,
@@ -57,8 +56,8 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
         "aperture": [1.5],
         "smooth": [False, True],
     },
+    "original": {"control.detection_only": [True], "detection.sigma_thres": [3.0]},
 }
-UNTUNED = {"original": {"settings": FIXED["original"], "cut": 0.0, "seeds": []}}
 CUTS = np.concatenate([[0.0], np.arange(2.0, 10.0, 0.1), np.arange(10.0, 60.0, 0.5)])
 GOALS = {"deep": 10, "crowded": 7, "faint": 3, "herschel": 5}  # percentage points above the best other finder
 SNR_EDGES = (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 60.0)
@@ -146,9 +145,7 @@ def tune(options: argparse.Namespace, go: Any) -> None:
             seeds = options.tuning[:1] if finder in options.brief else options.tuning
             items = [simulated(preset, seed, options.work) for seed in seeds]
             chosen = json.loads(SETTINGS.read_text()) if SETTINGS.exists() else {}
-            known = FIXED.get(finder)
-            if options.like and finder in GRIDS:
-                known = chosen[options.like][finder]["settings"]
+            known = chosen[options.like][finder]["settings"] if options.like else None
             if finder == "ours":
                 choice = tune_threshold(go, items, options.purity, options.thresholds)
             else:
@@ -163,7 +160,7 @@ def run(options: argparse.Namespace, go: Any) -> None:
     store = options.work / "completeness.json"
     for preset in options.presets:
         for finder in options.finders:
-            choice = chosen.get(preset, {}).get(finder) or UNTUNED.get(finder)
+            choice = chosen.get(preset, {}).get(finder)
             if choice is None:
                 continue
             if set(choice["seeds"]) & set(options.seeds):
@@ -202,19 +199,6 @@ def spread(values: list[float], digits: int = 3) -> str:
     return f"{np.mean(values):.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
 
 
-def in_hindsight(runs: list[dict[str, Any]], work: Path) -> list[dict[str, Any]]:
-    """Return the runs cut where they are most complete at a mean purity of 99%."""
-    items = [simulated(run["preset"], run["seed"], work) for run in runs]
-    cut = best_cut(list(zip(runs, items, strict=True)), 0.99, CUTS)[3]
-    better = []
-    for run, item in zip(runs, items, strict=True):
-        found = load(run, item)
-        completeness, purity, is_found = match(found, cut)
-        again = {"cut": cut, "completeness": completeness, "purity": purity}
-        better.append(run | again | {"found": is_found[found.counted].tolist()})
-    return better
-
-
 def grouped(options: argparse.Namespace) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Return the runs by preset and finder."""
     groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -222,8 +206,6 @@ def grouped(options: argparse.Namespace) -> dict[str, dict[str, list[dict[str, A
     for preset in PRESETS:
         for finder in FINDERS:
             runs = [r for r in results if r["preset"] == preset and r["finder"] == finder]
-            if runs and finder in UNTUNED and all(r["catalog"] for r in runs):
-                runs = in_hindsight(runs, options.work)
             if runs:
                 groups.setdefault(preset, {})[finder] = runs
     return groups
@@ -232,6 +214,8 @@ def grouped(options: argparse.Namespace) -> dict[str, dict[str, list[dict[str, A
 def report(options: argparse.Namespace, _: Any) -> None:
     text = [(HERE / "peers" / "COMPLETENESS_HEAD.md").read_text().rstrip(), ""]
     groups = grouped(options)
+    store = options.work / "results.json"  # of peers.py: the original's whole runs
+    peers = json.loads(store.read_text()).values() if store.exists() else []
     text += [*summary(groups, options.work), ""]
     if options.output:
         draw(groups, options.output)
@@ -243,7 +227,10 @@ def report(options: argparse.Namespace, _: Any) -> None:
                 text.append(f"| {TITLES[finder]} | {'; '.join(lost)} |" + " |" * (_header().count("|") - 3))
                 continue
             text.append(_row(finder, runs, options.work))
-        text += ["", *table({name: measured(runs, options.work) for name, runs in finders.items()}), ""]
+        rows = {name: measured(runs, options.work) for name, runs in finders.items() if name != "original"}
+        if whole := [r for r in peers if r["preset"] == preset and r["finder"] == "original"]:
+            rows["original"] = whole
+        text += ["", *table(rows), ""]
     text += ["## Versions and settings", "", *settings_used(groups)]
     write_results("completeness", text)
 
@@ -274,16 +261,13 @@ def settings_used(groups: dict[str, dict[str, list[dict[str, Any]]]]) -> list[st
         if used:
             lines.append(f"- {TITLES[finder]} {', '.join(sorted(used))}")
         for preset, finders in groups.items():
-            choice = chosen.get(preset, {}).get(finder) or UNTUNED.get(finder)
+            choice = chosen.get(preset, {}).get(finder)
             if finder not in finders or not choice:
                 continue
-            cut = finders[finder][0]["cut"]
-            line = f"  - {preset}: `{json.dumps(choice['settings'])}`"
-            line += f", signal to noise at least {cut:.1f}" if cut else ""
-            if choice["seeds"]:
-                c, p = choice["tuned"][1:3]
-                line += f" (seeds {' '.join(map(str, choice['seeds']))}: {c:.3f} / {p:.4f})"
-            lines.append(line)
+            cut = f", signal to noise at least {choice['cut']:.1f}" if choice["cut"] else ""
+            c, p = choice["tuned"][1:3]
+            chosen_on = f"seeds {' '.join(map(str, choice['seeds']))}: {c:.3f} / {p:.4f}"
+            lines.append(f"  - {preset}: `{json.dumps(choice['settings'])}`{cut} ({chosen_on})")
     return lines
 
 

@@ -1,6 +1,7 @@
 """Run the original Hyper-Py (hyper-py-photometry) on one map, in its own environment: MAP OUT SETTINGS.
 
 Its own shipped configuration is changed only where SETTINGS, a JSON object of "section.key": value, says so.
+With `control.detection_only` there are positions, and the map's values there over its rms.
 """
 
 import json
@@ -23,8 +24,8 @@ from astropy.wcs import WCS
 COMMAND = "import sys; from hyper_py.run_hyper import main; sys.argv = ['hyper_py', sys.argv[1]]; main()"
 
 
-def run(map_path: Path, settings: dict, work: Path) -> Table:
-    """Return the table of one map; the plain text one has positions of five decimals, the other all."""
+def run(map_path: Path, settings: dict, work: Path) -> Path:
+    """Run it on one map in Jy/pixel; return the directory of its output."""
     (work / "maps").mkdir()
     (work / "maps" / map_path.name).symlink_to(map_path)
     for folder in (work, work / "maps"):
@@ -38,10 +39,33 @@ def run(map_path: Path, settings: dict, work: Path) -> Table:
         config[section][key] = value
     (work / "config.yaml").write_text(yaml.safe_dump(config))
     done = subprocess.run([sys.executable, "-c", COMMAND, str(work / "config.yaml")], cwd=work, check=False)
-    tables = sorted((work / "output").rglob(f"params_{map_path.stem}.csv"))
-    if done.returncode or not tables:
-        sys.exit(f"the original left no table (exit status {done.returncode})")
-    return Table.read(tables[0], format="ascii.ecsv")
+    if done.returncode:
+        sys.exit(f"the original failed (exit status {done.returncode})")
+    return work / "output"
+
+
+def detected(output: Path, map_path: Path) -> Table:
+    """Return the detections of a run without photometry: its table is empty, its region file is not."""
+    frame, *points = next(output.rglob("*_centroids.reg")).read_text().splitlines()[2:]
+    places = np.array([re.findall(r"[-+.\de]+", point.split("#")[0])[-2:] for point in points], dtype=float)
+    data, header = fits.getdata(map_path, header=True)
+    x, y = WCS(header).celestial.world_to_pixel(SkyCoord(places, unit="deg", frame=frame.strip()))
+    mean, _, rms = sigma_clipped_stats(data[np.isfinite(data)], sigma=3.0)
+    peak = data[np.rint(y).astype(int), np.rint(x).astype(int)]
+    return Table({"X": x * u.pix, "Y": y * u.pix, "SNR": (peak - mean) / rms})
+
+
+def measured(output: Path, map_path: Path) -> Table:
+    """Return the catalogue; the plain text one has positions of five decimals, the other all."""
+    table = Table.read(next(output.rglob(f"params_{map_path.stem}.csv")), format="ascii.ecsv")
+    wcs = WCS(fits.getheader(map_path)).celestial
+    x, y = wcs.world_to_pixel(SkyCoord(numbers(table["RA"]), numbers(table["DEC"]), unit="deg"))
+    result = Table({"X": x * u.pix, "Y": y * u.pix})
+    for name, unit in (("FLUX", "mJy"), ("FLUX_ERR", "mJy"), ("FLUX_PEAK", "mJy / beam")):
+        result[name] = numbers(table[name]) * u.Unit(unit)
+    for name, unit in (("FWHM_1", "arcsec"), ("FWHM_2", "arcsec"), ("PA", "deg")):
+        result[name] = numbers(table[name]) * u.Unit(unit)
+    return result
 
 
 def numbers(column) -> np.ndarray:
@@ -52,18 +76,8 @@ def numbers(column) -> np.ndarray:
 def main() -> None:
     map_path, out, settings = Path(sys.argv[1]).resolve(), sys.argv[2], json.loads(sys.argv[3])
     with tempfile.TemporaryDirectory(prefix="peer_") as folder:
-        table = run(map_path, settings, Path(folder))
-    wcs = WCS(fits.getheader(map_path)).celestial
-    x, y = wcs.world_to_pixel(SkyCoord(numbers(table["RA"]), numbers(table["DEC"]), unit="deg"))
-    result = Table({"X": x * u.pix, "Y": y * u.pix})
-    for name, unit in (("FLUX", "mJy"), ("FLUX_ERR", "mJy"), ("FLUX_PEAK", "mJy / beam")):
-        result[name] = numbers(table[name]) * u.Unit(unit)
-    data, header = fits.getdata(map_path, header=True)
-    area = np.pi / (4 * np.log(2)) * header["BMAJ"] * header["BMIN"] / header["CDELT2"] ** 2
-    rms = sigma_clipped_stats(data[np.isfinite(data)], sigma=3.0)[2]
-    result["SNR"] = result["FLUX_PEAK"].to_value("Jy / beam") / (rms * area)  # of a map in Jy/pixel
-    for name, unit in (("FWHM_1", "arcsec"), ("FWHM_2", "arcsec"), ("PA", "deg")):
-        result[name] = numbers(table[name]) * u.Unit(unit)
+        output = run(map_path, settings, Path(folder))
+        result = (detected if settings.get("control.detection_only") else measured)(output, map_path)
     result.write(out, format="ascii.ecsv", overwrite=True)
 
 
