@@ -370,12 +370,12 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds of processor time of a run")
     parser.add_argument("--output", type=Path, help="PNG of the figure")
     parser.add_argument("--ours", nargs="?", const=sys.executable, metavar="PYTHON")
-    for finder in ("original", *GRIDS):
+    for finder in GRIDS:
         parser.add_argument(f"--{finder}", metavar="PYTHON")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     options.work = options.work.resolve()
-    options.python = {name: getattr(options, name) for name in ("ours", *GRIDS, "original")}
+    options.python = {name: getattr(options, name) for name in ("ours", *GRIDS)}
     options.finders = [name for name, python in options.python.items() if python]
 
     def go(finder: str, item: Input, settings: dict[str, Any]) -> dict[str, Any]:
