@@ -1,5 +1,6 @@
 """Sphinx configuration; writes the generated pages before the build. Needs no network."""
 
+import math
 import pkgutil
 from importlib import import_module
 from pathlib import Path
@@ -54,11 +55,12 @@ def instruments():
             f"{s.wavelength:g}",
             f"{s.major:g}" if s.major == s.minor else f"{s.major:g} x {s.minor:g}",
             f"{s.area:g}" if s.area else "",
+            f"{s.wings:g}" if s.wings < math.inf else "",
             s.source,
         )
         for s in PRESETS.values()
     ]
-    return markdown_table(["Name", "Wavelength (um)", "FWHM", "Area", "Source"], rows)
+    return markdown_table(["Name", "Wavelength (um)", "FWHM", "Area", "Wings", "Source"], rows)
 
 
 def public_names():

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.geometry import GAUSSIAN_AREA
 from hyper_py.reading.surveys import CODES, PRESETS, find_survey
 
 
@@ -43,6 +44,22 @@ def test_every_preset_is_a_beam_with_a_source(survey):
     # A measured area holds the error beam as well: more than the Gaussian's, but not much.
     assert 0.99 < beam.solid_angle / (math.pi / (4 * math.log(2)) * survey.major * survey.minor) < 1.6
     assert survey.frequency * survey.wavelength == pytest.approx(299792458.0e6)
+
+
+@pytest.mark.parametrize(
+    ("name", "core", "error_beam"),
+    [("scuba2-450", (0.94, 7.9), (0.06, 25.0)), ("scuba2-850", (0.98, 13.0), (0.02, 48.0))],
+)
+def test_scuba2_is_dempseys_two_gaussians(name, core, error_beam):
+    """Peaks and FWHM of both parts in Dempsey et al. 2013, whose effective FWHM give the area."""
+    beam, parts = find_survey(name=name).beam, (core, error_beam)
+    area = GAUSSIAN_AREA * sum(peak * fwhm**2 for peak, fwhm in parts)
+    assert beam.area == pytest.approx(area, rel=0.01)
+    assert (beam.fwhm, beam.wings) == pytest.approx((core[1], error_beam[1]))
+    for size in (0.0, 20.0):  # of a Gaussian source on the sky
+        seen = sum(peak * fwhm**2 / (fwhm**2 + size**2) for peak, fwhm in parts)
+        fitted = GAUSSIAN_AREA * seen * (core[1] ** 2 + size**2)
+        assert beam.flux_factor(math.hypot(core[1], size)) == pytest.approx(area / fitted, rel=0.08)
 
 
 def test_names_are_their_own_keys():

@@ -1,5 +1,6 @@
 """Beams of instruments: the codes of the original Hyper-Py, and presets by name with their sources."""
 
+import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -26,6 +27,8 @@ class Survey:
         with the geometric mean.
     area : float, optional
         Measured solid angle in arcsec2, where the instrument's flux scale is tied to it.
+    wings : float
+        FWHM in arcsec of what the area holds beyond the Gaussian, infinite where it is not known.
     source : str
         Where the numbers are from.
     """
@@ -35,6 +38,7 @@ class Survey:
     major: float
     minor: float
     area: float | None
+    wings: float
     source: str
 
     @property
@@ -46,14 +50,22 @@ class Survey:
     def beam(self) -> Beam:
         """Round beam with the geometric mean FWHM and, where it was measured, the area."""
         fwhm = (self.major * self.minor) ** 0.5
-        return Beam(major=fwhm, minor=fwhm, area=self.area, source=f"survey {self.name} ({self.source})")
+        source = f"survey {self.name} ({self.source})"
+        return Beam(major=fwhm, minor=fwhm, area=self.area, wings=self.wings, source=source)
 
 
 def _survey(
-    name: str, wavelength: float, fwhm: float | tuple[float, float], source: str, area: float | None = None
+    name: str,
+    wavelength: float,
+    fwhm: float | tuple[float, float],
+    source: str,
+    area: float | None = None,
+    wings: float = math.inf,
 ) -> Survey:
     major, minor = fwhm if isinstance(fwhm, tuple) else (fwhm, fwhm)
-    return Survey(name=name, wavelength=wavelength, major=major, minor=minor, area=area, source=source)
+    return Survey(
+        name=name, wavelength=wavelength, major=major, minor=minor, area=area, wings=wings, source=source
+    )
 
 
 _ORIGINAL = "numbers of the original Hyper-Py"
@@ -107,12 +119,13 @@ def _plain(name: str) -> str:
     return "".join(c for c in name.lower() if c.isalnum())
 
 
-_PACS = "PACS PSF note PICC-ME-TN-033 and PACS Handbook"
+_PACS = "PACS PSF note PICC-ME-TN-033 and PACS Handbook: Gaussian fit"
 _PACS_SLOW = f"{_PACS}, scan at 20 arcsec/s"
 _PACS_PARALLEL = f"{_PACS}, parallel mode at 60 arcsec/s"
 _SPIRE = "SPIRE Handbook: FWHM and pipeline beam area for a spectrum of nu^-1"
-_SCUBA2 = "Dempsey et al. 2013, MNRAS 430, 2534: main beam, and area with the error beam"
+_SCUBA2 = "Dempsey et al. 2013, MNRAS 430, 2534: main beam, whole area, error beam as wings"
 _NIKA2 = "Perotto et al. 2020, A&A 637, A71: main beam"
+_AZTEC = "Wilson et al. 2008, MNRAS 386, 807, and the page of the instrument: 270.5 GHz"
 _MIPS = "Rieke et al. 2004, ApJS 154, 25"
 
 PRESETS: dict[str, Survey] = {
@@ -127,16 +140,18 @@ PRESETS: dict[str, Survey] = {
         _survey("spire250", 250, 17.9, _SPIRE, 469.35),
         _survey("spire350", 350, 24.2, _SPIRE, 831.27),
         _survey("spire500", 500, 35.4, _SPIRE, 1804.31),
-        _survey("scuba2-450", 450, 7.9, _SCUBA2, 108.8),
-        _survey("scuba2-850", 850, 13.0, _SCUBA2, 241.5),
-        _survey("laboca", 870, 19.2, "Schuller et al. 2009, A&A 504, 415 (ATLASGAL)"),
+        _survey("scuba2-450", 450, 7.9, _SCUBA2, 108.8, 25.0),
+        _survey("scuba2-850", 850, 13.0, _SCUBA2, 241.5, 48.0),
+        _survey("laboca", 870, 19.2, "Schuller et al. 2009, A&A 504, 415: maps of ATLASGAL"),
         _survey("saboca", 350, 7.8, "Siringo et al. 2010, Messenger 139, 20"),
         _survey("artemis350", 350, 8.0, "Andre et al. 2016, A&A 592, A54"),
         _survey("nika2-1mm", 1153, 11.1, _NIKA2),
         _survey("nika2-2mm", 1999, 17.6, _NIKA2),
-        _survey("bolocam", 1106, 33.0, "Aguirre et al. 2011, ApJS 192, 4 (BGPS)"),
+        _survey("bolocam", 1106, 33.0, "Aguirre et al. 2011, ApJS 192, 4: effective resolution of the BGPS"),
+        _survey("aztec-jcmt", 1108, 18.0, _AZTEC),
+        _survey("aztec-aste", 1108, 28.0, _AZTEC),
         _survey("mambo2", 1200, 11.0, "Kreysa et al. 1998, SPIE 3357, 319; IRAM 30 m"),
-        _survey("mustang2", 3331, 9.0, "Dicker et al. 2014, JLTP 176, 808"),
+        _survey("mustang2", 3331, 9.0, "Dicker et al. 2014, JLTP 176, 808, and the GBT's pages; unsmoothed"),
         _survey("mips24", 24, 6.0, _MIPS),
         _survey("mips70", 70, 18.0, _MIPS),
         _survey("mips160", 160, 40.0, _MIPS),
