@@ -19,12 +19,17 @@ import numpy as np
 import yaml
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.modeling.fitting import TRFLSQFitter
+from astropy.modeling.models import Gaussian2D, Polynomial2D
 from astropy.table import Table
+from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import NDArray
 from photutils.aperture import CircularAperture
 
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam, celestial_degrees
+from hyper_py.image import SkyImage
+from hyper_py.numerics import models
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, PhotometryOptions
 from hyper_py.pipeline.extraction import Extraction, FixedSources, extract_sources
 from hyper_py.reading.io import read_image
@@ -106,9 +111,39 @@ def nikamap(data: Path) -> None:
             rows.append(
                 [band, "yes" if error else "no", *nika_scores(path, band, catalog, truth), f"{seconds:.1f}"]
             )
+    rows.append(nika_draws(path, beam))
     head = ["band", "error map", "found / true within the map", "found / true above 5 sigma", "false",
             "isolated: flux ratio", "scatter", "pull width", "pull rms", "s"]  # fmt: skip
     print(table(head, rows), "\n")
+
+
+def nika_draws(path: Path, beam: Beam) -> list[str]:
+    """Return the scores of other sources and other noise of the same error map, 8 draws together."""
+    image = read_image(path, hdu="BRIGHTNESS_1MM", error_hdu="STDDEV_1MM", beam=beam)
+    assert image.error is not None
+    ratios, pulls, counts, start = [], [], np.zeros(3, dtype=int), time.perf_counter()
+    sigma = image.beam_fwhm_pix / FWHM_PER_SIGMA
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        y, x = np.mgrid[60:460:45, 60:460:45].reshape(2, -1) + rng.uniform(-8, 8, (2, 81))
+        seen = np.isfinite(image.data[np.rint(y).astype(int), np.rint(x).astype(int)])
+        x, y, flux = x[seen], y[seen], rng.uniform(1.0, 10.0, seen.sum())
+        shape = np.full(len(x), sigma)
+        sources = np.column_stack([flux * 1e-3 / image.beam_area_pix, x, y, shape, shape, 0.0 * x])
+        noise = np.where(np.isfinite(image.data), image.error * rng.normal(size=image.shape), np.nan)
+        data = models.render(sources, image.shape) + noise
+        catalog = extract_sources(replace(image, data=data)).catalog
+        i, j = matched(x, y, values(catalog, "X"), values(catalog, "Y"), 0.5 * image.beam_fwhm_pix).T
+        counts += len(i), len(x), len(catalog) - len(i)
+        own, error = values(catalog, "FLUX")[j], values(catalog, "FLUX_ERR")[j]
+        ratios.append(own / flux[i])
+        pulls.append((own - flux[i]) / error)
+    ratio, pull = np.concatenate(ratios), np.concatenate(pulls)
+    return [
+        "8 draws", "yes", f"{counts[0]} / {counts[1]}", "", str(counts[2]), f"{np.median(ratio):.3f}",
+        f"{scatter(ratio):.3f}", f"{scatter(pull):.2f}", f"{np.sqrt(np.mean(pull**2)):.2f}",
+        f"{time.perf_counter() - start:.1f}",
+    ]  # fmt: skip
 
 
 def nika_scores(path: Path, band: str, catalog: Any, truth: Any) -> list[str]:
@@ -189,6 +224,7 @@ def parkes(data: Path) -> None:
             "flux ratio", "largest difference", "beyond 5% and 3 errors", "difference / error",
             "elongated", "angles within 3 errors", "median difference"]  # fmt: skip
     print(table(head, rows))
+    print(referee(images, found))
     print(compare_with_finder(found["SIN"], Table.read(data / "parkes" / "1904_comp.fits")), "\n")
 
 
@@ -223,6 +259,66 @@ def compare_projections(first: Extraction, second: Extraction, name: str, *, who
         f"{100 * difference[np.argmax(np.abs(difference))]:+.1f}%", str(int(beyond.sum())),
         f"{scatter((other - flux) / error):.2f}", str(int(long.sum())), str(within), median_angle,
     ]  # fmt: skip
+
+
+def referee(images: dict[str, SkyImage], found: dict[str, Extraction]) -> str:
+    """Return what astropy's fits of the same pixels say of the bright sources, beside ours: SIN and AIT."""
+    first, second = found["SIN"].catalog, found["AIT"].catalog
+    near = sky(first).match_to_catalog_sky(sky(second))
+    cut = int(Flag.EDGE | Flag.BLANK_PIXELS | Flag.SIZE_AT_BOUND)
+    chosen = (values(first, "FLUX_PEAK") > BRIGHT) & (near[1].arcsec < 0.5 * images["SIN"].beam.fwhm)
+    chosen &= (first["FLAGS"] & cut == 0) & (second["FLAGS"][near[0]] & cut == 0)
+    rows = []
+    for i in np.flatnonzero(chosen):
+        fits = [astropy_fit(images[name], found["SIN"], int(i)) for name in ("SIN", "AIT")]
+        j = near[0][i]
+        ours = [
+            (values(c, "FLUX")[k], icrs_angle(c)[k], values(c, "FWHM_1")[k] / values(c, "FWHM_2")[k])
+            for c, k in ((first, i), (second, j))
+        ]
+        distance = near[1].arcsec[i], float(np.hypot(*np.subtract(fits[1][3:], fits[0][3:])))
+        pixel = images["SIN"].pixel_scale
+        row = [f"{first['X'][i].value:.0f}, {first['Y'][i].value:.0f}"]
+        for pair, apart in zip((ours, [f[:3] for f in fits]), distance, strict=True):
+            turned = np.mod(pair[1][1] - pair[0][1] + 90.0, 180.0) - 90.0
+            axes = f"{pair[0][2]:.2f}, {pair[1][2]:.2f}"
+            row += [f"{pair[1][0] / pair[0][0]:.3f}", f"{apart / pixel:.2f}", axes, f"{turned:+.0f}"]
+        rows.append(row)
+    head = ["x, y in SIN"]
+    for who in ("ours", "astropy"):
+        head += [f"{who}: flux AIT / SIN", "apart (pixels)", "axis ratios", "turned (deg)"]
+    return (
+        "\nIs it the map or the measurement? The same pixels fitted by astropy (Gaussians and a plane, least "
+        "squares on the sky, white noise), beside ours in white noise:\n\n" + table(head, rows)
+    )
+
+
+def astropy_fit(image: SkyImage, extraction: Extraction, i: int) -> tuple[float, ...]:
+    """Return flux, angle, axis ratio and place (arcsec from the catalogue's) of a source by astropy's fit."""
+    catalog, beam = extraction.catalog, image.beam.fwhm
+    places = sky(catalog)
+    y, x = np.indices(image.shape)
+    lon, lat = celestial_degrees(image.wcs, x.ravel().astype(float), y.ravel().astype(float))
+    seen = np.isfinite(lon) & np.isfinite(image.data.ravel())
+    frame = wcs_to_celestial_frame(image.wcs)
+    pixels = SkyCoord(lon[seen], lat[seen], unit="deg", frame=frame).transform_to("icrs")
+    inside = places[i].separation(pixels).arcsec < 3.0 * beam
+    data = (image.data / image.jy_per_pixel).ravel()[seen][inside]
+    east, north = (offset.arcsec for offset in places[i].spherical_offsets_to(pixels[inside]))
+    model: Any = Polynomial2D(1)
+    close = np.flatnonzero(places[i].separation(places).arcsec < 2.5 * beam)
+    for k in sorted(close, key=lambda k: k != i):
+        start = [offset.arcsec for offset in places[i].spherical_offsets_to(places[k])]
+        sigma = beam / FWHM_PER_SIGMA
+        model = model + Gaussian2D(values(catalog, "FLUX_PEAK")[k] / 1e3, *start, sigma, 0.95 * sigma, 0.5)
+    fitted = TRFLSQFitter()(model, east, north, data, maxiter=3000)[1]
+    major, minor, angle = abs(fitted.x_stddev.value), abs(fitted.y_stddev.value), fitted.theta.value
+    if major < minor:
+        major, minor, angle = minor, major, angle + np.pi / 2
+    return (
+        float(fitted.amplitude.value * major * minor), float(90.0 - np.degrees(angle)), float(major / minor),
+        float(fitted.x_mean.value), float(fitted.y_mean.value),
+    )  # fmt: skip
 
 
 def sky(catalog: Any) -> SkyCoord:

@@ -90,7 +90,7 @@ def test_hdu_is_found_by_its_name_and_noted_if_there_are_more(tmp_path):
     fits.HDUList([fits.PrimaryHDU(), *images]).writeto(path)
     with open_fits(path) as file:
         assert choose_hdu(file, None) == 2
-        assert any("io.hdu" in note for note in file.notes)
+        assert file.notes == ["HDU 2 IMAGE was taken, not HDU 3 OTHER: set io.hdu for another"]
         assert choose_hdu(file, "coverage") == 1
         with pytest.raises(InputError, match=r"3 OTHER 3x3: set io\.hdu"):
             choose_hdu(file, 4)

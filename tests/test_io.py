@@ -703,3 +703,29 @@ def test_inspection_of_an_incomplete_one(path):
     assert found.rms == pytest.approx(1.0, abs=0.15)
     found = inspect_image(write(path.with_name("cube.fits"), make_data((4, *SHAPE)), **CUBE_AXIS))
     assert (found.n_channels, found.problems) == (4, ())
+
+
+def test_inspection_of_errors(many):
+    found = inspect_image(many, error_hdu="ERR")
+    error = extensions()["ERR"][0]
+    assert found.problems == ()
+    assert found.error == pytest.approx((np.median(error), np.std(make_data() / error)), rel=0.3)
+    assert not any("error_hdu" in note for note in found.notes)
+    plain = inspect_image(many)
+    assert (plain.error, plain.problems) == (None, ())
+    assert any("HDU 1 ERR, HDU" in note and "set io.error_hdu" in note for note in plain.notes)
+
+
+@pytest.mark.parametrize(
+    "extras",
+    [{"error_hdu": "WEIGHT"}, {"error_hdu": "NONE"}, {"mask": "SMALL"}, {"primary_beam": "none.fits"}],
+)
+def test_inspection_reads_what_goes_with_a_map(many, extras):
+    (problem,) = inspect_image(many, **extras).problems
+    with pytest.raises(InputError) as told:
+        read_image(many, **extras)
+    assert str(told.value).endswith(problem)
+
+
+def test_inspection_of_a_blank_map(path):
+    assert inspect_image(write(path, np.full(SHAPE, np.nan))).problems == ("every pixel is blank",)

@@ -25,7 +25,6 @@ DEMO_SKY = {
     "name": "demo", "shape": [240, 320], "n_sources": 60, "unit": "Jy/beam", "peak_range": [5.0, 60.0]
 }  # fmt: skip
 DEMO_MAP = "demo.fits"
-INSPECTED = ("hdu", "bunit", "beam", "survey_name", "survey_code", "frequency")
 
 Columns = Annotated[
     list[str] | None,
@@ -243,8 +242,7 @@ def inspect(
 
     if path.is_dir():
         raise InputError(f"{path}: a directory; name one of the maps in it")
-    given = reading_options(config)
-    found = inspect_image(path, **{name: given[name] for name in INSPECTED})
+    found = inspect_image(path, **reading_options(config))
     typer.echo(path)
     _show_facts(describe(found))
     if found.problems:
@@ -275,6 +273,13 @@ def describe(found: "Inspection") -> list[tuple[str, str]]:
         rms = f"{found.rms:.4g} {found.unit}".strip()
         text = f"rms {rms} (3-sigma clipped); peak {found.peak:.4g}{times}"
         facts.append(("noise", text))
+    if found.error is not None:
+        text = (
+            f"median {found.error[0]:.4g} {found.unit}; the map over its errors has rms {found.error[1]:.3g}"
+        )
+        facts.append(("errors", text))
+    if found.primary_beam is not None:
+        facts.append(("response", "primary beam from {:.3g} to {:.3g}".format(*found.primary_beam)))
     facts += [("note", text) for text in found.notes]
     facts += [("missing", text) for text in found.problems]
     if found.beam_pixels is not None and found.beam_pixels < 2.0:
@@ -295,7 +300,8 @@ def _verdict(found: "Inspection") -> str:
 def _pixel(found: "Inspection") -> str:
     x, y = found.pixel or (0.0, 0.0)
     low, high = found.pixel_area_range or (1.0, 1.0)
-    varies = f"; areas vary by {high / low - 1.0:.1%} over the map" if high > 1.001 * low else ""
+    times = f"{high / low - 1.0:.1%}" if high < 2.0 * low else f"a factor of {high / low:.3g}"
+    varies = f"; areas vary by {times} over the map" if high > 1.001 * low else ""
     return f"{x:.4g} x {y:.4g} arcsec{varies}"
 
 
@@ -307,7 +313,7 @@ def _beam(found: "Inspection") -> str:
         f"{beam.major:.4g} x {beam.minor:.4g} arcsec at {beam.pa:.4g} deg east of north"
     )  # fmt: skip
     if beam.area is not None:
-        shape += f", area {beam.area:.4g} arcsec2 ({beam.flux_factor(beam.fwhm):.3g} times the Gaussian's)"
+        pixels += f", area {beam.area:.4g} arcsec2 ({beam.flux_factor(beam.fwhm):.3g} times the Gaussian's)"
     many = f"; {found.n_beams} different ones in the cube" if found.n_beams > 1 else ""
     return f"FWHM {shape}{pixels}; from {beam.source}{many}"
 

@@ -19,12 +19,18 @@ _FILE = re.compile(r"(?P<path>.+\.(?:fits?|fts)(?:\.(?:gz|fz))?)(?:\[(?P<hdu>[^\
 _INVERSE = re.compile(r"(?<![a-z])ivar|inv_?var|inverse", re.IGNORECASE)
 _VARIANCE = re.compile(r"var", re.IGNORECASE)
 _NO_SCALE = re.compile(r"weight|wht|hit|cov|exp|samp|mask|flag|snr", re.IGNORECASE)
+_ERRORS = re.compile(r"err|unc|std|sigma|var|rms|noise", re.IGNORECASE)
 _CORRECTED = re.compile(r"pb_?cor|pbcorimage", re.IGNORECASE)
 
 
 def is_file_name(where: str) -> bool:
     """Return whether a text names another FITS file, `map.fits` or `map.fits[EXTENSION]`, and no HDU."""
     return _FILE.fullmatch(where) is not None
+
+
+def is_error_name(name: str) -> bool:
+    """Return whether an HDU of this name holds errors, variances or inverse variances."""
+    return _ERRORS.search(name) is not None
 
 
 def read_error(

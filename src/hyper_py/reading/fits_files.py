@@ -25,6 +25,7 @@ _SUFFIXES = re.compile(r"(\.fits?|\.fts)?(\.(gz|fz|bz2|z))?$", re.IGNORECASE)
 _BLOCK = 2880
 _LONGEST_HEADER, _COPY_STEP, _MOST_AXES = 2000 * _BLOCK, 1000 * _BLOCK, 999
 _BLOCK_VALUES = 4_000_000
+_TOLD_BY_US = re.compile(r"Header size is not multiple")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,10 @@ class FitsFile:
         if index not in self._headers:
             self._headers[index] = readable_header(self.hdus[index].header)
         return self._headers[index]
+
+    def label(self, index: int) -> str:
+        """Return number and name of an HDU, for messages."""
+        return f"HDU {index} {self.hdus[index].name}".rstrip()
 
     def describe(self) -> str:
         """List of the HDUs, for messages."""
@@ -159,7 +164,7 @@ def _plain_file(path: Path, stack: ExitStack, notes: list[str]) -> Path:
             raise InputError(
                 f"{path.name}: data goes on after the end that the headers give: a header is wrong"
             )
-        notes.append(f"{len(rest)} stray bytes at the end of the file")
+        notes.append(f"{len(rest)} stray byte{'s' * (len(rest) > 1)} at the end of the file")
     if len(rest) < _BLOCK:
         return plain
     part = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "part.fits"
@@ -221,7 +226,7 @@ def warnings_into(notes: list[str]) -> Iterator[None]:
         text = re.sub(r"\s+", " ", str(warning.message)).strip()[:160]
         if not issubclass(warning.category, AstropyWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-        elif text not in notes:
+        elif text not in notes and not _TOLD_BY_US.search(text):
             notes.append(text)
 
 
@@ -276,7 +281,8 @@ def choose_hdu(file: FitsFile, hdu: int | str | None, *, option: str = "io.hdu")
             f"{file.path.name}: no image is named as a map; the file has {file.describe()}: set {option}"
         )
     if len(maps) > 1:
-        file.notes.append(f"HDU {maps[0]} was taken of {file.describe()}: set {option} for another")
+        others = ", ".join(file.label(i) for i in maps[1:])
+        file.notes.append(f"{file.label(maps[0])} was taken, not {others}: set {option} for another")
     return maps[0]
 
 

@@ -1,6 +1,7 @@
 """What was understood of a file, and what is missing: `inspect_image`."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import numpy as np
 
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import Beam, FloatArray, celestial_degrees, pixel_areas, reference_jacobian
-from hyper_py.image import frame_name
+from hyper_py.image import SkyImage, frame_name
 from hyper_py.numerics.noise import clipped_statistics
+from hyper_py.reading.auxiliary import is_error_name
 from hyper_py.reading.fits_files import FitsFile, open_fits, read_plane, warnings_into
+from hyper_py.reading.io import read_image
 from hyper_py.reading.mapfacts import Given, MapFacts, understand
 from hyper_py.reading.surveys import HEADER_CODE, find_survey
 from hyper_py.units import jy_per_pixel
@@ -25,6 +28,8 @@ _MEASURED = (
     "blank_share",
     "rms",
     "peak",
+    "error",
+    "primary_beam",
 )
 
 
@@ -71,6 +76,10 @@ class Inspection:
         Clipped rms of the (first) plane in the file's unit.
     peak : float or None
         Largest value of the (first) plane in the file's unit.
+    error : (float, float) or None
+        Median of the errors in the file's unit, and clipped rms of the (first) plane over its errors.
+    primary_beam : (float, float) or None
+        Smallest and largest response.
     notes : tuple of str
         What was assumed or odd.
     problems : tuple of str
@@ -97,6 +106,8 @@ class Inspection:
     blank_share: float | None
     rms: float | None
     peak: float | None
+    error: tuple[float, float] | None
+    primary_beam: tuple[float, float] | None
     notes: tuple[str, ...]
     problems: tuple[str, ...]
 
@@ -110,6 +121,7 @@ def inspect_image(
     survey_name: str | None = None,
     survey_code: int = HEADER_CODE,
     frequency: float | None = None,
+    **extras: Any,
 ) -> Inspection:
     """Find out what `read_image` would make of a file.
 
@@ -117,11 +129,13 @@ def inspect_image(
     ----------
     path, hdu, bunit, beam, survey_name, survey_code, frequency
         As in `hyper_py.reading.io.read_image`.
+    **extras
+        Its `error_hdu`, `mask`, `primary_beam` and `primary_beam_corrected`.
 
     Returns
     -------
     Inspection
-        What a header lacks is in its `problems`, and is no error.
+        What a header lacks is in its `problems`, and is no error. Without any the (first) plane was read.
 
     Raises
     ------
@@ -132,7 +146,41 @@ def inspect_image(
     given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency)
     with open_fits(path) as file, warnings_into(file.notes):
         facts = understand(file, given)
-        return _inspection(file, facts)
+        found = _inspection(file, facts)
+        names = [] if extras.get("error_hdu") else _error_names(file, facts)
+    if names:
+        found = replace(found, notes=(*found.notes, f"{', '.join(names)} may hold errors: set io.error_hdu"))
+    if found.problems:
+        return found
+    try:
+        image = read_image(
+            path, hdu=hdu, bunit=bunit, beam=beam, survey_name=survey_name, survey_code=survey_code,
+            frequency=frequency, plane=0 if found.n_channels > 1 else None, **extras,
+        )  # fmt: skip
+    except InputError as error:
+        return replace(found, problems=(re.sub(rf"^{re.escape(found.name)}\S*: ", "", str(error)),))
+    return replace(found, **_what_goes_with_it(image))
+
+
+def _error_names(file: FitsFile, facts: MapFacts) -> list[str]:
+    """Return HDUs of the size of the map whose names are those of errors."""
+    return [
+        file.label(i)
+        for i, shape in file.images.items()
+        if shape == file.images[facts.index] and is_error_name(file.hdus[i].name)
+    ]
+
+
+def _what_goes_with_it(image: SkyImage) -> dict[str, Any]:
+    """Return what there is to say of a map's errors and primary beam."""
+    found: dict[str, Any] = {}
+    if image.error is not None:
+        ratio = (image.data / image.error)[np.isfinite(image.data)]
+        median = float(np.nanmedian(image.error / image.jy_per_pixel))
+        found["error"] = median, float(clipped_statistics(ratio).rms)
+    if image.primary_beam is not None:
+        found["primary_beam"] = float(np.nanmin(image.primary_beam)), float(np.nanmax(image.primary_beam))
+    return found
 
 
 def _inspection(file: FitsFile, facts: MapFacts) -> Inspection:
