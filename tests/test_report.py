@@ -4,8 +4,11 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hyper_py import extract_sources, read_image
+from hyper_py.config import Config
 from hyper_py.diagnostics import InputError
 from hyper_py.reporting.report import write_report
 from hyper_py.running import runner
@@ -204,11 +207,31 @@ def test_zoom_pan_stretch_and_layers_change_the_picture(page):
     assert page.evaluate("hyperReport.sky.view.scale") == pytest.approx(before)
 
 
-def test_residual_of_the_page_is_that_of_the_pipeline(page, one_map):
-    """The page computes models itself: a source's own residual is smaller than the source."""
+def test_model_residual_and_numbers_of_the_page_are_the_pipelines(page, one_map):
+    """The page computes models itself, from the parameters; everything else it was given."""
+    manifest = json.loads((one_map / "run.json").read_text())
+    config = Config.from_mapping(manifest["configuration"])
+    extraction = extract_sources(read_image(one_map.parent / "small.fits"), options=config.options())
+    unit = 1e3 * extraction.image.beam_area_pix
+
+    def layer(name):
+        values = page.evaluate(f"Array.from(hyperReport.layers.get('{name}').values)")
+        return np.array(values).reshape(extraction.image.shape)
+
+    model = unit * extraction.model_image()
+    np.testing.assert_allclose(layer("model"), model, atol=2e-5 * model.max())
+    # Pixels are stored in steps of a tenth of the noise.
+    step = 0.1 * unit * extraction.noise.typical
+    np.testing.assert_allclose(layer("residual"), unit * extraction.residual_image(), atol=0.51 * step)
+    for name in ("FLUX", "FLUX_ERR", "FLUX_PEAK", "RA", "DEC", "FWHM_1", "PA", "SNR", "FLAGS"):
+        values = page.evaluate(f"Array.from(hyperReport.catalog.{name})")
+        expected = extraction.catalog[name]
+        np.testing.assert_allclose(values, getattr(expected, "value", expected), rtol=1e-6)
     page.keyboard.press("ArrowRight")
-    ratio = page.evaluate("""() => { const c = document.getElementById('stamp-residual'); return c.width }""")
-    assert ratio > 50
+    row = page.locator("#card .numbers tr").first.inner_text()
+    flux, error = (extraction.catalog[name][0].to_value("mJy") for name in ("FLUX", "FLUX_ERR"))
+    value, said = (float(part) for part in re.findall(r"-?\d+\.\d+", row))
+    assert (value, said) == (pytest.approx(flux, abs=0.05 * error), pytest.approx(error, rel=0.06))
     page.locator("#card details summary").click()
     assert page.locator("#card details tr").count() > 40
 
@@ -235,6 +258,26 @@ def test_fits_a_phone_and_paper(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
     page.emulate_media(media="print")
     assert not page.locator(".top").is_visible()
+
+
+def test_paper_has_the_whole_map_in_light_and_all_rows(page):
+    page.keyboard.press("t")
+    pixel = """([x, y]) => { const c = document.getElementById("map");
+      return Array.from(c.getContext("2d").getImageData(x * c.width, y * c.height, 1, 1).data) }"""
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    shape = page.evaluate("(c => [c.width, c.height])(document.getElementById('map'))")
+    assert shape[0] / shape[1] == pytest.approx(170 / 150, rel=0.01)
+    assert n_rows(page) == page.evaluate("hyperReport.catalog.n")
+    sky = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--sky')")
+    ground = [int(sky.strip()[k : k + 2], 16) for k in (1, 3, 5)]
+    for place in ([0.01, 0.5], [0.99, 0.5], [0.5, 0.01], [0.5, 0.99]):
+        assert page.evaluate(pixel, place)[:3] != ground
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.emulate_media(media="screen")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.pdf(format="A4").startswith(b"%PDF")
 
 
 def test_template_files_are_part_of_the_package():

@@ -24,7 +24,7 @@ async function main() {
   }
   const step = by => { const i = parts.table.step(chosen, by); if (i >= 0) choose(i, { move: true }); };
   parts.sky = makeSky({ layers, catalog, onChoose: choose });
-  parts.card = makeCard({ catalog, cutouts: cutter(loaded, catalog), sky: parts.sky, step });
+  parts.card = makeCard({ catalog, cutouts: cutter(loaded, catalog), sky: parts.sky, step, choose });
   parts.table = makeTable({ catalog, onChoose: choose, onFilter: visible => parts.sky.show(visible) });
   parts.card.show(-1);
   drawStatistics(catalog, parts.table.search); drawNoise(layers, parts.sky.paint);
@@ -32,6 +32,8 @@ async function main() {
   let width = innerWidth;
   window.addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; if (chosen >= 0) parts.card.show(chosen); } });
 
+  const onPaper = on => { paper.ratio = on ? 3 : 0; theme.print(on); parts.sky.print(on); };
+  window.addEventListener("beforeprint", () => onPaper(true)); window.addEventListener("afterprint", () => onPaper(false));
   $("print-button").addEventListener("click", () => print());
   $("help-button").addEventListener("click", () => $("help").showModal());
   const boxes = { a: "apertures", f: "flagged", g: "groups", d: "detections", n: "labels" };
@@ -44,7 +46,7 @@ async function main() {
     if (boxes[event.key]) { const input = $("show-" + boxes[event.key]); input.checked = !input.checked; parts.sky.draw(); } else if (actions[event.key]) { event.preventDefault(); actions[event.key](); }
   });
   document.body.dataset.ready = "true";
-  window.hyperReport = { ...parts, catalog, choose };
+  window.hyperReport = { ...parts, catalog, choose, layers };
 }
 
 /* Images to look at; model and residual are computed when first asked for. */

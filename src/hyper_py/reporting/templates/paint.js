@@ -44,14 +44,18 @@ function paintValues(canvas, nx, ny, values, paint) {
   return canvas;
 }
 
-/* Canvas at the screen's resolution; returns its context in CSS pixels, and its size. */
+/* Canvas at the screen's resolution, or finer for paper; returns its context in CSS pixels, and its size. */
+const paper = { ratio: 0 };
 function fitCanvas(canvas) {
-  const ratio = window.devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) { canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio); }
+  const ratio = paper.ratio || window.devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
+  if (paper.ratio || canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) { canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio); }
   const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   return { context, width, height };
 }
+
+/* On paper a canvas is printed as what was drawn, and clearing would be drawn white; sizing it has cleared it. */
+function clear(context, width, height) { if (!paper.ratio) context.clearRect(0, 0, width, height); }
 
 const themeColour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -75,7 +79,7 @@ const tickText = (value, all) => {
 /* Colour bar with ticks where the stretch puts them. */
 function drawScale(canvas, paint, unit) {
   const { context, width, height } = fitCanvas(canvas);
-  context.clearRect(0, 0, width, height);
+  clear(context, width, height);
   const stretch = stretches[paint.stretch], palette = palettes[paint.colours], bar = 12;
   for (let x = 0; x < width; x++) {
     const c = palette[Math.round(x / Math.max(width - 1, 1) * (LEVELS - 1))];

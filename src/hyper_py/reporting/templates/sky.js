@@ -77,7 +77,7 @@ function makeSky({ layers, catalog, onChoose }) {
 
   function drawOverlay() {
     const { context, width, height } = fitCanvas(overlay);
-    context.clearRect(0, 0, width, height);
+    clear(context, width, height);
     const on = name => $("show-" + name).checked, near = [], far = [];
     const margin = view.scale * catalog.largest + 20;
     for (let i = 0; i < catalog.n; i++) if (inView(i, margin)) (state.visible && !state.visible[i] ? far : near).push(i);
@@ -201,13 +201,20 @@ function makeSky({ layers, catalog, onChoose }) {
   for (const name of ["black", "white"]) $(name).addEventListener("input", () => { const c = cutsOf(state.layer); paint.low = fromSlider(+$("black").value, c); paint.high = Math.max(fromSlider(+$("white").value, c), paint.low + 1e-3 * c.unit); repaint(); });
   for (const [value, text] of layers.names) $("layer").add(new Option(text, value));
   $("layer").addEventListener("change", event => { const before = state.layer; state.layer = event.target.value; if ((before === "rms") !== (state.layer === "rms") || !cuts[state.layer]) autoCuts(); else setCuts(paint.low, paint.high); });
-  new ResizeObserver(() => { const was = state.fitted; fitCanvas(canvas); if (was) fit(); else draw(); if (picture.width > 1) drawScale($("scale"), paint, facts.unit); }).observe(canvas);
+  new ResizeObserver(() => { if (paper.ratio) return; const was = state.fitted; fitCanvas(canvas); if (was) fit(); else draw(); if (picture.width > 1) drawScale($("scale"), paint, facts.unit); }).observe(canvas);
   theme.onChange(() => { drawScale($("scale"), paint, facts.unit); draw(); });
 
   autoCuts(); fit();
   return {
     paint, fit, zoom, goTo, draw, view, toScreen,
     choose(i) { state.chosen = i; draw(); },
+    /* On paper a whole map has its own shape, and what is looked at closely keeps its own. */
+    print(on) {
+      const box = canvas.parentElement;
+      box.style.height = on && state.fitted ? `${Math.round(box.clientWidth * ny / nx)}px` : "";
+      if (state.fitted) fit();
+      drawNow(); drawScale($("scale"), paint, facts.unit);
+    },
     show(visible) { state.visible = visible; draw(); },
   };
 }

@@ -1,5 +1,5 @@
 /* One source: cutouts on one scale, radial profile, numbers. */
-function makeCard({ catalog, cutouts, sky, step }) {
+function makeCard({ catalog, cutouts, sky, step, choose }) {
   const card = $("card");
   const unit = facts.unit, flux = facts.flux_unit;
 
@@ -43,7 +43,7 @@ function makeCard({ catalog, cutouts, sky, step }) {
     for (const [name, values] of all) {
       const canvas = $("stamp-" + name), small = paintValues(document.createElement("canvas"), stamps.side, stamps.side, values, paint);
       const { context, width } = fitCanvas(canvas), scale = width / stamps.side;
-      context.clearRect(0, 0, width, width); context.imageSmoothingEnabled = false; context.drawImage(small, 0, 0, width, width);
+      clear(context, width, width); context.imageSmoothingEnabled = false; context.drawImage(small, 0, 0, width, width);
       const place = (x, y) => [((x - stamps.x0) / stamps.bin + .5) * scale, width - ((y - stamps.y0) / stamps.bin + .5) * scale];
       for (const [k, style, line] of [...neighbours(catalog.px[i], catalog.py[i], stamps.side * stamps.bin / 2).filter(k => k !== i).map(k => [k, "rgb(255 255 255 / .5)", 1]), [i, "#5fe0fb", 1.6]]) {
         const [x, y] = place(catalog.px[k], catalog.py[k]);
@@ -103,10 +103,28 @@ function makeCard({ catalog, cutouts, sky, step }) {
   function overview() {
     const n = catalog.n, flagged = catalog.calls.reduce((sum, call) => sum + (call ? 1 : 0), 0), groups = new Set();
     for (let i = 0; i < n; i++) if (catalog.CLUSTER[i] > 1) groups.add(catalog._group[i]);
-    card.innerHTML = `<div class="head"><h2>${n} source${n === 1 ? "" : "s"}</h2></div><p class="place">${n ? "Click one in the map or in the table, or press →." : "No source above the threshold."}</p>
+    card.innerHTML = `<div class="head"><h2>${n} source${n === 1 ? "" : "s"}</h2></div><p class="place screen">${n ? "Click one in the map or in the table, or press →." : "No source above the threshold."}</p>
       <dl class="facts"><dt>In groups</dt><dd>${catalog.CLUSTER.reduce((sum, size) => sum + (size > 1 ? 1 : 0), 0)} in ${groups.size}</dd><dt>Calling for a look</dt><dd>${flagged}</dd>
       <dt>Noise</dt><dd>${short(facts.noise.typical)} ${unit}</dd><dt>Threshold</dt><dd>${thresholdText}</dd>
       <dt>Beam</dt><dd>${short(facts.beam.major)}″ × ${short(facts.beam.minor)}″, ${facts.beam.pa.toFixed(0)}°</dd><dt>Pixel</dt><dd>${short(facts.pixel_arcsec)}″</dd></dl>`;
+    const bySnr = Array.from({ length: n }, (_, i) => i).sort((a, b) => (catalog.SNR[b] || 0) - (catalog.SNR[a] || 0));
+    gallery("Brightest", bySnr.slice(0, 6)); gallery("Calling for a look", bySnr.filter(i => catalog.calls[i]).slice(0, 6)); gallery("Faintest", bySnr.slice(6).slice(-6).reverse());
+  }
+
+  /* A row of small pictures that lead to their sources, each on its own scale. */
+  function gallery(title, list) {
+    if (!list.length) return;
+    const part = document.createElement("div");
+    part.className = "gallery"; part.innerHTML = `<h3>${title}</h3><div></div>`;
+    for (const i of list) {
+      const button = document.createElement("button"), canvas = document.createElement("canvas"), cut = cutouts(i, Math.round(2.6 * facts.beam.fwhm_pixels)), good = cut.data.filter(Number.isFinite).sort();
+      if (!good.length) continue;
+      paintValues(canvas, cut.side, cut.side, cut.data, { low: good[0], high: good[good.length - 1], stretch: "linear", colours: sky.paint.colours });
+      button.append(canvas, `${catalog.HYPER_ID[i]}`); button.title = `Source ${catalog.HYPER_ID[i]}, S/N ${short(catalog.SNR[i], 3)}`;
+      button.addEventListener("click", () => choose(i, { move: true }));
+      part.lastElementChild.append(button);
+    }
+    card.append(part);
   }
 
   function show(i) {

@@ -1,4 +1,5 @@
 /* The table: only the rows in sight are in the page, so that its length does not matter. */
+const PRINTED = 1000;
 function makeTable({ catalog, onChoose, onFilter }) {
   const box = $("table-box"), head = box.querySelector("thead tr"), body = box.querySelector("tbody");
   const known = new Map(facts.columns.filter(column => column.place !== undefined).map(column => [column.name, column]));
@@ -21,7 +22,7 @@ function makeTable({ catalog, onChoose, onFilter }) {
     head.innerHTML = shown.map(name => { const column = known.get(name); return `<th scope="col" data-name="${name}" title="${name}: ${column.text}"${name === "FLAGS" ? ' class="words"' : ""}${sorted.name === name ? ` aria-sort="${sorted.sign > 0 ? "ascending" : "descending"}"` : ""}>${titles[name] || name}<small>${name === "RA" ? "h m s" : name === "DEC" ? "° ′ ″" : unitText(column.unit)}</small></th>`; }).join("");
   }
   function draw() {
-    const first = printing ? 0 : Math.max(0, Math.floor((box.scrollTop - 48) / rowHeight) - 6), last = printing ? Math.min(order.length, 600) : Math.min(order.length, first + Math.ceil(box.clientHeight / rowHeight) + 14);
+    const first = printing ? 0 : Math.max(0, Math.floor((box.scrollTop - 48) / rowHeight) - 6), last = printing ? Math.min(order.length, PRINTED) : Math.min(order.length, first + Math.ceil(box.clientHeight / rowHeight) + 14);
     const rows = [`<tr class="space"><td colspan="${shown.length}" style="height:${first * rowHeight}px"></td></tr>`];
     for (let k = first; k < last; k++) { const i = order[k]; rows.push(`<tr data-row="${i}"${i === chosen ? ' class="chosen"' : ""}>${shown.map(name => `<td${name === "FLAGS" ? ' class="words"' : ""}>${cell(name, i)}</td>`).join("")}</tr>`); }
     rows.push(`<tr class="space"><td colspan="${shown.length}" style="height:${printing ? 0 : (order.length - last) * rowHeight}px"></td></tr>`);
@@ -81,7 +82,7 @@ function makeTable({ catalog, onChoose, onFilter }) {
   box.addEventListener("scroll", () => { if (!due) { due = true; requestAnimationFrame(() => { due = false; draw(); }); } });
   $("search").addEventListener("input", arrange);
   new ResizeObserver(draw).observe(box);
-  window.addEventListener("beforeprint", () => { printing = true; draw(); }); window.addEventListener("afterprint", () => { printing = false; draw(); });
+  window.addEventListener("beforeprint", () => { printing = true; $("print-note").textContent = order.length > PRINTED ? `The first ${PRINTED} of ${order.length} sources in this order; the catalogue has all of them.` : ""; draw(); }); window.addEventListener("afterprint", () => { printing = false; draw(); });
   const picker = $("columns");
   picker.innerHTML = [...known.values()].sort((a, b) => a.place - b.place).map(({ name, text }) => `<label title="${text}"><input type="checkbox" value="${name}"${shown.includes(name) ? " checked" : ""}> ${name}</label>`).join("");
   picker.addEventListener("change", () => { const wanted = [...picker.querySelectorAll(":checked")].map(input => input.value); shown = [...shown.filter(name => wanted.includes(name) && name !== "FLAGS"), ...wanted.filter(name => !shown.includes(name) && name !== "FLAGS"), ...wanted.filter(name => name === "FLAGS")]; drawHead(); draw(); });

@@ -4,7 +4,8 @@ const theme = (() => {
   const listeners = [];
   let chosen = null;
   try { chosen = localStorage.getItem("hyper-py-theme"); } catch { /* no storage for this file */ }
-  const current = () => chosen || (system.matches ? "dark" : "light");
+  let onPaper = false;
+  const current = () => onPaper ? "light" : chosen || (system.matches ? "dark" : "light");
   const apply = () => {
     document.documentElement.dataset.theme = current();
     document.getElementById("theme-button").textContent = current() === "dark" ? "Light" : "Dark";
@@ -18,5 +19,5 @@ const theme = (() => {
   document.getElementById("theme-button").addEventListener("click", toggle);
   system.addEventListener("change", apply);
   apply();
-  return { toggle, onChange: listener => listeners.push(listener) };
+  return { toggle, onChange: listener => listeners.push(listener), print(on) { onPaper = on; apply(); } };
 })();
