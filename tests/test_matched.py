@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyper_py.geometry import covariance_from_ellipse
-from hyper_py.steps.matched import detect_matched, threshold_for_false_rate
+from hyper_py.numerics.blocks import LazyPlane
+from hyper_py.steps.matched import TAIL_START, detect_matched, tail_threshold
 from hyper_py.steps.matched_filter import measure_filter
 from matched_maps import BEAM, FWHM, field, gaussian
 
@@ -58,9 +59,8 @@ class TestDetectMatched:
         assert count_matched(peaks, x, y) == len(x)
 
     def test_false_rate_without_any_noise(self):
-        significance = np.zeros((40, 40))
-        assert threshold_for_false_rate(significance, mask=significance > 1, fwhm=3.0, number=1.0) == 2.5
-        assert threshold_for_false_rate(significance, mask=significance < 1, fwhm=3.0, number=1.0) == 2.5
+        assert tail_threshold(np.empty(0), share=0.0, number=1.0) == TAIL_START
+        assert tail_threshold(np.empty(0), share=1.0, number=1.0) == TAIL_START
 
     def test_blank_pixels_spread_nothing(self):
         data, x, y = field(10)
@@ -101,6 +101,25 @@ class TestDetectMatched:
         framed = np.full((data.shape[0] + 10, data.shape[1] + 10), np.nan)
         framed[dy : dy + data.shape[0], dx : dx + data.shape[1]] = data
         one, other = detect(data, margin=0.0), detect(framed, margin=0.0)
-        np.testing.assert_allclose(other.x, one.x + dx, atol=1e-6)
-        np.testing.assert_allclose(other.y, one.y + dy, atol=1e-6)
-        np.testing.assert_allclose(other.snr, one.snr, rtol=1e-6)
+        # The mesh of noise levels stays where it was, so that levels differ by what they are uncertain.
+        sure = one.select(one.snr > 6.0)
+        gaps = np.hypot(other.x[:, None] - sure.x - dx, other.y[:, None] - sure.y - dy)
+        assert len(sure) > 10
+        assert gaps.min(axis=0).max() < 0.5
+        np.testing.assert_allclose(other.snr[gaps.argmin(axis=0)], sure.snr, rtol=0.1)
+
+    @settings(max_examples=6, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(17, 400))
+    def test_blocks_are_only_an_order_of_work(self, seed, size):
+        data, _, _ = field(seed)
+        data[40:70, 100:180] = np.nan
+        data *= np.linspace(1.0, 3.0, data.shape[1])
+        lazy = LazyPlane(data.shape, lambda rows, columns: data[rows, columns])
+        whole, pieces = detect(data, size=0), detect(lazy, size=size)
+        assert len(whole) > 5
+        for name in whole.__dataclass_fields__:
+            np.testing.assert_allclose(
+                getattr(pieces, name), getattr(whole, name), rtol=1e-8, atol=1e-8, err_msg=name
+            )
+        rate = detect(data, size=0, max_false_rate=3.0), detect(lazy, size=size, max_false_rate=3.0)
+        np.testing.assert_allclose(rate[1].snr, rate[0].snr, rtol=1e-8)

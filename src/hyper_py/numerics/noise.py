@@ -1,14 +1,19 @@
 """The noise of a map: its level, how it varies over the map, and how it is correlated."""
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage, signal
+from scipy import fft, signal
 
 from hyper_py.geometry import FloatArray
+from hyper_py.numerics.blocks import Plane
+from hyper_py.numerics.coarse import coarse_map
 
+_SQUARE = 1024
+"""Side in pixels of the squares in which the autocovariance of large maps is summed."""
 MIN_VALID_FRACTION = 0.3
 """A mesh cell with less of its pixels valid takes the level of its neighbours."""
 
@@ -103,7 +108,8 @@ def local_rms_map(
         Finite and positive everywhere if any cell has a level, blank pixels included; else NaN.
     """
     values = data if mask is None else np.where(mask, np.nan, data)
-    return interpolate_mesh(mesh_rms(values, mesh=mesh, sigma=sigma), shape=data.shape, mesh=mesh)
+    shape = data.shape[0], data.shape[1]
+    return coarse_map(mesh_rms(values, mesh=mesh, sigma=sigma), mesh=mesh, shape=shape)[:, :]
 
 
 def mesh_rms(data: FloatArray, *, mesh: int, sigma: float = 3.0, max_iterations: int = 10) -> FloatArray:
@@ -153,37 +159,6 @@ def _cells(data: FloatArray, mesh: int) -> FloatArray:
     padded[:ny, :nx] = data
     blocks = padded.reshape(rows, mesh, columns, mesh).swapaxes(1, 2)
     return blocks.reshape(rows, columns, mesh * mesh)
-
-
-def interpolate_mesh(levels: FloatArray, *, shape: tuple[int, ...], mesh: int) -> FloatArray:
-    """Interpolate mesh values, given at the centres of cells, linearly to pixels, shape `shape`.
-
-    Beyond the outermost centres the values stay constant; NaN cells are filled from the nearest.
-    """
-    filled = fill_nearest(levels)
-    for axis, size in enumerate(shape):
-        position = np.clip((np.arange(size) + 0.5) / mesh - 0.5, 0.0, levels.shape[axis] - 1.0)
-        low = np.minimum(position.astype(np.intp), max(levels.shape[axis] - 2, 0))
-        high = np.minimum(low + 1, levels.shape[axis] - 1)
-        weight = (position - low)[:, None] if axis == 0 else position - low
-        filled = (1.0 - weight) * filled.take(low, axis=axis) + weight * filled.take(high, axis=axis)
-    return filled
-
-
-def fill_nearest(values: FloatArray) -> FloatArray:
-    """Replace NaN by the mean of the finite values at the smallest distance; all NaN stays NaN."""
-    missing = ~np.isfinite(values)
-    if not missing.any() or missing.all():
-        return values
-    # Growing rings keep the result free of a preferred direction, unlike one nearest neighbour.
-    filled, known = np.where(missing, 0.0, values), (~missing).astype(np.float64)
-    kernel = np.ones((3, 3))
-    while (known == 0).any():
-        total = ndimage.convolve(filled, kernel, mode="constant")
-        count = ndimage.convolve(known, kernel, mode="constant")
-        new = (known == 0) & (count > 0.5)
-        filled[new], known[new] = total[new] / np.rint(count[new]), 1.0
-    return filled
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,16 +214,17 @@ class CovarianceModel:
 
 
 def autocovariance(
-    data: FloatArray, *, max_lag: int, mask: NDArray[np.bool_] | None = None, min_pairs: int = 100
+    data: Plane, *, max_lag: int, mask: NDArray[np.bool_] | None = None, min_pairs: int = 100
 ) -> FloatArray:
     """Measure the autocovariance of a map from the pixels that are not masked.
 
     The mean of these is removed; at each lag the sum over pairs is divided by their number, so that masks
-    and borders leave no bias.
+    and borders leave no bias. A large map is cut into squares, of which the sums are added; pairs across
+    their borders, a few percent of all, are not counted.
 
     Parameters
     ----------
-    data : ndarray, shape (ny, nx)
+    data : Plane, shape (ny, nx)
         Blank pixels are NaN.
     max_lag : int
         Largest lag on either axis, in pixels.
@@ -262,21 +238,45 @@ def autocovariance(
     ndarray, shape (2 max_lag + 1, 2 max_lag + 1)
         Covariance at lag (dy, dx), lag zero in the middle, in the squared unit of `data`.
     """
-    valid = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
-    side = 2 * max_lag + 1
-    if not valid.any():
-        return np.full((side, side), np.nan)
-    shape = tuple(fft.next_fast_len(n + max_lag, real=True) for n in data.shape)
-    values = np.where(valid, data - data[valid].mean(), 0.0)
-    lags = np.arange(-max_lag, max_lag + 1)
-    sums, pairs = (
-        fft.irfft2(np.abs(fft.rfft2(array, shape)) ** 2, shape)[np.ix_(lags, lags)]
-        for array in (values, valid.astype(np.float64))
+    rows, columns = (_square_edges(n, side=max(_SQUARE, 8 * max_lag)) for n in data.shape)
+    shape = tuple(
+        fft.next_fast_len(int(np.diff(ends).max()) + max_lag, real=True) for ends in (rows, columns)
     )
-    pairs = np.rint(pairs)
-    lacking = np.full((side, side), np.nan)
-    result: FloatArray = np.divide(sums, pairs, out=lacking, where=pairs >= max(min_pairs, 1))
+    half = (shape[0], shape[1] // 2 + 1)
+    power, cross, pairs = (np.zeros(half) for _ in range(3))
+    offset, total, count = np.nan, 0.0, 0
+    for y0, y1 in itertools.pairwise(rows):
+        for x0, x1 in itertools.pairwise(columns):
+            values = data[y0:y1, x0:x1]
+            valid = np.isfinite(values)
+            if mask is not None:
+                valid &= ~mask[y0:y1, x0:x1]
+            if not valid.any():
+                continue
+            if np.isnan(offset):  # near the mean: what is left of it is taken off the sums
+                offset = float(values[valid].mean())
+            values = np.where(valid, values - offset, 0.0)
+            total, count = total + float(values.sum()), count + int(np.count_nonzero(valid))
+            waves, window = fft.rfft2(values, shape), fft.rfft2(valid.astype(np.float64), shape)
+            power += waves.real**2 + waves.imag**2
+            cross += waves.real * window.real + waves.imag * window.imag
+            pairs += window.real**2 + window.imag**2
+    lags = np.arange(-max_lag, max_lag + 1)
+    if not count:
+        return np.full((lags.size, lags.size), np.nan)
+    mean = total / count
+    power += mean * (mean * pairs - 2.0 * cross)
+    sums, numbers = (fft.irfft2(array, shape)[np.ix_(lags, lags)] for array in (power, pairs))
+    numbers = np.rint(numbers)
+    lacking = np.full((lags.size, lags.size), np.nan)
+    result: FloatArray = np.divide(sums, numbers, out=lacking, where=numbers >= max(min_pairs, 1))
     return result
+
+
+def _square_edges(length: int, *, side: int) -> list[int]:
+    """Cut an axis into equal pieces of about `side` pixels."""
+    n_pieces = max(round(length / side), 1)
+    return [round(length * i / n_pieces) for i in range(n_pieces + 1)]
 
 
 def power_spectrum(lags: FloatArray) -> FloatArray:

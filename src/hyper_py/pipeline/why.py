@@ -24,8 +24,13 @@ from hyper_py.steps.detection import (
     shoulder_score,
     snap_to_maximum,
 )
-from hyper_py.steps.matched import NARROW_FACTOR, significant_peaks, threshold_for_false_rate
-from hyper_py.steps.matched_filter import SEPARATION, beam_fwhm, flatten, measure_filter
+from hyper_py.steps.matched import (
+    NARROW_FACTOR,
+    peak_shapes,
+    significant_peaks,
+    threshold_for_false_rate,
+)
+from hyper_py.steps.matched_filter import SEPARATION, beam_fwhm, measure_filter
 
 _HERE_BEAMS = 0.5
 """A source this near to the place is the one asked about."""
@@ -236,9 +241,7 @@ def _matched_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
     significance = optimal.significance(data)
     threshold = detection.sigma_thres
     if detection.max_false_rate is not None:
-        threshold = threshold_for_false_rate(
-            significance, mask=optimal.sources, fwhm=optimal.fwhm, number=detection.max_false_rate
-        )
+        threshold = threshold_for_false_rate(data, matched_filter=optimal, number=detection.max_false_rate)
     if optimal.narrow is not None:
         significance = np.fmax(significance, optimal.narrow.significance(data) / NARROW_FACTOR)
     found = significant_peaks(
@@ -247,13 +250,12 @@ def _matched_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
         threshold=threshold,
         distance=_distance(extraction, SEPARATION * optimal.fwhm),
     )
-    flat, kernel = flatten(data, sigma=optimal.flattening), daofind_kernel(_beam(image))
-    convolved = convolve_kernel(flat, kernel.weights)
+    flat, kernel = optimal.flattened(data), daofind_kernel(_beam(image))
     surface = np.where(np.isfinite(significance), significance, -np.inf)
     base = data - float(np.nanmean(data))
 
     def stages(x: int, y: int) -> tuple[Check, ...]:
-        shape = daofind_statistics(flat, convolved, kernel=kernel, x=np.array([x]), y=np.array([y]))
+        shape = peak_shapes(flat, kernel=kernel, x=np.array([x]), y=np.array([y]))
         apart = np.hypot(found.column - x, found.row - y)
         alone = float(apart.min(initial=np.inf)) <= _SAME_PEAK
         return (

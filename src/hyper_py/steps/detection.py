@@ -10,6 +10,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from hyper_py.geometry import FloatArray, ellipse_from_covariance
+from hyper_py.numerics.blocks import Plane, blocks, grown, is_inside
 from hyper_py.numerics.noise import clipped_statistics
 from hyper_py.steps.daofind import IntArray, convolve_kernel, daofind_kernel, daofind_statistics
 
@@ -303,8 +304,23 @@ def brightest_apart(
     return order[keep[order]]
 
 
+def _interpolated(data: Plane, *, y: FloatArray, x: FloatArray) -> FloatArray:
+    """Return a map at points (n, k), linear between pixels; NaN beyond the border."""
+    values = np.full(x.shape, np.nan)
+    middles = [np.rint(p.mean(axis=1)) for p in (y, x)]
+    row, column = (np.clip(middle, 0, n - 1) for middle, n in zip(middles, data.shape, strict=True))
+    for where in blocks(data.shape):
+        own = np.flatnonzero(is_inside(where, row, column))
+        if own.size:
+            reach = max(np.abs(p[own] - c[own, None]).max() for p, c in ((y, row), (x, column)))
+            outer, _ = grown(where, int(reach) + 2, data.shape)
+            place = [y[own] - outer[0].start, x[own] - outer[1].start]
+            values[own] = ndimage.map_coordinates(data[outer], place, order=1, mode="constant", cval=np.nan)
+    return values
+
+
 def shoulder_score(
-    data: FloatArray,
+    data: Plane,
     *,
     x: FloatArray,
     y: FloatArray,
@@ -317,8 +333,8 @@ def shoulder_score(
 
     Parameters
     ----------
-    data : ndarray, shape (ny, nx)
-        Mean-subtracted map, interpolated linearly on the ring; blank pixels are left out.
+    data : Plane, shape (ny, nx)
+        Map, interpolated linearly on the ring; blank pixels are left out.
     x, y, peak : ndarray, shape (n,)
         Positions and values of the peaks.
     radius : float
@@ -337,7 +353,7 @@ def shoulder_score(
         return np.empty(0)
     angle = 2.0 * np.pi * np.arange(n_angles) / n_angles
     ring_x, ring_y = x[:, None] + radius * np.cos(angle), y[:, None] + radius * np.sin(angle)
-    ring = ndimage.map_coordinates(data, [ring_y, ring_x], order=1, mode="constant", cval=np.nan)
+    ring = _interpolated(data, y=ring_y, x=ring_x)
     if neighbor_radius > 0:
         tree: Any = KDTree(np.column_stack([x, y]))
         points = np.column_stack([ring_x.ravel(), ring_y.ravel()])

@@ -6,13 +6,21 @@ noisier, but sees apart what the first sees as one.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.spatial import KDTree
 
 from hyper_py.geometry import FloatArray
-from hyper_py.steps.daofind import convolve_kernel, daofind_kernel, daofind_statistics
+from hyper_py.numerics.blocks import Plane, at, blocks, grown, is_inside, sample
+from hyper_py.steps.daofind import (
+    DaofindKernel,
+    DaofindStatistics,
+    convolve_kernel,
+    daofind_kernel,
+    daofind_statistics,
+)
 from hyper_py.steps.detection import (
     Peaks,
     empty_peaks,
@@ -23,12 +31,9 @@ from hyper_py.steps.detection import (
 )
 from hyper_py.steps.matched_filter import (
     SEPARATION,
-    BoolArray,
     IntArray,
     MatchedFilter,
     disc,
-    disc_mask,
-    flatten,
     measure_filter,
 )
 
@@ -39,7 +44,7 @@ TAIL_START = 2.5
 
 
 def detect_matched(
-    data: FloatArray,
+    data: Plane,
     *,
     beam_covariance: FloatArray,
     sigma_threshold: float = 4.0,
@@ -53,12 +58,13 @@ def detect_matched(
     shoulder_ring_factor: float = 1.5,
     shoulder_n_angles: int = 16,
     shoulder_neighbor_mask: float = 1.0,
+    size: int | None = None,
 ) -> Peaks:
     """Find peaks with the filter that is optimal in the map's own noise.
 
     Parameters
     ----------
-    data : ndarray, shape (ny, nx)
+    data : Plane, shape (ny, nx)
         Map; blank pixels are NaN.
     beam_covariance : ndarray, shape (2, 2)
         Pixels^2, order (x, y).
@@ -74,6 +80,8 @@ def detect_matched(
         As in `detect_high_pass`, on the flattened map.
     shoulder_neighbor_mask
         As in `detect_high_pass`.
+    size : int, optional
+        Side of the blocks in which the map is worked on, see `hyper_py.numerics.blocks.blocks`.
 
     Returns
     -------
@@ -81,29 +89,29 @@ def detect_matched(
         Most significant first; `snr` is the significance of what brighter neighbours do not explain, for
         peaks that the narrower filter alone sees divided by `NARROW_FACTOR`.
     """
-    if not np.isfinite(data).any():
+    known = sample(data, size=size)
+    if not known.size:
         return empty_peaks()
-    optimal = matched_filter or measure_filter(data, beam_covariance=beam_covariance)
+    optimal = matched_filter or measure_filter(data, beam_covariance=beam_covariance, size=size)
     if max_false_rate is not None:
         sigma_threshold = threshold_for_false_rate(
-            optimal.significance(data), mask=optimal.sources, fwhm=optimal.fwhm, number=max_false_rate
+            data, matched_filter=optimal, number=max_false_rate, size=size
         )
     found = significant_peaks(
         data, matched_filter=optimal, threshold=sigma_threshold,
-        distance=min_distance or SEPARATION * optimal.fwhm,
+        distance=min_distance or SEPARATION * optimal.fwhm, size=size,
     )  # fmt: skip
-    flat = flatten(data, sigma=optimal.flattening)
-    kernel = daofind_kernel(beam_covariance)
-    shape = daofind_statistics(
-        flat, convolve_kernel(flat, kernel.weights), kernel=kernel, x=found.column, y=found.row
-    )
+    shape = peak_shapes(
+        optimal.flattened(data, size=size), kernel=daofind_kernel(beam_covariance), x=found.column,
+        y=found.row, size=size,
+    )  # fmt: skip
     inside = inside_margin(data.shape, x=found.column, y=found.row, margin=margin)
     keep = np.flatnonzero(inside & shape.within(roundlim, sharplim))
     found, shape = found.select(keep), shape.select(keep)
-    base = data - float(np.nanmean(data))
-    peak = base[found.row, found.column]
+    level = float(known.mean())
+    peak = at(data, found.row, found.column) - level
     score = shoulder_score(
-        base, x=found.x, y=found.y, peak=peak, radius=shoulder_ring_factor * optimal.fwhm,
+        data, x=found.x, y=found.y, peak=peak, radius=shoulder_ring_factor * optimal.fwhm,
         n_angles=shoulder_n_angles, neighbor_radius=shoulder_neighbor_mask * optimal.fwhm,
     )  # fmt: skip
     peaks = Peaks(
@@ -125,20 +133,20 @@ class FoundPeaks(NamedTuple):
         """Return the peaks of an index, in its order."""
         return FoundPeaks(self.row[index], self.column[index], self.x[index], self.y[index], self.snr[index])
 
-    def with_more(self, other: "FoundPeaks") -> "FoundPeaks":
-        """Return these peaks and then those of another list."""
-        both = (np.concatenate(pair) for pair in zip(self, other, strict=True))
-        return FoundPeaks._make(both)
+    @classmethod
+    def joined(cls, parts: "Sequence[FoundPeaks]") -> "FoundPeaks":
+        """Return all of several lists."""
+        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def significant_peaks(
-    data: FloatArray, *, matched_filter: MatchedFilter, threshold: float, distance: float
+    data: Plane, *, matched_filter: MatchedFilter, threshold: float, distance: float, size: int | None = None
 ) -> FoundPeaks:
     """Return peaks above a threshold, both filters together, most significant first.
 
     Parameters
     ----------
-    data : ndarray, shape (ny, nx)
+    data : Plane, shape (ny, nx)
         Map or residual.
     matched_filter : MatchedFilter
         Measured on the map.
@@ -146,33 +154,64 @@ def significant_peaks(
         Significance; for what the narrower filter alone sees `NARROW_FACTOR` times as much.
     distance : float
         Peaks closer than this in pixels are one; the first filter's stays.
+    size : int, optional
+        Side of the blocks in which the map is worked on.
     """
-    found = _peaks_of_one(data, matched_filter=matched_filter, threshold=threshold, distance=distance)
-    if matched_filter.narrow is not None:
-        more = _peaks_of_one(
-            data, matched_filter=matched_filter.narrow, threshold=NARROW_FACTOR * threshold, distance=distance
-        )
-        if found.x.size and more.x.size:
-            tree: Any = KDTree(np.column_stack([found.x, found.y]))
+    flat, footprint = matched_filter.flattened(data, size=size), disc(distance)
+    thresholds = [threshold, NARROW_FACTOR * threshold]
+    pieces: list[list[FoundPeaks]] = [[] for _ in matched_filter.both]
+    for where in blocks(data.shape, size=size):
+        outer, _ = grown(where, footprint.shape[0] // 2, data.shape)
+        filtered = matched_filter.outputs(flat, outer)
+        for image, one, least, found in zip(filtered, matched_filter.both, thresholds, pieces, strict=False):
+            y, x = local_maxima(image / one.noise[outer], footprint=footprint, threshold=least)
+            own = is_inside(where, y + outer[0].start, x + outer[1].start)
+            y, x = y[own], x[own]
+            fine_x, fine_y = refine_positions(image, x=x, y=y)
+            amplitude = image[y, x]
+            y, x = y + outer[0].start, x + outer[1].start
+            found.append(FoundPeaks(y, x, fine_x + outer[1].start, fine_y + outer[0].start, amplitude))
+    peaks, *narrow = (
+        _over_noise(FoundPeaks.joined(found), one, threshold=least)
+        for found, one, least in zip(pieces, matched_filter.both, thresholds, strict=False)
+    )
+    for more in narrow:
+        if peaks.x.size and more.x.size:
+            tree: Any = KDTree(np.column_stack([peaks.x, peaks.y]))
             nearest, _ = tree.query(np.column_stack([more.x, more.y]))
             more = more.select(np.flatnonzero(nearest > distance))
-        more = more._replace(snr=more.snr / NARROW_FACTOR)
-        found = found.with_more(more)
-    return found.select(np.argsort(-found.snr, kind="stable"))
+        peaks = FoundPeaks.joined([peaks, more._replace(snr=more.snr / NARROW_FACTOR)])
+    return peaks.select(np.argsort(-peaks.snr, kind="stable"))
 
 
-def _peaks_of_one(
-    data: FloatArray, *, matched_filter: MatchedFilter, threshold: float, distance: float
-) -> FoundPeaks:
-    """Return the peaks of one filter, less what rings of brighter ones explain, above a threshold."""
-    filtered = matched_filter.apply(data)
-    y, x = local_maxima(filtered / matched_filter.noise, footprint=disc(distance), threshold=threshold)
-    amplitude = filtered[y, x]
-    explained = _explained(amplitude, ring=matched_filter.ring, x=x, y=y)
-    snr = (amplitude - explained) / matched_filter.noise[y, x]
-    keep = snr >= threshold
-    y, x = y[keep], x[keep]
-    return FoundPeaks(y, x, *refine_positions(filtered, x=x, y=y), snr[keep])
+def _over_noise(found: FoundPeaks, matched_filter: MatchedFilter, *, threshold: float) -> FoundPeaks:
+    """Return the peaks of one filter, less what rings of brighter ones explain, that are above a threshold.
+
+    Their `snr` is at first the amplitude.
+    """
+    found = found.select(np.lexsort((found.column, found.row)))
+    explained = _explained(found.snr, ring=matched_filter.ring, x=found.column, y=found.row)
+    snr = (found.snr - explained) / matched_filter.noise.at(found.row, found.column)
+    return found._replace(snr=snr).select(np.flatnonzero(snr >= threshold))
+
+
+def peak_shapes(
+    flat: Plane, *, kernel: DaofindKernel, x: IntArray, y: IntArray, size: int | None = None
+) -> DaofindStatistics:
+    """Return DAOFIND's shape statistics of peaks of a flattened map."""
+    halo = 2 * max(side // 2 for side in kernel.inside.shape)
+    values = np.full((3, x.size), np.nan)
+    for where in blocks(flat.shape, size=size):
+        own = np.flatnonzero(is_inside(where, y, x))
+        if own.size:
+            outer, _ = grown(where, halo, flat.shape)
+            piece = np.nan_to_num(flat[outer], nan=0.0)
+            shapes = daofind_statistics(
+                piece, convolve_kernel(piece, kernel.weights), kernel=kernel, x=x[own] - outer[1].start,
+                y=y[own] - outer[0].start,
+            )  # fmt: skip
+            values[:, own] = shapes.roundness, shapes.roundness_marginal, shapes.sharpness
+    return DaofindStatistics(*values)
 
 
 def _explained(amplitude: FloatArray, *, ring: FloatArray, x: IntArray, y: IntArray) -> FloatArray:
@@ -192,37 +231,62 @@ def _explained(amplitude: FloatArray, *, ring: FloatArray, x: IntArray, y: IntAr
 
 
 def threshold_for_false_rate(
-    significance: FloatArray, *, mask: BoolArray, fwhm: float, number: float
+    data: Plane, *, matched_filter: MatchedFilter, number: float, size: int | None = None
 ) -> float:
     """Return the significance above which a map is expected to hold a given number of false peaks.
 
-    Negative peaks outside the sources are noise alone. The number of peaks of a Gaussian field above t falls
-    as exp(-t^2 / 2 w^2) (Bond & Efstathiou 1987, MNRAS 226, 655, up to a slow factor); w, which is above 1
-    where the tail is heavier, is the likeliest for those seen.
+    Negative peaks outside the sources are noise alone.
 
     Parameters
     ----------
-    significance : ndarray, shape (ny, nx)
-        Filtered map over its noise; blank pixels are NaN.
-    mask : ndarray of bool, shape (ny, nx)
-        True on sources.
-    fwhm : float
-        Beam in pixels.
+    data : Plane, shape (ny, nx)
+        Map; blank pixels are NaN.
+    matched_filter : MatchedFilter
+        Measured on the map.
     number : float
         Expected number of false detections in the whole map.
+    size : int, optional
+        Side of the blocks in which the map is worked on.
 
     Returns
     -------
     float
         Never below `TAIL_START`.
     """
-    y, x = np.nonzero(mask)
-    usable = np.isfinite(significance) & ~disc_mask(mask.shape, x=x, y=y, radius=fwhm)
-    if not usable.any():
+    fwhm = matched_filter.fwhm
+    flat, footprint = matched_filter.flattened(data, size=size), disc(SEPARATION * fwhm)
+    seen, usable, peaks = 0, 0, [np.empty(0)]
+    for where in blocks(data.shape, size=size):
+        outer, inner = grown(where, footprint.shape[0] // 2, data.shape)
+        significance = matched_filter.outputs(flat, outer)[0] / matched_filter.noise[outer]
+        noise = np.isfinite(significance) & ~matched_filter.sources.mask(outer, more=fwhm)
+        negative = np.where(noise, -significance, -np.inf)
+        y, x = local_maxima(negative, footprint=footprint, threshold=TAIL_START)
+        own = is_inside(inner, y, x)
+        peaks.append(negative[y[own], x[own]])
+        seen += int(np.count_nonzero(np.isfinite(significance[inner])))
+        usable += int(np.count_nonzero(noise[inner]))
+    return tail_threshold(np.concatenate(peaks), share=usable / max(seen, 1), number=number)
+
+
+def tail_threshold(peaks: FloatArray, *, share: float, number: float) -> float:
+    """Return the significance above which a given number of peaks is expected.
+
+    The number of peaks of a Gaussian field above t falls as exp(-t^2 / 2 w^2) (Bond & Efstathiou 1987, MNRAS
+    226, 655, up to a slow factor); w, which is above 1 where the tail is heavier, is the likeliest for those
+    seen.
+
+    Parameters
+    ----------
+    peaks : ndarray, shape (n,)
+        Significances above `TAIL_START`.
+    share : float
+        Share of the map in which they were seen.
+    number : float
+        In the whole map.
+    """
+    if not share > 0.0:
         return TAIL_START
-    negative = np.where(usable, -significance, -np.inf)
-    y, x = local_maxima(negative, footprint=disc(SEPARATION * fwhm), threshold=TAIL_START)
-    count, excess = max(y.size, 1), negative[y, x] ** 2 - TAIL_START**2
-    spread = float(excess.mean()) if y.size else 2.0
-    expected = count * np.isfinite(significance).sum() / usable.sum()
+    spread = float(np.mean(peaks**2 - TAIL_START**2)) if peaks.size else 2.0
+    expected = max(peaks.size, 1) / share
     return math.sqrt(TAIL_START**2 + spread * max(math.log(expected / number), 0.0))

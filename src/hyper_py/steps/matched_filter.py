@@ -7,14 +7,28 @@ of a source at each pixel, to be compared with the output's own local noise.
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage, signal
+from scipy import fft, ndimage
 
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray, covariance_from_ellipse
+from hyper_py.numerics.blocks import (
+    Correlator,
+    LazyPlane,
+    Plane,
+    Where,
+    blocks,
+    grown,
+    is_inside,
+    sample,
+    size_of,
+)
+from hyper_py.numerics.coarse import CoarseMap
 from hyper_py.numerics.noise import (
     autocovariance,
     beam_covariance_model,
@@ -23,6 +37,7 @@ from hyper_py.numerics.noise import (
     power_spectrum,
 )
 from hyper_py.steps.detection import local_maxima
+from hyper_py.steps.local_noise import NoiseMesh
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 IntArray: TypeAlias = NDArray[np.intp]
@@ -38,8 +53,8 @@ KERNEL_RADIUS = 4.0
 """The filter ends at this many beams; it is below a thousandth of its peak there."""
 POWER_FLOOR = 0.1
 """Powers below this fraction of their median are raised to it: they are the estimate's own noise."""
-NOISE_WINDOW = 10.0
-"""FWHM in beams of the window in which the local noise is measured."""
+NOISE_WINDOW = 8.5
+"""FWHM in beams of the window in which the local noise is measured; interpolation widens it to about 10."""
 MASK_RADIUS = 1.3
 """Sources are masked out to this many beams while spectrum and noise are measured."""
 MASK_THRESHOLD = 5.0
@@ -50,8 +65,23 @@ RING_REACH = 3.0
 """Rings are looked for up to this many beams from a source."""
 RING_SIZES, RING_RATIOS, RING_ANGLES = (0.8, 1.0, 1.2, 1.4, 1.55), (1.0, 1.3, 1.6), 6
 """Sizes in beams, axis ratios and number of angles of the sources whose rings are looked for."""
-CLIPPED_GAUSSIAN_RMS = 0.98658
-"""Rms of a normal distribution cut off at 3 sigma."""
+
+
+@dataclass(frozen=True, eq=False)
+class Discs:
+    """A mask, made where it is needed: True within `radius` of any of the pixels (y, x)."""
+
+    y: IntArray
+    x: IntArray
+    radius: float
+
+    def mask(self, where: Where, *, more: float = 0.0) -> BoolArray:
+        """Return the mask of rows and columns, the radius larger by `more`."""
+        rows, columns = where
+        (outer, _), radius = grown(where, math.ceil(self.radius + more), (2**62, 2**62)), self.radius + more
+        near = is_inside(outer, self.y, self.x)
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        return disc_mask(shape, x=self.x[near] - columns.start, y=self.y[near] - rows.start, radius=radius)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +94,11 @@ class MatchedFilter:
         To be correlated with the flattened map; the result is the amplitude of a source.
     flattening : float
         Sigma in pixels of the Gaussian mean that flattens.
-    noise : ndarray, shape (ny, nx)
+    noise : CoarseMap, shape (ny, nx)
         Local rms of the filtered map, in the unit of the map.
     ring : ndarray, odd sides
         Largest response, over plausible sizes, to a source of response 1 in the middle.
-    sources : ndarray of bool, shape (ny, nx)
+    sources : Discs
         Where sources were when the noise was measured.
     beam_covariance : ndarray, shape (2, 2)
         Pixels^2, order (x, y).
@@ -80,9 +110,9 @@ class MatchedFilter:
 
     kernel: FloatArray
     flattening: float
-    noise: FloatArray
+    noise: CoarseMap
     ring: FloatArray
-    sources: BoolArray
+    sources: Discs
     beam_covariance: FloatArray
     assumed: bool
     narrow: "MatchedFilter | None" = None
@@ -92,14 +122,38 @@ class MatchedFilter:
         """Geometric mean FWHM of the beam in pixels."""
         return beam_fwhm(self.beam_covariance)
 
+    @cached_property
+    def both(self) -> "tuple[MatchedFilter, ...]":
+        """The filter itself, and the narrow one if there is one."""
+        return (self,) if self.narrow is None else (self, self.narrow)
+
+    @cached_property
+    def _correlator(self) -> Correlator:
+        return Correlator(*(one.kernel for one in self.both))
+
+    def outputs(self, flat: Plane, where: Where) -> list[FloatArray]:
+        """Return a part of the flattened map as `both` filters see it; NaN where `flat` is."""
+        outer, inner = grown(where, self._correlator.radius, flat.shape)
+        piece = flat[outer]
+        valid = np.isfinite(piece)
+        filtered = self._correlator(np.where(valid, piece, 0.0))
+        return [np.where(valid[inner], image[inner], np.nan) for image in filtered]
+
+    def flattened(self, data: Plane, *, size: int | None = None) -> Plane:
+        """Return the map without its local mean, see `flattened`."""
+        return flattened(data, sigma=self.flattening, size=size)
+
     def apply(self, data: FloatArray) -> FloatArray:
         """Return the filtered map: amplitude of a source at each pixel; NaN where `data` is."""
-        filtered = correlate(flatten(data, sigma=self.flattening), self.kernel)
-        return np.where(np.isfinite(data), filtered, np.nan)
+        filtered = np.empty(data.shape)
+        flat = self.flattened(data)
+        for where in blocks(data.shape):
+            filtered[where] = self.outputs(flat, where)[0]
+        return filtered
 
     def significance(self, data: FloatArray) -> FloatArray:
         """Return the filtered map over its local noise."""
-        return self.apply(data) / self.noise
+        return self.apply(data) / self.noise[:, :]
 
 
 def beam_fwhm(covariance: FloatArray) -> float:
@@ -107,7 +161,7 @@ def beam_fwhm(covariance: FloatArray) -> float:
     return FWHM_PER_SIGMA * math.sqrt(math.sqrt(float(np.linalg.det(covariance))))
 
 
-def measure_filter(data: FloatArray, *, beam_covariance: FloatArray) -> MatchedFilter:
+def measure_filter(data: Plane, *, beam_covariance: FloatArray, size: int | None = None) -> MatchedFilter:
     """Measure the optimal filter of a map, and the noise of its output.
 
     Sources are not known in the beginning: they are found with a first filter, masked, and spectrum, local
@@ -116,95 +170,179 @@ def measure_filter(data: FloatArray, *, beam_covariance: FloatArray) -> MatchedF
 
     Parameters
     ----------
-    data : ndarray, shape (ny, nx)
+    data : Plane, shape (ny, nx)
         Map; blank pixels are NaN.
     beam_covariance : ndarray, shape (2, 2)
         Pixels^2, order (x, y).
+    size : int, optional
+        Side of the blocks in which the map is worked on, see `hyper_py.numerics.blocks.blocks`.
 
     Returns
     -------
     MatchedFilter
     """
-    fwhm, valid = beam_fwhm(beam_covariance), np.isfinite(data)
+    fwhm, shape = beam_fwhm(beam_covariance), size_of(data)
     flattening = FLATTEN_SIZE * fwhm / FWHM_PER_SIGMA
-    flat = flatten(data, sigma=flattening)
-    sources, level = _bright_peaks(flat, valid=valid, beam_covariance=beam_covariance), np.ones(data.shape)
-    for _ in range(N_ROUNDS):
-        spectrum = _measure_spectrum(
-            np.where(valid, flat / level, np.nan), mask=sources, beam_covariance=beam_covariance
+    flat = flattened(data, sigma=flattening, size=size)
+    sources = _bright_peaks(flat, fwhm=fwhm, size=size)
+    level, before = CoarseMap(np.ones((1, 1)), max(shape), shape), 1.0
+    expected = level
+    for last in (False,) * (N_ROUNDS - 1) + (True,):
+        spectrum = _measure_spectrum(flat, level=level, mask=sources, beam_covariance=beam_covariance)
+        sizes = (TEMPLATE_SIZE, NARROW_SIZE) if last else (TEMPLATE_SIZE,)
+        noise, peaks = _outputs(
+            flat, spectrum, sizes=sizes, expected=expected.scaled(1.0 / before), mask=sources, size=size
         )
-        kernel, noise = _kernel_and_noise(
-            flat, valid=valid, mask=sources, spectrum=spectrum, size=TEMPLATE_SIZE
-        )
-        masked = sources
-        y, x = local_maxima(
-            np.where(valid, correlate(flat, kernel) / noise, -np.inf),
-            footprint=disc(SEPARATION * fwhm),
-            threshold=MASK_THRESHOLD,
-        )
-        sources = disc_mask(data.shape, x=x, y=y, radius=MASK_RADIUS * fwhm)
-        level = noise / float(np.median(noise[valid]))
-    narrow_kernel, narrow_noise = _kernel_and_noise(
-        flat, valid=valid, mask=masked, spectrum=spectrum, size=NARROW_SIZE
+        bright = peaks.value >= MASK_THRESHOLD * noise[0].at(peaks.y, peaks.x)
+        sources = Discs(peaks.y[bright], peaks.x[bright], MASK_RADIUS * fwhm)
+        expected, before = noise[0], spectrum.output_rms(TEMPLATE_SIZE)
+        level = expected.scaled(1.0 / float(np.median(expected.levels)))
+    common = sources, beam_covariance, spectrum.assumed
+    wide, narrow = (
+        (spectrum.kernel(of), flattening, own, _ring(spectrum, of), *common)
+        for of, own in zip(sizes, noise, strict=True)
     )
-    common = (sources, beam_covariance, spectrum.assumed)
-    narrow = MatchedFilter(narrow_kernel, flattening, narrow_noise, _ring(spectrum, NARROW_SIZE), *common)
-    return MatchedFilter(kernel, flattening, noise, _ring(spectrum, TEMPLATE_SIZE), *common, narrow)
+    return MatchedFilter(*wide, MatchedFilter(*narrow))
 
 
-def _bright_peaks(flat: FloatArray, *, valid: BoolArray, beam_covariance: FloatArray) -> BoolArray:
+class _Maxima(NamedTuple):
+    """Positive local maxima of a map: pixels and values, each of shape (n,)."""
+
+    y: IntArray
+    x: IntArray
+    value: FloatArray
+
+    @classmethod
+    def of(cls, data: FloatArray, outer: Where, where: Where, *, fwhm: float) -> "_Maxima":
+        """Return those of a block `where`, of which `data` has the pixels `outer`."""
+        y, x = local_maxima(
+            np.where(np.isfinite(data), data, -np.inf), footprint=disc(SEPARATION * fwhm),
+            threshold=np.finfo(np.float64).tiny,
+        )  # fmt: skip
+        value = data[y, x]
+        y, x = y + outer[0].start, x + outer[1].start
+        own = is_inside(where, y, x)
+        return cls(y[own], x[own], value[own])
+
+    @classmethod
+    def joined(cls, parts: "Sequence[_Maxima]") -> "_Maxima":
+        """Return all of several lists."""
+        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _bright_peaks(flat: Plane, *, fwhm: float, size: int | None) -> Discs:
     """Mask what stands out of the flattened map by itself.
 
     In a small map a few bright sources are most of the spectrum, and a filter made from that finds none.
     """
-    fwhm, noise = beam_fwhm(beam_covariance), clipped_statistics(flat[valid]).rms
-    peaks = local_maxima(
-        np.where(valid, _smooth(flat, 0.5 * fwhm / FWHM_PER_SIGMA), -np.inf),
-        footprint=disc(SEPARATION * fwhm),
-        threshold=MASK_THRESHOLD * noise,
-    )
-    return disc_mask(flat.shape, x=peaks[1], y=peaks[0], radius=MASK_RADIUS * fwhm)
+    smooth = Correlator(_gaussian_kernel(0.5 * fwhm / FWHM_PER_SIGMA))
+    halo, found = disc(SEPARATION * fwhm).shape[0] // 2, []
+    for where in blocks(flat.shape, size=size):
+        outer, _ = grown(where, halo, flat.shape)
+        wider, inner = grown(outer, smooth.radius, flat.shape)
+        piece = flat[wider]
+        valid = np.isfinite(piece)
+        seen = np.where(valid, smooth(np.where(valid, piece, 0.0))[0], np.nan)
+        found.append(_Maxima.of(seen[inner], outer, where, fwhm=fwhm))
+    peaks, noise = _Maxima.joined(found), clipped_statistics(sample(flat, size=size)).rms
+    bright = peaks.value >= MASK_THRESHOLD * noise
+    return Discs(peaks.y[bright], peaks.x[bright], MASK_RADIUS * fwhm)
 
 
-def _kernel_and_noise(
-    flat: FloatArray, *, valid: BoolArray, mask: BoolArray, spectrum: "_Spectrum", size: float
-) -> tuple[FloatArray, FloatArray]:
-    """Return the filter for sources of `size` beams, and the local noise of its output."""
-    transfer, fwhm = spectrum.filter_transfer(size), beam_fwhm(spectrum.beam_covariance)
-    kernel = _centre(transfer, radius=min(math.ceil(KERNEL_RADIUS * fwhm), spectrum.reach))
-    noise = local_noise(
-        np.where(valid, correlate(flat, kernel), np.nan), mask=mask, window=NOISE_WINDOW * fwhm,
-        correlated_area=_correlated_area(np.abs(transfer) ** 2 * spectrum.power),
-    )  # fmt: skip
-    return kernel, noise
+def _outputs(
+    flat: Plane,
+    spectrum: "_Spectrum",
+    *,
+    sizes: Sequence[float],
+    expected: CoarseMap,
+    mask: Discs,
+    size: int | None,
+) -> tuple[list[CoarseMap], _Maxima]:
+    """Return the local noise of the filters for sources of some sizes in beams, and peaks of the first.
+
+    The noise expected is in units of what the spectrum says of a filter.
+    """
+    fwhm, shape = beam_fwhm(spectrum.beam_covariance), size_of(flat)
+    cell = max(1, round(0.5 * NOISE_WINDOW * fwhm))
+    meshes = [NoiseMesh(shape, cell=cell) for _ in sizes]
+    units = [spectrum.output_rms(of) for of in sizes]
+    correlate_all = Correlator(*(spectrum.kernel(of) for of in sizes))
+    found = []
+    for where in blocks(shape, size=size, multiple=cell):
+        outer, _ = grown(where, cell, shape)  # more than what a maximum must exceed
+        wider, inner = grown(outer, correlate_all.radius, shape)
+        piece = flat[wider]
+        valid = np.isfinite(piece)
+        filtered = correlate_all(np.where(valid, piece, 0.0))
+        seen = [np.where(valid[inner], image[inner], np.nan) for image in filtered]
+        usable, local = valid[inner] & ~mask.mask(outer), expected[outer]
+        for image, mesh, unit in zip(seen, meshes, units, strict=True):
+            mesh.add(where, image, usable=usable, expected=unit * local)
+        found.append(_Maxima.of(seen[0], outer, where, fwhm=fwhm))
+    noise = [
+        mesh.level(correlated_area=_correlated_area(spectrum.output_power(of)), otherwise=unit)
+        for mesh, of, unit in zip(meshes, sizes, units, strict=True)
+    ]
+    return noise, _Maxima.joined(found)
 
 
-def flatten(data: FloatArray, *, sigma: float) -> FloatArray:
-    """Return the map minus its Gaussian-weighted local mean; blank pixels take no part and become 0.
+def flattened(data: Plane, *, sigma: float, size: int | None = None) -> Plane:
+    """Return the map minus its Gaussian-weighted local mean; blank pixels take no part and stay blank.
 
     Parameters
     ----------
-    data : ndarray, shape (ny, nx)
+    data : Plane, shape (ny, nx)
         Map; blank pixels are NaN.
     sigma : float
         Sigma of the weights in pixels.
+    size : int, optional
+        Side of the blocks in which it is computed.
+
+    Returns
+    -------
+    Plane, shape (ny, nx)
+        An array where `data` is one; else it is computed where it is asked for.
     """
-    valid = np.isfinite(data)
-    centred = np.where(valid, data - data[valid].mean(), 0.0) if valid.any() else np.zeros(data.shape)
-    total = _smooth(centred, sigma)
-    weight = _smooth(valid.astype(np.float64), sigma)
-    return np.where(valid, centred - np.divide(total, weight, out=total, where=valid), 0.0)
+    mean, shape = Correlator(_gaussian_kernel(sigma)), size_of(data)
+    profile = _gaussian_profile(sigma)
 
+    def make(rows: slice, columns: slice) -> FloatArray:
+        outer, inner = grown((rows, columns), mean.radius, shape)
+        piece = data[outer]
+        valid = np.isfinite(piece)
+        if not valid.any():
+            return np.full(piece[inner].shape, np.nan)
+        centred = np.where(valid, piece - piece[valid].mean(), 0.0)
+        if valid.all():
+            weight = np.multiply.outer(
+                *(ndimage.correlate1d(np.ones(n), profile, mode="constant") for n in piece.shape)
+            )
+        else:
+            weight = mean(valid.astype(np.float64))[0]
+        local = np.divide(mean(centred)[0], weight, out=np.zeros(piece.shape), where=valid)
+        return np.where(valid, centred - local, np.nan)[inner]
 
-def _smooth(data: FloatArray, sigma: float) -> FloatArray:
-    result: FloatArray = ndimage.gaussian_filter(data, sigma, mode="constant", truncate=3.0)
+    lazy = LazyPlane(shape, make)
+    if not isinstance(data, np.ndarray):
+        return lazy
+    result = np.empty(shape)
+    for where in blocks(shape, size=size):
+        result[where] = lazy[where]
     return result
 
 
-def correlate(data: FloatArray, kernel: FloatArray) -> FloatArray:
-    """Return the correlation of a map with a kernel of odd sides; beyond the border the map is zero."""
-    result: FloatArray = signal.oaconvolve(data, kernel[::-1, ::-1], mode="same")
-    return result
+def _gaussian_profile(sigma: float) -> FloatArray:
+    """Return a Gaussian cut off at 3 sigma, of sum 1."""
+    radius = int(3.0 * sigma + 0.5)
+    values = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    profile: FloatArray = values / values.sum()
+    return profile
+
+
+def _gaussian_kernel(sigma: float) -> FloatArray:
+    """Return the image of a Gaussian of sum 1 in which each axis is cut off at 3 sigma."""
+    profile = _gaussian_profile(sigma)
+    return np.multiply.outer(profile, profile)
 
 
 def disc(radius: float) -> BoolArray:
@@ -215,71 +353,16 @@ def disc(radius: float) -> BoolArray:
     return inside
 
 
-def disc_mask(shape: tuple[int, ...], *, x: IntArray, y: IntArray, radius: float) -> BoolArray:
-    """Return a mask that is True within `radius` of any of the pixels."""
+def disc_mask(shape: tuple[int, int], *, x: IntArray, y: IntArray, radius: float) -> BoolArray:
+    """Return a mask that is True within `radius` of any of the pixels, which may lie beyond the border."""
+    half = int(radius)
+    dy, dx = np.mgrid[-half : half + 1, -half : half + 1]
+    near = dy**2 + dx**2 <= radius**2
+    rows, columns = (y[:, None] + dy[near]).ravel(), (x[:, None] + dx[near]).ravel()
+    inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
     mask = np.zeros(shape, dtype=bool)
-    if x.size == 0:
-        return mask
-    mask[y, x] = True
-    near: BoolArray = np.less_equal(ndimage.distance_transform_edt(~mask), radius)
-    return near
-
-
-def local_noise(data: FloatArray, *, mask: BoolArray, window: float, correlated_area: float) -> FloatArray:
-    """Return the local rms of a map of mean zero, as far as it can be told from the global one.
-
-    The clipped mean square in a running window (triangular weights). The scatter of its logarithm over the
-    map is partly that of the estimate itself; the logarithm is drawn to its mean by that share, so that a
-    map of uniform noise gets a uniform level.
-
-    Parameters
-    ----------
-    data : ndarray, shape (ny, nx)
-        Blank pixels are NaN.
-    mask : ndarray of bool, shape (ny, nx)
-        True on sources.
-    window : float
-        FWHM of the window in pixels.
-    correlated_area : float
-        Number of pixels that count as one independent value of the square.
-
-    Returns
-    -------
-    ndarray, shape (ny, nx)
-        Positive everywhere.
-    """
-    valid = np.isfinite(data) & ~mask
-    overall = clipped_statistics(data[valid])
-    if not overall.rms > 0:
-        return np.full(data.shape, 1.0)
-    side = 2 * int(0.5 * window) + 1
-    square = np.where(valid, data, 0.0) ** 2
-    limit = np.full(data.shape, (5.0 * overall.rms) ** 2)
-    for sigma in (5.0, 3.0, 3.0):
-        used = valid & (square <= limit)
-        share = _running_mean(used.astype(np.float64), side)
-        enough = share > 0.05
-        mean = _running_mean(np.where(used, square, 0.0), side)
-        mean = np.where(enough, mean / np.maximum(share, 0.05), overall.rms**2)
-        mean = np.maximum(mean, 1e-6 * overall.rms**2)
-        limit = sigma**2 * mean
-    logarithm = 0.5 * np.log(mean)
-    known = np.isfinite(data) & enough
-    if not known.any():  # a map much smaller than the window
-        return np.full(data.shape, overall.rms / CLIPPED_GAUSSIAN_RMS)
-    independent = (1.5 * side) ** 2 * float(share[known].mean()) / correlated_area
-    middle, scatter = float(logarithm[known].mean()), float(logarithm[known].var())
-    trust = max(0.0, 1.0 - 0.5 / max(independent, 1.0) / scatter) if scatter > 0 else 0.0
-    return np.exp(middle + trust * (logarithm - middle)) / CLIPPED_GAUSSIAN_RMS
-
-
-def _running_mean(data: FloatArray, side: int) -> FloatArray:
-    """Return the mean over a square window of odd side, taken twice: triangular weights."""
-    half = side // 2
-    data = np.pad(data, half)  # the first mean reaches beyond the border, and the second looks there
-    for _ in range(2):
-        data = ndimage.uniform_filter(data, size=side, mode="constant")
-    return data[half : data.shape[0] - half, half : data.shape[1] - half]
+    mask[rows[inside], columns[inside]] = True
+    return mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,16 +385,39 @@ class _Spectrum:
         transfer = template / self.power
         return transfer / float(np.mean(transfer * template))
 
+    def kernel(self, size: float) -> FloatArray:
+        """Return the filter for a template of `size` beams, to be correlated with the flattened map."""
+        radius = min(math.ceil(KERNEL_RADIUS * beam_fwhm(self.beam_covariance)), self.reach)
+        return _centre(self.filter_transfer(size), radius=radius)
 
-def _measure_spectrum(data: FloatArray, *, mask: BoolArray, beam_covariance: FloatArray) -> _Spectrum:
-    """Return the tapered spectrum of a flattened map, or one assumed where it cannot be measured."""
+    def output_power(self, size: float) -> FloatArray:
+        """Return the power spectrum of the filtered map."""
+        return self.filter_transfer(size) ** 2 * self.power
+
+    def output_rms(self, size: float) -> float:
+        """Return the rms of the filtered map, where the level is 1."""
+        return math.sqrt(float(np.mean(self.output_power(size))))
+
+
+def _measure_spectrum(
+    flat: Plane, *, level: CoarseMap, mask: Discs, beam_covariance: FloatArray
+) -> _Spectrum:
+    """Return the tapered spectrum of a flattened map over its level; an assumed one of too small a map."""
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        values = flat[rows, columns] / level[rows, columns]
+        values[mask.mask((rows, columns))] = np.nan
+        return values
+
+    even = LazyPlane(size_of(flat), make)
     fwhm = beam_fwhm(beam_covariance)
     reach = math.ceil(SPECTRUM_LAG * fwhm)
     flattening = _flattening_transfer(reach, FLATTEN_SIZE * fwhm / FWHM_PER_SIGMA)
-    lags = autocovariance(data, max_lag=reach, mask=mask)
+    lags = autocovariance(even, max_lag=reach)
     assumed = not np.isfinite(lags).all() or not lags[reach, reach] > 0
     if assumed:
-        model = beam_covariance_model(beam_covariance, rms=1.0, max_lag=reach)
+        rms = clipped_statistics(sample(even)).rms
+        model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)
         power = power_spectrum(model.lags) * flattening**2
     else:
         power = power_spectrum(lags * parzen_taper(reach))
@@ -326,7 +432,7 @@ def _flattening_transfer(reach: int, sigma: float) -> FloatArray:
     """Return what `flatten` does to a wave, on the grid of the spectrum."""
     unit = np.zeros((2 * reach + 1, 2 * reach + 1))
     unit[reach, reach] = 1.0
-    return 1.0 - power_spectrum(_smooth(unit, sigma))
+    return 1.0 - power_spectrum(Correlator(_gaussian_kernel(sigma))(unit)[0])
 
 
 def _gaussian_transfer(covariance: FloatArray, reach: int) -> FloatArray:
