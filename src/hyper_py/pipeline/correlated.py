@@ -26,6 +26,7 @@ from hyper_py.pipeline.deblending import (
     split_units,
 )
 from hyper_py.pipeline.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
+from hyper_py.pipeline.misfit import pixel_error_of_light
 from hyper_py.pipeline.noise_field import measure_noise
 from hyper_py.pipeline.noise_windows import WindowCache
 from hyper_py.pipeline.sweeps import (
@@ -252,8 +253,10 @@ def measure_correlated(task: Task, options: Options) -> Measured:
         task.data, task.start, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
         max_sweeps=2, **{**solver, **_ROUGH},
     )  # fmt: skip
-    noise, level = _noise(task, sources, task.data - models.render(sources, task.data.shape))
-    cache = WindowCache(noise)
+    light = models.render(sources, task.data.shape)
+    noise, level = _noise(task, sources, task.data - light)
+    share = pixel_error_of_light(task.data - light, light, level=level, usable=task.usable)
+    cache = WindowCache(noise, grain=share * light if share else None)
     searched: Sequence[UnitFit] = ()
     fits: Sequence[UnitFit | None] = [None] * len(task.units)
     this = _Round.make(task, options, cache, level, this.ground, previous=this, fits=rough)
@@ -353,7 +356,7 @@ def _confirmed(
     In each unit only the weakest of those that fail goes at once.
     """
     kept = np.ones(len(sources), dtype=bool)
-    largest = 0.99 * _limits(task, options)[1]
+    smallest, largest = np.multiply(_limits(task, options), (1.01, 0.99))
     for k, unit in enumerate(task.units):
         added = np.flatnonzero(unit >= n_given)
         if not added.size:
@@ -363,6 +366,8 @@ def _confirmed(
             fits[k], this.windows[k], this.metrics[k], fixed=task.fixed[unit]
         )
         doubtful = (significance < options.detection.sigma_thres) | (own[:, models.SIGMA_1] > largest)
+        # Narrower than anything seen through the beam: noise of pixels.
+        doubtful |= own[:, models.SIGMA_2] < smallest
         doubtful |= closest_neighbour(own) < CLOSEST_BEAMS * task.beam_fwhm
         failing = added[doubtful[added]]
         if failing.size:
@@ -400,7 +405,8 @@ def _collect(
         left = [residual[window.y, window.x] for window in windows]
         apertures = [[source_aperture(p, radius_in_fwhm=radius) for p in fits[k].parameters] for k in batch]
         measured = photometry_of_alike(
-            left, [fits[k] for k in batch], windows, [this.metrics[k] for k in batch], this.cache[windows[0]],
+            left, [fits[k] for k in batch], windows, [this.metrics[k] for k in batch],
+            this.cache.at(windows[0], this.scales[batch[0]]),
             apertures, footprints=[footprint(fits[k].parameters, this.windows[k]) for k in batch],
             scales=[this.scales[k] for k in batch],
             fixed=[task.fixed[task.units[k]] for k in batch],

@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, lapack
 
 from hyper_py.geometry import FloatArray
-from hyper_py.numerics.noise import CovarianceModel
+from hyper_py.numerics.noise import CovarianceModel, power_spectrum
 from hyper_py.numerics.polynomial import polynomial_design
 from hyper_py.pipeline.joint import window_scaling
 from hyper_py.steps.fitting import LinearTerms, Metric, Window, linear_terms
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
+
+_NEGLIGIBLE = 0.1
+"""Grain below this share of the noise power at small scales (its median) changes nothing."""
 
 
 def inverse_factor(covariance: FloatArray) -> FloatArray:
@@ -71,28 +74,43 @@ class NoiseWindow:
 
 
 class WindowCache:
-    """Noise windows by their shape: a stationary covariance depends on the pixels' separations only."""
+    """Noise windows by their shape: a stationary covariance depends on the pixels' separations only.
 
-    def __init__(self, covariance: CovarianceModel) -> None:
-        self._covariance = covariance
+    Parameters
+    ----------
+    covariance : CovarianceModel
+    grain : ndarray, shape (ny, nx), optional
+        Independent error of each pixel on top of it, such as a share of the light there, in the unit of the
+        map. Windows in which it matters are one of a kind.
+    """
+
+    def __init__(self, covariance: CovarianceModel, *, grain: FloatArray | None = None) -> None:
+        self._covariance, self._grain = covariance, grain
+        self._finest = float(np.median(power_spectrum(covariance.lags)))
         self._known: dict[bytes, NoiseWindow] = {}
         self._factors: dict[bytes, FloatArray] = {}
         self._terms: dict[tuple[bytes, int, float], LinearTerms] = {}
 
     def __getitem__(self, window: Window) -> NoiseWindow:
-        """Return the noise window of a shape, computed at its first use."""
-        if window.key not in self._known:
-            covariance = self._covariance.matrix(window.y, window.x)
+        """Return the noise window of a shape, without grain, computed at its first use."""
+        return self.at(window, None)
+
+    def at(self, window: Window, scale: float | None) -> NoiseWindow:
+        """Return the noise of a window in units of `scale`, its grain included."""
+        variance = self._grain_variance(window, scale)
+        key = _key(window, variance)
+        if key not in self._known:
+            covariance = self._matrix(window, variance)
             whitening = whitening_matrix(covariance)
-            self._known[window.key] = NoiseWindow(
+            self._known[key] = NoiseWindow(
                 covariance=covariance, whitening=whitening, precision=whitening.T @ whitening
             )
-        return self._known[window.key]
+        return self._known[key]
 
     def metrics(self, windows: Sequence[Window], scales: Sequence[float]) -> list[Metric]:
         """Return the metric of each window, its noise `scales` times that of the covariance."""
         return [
-            Metric(weights=np.full(w.y.size, 1.0 / s), matrix=self[w].whitening)
+            Metric(weights=np.full(w.y.size, 1.0 / s), matrix=self.at(w, s).whitening)
             for w, s in zip(windows, scales, strict=True)
         ]
 
@@ -109,15 +127,36 @@ class WindowCache:
         ridge : float
             Penalty of the coefficients but for the constant, in units of the rms.
         """
-        if window.key not in self._factors:
-            self._factors[window.key] = inverse_factor(self._covariance.matrix(window.y, window.x))
-        factor, key = self._factors[window.key], (window.key, order, ridge)
+        variance = self._grain_variance(window, scale)
+        shape = _key(window, variance)
+        if shape not in self._factors:
+            self._factors[shape] = inverse_factor(self._matrix(window, variance))
+        factor, key = self._factors[shape], (shape, order, ridge)
         if key not in self._terms:
             design = polynomial_design(window.y, window.x, order=order, scaling=window_scaling(window))
-            reach = self._covariance.reach
-            penalty = np.full(design.shape[1], ridge / np.sqrt(self._covariance.lags[reach, reach]))
+            penalty = np.full(design.shape[1], ridge / np.sqrt(self._covariance.variance))
             penalty[0] = 0.0
             ones = np.ones(window.y.size)
             self._terms[key] = linear_terms(design, weights=ones, matrix=factor, penalty=penalty)
         terms = self._terms[key].scaled(1.0 / scale)
         return Metric(weights=np.full(window.y.size, 1.0 / scale), matrix=factor, terms=terms)
+
+    def _grain_variance(self, window: Window, scale: float | None) -> FloatArray | None:
+        """Return the variance of the grain of a window in units of scale^2; None where it is negligible."""
+        if self._grain is None or scale is None or not window.y.size:
+            return None
+        variance: FloatArray = (self._grain[window.y, window.x] / scale) ** 2
+        return variance if variance.max() > _NEGLIGIBLE * self._finest else None
+
+    def _matrix(self, window: Window, variance: FloatArray | None) -> FloatArray:
+        matrix = self._covariance.matrix(window.y, window.x)
+        if variance is not None:
+            matrix[np.diag_indices_from(matrix)] += variance
+        return matrix
+
+
+def _key(window: Window, variance: FloatArray | None) -> bytes:
+    """Return what windows of the same noise have in common: the shape, and the place if it has a grain."""
+    if variance is None:
+        return window.key
+    return window.key + np.array([window.y[0], window.x[0]]).tobytes()
