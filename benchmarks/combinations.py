@@ -4,7 +4,8 @@
     python benchmarks/combinations.py --seed N [--only TEXT ...]
 
 DIR holds map_500_Gaussians_N.fits and table_500_Gaussians_N.txt; with --seed the map is simulated, like the
-published ones but with exact truth. --outliers adds bad pixels: this share of them, 10 rms high. The sources
+published ones but with exact truth. --outliers adds bad pixels: this share of them, 10 rms high; --gradient
+adds a plane that rises by so many rms in a beam. The sources
 are those that the default configuration detects, given to every run as the same peaks; nothing else differs
 but the options named in the first column. Columns: sources matched with the truth within half a beam of the
 measured position; sources whose fit did not converge; median and scatter (1.4826 MAD over the median) of the
@@ -97,6 +98,10 @@ def combinations() -> dict[str, dict[str, Any]]:
     runs["original, loss cauchy"] = {**ORIGINAL, "loss": "cauchy"}
     runs["original, vary"] = {**ORIGINAL, "vary": True}
     runs["original, along"] = {**ORIGINAL, **TOGETHER, "polynomial_orders": (0, 1)}
+    for strength in (0.0, 1.0, 100.0):
+        runs[f"original, along, ridge {strength:g}"] = {
+            **ORIGINAL, **TOGETHER, "polynomial_orders": (0, 1), "lambda_l2": strength,
+        }  # fmt: skip
     runs["original, both"] = {**ORIGINAL, "fit_gauss_and_bg_together": True}
     return runs
 
@@ -129,6 +134,7 @@ def main() -> None:
     parser.add_argument("--map", type=int, default=1)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--outliers", type=float, default=0.0)
+    parser.add_argument("--gradient", type=float, default=0.0)
     parser.add_argument("--only", nargs="*", default=[""], help="Run those with one of these in the name.")
     arguments = parser.parse_args()
     if arguments.seed is not None:
@@ -144,7 +150,8 @@ def main() -> None:
     noise = noise_level(image, Options())
     peaks = find_peaks(image, noise, Options())
     bad = np.random.default_rng(0).random(image.shape) < arguments.outliers
-    image = image.with_data(np.where(bad, image.data + 10.0 * noise.typical, image.data))
+    plane = arguments.gradient * noise.typical / image.beam_fwhm_pix * np.arange(image.shape[1])
+    image = image.with_data(np.where(bad, image.data + 10.0 * noise.typical, image.data) + plane)
     places = np.column_stack([np.array(truth["X"]), np.array(truth["Y"])])
     alone = cKDTree(places).query(places, k=2)[0][:, 1] > 2.0 * image.beam_fwhm_pix
     tree = cKDTree(places)
