@@ -1,6 +1,7 @@
 """Run photutils on one map in Jy/beam: DAOFIND and fits of elliptical Gaussians: MAP OUT SETTINGS.
 
-SETTINGS: thresh in sigma, mesh of the background and smallest separation in beams.
+SETTINGS: thresh in sigma, mesh of the background and smallest separation in beams; local: whether the signal to
+noise of a source is that over the noise around it instead of the map's.
 """
 
 import json
@@ -71,7 +72,12 @@ def main() -> None:
     result["FLUX_PEAK"] = (
         np.array(table["flux_fit"]) / (np.pi / (4 * np.log(2)) * axes.prod(axis=0)) * u.Jy / u.beam
     )
-    result["SNR"] = np.array(result["FLUX_PEAK"]) / rms
+    level = np.full(len(table), rms)
+    if settings.get("local"):
+        ny, nx = image.shape
+        y, x = np.clip(np.rint(table["y_init"]), 0, ny - 1), np.clip(np.rint(table["x_init"]), 0, nx - 1)
+        level = background.background_rms[y.astype(int), x.astype(int)]
+    result["SNR"] = np.array(result["FLUX_PEAK"]) / level
     result["FWHM_1"], result["FWHM_2"] = (
         axes.max(axis=0) * scale * u.arcsec,
         axes.min(axis=0) * scale * u.arcsec,

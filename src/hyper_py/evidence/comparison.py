@@ -214,7 +214,8 @@ class SourceTable:
     def measured(self, name: str, unit: Any) -> FloatArray | None:
         """Values of a quantity, axes put in order; None where the table lacks it."""
         if name == "FWHM_GEOM" and not self.has(name) and self.has("FWHM_1", "FWHM_2"):
-            return np.sqrt(self.converted("FWHM_1", unit) * self.converted("FWHM_2", unit))
+            product = self.converted("FWHM_1", unit) * self.converted("FWHM_2", unit)
+            return np.sqrt(np.where(product > 0.0, product, np.nan))  # other fits may end with a negative one
         if not self.has(name):
             return None
         own, other = self.converted(name, unit), _OTHER_AXIS.get(name)
