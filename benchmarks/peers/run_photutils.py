@@ -1,7 +1,7 @@
 """Run photutils on one map in Jy/beam: DAOFIND and fits of elliptical Gaussians: MAP OUT SETTINGS.
 
-SETTINGS: thresh in sigma, mesh of the background and smallest separation in beams; local: whether the signal to
-noise of a source is that over the noise around it instead of the map's.
+SETTINGS: thresh in sigma, mesh of the background and smallest separation in beams; local: whether the signal
+to noise of a source is that over the noise around it instead of the map's.
 """
 
 import json
