@@ -301,7 +301,8 @@ def astropy_fit(image: SkyImage, extraction: Extraction, i: int) -> tuple[float,
     lon, lat = celestial_degrees(image.wcs, x.ravel().astype(float), y.ravel().astype(float))
     seen = np.isfinite(lon) & np.isfinite(image.data.ravel())
     frame = wcs_to_celestial_frame(image.wcs)
-    pixels = SkyCoord(lon[seen], lat[seen], unit="deg", frame=frame).transform_to("icrs")
+    icrs = SkyCoord(lon[seen], lat[seen], unit="deg", frame=frame).icrs
+    pixels = SkyCoord(icrs.ra, icrs.dec)  # no equinox of another frame beside it
     inside = places[i].separation(pixels).arcsec < 3.0 * beam
     data = (image.data / image.jy_per_pixel).ravel()[seen][inside]
     east, north = (offset.arcsec for offset in places[i].spherical_offsets_to(pixels[inside]))

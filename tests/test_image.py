@@ -6,7 +6,7 @@ from astropy.wcs import WCS
 
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import Beam
-from hyper_py.image import SkyImage, frame_name
+from hyper_py.image import SkyImage
 
 
 def make_wcs(ctype=("RA---TAN", "DEC--TAN"), crpix=(10.0, 8.0), cdelt=(-2.0, 2.0)):
@@ -81,10 +81,16 @@ def test_noise_is_even_after_error_or_primary_beam():
         (("RA---TAN", "DEC--TAN"), 1950.0, "FK4", "fk4"),
         (("RA---SIN", "DEC--SIN"), np.nan, "ICRS", "icrs"),
         (("GLON-CAR", "GLAT-CAR"), np.nan, "", "galactic"),
-        (("XLON-CAR", "XLAT-CAR"), np.nan, "", ""),
+        (("GLON-CAR", "GLAT-CAR"), 2000.0, "FK5", "galactic"),
+        (("ELON-CAR", "ELAT-CAR"), 2000.0, "ICRS", "barycentricmeanecliptic"),
     ],
 )
 def test_frames(ctype, equinox, radesys, frame):
     wcs = make_wcs(ctype)
     wcs.wcs.equinox, wcs.wcs.radesys = equinox, radesys
-    assert frame_name(wcs) == frame
+    assert make_image(wcs=wcs).frame == frame
+
+
+def test_frame_of_no_sky():
+    with pytest.raises(InputError, match="XLON-CAR, XLAT-CAR cannot be turned into ICRS"):
+        make_image(wcs=make_wcs(("XLON-CAR", "XLAT-CAR")))

@@ -13,6 +13,9 @@ from astropy.table import Table
 
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.geometry import Beam, celestial_degrees
+from hyper_py.numerics import models
+from hyper_py.options import Options
+from hyper_py.pipeline.extraction import FixedSources, extract_sources
 from hyper_py.reading.inspection import inspect_image
 from hyper_py.reading.io import open_cube, read_image
 
@@ -112,6 +115,35 @@ def test_scaled_integers_with_blank(path):
 def test_kinds_of_numbers(path, dtype):
     data = np.arange(24 * 30).reshape(SHAPE).astype(dtype)
     np.testing.assert_allclose(read_image(write(path, data, BUNIT="Jy")).data, data.astype(float))
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e120])
+def test_values_that_no_map_has(path, scale):
+    with pytest.raises(InputError, match=r"map.*: HDU 0 has values above 1e\+100: correct BSCALE"):
+        read_image(write(path, make_data() * scale))
+    whole = fits.PrimaryHDU(np.ones(SHAPE, dtype=np.int16), make_header())
+    whole.writeto(path, overwrite=True)
+    with fits.open(path, mode="update", do_not_scale_image_data=True) as file:
+        file[0].header["BSCALE"] = scale
+    with pytest.raises(InputError):  # in the precision that astropy gives short integers it is infinite
+        read_image(path)
+
+
+def test_scattered_blank_pixels(path):
+    """Sources keep their fluxes: what is blank in an aperture is taken from the model, and counted."""
+    rng = np.random.default_rng(17)
+    sources = np.array([[40.0, 20.0, 18.0, 2.0, 2.0, 0.0], [30.0, 44.0, 40.0, 2.0, 2.0, 0.0]])
+    whole = models.render(sources, (64, 64)) + rng.normal(size=(64, 64))
+    blank = np.where(rng.random(whole.shape) < 0.03, np.nan, whole)
+    beam = {"BMAJ": 4.71 * PIXEL / 3600, "BMIN": 4.71 * PIXEL / 3600, "CRPIX1": 32.0, "CRPIX2": 32.0}
+    full, partly = (
+        extract_sources(read_image(write(path.with_name(name), data, **beam))).catalog
+        for name, data in (("whole.fits", whole), ("blank.fits", blank))
+    )
+    assert len(full) == len(partly) == 2
+    difference = (partly["FLUX"] - full["FLUX"]) / full["FLUX_ERR"]
+    assert (np.abs(difference) < 3.0).all()
+    assert partly["N_BLANK"].sum() > 0
 
 
 def test_infinite_pixels_are_blank(path):
@@ -345,6 +377,11 @@ def test_one_grid_in_four_styles(tmp_path, angle):
         ({"CUNIT1": "Hz"}, "coordinates"),
         ({"CRVAL2": 4000.0}, "coordinates cannot be used"),
         ({"CRVAL1": 1e10}, "no place on the sky"),
+        ({"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN"}, "HPLN-TAN, HPLT-TAN cannot be turned into ICRS"),
+        ({"CTYPE1": "TLON-CAR", "CTYPE2": "TLAT-CAR"}, "cannot be turned into ICRS"),
+        ({"RADESYS": "GAPPT"}, "RADESYS GAPPT cannot be turned into ICRS"),
+        ({"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV"}, "pixels have no area on the sky: correct the coord"),
+        ({"CUNIT1": "furlong"}, "used: In CUNIT1"),
     ],
 )
 def test_coordinates_that_are_refused(path, changes, text):
@@ -366,13 +403,29 @@ def test_numbers_written_as_text_are_numbers(path):
         ({"EPOCH": 2000.0}, "fk5"),
         ({"EQUINOX": 1950.0}, "fk4"),
         ({"EPOCH": 1950.0}, "fk4"),
+        ({"EQUINOX": "J2000"}, "fk5"),
+        ({"EQUINOX": "B1950.0"}, "fk4"),
+        ({"CTYPE1": "ELON-TAN", "CTYPE2": "ELAT-TAN"}, "barycentricmeanecliptic"),
         ({"RADESYS": "ICRS", "EQUINOX": 2000.0}, "icrs"),
         ({"RADECSYS": "FK4"}, "fk4"),
         ({"CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR"}, "galactic"),
+        ({"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN", "RADESYS": "FK5", "EQUINOX": 2000.0}, "galactic"),
+        ({"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN", "RADESYS": "ICRS"}, "galactic"),
+        ({"CTYPE1": "SLON-TAN", "CTYPE2": "SLAT-TAN"}, "supergalactic"),
+        ({"CTYPE1": "SLON-TAN", "CTYPE2": "SLAT-TAN", "RADESYS": "FK5"}, "supergalactic"),
+        ({"CTYPE1": "ELON-TAN", "CTYPE2": "ELAT-TAN", "RADESYS": "FK5"}, "barycentricmeanecliptic"),
     ],
 )
 def test_frames(path, changes, frame):
-    assert read_image(write(path, **changes)).frame == frame
+    """RA and DEC of the place at which the header has 83, -5 are astropy's of that frame."""
+    image = read_image(write(path, **changes))
+    assert image.frame == frame
+    expected = SkyCoord(83.0, -5.0, unit="deg", frame=frame).icrs
+    fixed = FixedSources(longitude=np.array([83.0]), latitude=np.array([-5.0]))
+    (row,) = extract_sources(image, options=Options(detection_only=True), fixed=fixed).catalog
+    assert SkyCoord(row["RA"], row["DEC"]).separation(expected).arcsec < 1e-3
+    galactic = SkyCoord(row["GLON"], row["GLAT"], frame="galactic")
+    assert galactic.icrs.separation(expected).arcsec < 1e-3
 
 
 def test_fk4_lands_where_astropy_says(path):
@@ -513,6 +566,20 @@ def test_pixels_without_error_are_blank(path):
     error[1, 1], error[2, 2], error[3, 3] = 0.0, np.nan, -1.0
     image = read_image(write(path, hdus=[fits.ImageHDU(error, name="ERROR")]), error_hdu="ERROR")
     assert list(zip(*np.nonzero(np.isnan(image.data)), strict=True)) == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_errors_and_masks_that_leave_nothing(path):
+    write(path)
+    for given, text in (
+        ({"mask": np.ones(SHAPE, dtype=bool)}, "every pixel is blank, with io.mask"),
+        ({"error_hdu": path.with_name("e.fits")}, "every pixel is blank, with io.error_hdu"),
+    ):
+        fits.PrimaryHDU(-np.ones(SHAPE)).writeto(path.with_name("e.fits"), overwrite=True)
+        with pytest.raises(InputError, match=text):
+            read_image(path, **given)
+    fits.PrimaryHDU(np.ones(SHAPE), fits.Header({"BUNIT": "K"})).writeto(path.with_name("k.fits"))
+    with pytest.raises(InputError, match=r"map: the errors' unit 'K' needs .*set units\.frequency"):
+        read_image(path, error_hdu=path.with_name("k.fits"))
 
 
 def test_masks(many):

@@ -61,6 +61,33 @@ def test_flux_of_a_wider_source_is_found_through_its_wings(tmp_path, share, wide
     assert beam.wings == pytest.approx(wide, rel=0.5)
 
 
+def test_pixels_of_the_header(tmp_path):
+    path = tmp_path / "psf.fits"
+    data = gaussian(8.0, 5.0, 25.0)
+    for keys, unit, scale in (
+        (("CDELT1", "CDELT2"), None, 2.0 / 3600),
+        (("CD1_1", "CD2_2"), "deg", 2.0 / 3600),
+        (("CDELT1", "CDELT2"), "arcsec", 2.0),
+    ):
+        for mirror in (-1, 1):  # east to the left, to the right
+            header = fits.Header({keys[0]: mirror * scale, keys[1]: scale})
+            if unit is not None:
+                header["CUNIT1"] = header["CUNIT2"] = unit
+            fits.PrimaryHDU(data, header).writeto(path, overwrite=True)
+            beam = beam_from_psf(path)
+            assert (beam.major, beam.minor) == pytest.approx((16.0, 10.0), rel=1e-6)
+            assert beam.pa == pytest.approx(25.0 if mirror < 0 else 155.0, abs=1e-5)
+    for changes in ({"CDELT1": "x"}, {"CDELT1": 0.0}, {"CUNIT1": "pixel"}):
+        header = fits.Header({"CDELT1": -1.0, "CDELT2": 1.0, **changes})
+        fits.PrimaryHDU(data, header).writeto(path, overwrite=True)
+        with pytest.raises(InputError, match=r"set survey\.psf_pixel"):
+            beam_from_psf(path)
+        assert beam_from_psf(path, pixel=2.0).major == pytest.approx(16.0, rel=1e-6)
+    for pixel in (0.0, -1.0, math.nan):
+        with pytest.raises(InputError, match="must be a positive number"):
+            beam_from_psf(path, pixel=pixel)
+
+
 def test_what_is_no_psf(tmp_path):
     path = tmp_path / "psf.fits"
     fits.PrimaryHDU(gaussian(8.0, 5.0, 0.0)).writeto(path)

@@ -7,7 +7,6 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
-from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import NDArray
 
 from hyper_py.diagnostics import Flag
@@ -15,6 +14,7 @@ from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     FloatArray,
     celestial_degrees,
+    celestial_frame,
     ellipse_from_covariance,
     transform_covariance,
 )
@@ -150,7 +150,7 @@ def make_catalog(measured: Measurement, image: SkyImage, *, convert_mjy: bool = 
     beam_area = image.beam.solid_angle / np.abs(np.linalg.det(jacobian))
     error = np.sqrt(np.diagonal(measured.covariance, axis1=1, axis2=2))
     longitude, latitude = celestial_degrees(image.wcs, x, y)
-    sky = SkyCoord(longitude, latitude, unit="deg", frame=wcs_to_celestial_frame(image.wcs))
+    sky = SkyCoord(longitude, latitude, unit="deg", frame=celestial_frame(image.wcs))
     shape, shape_error = _sky_shape(measured, image, jacobian)
     unresolved = ~(shape["DECONV_2"][:, 0] > 2.0 * shape_error["DECONV_2"][:, 0])
     position_error = _equatorial_errors(measured.covariance, jacobian, sky)

@@ -198,6 +198,44 @@ def local_jacobian(wcs: Any, x: ArrayLike, y: ArrayLike) -> FloatArray:
     return result
 
 
+def celestial_frame(wcs: Any) -> Any:
+    """Return the frame of the sky in which a WCS has its longitudes and latitudes.
+
+    CTYPE tells galactic, ecliptic (mean, of the equinox) and supergalactic ones, whatever RADESYS says of the
+    equator: wcslib gives RADESYS a value where the file has none, and many galactic maps have one.
+    RA and DEC are as astropy reads them: ICRS, FK5, FK4.
+
+    Returns
+    -------
+    astropy.coordinates.BaseCoordinateFrame
+
+    Raises
+    ------
+    InputError
+        If they cannot be turned into ICRS: those of the Sun, of planets, of the Earth, of an unknown RADESYS.
+    """
+    from astropy import coordinates
+    from astropy.time import Time
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
+    kind = wcs.wcs.ctype[wcs.wcs.lng][:4]
+    if kind == "GLON":
+        return coordinates.Galactic()
+    if kind == "SLON":
+        return coordinates.Supergalactic()
+    if kind == "ELON":
+        equinox = wcs.wcs.equinox if np.isfinite(wcs.wcs.equinox) else 2000.0
+        return coordinates.BarycentricMeanEcliptic(equinox=Time(equinox, format="jyear"))
+    try:
+        frame = wcs_to_celestial_frame(wcs)
+    except ValueError:
+        frame = None
+    if kind != "RA--" or frame is None:
+        what = ", ".join(wcs.wcs.ctype) + (f" of RADESYS {wcs.wcs.radesys}" if wcs.wcs.radesys else "")
+        raise InputError(f"coordinates {what} cannot be turned into ICRS: correct CTYPE or RADESYS")
+    return frame
+
+
 def reference_jacobian(wcs: Any, shape: tuple[int, int]) -> FloatArray:
     """Return the Jacobian (2, 2) in arcsec/pixel at the reference pixel, or at the centre of the map.
 
@@ -207,7 +245,7 @@ def reference_jacobian(wcs: Any, shape: tuple[int, int]) -> FloatArray:
     Raises
     ------
     InputError
-        If no pixel of the grid is on the sky.
+        If no pixel of the grid is on the sky, or all are on one place.
     """
     ny, nx = shape
     x, y = wcs.wcs.crpix - 1.0
@@ -216,6 +254,8 @@ def reference_jacobian(wcs: Any, shape: tuple[int, int]) -> FloatArray:
         x, y = centre
     jacobian = local_jacobian(wcs, x, y)
     if np.isfinite(jacobian).all():
+        if np.linalg.det(jacobian) == 0.0:
+            raise InputError("pixels have no area on the sky: correct the coordinates")
         return jacobian
     x, y = np.meshgrid(_nodes(nx, 33), _nodes(ny, 33))
     jacobians = local_jacobian(wcs, x, y)

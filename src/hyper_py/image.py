@@ -5,11 +5,17 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import ArrayLike
 
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, FloatArray, local_jacobian, reference_jacobian, transform_covariance
+from hyper_py.geometry import (
+    Beam,
+    FloatArray,
+    celestial_frame,
+    local_jacobian,
+    reference_jacobian,
+    transform_covariance,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +66,7 @@ class SkyImage:
                 )
         if not self.wcs.has_celestial or self.wcs.naxis != 2:
             raise InputError(f"{self.name}: the coordinate system must have two celestial axes")
+        celestial_frame(self.wcs)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -130,16 +137,8 @@ class SkyImage:
     @property
     def frame(self) -> str:
         """Name of the map's own frame, as astropy has it: icrs, fk5, fk4, galactic, ..."""
-        return frame_name(self.wcs)
+        return str(celestial_frame(self.wcs).name)
 
     def with_data(self, data: FloatArray) -> "SkyImage":
         """Return the same map with other data in Jy/pixel, such as a residual."""
         return replace(self, data=data)
-
-
-def frame_name(wcs: Any) -> str:
-    """Return astropy's name of the celestial frame of a WCS; '' if astropy has none for it."""
-    try:
-        return str(wcs_to_celestial_frame(wcs).name)
-    except ValueError:
-        return ""

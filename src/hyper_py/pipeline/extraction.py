@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
-from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.catalog import Measurement, empty_catalog, make_catalog
@@ -16,6 +15,7 @@ from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     Ellipse,
     FloatArray,
+    celestial_frame,
     pixel_ellipse_from_sky,
     pixel_from_celestial,
 )
@@ -59,7 +59,7 @@ class FixedSources:
         longitude, latitude = self.longitude, self.latitude
         if self.frame != "map":
             sky = SkyCoord(longitude, latitude, unit="deg", frame=self.frame)
-            own = sky.transform_to(wcs_to_celestial_frame(wcs)).spherical
+            own = sky.transform_to(celestial_frame(wcs)).spherical
             longitude, latitude = own.lon.deg, own.lat.deg
         x, y = pixel_from_celestial(wcs, longitude, latitude)
         return x, y
@@ -210,7 +210,7 @@ def extract_sources(
             forced=fixed is not None,
         )  # fmt: skip
         catalog = make_catalog(measured.measurement, image, convert_mjy=options.convert_mJy)
-    catalog.meta["frame_of_pa"] = wcs_to_celestial_frame(image.wcs).name
+    catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
     catalog.meta["noise_model"] = options.fit_options.noise_model
     return Extraction(image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, field=measured)
 

@@ -6,10 +6,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from astropy.coordinates import SkyCoord
-from astropy.wcs.utils import wcs_to_celestial_frame
 
 from hyper_py.diagnostics import InputError, describe_flags
-from hyper_py.geometry import FloatArray, celestial_degrees, pixel_from_celestial
+from hyper_py.geometry import FloatArray, celestial_degrees, celestial_frame, pixel_from_celestial
 from hyper_py.image import SkyImage
 from hyper_py.numerics.noise import clipped_statistics
 from hyper_py.options import Options
@@ -175,7 +174,7 @@ def pixel_of(image: SkyImage, longitude: str, latitude: str) -> tuple[float, flo
         place = SkyCoord(longitude, latitude, unit=unit, frame="icrs")
     except ValueError:
         raise InputError(f"{longitude} {latitude}: not a position: degrees, or hh:mm:ss dd:mm:ss") from None
-    own = place.transform_to(wcs_to_celestial_frame(image.wcs)).spherical
+    own = place.transform_to(celestial_frame(image.wcs)).spherical
     x, y = pixel_from_celestial(image.wcs, own.lon.deg, own.lat.deg)
     if not np.isfinite(x + y):
         raise InputError(f"{image.name}: {longitude} {latitude} is not on the map")
@@ -407,6 +406,6 @@ def _sky_text(image: SkyImage, x: float, y: float) -> str:
     longitude, latitude = celestial_degrees(image.wcs, x, y)
     if not np.isfinite(longitude + latitude):
         return "not on the sky"
-    place = SkyCoord(longitude, latitude, unit="deg", frame=wcs_to_celestial_frame(image.wcs)).icrs
+    place = SkyCoord(longitude, latitude, unit="deg", frame=celestial_frame(image.wcs)).icrs
     decimals = max(1, int(np.ceil(1.0 - np.log10(image.pixel_scale))))
     return str(place.to_string("hmsdms", sep=":", precision=min(decimals, 7)))

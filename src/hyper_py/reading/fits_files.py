@@ -25,6 +25,8 @@ _SUFFIXES = re.compile(r"(\.fits?|\.fts)?(\.(gz|fz|bz2|z))?$", re.IGNORECASE)
 _BLOCK = 2880
 _LONGEST_HEADER, _COPY_STEP, _MOST_AXES = 2000 * _BLOCK, 1000 * _BLOCK, 999
 _BLOCK_VALUES = 4_000_000
+_LARGEST_VALUE = 1e100
+"""Squares of larger values overflow; no unit of a map needs them."""
 _TOLD_BY_US = re.compile(r"Header size is not multiple")
 
 
@@ -99,6 +101,7 @@ def translated(path: Path, action: str) -> Iterator[None]:
         raise
     except Exception as error:
         text = re.sub(r"\s+", " ", str(error)).strip()[:160] or type(error).__name__
+        text = "no SIMPLE card at its beginning" if text.startswith("No SIMPLE card") else text
         raise InputError(f"{path.name}: {action}: {text}") from error
 
 
@@ -319,10 +322,16 @@ def read_plane(file: FitsFile, index: int, *, x: int, y: int, fixed: dict[int, i
     -------
     ndarray, shape (ny, nx)
         float64 in the file's unit; blank and infinite pixels are NaN.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be read, or has values that no map has.
     """
     shape, section = file.images[index], file.hdus[index].section
     key = tuple(slice(None) if axis in (x, y) else fixed[axis] for axis in range(len(shape), 0, -1))
-    with translated(file.path, f"the data of HDU {index} cannot be read"):
+    unreadable = translated(file.path, f"the data of HDU {index} cannot be read")
+    with unreadable, np.errstate(over="ignore", invalid="ignore"):
         if (x, y) == (1, 2):
             plane = np.array(section[key], dtype=np.float64)
         else:  # astropy would read pixel by pixel across the fast axes: take blocks of the slowest instead
@@ -332,6 +341,10 @@ def read_plane(file: FitsFile, index: int, *, x: int, y: int, fixed: dict[int, i
             blocks = [np.asarray(section[(*key[:slow], rows)])[(..., *key[slow + 1 :])] for rows in ranges]
             plane = np.concatenate(blocks).astype(np.float64)
     plane[~np.isfinite(plane)] = np.nan
+    if np.abs(plane).max(initial=0.0, where=np.isfinite(plane)) > _LARGEST_VALUE:
+        raise InputError(
+            f"{file.path.name}: HDU {index} has values above {_LARGEST_VALUE:g}: correct BSCALE or the data"
+        )
     return plane
 
 

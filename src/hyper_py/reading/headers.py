@@ -15,7 +15,7 @@ from astropy.wcs import WCS
 from numpy.typing import ArrayLike
 
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, FloatArray
+from hyper_py.geometry import Beam, FloatArray, celestial_frame
 from hyper_py.units import FREQUENCY_RANGE
 
 ERROR_WORDS = re.compile(
@@ -102,7 +102,7 @@ def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
             if lon and lat:
                 celestial.wcs.set()
         except Exception as error:  # wcslib's errors have no common class
-            raise InputError(f"coordinates cannot be used: {_one_line(error)}") from error
+            raise InputError(f"coordinates cannot be used: {_one_line(error)}: correct the file") from error
     notes.extend(f"header: {_one_line(w.message)}" for w in caught if not _ROUTINE.search(str(w.message)))
     if not lon or not lat:
         raise InputError("no celestial coordinates: CTYPE of two axes must be such as RA---TAN and DEC--TAN")
@@ -117,13 +117,22 @@ def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
     if {x, y} == {1, 2} and full.sip is not None:
         celestial.sip = full.sip
     _check_pixels(celestial, clean, x, y)
+    celestial_frame(celestial)
+    if full.wcs.ctype[lon - 1].startswith("GLON"):
+        celestial.wcs.radesys = ""  # astropy would take it for the frame
     return celestial, Axes(x=x, y=y, others=tuple(i for i in range(1, naxis + 1) if i not in (x, y))), full
 
 
 def _clean_header(header: Any) -> Any:
-    """Return a copy without remarks, in which coordinates that are written as text are numbers."""
+    """Return a copy without remarks, in which coordinates that are written as text are numbers.
+
+    Equinoxes may be written J2000 or B1950.
+    """
     remarks = ("COMMENT", "HISTORY", "")
     clean = type(header)([card for card in header.cards if card.keyword not in remarks], copy=True)
+    for key in ("EQUINOX", "EPOCH"):
+        if isinstance(clean.get(key), str):
+            clean[key] = re.sub(r"^\s*[JB](?=\d)", "", clean[key])
     for key in list(clean):
         if re.fullmatch(
             r"(CRVAL|CRPIX|CDELT|CROTA)\d|(CD|PC|PV)\d_\d+|PC\d{6}|EQUINOX|EPOCH|L[OA][NT]POLE", key
@@ -262,7 +271,7 @@ def header_frequency(full: WCS | None, header: Any, primary: Any, pixel: int = 0
     candidates = [(_axis_frequency(full, pixel), "spectral axis")]
     for place in (header, primary):
         candidates += [
-            (_quiet_number(place, key), key) for key in ("RESTFRQ", "RESTFREQ", "FREQ", "FREQUENC")
+            (number_or_none(place, key), key) for key in ("RESTFRQ", "RESTFREQ", "FREQ", "FREQUENC")
         ]
         candidates += [(_wavelength_in_hz(place, key), key) for key in ("WAVELEN", "WAVELNTH", "WAVELENG")]
     for value, source in candidates:
@@ -271,7 +280,7 @@ def header_frequency(full: WCS | None, header: Any, primary: Any, pixel: int = 0
     return None
 
 
-def _quiet_number(header: Any, key: str) -> float | None:
+def number_or_none(header: Any, key: str) -> float | None:
     """Return a number, or None also if the value is none."""
     try:
         return number(header, key)
@@ -281,7 +290,7 @@ def _quiet_number(header: Any, key: str) -> float | None:
 
 def _wavelength_in_hz(header: Any, key: str) -> float | None:
     """Return Hz for a wavelength in metres or micrometres; None where it may be in neither."""
-    value = _quiet_number(header, key) or 0.0
+    value = number_or_none(header, key) or 0.0
     metres = value if 0 < value < 0.02 else value * 1e-6 if 10 <= value <= 20_000 else 0.0
     return _LIGHT / metres if metres else None
 
@@ -338,5 +347,5 @@ def _axis_frequency(full: WCS | None, pixel: int) -> float | None:
 
 
 def _one_line(message: object) -> str:
-    """Return a message without line breaks, at most 160 characters."""
-    return re.sub(r"\s+", " ", _WCSLIB.sub("", str(message))).strip()[:160]
+    """Return a message without line breaks and without wcslib's line numbers, at most 160 characters."""
+    return _WCSLIB.sub("", re.sub(r"\s+", " ", str(message)).strip())[:160]

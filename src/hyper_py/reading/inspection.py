@@ -8,8 +8,15 @@ from typing import Any
 import numpy as np
 
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, FloatArray, celestial_degrees, pixel_areas, reference_jacobian
-from hyper_py.image import SkyImage, frame_name
+from hyper_py.geometry import (
+    Beam,
+    FloatArray,
+    celestial_degrees,
+    celestial_frame,
+    pixel_areas,
+    reference_jacobian,
+)
+from hyper_py.image import SkyImage
 from hyper_py.numerics.noise import clipped_statistics
 from hyper_py.reading.auxiliary import is_error_name
 from hyper_py.reading.fits_files import FitsFile, open_fits, read_plane, warnings_into
@@ -206,7 +213,7 @@ def _inspection(file: FitsFile, facts: MapFacts) -> Inspection:
         hdu=facts.index,
         shape=(ny, nx),
         n_channels=facts.n_channels,
-        frame="" if facts.wcs is None else frame_name(facts.wcs),
+        frame="" if facts.wcs is None else celestial_frame(facts.wcs).name,
         projection="" if facts.wcs is None else ", ".join(facts.wcs.wcs.ctype),
         n_beams=len(facts.beams),
         unit=facts.unit.text,

@@ -122,7 +122,9 @@ def read_image(
         source = _Source(file=file, facts=facts, given=given, extras=extras, areas=areas)
         image = _make_image(source, plane or 0)
     if not np.isfinite(image.data).any():
-        raise InputError(f"{image.name}: every pixel is blank")
+        places = {"io.error_hdu": error_hdu, "io.mask": mask, "io.primary_beam": primary_beam}
+        used = " and ".join(key for key, place in places.items() if place is not None)
+        raise InputError(f"{image.name}: every pixel is blank{f', with {used}' if used else ''}")
     return replace(image, meta=image.meta | {"notes": tuple(file.notes)})
 
 
@@ -146,6 +148,9 @@ def _make_image(source: _Source, channel: int) -> SkyImage:
         data[read_mask(file, facts, extras.mask, channel=channel)] = np.nan
     if extras.error is not None:
         error, error_unit = read_error(file, facts, extras.error, channel=channel)
+        if error_unit.needs_frequency and frequency is None:
+            text = f"the errors' unit '{error_unit.text}' needs a frequency: set units.frequency (Hz)"
+            raise InputError(f"{facts.name}: {text}")
         error *= jy_per_pixel(error_unit, **convert)
         data[np.isnan(error)] = np.nan
     if extras.primary_beam is not None:

@@ -142,7 +142,8 @@ def understand(file: FitsFile, given: Given) -> MapFacts:
     if beams is not None and not beams:
         problems.append(f"no beam{beam_hints(header, primary)}: {BEAM_OPTIONS}")
     facts["beams"] = tuple(beams or ())
-    if found is not None and beams:
+    pixel = None if found is None else _attempt(problems, lambda: reference_jacobian(wcs, facts["shape"]))
+    if pixel is not None and beams:
         _attempt(problems, lambda: _check_beams(facts), f": {BEAM_OPTIONS}, or correct the header")
     return MapFacts(
         name=map_name(file.path),
@@ -206,8 +207,8 @@ def _frequency(
             problems.append(f"units.frequency of {given.frequency} Hz is not plausible")
     elif found is None and given.survey is not None:
         found = (given.survey.frequency, f"survey {given.survey.name}")
-    unit = facts.get("unit")
-    if found is None and unit is not None and unit.needs_frequency:
+    unit = facts.get("unit", NO_UNIT)
+    if found is None and unit is not NO_UNIT and unit.needs_frequency:
         problems.append(f"unit '{unit.text}' needs a frequency: set units.frequency (Hz)")
     return found
 

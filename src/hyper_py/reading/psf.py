@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -16,8 +17,9 @@ from hyper_py.geometry import (
     ellipse_from_covariance,
 )
 from hyper_py.reading.fits_files import choose_hdu, map_name, open_fits, read_plane, warnings_into
-from hyper_py.reading.headers import number
+from hyper_py.reading.headers import number_or_none
 
+_ARCSEC = {"": 3600.0, "deg": 3600.0, "degree": 3600.0, "arcmin": 60.0, "arcsec": 1.0}
 _SHAPE, _PEAK = 0.2, 0.5
 """Shares of the peak above which the shape, as a fit to a point source sees it, and the peak are fitted."""
 
@@ -42,7 +44,7 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
     Returns
     -------
     Beam
-        Its angle takes +y as north and +x as west.
+        Its angle takes +y as north and +x as west, unless the header has them the other way.
 
     Raises
     ------
@@ -53,21 +55,20 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
         index = choose_hdu(file, hdu, option="survey.psf_hdu")
         header, axes = file.header(index), len(file.images[index])
         data = read_plane(file, index, x=1, y=2, fixed=dict.fromkeys(range(3, axes + 1), 0))
-        sides = [number(header, key) for key in ("CDELT1", "CDELT2")]
-        if not all(sides):
-            sides = [number(header, key) for key in ("CD1_1", "CD2_2")]
+        sides = _pixel_sides(header)
     name = map_name(path)
     if pixel is not None:
-        x_side = y_side = pixel
-    elif sides[0] and sides[1]:
-        x_side, y_side = abs(sides[0]) * 3600.0, abs(sides[1]) * 3600.0
-    else:
+        if not 0 < pixel < math.inf:
+            raise InputError(f"{name}: survey.psf_pixel of {pixel} arcsec: must be a positive number")
+        sides = tuple(math.copysign(pixel, side) for side in sides or (-1.0, 1.0))
+    if sides is None:
         raise InputError(
             f"{name}: the size of the PSF's pixels is not in the header: set survey.psf_pixel (arcsec)"
         )
-    scale = np.diag([x_side, y_side])
+    # To a grid whose +x is west and +y north.
+    scale = np.diag([-sides[0], sides[1]])
     peak, ellipse = _gaussian(data, name, scale)
-    area = float(np.nansum(data) / peak * x_side * y_side)
+    area = float(np.nansum(data) / peak * abs(sides[0] * sides[1]))
     squared = float(ellipse.major * ellipse.minor)
     return Beam(
         major=float(ellipse.major),
@@ -77,6 +78,18 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
         wings=_wings(data, name, scale, squared_fwhm=squared, core=GAUSSIAN_AREA * squared / area),
         source=f"PSF image {Path(path).name}",
     )
+
+
+def _pixel_sides(header: Any) -> tuple[float, ...] | None:
+    """Return the signed sides of a pixel along x and y in arcsec; None if the header does not give them."""
+    for keys in (("CDELT1", "CDELT2"), ("CD1_1", "CD2_2")):
+        sides = [number_or_none(header, key) for key in keys]
+        units = [_ARCSEC.get(str(header.get(f"CUNIT{i}", "")).strip().lower()) for i in (1, 2)]
+        if all(sides) and all(units):
+            return tuple(
+                float(side or 0.0) * float(unit or 0.0) for side, unit in zip(sides, units, strict=True)
+            )
+    return None
 
 
 def _gaussian(data: FloatArray, name: str, scale: FloatArray) -> tuple[float, Ellipse]:
@@ -90,12 +103,12 @@ def _wings(data: FloatArray, name: str, scale: FloatArray, *, squared_fwhm: floa
 
     `core` is the area of the core's Gaussian over the whole; the factor's formula is solved for the wings.
     """
-    sigma = math.sqrt(squared_fwhm) / FWHM_PER_SIGMA / np.diagonal(scale)[::-1]
+    sigma = math.sqrt(squared_fwhm) / FWHM_PER_SIGMA / np.abs(np.diagonal(scale)[::-1])
     peak, ellipse = _gaussian(
         ndimage.gaussian_filter(np.nan_to_num(data), sigma, mode="constant"), name, scale
     )
     area = float(ellipse.major * ellipse.minor)
-    factor = float(np.nansum(data)) * float(np.linalg.det(scale)) / (peak * GAUSSIAN_AREA * area)
+    factor = float(np.nansum(data)) * abs(float(np.linalg.det(scale))) / (peak * GAUSSIAN_AREA * area)
     wider = area / squared_fwhm - 1.0
     if not (1.0 < factor < 1.0 / core and wider > 0.0):
         return math.inf

@@ -14,12 +14,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from astropy.coordinates import SkyCoord
-from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import NDArray
 
 from hyper_py.catalog import COLUMNS
 from hyper_py.diagnostics import FLAG_TEXT, Flag
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray, celestial_degrees, ellipse_from_covariance
+from hyper_py.geometry import (
+    FWHM_PER_SIGMA,
+    FloatArray,
+    celestial_degrees,
+    celestial_frame,
+    ellipse_from_covariance,
+)
 from hyper_py.numerics import models
 from hyper_py.numerics.noise import clipped_statistics
 from hyper_py.pipeline.extraction import Extraction
@@ -310,7 +315,7 @@ def _sky_nodes(extraction: Extraction) -> list[float | None]:
         np.where(on_sky, longitude, 0.0),
         np.where(on_sky, latitude, 0.0),
         unit="deg",
-        frame=wcs_to_celestial_frame(extraction.image.wcs),
+        frame=celestial_frame(extraction.image.wcs),
     )
     vectors = np.where(on_sky, place.icrs.cartesian.xyz.value, np.nan)
     flat = np.moveaxis(vectors, 0, -1).ravel()

@@ -413,14 +413,14 @@ def _noise(extraction: Any, *, convert_mjy: bool) -> tuple[float, str]:
 
 def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[str, Any]:
     """Return what the headers of a map's tables say about the run; the same for the same run."""
-    from astropy.wcs.utils import wcs_to_celestial_frame
+    from hyper_py.geometry import celestial_frame
 
     image = extraction.image
     return {
         "creator": f"Hyper-Py {__version__}",
         "map": task.name,
         "map_unit": image.unit,
-        "frame_of_pa": wcs_to_celestial_frame(image.wcs).name,
+        "frame_of_pa": celestial_frame(image.wcs).name,
         "beam_major_arcsec": image.beam.major,
         "beam_minor_arcsec": image.beam.minor,
         "beam_pa_deg": image.beam.pa,

@@ -7,10 +7,9 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import FK4, FK5, ICRS, Galactic, SkyCoord
 from astropy.table import Table
-from astropy.wcs.utils import wcs_to_celestial_frame
 
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.geometry import Ellipse, FloatArray, celestial_degrees, sky_ellipse_from_pixel
+from hyper_py.geometry import Ellipse, FloatArray, celestial_degrees, celestial_frame, sky_ellipse_from_pixel
 from hyper_py.image import SkyImage
 from hyper_py.pipeline.extraction import FixedSources
 
@@ -156,7 +155,7 @@ def _on_map(region: Any, path: Path, image: SkyImage) -> tuple[float, float, flo
         )
     if kind.endswith("PixelRegion"):
         return _from_pixels(region, shape, image)
-    own = wcs_to_celestial_frame(image.wcs)
+    own = celestial_frame(image.wcs)
     if shape == "Point":
         place = region.center.transform_to(own).spherical
         return float(place.lon.deg), float(place.lat.deg), np.nan, np.nan, np.nan
@@ -187,7 +186,7 @@ def _from_pixels(region: Any, shape: str, image: SkyImage) -> tuple[float, float
 
 def _sky(wcs: Any, x: FloatArray, y: FloatArray) -> SkyCoord:
     longitude, latitude = celestial_degrees(wcs, x, y)
-    return SkyCoord(longitude * u.deg, latitude * u.deg, frame=wcs_to_celestial_frame(wcs))
+    return SkyCoord(longitude * u.deg, latitude * u.deg, frame=celestial_frame(wcs))
 
 
 def _turned(place: SkyCoord, angle: FloatArray, frame: Any) -> tuple[SkyCoord, FloatArray]:
