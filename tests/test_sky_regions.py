@@ -8,6 +8,7 @@ from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
 from hyper_py.pipeline.extraction import NoiseLevel, given_peaks
+from hyper_py.writing.products import Layout, Stage, write_regions
 from hyper_py.writing.sky_regions import crtf_text, read_regions, source_regions
 from runner_tasks import make_wcs
 
@@ -85,6 +86,31 @@ def test_regions_come_back_as_they_were(tmp_path, sky, form):
     np.testing.assert_allclose(fixed.fwhm_1, table["FWHM_1"], rtol=1e-6)
     np.testing.assert_allclose(fixed.fwhm_2, table["FWHM_2"], rtol=1e-6)
     np.testing.assert_allclose(np.mod(fixed.pa - table["PA"] + 90, 180) - 90, 0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".reg", ".crtf"])
+@pytest.mark.parametrize("scale", [0.0128, 1.0, 300.0])
+def test_written_loaded_and_written_again(tmp_path, suffix, scale):
+    """The files of a run, on maps of small and large pixels: the second ones say what the first ones said."""
+    image = sky_image(pixel=scale)
+    table = table_on(image)
+    for name in ("FWHM_1", "FWHM_2"):
+        table[name] = 0.3 * scale * table[name]
+    before = []
+    for turn in ("first", "second"):
+        layout = Layout(root=tmp_path / turn)
+        with Stage(layout.root) as stage:
+            write_regions(stage, layout, table, image, name="m", fwhm_radius_ratio=0.8)
+        path = layout.root / (layout.crtf("m") if suffix == ".crtf" else layout.region("m", "ellipses"))
+        fixed = read_regions(path, image, fwhm_radius_ratio=0.8)
+        peaks = given_peaks(image, fixed, NoiseLevel(mean=0.0, rms=1.0))
+        sizes = np.column_stack([fixed.fwhm_1, fixed.fwhm_2])
+        np.testing.assert_allclose(np.column_stack([peaks.x, peaks.y]), CORNERS, atol=1e-6)
+        table["X"], table["Y"], table["PA"] = peaks.x, peaks.y, fixed.pa
+        table["FWHM_1"], table["FWHM_2"] = sizes.T
+        before.append((sizes, fixed.pa))
+    np.testing.assert_allclose(before[1][0], before[0][0], rtol=1e-6)
+    np.testing.assert_allclose(np.mod(before[1][1] - before[0][1] + 90, 180) - 90, 0.0, atol=1e-5)
 
 
 def test_pixel_regions_circles_and_points_among_ellipses(tmp_path):

@@ -321,11 +321,15 @@ def write_regions(
     from hyper_py.writing.sky_regions import crtf_text, source_regions
 
     both = source_regions(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio)
-    precision = max(8, coordinate_decimals(image.pixel_scale))
+    # What is read back lies within a millionth of a pixel.
+    precision = max(8, coordinate_decimals(image.pixel_scale) + 4)
     for kind, regions in zip(REGION_KINDS, both, strict=True):
         text = regions.serialize(format="ds9", precision=precision) if len(regions) else ""
         stage.text(layout.region(name, kind), text or "# Region file format: DS9 astropy/regions\n")
-    stage.text(layout.crtf(name), crtf_text(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio))
+    stage.text(
+        layout.crtf(name),
+        crtf_text(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio, decimals=precision),
+    )
 
 
 def write_image(

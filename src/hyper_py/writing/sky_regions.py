@@ -64,13 +64,15 @@ def _on_the_sky(wcs: Any, x: FloatArray, y: FloatArray, angle: FloatArray) -> tu
     return _turned(place, angle, "icrs")
 
 
-def crtf_text(catalog: Table, wcs: Any, *, fwhm_radius_ratio: float) -> str:
+def crtf_text(catalog: Table, wcs: Any, *, fwhm_radius_ratio: float, decimals: int = 12) -> str:
     """Return the apertures of a catalogue as a CASA region file (CRTF), for CASA and CARTA.
 
     Parameters
     ----------
     catalog, wcs, fwhm_radius_ratio
         As in `source_regions`.
+    decimals : int
+        Of positions in degrees.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def crtf_text(catalog: Table, wcs: Any, *, fwhm_radius_ratio: float) -> str:
     place, angle = _turned(_sky(wcs, x, y), angle, "icrs")
     lines = ["#CRTFv0 CASA Region Text Format version 0"]
     for i in np.flatnonzero(np.isfinite(x + y + major + minor + angle)):
-        centre = f"[{place.ra.deg[i]:.10f}deg, {place.dec.deg[i]:.10f}deg]"
+        centre = f"[{place.ra.deg[i]:.{decimals}f}deg, {place.dec.deg[i]:.{decimals}f}deg]"
         axes = ", ".join(f"{fwhm_radius_ratio * size[i]:.9g}arcsec" for size in (major, minor))
         label = f"coord=ICRS, label='{catalog['HYPER_ID'][i]}'"
         lines.append(f"ellipse [{centre}, [{axes}], {angle[i]:.7f}deg] {label}")
