@@ -21,6 +21,8 @@ from hyper_py.geometry import (
 N_PARAMETERS = 6
 AMPLITUDE, X, Y, SIGMA_1, SIGMA_2, THETA = range(N_PARAMETERS)
 LN2 = math.log(2.0)
+_STAMP_NUMBERS = 30_000
+"""Pixels of stamps that are drawn at once: they stay in the cache."""
 
 
 def gaussian_sum(parameters: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
@@ -105,41 +107,57 @@ def render(
         Image to add to instead of a new one of zeros.
     """
     image = np.zeros(shape) if out is None else out
-    for i, where, exponent in _stamps(parameters, shape, n_sigma):
-        image[where] += parameters[i, AMPLITUDE] * np.exp(-exponent)
+    for sources, places, exponents in _stamps(parameters, shape, n_sigma):
+        stamps = parameters[sources, AMPLITUDE, None, None] * np.exp(-exponents)
+        for where, stamp in zip(places, stamps, strict=True):
+            part = image[where]
+            part += stamp[: part.shape[0], : part.shape[1]]
     return image
 
 
 def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0) -> NDArray[np.bool_]:
     """Return where any Gaussian is within `n_sigma` of its centre: above exp(-n_sigma^2 / 2) of its peak."""
     mask = np.zeros(shape, dtype=bool)
-    for _, where, exponent in _stamps(parameters, shape, n_sigma):
-        mask[where] |= exponent <= 0.5 * n_sigma**2
+    for _, places, exponents in _stamps(parameters, shape, n_sigma):
+        for where, stamp in zip(places, exponents <= 0.5 * n_sigma**2, strict=True):
+            part = mask[where]
+            part |= stamp[: part.shape[0], : part.shape[1]]
     return mask
 
 
 def _stamps(
     parameters: FloatArray, shape: tuple[int, int], n_sigma: float
-) -> Iterator[tuple[int, tuple[slice, slice], FloatArray]]:
-    """Yield for each source on the map its index, its stamp's place and the exponent (positive) there."""
-    a, b, c = (e[:, 0] for e in exponents(parameters))
+) -> Iterator[tuple[NDArray[np.intp], list[tuple[slice, slice]], FloatArray]]:
+    """Yield sources on the map, their stamps' places and the exponents (positive) there, some at a time.
+
+    Exponents are of shape (k, ny, nx) of the largest stamp; the others are in the first rows and columns.
+    """
+    a, b, c = (e[..., None] for e in exponents(parameters))
     reach = n_sigma * parameters[:, SIGMA_1 : SIGMA_2 + 1].max(axis=1, initial=0.0)
-    y, x = parameters[:, Y], parameters[:, X]
-    y0, y1 = _clip(y - reach, shape[0]), _clip(y + reach + 1.0, shape[0])
-    x0, x1 = _clip(x - reach, shape[1]), _clip(x + reach + 1.0, shape[1])
-    for i in np.flatnonzero((y1 > y0) & (x1 > x0)).tolist():
-        dy = np.arange(y0[i], y1[i])[:, None] - y[i]
-        dx = np.arange(x0[i], x1[i])[None, :] - x[i]
-        yield (
-            i,
-            (slice(y0[i], y1[i]), slice(x0[i], x1[i])),
-            a[i] * dx * dx + dy * (2.0 * b[i] * dx + c[i] * dy),
-        )
+    centres = parameters[:, [Y, X]]
+    low = _clip(centres - reach[:, None], shape)
+    sides = _clip(centres + reach[:, None] + 1.0, shape) - low
+    largest = sides.max(axis=1, initial=0)
+    # By size, so that little is computed beyond the smaller stamps.
+    order = np.argsort(-largest, kind="stable")
+    order = order[(sides[order] > 0).all(axis=1)]
+    while order.size:
+        step = max(1, _STAMP_NUMBERS // int(largest[order[0]]) ** 2)
+        some, order = order[:step], order[step:]
+        start, side, centre = low[some], sides[some], centres[some]
+        height, width = side.max(axis=0)
+        dy = (start[:, :1] + np.arange(height) - centre[:, :1])[:, :, None]
+        dx = (start[:, 1:] + np.arange(width) - centre[:, 1:])[:, None, :]
+        places = [
+            (slice(y0, y1), slice(x0, x1))
+            for (y0, x0), (y1, x1) in np.stack([start, start + side], 1).tolist()
+        ]
+        yield some, places, a[some] * dx * dx + dy * (2.0 * b[some] * dx + c[some] * dy)
 
 
-def _clip(value: FloatArray, size: int) -> NDArray[np.int64]:
-    """Return pixel indices inside an axis of `size` pixels."""
-    return np.clip(np.ceil(value), 0, size).astype(np.int64)
+def _clip(value: FloatArray, shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Return pixel indices (y, x), (n, 2), inside a map."""
+    return np.clip(np.ceil(value), 0, shape).astype(np.int64)
 
 
 def gaussian_flux(parameters: FloatArray) -> FloatArray:

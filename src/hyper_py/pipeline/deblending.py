@@ -24,7 +24,7 @@ from hyper_py.steps.fitting import (
     bounds,
     fit_units,
     influence,
-    padded_pixels,
+    points_and_weights,
     whiten,
 )
 
@@ -278,7 +278,7 @@ def _best_of_alike(
     score is t (r - J^T (J J^T)^-1 J r) over the norm of what J leaves of t.
     """
     matrix = metrics[0].matrix
-    y, x, weights = padded_pixels(windows, metrics)
+    y, x, weights = points_and_weights(windows, metrics)
     data = np.zeros(y.shape)
     for row, own in enumerate(values):
         data[row, : own.size] = own

@@ -10,7 +10,7 @@ from hyper_py.geometry import FloatArray
 from hyper_py.numerics.polynomial import Scaling, evaluate_polynomial, n_terms
 from hyper_py.pipeline.joint import Sky
 from hyper_py.pipeline.unit_backgrounds import UnitBackground
-from hyper_py.steps.fitting import Window
+from hyper_py.steps.fitting import Window, padded_pixels
 
 IntArray: TypeAlias = NDArray[np.int64]
 
@@ -39,8 +39,5 @@ def on_windows(skies: Sequence[Sky], windows: Sequence[Window]) -> list[FloatArr
     """Return each background on the pixels of its window."""
     if not windows:
         return []
-    sizes = [window.y.size for window in windows]
-    y, x = np.zeros((2, len(windows), max(sizes)), dtype=np.int64)
-    for row, window in enumerate(windows):
-        y[row, : sizes[row]], x[row, : sizes[row]] = window.y, window.x
-    return [values[:n] for values, n in zip(skies_at(skies, y, x), sizes, strict=True)]
+    values = skies_at(skies, *padded_pixels(windows))
+    return [row[: window.y.size] for row, window in zip(values, windows, strict=True)]

@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
-from hyper_py.steps.fitting import Metric, UnitFit, Window, fit_units
+from hyper_py.steps.fitting import IN_CACHE, Metric, UnitFit, Window, fit_units, padded_pixels
 from hyper_py.steps.photometry import Aperture, UnitPhotometry
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -108,12 +108,19 @@ def unit_values(
     backgrounds: Sequence[FloatArray],
 ) -> list[FloatArray]:
     """Return the data of units on their windows, backgrounds and the models of all other sources removed."""
-    image = models.render(sources, (data.shape[0], data.shape[1]))
-    values = []
-    for unit, window, background in zip(units, windows, backgrounds, strict=True):
-        y, x = window.y, window.x
-        own = models.gaussian_sum(sources[unit], y.astype(np.float64), x.astype(np.float64))
-        values.append(data[y, x] - background - (image[y, x] - own))
+    image = data - models.render(sources, (data.shape[0], data.shape[1]))
+    values = [np.empty(0)] * len(units)
+    alike: dict[int, list[int]] = {}
+    for k, unit in enumerate(units):
+        alike.setdefault(len(unit), []).append(k)
+    for members in alike.values():
+        for batch in (members[i : i + IN_CACHE] for i in range(0, len(members), IN_CACHE)):
+            y, x = padded_pixels([windows[k] for k in batch])
+            own = models.gaussian_sum(
+                sources[[units[k] for k in batch]], y.astype(np.float64), x.astype(np.float64)
+            )
+            for k, value in zip(batch, image[y, x] + own, strict=True):
+                values[k] = value[: windows[k].y.size] - backgrounds[k]
     return values
 
 

@@ -340,7 +340,7 @@ class _Batch:
         metrics: Sequence[Metric],
         batch: Sequence[int],
     ) -> "_Batch":
-        y, x, weights = padded_pixels([windows[k] for k in batch], [metrics[k] for k in batch])
+        y, x, weights = points_and_weights([windows[k] for k in batch], [metrics[k] for k in batch])
         n_pixels, data = y.shape[1], np.zeros(y.shape)
         sizes = np.array([values[k].size for k in batch])
         for row, k in enumerate(batch):
@@ -443,14 +443,22 @@ def alike_units(
         yield from (units[i : i + most] for i in range(0, len(units), most))
 
 
-def padded_pixels(
+def padded_pixels(windows: Sequence[Window]) -> tuple[IntArray, IntArray]:
+    """Return y and x of windows, each (n_windows, n), zero beyond a window's own pixels."""
+    y, x = np.zeros((2, len(windows), max((window.y.size for window in windows), default=0)), dtype=np.int64)
+    for row, window in enumerate(windows):
+        y[row, : window.y.size], x[row, : window.x.size] = window.y, window.x
+    return y, x
+
+
+def points_and_weights(
     windows: Sequence[Window], metrics: Sequence[Metric]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return y, x and weights of units, each (n_units, n), zero beyond a unit's own pixels."""
-    sizes = [window.y.size for window in windows]
-    y, x, weights = (np.zeros((len(sizes), max(sizes))) for _ in range(3))
-    for row, (window, metric, n) in enumerate(zip(windows, metrics, sizes, strict=True)):
-        y[row, :n], x[row, :n], weights[row, :n] = window.y, window.x, metric.weights
+    y, x = (axis.astype(np.float64) for axis in padded_pixels(windows))
+    weights = np.zeros(y.shape)
+    for row, metric in zip(weights, metrics, strict=True):
+        row[: metric.weights.size] = metric.weights
     return y, x, weights
 
 
@@ -502,7 +510,7 @@ def influences(
 
     Units with fewer pixels than the largest are padded with zeros.
     """
-    y, x, weights = padded_pixels(windows, metrics)
+    y, x, weights = points_and_weights(windows, metrics)
     _, jacobian = gaussian_sum_and_jacobian(np.stack([fit.parameters for fit in fits]), y, x)
     weighted, back = _weighted_and_back(jacobian, weights, windows, metrics)
     held = np.stack([fit.at_bound.ravel() for fit in fits])
