@@ -15,6 +15,7 @@ from hyper_py.pipeline.sweeps import Task
 from hyper_py.pipeline.unit_backgrounds import box_sizes
 from hyper_py.pipeline.weighted import (
     WEIGHTS,
+    _levels,
     _starting_point,
     fit_backgrounds,
     measure_weighted,
@@ -292,7 +293,7 @@ def test_original_ranges_of_amplitudes(kind, changes):
     task = make_task(sources, data, rms=0.01, units=[np.arange(len(sources))])
     options = white_options(original=True, **changes)
     apart = fit_backgrounds(data, sources, task, options)
-    start, limits = _starting_point(task, apart, options)
+    start, limits = _starting_point(task, apart, _levels(task.data, apart, options)[1], options)
     np.testing.assert_allclose(limits.lower[:, 0], low * start[:, 0])
     np.testing.assert_allclose(limits.upper[:, 0], high * start[:, 0])
 
@@ -302,7 +303,8 @@ def test_original_isolated_peaks_start_at_three_sigma_at_least():
     faint = ONE * [1e-3, 1, 1, 1, 1, 1]
     data[20:32, 25:37] *= 0.01
     task, options = make_task(faint, data, rms=0.5), white_options(original=True)
-    start, _ = _starting_point(task, fit_backgrounds(data, faint, task, options), options)
+    apart = fit_backgrounds(data, faint, task, options)
+    start, _ = _starting_point(task, apart, _levels(data, apart, options)[1], options)
     assert start[0, 0] == pytest.approx(1.5, rel=0.15)
 
 

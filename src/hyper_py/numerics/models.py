@@ -118,11 +118,22 @@ def render(
 def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0) -> NDArray[np.bool_]:
     """Return where any Gaussian is within `n_sigma` of its centre: above exp(-n_sigma^2 / 2) of its peak."""
     mask = np.zeros(shape, dtype=bool)
-    for _, places, exponents in _stamps(parameters, shape, n_sigma):
-        for where, stamp in zip(places, exponents <= 0.5 * n_sigma**2, strict=True):
-            part = mask[where]
-            part |= stamp[: part.shape[0], : part.shape[1]]
+    for where, stamp in footprint_stamps(parameters, shape, n_sigma=n_sigma).values():
+        mask[where] |= stamp
     return mask
+
+
+def footprint_stamps(
+    parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0
+) -> dict[int, tuple[tuple[slice, slice], NDArray[np.bool_]]]:
+    """Return `footprints` of each Gaussian on the map alone, by its index: place and mask there."""
+    result = {}
+    for sources, places, exponents in _stamps(parameters, shape, n_sigma):
+        for i, (rows, columns), stamp in zip(
+            sources.tolist(), places, exponents <= 0.5 * n_sigma**2, strict=True
+        ):
+            result[i] = (rows, columns), stamp[: rows.stop - rows.start, : columns.stop - columns.start]
+    return result
 
 
 def _stamps(

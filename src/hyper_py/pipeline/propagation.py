@@ -199,12 +199,17 @@ def _alike_covariances(
     flat[row, :n_parameters, at_window] = moves.swapaxes(1, 2)
     flat[row[..., None], n_parameters + np.arange(n_sources)[:, None], at_apertures] = sums
     flat[row, n_parameters:, at_window] += change.swapaxes(1, 2)
+    # Parameters that are fixed have no noise.
+    moving = np.flatnonzero(np.append(moves.any(axis=(0, 2)), np.ones(n_sources, dtype=bool)))
+    images = images[:, moving, :height]
     if units[0].background is None:
-        covariances = field_covariance(images[:, :, :height], noise)
+        found = field_covariance(images, noise)
     else:
-        covariances = _on_sky(images[:, :, :height], units, frames, noise)
-    result: FloatArray = covariances * np.array([unit.scale for unit in units])[:, None, None] ** 2
-    return result
+        found = _on_sky(images, units, frames, noise)
+    covariances = np.zeros((n_units, *2 * (n_parameters + n_sources,)))
+    covariances[:, moving[:, None], moving] = found
+    covariances *= np.array([unit.scale for unit in units])[:, None, None] ** 2
+    return covariances
 
 
 def _on_sky(

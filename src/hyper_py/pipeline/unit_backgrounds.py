@@ -150,6 +150,9 @@ def unit_backgrounds(
     pad = max((s[-1] for s in sides), default=1) // 2 + 1
     padded = np.pad(np.where(mask, np.nan, data), pad, constant_values=np.nan)
     levels = np.pad(rms, pad, mode="edge") if isinstance(rms, np.ndarray) else None
+    shift = np.zeros(models.N_PARAMETERS)
+    shift[[models.Y, models.X]] = pad
+    stamps = {} if own is None else models.footprint_stamps(own + shift, padded.shape)
     chosen: list[UnitBackground | None] = [None] * len(units)
     alike: dict[tuple[int, ...], list[int]] = {}
     for k, s in enumerate(sides):
@@ -163,11 +166,12 @@ def unit_backgrounds(
         np.clip(columns, 0, padded.shape[1] - 1, out=columns)
         where = rows[:, :, None], columns[:, None, :]
         cutouts = padded[where]
-        if own is not None:
-            for cutout, k, corner in zip(cutouts, members, corners, strict=True):
-                near = own[units[k]]
-                near[:, [models.Y, models.X]] -= corner
-                cutout[models.footprints(near, cutout.shape)] = np.nan
+        for cutout, k, (top, left) in zip(cutouts, members, corners + pad, strict=True):
+            for place, stamp in (stamps[i] for i in units[k].tolist() if i in stamps):
+                y, x = np.nonzero(stamp)
+                y, x = y + place[0].start - top, x + place[1].start - left
+                inside = (y >= 0) & (y < largest) & (x >= 0) & (x < largest)
+                cutout[y[inside], x[inside]] = np.nan
         noise = np.atleast_1d(rms) if levels is None else levels[where]
         picks = select(cutouts, ~np.isfinite(cutouts), np.asarray(noise), boxes)
         for k, (y0, x0), polynomial in zip(members, corners, picks, strict=True):

@@ -114,9 +114,10 @@ def measure_weighted(task: Task, options: Options) -> Measured:
     sources, residual = task.start, task.data
     for is_last in (True,) if options.original else (False, True):
         apart = fit_backgrounds(residual, sources, task, options)
+        levels = _levels(task.data, apart, options)
         if residual is task.data:
-            sources, limits = _starting_point(task, apart, options)
-        setup = _Setup.make(task, sources, apart, limits, options, choose=is_last)
+            sources, limits = _starting_point(task, apart, levels[1], options)
+        setup = _Setup.make(task, sources, apart, levels, limits, options, choose=is_last)
         sources, fits = sweep_units(
             task.data, sources, task.units, setup.windows, setup.metrics, setup.values, bounds=limits,
             max_sweeps=4 if is_last else 2, **setup.solver,
@@ -273,9 +274,12 @@ def fit_backgrounds(
 
 
 def _starting_point(
-    task: Task, backgrounds: Sequence[UnitBackground], options: Options
+    task: Task, backgrounds: Sequence[UnitBackground], noise: FloatArray, options: Options
 ) -> tuple[FloatArray, Bounds]:
-    """Return starting values from local peaks and second moments above the background, and bounds."""
+    """Return starting values from local peaks and second moments above the background, and bounds.
+
+    In an original configuration peaks are at least thrice the noise around their unit, (n_units,).
+    """
     start, sigma = task.start.copy(), task.beam_fwhm / FWHM_PER_SIGMA
     photometry, background = options.photometry, options.background
     has_sky = background.is_subtracted
@@ -294,8 +298,7 @@ def _starting_point(
     start[known, models.SIGMA_1 : models.THETA] = np.clip(shape[known, :2], *limits)
     start[known, models.THETA] = shape[known, 2]
     if options.original:
-        _, std, _ = _cutout_statistics(task.data, backgrounds, skies)
-        for unit, faintest in zip(task.units, 3.0 * std, strict=True):
+        for unit, faintest in zip(task.units, 3.0 * noise, strict=True):
             if len(unit) == 1:
                 start[unit, models.AMPLITUDE] = np.maximum(start[unit, models.AMPLITUDE], faintest)
     amplitude, largest = _limits(start, moment, together, limits[1], options)
@@ -373,34 +376,38 @@ class _Setup:
         task: Task,
         sources: FloatArray,
         apart: Sequence[UnitBackground],
+        levels: tuple[FloatArray, FloatArray],
         limits: Bounds,
         options: Options,
         *,
         choose: bool,
     ) -> "_Setup":
-        """Prepare the fits; the orders of joint polynomials are chosen here, or the highest are taken."""
+        """Prepare the fits; the orders of joint polynomials are chosen here, or the highest are taken.
+
+        `levels` are mean and rms of the surroundings of each unit.
+        """
         fit, background = options.fit_options, options.background
         below: list[Sky] = [b if background.apart else NoSky() for b in apart]
         windows = [_window(sources[unit], task, options) for unit in task.units]
         values = on_windows(below, windows)
         surroundings = values if options.original else on_windows(apart, windows)
-        weights, levels, scalings = [], [], []
-        for k, (mean, std) in enumerate(zip(*_levels(task.data, apart, below, options), strict=True)):
+        weights, noise, scalings = [], [], []
+        for k, (mean, std) in enumerate(zip(*levels, strict=True)):
             window, at = windows[k], (windows[k].y, windows[k].x)
-            levels.append(task.rms[at] if isinstance(task.rms, np.ndarray) else np.full(at[0].size, task.rms))
+            noise.append(task.rms[at] if isinstance(task.rms, np.ndarray) else np.full(at[0].size, task.rms))
             raw = pixel_weights(
                 fit.weights, task.data[at] - surroundings[k], window, sources[task.units[k]],
                 power_snr=fit.power_snr, mean=mean, std=std,
                 spatial_sigma=fit.spatial_weight_sigma * task.beam_fwhm / FWHM_PER_SIGMA,
             )  # fmt: skip
-            weights.append(raw if options.original else raw * _in_units_of_noise(fit.weights, levels[-1]))
+            weights.append(raw if options.original else raw * _in_units_of_noise(fit.weights, noise[-1]))
             scalings.append(_cutout_scaling(apart[k]) if options.original else window_scaling(window))
         solver: dict[str, Any] = {
             "loss": fit.loss, "f_scale": fit.f_scale / _working_unit(options), "ftol": fit.ftol,
             "xtol": fit.xtol, "gtol": fit.gtol, "max_evaluations": fit.max_nfev,
         }  # fmt: skip
         setup = cls(
-            windows=windows, metrics=[Metric(weights=w) for w in weights], values=values, rms=levels,
+            windows=windows, metrics=[Metric(weights=w) for w in weights], values=values, rms=noise,
             solver=solver, below=below, is_apart=background.apart,
             orders=[-1] * len(windows), scalings=scalings,
         )  # fmt: skip
@@ -445,17 +452,18 @@ class _Setup:
 
 
 def _levels(
-    data: FloatArray, apart: Sequence[UnitBackground], below: Sequence[Sky], options: Options
+    data: FloatArray, apart: Sequence[UnitBackground], options: Options
 ) -> tuple[FloatArray, FloatArray]:
-    """Return mean and rms of the surroundings of each unit, for its weights.
+    """Return mean and rms of the surroundings of each unit.
 
     An original configuration takes those of the cutout, sources clipped; ours, those of what the background
     left on its own pixels.
     """
+    if options.original:
+        below = apart if options.background.apart else [NoSky()] * len(apart)
+        return _cutout_statistics(data, apart, below)[:2]
     if options.fit_options.weights in (None, "map", "spatial"):
         return np.zeros(len(apart)), np.ones(len(apart))
-    if options.original:
-        return _cutout_statistics(data, apart, below)[:2]
     known: dict[int, tuple[float, float]] = {}
     for cutout in apart:
         if id(cutout) not in known:
