@@ -225,6 +225,7 @@ def test_every_key_says_what_it_means(section: type[sections.Section]) -> None:
         ("fit_options: {bg_fitters: []}", "fit_options.bg_fitters = []: must be a list of one or more, each one of least_squares, huber, theil_sen"),
         ("survey: {survey_code: 9}", "survey.survey_code = 9: must be one of 1, 2, 3, 4, 5, 6, 7, 8, 15"),
         ("survey: {beam: 7}", "survey.beam = 7: must be {major, minor, pa} or null"),
+        ("survey: {beam: {'major:12.5': null, major: 1}}", "survey.beam.major:12.5: unknown key; a blank is missing after its colon"),
         ("survey: {beam: {minor: 7}}", "survey.beam.major: missing; must be a number > 0"),
         ("survey: {beam: {major: 7, minor: 8}}", "survey.beam: minor (8) must not be larger than major (7)"),
         ("io: {hdu: 1.5}", "io.hdu = 1.5: must be a whole number >= 0 or a non-empty text or null"),

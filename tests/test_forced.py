@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from hyper_py.config import Config
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.running.forced import fixed_apertures, fixed_sources
+from hyper_py.running.forced import check_files, fixed_apertures, fixed_sources
 
 
 def make_config(root: Path, **sections):
@@ -71,3 +71,17 @@ def test_apertures_must_fit_the_positions(tmp_path):
     photometry = {"fixed_radius": True, "fwhm_1": [12.0, 13.0], "fwhm_2": [9.0, 9.0], "PA_val": [30.0]}
     with pytest.raises(ConfigurationError, match=r"photometry.fwhm_1: 2 values for 3 sources"):
         fixed_apertures(make_config(tmp_path, photometry=photometry), 3)
+
+
+@pytest.mark.parametrize(
+    ("section", "text"),
+    [
+        ({"survey": {"name": "spire25"}}, r"survey\.name: 'spire25' is not known; did you mean spire250"),
+        ({"survey": {"psf": "none.fits"}}, r"^survey\.psf: .*none\.fits: no such file$"),
+        ({"detection": {"regions": "none.reg"}}, r"^detection\.regions: .*none\.reg: no such file$"),
+    ],
+)
+def test_what_all_maps_would_fail_by(section, text):
+    with pytest.raises(ConfigurationError, match=text):
+        check_files(Config.from_mapping({"version": 2, **section}))
+    check_files(Config.from_mapping({"version": 2, "survey": {"name": "SPIRE 250"}}))

@@ -72,7 +72,7 @@ def test_lists_and_tables_of_maps(maps):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (None, r"list.txt: no such list of maps"),
+        (None, r"list.txt: no such list of maps; write the names of maps into it"),
         ([], r"no input: no map to do"),
         (["nothing*.fits"], r"nothing\*.fits: no file matches"),
         (["@nowhere"], r"nowhere: no such list of maps"),

@@ -95,6 +95,8 @@ def problem(model: type[Section], detail: Mapping[str, Any]) -> tuple[str, str]:
 def _nearest(path: str, known: Mapping[str, Entry]) -> str:
     """Say which known key is nearest to an unknown one: of its very name, near in its section, anywhere."""
     section, _, name = path.rpartition(".")
+    if ":" in path:
+        return "a blank is missing after its colon"
     siblings = {other.rpartition(".")[2]: other for other in known if other.rpartition(".")[0] == section}
     everywhere = {other.rpartition(".")[2]: other for other in known}
     if name in everywhere:

@@ -85,3 +85,19 @@ def _from_table(path: Path) -> FixedSources:
         frame="icrs",
         **{key: values(name) for key, name in shapes.items() if name in columns},
     )
+
+
+def check_files(config: Any) -> None:
+    """Look whether the instrument is known, and what is not a map of its own is there.
+
+    Raises
+    ------
+    ConfigurationError
+        One line that names the key: all maps of a run would fail by it.
+    """
+    from hyper_py.reading.surveys import find_survey
+
+    find_survey(code=config.survey.survey_code, name=config.survey.name)
+    for key, name in (("survey.psf", config.survey.psf), ("detection.regions", config.detection.regions)):
+        if name and not config.below_config(name).is_file():
+            raise ConfigurationError(f"{key}: {config.below_config(name)}: no such file")

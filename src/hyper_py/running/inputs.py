@@ -134,7 +134,9 @@ def _read_text(path: Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigurationError(f"{path}: no such {what}") from None
+        raise ConfigurationError(
+            f"{path}: no such {what}; write the names of maps into it, one a line, or give maps after `run`"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read as a {what}: {error}") from None
 

@@ -105,7 +105,7 @@ def run(
         no map has been touched then.
     """
     executors.pin_own_blas()
-    from hyper_py.running.forced import fixed_sources
+    from hyper_py.running.forced import check_files, fixed_sources
     from hyper_py.writing.products import Layout, locked, remove_merged, remove_stale
 
     maps = resolve_inputs(
@@ -120,6 +120,7 @@ def run(
     for index, one in enumerate(maps):
         own = config.for_map(one.name)
         fixed_sources(own)
+        check_files(own)
         mark = fingerprint(own)
         tasks.append(MapTask(index=index, name=one.name, path=one.path, config=own, fingerprint=mark))
     layout = Layout.from_config(config)
