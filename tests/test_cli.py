@@ -45,6 +45,7 @@ class Event:
     n_maps: int = 0
     n_resumed: int = 0
     result: Any = None
+    progress: Any = field(default_factory=lambda: types.SimpleNamespace(n_done=1, n_failed=0))
 
 
 @dataclass(frozen=True)
@@ -329,3 +330,11 @@ def test_starting_costs_no_numpy_and_little_time(tmp_path: Path, arguments: list
     assert [run[:2] for run in runs] == [(status, False)] * 3
     # 0.1 to 0.25 s; processor time, and a bound that holds on a busy machine as well.
     assert min(seconds for _, _, seconds in runs) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("per_second", "told"),
+    [(None, ""), (0.0, ""), (2.5, "2.5 maps/s"), (0.5, "30 maps/min"), (0.005, "18 maps/h")],
+)
+def test_rate_has_a_unit_that_suits_it(per_second, told):
+    assert cli._rate(per_second) == told

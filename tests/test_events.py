@@ -52,7 +52,7 @@ def test_every_event_is_one_plain_line():
         MapFinished(result=done, progress=progress): (
             "m: 5 sources, rms 0.01235 mJy/beam, 1.23 s (4 of 8, 0.5 maps/s, 8 s left); warning: odd"
         ),
-        MapFailed(result=result("failed", reason="no beam"), progress=progress): "m: failed: no beam (4 of 8",
+        MapFailed(result=result("failed", reason="no beam"), progress=progress): "failed: m: no beam (4 of 8",
         RunFinished(result=run_of("done", "failed")): "finished: 1 of 2 maps complete, 1 failed",
         RunFinished(result=run_of("done", "pending", interrupted=True)): "with --resume goes on from here",
     }

@@ -199,11 +199,23 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from hyper_py.running import runner
+    from hyper_py.running.events import named_reason
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("maps", total=None)
+        task = bar.add_task("maps", total=None, rate="")
+
+        def advance(**changes: Any) -> None:
+            bar.update(task, **changes)
+            bar.update(task, rate=_rate(bar.tasks[0].speed))
 
         def on_event(event: "Event") -> None:
             match event:
@@ -212,17 +224,30 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
                 case runner.MapStarted():
                     bar.update(task, description=event.name)
                 case runner.ChannelFinished():
-                    bar.update(task, description=f"{event.cube} {event.n_done}/{event.n_channels}")
+                    advance(
+                        advance=1.0 / event.n_channels,
+                        description=f"{event.cube} {event.n_done}/{event.n_channels}",
+                    )
                 case runner.MapFinished() | runner.MapFailed():
-                    result = event.result
-                    bar.advance(task)
+                    result, done = event.result, event.progress
+                    advance(completed=done.n_done + done.n_failed)
                     if not result.ok:
-                        named = result.reason.startswith(result.name)
-                        _complain(f"error: {result.reason if named else f'{result.name}: {result.reason}'}")
+                        _complain(f"error: {named_reason(result)}")
                     if not quiet:
                         _complain(*(f"warning: {result.name}: {text}" for text in result.warnings))
 
         yield on_event
+
+
+def _rate(per_second: float | None) -> str:
+    """Say how fast maps come, in the unit that gives a number above one."""
+    if not per_second:
+        return ""
+    number, unit = next(
+        ((per_second * n, unit) for unit, n in (("s", 1), ("min", 60)) if per_second * n >= 1.0),
+        (per_second * 3600, "h"),
+    )
+    return f"{number:.3g} maps/{unit}"
 
 
 def _summarise(result: "RunResult", *, quiet: bool) -> None:
@@ -248,9 +273,10 @@ def _summarise(result: "RunResult", *, quiet: bool) -> None:
     if table.row_count:
         console.print(table)
     failed = f" ({len(result.failures)} failed)" if result.failures else ""
+    reached = f"{sum(one.status != 'pending' for one in result.maps)} of " if result.interrupted else ""
     console.print(
-        f"Maps: {len(result.maps)}{failed}. Sources: {result.n_sources}. Seconds: {result.seconds:.1f}. "
-        f"Results: {result.root}",
+        f"Maps: {reached}{len(result.maps)}{failed}. Sources: {result.n_sources}. "
+        f"Seconds: {result.seconds:.1f}. Results: {result.root}",
         soft_wrap=True,
         highlight=False,
         markup=False,

@@ -138,9 +138,14 @@ def describe_event(event: Event) -> str:
                 f"({_counted(progress)}){warned}"
             )
         case MapFailed(result=one, progress=progress):
-            return f"{one.name}: failed: {one.reason} ({_counted(progress)})"
+            return f"failed: {named_reason(one)} ({_counted(progress)})"
         case RunFinished(result=result):
             return _summed_up(result)
+
+
+def named_reason(result: MapResult) -> str:
+    """Return why a map failed, with its name once."""
+    return result.reason if result.reason.startswith(result.name) else f"{result.name}: {result.reason}"
 
 
 def _counted(progress: Progress) -> str:
