@@ -7,9 +7,9 @@
 `accuracy` simulates cubes of 20 channels and 30 sources on a background that changes from channel to
 channel, three seeds, and compares the background within half a beam of each source, and its flux, with the
 truth; with the Python of an environment that has the original Hyper-Py, the same with its backgrounds, for
-the sources that both found. `scale` reports the largest memory of all processes, and processor seconds a
-channel. `resume` kills runs at random moments, resumes them, and compares the data with those of an
-undisturbed run.
+the sources that both found. What is complete in DIR is not done again. `scale` reports the largest memory of
+all processes, and processor seconds a channel. `resume` kills runs at random moments, resumes them, and
+compares the data with those of an undisturbed run.
 """
 
 import argparse
@@ -224,7 +224,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
         for way, options in chosen.items():
             out = work / f"ours{seed}_{way.replace(' ', '_').replace(',', '')}"
             sets = [part for option in options for part in ("--set", option)]
-            subprocess.run(command(str(path), "-o", str(out), *sets), check=True)
+            subprocess.run(command(str(path), "-o", str(out), "--resume", *sets), check=True)
             compare(cube, out, path.stem, original, errors[way])
             pulls[way].append(line_pulls(cube, out, path.stem))
     for way in chosen:

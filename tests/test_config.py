@@ -386,7 +386,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     path.write_text("paths: {output: {dir_root: ~/out}}")
     assert load_config(path).below_root() == Path.home() / "out"
     assert load_config(path, ["paths.output.dir_root=there"]).below_root() == tmp_path / "there"
-    assert Config().below_root() == Path("output")
+    assert Config().below_root() == Path.cwd() / "output"
 
 
 def test_look_up_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,7 +216,8 @@ def test_dask_gives_bit_for_bit_what_serial_gives(tmp_path):
 @contextmanager
 def dask_cluster(directory, *, n_workers=2):
     """Start a scheduler and its workers as processes of their own, on loopback; give its address."""
-    file = directory / "scheduler.json"
+    file, elsewhere = directory / "scheduler.json", directory / "elsewhere"
+    elsewhere.mkdir()
     kinds = [["scheduler", "--host", "127.0.0.1", "--port", "0"]]
     kinds += [["worker", "--nthreads", "1", "--local-directory", str(directory)]] * n_workers
     environment = {**os.environ, "PYTHONPATH": ":".join([str(Path(__file__).parent), *sys.path])}
@@ -224,7 +225,7 @@ def dask_cluster(directory, *, n_workers=2):
     with ExitStack() as stack:
         for kind in kinds:
             command = [sys.executable, "-m", "dask", *kind, "--scheduler-file", str(file), "--no-dashboard"]
-            process = stack.enter_context(subprocess.Popen(command, **quiet))
+            process = stack.enter_context(subprocess.Popen(command, cwd=elsewhere, **quiet))
             stack.callback(process.terminate)
             while not file.exists():
                 assert process.poll() is None
@@ -234,9 +235,10 @@ def dask_cluster(directory, *, n_workers=2):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_real_maps_bit_for_bit_by_serial_processes_and_a_dask_cluster(tmp_path):
+def test_real_maps_bit_for_bit_by_serial_processes_and_a_dask_cluster(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    paths = [tmp_path / f"m{k}.fits" for k in range(3)]
+    monkeypatch.chdir(tmp_path)
+    paths = [Path(f"m{k}.fits") for k in range(3)]
     for path in paths:
         sky = simulate_image("alma", seed=int.from_bytes(os.urandom(3)), shape=(70, 80), n_sources=4)
         write_simulation(path, sky)
@@ -249,13 +251,13 @@ def test_real_maps_bit_for_bit_by_serial_processes_and_a_dask_cluster(tmp_path):
             if isinstance(event, runner.MapFinished):
                 finished.append(event.result.index)
 
-        config = make_config(tmp_path / name, control=control)
+        config = make_config(name, control=control)
         result = runner.run(config, paths, measure=measure_late, on_event=on_event)
         assert result.exit_code == 0
-        return contents(tmp_path / name)
+        return contents(Path(name))
 
     serial = do("serial")
-    assert len(read_table(tmp_path / "serial/params/params_ALL.ecsv")) > 3
+    assert len(read_table(Path("serial/params/params_ALL.ecsv"))) > 3
     assert do("processes", executor="processes", n_cores=2) == serial
     with dask_cluster(tmp_path) as address:
         assert do("dask", executor="dask", dask_scheduler=address) == serial

@@ -83,7 +83,7 @@ class Config(Section):
         "fit_options, background.",
     )
 
-    _base_dir: Path = PrivateAttr(default=Path())
+    _base_dir: Path = PrivateAttr(default_factory=Path.cwd)
 
     @classmethod
     def from_mapping(
@@ -112,7 +112,8 @@ class Config(Section):
             problems = dict(problem(cls, detail) for detail in reversed(error.errors(include_url=False)))
             lines = (f"{source}: {path}{problem}" for path, problem in reversed(problems.items()))
             raise ConfigurationError("\n".join(lines)) from None
-        config._base_dir = base_dir or Path()
+        # Absolute: workers of a cluster may have been started elsewhere.
+        config._base_dir = Path(base_dir or Path()).absolute()
         config._check(source)
         return config
 

@@ -1,17 +1,22 @@
-"""Sources that the configuration gives: positions and apertures, as lists or as a table."""
+"""Sources that the configuration gives: positions and apertures, as lists or as a table.
+
+The pipeline is imported only where there are any: the parent of workers looks here too, and needs no more.
+"""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.geometry import Beam, FloatArray
-from hyper_py.pipeline.extraction import FixedSources
 from hyper_py.writing.tables import read_table
 
+if TYPE_CHECKING:
+    from hyper_py.pipeline.extraction import FixedSources
 
-def fixed_sources(config: Any) -> FixedSources | None:
+
+def fixed_sources(config: Any) -> "FixedSources | None":
     """Return the sources to measure instead of detected ones, if the configuration gives any.
 
     A table (`detection.use_fixed_source_table`) gives positions in RA, DEC and apertures, where it has
@@ -28,6 +33,8 @@ def fixed_sources(config: Any) -> FixedSources | None:
         return _from_table(config.below_root(detection.fixed_source_table_path))
     if not detection.fixed_peaks:
         return None
+    from hyper_py.pipeline.extraction import FixedSources
+
     n = len(detection.xcen_fix)
     longitude, latitude = np.array(detection.xcen_fix), np.array(detection.ycen_fix)
     return FixedSources(longitude=longitude, latitude=latitude, frame="map", **fixed_apertures(config, n))
@@ -56,7 +63,9 @@ def fixed_apertures(config: Any, n: int) -> dict[str, Any]:
     return {name: np.broadcast_to(np.array(given, dtype=np.float64), n) for name, given in values.items()}
 
 
-def _from_table(path: Path) -> FixedSources:
+def _from_table(path: Path) -> "FixedSources":
+    from hyper_py.pipeline.extraction import FixedSources
+
     where = f"detection.fixed_source_table_path: {path}"
     if not path.is_file():
         raise ConfigurationError(f"{where}: no such file")

@@ -122,7 +122,8 @@ def run(
         fixed_sources(own)
         check_files(own)
         mark = fingerprint(own)
-        tasks.append(MapTask(index=index, name=one.name, path=one.path, config=own, fingerprint=mark))
+        place = one.path.absolute()
+        tasks.append(MapTask(index=index, name=one.name, path=place, config=own, fingerprint=mark))
     layout = Layout.from_config(config)
     _make_directories(layout)
     with locked(layout) as held:
