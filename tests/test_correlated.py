@@ -95,7 +95,7 @@ def test_cache_gives_each_shape_its_own_matrices():
     here, there, other = (
         window_of(np.add(SOURCE, [0, dx, dy, 0, 0, 0])) for dx, dy in ((0, 0), (3, 2), (14, 0))
     )
-    assert cache[here] is cache[there]
+    assert cache.whitening(here) is cache.whitening(there)
     assert cache[here] is not cache[other]
     dy, dx = here.y[:, None] - here.y, here.x[:, None] - here.x
     np.testing.assert_array_equal(cache[here].covariance, noise.lags[dy + noise.reach, dx + noise.reach])

@@ -71,6 +71,21 @@ class LazyPlane:
         return self[y0 : int(y.max()) + 1, x0 : int(x.max()) + 1][y - y0, x - x0]
 
 
+def combined(
+    operation: Callable[[FloatArray, FloatArray], FloatArray], one: Plane, other: Plane
+) -> LazyPlane:
+    """Return two maps of one shape combined pixel by pixel, as by `numpy.divide`."""
+    return LazyPlane(size_of(one), lambda rows, columns: operation(one[rows, columns], other[rows, columns]))
+
+
+def usable(data: Plane) -> Any:
+    """Return where a map is not blank: a mask, or a plane of 1 and 0 if the map is no array."""
+    if isinstance(data, np.ndarray):
+        return np.isfinite(data)
+    lazy = data
+    return LazyPlane(size_of(data), lambda rows, columns: np.isfinite(lazy[rows, columns]).astype(np.float64))
+
+
 def at(plane: Any, y: IntArray, x: IntArray) -> FloatArray:
     """Return the values of a plane at pixels, shape (n,)."""
     values: FloatArray = plane[y, x] if isinstance(plane, np.ndarray) else plane.at(y, x)
@@ -129,12 +144,17 @@ def is_inside(where: Where, y: IntArray, x: IntArray) -> NDArray[np.bool_]:
     return inside
 
 
+def sample_step(shape: tuple[int, ...]) -> int:
+    """Return how far the rows and columns of the comb of `sample` are apart, in pixels."""
+    return max(1, math.ceil(math.sqrt(shape[0] * shape[1] / _MOST_SAMPLES)))
+
+
 def sample(plane: Plane, *, size: int | None = None) -> FloatArray:
     """Return the finite pixels of a map, or of a regular comb of it where they are very many, shape (n,).
 
     The comb depends on the shape of the map only.
     """
-    step = math.ceil(math.sqrt(plane.shape[0] * plane.shape[1] / _MOST_SAMPLES))
+    step = sample_step(plane.shape)
     found = []
     for rows, columns in blocks(plane.shape, size=size):
         piece = plane[rows, columns][-rows.start % step :: step, -columns.start % step :: step]

@@ -69,6 +69,18 @@ class CoarseMap:
         return low, position - low
 
 
+def cell_counts(mask: NDArray[np.bool_], cell: int) -> FloatArray:
+    """Return how many pixels of each cell of a mesh are True."""
+    return cell_sums(mask.astype(np.float64), cell)
+
+
+def cell_sums(values: FloatArray, cell: int) -> FloatArray:
+    """Return the sums of the cells of a mesh."""
+    for axis in (0, 1):
+        values = np.add.reduceat(values, np.arange(0, values.shape[axis], cell), axis=axis)
+    return values
+
+
 def coarse_map(levels: FloatArray, *, mesh: int, shape: tuple[int, int]) -> CoarseMap:
     """Return the map of levels; those that are missing (NaN) are filled from the nearest."""
     return CoarseMap(fill_nearest(levels), mesh, shape)

@@ -115,6 +115,19 @@ def render(
     return image
 
 
+def in_part(parameters: FloatArray, where: tuple[slice, slice], *, n_sigma: float) -> FloatArray:
+    """Return the sources whose stamps reach into a part of a map, on the pixels of that part."""
+    rows, columns = where
+    reach = n_sigma * parameters[:, SIGMA_1 : SIGMA_2 + 1].max(axis=1, initial=0.0)
+    y, x = parameters[:, Y], parameters[:, X]
+    near = (y + reach >= rows.start) & (y - reach < rows.stop)
+    near &= (x + reach >= columns.start) & (x - reach < columns.stop)
+    own: FloatArray = parameters[near]
+    own[:, Y] -= rows.start
+    own[:, X] -= columns.start
+    return own
+
+
 def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0) -> NDArray[np.bool_]:
     """Return where any Gaussian is within `n_sigma` of its centre: above exp(-n_sigma^2 / 2) of its peak."""
     mask = np.zeros(shape, dtype=bool)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
+from hyper_py.numerics.blocks import LazyPlane, Plane, usable
 from hyper_py.pipeline.sweeps import Measured, Patch, Task
 
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -38,6 +39,18 @@ def block_mean(image: FloatArray, size: int) -> FloatArray:
     count = seen.sum(axis=(1, 3))
     total = np.where(seen, blocks, 0.0).sum(axis=(1, 3))
     return np.where(2 * count >= size * size, total / np.maximum(count, 1), np.nan)
+
+
+def _binned(image: Plane, size: int) -> Plane:
+    """Return the map of the means of blocks: an array where `image` is one."""
+    if isinstance(image, np.ndarray):
+        return block_mean(image, size)
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        fine = (slice(size * part.start, size * part.stop) for part in (rows, columns))
+        return block_mean(image[next(fine), next(fine)], size)
+
+    return LazyPlane((image.shape[0] // size, image.shape[1] // size), make)
 
 
 def binned_sources(sources: FloatArray, size: int) -> FloatArray:
@@ -70,7 +83,9 @@ def unbinned_sources(sources: FloatArray, size: int) -> FloatArray:
 
 def binned_task(task: Task, size: int) -> Task:
     """Return the same task on a map binned by `size`."""
-    data = block_mean(task.data, size)
+    if size == 1:
+        return task
+    data = _binned(task.data, size)
     rms = block_mean(task.rms, size) if isinstance(task.rms, np.ndarray) else task.rms
     spread = (size**2 - 1) / 12.0 * np.eye(2)
     covariance = (task.beam_covariance + spread) / size**2
@@ -78,9 +93,9 @@ def binned_task(task: Task, size: int) -> Task:
     return replace(
         task,
         data=data,
-        usable=np.isfinite(data),
+        usable=usable(data),
         rms=rms,
-        relative_noise=None if task.relative_noise is None else block_mean(task.relative_noise, size),
+        relative_noise=None if task.relative_noise is None else _binned(task.relative_noise, size),
         start=binned_sources(task.start, size),
         shift=task.shift / size,
         beam_fwhm=task.beam_fwhm * wider,

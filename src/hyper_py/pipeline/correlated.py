@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics import models
+from hyper_py.numerics.blocks import LazyPlane, Plane, at, size_of
 from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.options import Options
 from hyper_py.pipeline.conditional import ConditionalPatch, footprint, photometry_of_alike
@@ -34,6 +35,8 @@ from hyper_py.pipeline.sweeps import (
     Collector,
     Measured,
     Task,
+    affordable,
+    models_on,
     other_starts,
     retry_failed,
     sweep_units,
@@ -93,7 +96,7 @@ class _Round:
     """What the fits of one round need: windows, metrics, backgrounds and bounds of all units."""
 
     windows: list[Window]
-    metrics: list[Metric]
+    metrics: Sequence[Metric]
     scales: list[float]
     backgrounds: list[FloatArray]
     limits: Bounds
@@ -106,7 +109,7 @@ class _Round:
         task: Task,
         options: Options,
         cache: WindowCache,
-        level: FloatArray,
+        level: Plane,
         ground: _Ground,
         *,
         previous: "_Round | None" = None,
@@ -129,9 +132,9 @@ class _Round:
             )
             for k, unit in enumerate(task.units)
         ]  # fmt: skip
-        scales = [float(np.mean(level[w.y, w.x])) if w.y.size else 1.0 for w in windows]
+        scales = [float(np.mean(at(level, w.y, w.x))) if w.y.size else 1.0 for w in windows]
         if options.fit_options.noise_model == "white":
-            metrics = [_white_metric(w, task.rms) for w in windows]
+            metrics: Sequence[Metric] = [_white_metric(w, task.rms) for w in windows]
         elif ground.orders is not None:
             metrics = [
                 _joint_metric(cache, w, s, order, options)
@@ -193,7 +196,8 @@ def _ground(
         return _Ground()
     apart, orders = None, None
     if background.apart:
-        residual = task.data if this is None else task.data - models.render(sources, task.data.shape)
+        data = task.data[:, :]
+        residual = data if this is None else data - models.render(sources, size_of(task.data))
         apart = fit_backgrounds(residual, sources, task, options)
     if background.fit_gauss_and_bg_together and this is None:
         orders = [max(background.polynomial_orders)] * len(task.units)
@@ -246,17 +250,15 @@ def measure_correlated(task: Task, options: Options) -> Measured:
         "xtol": fit_options.xtol, "gtol": fit_options.gtol, "max_evaluations": fit_options.max_nfev,
     }  # fmt: skip
     n_given = len(task.start)
-    noise, level = _noise(task, task.start, task.data)
+    noise, level = _noise(task, task.start, subtracted=False)
     white = fit_options.noise_model == "white"
     this = _Round.make(task, options, WindowCache(noise), level, _ground(task, task.start, options))
     sources, rough = sweep_units(
         task.data, task.start, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
         max_sweeps=2, **{**solver, **_ROUGH},
     )  # fmt: skip
-    light = models.render(sources, task.data.shape)
-    noise, level = _noise(task, sources, task.data - light)
-    share = pixel_error_of_light(task.data - light, light, level=level, usable=task.usable)
-    cache = WindowCache(noise, grain=share * light if share else None)
+    noise, level = _noise(task, sources, subtracted=True)
+    cache = WindowCache(noise, grain=_grain(task, sources, level))
     searched: Sequence[UnitFit] = ()
     fits: Sequence[UnitFit | None] = [None] * len(task.units)
     this = _Round.make(task, options, cache, level, this.ground, previous=this, fits=rough)
@@ -298,13 +300,40 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     return collected.measured(sources)
 
 
-def _noise(task: Task, sources: FloatArray, residual: FloatArray) -> tuple[CovarianceModel, FloatArray]:
-    """Measure the noise of a residual outside the sources."""
-    mask = models.footprints(sources, task.data.shape, n_sigma=_MASK_SIGMA) | ~task.usable
+def _noise(task: Task, sources: FloatArray, *, subtracted: bool) -> tuple[CovarianceModel, Plane]:
+    """Measure the noise of a map, sources subtracted or not, outside the sources."""
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        values: FloatArray
+        values, where = task.data[rows, columns].copy(), (rows, columns)
+        shape = values.shape[0], values.shape[1]
+        if subtracted:
+            values -= models.render(models.in_part(sources, where, n_sigma=6.0), shape)
+        masked = models.in_part(sources, where, n_sigma=_MASK_SIGMA)
+        values[models.footprints(masked, shape, n_sigma=_MASK_SIGMA)] = np.nan
+        return values
+
+    residual: Plane = LazyPlane(size_of(task.data), make)
+    if isinstance(task.data, np.ndarray):
+        residual = residual[:, :]
     return measure_noise(
-        residual, mask, beam_covariance=task.beam_covariance, beam_fwhm=task.beam_fwhm,
-        relative=task.relative_noise,
+        residual, beam_covariance=task.beam_covariance, beam_fwhm=task.beam_fwhm,
+        relative=task.relative_noise, size=task.block_size,
     )  # fmt: skip
+
+
+def _grain(task: Task, sources: FloatArray, level: Plane) -> Plane | None:
+    """Return the independent error of pixels that grows with the light on them; None if there is none."""
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        return models.render(models.in_part(sources, (rows, columns), n_sigma=6.0), shape)
+
+    light: Plane = LazyPlane(size_of(task.data), make)
+    if isinstance(task.data, np.ndarray):
+        light = light[:, :]
+    share = pixel_error_of_light(task.data, light, level=level, size=task.block_size)
+    return LazyPlane(size_of(light), lambda rows, columns: share * light[rows, columns]) if share else None
 
 
 def _deblended(
@@ -321,16 +350,22 @@ def _deblended(
     Units that were `searched` with the fit that they still have are left out; None if none asks.
     """
     values = unit_values(task.data, sources, task.units, this.windows, this.backgrounds)
-    splits = split_units(
-        values, this.windows, this.metrics, fits,
-        units=[
-            k for k, unit in enumerate(task.units)
-            if len(unit) < _LARGEST_DEBLENDED and not (searched and searched[k] is fits[k])
-        ],
-        beam=models.shape_parameters(task.beam_covariance), fixed=[task.fixed[unit] for unit in task.units],
-        sigma_limits=_limits(task, options), shift=0.5 * task.beam_fwhm,
-        significance=options.detection.sigma_thres, **{**solver, **_ROUGH},
-    )  # fmt: skip
+    open_units = [
+        k for k, unit in enumerate(task.units)
+        if len(unit) < _LARGEST_DEBLENDED and not (searched and searched[k] is fits[k])
+    ]  # fmt: skip
+    splits = [
+        split
+        for chunk in affordable(open_units, this.windows, this.metrics)
+        for split in split_units(
+            values, this.windows, this.metrics, fits, units=[k for _, k in chunk],
+            beam=models.shape_parameters(task.beam_covariance),
+            fixed=[task.fixed[unit] for unit in task.units], sigma_limits=_limits(task, options),
+            shift=0.5 * task.beam_fwhm, significance=options.detection.sigma_thres,
+            **{**solver, **_ROUGH},
+        )
+    ]  # fmt: skip
+    splits.sort(key=lambda split: split.unit)
     if not splits:
         return None
     left: list[UnitFit | None] = list(fits)
@@ -392,31 +427,47 @@ def _collect(
     task: Task, sources: FloatArray, fits: list[UnitFit], retried: BoolArray, this: _Round, options: Options
 ) -> Collector:
     """Measure apertures and errors of all units."""
-    residual = task.data - models.render(sources, task.data.shape)
-    radius = options.photometry.fwhm_radius_ratio
     collected = Collector(len(sources))
     for unit, window in zip(task.units, this.windows, strict=True):
         if window.y.size == 0:
             collected.add_nothing(unit)
-    for batch in alike_units([len(unit) for unit in task.units], this.windows, this.metrics, same_shape=True):
-        windows = [this.windows[k] for k in batch]
-        if windows[0].y.size == 0:
-            continue
-        left = [residual[window.y, window.x] for window in windows]
-        apertures = [[source_aperture(p, radius_in_fwhm=radius) for p in fits[k].parameters] for k in batch]
+    seen = [k for k, window in enumerate(this.windows) if window.y.size]
+    for chunk in affordable(seen, this.windows, this.metrics):
+        _collect_some(collected, task, sources, fits, retried, this, options, [k for _, k in chunk])
+    return collected
+
+
+def _collect_some(
+    collected: Collector,
+    task: Task,
+    sources: FloatArray,
+    fits: list[UnitFit],
+    retried: BoolArray,
+    this: _Round,
+    options: Options,
+    units: list[int],
+) -> None:
+    """Measure apertures and errors of some units."""
+    radius = options.photometry.fwhm_radius_ratio
+    own, metrics = [this.windows[k] for k in units], [this.metrics[k] for k in units]
+    data = [at(task.data, window.y, window.x) for window in own]
+    residuals = [values - model for values, model in zip(data, models_on(sources, own), strict=True)]
+    sizes = [len(task.units[k]) for k in units]
+    for batch in alike_units(sizes, own, metrics, same_shape=True):
+        ks, windows, left = [units[i] for i in batch], [own[i] for i in batch], [residuals[i] for i in batch]
+        apertures = [[source_aperture(p, radius_in_fwhm=radius) for p in fits[k].parameters] for k in ks]
         measured = photometry_of_alike(
-            left, [fits[k] for k in batch], windows, [this.metrics[k] for k in batch],
-            this.cache.at(windows[0], this.scales[batch[0]]),
-            apertures, footprints=[footprint(fits[k].parameters, this.windows[k]) for k in batch],
-            scales=[this.scales[k] for k in batch],
-            fixed=[task.fixed[task.units[k]] for k in batch],
+            left, [fits[k] for k in ks], windows, [metrics[i] for i in batch],
+            this.cache.at(windows[0], this.scales[ks[0]]),
+            apertures, footprints=[footprint(fits[k].parameters, this.windows[k]) for k in ks],
+            scales=[this.scales[k] for k in ks], fixed=[task.fixed[task.units[k]] for k in ks],
         )  # fmt: skip
-        for i, k in enumerate(batch):
+        for i, k in enumerate(ks):
             unit, y, x = task.units[k], windows[i].y, windows[i].x
             photometry, background = measured[i]
-            in_sigmas = this.metrics[k].project(left[i])
+            in_sigmas = metrics[batch[i]].project(left[i])
             collected.add_fit(
-                unit, fits[k], left[i], task.data[y, x], n_free=int((~task.fixed[unit]).sum()) + 1,
+                unit, fits[k], left[i], data[batch[i]], n_free=int((~task.fixed[unit]).sum()) + 1,
                 chi2=float(in_sigmas @ in_sigmas), n_beams=y.size / task.beam_area,
                 retried=bool(retried[k]),
             )  # fmt: skip
@@ -424,7 +475,6 @@ def _collect(
             known = np.isfinite(background)
             patch = ConditionalPatch(y=y[known], x=x[known], values=background[known])
             collected.add_background(unit, patch, order=-1)
-    return collected
 
 
 def _collect_polynomial(
@@ -434,15 +484,15 @@ def _collect_polynomial(
     retried: BoolArray,
     this: _Round,
     noise: CovarianceModel,
-    level: FloatArray,
+    level: Plane,
     options: Options,
 ) -> Collector:
     """Measure apertures and errors of all units on their polynomials."""
-    residual = task.data - models.render(sources, task.data.shape)
+    residual = task.data[:, :] - models.render(sources, size_of(task.data))
     collected, apart = Collector(len(sources)), this.ground.apart
     add_units(
         collected, task, residual, fits, this.windows, this.metrics,
-        [this.sky(k, fit) for k, fit in enumerate(fits)], apart, noise, level,
+        [this.sky(k, fit) for k, fit in enumerate(fits)], apart, noise, level[:, :],
         options=options, retried=retried,
     )  # fmt: skip
     for unit, background in zip(task.units, apart or [], strict=False):

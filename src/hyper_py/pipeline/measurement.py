@@ -16,6 +16,7 @@ from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
+from hyper_py.numerics.blocks import usable
 from hyper_py.options import Options
 from hyper_py.pipeline.binning import bin_size, binned_task, unbinned_measurement
 from hyper_py.pipeline.correlated import measure_correlated
@@ -174,7 +175,7 @@ def make_task(
     )
     task = Task(
         data=image.data,
-        usable=np.isfinite(image.data),
+        usable=usable(image.data),
         rms=rms,
         relative_noise=image.relative_noise,
         start=start,

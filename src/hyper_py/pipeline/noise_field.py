@@ -8,13 +8,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hyper_py.geometry import FloatArray
+from hyper_py.numerics.blocks import Plane, blocks, combined, grown, sample, size_of
+from hyper_py.numerics.coarse import CoarseMap, cell_counts, coarse_map
 from hyper_py.numerics.noise import (
     CovarianceModel,
     autocovariance,
     beam_covariance_model,
     clipped_statistics,
     covariance_model,
-    local_rms_map,
+    mesh_rms,
 )
 
 _FEWEST_BEAMS = 50
@@ -30,57 +32,79 @@ _LEVEL_MESH_BEAMS = 20.0
 
 
 def measure_noise(
-    residual: FloatArray,
-    mask: BoolArray,
+    residual: Plane,
+    mask: BoolArray | None = None,
     *,
     beam_covariance: FloatArray,
     beam_fwhm: float,
-    relative: FloatArray | None = None,
-) -> tuple[CovarianceModel, FloatArray]:
+    relative: Plane | None = None,
+    size: int | None = None,
+) -> tuple[CovarianceModel, Plane]:
     """Return the covariance of a map's noise and background, and how its level varies over the map.
 
     Parameters
     ----------
-    residual : ndarray, shape (ny, nx)
-        Map, sources subtracted if they are known.
-    mask : bool ndarray, shape (ny, nx)
-        Sources and blank pixels.
+    residual : Plane, shape (ny, nx)
+        Map, sources subtracted if they are known; blank pixels are NaN.
+    mask : bool ndarray, shape (ny, nx), optional
+        Pixels not to be used, such as those of sources.
     beam_covariance : ndarray, shape (2, 2)
         In pixels^2; its autocorrelation is assumed where the map is too small to measure another.
     beam_fwhm : float
         In pixels.
-    relative : ndarray, shape (ny, nx), optional
+    relative : Plane, shape (ny, nx), optional
         What is known beforehand of how the noise varies, such as an error map; what is left is measured.
+    size : int, optional
+        Side of the blocks in which the map is worked on, see `hyper_py.numerics.blocks.blocks`.
 
     Returns
     -------
     covariance : CovarianceModel
         Of the residual divided by the level.
-    level : ndarray, shape (ny, nx)
+    level : Plane, shape (ny, nx)
         Local rms over its median.
     """
     if relative is not None:
-        even = measure_noise(residual / relative, mask, beam_covariance=beam_covariance, beam_fwhm=beam_fwhm)
-        return even[0], even[1] * relative
-    masked = np.where(mask, np.nan, residual)
-    reach = math.ceil(_REACH_BEAMS * beam_fwhm)
-    rms = clipped_statistics(masked).rms
-    mesh = max(8, round(_LEVEL_MESH_BEAMS * beam_fwhm))
-    level = np.ones(residual.shape)
-    if min(residual.shape) >= 3 * mesh:
-        local = local_rms_map(small_scales(masked, width=_SMALL_SCALE_BEAMS * beam_fwhm), mesh=mesh)
-        # All NaN where no cell has enough pixels, or nothing varies.
-        if np.isfinite(local).all():
-            level = local / np.median(local[~mask])
-    measurable = min(reach, min(residual.shape) // 3)
-    n_beams = np.count_nonzero(np.isfinite(masked)) / beam_fwhm**2
+        even, level = measure_noise(
+            combined(np.divide, residual, relative), mask, beam_covariance=beam_covariance,
+            beam_fwhm=beam_fwhm, size=size,
+        )  # fmt: skip
+        return even, combined(np.multiply, level, relative)
+    masked = residual if mask is None else np.where(mask, np.nan, residual[:, :])
+    shape, reach = size_of(masked), math.ceil(_REACH_BEAMS * beam_fwhm)
+    levels, n_seen = _levels(masked, beam_fwhm=beam_fwhm, size=size)
+    measurable = min(reach, min(shape) // 3)
     model = None
-    if measurable >= beam_fwhm and n_beams >= _FEWEST_BEAMS:
-        lags = autocovariance(masked / level, max_lag=measurable)
+    if measurable >= beam_fwhm and n_seen / beam_fwhm**2 >= _FEWEST_BEAMS:
+        lags = autocovariance(combined(np.divide, masked, levels), max_lag=measurable)
         model = covariance_model(extend_lags(lags, reach=reach))
     if model is None:
+        rms = clipped_statistics(sample(masked, size=size)).rms
         model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)
-    return model, level
+    return model, levels
+
+
+def _levels(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple[CoarseMap, int]:
+    """Return the local rms of small scales over its median, or 1; and how many pixels are seen."""
+    shape = size_of(masked)
+    mesh, width = max(8, round(_LEVEL_MESH_BEAMS * beam_fwhm)), _SMALL_SCALE_BEAMS * beam_fwhm
+    levels = np.full(tuple(-(-n // mesh) for n in shape), np.nan)
+    seen, varies = np.zeros(levels.shape), min(shape) >= 3 * mesh
+    for where in blocks(shape, size=size, multiple=mesh):
+        place = tuple(slice(part.start // mesh, -(-part.stop // mesh)) for part in where)
+        outer, inner = grown(where, math.ceil(3.0 * width) + 1, shape)
+        piece = masked[outer]
+        seen[place] = cell_counts(np.isfinite(piece[inner]), mesh)
+        if varies:
+            levels[place] = mesh_rms(small_scales(piece, width=width)[inner], mesh=mesh)
+    n_seen = int(seen.sum())
+    if not np.isfinite(levels).any():
+        return CoarseMap(np.ones((1, 1)), max(shape), shape), n_seen
+    known = np.isfinite(levels)
+    order = np.argsort(levels[known])
+    below = np.cumsum(seen[known][order])
+    middle = float(levels[known][order][np.searchsorted(below, 0.5 * below[-1])])  # over pixels
+    return coarse_map(levels / middle, mesh=mesh, shape=shape), n_seen
 
 
 def small_scales(data: FloatArray, *, width: float) -> FloatArray:

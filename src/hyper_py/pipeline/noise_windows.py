@@ -1,17 +1,20 @@
 """The covariance of a window's pixels, and the metrics that fits in correlated noise make of it."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, lapack
 
 from hyper_py.geometry import FloatArray
+from hyper_py.numerics.blocks import Plane, at
 from hyper_py.numerics.noise import CovarianceModel, power_spectrum
 from hyper_py.numerics.polynomial import polynomial_design
 from hyper_py.pipeline.joint import window_scaling
+from hyper_py.pipeline.sweeps import CACHE_BYTES, MetricsOnDemand
 from hyper_py.steps.fitting import LinearTerms, Metric, Window, linear_terms
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -73,46 +76,89 @@ class NoiseWindow:
     precision: FloatArray
 
 
+class WindowMetrics(MetricsOnDemand):
+    """The metrics of windows in one stationary noise, each made when it is asked for."""
+
+    def __init__(self, cache: "WindowCache", windows: Sequence[Window], scales: Sequence[float]) -> None:
+        self._cache, self._windows, self._scales = cache, windows, scales
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    @overload
+    def __getitem__(self, index: int) -> Metric: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Metric]: ...
+
+    def __getitem__(self, index: int | slice) -> Metric | Sequence[Metric]:
+        """Return the metric of a window, or of several."""
+        if isinstance(index, slice):
+            return WindowMetrics(self._cache, self._windows[index], self._scales[index])
+        window = self._windows[index]
+        weights = np.broadcast_to(1.0 / self._scales[index], window.y.shape)
+        return Metric(weights=weights, matrix=self._cache.whitening(window, self._scales[index]))
+
+    def key(self, index: int) -> bytes:
+        """Return the same for metrics that share a matrix."""
+        return self._cache.key(self._windows[index], self._scales[index])
+
+
 class WindowCache:
-    """Noise windows by their shape: a stationary covariance depends on the pixels' separations only.
+    """Matrices of windows by their shape: a stationary covariance depends on the pixels' separations only.
+
+    They are kept as far as `CACHE_BYTES` go; the one that was not used for longest is dropped first.
 
     Parameters
     ----------
     covariance : CovarianceModel
-    grain : ndarray, shape (ny, nx), optional
+    grain : Plane, shape (ny, nx), optional
         Independent error of each pixel on top of it, such as a share of the light there, in the unit of the
         map. Windows in which it matters are one of a kind.
     """
 
-    def __init__(self, covariance: CovarianceModel, *, grain: FloatArray | None = None) -> None:
+    def __init__(self, covariance: CovarianceModel, *, grain: Plane | None = None) -> None:
         self._covariance, self._grain = covariance, grain
         self._finest = float(np.median(power_spectrum(covariance.lags)))
-        self._known: dict[bytes, NoiseWindow] = {}
+        self._known: OrderedDict[bytes, FloatArray] = OrderedDict()
+        self._bytes = 0
         self._factors: dict[bytes, FloatArray] = {}
         self._terms: dict[tuple[bytes, int, float], LinearTerms] = {}
 
+    def whitening(self, window: Window, scale: float | None = None) -> FloatArray:
+        """Return the whitening matrix of a window in units of `scale`, its grain included."""
+        variance = self._grain_variance(window, scale)
+        key = _key(window, variance)
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        matrix = whitening_matrix(self._matrix(window, variance))
+        self._known[key] = matrix
+        self._bytes += matrix.nbytes
+        while self._bytes > CACHE_BYTES and len(self._known) > 1:
+            self._bytes -= self._known.popitem(last=False)[1].nbytes
+        return matrix
+
+    def key(self, window: Window, scale: float) -> bytes:
+        """Return the same for windows that share a matrix."""
+        return _key(window, self._grain_variance(window, scale))
+
     def __getitem__(self, window: Window) -> NoiseWindow:
-        """Return the noise window of a shape, without grain, computed at its first use."""
+        """Return the noise window of a shape, without grain."""
         return self.at(window, None)
 
     def at(self, window: Window, scale: float | None) -> NoiseWindow:
         """Return the noise of a window in units of `scale`, its grain included."""
-        variance = self._grain_variance(window, scale)
-        key = _key(window, variance)
-        if key not in self._known:
-            covariance = self._matrix(window, variance)
-            whitening = whitening_matrix(covariance)
-            self._known[key] = NoiseWindow(
-                covariance=covariance, whitening=whitening, precision=whitening.T @ whitening
-            )
-        return self._known[key]
+        whitening = self.whitening(window, scale)
+        return NoiseWindow(
+            covariance=self._matrix(window, self._grain_variance(window, scale)),
+            whitening=whitening,
+            precision=whitening.T @ whitening,
+        )
 
-    def metrics(self, windows: Sequence[Window], scales: Sequence[float]) -> list[Metric]:
+    def metrics(self, windows: Sequence[Window], scales: Sequence[float]) -> WindowMetrics:
         """Return the metric of each window, its noise `scales` times that of the covariance."""
-        return [
-            Metric(weights=np.full(w.y.size, 1.0 / s), matrix=self.at(w, s).whitening)
-            for w, s in zip(windows, scales, strict=True)
-        ]
+        return WindowMetrics(self, windows, scales)
 
     def joint_metric(self, window: Window, scale: float, *, order: int, ridge: float) -> Metric:
         """Return the metric of a window with a polynomial fitted along.
@@ -145,7 +191,7 @@ class WindowCache:
         """Return the variance of the grain of a window in units of scale^2; None where it is negligible."""
         if self._grain is None or scale is None or not window.y.size:
             return None
-        variance: FloatArray = (self._grain[window.y, window.x] / scale) ** 2
+        variance: FloatArray = (at(self._grain, window.y, window.x) / scale) ** 2
         return variance if variance.max() > _NEGLIGIBLE * self._finest else None
 
     def _matrix(self, window: Window, variance: FloatArray | None) -> FloatArray:

@@ -1,6 +1,8 @@
 """Fits of units in turns, each with the present models of all others subtracted."""
 
-from collections.abc import Sequence
+import itertools
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -11,12 +13,17 @@ from scipy.spatial import KDTree
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
-from hyper_py.steps.fitting import IN_CACHE, Metric, UnitFit, Window, fit_units, padded_pixels
+from hyper_py.numerics.blocks import Plane, at
+from hyper_py.steps.fitting import Metric, UnitFit, Window, fit_units
 from hyper_py.steps.photometry import Aperture, UnitPhotometry
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
+CACHE_BYTES = 96_000_000
+"""Memory for the matrices of windows: the larger ones of a map are made anew when there are many."""
+_MODEL_SIGMA = 6.0
+"""Where a Gaussian has fallen to 1.5e-8 of its peak."""
 _SWEEP_TOLERANCE = 1e-3
 """Units are fitted again until no flux moves by more than this share of its source's."""
 
@@ -30,7 +37,7 @@ class Bounds:
 
 
 def sweep_units(
-    data: FloatArray,
+    data: Plane,
     sources: FloatArray,
     units: Sequence[IntArray],
     windows: Sequence[Window],
@@ -74,26 +81,29 @@ def sweep_units(
         moved[unit] = fit is None
     todo = [k for k in range(len(units)) if fits[k] is None or moved[reach[k]].any()]
     for _ in range(max_sweeps):
-        done = fit_units(
-            unit_values(
-                data,
-                sources,
-                [units[k] for k in todo],
-                [windows[k] for k in todo],
-                [backgrounds[k] for k in todo],
-            ),
+        values = unit_values(
+            data,
+            sources,
+            [units[k] for k in todo],
             [windows[k] for k in todo],
-            [metrics[k] for k in todo],
-            [sources[units[k]] for k in todo],
-            lower=[bounds.lower[units[k]] for k in todo],
-            upper=[bounds.upper[units[k]] for k in todo],
-            **options,
+            [backgrounds[k] for k in todo],
         )
+        before = sources.copy()
         moved[:] = False
-        for k, fit in zip(todo, done, strict=True):
-            fits[k] = fit
-            moved[units[k]] = _moved(sources[units[k]], fit.parameters)
-            sources[units[k]] = fit.parameters
+        for chunk in affordable(todo, windows, metrics):
+            done = fit_units(
+                [values[i] for i, _ in chunk],
+                [windows[k] for _, k in chunk],
+                [metrics[k] for _, k in chunk],
+                [before[units[k]] for _, k in chunk],
+                lower=[bounds.lower[units[k]] for _, k in chunk],
+                upper=[bounds.upper[units[k]] for _, k in chunk],
+                **options,
+            )
+            for (_, k), fit in zip(chunk, done, strict=True):
+                fits[k] = fit
+                moved[units[k]] = _moved(before[units[k]], fit.parameters)
+                sources[units[k]] = fit.parameters
         todo = [k for k in range(len(units)) if moved[reach[k]].any()]
         if not todo:
             break
@@ -101,27 +111,53 @@ def sweep_units(
 
 
 def unit_values(
-    data: FloatArray,
+    data: Plane,
     sources: FloatArray,
     units: Sequence[IntArray],
     windows: Sequence[Window],
     backgrounds: Sequence[FloatArray],
 ) -> list[FloatArray]:
     """Return the data of units on their windows, backgrounds and the models of all other sources removed."""
-    image = data - models.render(sources, (data.shape[0], data.shape[1]))
-    values = [np.empty(0)] * len(units)
-    alike: dict[int, list[int]] = {}
-    for k, unit in enumerate(units):
-        alike.setdefault(len(unit), []).append(k)
+    return [
+        at(data, window.y, window.x) - background - others
+        for window, background, others in zip(
+            windows, backgrounds, models_on(sources, windows, but=units), strict=True
+        )
+    ]
+
+
+class MetricsOnDemand(Sequence[Metric]):
+    """Metrics that are made when they are asked for."""
+
+    @abstractmethod
+    def key(self, index: int) -> bytes:
+        """Return the same for metrics that share a matrix."""
+
+
+def affordable(
+    units: Sequence[int], windows: Sequence[Window], metrics: Sequence[Metric]
+) -> Iterator[list[tuple[int, int]]]:
+    """Yield the units in batches of which the matrices of all windows fit into `CACHE_BYTES`.
+
+    Each comes with its place in `units`. Units with windows of one shape, which share a matrix, are in one
+    batch. Metrics that are in memory already are one batch.
+    """
+    if not isinstance(metrics, MetricsOnDemand):
+        yield list(enumerate(units))
+        return
+    alike: dict[bytes, list[tuple[int, int]]] = {}
+    for i, k in enumerate(units):
+        alike.setdefault(metrics.key(k), []).append((i, k))
+    batch: list[tuple[int, int]] = []
+    size = 0
     for members in alike.values():
-        for batch in (members[i : i + IN_CACHE] for i in range(0, len(members), IN_CACHE)):
-            y, x = padded_pixels([windows[k] for k in batch])
-            own = models.gaussian_sum(
-                sources[[units[k] for k in batch]], y.astype(np.float64), x.astype(np.float64)
-            )
-            for k, value in zip(batch, image[y, x] + own, strict=True):
-                values[k] = value[: windows[k].y.size] - backgrounds[k]
-    return values
+        own = 8 * windows[members[0][1]].y.size ** 2
+        if batch and size + own > CACHE_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch, size = batch + members, size + own
+    if batch:
+        yield batch
 
 
 def other_starts(task: "Task", sources: FloatArray) -> list[FloatArray]:
@@ -139,7 +175,7 @@ def other_starts(task: "Task", sources: FloatArray) -> list[FloatArray]:
 
 
 def retry_failed(
-    data: FloatArray,
+    data: Plane,
     sources: FloatArray,
     fits: Sequence[UnitFit],
     units: Sequence[IntArray],
@@ -202,17 +238,45 @@ def _neighbours(sources: FloatArray, units: Sequence[IntArray], windows: Sequenc
         return []
     centres = sources[:, [models.X, models.Y]]
     light = 4.0 * float(sources[:, models.SIGMA_1].max())
-    middles, radii = np.zeros((len(units), 2)), np.zeros(len(units))
-    for k, window in enumerate(windows):
-        if window.x.size:
-            x, y = window.x, window.y
-            middles[k] = 0.5 * (x.min() + x.max()), 0.5 * (y.min() + y.max())
-            radii[k] = np.hypot(x - middles[k, 0], y - middles[k, 1]).max() + light
-    near = KDTree(centres).query_ball_point(middles, radii, return_sorted=True)
+    middles, radii = _circles(windows)
+    near = KDTree(centres).query_ball_point(middles, radii + light, return_sorted=True)
     return [
         np.array(sorted(set(sees).difference(unit.tolist())) if window.x.size else [], dtype=np.int64)
         for sees, unit, window in zip(near, units, windows, strict=True)
     ]
+
+
+def _circles(windows: Sequence[Window]) -> tuple[FloatArray, FloatArray]:
+    """Return middles (n, 2), order x, y, and radii (n,) of circles around windows."""
+    circles = np.array([window.circle for window in windows])
+    return circles[:, :2], circles[:, 2]
+
+
+def models_on(
+    sources: FloatArray, windows: Sequence[Window], *, but: Sequence[IntArray] | None = None
+) -> Iterator[FloatArray]:
+    """Yield the sum of all Gaussians on each window, but for some of them, each out to `_MODEL_SIGMA`."""
+    if not windows or not len(sources):
+        yield from (np.zeros(window.y.shape) for window in windows)
+        return
+    reach = _MODEL_SIGMA * sources[:, [models.SIGMA_1, models.SIGMA_2]].max(axis=1)
+    centres = sources[:, [models.X, models.Y]]
+    middles, radii = _circles(windows)
+    seen = KDTree(centres).query_ball_point(middles, radii + reach.max(), return_sorted=True)
+    owner = np.repeat(np.arange(len(windows)), [len(near) for near in seen])
+    found = np.fromiter(itertools.chain.from_iterable(seen), dtype=np.int64, count=owner.size)
+    kept = np.hypot(*(centres[found] - middles[owner]).T) <= radii[owner] + reach[found]
+    if but is not None:
+        own = np.full(len(sources), -1)
+        for k, unit in enumerate(but):
+            own[unit] = k
+        kept &= own[found] != owner
+    owner, found = owner[kept], found[kept]
+    ends = np.searchsorted(owner, np.arange(len(windows) + 1))
+    for window, first, last in zip(windows, ends, ends[1:], strict=False):
+        y, x = window.y.astype(np.float64), window.x.astype(np.float64)
+        near = sources[found[first:last]]
+        yield models.gaussian_sum(near, y, x) if len(near) else np.zeros(y.shape)
 
 
 def _moved(before: FloatArray, after: FloatArray) -> BoolArray:
@@ -253,9 +317,9 @@ class Task:
 
     Attributes
     ----------
-    data : ndarray, shape (ny, nx)
-    usable : bool ndarray, shape (ny, nx)
-        False where blank.
+    data : ndarray or Plane, shape (ny, nx)
+    usable : bool ndarray or Plane, shape (ny, nx)
+        False, or 0, where blank.
     rms : float or ndarray
         Noise level of the map.
     start : ndarray, shape (n, 6)
@@ -272,12 +336,14 @@ class Task:
         At the middle of the map.
     forced : bool
         Whether positions were given, so that negative fluxes are allowed.
-    relative_noise : ndarray, shape (ny, nx), optional
+    relative_noise : Plane, shape (ny, nx), optional
         What is known beforehand of how the noise varies, of median 1.
+    block_size : int, optional
+        Side of the blocks in which the map is worked on, see `hyper_py.numerics.blocks.blocks`.
     """
 
-    data: FloatArray
-    usable: BoolArray
+    data: Any
+    usable: Any
     rms: float | FloatArray
     start: FloatArray
     fixed: BoolArray
@@ -287,7 +353,8 @@ class Task:
     beam_area: float
     beam_covariance: FloatArray
     forced: bool
-    relative_noise: FloatArray | None = None
+    relative_noise: Plane | None = None
+    block_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -371,9 +438,13 @@ class Collector:
         self.order[unit] = order
 
     def add_photometry(
-        self, unit: IntArray, photometry: UnitPhotometry, apertures: Sequence[Aperture], usable: BoolArray
+        self,
+        unit: IntArray,
+        photometry: UnitPhotometry,
+        apertures: Sequence[Aperture],
+        usable: BoolArray | Plane,
     ) -> None:
-        """Add fluxes and errors of the unit added last; `usable` (ny, nx) is False where the map is blank."""
+        """Add fluxes and errors of the unit added last; `usable` as in `Task`."""
         if self.fits:
             self.fits[-1].covariance = photometry.covariance
         self.flux[unit], self.flux_err[unit] = photometry.flux, photometry.flux_err
@@ -384,14 +455,15 @@ class Collector:
             own = slice(i * models.N_PARAMETERS, (i + 1) * models.N_PARAMETERS)
             self.covariance[source] = photometry.covariance[own, own]
             inside = aperture.clipped((usable.shape[0], usable.shape[1]))
-            self.n_blank[source] = np.count_nonzero((inside.weights > 0.0) & ~usable[inside.slices])
+            seen = usable[inside.slices] != 0.0
+            self.n_blank[source] = np.count_nonzero((inside.weights > 0.0) & ~seen)
             if self.n_blank[source]:
                 self.flags[source] |= int(Flag.BLANK_PIXELS)
             if inside.weights.sum() < aperture.weights.sum() - 1e-9:
                 self.flags[source] |= int(Flag.EDGE)
             if not np.isfinite(photometry.flux_err[i]):
                 self.flags[source] |= int(Flag.NO_ERROR)
-            if not ((inside.weights > 0.0) & usable[inside.slices]).any():
+            if not ((inside.weights > 0.0) & seen).any():
                 self.add_nothing(source)
 
     def measured(self, parameters: FloatArray) -> "Measured":

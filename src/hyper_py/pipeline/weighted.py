@@ -128,7 +128,7 @@ def measure_weighted(task: Task, options: Options) -> Measured:
         starts=other_starts(task, sources), bounds=limits, **setup.solver,
     )  # fmt: skip
     residual = task.data - models.render(sources, task.data.shape)
-    noise, level = measure_noise(
+    noise, level_plane = measure_noise(
         residual,
         models.footprints(sources, task.data.shape, n_sigma=3.0) | ~task.usable,
         beam_covariance=task.beam_covariance,
@@ -138,7 +138,8 @@ def measure_weighted(task: Task, options: Options) -> Measured:
     collected = Collector(len(sources))
     add_units(
         collected, task, residual, fits, setup.windows, setup.metrics,
-        [setup.sky(k, fit) for k, fit in enumerate(fits)], apart if setup.is_apart else None, noise, level,
+        [setup.sky(k, fit) for k, fit in enumerate(fits)], apart if setup.is_apart else None, noise,
+        level_plane[:, :],
         options=options, retried=retried, rms=setup.rms,
     )  # fmt: skip
     left = (

@@ -6,7 +6,7 @@ costs: weights pixel by pixel, or a whitening matrix for correlated noise.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
+from hyper_py.numerics.blocks import Plane, at
 from hyper_py.numerics.models import N_PARAMETERS, gaussian_sum, gaussian_sum_and_jacobian
 from hyper_py.numerics.solvers import FitStatus, levenberg_marquardt
 
@@ -43,6 +44,14 @@ class Window:
     y: IntArray
     x: IntArray
     key: bytes
+
+    @cached_property
+    def circle(self) -> tuple[float, float, float]:
+        """Middle (x, y) and radius in pixels of a circle around all pixels."""
+        if not self.y.size:
+            return 0.0, 0.0, 0.0
+        x, y = (0.5 * float(axis.min() + axis.max()) for axis in (self.x, self.y))
+        return x, y, float(np.hypot(self.x - x, self.y - y).max())
 
 
 class LinearTerms(NamedTuple):
@@ -185,15 +194,15 @@ def disc(radius: float) -> tuple[IntArray, IntArray]:
     return y[inside], x[inside]
 
 
-def fit_window(x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: BoolArray) -> Window:
+def fit_window(x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: BoolArray | Plane) -> Window:
     """Return the union of discs around the pixels nearest to the given points.
 
     Parameters
     ----------
     x, y, radius : ndarray, shape (n_sources,)
         In pixels.
-    usable : bool ndarray, shape (ny, nx)
-        False for blank pixels.
+    usable : bool ndarray or Plane, shape (ny, nx)
+        False, or 0, for blank pixels.
     """
     ny, nx = usable.shape
     flat = []
@@ -203,8 +212,9 @@ def fit_window(x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: Bool
         inside = (py >= 0) & (py < ny) & (px >= 0) & (px < nx)
         flat.append((py * nx + px)[inside])
     pixels = flat[0] if len(flat) == 1 else np.unique(np.concatenate(flat))
-    pixels = pixels[usable.ravel()[pixels]]
     py, px = np.divmod(pixels, nx)
+    seen = at(usable, py, px) != 0.0
+    pixels, py, px = pixels[seen], py[seen], px[seen]
     shape = np.column_stack([py, px]) - ((py[0], px[0]) if pixels.size else (0, 0))
     return Window(y=py, x=px, key=shape.astype(np.int32).tobytes())
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics.blocks import Where, grown
-from hyper_py.numerics.coarse import CoarseMap, coarse_map
+from hyper_py.numerics.coarse import CoarseMap, cell_counts, cell_sums, coarse_map
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 
@@ -55,7 +55,10 @@ class NoiseMesh:
         (rows, columns), _ = grown(where, self.cell, self.shape)
         square = data * data
         used = usable & (square <= 25.0 * expected * expected)
-        total, count = _smooth(self._sums(np.where(used, square, 0.0))), _smooth(self._sums(used))
+        total, count = (
+            _smooth(cell_sums(np.where(used, square, 0.0), self.cell)),
+            _smooth(cell_counts(used, self.cell)),
+        )
         mean = np.divide(total, count, out=np.zeros(total.shape), where=count > 0.0)
         limit = np.repeat(np.repeat(9.0 * mean, self.cell, axis=0), self.cell, axis=1)
         used = usable & (square <= limit[: data.shape[0], : data.shape[1]])
@@ -64,16 +67,9 @@ class NoiseMesh:
             slice(part.start - out.start // self.cell, part.stop - out.start // self.cell)
             for part, out in zip(place, (rows, columns), strict=True)
         )
-        self._seen[place] = self._sums(np.isfinite(data))[own]
-        self._total[place] = self._sums(np.where(used, square, 0.0))[own]
-        self._count[place] = self._sums(used)[own]
-
-    def _sums(self, values: FloatArray | BoolArray) -> FloatArray:
-        """Return the sums of cells."""
-        sums = values.astype(np.float64)
-        for axis in (0, 1):
-            sums = np.add.reduceat(sums, np.arange(0, sums.shape[axis], self.cell), axis=axis)
-        return sums
+        self._seen[place] = cell_counts(np.isfinite(data), self.cell)[own]
+        self._total[place] = cell_sums(np.where(used, square, 0.0), self.cell)[own]
+        self._count[place] = cell_counts(used, self.cell)[own]
 
     def level(self, *, correlated_area: float, otherwise: float) -> CoarseMap:
         """Return the local rms, as far as it can be told from the global one.
