@@ -12,7 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -337,7 +337,7 @@ class _CubeWork:
         self, cube: "CubeReader", files: Mapping[str, "PlaneFile"], reference: "Reference | None"
     ) -> list[ChannelTask]:
         """Return one task a channel."""
-        shared = {field: getattr(self.task, field) for field in MapTask.__dataclass_fields__}
+        shared = {one.name: getattr(self.task, one.name) for one in fields(MapTask)}
         # The raw background is the background as a channel sees it.
         files = {"background" if kind == "raw" else kind: file for kind, file in files.items()}
         tasks = []
