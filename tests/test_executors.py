@@ -104,7 +104,7 @@ def blas_threads():
 
 
 def test_one_blas_thread_where_numpy_is_loaded_already():
-    pytest.importorskip("numpy.linalg")
+    pytest.importorskip("scipy.linalg")  # the libraries of both are to be there before
     with threadpool_limits(2, user_api="blas"):
         assert blas_threads() == {2}
         with executors.one_blas_thread():
