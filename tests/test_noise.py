@@ -225,12 +225,9 @@ class TestCovarianceModel:
         smallest = np.linalg.eigvalsh(model.matrix(y, x)).min()
         assert smallest >= 0.99 * power_spectrum(model.lags).min() > 0
 
-    def test_apply_is_the_matrix(self):
+    def test_scaled(self):
         data, _ = _smooth_field(7)
         model = covariance_model(autocovariance(data, max_lag=20))
-        y, x = (a.ravel() for a in np.mgrid[:15, :18])
-        image = np.random.default_rng(1).normal(size=(15, 18))
-        np.testing.assert_allclose(model.apply(image).ravel(), model.matrix(y, x) @ image.ravel(), atol=1e-9)
         assert model.scaled(4.0).variance == pytest.approx(4 * model.variance)
 
     def test_beam_model(self):

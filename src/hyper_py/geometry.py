@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import RectBivariateSpline
 
 from hyper_py.diagnostics import InputError
 
@@ -300,6 +299,8 @@ def pixel_areas(wcs: Any, shape: tuple[int, int], *, tolerance: float = 1e-6) ->
         kx, ky = min(3, len(x[::2]) - 1), min(3, len(y[::2]) - 1)
         if not kx or not ky:
             break
+        from scipy.interpolate import RectBivariateSpline  # slow to import, and few maps need it
+
         spline = RectBivariateSpline(y[::2], x[::2], fine[::2, ::2], kx=ky, ky=kx)
         if np.max(np.abs(spline(y, x) / fine - 1.0)) <= tolerance:
             result: FloatArray = spline(np.arange(ny), np.arange(nx))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, signal
+from scipy import fft
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics.blocks import Plane
@@ -201,11 +201,6 @@ class CovarianceModel:
         # One number a pixel: differences of them are places in the flat array of lags.
         place = y * self.lags.shape[1] + x
         result: FloatArray = self.lags.ravel().take(place[:, None] - (place - self.lags.size // 2))
-        return result
-
-    def apply(self, image: FloatArray) -> FloatArray:
-        """Return the covariance times an image, as a convolution; beyond the image it is zero."""
-        result: FloatArray = signal.fftconvolve(image, self.lags, mode="same")
         return result
 
     def scaled(self, factor: float) -> "CovarianceModel":

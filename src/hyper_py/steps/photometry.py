@@ -6,7 +6,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from photutils.geometry import elliptical_overlap_grid
 
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics import models
@@ -57,6 +56,8 @@ def elliptical_aperture(
     theta : float
         Angle of the major axis, radians from +x.
     """
+    from photutils.geometry import elliptical_overlap_grid  # slow to import
+
     half_x = np.hypot(semi_major * np.cos(theta), semi_minor * np.sin(theta))
     half_y = np.hypot(semi_major * np.sin(theta), semi_minor * np.cos(theta))
     x0, x1 = int(np.floor(x - half_x + 0.5)), int(np.floor(x + half_x + 0.5)) + 1
