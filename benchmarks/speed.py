@@ -1,7 +1,7 @@
 """Cost of a run: ours and other finders in one go, start-up, scaling, memory; written to results/speed.md.
 
     python benchmarks/speed.py --data DIR --work DIR [--original PYTHON] [--bdsf PYTHON] [--sep PYTHON]
-                               [--repeats 3] [--skip scaling memory ...]
+                               [--repeats 3] [--others 2] [--skip scaling memory ...]
 
 DIR of --data holds the published maps, map_500_Gaussians_N.fits. Each PYTHON is an environment with that
 finder. Every process has one thread of linear algebra; plots and reports are off. `core` is from the file of
@@ -133,40 +133,25 @@ def finders(options: argparse.Namespace, work: Path) -> list[str]:
         table.setdefault(name, []).extend(rows)
         print(name, rows, flush=True)
 
-    for _ in range(options.repeats):
+    run, quiet = [ours, "-m", "hyper_py", "run"], ["--quiet", "--set", "outputs.report=false"]
+    double = original_config(options.original, maps, work, workers=1) if options.original else None
+    for repeat in range(options.repeats):
         for name, config in (("ours, defaults", ""), ("ours, the original's settings", single)):
             if config is not None:
                 command = [ours, "-c", OURS_CORE, str(maps[0]), str(config), "3"]
                 take(core, name, [row[:2] for row in cores(whole(command, work))[1:]])
-        command = [ours, "-m", "hyper_py", "run", *map(str, maps), "-o", f"{work}/ours", "--quiet"]
         for jobs in (1, 2):
-            cost = whole([*command, "--jobs", str(jobs), "--set", "outputs.report=false"], work)
-            take(both, f"ours, {jobs} worker{'s'[: jobs - 1]}", [costs(cost)])
+            command = [*run, *map(str, maps), "-o", f"{work}/ours", "--jobs", str(jobs), *quiet]
+            take(both, f"ours, defaults, {jobs} worker{'s'[: jobs - 1]}", [costs(whole(command, work))])
+        if double:
+            command = [*run, str(double), "--jobs", "1", *quiet]
+            take(both, "ours, the original's settings, 1 worker", [costs(whole(command, work))])
+        if repeat >= options.others:
+            continue
         for finder in ("bdsf", "sep"):
-            python = getattr(options, finder)
-            if python:
-                settings = json.loads((HERE / "peers" / "settings.json").read_text())["alma"][finder]
-                script = str(HERE / "peers" / f"run_{finder}.py")
-                parts = [
-                    costs(
-                        whole(
-                            [
-                                python,
-                                script,
-                                str(item.per_beam),
-                                f"{work}/{finder}.ecsv",
-                                json.dumps(settings),
-                            ],
-                            work,
-                            ours=False,
-                        )
-                    )
-                    for item in items
-                ]
-                total = [parts[0][0] + parts[1][0], parts[0][1] + parts[1][1], max(p[2] for p in parts)]
-                take(both, f"{finder}, one map after the other", [total])
-    if options.original and single:
-        for _ in range(min(options.repeats, 2)):
+            if getattr(options, finder):
+                take(both, f"{finder}, one map after the other", [peer_costs(finder, options, items, work)])
+        if options.original and single:
             cost = whole([options.original, "-c", ORIGINAL_MAIN, str(single)], work, ours=False)
             take(core, "the original", [row[:2] for row in cores(cost)])
             config = original_config(options.original, maps, work, workers=2)
@@ -180,6 +165,24 @@ def finders(options: argparse.Namespace, work: Path) -> list[str]:
         "",
         *table(("", "wall s", "processor s", "peak MB"), both, reference="the original, 2 workers"),
     ]
+
+
+def peer_costs(finder: str, options: argparse.Namespace, items: list[Any], work: Path) -> list[float]:
+    """Wall and processor seconds of a finder on all maps, one after the other, and the larger peak memory."""
+    settings = json.loads((HERE / "peers" / "settings.json").read_text())["alma"][finder]
+    command = [getattr(options, finder), str(HERE / "peers" / f"run_{finder}.py")]
+    parts = [
+        costs(
+            whole(
+                [*command, str(item.per_beam), f"{work}/{finder}.ecsv", json.dumps(settings)],
+                work,
+                ours=False,
+            )
+        )
+        for item in items
+    ]
+    wall, cpu, peak = zip(*parts, strict=True)
+    return [sum(wall), sum(cpu), max(peak)]
 
 
 def table(head: tuple[str, ...], rows: dict[str, list[list[float]]], *, reference: str) -> list[str]:
@@ -282,7 +285,8 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the published maps")
     parser.add_argument("--work", type=Path, required=True, help="folder for maps and outputs")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="of ours")
+    parser.add_argument("--others", type=int, default=2, help="repeats of the other finders, which are slow")
     parser.add_argument("--sources", type=int, nargs="+", default=[500, 1500, 5000, 20000])
     parser.add_argument("--pixels", type=int, nargs="+", default=[1_000_000, 4_000_000, 9_000_000])
     parser.add_argument("--skip", nargs="*", default=[], choices=SECTIONS)

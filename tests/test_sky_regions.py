@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from astropy.table import Table
+from regions import Regions
 
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
 from hyper_py.pipeline.extraction import NoiseLevel, given_peaks
 from hyper_py.writing.products import Layout, Stage, write_regions
-from hyper_py.writing.sky_regions import crtf_text, read_regions, source_regions
+from hyper_py.writing.sky_regions import crtf_text, ds9_texts, read_regions
 from runner_tasks import make_wcs
 
 
@@ -17,6 +18,19 @@ def catalogue(n=3):
     rng = np.random.default_rng(4)
     columns = {name: rng.uniform(10, 50, n) for name in ("X", "Y", "FWHM_1", "FWHM_2", "PA")}
     return Table({"HYPER_ID": np.arange(1, n + 1), **columns})
+
+
+def parsed(table, wcs, **options):
+    return [Regions.parse(text, format="ds9") for text in ds9_texts(table, wcs, **options)]
+
+
+def test_sources_without_position_or_size():
+    table = catalogue(4)
+    table["X"][1], table["FWHM_2"][2] = np.nan, np.nan
+    centroids, ellipses = parsed(table, make_wcs(), fwhm_radius_ratio=1.0)
+    assert [region.meta["text"] for region in centroids] == [1, 3, 4]
+    assert [region.meta["text"] for region in ellipses] == [1, 4]
+    assert [len(regions) for regions in parsed(table[:0], make_wcs(), fwhm_radius_ratio=1.0)] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -33,13 +47,13 @@ def test_regions_are_in_a_frame_that_viewers_know(kind, equinox, frame):
     wcs = make_wcs(kind=kind)
     if equinox:
         wcs.wcs.radesys, wcs.wcs.equinox = "FK5", equinox
-    centroids, ellipses = source_regions(catalogue(), wcs, fwhm_radius_ratio=1.0)
+    centroids, ellipses = parsed(catalogue(), wcs, fwhm_radius_ratio=1.0)
     assert {region.center.frame.name for region in [*centroids, *ellipses]} == {frame}
 
 
 def test_apertures_have_the_radius_asked_for():
     table = catalogue()
-    _, ellipses = source_regions(table, make_wcs(), fwhm_radius_ratio=0.5)
+    _, ellipses = parsed(table, make_wcs(), fwhm_radius_ratio=0.5)
     np.testing.assert_allclose([region.width.to_value("arcsec") for region in ellipses], table["FWHM_1"])
     np.testing.assert_allclose([region.height.to_value("arcsec") for region in ellipses], table["FWHM_2"])
 
@@ -79,7 +93,7 @@ def test_regions_come_back_as_they_were(tmp_path, sky, form):
     if form == "crtf":
         path.write_text(crtf_text(table, image.wcs, fwhm_radius_ratio=0.8))
     else:
-        source_regions(table, image.wcs, fwhm_radius_ratio=0.8)[1].write(path, format="ds9", precision=12)
+        path.write_text(ds9_texts(table, image.wcs, fwhm_radius_ratio=0.8)[1])
     fixed = read_regions(path, image, fwhm_radius_ratio=0.8)
     peaks = given_peaks(image, fixed, NoiseLevel(mean=0.0, rms=1.0))
     np.testing.assert_allclose(np.column_stack([peaks.x, peaks.y]), CORNERS, atol=1e-6)
@@ -130,9 +144,7 @@ def test_pixel_regions_circles_and_points_among_ellipses(tmp_path):
 
 def test_points_alone_leave_the_size_to_the_fit(tmp_path):
     image, path = sky_image(), tmp_path / "r.reg"
-    source_regions(table_on(image), image.wcs, fwhm_radius_ratio=1.0)[0].write(
-        path, format="ds9", precision=10
-    )
+    path.write_text(ds9_texts(table_on(image), image.wcs, fwhm_radius_ratio=1.0)[0])
     assert read_regions(path, image, fwhm_radius_ratio=1.0).fwhm_1 is None
 
 

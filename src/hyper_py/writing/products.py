@@ -318,17 +318,16 @@ def write_regions(
     stage: Stage, layout: Layout, catalog: Table, image: SkyImage, *, name: str, fwhm_radius_ratio: float
 ) -> None:
     """Stage the region files of one map: centroids, and the ellipses of the apertures."""
-    from hyper_py.writing.sky_regions import crtf_text, source_regions
+    from hyper_py.writing.sky_regions import crtf_text, ds9_texts
 
-    both = source_regions(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio)
     # What is read back lies within a millionth of a pixel.
-    precision = max(8, coordinate_decimals(image.pixel_scale) + 4)
-    for kind, regions in zip(REGION_KINDS, both, strict=True):
-        text = regions.serialize(format="ds9", precision=precision) if len(regions) else ""
-        stage.text(layout.region(name, kind), text or "# Region file format: DS9 astropy/regions\n")
+    decimals = max(8, coordinate_decimals(image.pixel_scale) + 4)
+    texts = ds9_texts(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio, decimals=decimals)
+    for kind, text in zip(REGION_KINDS, texts, strict=True):
+        stage.text(layout.region(name, kind), text)
     stage.text(
         layout.crtf(name),
-        crtf_text(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio, decimals=precision),
+        crtf_text(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio, decimals=decimals),
     )
 
 

@@ -16,8 +16,10 @@ from hyper_py.pipeline.extraction import FixedSources
 _DS9_FRAMES = (ICRS(), Galactic(), FK5(equinox="J2000"), FK4(equinox="B1950"))
 
 
-def source_regions(catalog: Table, wcs: Any, *, fwhm_radius_ratio: float) -> tuple[Any, Any]:
-    """Return the centroids and the apertures of a catalogue as regions on the sky.
+def ds9_texts(catalog: Table, wcs: Any, *, fwhm_radius_ratio: float, decimals: int = 12) -> tuple[str, str]:
+    """Return the centroids and the apertures of a catalogue as DS9 region files.
+
+    Written by columns: region by region, 500 sources take as long as finding and measuring them.
 
     Parameters
     ----------
@@ -27,29 +29,35 @@ def source_regions(catalog: Table, wcs: Any, *, fwhm_radius_ratio: float) -> tup
         Celestial, two axes: the map's.
     fwhm_radius_ratio : float
         Semi-axes of the apertures over the fitted FWHM.
+    decimals : int
+        Of positions in degrees.
 
     Returns
     -------
-    centroids, ellipses : regions.Regions
+    centroids, ellipses : str
         Labelled by HYPER_ID, in the map's own frame, or ICRS where DS9 does not know that. Sources without
         a position are left out, those without a size are among the centroids only.
     """
-    from regions import EllipseSkyRegion, PointSkyRegion, RegionMeta, Regions
-
     x, y, major, minor, angle = (_values(catalog[name]) for name in ("X", "Y", "FWHM_1", "FWHM_2", "PA"))
     place, angle = _on_the_sky(wcs, x, y, angle)
-    labels = [str(label) for label in catalog["HYPER_ID"]]
-    centroids = [
-        PointSkyRegion(place[i], meta=RegionMeta(text=labels[i])) for i in np.flatnonzero(np.isfinite(x + y))
-    ]
-    width, height = (2.0 * fwhm_radius_ratio * size * u.arcsec for size in (major, minor))
-    # regions and DS9 count from west to north where east is left: a quarter turn from position angles.
-    turn = (np.mod(angle + 90.0, 180.0)) * u.deg
-    ellipses = [
-        EllipseSkyRegion(place[i], width[i], height[i], angle=turn[i], meta=RegionMeta(text=labels[i]))
-        for i in np.flatnonzero(np.isfinite(x + y + major + minor + angle))
-    ]
-    return Regions(centroids), Regions(ellipses)
+    longitude, latitude = place.spherical.lon.deg, place.spherical.lat.deg
+    semi_axes = fwhm_radius_ratio / 3600.0 * np.column_stack([major, minor])
+    # DS9 counts from west to north where east is left: a quarter turn from position angles.
+    turn = np.mod(angle + 90.0, 180.0)
+    points, ellipses = [], []
+    for i in np.flatnonzero(np.isfinite(x + y)).tolist():
+        centre = f"{longitude[i]:.{decimals}f},{latitude[i]:.{decimals}f}"
+        label = f"# text={{{catalog['HYPER_ID'][i]}}}"
+        points.append(f"point({centre}) {label}")
+        a, b = semi_axes[i]
+        if np.isfinite(a + b + turn[i]):
+            ellipses.append(f"ellipse({centre},{a:.12e},{b:.12e},{turn[i]:.{decimals}f}) {label}")
+    head = "# Region file format: DS9 astropy/regions"
+    points_text, ellipses_text = (
+        "\n".join([head, place.frame.name, *lines] if lines else [head]) + "\n"
+        for lines in (points, ellipses)
+    )
+    return points_text, ellipses_text
 
 
 def _values(column: Any) -> FloatArray:
@@ -70,7 +78,7 @@ def crtf_text(catalog: Table, wcs: Any, *, fwhm_radius_ratio: float, decimals: i
     Parameters
     ----------
     catalog, wcs, fwhm_radius_ratio
-        As in `source_regions`.
+        As in `ds9_texts`.
     decimals : int
         Of positions in degrees.
 
@@ -81,9 +89,10 @@ def crtf_text(catalog: Table, wcs: Any, *, fwhm_radius_ratio: float, decimals: i
     """
     x, y, major, minor, angle = (_values(catalog[name]) for name in ("X", "Y", "FWHM_1", "FWHM_2", "PA"))
     place, angle = _turned(_sky(wcs, x, y), angle, "icrs")
+    longitude, latitude = place.ra.deg, place.dec.deg
     lines = ["#CRTFv0 CASA Region Text Format version 0"]
     for i in np.flatnonzero(np.isfinite(x + y + major + minor + angle)):
-        centre = f"[{place.ra.deg[i]:.{decimals}f}deg, {place.dec.deg[i]:.{decimals}f}deg]"
+        centre = f"[{longitude[i]:.{decimals}f}deg, {latitude[i]:.{decimals}f}deg]"
         axes = ", ".join(f"{fwhm_radius_ratio * size[i]:.9g}arcsec" for size in (major, minor))
         label = f"coord=ICRS, label='{catalog['HYPER_ID'][i]}'"
         lines.append(f"ellipse [{centre}, [{axes}], {angle[i]:.7f}deg] {label}")
