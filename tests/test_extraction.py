@@ -539,6 +539,36 @@ def test_beams_of_few_and_many_pixels(options, fwhm):
         assert np.abs(pulls).max() < 4.5
 
 
+@OURS
+@pytest.mark.parametrize("ratio", [2.0, 5.0])
+def test_elliptical_beams_are_used_as_such(options, ratio):
+    """Detection, bounds, sizes and deconvolution, of sources of the beam's shape and of one that is wider."""
+    beam = Beam(major=6.0 * ratio**0.5, minor=6.0 / ratio**0.5, pa=35.0)
+    empty = make_image(np.zeros((240, 240)), beam=beam)
+    rng = np.random.default_rng(41)
+    y, x = np.mgrid[45:240:50, 45:240:50].reshape(2, -1) + rng.uniform(-3, 3, (2, 16))
+    sizes = np.where(np.arange(16) < 12, 0.0, 6.0)
+    shapes = models.shape_parameters(
+        empty.beam_covariance(120.0, 120.0) + np.eye(2) * (sizes / FWHM_PER_SIGMA)[:, None, None] ** 2
+    )
+    truth = np.column_stack([rng.uniform(40, 80, 16), x, y, shapes])
+    noise = ndimage.gaussian_filter(rng.normal(size=(240, 240)), 2.0) * 5.0 + 0.5 * rng.normal(
+        size=(240, 240)
+    )
+    image = make_image(models.render(truth, (240, 240)) + noise, beam=beam)
+    rows = matched(extract_sources(image, options=options).catalog, x, y)
+    assert not (rows["FLAGS"] & int(Flag.SIZE_AT_BOUND)).any()
+    pull = (rows["FLUX"].to_value("Jy") - models.gaussian_flux(truth)) / rows["FLUX_ERR"].to_value("Jy")
+    assert np.abs(np.median(pull)) < 1.0
+    assert np.abs(pull).max() < 4.5
+    points, wide = rows[sizes == 0], rows[sizes > 0]
+    np.testing.assert_allclose(np.median(points["FWHM_1"].value), beam.major, rtol=0.05)
+    np.testing.assert_allclose(np.median(points["FWHM_2"].value), beam.minor, rtol=0.05)
+    assert np.median(points["PA"].value) == pytest.approx(35.0, abs=4.0)
+    assert (points["FLAGS"] & int(Flag.UNRESOLVED) > 0).sum() >= 10
+    np.testing.assert_allclose(np.median(wide["DECONV_FWHM_1"].value), 6.0, rtol=0.25)
+
+
 def test_elliptical_beams_and_oblong_pixels():
     wcs = make_wcs((90, 96))
     wcs.wcs.cdelt = [-1 / 3600, 1.4 / 3600]

@@ -224,8 +224,8 @@ def _ground(
 
 def _limits(task: Task, options: Options) -> tuple[float, float]:
     """Return the smallest and largest sigma of a source in pixels."""
-    sigma = task.beam_fwhm / FWHM_PER_SIGMA
-    return options.photometry.aper_inf * sigma, options.photometry.aper_sup * sigma
+    photometry = options.photometry
+    return task.size_limits(photometry.aper_inf, photometry.aper_sup, round_beam=options.original)
 
 
 def _window_radii(task: Task, options: Options) -> FloatArray:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from hyper_py.diagnostics import Flag
-from hyper_py.geometry import FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.blocks import Plane, at
 from hyper_py.steps.fitting import Metric, UnitFit, Window, fit_units
@@ -355,6 +355,17 @@ class Task:
     forced: bool
     relative_noise: Plane | None = None
     block_size: int | None = None
+
+    def size_limits(self, smallest: float, largest: float, *, round_beam: bool) -> tuple[float, float]:
+        """Return the smallest and largest sigma in pixels of sources, given in beams.
+
+        They are counted by the minor and the major axis of the beam, or both by the mean of a round one.
+        """
+        sigmas = (self.beam_fwhm / FWHM_PER_SIGMA,) * 2
+        if not round_beam:
+            minor, major = np.sqrt(np.linalg.eigvalsh(self.beam_covariance))
+            sigmas = float(minor), float(major)
+        return smallest * sigmas[0], largest * sigmas[1]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -285,7 +285,7 @@ def _starting_point(
     photometry, background = options.photometry, options.background
     has_sky = background.is_subtracted
     skies: Sequence[Sky] = backgrounds if has_sky else [NoSky()] * len(task.units)
-    limits = photometry.aper_inf * sigma, photometry.aper_sup * sigma
+    limits = task.size_limits(photometry.aper_inf, photometry.aper_sup, round_beam=options.original)
     together = np.zeros(len(start), dtype=bool)
     below: list[Sky] = [NoSky()] * len(start)
     for unit, sky in zip(task.units, skies, strict=True):
