@@ -133,22 +133,26 @@ def clipped_rows(
 
     Both are 0 where a row has no value.
     """
-    valid = np.isfinite(values)
-    rows = np.where(valid, values, 0.0)
+    rows = values.reshape(-1, values.shape[-1])
+    valid = np.isfinite(rows)
+    rows = np.where(valid, rows, 0.0)
     # One offset for all keeps the sums of squares accurate on a high pedestal.
-    offset = rows.sum(axis=-1, keepdims=True) / np.maximum(valid.sum(axis=-1, keepdims=True), 1)
-    rows -= offset
-    for iteration in range(max_iterations + 1):
+    offset = rows.sum(axis=1) / np.maximum(valid.sum(axis=1), 1)
+    rows -= offset[:, None]
+    mean, rms, moving = np.zeros((len(rows), 1)), np.zeros((len(rows), 1)), np.arange(len(rows))
+    for _ in range(max_iterations + 1):
         kept = np.where(valid, rows, 0.0)
-        count = np.maximum(valid.sum(axis=-1, keepdims=True), 1)
-        mean = kept.sum(axis=-1, keepdims=True) / count
-        rms = np.sqrt(np.maximum(np.einsum("...n,...n->...", kept, kept)[..., None] / count - mean**2, 0.0))
-        keep = valid & (np.abs(rows - mean) <= sigma * rms)
-        if iteration == max_iterations or np.array_equal(keep, valid):
-            break
+        count = np.maximum(valid.sum(axis=1, keepdims=True), 1)
+        middle = kept.sum(axis=1, keepdims=True) / count
+        spread = np.sqrt(np.maximum(np.einsum("rn,rn->r", kept, kept)[:, None] / count - middle**2, 0.0))
+        mean[moving], rms[moving] = middle, spread
+        keep = valid & (np.abs(rows - middle) <= sigma * spread)
         # Rounding can put all of many equal values outside limits of nearly zero width.
-        valid = np.where(keep.any(axis=-1, keepdims=True), keep, valid)
-    return (mean + offset)[..., 0], rms[..., 0]
+        goes_on = (keep != valid).any(axis=1) & keep.any(axis=1)
+        moving, rows, valid = moving[goes_on], rows[goes_on], keep[goes_on]
+        if not moving.size:
+            break
+    return (mean[:, 0] + offset).reshape(values.shape[:-1]), rms.reshape(values.shape[:-1])
 
 
 def _cells(data: FloatArray, mesh: int) -> FloatArray:

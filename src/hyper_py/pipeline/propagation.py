@@ -23,7 +23,7 @@ from hyper_py.steps.photometry import Aperture, UnitPhotometry, aperture_pixels,
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-_CHUNK_NUMBERS = 100_000
+_CHUNK_NUMBERS = 30_000
 """Pixels of all images that are transformed at once: enough to amortise calls, few enough for the cache."""
 
 
@@ -349,7 +349,7 @@ def field_covariance(images: FloatArray, noise: CovarianceModel) -> FloatArray:
     )
     power, count = _power(noise, shape)
     # Rows first, so that those of zeros are not transformed.
-    waves = fft.fft(fft.rfft(images, shape[1]), shape[0], axis=-2).reshape(*lead, -1)
+    waves = fft.fft(fft.rfft(images, shape[1]), shape[0], axis=-2, overwrite_x=True).reshape(*lead, -1)
     parts, weights = waves.view(np.float64), np.repeat(power * count, 2) / math.prod(shape)
     covariance: FloatArray = (parts * weights) @ parts.swapaxes(-1, -2)
     # Cut off at its reach, a covariance may leave a variance of nearly zero on the wrong side of it.
