@@ -171,7 +171,7 @@ def raw_value(texts, y, x, shape):
 def check(path, base, texts):
     """Read a mutated map and compare it with the referee."""
     write_raw(path, texts)
-    start = time.perf_counter()
+    start = time.process_time()  # whatever else the machine does
     try:
         image = read_image(path)
     except HyperPyError as error:
@@ -179,7 +179,7 @@ def check(path, base, texts):
     else:
         message = ""
     finally:
-        assert time.perf_counter() - start < 5.0
+        assert time.process_time() - start < 5.0
     if message:
         assert "\n" not in message
         assert message.startswith("map")
