@@ -338,3 +338,22 @@ def test_starting_costs_no_numpy_and_little_time(tmp_path: Path, arguments: list
 )
 def test_rate_has_a_unit_that_suits_it(per_second, told):
     assert cli._rate(per_second) == told
+
+
+def test_until_a_map_is_read_slow_libraries_wait():
+    slow = (
+        "scipy.interpolate",
+        "scipy.signal",
+        "scipy.stats",
+        "photutils",
+        "regions",
+        "matplotlib",
+        "pydantic",
+    )
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(hyper_py.__file__).parents[1])!r})\n"
+        "import hyper_py.pipeline.extraction, hyper_py.reading.io\n"
+        f"print([name for name in {slow!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
