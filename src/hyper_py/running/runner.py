@@ -117,12 +117,15 @@ def run(
             f"maps.{unknown[0]}: there is no such map; the maps are {', '.join(one.name for one in maps[:9])}"
         )
     tasks = []
+    marks: dict[int, str] = {}
     for index, one in enumerate(maps):
+        # Without keys of its own a map has the configuration of all: that is looked at once.
         own = config.for_map(one.name)
-        fixed_sources(own)
-        check_files(own)
-        mark = fingerprint(own)
-        place = one.path.absolute()
+        if id(own) not in marks:
+            fixed_sources(own)
+            check_files(own)
+            marks[id(own)] = fingerprint(own)
+        place, mark = one.path.absolute(), marks[id(own)]
         tasks.append(MapTask(index=index, name=one.name, path=place, config=own, fingerprint=mark))
     layout = Layout.from_config(config)
     _make_directories(layout)
