@@ -363,6 +363,15 @@ def test_inspect_says_what_is_missing_and_tries_it(hyper: Callable[..., Outcome]
     assert "missing" not in out
 
 
+def test_inspect_says_that_a_map_does_not_vary(hyper: Callable[..., Outcome]) -> None:
+    hyper("simulate", "-o", "a.fits", *SMALL)
+    with fits.open("a.fits", mode="update") as hdus:
+        hdus[0].data[:] = 1.0
+    status, out, _ = hyper("inspect", "a.fits")
+    assert status == 0
+    assert "note       the map does not vary" in out
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -281,6 +281,8 @@ def describe(found: "Inspection") -> list[tuple[str, str]]:
     if found.primary_beam is not None:
         facts.append(("response", "primary beam from {:.3g} to {:.3g}".format(*found.primary_beam)))
     facts += [("note", text) for text in found.notes]
+    if found.rms == 0.0:
+        facts.append(("note", "the map does not vary: nothing can be detected in it"))
     facts += [("missing", text) for text in found.problems]
     if found.beam_pixels is not None and found.beam_pixels < 2.0:
         facts.append(
