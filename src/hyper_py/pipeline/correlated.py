@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import LazyPlane, Plane, at, size_of
+from hyper_py.numerics.blocks import LazyPlane, Plane, at, combined, size_of
 from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.options import Options
 from hyper_py.pipeline.conditional import ConditionalPatch, footprint, photometry_of_alike
@@ -27,7 +27,7 @@ from hyper_py.pipeline.deblending import (
     split_units,
 )
 from hyper_py.pipeline.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
-from hyper_py.pipeline.misfit import pixel_error_of_light
+from hyper_py.pipeline.misfit import common_misfit, pixel_error_of_light
 from hyper_py.pipeline.noise_field import measure_noise
 from hyper_py.pipeline.noise_windows import WindowCache
 from hyper_py.pipeline.sweeps import (
@@ -258,6 +258,16 @@ def measure_correlated(task: Task, options: Options) -> Measured:
         max_sweeps=2, **{**solver, **_ROUGH},
     )  # fmt: skip
     noise, level = _noise(task, sources, subtracted=True)
+    pattern = None if white or noise.assumed or task.forced else common_misfit(
+        task.data, sources, noise=noise, level=level, beam_fwhm=task.beam_fwhm
+    )  # fmt: skip
+    if pattern is not None:
+        task = _without_pattern(task, pattern)
+        sources, rough = sweep_units(
+            task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
+            max_sweeps=2, **{**solver, **_ROUGH},
+        )  # fmt: skip
+        noise, level = _noise(task, sources, subtracted=True)
     cache = WindowCache(noise, grain=_grain(task, sources, level))
     searched: Sequence[UnitFit] = ()
     fits: Sequence[UnitFit | None] = [None] * len(task.units)
@@ -320,6 +330,12 @@ def _noise(task: Task, sources: FloatArray, *, subtracted: bool) -> tuple[Covari
         residual, beam_covariance=task.beam_covariance, beam_fwhm=task.beam_fwhm,
         relative=task.relative_noise, size=task.block_size,
     )  # fmt: skip
+
+
+def _without_pattern(task: Task, pattern: LazyPlane) -> Task:
+    """Return the task with what all sources have in common beyond Gaussians taken off the map."""
+    data: Plane = combined(np.subtract, task.data, pattern)
+    return replace(task, data=data[:, :] if isinstance(task.data, np.ndarray) else data)
 
 
 def _grain(task: Task, sources: FloatArray, level: Plane) -> Plane | None:

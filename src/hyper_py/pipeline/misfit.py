@@ -1,15 +1,26 @@
 """What the map itself shows of how far its sources are from the model, in shares of their own light.
 
-Gridding, interpolation and gains leave errors that grow with the light of a source. In maps of smooth noise,
-and at a signal to noise of some hundreds, they are all that a residual shows, and no companion.
+Gridding, interpolation and gains leave errors that grow with the light of a source: in maps of smooth noise,
+and at a signal to noise of some hundreds, they are all that a residual shows, and no companion. Side lobes
+and wings of the beam are the same in all sources, so that these together show them.
 """
 
+from typing import TypeAlias
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.fft import fftfreq, irfft2, next_fast_len, rfft2, rfftfreq
 from scipy.optimize import brentq
+from scipy.spatial import KDTree
 
 from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import Plane, blocks, grown, sample_step
+from hyper_py.numerics import models
+from hyper_py.numerics.blocks import LazyPlane, Plane, blocks, grown, sample_step, size_of
+from hyper_py.numerics.noise import CovarianceModel
+from hyper_py.pipeline.noise_windows import whitening_matrix
+
+IntArray: TypeAlias = NDArray[np.int64]
 
 _KERNEL = np.array([[0.0, -0.25, 0.0], [-0.25, 1.0, -0.25], [0.0, -0.25, 0.0]])
 """A pixel minus the mean of its neighbours: smooth noise, background and companions leave little of it."""
@@ -21,6 +32,19 @@ _LEAST_POWER = 1e-3
 _LEAST_LIGHT = 1e-5
 """Pixels with less light than this share of the brightest are not looked at."""
 _LARGEST_SHARE = 1.0
+_PATTERN_BEAMS = 3.5
+"""How far from a source what all have in common is drawn."""
+_TESTED_BEAMS = 2.5
+"""Radius of the disc on which two halves of the sources must agree about it."""
+_ALONE_BEAMS = 2.0
+"""Sources with a neighbour this near show nothing of it."""
+_FAINTEST_POWER = 0.02
+"""Below this share of a Gaussian's transform its pattern cannot be made sharper."""
+_FEWEST_SOURCES, _FIRST_SOURCES, _MOST_SOURCES = 10, 100, 1000
+_AGREEMENT = 20.0
+"""By how many standard deviations of noise they must agree; 200 and more with lobes of a tenth, or wings."""
+_MEDIAN_VARIANCE = 0.5 * np.pi
+"""Variance of a median over that of a mean, for normal deviates."""
 
 
 def pixel_error_of_light(data: Plane, light: Plane, *, level: Plane, size: int | None = None) -> float:
@@ -85,3 +109,176 @@ def pixel_error_of_light(data: Plane, light: Plane, *, level: Plane, size: int |
     ):
         return 0.0
     return float(brentq(excess, 0.0, _LARGEST_SHARE, xtol=1e-5))
+
+
+def common_misfit(
+    data: Plane, sources: FloatArray, *, noise: CovarianceModel, level: Plane, beam_fwhm: float
+) -> LazyPlane | None:
+    """Return what all sources have in common beyond their Gaussians, drawn at each in shares of its peak.
+
+    Side lobes and wings of the beam are the same in all sources: the median over isolated ones of the
+    residual over the peak shows them. A fit in correlated noise has put into the Gaussians what helps its own
+    metric; the part of the pattern that an unweighted fit would have put there is left to them instead.
+
+    Parameters
+    ----------
+    data : Plane, shape (ny, nx)
+        Map; blank pixels are NaN.
+    sources : ndarray, shape (n, 6)
+    noise : CovarianceModel
+        Of the map without sources over `level`.
+    level : Plane, shape (ny, nx)
+    beam_fwhm : float
+        In pixels.
+
+    Returns
+    -------
+    LazyPlane, shape (ny, nx), or None
+        None unless two halves of the sources agree on a pattern that noise does not make.
+    """
+    reach = int(_PATTERN_BEAMS * beam_fwhm)
+    inner = min(int(_TESTED_BEAMS * beam_fwhm), noise.reach // 2)
+    likely = _alone(sources, size_of(data), reach=reach, beam_fwhm=beam_fwhm)
+    # The brightest say whether there is anything; all that there are say what.
+    for most in (_FIRST_SOURCES, _MOST_SOURCES):
+        stamps, weights, chosen = _stamps(
+            data, sources, level, likely[:most], reach=reach, rim=0.5 * beam_fwhm
+        )
+        if len(chosen) < _FEWEST_SOURCES:
+            return None
+        agreement, signal = _agreement(stamps, weights, noise, inner=inner)
+        if agreement < _AGREEMENT:
+            return None
+    stamps = np.stack([_centred(stamp, sources[i]) for stamp, i in zip(stamps, chosen, strict=True)])
+    pattern = signal * _beyond_gaussian(_weighted_median(stamps, weights), sources[chosen], weights)
+    return _drawn(pattern, sources, chosen, weights, size_of(data))
+
+
+def _agreement(
+    stamps: FloatArray, weights: FloatArray, noise: CovarianceModel, *, inner: int
+) -> tuple[float, float]:
+    """Return by how many standard deviations of noise two halves agree, and the share of signal in both.
+
+    The medians of both halves on a disc of radius `inner` are whitened: in noise their product is that of as
+    many pairs of independent deviates as there are pixels.
+    """
+    reach = stamps.shape[-1] // 2
+    y, x = (v.ravel() for v in np.mgrid[-inner : inner + 1, -inner : inner + 1])
+    disc = np.hypot(y, x) <= inner
+    whitening = whitening_matrix(noise.matrix(y[disc] + inner, x[disc] + inner))
+    order, halves = np.argsort(-weights, kind="stable"), []
+    for half in (order[::2], order[1::2]):
+        pattern = _weighted_median(stamps[half], weights[half])
+        seen = whitening @ pattern[y[disc] + reach, x[disc] + reach]
+        halves.append(seen * np.sqrt(np.sum(weights[half] ** 2) / _MEDIAN_VARIANCE))
+    common = float(halves[0] @ halves[1])
+    both = 0.5 * float(halves[0] @ halves[0] + halves[1] @ halves[1])
+    return common / float(np.sqrt(disc.sum())), common / (common + 0.5 * max(both - common, 0.0))
+
+
+def _alone(sources: FloatArray, shape: tuple[int, int], *, reach: int, beam_fwhm: float) -> IntArray:
+    """Return isolated sources inside the map, the brightest first."""
+    if not len(sources):
+        return np.empty(0, dtype=np.int64)
+    centres = sources[:, [models.X, models.Y]]
+    x, y = np.rint(centres).T
+    alone = KDTree(centres).query(centres, k=2)[0][:, 1] > _ALONE_BEAMS * beam_fwhm
+    inside = (x >= reach) & (y >= reach) & (x < shape[1] - reach) & (y < shape[0] - reach)
+    likely = np.flatnonzero(alone & inside & (sources[:, models.AMPLITUDE] > 0.0))
+    return likely[np.argsort(-sources[likely, models.AMPLITUDE], kind="stable")]
+
+
+def _stamps(
+    data: Plane, sources: FloatArray, level: Plane, which: IntArray, *, reach: int, rim: float
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return pieces of the residual around sources over their peaks, weights, and which have no blanks.
+
+    The mean of a piece's rim is taken off; the weights are peaks in units of the local level.
+    """
+    side = 2 * reach + 1
+    distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    outer = (distance <= reach) & (distance > reach - rim)
+    stamps, weights, chosen = [], [], []
+    for i in which:
+        x, y = np.rint(sources[i, [models.X, models.Y]]).astype(int)
+        where = slice(y - reach, y + reach + 1), slice(x - reach, x + reach + 1)
+        stamp = data[where] - models.render(models.in_part(sources, where, n_sigma=6.0), (side, side))
+        if np.isfinite(stamp).all():
+            peak = sources[i, models.AMPLITUDE]
+            stamps.append((stamp - stamp[outer].mean()) / peak)
+            weights.append(peak / level[where][reach, reach])
+            chosen.append(i)
+    return np.array(stamps).reshape(-1, side, side), np.array(weights), np.array(chosen, dtype=np.int64)
+
+
+def _weighted_median(stamps: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the weighted median along the first axis."""
+    order = np.argsort(stamps, axis=0)
+    total = np.cumsum(weights[order], axis=0)
+    middle = np.argmax(total >= 0.5 * total[-1], axis=0)
+    picked = np.take_along_axis(order, middle[None], axis=0)
+    median: FloatArray = np.take_along_axis(stamps, picked, axis=0)[0]
+    return median
+
+
+def _centred(stamp: FloatArray, source: FloatArray) -> FloatArray:
+    """Return a piece shifted so that its source is in the middle of its central pixel."""
+    offset = source[[models.Y, models.X]] - np.rint(source[[models.Y, models.X]])
+    shifted: FloatArray = ndimage.shift(stamp, -offset, order=3, mode="nearest")
+    return shifted
+
+
+def _beyond_gaussian(pattern: FloatArray, sources: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return a pattern without its unweighted fit by small changes of the mean Gaussian, zero at the rim."""
+    reach = pattern.shape[0] // 2
+    y, x = (v.ravel().astype(np.float64) for v in np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    spread = np.average(models.source_covariance(sources), axis=0, weights=weights)
+    mean = np.array([1.0, 0.0, 0.0, *models.shape_parameters(spread)])
+    taper = np.clip((reach + 0.5 - np.hypot(y, x)) / (0.2 * reach), 0.0, 1.0)
+    _, jacobian = models.gaussian_sum_and_jacobian(mean[None, None], y[None], x[None])
+    values = pattern.ravel() * taper
+    changes = jacobian[0].T
+    values = values - changes @ np.linalg.lstsq(changes, values, rcond=1e-6)[0]
+    result: FloatArray = values.reshape(pattern.shape)
+    return result
+
+
+def _drawn(
+    pattern: FloatArray, sources: FloatArray, chosen: IntArray, weights: FloatArray, shape: tuple[int, int]
+) -> LazyPlane:
+    """Return the image of a pattern at each source, in units of its peak and as sharp as the source is.
+
+    The beam turns Gaussians into what is seen by one convolution: that which turns the mean of the chosen
+    Gaussians into the pattern makes the pattern of each other one, where both have power.
+    """
+    reach = pattern.shape[0] // 2
+    n = next_fast_len(2 * pattern.shape[0], real=True)
+    ky, kx = 2.0 * np.pi * fftfreq(n)[:, None], 2.0 * np.pi * rfftfreq(n)
+    mean = np.average(_transforms(sources[chosen], ky, kx), axis=0, weights=weights)
+    seen = rfft2(pattern, (n, n)) * np.exp(1j * reach * (ky + kx))
+    kernel = seen * mean / (mean**2 + (_FAINTEST_POWER * mean[0, 0]) ** 2)
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        image = np.zeros((rows.stop - rows.start + 4 * reach, columns.stop - columns.start + 4 * reach))
+        for source in sources:
+            x, y = np.rint(source[[models.X, models.Y]]).astype(int)
+            # Of the piece's first pixel in the image, which begins two reaches before the part.
+            bottom, left = y - rows.start + reach, x - columns.start + reach
+            if 0 <= bottom < image.shape[0] - 2 * reach and 0 <= left < image.shape[1] - 2 * reach:
+                shift = ky * (reach + source[models.Y] - y) + kx * (reach + source[models.X] - x)
+                turned = kernel * _transforms(source[None], ky, kx)[0] * np.exp(-1j * shift)
+                piece = irfft2(turned, (n, n))[: 2 * reach + 1, : 2 * reach + 1]
+                part = image[bottom : bottom + 2 * reach + 1, left : left + 2 * reach + 1]
+                part += source[models.AMPLITUDE] * piece
+        return image[2 * reach : -2 * reach, 2 * reach : -2 * reach]
+
+    return LazyPlane(shape, make)
+
+
+def _transforms(sources: FloatArray, ky: FloatArray, kx: FloatArray) -> FloatArray:
+    """Return Fourier transforms of Gaussians of peak 1 around the origin, shape (n, ny, nx // 2 + 1)."""
+    spreads = models.source_covariance(sources)[..., None, None]
+    area = 2.0 * np.pi * sources[:, models.SIGMA_1] * sources[:, models.SIGMA_2]
+    quadratic = spreads[:, 0, 0] * kx**2 + 2.0 * spreads[:, 0, 1] * kx * ky + spreads[:, 1, 1] * ky**2
+    transforms: FloatArray = area[:, None, None] * np.exp(-0.5 * quadratic)
+    return transforms
