@@ -87,7 +87,7 @@ class RunResult:
 @dataclass
 class Notes:
     result: RunResult = field(default_factory=lambda: RunResult((MapResult("one"),)))
-    error: Exception | None = None
+    error: BaseException | None = None
     config: Config = field(default_factory=Config)
     inputs: Any = None
     resume: bool = False
@@ -357,3 +357,8 @@ def test_until_a_map_is_read_slow_libraries_wait():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_ctrl_c_before_a_run_begins(hyper: Callable[..., Outcome], notes: Notes) -> None:
+    notes.error = KeyboardInterrupt()
+    assert hyper("run", "m.fits") == (130, "", "interrupted\n")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hyper_py.running.runner import Event, RunResult
 
 ROWS_SHOWN = 40
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C where no run is under way, as shells do."""
 
 app = typer.Typer(
     name="hyper-py",
@@ -314,7 +316,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         words = _with_command([argument for argument in arguments if argument != "--debug"])
-        sys.exit(app(words, prog_name="hyper-py", standalone_mode=False))
+        status = app(words, prog_name="hyper-py", standalone_mode=False)
+        if status == INTERRUPTED:
+            _complain("interrupted")
+        sys.exit(status)
     except Exception as error:
         if debug:
             raise
