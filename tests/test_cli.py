@@ -180,7 +180,7 @@ def test_run_with_maps_and_a_configuration(
     assert notes.inputs == ["b.fits"]
     assert notes.config.original
     assert not notes.config.control.parallel_maps
-    assert notes.config.below_root() == Path("sub/output")
+    assert notes.config.below_root() == tmp_path / "sub/output"
 
 
 def test_bare_command_looks_in_the_original_s_places(hyper: Callable[..., Outcome], notes: Notes) -> None:
