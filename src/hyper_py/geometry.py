@@ -6,6 +6,7 @@ subtracts ellipses goes through their covariance matrices, of shape (..., 2, 2).
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -288,6 +289,19 @@ def pixel_areas(wcs: Any, shape: tuple[int, int], *, tolerance: float = 1e-6) ->
     float or ndarray, shape (ny, nx)
         arcsec2; NaN where the projection has no sky.
     """
+    parts = pixel_areas_in_parts(wcs, shape, tolerance=tolerance)
+    if isinstance(parts, float):
+        return parts
+    ny, nx = shape
+    rows = max(1, 200_000 // nx)
+    blocks = [parts(slice(y0, min(y0 + rows, ny)), slice(0, nx)) for y0 in range(0, ny, rows)]
+    return np.concatenate(blocks)
+
+
+def pixel_areas_in_parts(
+    wcs: Any, shape: tuple[int, int], *, tolerance: float = 1e-6
+) -> float | Callable[[slice, slice], FloatArray]:
+    """Return the areas of `pixel_areas` as one number, or as a function of rows and columns."""
     ny, nx = shape
     for nodes in (9, 17, 33, 65):
         y, x = _nodes(ny, 2 * nodes - 1), _nodes(nx, 2 * nodes - 1)
@@ -303,12 +317,12 @@ def pixel_areas(wcs: Any, shape: tuple[int, int], *, tolerance: float = 1e-6) ->
 
         spline = RectBivariateSpline(y[::2], x[::2], fine[::2, ::2], kx=ky, ky=kx)
         if np.max(np.abs(spline(y, x) / fine - 1.0)) <= tolerance:
-            result: FloatArray = spline(np.arange(ny), np.arange(nx))
-            return result
-    rows = max(1, 200_000 // nx)
-    columns = np.arange(nx, dtype=np.float64)
-    blocks = [_areas_at(wcs, columns, np.arange(y0, min(y0 + rows, ny))) for y0 in range(0, ny, rows)]
-    return np.concatenate(blocks)
+            return lambda rows, columns: np.asarray(spline(_pixels(rows), _pixels(columns)))
+    return lambda rows, columns: _areas_at(wcs, _pixels(columns), _pixels(rows))
+
+
+def _pixels(part: slice) -> FloatArray:
+    return np.arange(part.start, part.stop, dtype=np.float64)
 
 
 def _nodes(n: int, number: int) -> FloatArray:

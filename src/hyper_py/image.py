@@ -25,7 +25,8 @@ class SkyImage:
     Attributes
     ----------
     data : ndarray, shape (ny, nx)
-        Jy/pixel, float64; blank pixels are NaN.
+        Jy/pixel, float64; blank pixels are NaN. For a map too large for memory a plane that reads them
+        where they are needed, see `is_whole`.
     wcs : astropy.wcs.WCS
         Two celestial axes.
     beam : Beam
@@ -67,6 +68,11 @@ class SkyImage:
         if not self.wcs.has_celestial or self.wcs.naxis != 2:
             raise InputError(f"{self.name}: the coordinate system must have two celestial axes")
         celestial_frame(self.wcs)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the pixels are in memory; else `data` is a `hyper_py.numerics.blocks.LazyPlane`."""
+        return isinstance(self.data, np.ndarray)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -108,6 +108,9 @@ class CubeOptions:
 class Options:
     """Everything that decides what is measured on one map.
 
+    `tile_size_pix` is the side of the blocks in which it is worked on, which decides nothing: 0 is the whole
+    map at once, None what suits a processor.
+
     `original` is true for a configuration file of the original Hyper-Py: bounds, weights and units of
     options then have the original's meaning.
     """
@@ -118,6 +121,7 @@ class Options:
     background: BackgroundOptions = field(default_factory=BackgroundOptions)
     cube: CubeOptions = field(default_factory=CubeOptions)
     detection_only: bool = False
+    tile_size_pix: int | None = None
     convert_mJy: bool = True  # noqa: N815 - the original's key
     original: bool = False
 

@@ -147,6 +147,7 @@ class Config(Section):
             background=_picked(BackgroundOptions, self.background),
             cube=_picked(CubeOptions, self.cube),
             detection_only=self.control.detection_only,
+            tile_size_pix=self.control.tile_size_pix,
             convert_mJy=self.units.convert_mJy,
             original=self.original,
         )

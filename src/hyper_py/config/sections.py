@@ -112,6 +112,16 @@ class Control(Section):
     dask_scheduler: Name | None = key(
         None, "Address of a running Dask scheduler, such as tcp://host:8786; null starts a local cluster."
     )
+    tile_size_pix: Count | None = key(
+        Options.tile_size_pix,
+        "Side in pixels of the tiles in which a map is worked on; null takes what suits a processor, 0 the "
+        "whole map at once. The catalogue is the same.",
+    )
+    max_memory: Annotated[float, Field(gt=0)] = key(
+        4.0,
+        "Memory in GB that one map may take; the pixels of larger maps stay in their file and are read tile "
+        "by tile.",
+    )
     detection_only: bool = key(Options.detection_only, "Stop after the detection and write what was found.")
     datacube: bool = key(False, "Take each input for a cube and work on it channel by channel.")
     dir_datacube_slices: Name = key("maps", "Where channels of a cube are written as maps, below `dir_root`.")

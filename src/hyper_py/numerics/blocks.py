@@ -64,11 +64,18 @@ class LazyPlane:
         return np.asarray(self[:, :], dtype=dtype)
 
     def at(self, y: IntArray, x: IntArray) -> FloatArray:
-        """Return the values of pixels that are near each other, shape (n,)."""
+        """Return the values of pixels, shape (n,)."""
+        values = np.empty(y.size)
         if not y.size:
-            return np.empty(0)
-        y0, x0 = int(y.min()), int(x.min())
-        return self[y0 : int(y.max()) + 1, x0 : int(x.max()) + 1][y - y0, x - x0]
+            return values
+        y0, y1, x0, x1 = int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1
+        if (y1 - y0) * (x1 - x0) <= _AUTOMATIC_SIZE**2:
+            return self[y0:y1, x0:x1][y - y0, x - x0]
+        for where in blocks(self.shape):
+            own = np.flatnonzero(is_inside(where, y, x))
+            if own.size:
+                values[own] = self[where][y[own] - where[0].start, x[own] - where[1].start]
+        return values
 
 
 def combined(

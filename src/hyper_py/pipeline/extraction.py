@@ -10,7 +10,7 @@ from astropy.table import QTable
 from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.catalog import Measurement, empty_catalog, make_catalog
-from hyper_py.diagnostics import InputError
+from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     Ellipse,
@@ -21,6 +21,7 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
+from hyper_py.numerics.blocks import at, sample
 from hyper_py.numerics.noise import clipped_statistics, local_rms_map
 from hyper_py.options import Options, check_options
 from hyper_py.pipeline.measurement import MeasuredField, measure_sources
@@ -193,9 +194,11 @@ def extract_sources(
     """
     options = options or Options()
     check_options(options)
-    if np.isinf(image.data).any():
+    if not image.is_whole:
+        check_streamable(image, options)
+    elif np.isinf(image.data).any():
         image = image.with_data(np.where(np.isfinite(image.data), image.data, np.nan))
-    if not np.isfinite(image.data).any():
+    if not sample(image.data, size=options.tile_size_pix).size:
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
     noise = noise_level(image, options)
     peaks = given_peaks(image, fixed, noise) if fixed is not None else find_peaks(image, noise, options)
@@ -215,20 +218,45 @@ def extract_sources(
     return Extraction(image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, field=measured)
 
 
+def check_streamable(image: SkyImage, options: Options) -> None:
+    """Refuse choices that need the whole map in memory for a map of which the pixels stay in their file.
+
+    Raises
+    ------
+    ConfigurationError
+        Says which.
+    """
+    demands = {
+        "detection.method": (options.detection.method, "matched"),
+        "detection.rms_map": (options.detection.rms_map, "global"),
+        "fit_options.noise_model": (options.fit_options.noise_model, "correlated"),
+        "background.method": (options.background.method, "conditional"),
+    }
+    if options.detection_only:
+        demands = {key: demands[key] for key in list(demands)[:2]}
+    for key, (given, needed) in demands.items():
+        if given != needed:
+            raise ConfigurationError(
+                f"{image.name}: {key} = {given} needs the whole map in memory, which is more than "
+                f"control.max_memory: set that higher, or {key}: {needed}"
+            )
+
+
 def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     """Return mean and rms of a map as the options say: given, from its error map, or measured.
 
     On a map with a primary beam it is measured where the noise is even, and then divided by the response.
     """
     detection = options.detection
-    mean = clipped_statistics(image.data).mean
+    size = options.tile_size_pix
+    mean = clipped_statistics(sample(image.data, size=size)).mean
     if detection.use_manual_rms:
         unit = 1e-3 if options.original and options.convert_mJy else 1.0
         return NoiseLevel(mean=mean, rms=detection.rms_value * unit)
     if image.error is not None and image.relative_noise is not None:
         known = np.isfinite(image.data) & np.isfinite(image.error)
         return NoiseLevel(mean=mean, rms=float(np.median(image.error[known])) * image.relative_noise)
-    rms: float | FloatArray = clipped_statistics(image.even_noise).rms
+    rms: float | FloatArray = clipped_statistics(sample(image.even_noise, size=size)).rms
     if detection.rms_map == "local":
         mesh = max(round(detection.rms_mesh_beams * image.beam_fwhm_pix), 8)
         rms = local_rms_map(image.even_noise, mesh=mesh)
@@ -255,7 +283,9 @@ def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
     }
     data, relative = image.even_noise, image.relative_noise
     if detection.method == "matched":
-        peaks = detect_matched(data, max_false_rate=detection.max_false_rate, **common)
+        peaks = detect_matched(
+            data, max_false_rate=detection.max_false_rate, size=options.tile_size_pix, **common
+        )
     else:
         peaks = detect_high_pass(
             data,
@@ -287,7 +317,7 @@ def given_peaks(image: SkyImage, fixed: FixedSources, noise: NoiseLevel) -> Peak
             f"{image.name}: given source {k + 1} at ({longitude[k]:.6f}, {latitude[k]:.6f}) deg "
             f"is not on the map ({int((~inside).sum())} of {inside.size} are not): remove it from the list"
         )
-    peak = image.data[np.rint(y).astype(int), np.rint(x).astype(int)] - noise.mean
+    peak = at(image.data, np.rint(y).astype(int), np.rint(x).astype(int)) - noise.mean
     nothing = np.full(x.shape, np.nan)
     return Peaks(
         x=x, y=y, peak=peak, snr=peak / noise.at(x, y), roundness=nothing, roundness_marginal=nothing,

@@ -176,6 +176,7 @@ def make_task(
     task = Task(
         data=image.data,
         usable=usable(image.data),
+        block_size=options.tile_size_pix,
         rms=rms,
         relative_noise=image.relative_noise,
         start=start,

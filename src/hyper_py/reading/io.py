@@ -12,12 +12,14 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, FloatArray, pixel_areas
+from hyper_py.geometry import Beam, FloatArray, pixel_areas, pixel_areas_in_parts
 from hyper_py.image import SkyImage
+from hyper_py.numerics.blocks import LazyPlane
 from hyper_py.reading.auxiliary import read_error, read_mask, read_primary_beam
 from hyper_py.reading.fits_files import FitsFile, open_fits, read_plane, warnings_into
 from hyper_py.reading.headers import header_frequency, spectral_values
 from hyper_py.reading.mapfacts import Given, MapFacts, understand
+from hyper_py.reading.streamed import bytes_at_once, streamed_plane
 from hyper_py.reading.surveys import HEADER_CODE, find_survey
 from hyper_py.units import jy_per_pixel, standard_text
 
@@ -60,6 +62,7 @@ def read_image(
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
     plane: int | None = None,
+    max_memory: float | None = None,
 ) -> SkyImage:
     """Read a map from a FITS file into Jy/pixel.
 
@@ -90,6 +93,9 @@ def read_image(
         Whether the map is divided by the primary beam already; needed if the file does not say so itself.
     plane : int, optional
         Channel of a cube, from 0.
+    max_memory : float, optional
+        Bytes; the pixels of a map that would take more at once stay in their file and are read where they
+        are needed.
 
     Returns
     -------
@@ -118,8 +124,11 @@ def read_image(
         facts.demand()
         if plane is not None and not 0 <= plane < facts.n_channels:
             raise InputError(f"{facts.name}: no plane {plane}: there are {facts.n_channels}, counted from 0")
-        areas = pixel_areas(facts.wcs, facts.shape)
+        large = max_memory is not None and bytes_at_once(facts.shape) > max_memory
+        areas = 1.0 if large else pixel_areas(facts.wcs, facts.shape)
         source = _Source(file=file, facts=facts, given=given, extras=extras, areas=areas)
+        if large:
+            return _streamed_image(source, plane or 0, limit=max_memory or 0.0)
         image = _make_image(source, plane or 0)
     if not np.isfinite(image.data).any():
         places = {"io.error_hdu": error_hdu, "io.mask": mask, "io.primary_beam": primary_beam}
@@ -170,6 +179,48 @@ def _make_image(source: _Source, channel: int) -> SkyImage:
         primary_beam=response,
         meta=_meta(facts, frequency),
     )
+
+
+def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
+    """Return a map of which the pixels stay in the file."""
+    file, facts, extras = source.file, source.facts, source.extras
+    need = f"{facts.shape[1]} x {facts.shape[0]} pixels take up to {bytes_at_once(facts.shape) / 1e9:.1f} GB"
+    advice = f"more than control.max_memory = {limit / 1e9:g}: set it higher"
+    for key, extra in (("io.error_hdu", extras.error), ("io.mask", extras.mask),
+                       ("io.primary_beam", extras.primary_beam)):  # fmt: skip
+        if extra is not None:
+            raise InputError(f"{facts.name}: {need}, {advice}; with {key} a map cannot be read in pieces")
+    at = facts.fixed if facts.channel_axis is None else facts.fixed | {facts.channel_axis: channel}
+    raw = streamed_plane(file, facts.index, x=facts.axes.x, y=facts.axes.y, fixed=at)
+    if raw is None:
+        raise InputError(
+            f"{facts.name}: {need}, {advice}, or unpack the file: only plain FITS can be read in pieces"
+        )
+    beam, frequency = facts.beam(channel), facts.frequency
+    areas = pixel_areas_in_parts(facts.wcs, facts.shape)
+
+    def factor_of(area: float | FloatArray) -> float | FloatArray:
+        return jy_per_pixel(
+            facts.unit, pixel_area=area, beam_area=beam.solid_angle,
+            frequency=None if frequency is None else frequency[0],
+        )  # fmt: skip
+
+    factor: Any = factor_of(areas) if isinstance(areas, float) else factor_of(1.0)
+    if not isinstance(areas, float) and facts.unit.per != "pixel":
+        factor = LazyPlane(facts.shape, lambda rows, columns: np.asarray(factor_of(areas(rows, columns))))
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        values = raw[rows, columns]
+        if not isinstance(areas, float):
+            values[np.isnan(areas(rows, columns))] = np.nan
+        return values * (factor[rows, columns] if isinstance(factor, LazyPlane) else factor)
+
+    data: Any = LazyPlane(facts.shape, make)
+    notes = (*file.notes, f"{need} at once: read in pieces")
+    return SkyImage(
+        data=data, wcs=facts.wcs, beam=beam, name=facts.name, unit=facts.unit.text, jy_per_pixel=factor,
+        meta=_meta(facts, frequency) | {"notes": notes},
+    )  # fmt: skip
 
 
 def _meta(facts: MapFacts, frequency: tuple[float, str] | None) -> dict[str, Any]:

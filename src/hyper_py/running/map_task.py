@@ -23,6 +23,8 @@ _IRRELEVANT = (
     ("control", "n_cores"),
     ("control", "executor"),
     ("control", "dask_scheduler"),
+    ("control", "tile_size_pix"),
+    ("control", "max_memory"),
     ("paths", "input"),
     ("files", "file_map_name"),
     ("files", "file_log_name"),
@@ -180,7 +182,8 @@ def measure_map(task: MapTask) -> Any:
 
     config = task.config
     options, fixed = config.options(), fixed_sources(config)
-    image = read_image(task.path, **reading_options(config))
+    limit = 1e9 * config.control.max_memory
+    image = read_image(task.path, max_memory=limit, **reading_options(config))
     if fixed is not None:
         fixed = Reference(sources=fixed, beam=table_beam(config)).for_beam(image.beam)
     if config.detection.regions:
