@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from hyper_py.cli import app
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.evidence.simulate import simulate_image
 from hyper_py.options import BackgroundOptions, DetectionOptions, Options
@@ -85,3 +88,26 @@ def test_what_needs_the_whole_map_says_so(path, tmp_path):
     fits.CompImageHDU(fits.getdata(path), fits.getheader(path)).writeto(tmp_path / "packed.fits")
     with pytest.raises(InputError, match="unpack"):
         read_image(tmp_path / "packed.fits", max_memory=1e6)
+
+
+def test_outputs_of_a_map_in_pieces_are_those_of_a_map_at_once(path, tmp_path):
+    """The command line, with FITS images and the figure of the map; what is left out is said in one line."""
+    common = ["run", str(path), "--jobs", "1", "--set", "fits_output.fits_fitting=true",
+              "--set", "fits_output.fits_bg_separate=true"]  # fmt: skip
+    runner = CliRunner()
+    for name, limit in (("whole", "4"), ("pieces", "0.01")):
+        options = ["-o", str(tmp_path / name), "--set", f"control.max_memory={limit}"]
+        result = runner.invoke(app, [*common, *options])
+        assert result.exit_code == 0, result.output
+    assert "read in pieces (control.max_memory)" in " ".join(result.output.split())
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    assert (pieces / "plots/map_map.svg").stat().st_size > 1000
+    images = ("fitting/map_model", "fitting/map_residual", "fitting/map_rms", "bg_separate/map_background")
+    for what in images:
+        files = [root / f"fits/{what}.fits" for root in (pieces, whole)]
+        one, other = (fits.getdata(file) for file in files)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * np.nanmax(np.abs(other)))
+        cards = [{k: v for k, v in fits.getheader(file).items() if k != "EXTEND"} for file in files]
+        assert cards[0] == cards[1]
+    tables = [Table.read(root / "params/params_map.ecsv") for root in (pieces, whole)]
+    assert_same(*tables)

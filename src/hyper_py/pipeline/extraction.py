@@ -21,7 +21,7 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import at, sample
+from hyper_py.numerics.blocks import LazyPlane, at, sample
 from hyper_py.numerics.noise import clipped_statistics, local_rms_map
 from hyper_py.options import Options, check_options
 from hyper_py.pipeline.measurement import MeasuredField, measure_sources
@@ -143,6 +143,29 @@ class Extraction:
     def rms_image(self) -> FloatArray:
         """Return the noise level in Jy/pixel, shape (ny, nx)."""
         return np.broadcast_to(np.asarray(self.noise.rms, dtype=np.float64), self.image.shape).copy()
+
+    def planes(self) -> dict[str, LazyPlane]:
+        """Return model, residual, rms and background as these images have them, each made piece by piece."""
+        data, shape = self.image.data, self.image.shape
+
+        def model(rows: slice, columns: slice) -> FloatArray:
+            part = models.in_part(self.sources, (rows, columns), n_sigma=6.0)
+            return models.render(part, (rows.stop - rows.start, columns.stop - columns.start))
+
+        def background(rows: slice, columns: slice) -> FloatArray:
+            if self.field is None:
+                return np.full((rows.stop - rows.start, columns.stop - columns.start), np.nan)
+            return self.field.background_part((rows, columns))
+
+        pieces = {
+            "model": model,
+            "residual": lambda rows, columns: data[rows, columns] - model(rows, columns),
+            "rms": lambda rows, columns: np.full(
+                (rows.stop - rows.start, columns.stop - columns.start), self.noise.typical
+            ),
+            "background": background,
+        }
+        return {what: LazyPlane(shape, make) for what, make in pieces.items()}
 
     def regions(self) -> "Regions":
         """Return the sources' apertures as sky regions in ICRS, with their HYPER_ID as text."""

@@ -16,7 +16,7 @@ from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import usable
+from hyper_py.numerics.blocks import Where, is_inside, usable
 from hyper_py.options import Options
 from hyper_py.pipeline.binning import bin_size, binned_task, unbinned_measurement
 from hyper_py.pipeline.correlated import measure_correlated
@@ -49,15 +49,21 @@ class MeasuredField:
 
     def background_image(self) -> FloatArray:
         """Return the background in Jy/pixel, pieces averaged where they overlap; NaN where there is none."""
-        total, weight = np.zeros(self.shape), np.zeros(self.shape)
+        return self.background_part((slice(0, self.shape[0]), slice(0, self.shape[1])))
+
+    def background_part(self, where: Where) -> FloatArray:
+        """Return a part of `background_image`."""
+        rows, columns = where
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        total, weight = np.zeros(shape), np.zeros(shape)
         for patch in self.measured.patches:
             y, x, values, weights = patch.paint()
-            # Boxes near the border reach beyond it.
-            on_map = (y >= 0) & (y < self.shape[0]) & (x >= 0) & (x < self.shape[1])
-            place = y[on_map], x[on_map]
-            total[place] += weights[on_map] * values[on_map]
-            weight[place] += weights[on_map]
-        background: FloatArray = np.divide(total, weight, out=np.full(self.shape, np.nan), where=weight > 0.0)
+            own = is_inside(where, y, x)  # boxes near the border reach beyond it
+            if own.any():
+                place = y[own] - rows.start, x[own] - columns.start
+                total[place] += weights[own] * values[own]
+                weight[place] += weights[own]
+        background: FloatArray = np.divide(total, weight, out=np.full(shape, np.nan), where=weight > 0.0)
         return background
 
 

@@ -3,6 +3,7 @@
 Every file has the map's own unit, its beam, and the coordinates of what was cut out.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -12,18 +13,25 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from hyper_py import __version__
+from hyper_py.diagnostics import HyperPyWarning
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.report_data import group_labels
-from hyper_py.writing.products import Layout, Stage, image_hdu, write_image
+from hyper_py.writing.products import Layout, Stage, image_hdu, write_image, write_plane
 
 IntArray: TypeAlias = NDArray[np.int64]
 Corner: TypeAlias = tuple[slice, slice]
 
 _MARGIN_BEAMS = 2.5
 _MASK_SIGMAS = 2.0
+_CONTENTS = {
+    "model": "sum of the fitted Gaussians",
+    "residual": "map minus model",
+    "rms": "noise level",
+    "background": "fitted background",
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,15 +140,24 @@ def write_fits_products(stage: Stage, layout: Layout, extraction: Extraction, *,
         MAP in the names of files.
     """
     image = extraction.image
+    if not image.is_whole:
+        for what, relative in layout.images(name).items():
+            write_plane(stage.path(relative), extraction.planes()[what], image, what=_CONTENTS[what])
+        if (layout.fitting, layout.deblended, layout.background) != (None, None, None):
+            warnings.warn(
+                "FITS files of single groups are left out: the map was read in pieces (control.max_memory)",
+                HyperPyWarning,
+                stacklevel=2,
+            )
+        return
     pixels = {
-        "model": (extraction.model_image, "sum of the fitted Gaussians"),
-        "residual": (extraction.residual_image, "map minus model"),
-        "rms": (extraction.rms_image, "noise level"),
-        "background": (extraction.background_image, "fitted background"),
+        "model": extraction.model_image,
+        "residual": extraction.residual_image,
+        "rms": extraction.rms_image,
+        "background": extraction.background_image,
     }
     for what, relative in layout.images(name).items():
-        data, text = pixels[what]
-        write_image(stage.path(relative), data(), image, what=text)
+        write_image(stage.path(relative), pixels[what](), image, what=_CONTENTS[what])
     if (layout.fitting, layout.deblended, layout.background) == (None, None, None):
         return
     for cutout in group_cutouts(extraction):

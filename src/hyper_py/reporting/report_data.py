@@ -26,6 +26,7 @@ from hyper_py.geometry import (
     ellipse_from_covariance,
 )
 from hyper_py.numerics import models
+from hyper_py.numerics.blocks import Plane
 from hyper_py.numerics.noise import clipped_statistics
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.steps.grouping import friends_of_friends
@@ -46,6 +47,7 @@ _CUTOUT_BEAMS = 3.2
 _MAX_RMS_SIDE = 256
 _SKY_NODES = 33
 _PIXELS_COUNTED = 1_000_000
+_ROWS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -182,8 +184,11 @@ def unpack_codes(packed: bytes, shape: tuple[int, ...]) -> UInt16Array:
     return np.cumsum(difference, axis=-1, dtype=np.uint16)
 
 
-def bin_image(data: FloatArray, factor: int) -> FloatArray:
+def bin_image(data: Plane, factor: int) -> FloatArray:
     """Return means over squares of `factor` pixels, blank ones left out, incomplete ones included."""
+    if not isinstance(data, np.ndarray):
+        ny, step = data.shape[0], factor * max(1, _ROWS_AT_ONCE // factor)
+        return np.concatenate([bin_image(data[y : y + step, :], factor) for y in range(0, ny, step)])
     if factor == 1:
         return data
     ny, nx = (-(-side // factor) for side in data.shape)

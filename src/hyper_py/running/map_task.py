@@ -446,16 +446,29 @@ def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: M
     if layout.plot_fitting or layout.plot_deblended or layout.plot_background:
         from hyper_py.reporting.figures import write_figures
 
-        write_figures(stage, layout, extraction, name=task.name)
+        if extraction.image.is_whole:
+            write_figures(stage, layout, extraction, name=task.name)
+        else:
+            _leave_out("figures of single groups")
     if task.config.outputs.report and extraction.noise.typical > 0.0:  # a blank channel has nothing to show
         from hyper_py.reporting.report_data import make_report_data, save_report_data
         from hyper_py.writing.products import report_data_name
 
-        save_report_data(stage.path(report_data_name(task.name)), make_report_data(extraction))
+        if extraction.image.is_whole:
+            save_report_data(stage.path(report_data_name(task.name)), make_report_data(extraction))
+        else:
+            _leave_out("the page of the report")
         if task.has_figure:
             from hyper_py.reporting.map_figure import map_svg
 
             stage.text(layout.map_figure(task.name), map_svg(extraction))
+
+
+def _leave_out(what: str) -> None:
+    """Warn that a map that was read in pieces has no such output."""
+    warnings.warn(
+        f"{what}: left out, the map was read in pieces (control.max_memory)", HyperPyWarning, stacklevel=2
+    )
 
 
 def explain(error: Exception) -> str:

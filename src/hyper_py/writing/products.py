@@ -23,6 +23,7 @@ from hyper_py import __version__
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import FloatArray
 from hyper_py.image import SkyImage
+from hyper_py.numerics.blocks import Plane
 from hyper_py.writing.tables import (
     SUFFIXES,
     coordinate_decimals,
@@ -39,6 +40,7 @@ REPORT_DIR = "report"
 MERGED_NAME = "ALL"
 REGION_KINDS = ("centroids", "ellipses")
 _TEMPORARY = ".hyper-tmp"
+_VALUES_AT_ONCE = 4_000_000
 _BATCH_ROWS, _BATCH_MAPS = 10_000, 1000
 _CUBE_NAMES = {"background": "background_cube_fullsize", "cut": "background_cube_cut"}
 
@@ -378,6 +380,33 @@ def image_hdu(
     factor: Any = image.jy_per_pixel
     if where is not None and isinstance(factor, np.ndarray):
         factor = factor[where]
+    header = _image_header(image, what, where)
+    values = np.asarray(data / factor, dtype=np.float32)
+    if name is None:
+        return fits.PrimaryHDU(values, header=header)
+    return fits.ImageHDU(values, header=header, name=name)
+
+
+def write_plane(path: Path, plane: Plane, image: SkyImage, *, what: str) -> None:
+    """Write an image that belongs to a map as `write_image` does, some rows at a time."""
+    from astropy.io import fits
+
+    ny, nx = image.shape
+    header = fits.Header({"SIMPLE": True, "BITPIX": -32, "NAXIS": 2, "NAXIS1": nx, "NAXIS2": ny})
+    header.extend(_image_header(image, what, None))
+    path.unlink(missing_ok=True)  # the stream would go on at its end
+    stream = fits.StreamingHDU(path, header)
+    factor: Any = image.jy_per_pixel
+    step = max(1, _VALUES_AT_ONCE // nx)
+    for first in range(0, ny, step):
+        rows, columns = slice(first, min(first + step, ny)), slice(0, nx)
+        own = factor if isinstance(factor, float) else factor[rows, columns]
+        stream.write(np.asarray(plane[rows, columns] / own, dtype=np.float32))
+    stream.close()
+
+
+def _image_header(image: SkyImage, what: str, where: tuple[slice, slice] | None) -> Any:
+    """Return the header of an image that belongs to a map, or to a part of it."""
     header = (image.wcs if where is None else image.wcs[where]).to_header()
     header["BUNIT"] = image.unit
     header["BMAJ"] = (image.beam.major / 3600.0, "[deg] beam FWHM")
@@ -385,10 +414,7 @@ def image_hdu(
     header["BPA"] = (image.beam.pa, "[deg] east of north")
     header["CONTENT"] = what
     header["CREATOR"] = f"Hyper-Py {__version__}"
-    values = np.asarray(data / factor, dtype=np.float32)
-    if name is None:
-        return fits.PrimaryHDU(values, header=header)
-    return fits.ImageHDU(values, header=header, name=name)
+    return header
 
 
 # -------------------------------------------------------------------------------------------------- state
