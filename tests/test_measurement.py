@@ -7,6 +7,7 @@ import pytest
 
 from hyper_py.diagnostics import Flag
 from hyper_py.numerics import models
+from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.options import Options, PhotometryOptions
 from hyper_py.pipeline.measurement import MeasuredField, make_task, measure_sources
 from hyper_py.pipeline.sweeps import Collector
@@ -163,7 +164,7 @@ class Piece:
 def test_background_is_the_weighted_mean_of_pieces_inside_the_map():
     collected = Collector(0)
     collected.patches.extend([Piece((1, 1, -1), (1, 2, 0), 2.0, 1.0), Piece((1, 9, 0), (2, 0, -1), 5.0, 2.0)])
-    measured = collected.measured(np.empty((0, 6)))
+    measured = collected.measured(np.empty((0, 6)), noise=CovarianceModel(np.ones((1, 1))))
     field = MeasuredField(measurement=None, measured=measured, shape=(3, 4))
     image = field.background_image()
     expected = np.full((3, 4), np.nan)

@@ -5,12 +5,14 @@ import pytest
 
 from hyper_py.diagnostics import Flag
 from hyper_py.numerics import models
+from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.numerics.solvers import FitStatus
 from hyper_py.pipeline.sweeps import Bounds, Collector, retry_failed, sweep_units
 from hyper_py.steps.fitting import Metric, UnitFit, bounds, fit_units, fit_window
 from hyper_py.steps.photometry import UnitPhotometry, source_aperture
 
 SHAPE = (60, 62)
+NOISE = CovarianceModel(np.ones((1, 1)))
 TIGHT = {"ftol": 1e-14, "xtol": 1e-12, "gtol": 1e-13}
 
 
@@ -210,7 +212,7 @@ def test_photometry_blanks_edges_and_missing_errors():
     apertures = [source_aperture(s, radius_in_fwhm=1.0) for s in sources]
     unit = np.array([2, 0, 1])
     collected.add_photometry(unit, photometry, [apertures[k] for k in unit], usable)
-    measured = collected.measured(sources)
+    measured = collected.measured(sources, noise=NOISE)
     np.testing.assert_array_equal(measured.flux, [2, 3, 1])
     np.testing.assert_array_equal(measured.background, [5, 6, 4])
     np.testing.assert_array_equal(measured.n_blank, [3, 0, 0])
@@ -220,7 +222,7 @@ def test_photometry_blanks_edges_and_missing_errors():
 
 
 def test_what_is_never_added_stays_failed():
-    measured = Collector(2).measured(chain(2))
+    measured = Collector(2).measured(chain(2), noise=NOISE)
     assert measured.status.tolist() == [0, 0]
     assert np.isnan(measured.flux).all()
     assert np.isnan(measured.covariance).all()
@@ -242,7 +244,7 @@ def test_an_aperture_without_a_seen_pixel_has_no_flux():
     )
     apertures = [source_aperture(s, radius_in_fwhm=1.0) for s in sources]
     collected.add_photometry(unit, photometry, apertures, usable)
-    measured = collected.measured(sources)
+    measured = collected.measured(sources, noise=NOISE)
     assert measured.status.tolist() == [0, 1, 0]
     for values in (measured.flux, measured.flux_err, measured.flux_gauss_err, measured.covariance[:, 0, 0]):
         np.testing.assert_array_equal(np.isnan(values), [True, False, True])

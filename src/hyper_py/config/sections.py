@@ -480,9 +480,13 @@ class FitsOutput(Section):
     fits_fitting: bool = key(False, "Write data, model and residual of each fit.")
     fits_deblended: bool = key(False, "Write each source of a group without its companions.")
     fits_bg_separate: bool = key(False, "Write the background of each source or group.")
+    fits_noise: bool = key(
+        False, "Write the autocovariance of the noise of each map, its radial profile and its power spectrum."
+    )
     fits_output_dir_fitting: Name = key("fits/fitting", "Directory of the fits.")
     fits_output_dir_deblended: Name = key("fits/deblended", "Directory of the deblended sources.")
     fits_output_dir_bg_separate: Name = key("fits/bg_separate", "Directory of the backgrounds.")
+    fits_output_dir_noise: Name = key("fits/noise", "Directory of the noise.")
 
 
 class Visualization(Section):
@@ -491,9 +495,13 @@ class Visualization(Section):
     visualize_fitting: bool = key(False, "Draw each fit.")
     visualize_deblended: bool = key(False, "Draw each source of a group without its companions.")
     visualize_bg_separate: bool = key(False, "Draw the background of each source or group.")
+    visualize_noise: bool = key(
+        False, "Draw the autocovariance of the noise of each map, its radial profile and its power spectrum."
+    )
     output_dir_fitting: Name = key("plots/fitting", "Directory of the fits.")
     output_dir_deblended: Name = key("plots/deblended", "Directory of the deblended sources.")
     output_dir_bg_separate: Name = key("plots/bg_separate", "Directory of the backgrounds.")
+    output_dir_noise: Name = key("plots/noise", "Directory of the noise.")
 
 
 class Outputs(Section):

@@ -81,14 +81,19 @@ def unbinned_sources(sources: FloatArray, size: int) -> FloatArray:
     return result
 
 
+def binned_beam(covariance: FloatArray, size: int) -> FloatArray:
+    """Return the covariance (2, 2) of a beam on a map binned by `size`, in its pixels^2."""
+    binned: FloatArray = (covariance + (size**2 - 1) / 12.0 * np.eye(2)) / size**2
+    return binned
+
+
 def binned_task(task: Task, size: int) -> Task:
     """Return the same task on a map binned by `size`."""
     if size == 1:
         return task
     data = _binned(task.data, size)
     rms = block_mean(task.rms, size) if isinstance(task.rms, np.ndarray) else task.rms
-    spread = (size**2 - 1) / 12.0 * np.eye(2)
-    covariance = (task.beam_covariance + spread) / size**2
+    covariance = binned_beam(task.beam_covariance, size)
     wider = math.sqrt(math.sqrt(np.linalg.det(covariance) / np.linalg.det(task.beam_covariance)))
     return replace(
         task,
@@ -142,5 +147,6 @@ def unbinned_measurement(measured: Measured, size: int) -> Measured:
         flux_err=measured.flux_err * area,
         flux_gauss_err=measured.flux_gauss_err * area,
         n_blank=measured.n_blank * size**2,
+        noise_step=size,
         patches=[_CoarsePatch(patch=patch, size=size) for patch in measured.patches],
     )

@@ -307,7 +307,7 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     collected.flags[n_given:] |= int(Flag.ADDED_IN_RESIDUAL)
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
-    return collected.measured(sources)
+    return collected.measured(sources, noise=noise)
 
 
 def _noise(task: Task, sources: FloatArray, *, subtracted: bool) -> tuple[CovarianceModel, Plane]:

@@ -14,6 +14,7 @@ from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.blocks import Plane, at
+from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.steps.fitting import Metric, UnitFit, Window, fit_units
 from hyper_py.steps.photometry import Aperture, UnitPhotometry
 
@@ -370,7 +371,11 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measured:
-    """What one of the two ways made of a `Task`; arrays over its `n` sources, see `Measurement`."""
+    """What one of the two ways made of a `Task`; arrays over its `n` sources, see `Measurement`.
+
+    `noise` is the covariance that the errors come from, per `noise_step` pixels of separation: that of the
+    last fit unless this took white noise.
+    """
 
     parameters: FloatArray
     covariance: FloatArray
@@ -389,6 +394,8 @@ class Measured:
     bic: FloatArray
     patches: Sequence[Patch]
     fits: Sequence[FitRecord]
+    noise: CovarianceModel
+    noise_step: int = 1
 
 
 class Collector:
@@ -477,6 +484,6 @@ class Collector:
             if not ((inside.weights > 0.0) & seen).any():
                 self.add_nothing(source)
 
-    def measured(self, parameters: FloatArray) -> "Measured":
-        """Return everything gathered."""
-        return Measured(parameters=parameters, **vars(self))
+    def measured(self, parameters: FloatArray, *, noise: CovarianceModel) -> "Measured":
+        """Return everything gathered, and the covariance of the noise that errors come from."""
+        return Measured(parameters=parameters, noise=noise, **vars(self))

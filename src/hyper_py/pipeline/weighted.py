@@ -154,7 +154,7 @@ def measure_weighted(task: Task, options: Options) -> Measured:
             collected.background[unit] = left[k]
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
-    return collected.measured(sources)
+    return collected.measured(sources, noise=noise)
 
 
 def add_units(

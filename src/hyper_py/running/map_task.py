@@ -323,7 +323,7 @@ def _extract_and_write(
         write_catalogue(stage, layout, catalog, name=task.name, pixel_scale=image.pixel_scale, meta=meta)
         ratio = task.config.photometry.fwhm_radius_ratio
         write_regions(stage, layout, catalog, image, name=task.name, fwhm_radius_ratio=ratio)
-        _write_on_request(stage, layout, extraction, task)
+        _write_on_request(stage, layout, extraction, task, log)
         _write_fits(stage, layout, task, extraction, log)
         log_warnings(log, caught)
         result = MapResult(
@@ -437,7 +437,7 @@ def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[st
     }
 
 
-def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: MapTask) -> None:
+def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: MapTask, log: MapLog) -> None:
     """Stage what the configuration asks for besides tables and regions."""
     if layout.fitting or layout.deblended or layout.background:
         from hyper_py.reporting.fits_products import write_fits_products
@@ -450,6 +450,10 @@ def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: M
             write_figures(stage, layout, extraction, name=task.name)
         else:
             _leave_out("figures of single groups")
+    if layout.noise or layout.plot_noise:
+        from hyper_py.reporting.noise_products import write_noise
+
+        log.add(write_noise(stage, layout, extraction, name=task.name))
     if task.config.outputs.report and extraction.noise.typical > 0.0:  # a blank channel has nothing to show
         from hyper_py.reporting.report_data import make_report_data, save_report_data
         from hyper_py.writing.products import report_data_name

@@ -62,10 +62,12 @@ class Layout:
     fitting: str | None = None
     deblended: str | None = None
     background: str | None = None
+    noise: str | None = None
     cubes: str = "maps"
     plot_fitting: str | None = None
     plot_deblended: str | None = None
     plot_background: str | None = None
+    plot_noise: str | None = None
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
@@ -84,10 +86,12 @@ class Layout:
             fitting=fits.fits_output_dir_fitting if fits.fits_fitting else None,
             deblended=fits.fits_output_dir_deblended if fits.fits_deblended else None,
             background=fits.fits_output_dir_bg_separate if fits.fits_bg_separate else None,
+            noise=fits.fits_output_dir_noise if fits.fits_noise else None,
             cubes=config.control.dir_datacube_slices,
             plot_fitting=plots.output_dir_fitting if plots.visualize_fitting else None,
             plot_deblended=plots.output_dir_deblended if plots.visualize_deblended else None,
             plot_background=plots.output_dir_bg_separate if plots.visualize_bg_separate else None,
+            plot_noise=plots.output_dir_noise if plots.visualize_noise else None,
         )
 
     def table(self, name: str, form: str) -> str:
@@ -124,6 +128,13 @@ class Layout:
         }
         return {what: f"{place}/{name}_{what}.fits" for what, place in wanted.items() if place is not None}
 
+    def noise_files(self, name: str) -> dict[str, str]:
+        """FITS file and figure of the noise of a map that were asked for, by their suffix."""
+        wanted = {"fits": self.noise, "png": self.plot_noise}
+        return {
+            suffix: f"{place}/{name}_noise.{suffix}" for suffix, place in wanted.items() if place is not None
+        }
+
     def outputs(self, name: str) -> list[str]:
         """Every file that a map may have, but for its log and state."""
         tables = [self.table(name, form) for form in SUFFIXES]
@@ -133,6 +144,7 @@ class Layout:
             *regions,
             self.crtf(name),
             *self.images(name).values(),
+            *self.noise_files(name).values(),
             self.covariances(name),
             self.map_figure(name),
             self.rows(name),
@@ -173,9 +185,11 @@ class Layout:
             self.fitting,
             self.deblended,
             self.background,
+            self.noise,
             self.plot_fitting,
             self.plot_deblended,
             self.plot_background,
+            self.plot_noise,
         )
         return (self.root, *(self.root / name for name in names if name is not None))
 
