@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.coordinates import BarycentricMeanEcliptic
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
@@ -36,7 +37,6 @@ WCS_CASES = [
     {"parity": 1},
     {"parity": 1, "angle": -75.0},
     {"kind": "GLON/GLAT", "angle": 12.0},
-    {"kind": "ELON/ELAT", "angle": 50.0},
     {"equinox": 1975.0},
 ]
 
@@ -89,6 +89,21 @@ def test_region_files_lie_on_the_sources(tmp_path, case):
         expected = covariance_from_ellipse(1.6 * pixel.major[i], 1.6 * pixel.minor[i], pixel.angle[i])
         np.testing.assert_allclose(got, expected, rtol=2e-3, atol=2e-3 * np.trace(expected))
         assert ellipse_from_covariance(got).major > ellipse_from_covariance(got).minor
+
+
+def test_regions_of_an_ecliptic_map_are_where_astropy_says(tmp_path):
+    """`to_pixel` would take longitudes of the ecliptic for right ascensions."""
+    image = image_for(kind="ELON/ELAT", angle=50.0)
+    _, table = sources_on(image, seed=5)
+    with products.Stage(tmp_path) as stage:
+        products.write_regions(stage, layout_in(tmp_path), table, image, name="m", fwhm_radius_ratio=1.0)
+    for kind in ("centroids", "ellipses"):
+        for region, row in zip(
+            Regions.read(tmp_path / f"regions/region_files_m_{kind}.reg"), table, strict=True
+        ):
+            place = region.center.transform_to(BarycentricMeanEcliptic())
+            x, y = image.wcs.all_world2pix(place.lon.deg, place.lat.deg, 0)
+            assert np.hypot(x - row["X"], y - row["Y"]) < 1e-3
 
 
 def test_regions_of_nothing_and_of_sources_without_shape(tmp_path):
