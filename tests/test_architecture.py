@@ -29,6 +29,7 @@ OWNERS = {
         "plane_files",
         "products",
         "simulated_files",
+        "streamed",
         "tables",
     },
     "matplotlib": {"figures", "noise_products", "spectra_figure", "validation_figure"},
