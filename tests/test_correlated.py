@@ -6,6 +6,7 @@ from scipy.linalg import LinAlgError
 from scipy.optimize import minimize_scalar
 
 from hyper_py.diagnostics import Flag
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import models
 from hyper_py.numerics.noise import CovarianceModel, beam_covariance_model
 from hyper_py.options import Options, PhotometryOptions
@@ -14,7 +15,7 @@ from hyper_py.pipeline.correlated import _window_radii, measure_correlated
 from hyper_py.pipeline.noise_windows import NoiseWindow, WindowCache, whitening_matrix
 from hyper_py.pipeline.sweeps import Task
 from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window
-from hyper_py.steps.photometry import aperture_fraction, elliptical_aperture, source_aperture
+from hyper_py.steps.photometry import aperture_fraction, source_apertures
 
 SHAPE = (31, 33)
 SOURCE = np.array([[1.0, 16.2, 15.1, 2.1, 1.7, 0.5]])
@@ -119,12 +120,12 @@ def make_unit(sources, *, scale=1.0, radius=7.0, usable=None, fixed=None):
     fixed = np.zeros(sources.shape, dtype=bool) if fixed is None else fixed
     lower, upper = bounds(sources, sigma_limits=(0.5, 6), amplitude_limits=(-np.inf, np.inf), shift=2.0)
     lower, upper = np.where(fixed, sources, lower), np.where(fixed, sources, upper)
-    apertures = [source_aperture(s, radius_in_fwhm=0.8) for s in sources]
+    apertures = source_apertures(sources, radius_in_fwhm=0.8)
 
     def measure(data, *, apertures=apertures, own_apertures=False):
         fit = fit_units([data], [window], [metric], [sources], lower=[lower], upper=[upper], **TIGHT)[0]
         if own_apertures:
-            apertures = [source_aperture(p, radius_in_fwhm=0.8) for p in fit.parameters]
+            apertures = source_apertures(fit.parameters, radius_in_fwhm=0.8)
         distance = np.min([np.hypot(window.x - s[1], window.y - s[2]) for s in sources], axis=0)
         return photometry_of_alike(
             [data - value(fit.parameters, window)], [fit], [window], [metric], noise, [apertures],
@@ -143,7 +144,7 @@ def test_without_noise_flux_and_background_are_exact():
     np.testing.assert_allclose(photometry.background, 0.3, rtol=1e-5)
     assert known.any()
     assert not known.all()
-    expected = aperture_fraction(SOURCE[0], source_aperture(SOURCE[0], radius_in_fwhm=0.8))
+    expected = aperture_fraction(SOURCE[0], source_apertures(SOURCE[:1], radius_in_fwhm=0.8)[0])
     assert photometry.fraction[0] == pytest.approx(expected, rel=1e-9)
 
 
@@ -285,7 +286,7 @@ def test_aperture_of_an_elongated_given_shape_counts_its_own_fraction():
     data = models.render(truth, (80, 82)) + rng.normal(size=(80, 82))
     fixed = np.array([[False, True, True, True, True, True]])
     measured = measure_correlated(make_task(truth, data, fixed=fixed, forced=True), Options())
-    expected = aperture_fraction(truth[0], source_aperture(truth[0], radius_in_fwhm=1.0))
+    expected = aperture_fraction(truth[0], source_apertures(truth[:1], radius_in_fwhm=1.0)[0])
     assert measured.aperture_fraction[0] == pytest.approx(expected, rel=1e-9)
     np.testing.assert_array_equal(measured.parameters[0, 1:], truth[0, 1:])
     pull = (measured.flux - models.gaussian_flux(truth)) / measured.flux_err
@@ -301,8 +302,9 @@ def test_beam_correlated_noise_model_is_factorable_on_every_window():
 
 def test_elliptical_aperture_off_the_footprint_is_part_of_the_conditional():
     window, _, measure = make_unit(SOURCE)
-    wide = elliptical_aperture(16.2, 15.1, semi_major=5.5, semi_minor=5.0, theta=0.0)
-    photometry, background = measure(value(SOURCE, window) - 0.2, apertures=[wide])
+    ellipse = np.array([[1.0, 16.2, 15.1, 5.5, 5.0, 0.0]])
+    wide = source_apertures(ellipse, radius_in_fwhm=1.0 / FWHM_PER_SIGMA)
+    photometry, background = measure(value(SOURCE, window) - 0.2, apertures=wide)
     assert np.isfinite(background[np.hypot(window.x - 16.2, window.y - 15.1) < 4.8]).all()
     np.testing.assert_allclose(photometry.flux, models.gaussian_flux(SOURCE), rtol=1e-6)
 

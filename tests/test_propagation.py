@@ -11,7 +11,7 @@ from hyper_py.pipeline.joint import JointSky, NoSky, window_scaling
 from hyper_py.pipeline.propagation import UnitErrors, field_covariance, hybrid_fluxes, unit_errors
 from hyper_py.pipeline.unit_backgrounds import unit_backgrounds
 from hyper_py.steps.fitting import Metric, UnitFit, bounds, fit_units, fit_window, linear_terms
-from hyper_py.steps.photometry import aperture_fraction, source_aperture
+from hyper_py.steps.photometry import aperture_fraction, source_apertures
 from unit_cases import SETTINGS, TIGHT, dense, fitted_unit, noise_model, plane
 
 # ---- errors
@@ -65,7 +65,7 @@ def monte_carlo(request):
         )[0]
         values = data[window.y, window.x] - background.at(window.y, window.x)
         fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
-        apertures = [source_aperture(p, radius_in_fwhm=0.7) for p in fit.parameters]
+        apertures = source_apertures(fit.parameters, radius_in_fwhm=0.7)
         fractions = np.array(
             [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
         )
@@ -114,7 +114,7 @@ def test_a_level_common_to_all_pixels_is_no_error_of_fluxes():
         [models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))], [window], [metric],
         [truth], lower=[truth - 1], upper=[truth + 1],
     )[0]  # fmt: skip
-    apertures = [source_aperture(truth[0], radius_in_fwhm=0.7)]
+    apertures = source_apertures(truth[:1], radius_in_fwhm=0.7)
     common = CovarianceModel(np.ones((129, 129)))
     unit = fitted_unit(fit, window, metric, background, apertures, np.array([0.7]))
     errors = unit_errors([unit], common)[0]
@@ -128,7 +128,7 @@ def test_what_the_fit_left_in_the_aperture_is_part_of_the_flux():
     fit = UnitFit(parameters=source, at_bound=np.zeros((1, 6), bool), cost=0.0, status=1, n_evaluations=1)
     residual = np.random.default_rng(1).normal(size=(37, 39))
     residual[17, 15:18] = np.nan
-    aperture = source_aperture(source[0], radius_in_fwhm=0.7)
+    aperture = source_apertures(source[:1], radius_in_fwhm=0.7)[0]
     nothing = UnitErrors(flux_err=np.zeros(1), flux_gauss_err=np.zeros(1), covariance=np.zeros((6, 6)))
     unit = fitted_unit(fit, None, None, None, [aperture], np.array([0.7]))
     photometry = hybrid_fluxes(residual, [unit], [nothing])[0]
@@ -148,7 +148,7 @@ def test_fixed_parameters_have_no_error():
     lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(0, 9), shift=2.0)
     values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
     fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper])[0]
-    apertures = [source_aperture(truth[0], radius_in_fwhm=0.7)]
+    apertures = source_apertures(truth[:1], radius_in_fwhm=0.7)
     fixed = np.array([[False, True, True, True, True, True]])
     arguments = (fit, window, metric, background, apertures, np.array([0.7]))
     units = [
@@ -191,7 +191,7 @@ def joint_monte_carlo(request):
         values = data[window.y, window.x] - below.at(window.y, window.x)
         fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
         joint = JointSky(order=2, scaling=scaling, coefficients=fit.coefficients, window=window, below=below)
-        apertures = [source_aperture(p, radius_in_fwhm=0.7) for p in fit.parameters]
+        apertures = source_apertures(fit.parameters, radius_in_fwhm=0.7)
         fractions = np.array(
             [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
         )
@@ -224,7 +224,7 @@ def test_without_a_background_errors_are_those_of_sums():
     metric = Metric(weights=np.ones(window.y.size))
     values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
     fit = fit_units([values], [window], [metric], [truth], lower=[truth], upper=[truth])[0]
-    aperture, white = source_aperture(truth[0], radius_in_fwhm=0.7), CovarianceModel(np.pad([[4.0]], 6))
+    aperture, white = source_apertures(truth[:1], radius_in_fwhm=0.7)[0], CovarianceModel(np.pad([[4.0]], 6))
     unit = fitted_unit(
         fit, window, metric, None, [aperture], np.array([0.5]), fixed=np.ones((1, 6), dtype=bool)
     )
@@ -245,7 +245,7 @@ def test_wide_and_narrow_ways_to_the_errors_of_a_background_agree(order, monkeyp
     lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(0, 9), shift=2.0)
     values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
     fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper])[0]
-    apertures = [source_aperture(truth[0], radius_in_fwhm=0.7)]
+    apertures = source_apertures(truth[:1], radius_in_fwhm=0.7)
 
     def errors():
         unit = fitted_unit(fit, window, metric, background, apertures, np.array([0.7]), scale=0.3)
@@ -279,7 +279,7 @@ def test_units_measured_together_are_those_measured_alone():
         fit = UnitFit(
             parameters=own, at_bound=np.zeros((len(own), 6), bool), cost=0.0, status=1, n_evaluations=1
         )
-        apertures = [source_aperture(p, radius_in_fwhm=0.7) for p in own]
+        apertures = source_apertures(own, radius_in_fwhm=0.7)
         metric = Metric(weights=rng.uniform(0.5, 1.5, window.y.size))
         fitted.append(
             fitted_unit(

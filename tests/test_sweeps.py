@@ -9,7 +9,7 @@ from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.numerics.solvers import FitStatus
 from hyper_py.pipeline.sweeps import Bounds, Collector, retry_failed, sweep_units
 from hyper_py.steps.fitting import Metric, UnitFit, bounds, fit_units, fit_window
-from hyper_py.steps.photometry import UnitPhotometry, source_aperture
+from hyper_py.steps.photometry import UnitPhotometry, source_apertures
 
 SHAPE = (60, 62)
 NOISE = CovarianceModel(np.ones((1, 1)))
@@ -209,7 +209,7 @@ def test_photometry_blanks_edges_and_missing_errors():
         background=np.array([4.0, 5.0, 6.0]), covariance=covariance,
     )  # fmt: skip
     collected = Collector(3)
-    apertures = [source_aperture(s, radius_in_fwhm=1.0) for s in sources]
+    apertures = source_apertures(sources, radius_in_fwhm=1.0)
     unit = np.array([2, 0, 1])
     collected.add_photometry(unit, photometry, [apertures[k] for k in unit], usable)
     measured = collected.measured(sources, noise=NOISE)
@@ -242,7 +242,7 @@ def test_an_aperture_without_a_seen_pixel_has_no_flux():
     collected.add_fit(
         unit, fit_with(sources), np.ones(50), np.ones(50), n_free=18, chi2=1.0, n_beams=2.0, retried=False
     )
-    apertures = [source_aperture(s, radius_in_fwhm=1.0) for s in sources]
+    apertures = source_apertures(sources, radius_in_fwhm=1.0)
     collected.add_photometry(unit, photometry, apertures, usable)
     measured = collected.measured(sources, noise=NOISE)
     assert measured.status.tolist() == [0, 1, 0]

@@ -53,9 +53,7 @@ from hyper_py.steps.fitting import (
     fit_window,
     linear_terms,
 )
-from hyper_py.steps.photometry import (
-    source_aperture,
-)
+from hyper_py.steps.photometry import source_apertures
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -471,7 +469,9 @@ def _collect_some(
     sizes = [len(task.units[k]) for k in units]
     for batch in alike_units(sizes, own, metrics, same_shape=True):
         ks, windows, left = [units[i] for i in batch], [own[i] for i in batch], [residuals[i] for i in batch]
-        apertures = [[source_aperture(p, radius_in_fwhm=radius) for p in fits[k].parameters] for k in ks]
+        n = sizes[batch[0]]
+        found = source_apertures(np.concatenate([fits[k].parameters for k in ks]), radius_in_fwhm=radius)
+        apertures = [found[i : i + n] for i in range(0, len(found), n)]
         measured = photometry_of_alike(
             left, [fits[k] for k in ks], windows, [metrics[i] for i in batch],
             this.cache.at(windows[0], this.scales[ks[0]]),

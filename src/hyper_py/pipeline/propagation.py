@@ -23,7 +23,7 @@ from hyper_py.steps.photometry import Aperture, UnitPhotometry, aperture_pixels,
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-_CHUNK_NUMBERS = 30_000
+_CHUNK_NUMBERS = 200_000
 """Pixels of all images that are transformed at once: enough to amortise calls, few enough for the cache."""
 
 

@@ -44,7 +44,7 @@ from hyper_py.steps.fitting import (
     linear_terms,
     second_moments,
 )
-from hyper_py.steps.photometry import aperture_fractions, source_aperture
+from hyper_py.steps.photometry import aperture_fractions, source_apertures
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -196,21 +196,18 @@ def add_units(
         collected.add_nothing(task.units[k])
     if not seen:
         return
-    apertures = [
-        [source_aperture(p, radius_in_fwhm=options.photometry.fwhm_radius_ratio) for p in fits[k].parameters]
-        for k in seen
-    ]
-    fractions = aperture_fractions(
-        np.concatenate([fits[k].parameters for k in seen]), [a for own in apertures for a in own]
-    )
-    shares = np.split(fractions, np.cumsum([len(own) for own in apertures])[:-1])
+    sources = np.concatenate([fits[k].parameters for k in seen])
+    apertures = source_apertures(sources, radius_in_fwhm=options.photometry.fwhm_radius_ratio)
+    fractions = aperture_fractions(sources, apertures)
+    places = np.split(np.arange(len(sources)), np.cumsum([len(fits[k].parameters) for k in seen])[:-1])
     units = [
         FittedUnit(
             fit=fits[k], window=windows[k], metric=metrics[k], sky=skies[k],
-            background=None if apart is None else apart[k], apertures=own, fractions=share,
+            background=None if apart is None else apart[k],
+            apertures=[apertures[i] for i in own], fractions=fractions[own],
             fixed=task.fixed[task.units[k]], scale=float(np.mean(level[windows[k].y, windows[k].x])),
         )
-        for k, own, share in zip(seen, apertures, shares, strict=True)
+        for k, own in zip(seen, places, strict=True)
     ]  # fmt: skip
     errors = unit_errors(units, noise, usable=task.usable)
     below = on_windows([unit.sky for unit in units], [unit.window for unit in units])

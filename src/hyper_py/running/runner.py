@@ -65,7 +65,7 @@ __all__ = [
 ]
 
 SUMMARY = "summary.csv"
-_PACKAGES = ("numpy", "scipy", "astropy", "photutils", "regions", "pydantic", "distributed", "pyarrow")
+_PACKAGES = ("numpy", "scipy", "astropy", "regions", "pydantic", "distributed", "pyarrow")
 
 
 def run(

@@ -9,8 +9,12 @@ from numpy.typing import NDArray
 
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics import models
+from hyper_py.numerics.overlap import ellipse_overlap
 
 IntArray: TypeAlias = NDArray[np.int64]
+
+_CHUNK_NUMBERS = 30_000
+"""Pixels of apertures that are computed at once: they stay in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,42 +46,54 @@ class Aperture:
         return slice(self.y0, self.y0 + height), slice(self.x0, self.x0 + width)
 
 
-def elliptical_aperture(
-    x: float, y: float, *, semi_major: float, semi_minor: float, theta: float
-) -> Aperture:
-    """Return the exact overlap of an ellipse with the pixels.
+def elliptical_apertures(
+    x: FloatArray, y: FloatArray, *, semi_major: FloatArray, semi_minor: FloatArray, theta: FloatArray
+) -> list[Aperture]:
+    """Return the exact overlap of ellipses with the pixels.
 
     Parameters
     ----------
-    x, y : float
-        Centre, zero-based pixels.
-    semi_major, semi_minor : float
+    x, y : ndarray, shape (n,)
+        Centres, zero-based pixels.
+    semi_major, semi_minor : ndarray, shape (n,)
         Pixels.
-    theta : float
-        Angle of the major axis, radians from +x.
+    theta : ndarray, shape (n,)
+        Angles of the major axes, radians from +x.
     """
-    from photutils.geometry import elliptical_overlap_grid  # slow to import
+    cos, sin = np.cos(theta), np.sin(theta)
+    centres = np.column_stack([y, x])
+    reach = np.hypot(
+        semi_major[:, None] * np.column_stack([sin, cos]), semi_minor[:, None] * np.column_stack([cos, sin])
+    )
+    first = np.floor(centres - reach + 0.5).astype(np.int64)
+    sides = np.floor(centres + reach + 0.5).astype(np.int64) + 1 - first
+    apertures: dict[int, Aperture] = {}
+    # By size, so that little is computed beyond the smaller ones.
+    order = np.argsort(-sides.max(axis=1), kind="stable")
+    while order.size:
+        step = max(1, _CHUNK_NUMBERS // int(sides[order[0]].max()) ** 2)
+        some, order = order[:step], order[step:]
+        edge, (height, width) = (first - 0.5 - centres)[some, :, None], sides[some].max(axis=0)
+        weights = ellipse_overlap(
+            edge[:, 0] + np.arange(height + 1), edge[:, 1] + np.arange(width + 1),
+            semi_major=semi_major[some], semi_minor=semi_minor[some], theta=theta[some],
+        )  # fmt: skip
+        for i, own, (y0, x0), (height, width) in zip(
+            some.tolist(), weights, first[some].tolist(), sides[some].tolist(), strict=True
+        ):
+            apertures[i] = Aperture(y0=y0, x0=x0, weights=own[:height, :width])
+    return [apertures[i] for i in range(len(centres))]
 
-    half_x = np.hypot(semi_major * np.cos(theta), semi_minor * np.sin(theta))
-    half_y = np.hypot(semi_major * np.sin(theta), semi_minor * np.cos(theta))
-    x0, x1 = int(np.floor(x - half_x + 0.5)), int(np.floor(x + half_x + 0.5)) + 1
-    y0, y1 = int(np.floor(y - half_y + 0.5)), int(np.floor(y + half_y + 0.5)) + 1
-    weights = elliptical_overlap_grid(
-        x0 - 0.5 - x, x1 - 0.5 - x, y0 - 0.5 - y, y1 - 0.5 - y, x1 - x0, y1 - y0,
-        semi_major, semi_minor, theta, 1, 1,
-    )  # fmt: skip
-    return Aperture(y0=y0, x0=x0, weights=np.asarray(weights, dtype=np.float64))
 
-
-def source_aperture(source: FloatArray, *, radius_in_fwhm: float) -> Aperture:
-    """Return the aperture of semi-axes `radius_in_fwhm` times both FWHM of a source's six parameters."""
+def source_apertures(sources: FloatArray, *, radius_in_fwhm: float) -> list[Aperture]:
+    """Return apertures of semi-axes `radius_in_fwhm` times both FWHM of sources, (n, 6)."""
     scale = radius_in_fwhm * FWHM_PER_SIGMA
-    return elliptical_aperture(
-        float(source[models.X]),
-        float(source[models.Y]),
-        semi_major=scale * float(source[models.SIGMA_1]),
-        semi_minor=scale * float(source[models.SIGMA_2]),
-        theta=float(source[models.THETA]),
+    return elliptical_apertures(
+        sources[:, models.X],
+        sources[:, models.Y],
+        semi_major=scale * sources[:, models.SIGMA_1],
+        semi_minor=scale * sources[:, models.SIGMA_2],
+        theta=sources[:, models.THETA],
     )
 
 
