@@ -117,8 +117,9 @@ def make_plan(
     beam_area: float,
     guard: int = 1,
     parsimony: float = 1.0,
+    in_blocks: bool = True,
 ) -> Plan:
-    """Prepare what all cutouts of one shape share."""
+    """Prepare what all cutouts of one shape share; where nothing is to be left out, one block is enough."""
     y0, y1, x0, x1 = boxes[0]
     sides = np.array(boxes)
     half_y = 0.5 * float((sides[:, 1] - sides[:, 0]).max() - 1)
@@ -127,7 +128,9 @@ def make_plan(
     order = max(orders)
     v, u = axis_powers(shape, degree=2 * order, scaling=scaling)
     low = v[:, : order + 1], u[:, : order + 1]
-    edges = _block_edges(y0, y1, beam_area, guard), _block_edges(x0, x1, beam_area, guard)
+    edges = np.array([y0, y1]), np.array([x0, x1])
+    if in_blocks:
+        edges = _block_edges(y0, y1, beam_area, guard), _block_edges(x0, x1, beam_area, guard)
     sizes = tuple(n_terms(o) for o in orders)
     return Plan(
         tuple(boxes), tuple(orders), order, sizes, scaling, (v, u), low, edges, beam_area, guard, parsimony

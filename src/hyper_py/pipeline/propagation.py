@@ -23,8 +23,10 @@ from hyper_py.steps.photometry import Aperture, UnitPhotometry, aperture_pixels,
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-_CHUNK_NUMBERS = 200_000
-"""Pixels of all images that are transformed at once: enough to amortise calls, few enough for the cache."""
+_BATCH_NUMBERS = 200_000
+"""Pixels of all images of the units that share the work: enough to amortise calls."""
+_TRANSFORMED_NUMBERS = 25_000
+"""Pixels of all images that are transformed at once: their waves stay in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,7 +140,7 @@ def unit_errors(
         alike.setdefault((unit.kind, frame.shape, frame.kind(unit.background)), []).append(k)
     for members in alike.values():
         n_images = 7 * len(units[members[0]].apertures)
-        step = max(1, _CHUNK_NUMBERS // (n_images * math.prod(frames[members[0]].shape)))
+        step = max(1, _BATCH_NUMBERS // (n_images * math.prod(frames[members[0]].shape)))
         for chunk in (members[i : i + step] for i in range(0, len(members), step)):
             batch = [units[k] for k in chunk]
             covariances = _alike_covariances(batch, [frames[k] for k in chunk], noise, usable)
@@ -341,21 +343,26 @@ def field_covariance(images: FloatArray, noise: CovarianceModel) -> FloatArray:
     -------
     ndarray, shape (..., k, k)
     """
-    *lead, ny, nx = images.shape
+    *lead, k, ny, nx = images.shape
     # Room for all separations: on a smaller periodic grid opposite borders would be neighbours.
     shape = (
         fft.next_fast_len(ny + min(noise.reach, ny - 1)),
         fft.next_fast_len(nx + min(noise.reach, nx - 1), real=True),
     )
     power, count = _power(noise, shape)
-    # Rows first, so that those of zeros are not transformed.
-    waves = fft.fft(fft.rfft(images, shape[1]), shape[0], axis=-2, overwrite_x=True).reshape(*lead, -1)
-    parts, weights = waves.view(np.float64), np.repeat(power * count, 2) / math.prod(shape)
-    covariance: FloatArray = (parts * weights) @ parts.swapaxes(-1, -2)
+    weights = np.repeat(power * count, 2) / math.prod(shape)
+    groups = images.reshape(-1, k, ny, nx)
+    covariances = np.empty((len(groups), k, k))
+    step = max(1, _TRANSFORMED_NUMBERS // (k * ny * nx))
+    for some in (slice(i, i + step) for i in range(0, len(groups), step)):
+        # Rows first, so that those of zeros are not transformed.
+        waves = fft.fft(fft.rfft(groups[some], shape[1]), shape[0], axis=-2, overwrite_x=True)
+        parts = waves.reshape(*waves.shape[:2], -1).view(np.float64)
+        covariances[some] = (parts * weights) @ parts.swapaxes(1, 2)
     # Cut off at its reach, a covariance may leave a variance of nearly zero on the wrong side of it.
-    diagonal = np.arange(images.shape[-3])
-    covariance[..., diagonal, diagonal] = np.maximum(covariance[..., diagonal, diagonal], 0.0)
-    return covariance
+    diagonal = np.arange(k)
+    covariances[:, diagonal, diagonal] = np.maximum(covariances[:, diagonal, diagonal], 0.0)
+    return covariances.reshape(*lead, k, k)
 
 
 @lru_cache(maxsize=64)

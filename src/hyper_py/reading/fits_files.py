@@ -19,7 +19,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import ARCSEC_PER_RADIAN, Beam, FloatArray
-from hyper_py.reading.headers import ERROR_WORDS, number, ordered_beam
+from hyper_py.reading.headers import ERROR_WORDS, REMARKS, number, ordered_beam
 
 _SUFFIXES = re.compile(r"(\.fits?|\.fts)?(\.(gz|fz|bz2|z))?$", re.IGNORECASE)
 _BLOCK = 2880
@@ -79,7 +79,8 @@ def readable_header(header: fits.Header) -> fits.Header:
     result = fits.Header()
     for card in header.cards:
         try:
-            result.append((card.keyword, card.value, card.comment), end=True)
+            is_remark = card.keyword in REMARKS  # any text will do
+            result.append(card if is_remark else (card.keyword, card.value, card.comment), end=True)
         except (ValueError, VerifyError):
             keyword, text = card.image[:8].strip(), card.image[9:].strip()
             if keyword.replace("-", "").replace("_", "").isalnum():

@@ -23,6 +23,8 @@ ERROR_WORDS = re.compile(
     re.IGNORECASE,
 )
 """Names of extensions that go with a map but are not the map."""
+REMARKS = ("COMMENT", "HISTORY", "")
+"""Keywords of cards without a value."""
 
 _SPECTRAL = re.compile(r"FREQ|WAVE|AWAV|VRAD|VELO|VOPT|FELO|ZOPT|BETA|ENER|WAVN|VLSR|LAMBDA", re.IGNORECASE)
 _LIGHT = 299792458.0
@@ -128,8 +130,7 @@ def _clean_header(header: Any) -> Any:
 
     Equinoxes may be written J2000 or B1950.
     """
-    remarks = ("COMMENT", "HISTORY", "")
-    clean = type(header)([card for card in header.cards if card.keyword not in remarks], copy=True)
+    clean = type(header)([card for card in header.cards if card.keyword not in REMARKS], copy=True)
     for key in ("EQUINOX", "EPOCH"):
         if isinstance(clean.get(key), str):
             clean[key] = re.sub(r"^\s*[JB](?=\d)", "", clean[key])

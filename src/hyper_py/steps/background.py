@@ -270,6 +270,7 @@ def select_backgrounds(
         beam_area=beam_area,
         guard=guard,
         parsimony=parsimony,
+        in_blocks=criterion == "cv",
     )
     noise = _noise_images(rms, data.shape[0])
     names = _expand_estimators(estimators, huber_epsilons)
@@ -316,16 +317,20 @@ def clip_pixels(data: FloatArray, used: BoolArray, *, clip_sigma: float, iterati
     iterations : int
         At most.
     """
-    values = np.where(used, data, 0.0)
+    kept = used.reshape(len(used), -1).copy()
+    rows, valid, moving = data.reshape(kept.shape), kept, np.arange(len(kept))
     for _ in range(iterations):
-        count = np.maximum(used.sum(axis=(1, 2), keepdims=True), 1)
-        deviation = np.where(used, values - values.sum(axis=(1, 2), keepdims=True, where=used) / count, 0.0)
-        limit = clip_sigma * np.sqrt((deviation**2).sum(axis=(1, 2), keepdims=True) / count)
-        kept = used & (np.abs(deviation) <= limit)
-        if np.array_equal(kept, used):
+        rows = np.where(valid, rows, 0.0)
+        count = np.maximum(valid.sum(axis=1), 1)
+        deviation = np.where(valid, rows - (rows.sum(axis=1) / count)[:, None], 0.0)
+        limit = clip_sigma * np.sqrt(np.einsum("rn,rn->r", deviation, deviation) / count)
+        inside = valid & (np.abs(deviation) <= limit[:, None])
+        goes_on = (inside != valid).any(axis=1)
+        moving, rows, valid = moving[goes_on], rows[goes_on], inside[goes_on]
+        if not moving.size:
             break
-        used = kept
-    return used
+        kept[moving] = valid
+    return kept.reshape(used.shape)
 
 
 def _expand_estimators(estimators: Sequence[str], huber_epsilons: Sequence[float]) -> list[Estimator]:
