@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hyper_py.numerics import models
-from hyper_py.pipeline.deblending import best_addition, split_units
+from hyper_py.pipeline.deblending import _left_at_last, best_addition, split_units
 from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window
 
 SHAPE = (45, 47)
@@ -234,3 +234,58 @@ def test_fixed_parameters_of_the_old_source_stay_and_beam_shapes_are_told():
     for kept, source in zip(split.beam_shaped, split.parameters, strict=True):
         if kept:
             np.testing.assert_allclose(source[3:], BEAM)
+
+
+# ---- light that is no Gaussian
+
+
+@pytest.mark.parametrize("kind", ["white", "correlated"])
+def test_errors_of_a_bright_sources_own_light_are_rarely_taken_for_a_companion(kind):
+    """Without regard to what is left there, more than half of these are split."""
+    rng = np.random.default_rng(9)
+    found = 0
+    for _ in range(30):
+        truth = beam_sources((400, *rng.uniform((22.7, 21.6), (23.7, 22.6))))
+        window = window_of(truth)
+        metric = metric_of(window, kind)
+        light = value(truth, window) * (1.0 + 0.1 * rng.normal(size=window.y.size))
+        data = light + noise_of(window, kind, rng)
+        found += bool(splits_of(data, window, metric, fit_of(data, window, metric, truth)))
+    assert found <= 6
+
+
+def test_a_companion_outside_the_imperfect_light_is_found():
+    rng = np.random.default_rng(10)
+    found = 0
+    for _ in range(20):
+        truth = beam_sources((400, *rng.uniform((22.7, 21.6), (23.7, 22.6))))
+        companion = beam_sources((14, truth[0, 1] + 7.0, truth[0, 2]))
+        window = window_of(truth)
+        metric = metric_of(window, "white")
+        light = value(truth, window) * (1.0 + 0.03 * rng.normal(size=window.y.size))
+        data = light + value(companion, window) + noise_of(window, "white", rng)
+        splits = splits_of(data, window, metric, fit_of(data, window, metric, truth))
+        found += any(np.hypot(*(s.parameters[-1, 1:3] - companion[0, 1:3])) < 1.0 for s in splits)
+    assert found >= 16
+
+
+@pytest.mark.parametrize("kind", ["white", "correlated"])
+def test_what_is_left_at_the_last_source_is_weighted_by_what_it_has_of_its_own(kind):
+    rng = np.random.default_rng(11)
+    truth = beam_sources((60, 21.2, 22.1), (40, 26.9, 22.9))
+    window = window_of(truth[:1])
+    metric = metric_of(window, kind)
+    data = value(truth, window) + noise_of(window, kind, rng) * (1.0 + (window.x > 24))
+    fit = fit_of(data, window, metric, truth)
+    left, n_left = _left_at_last(data, window, metric, fit)
+
+    whiten = np.eye(window.y.size) if metric.matrix is None else metric.matrix
+    y, x = window.y.astype(float), window.x.astype(float)
+    model, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
+    first = whiten @ jacobian[0, :6].T
+    own = whiten @ jacobian[0, 6]  # by the amplitude: the source's own shape
+    own = own - first @ np.linalg.solve(first.T @ first, first.T @ own)
+    squares = (whiten @ (data - model[0])) ** 2
+    assert left == pytest.approx(np.average(squares, weights=own**2), rel=1e-6)
+    assert left > 2.0  # twice the noise in amplitude where this source is, none too much on average
+    assert n_left == pytest.approx(np.sum(own**2) ** 2 / np.sum(own**4), rel=1e-6)

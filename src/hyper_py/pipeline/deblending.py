@@ -35,6 +35,8 @@ _SCORE = 3.5
 """Scores below this cannot pay for the three parameters of a source: z^2 is the gain in chi-square."""
 _CLEARLY = 6.0
 """By how much the criterion must fall: strong evidence (Kass & Raftery 1995, J. Am. Stat. Assoc. 90, 773)."""
+_MISFIT_SIGMAS = 3.0
+"""What is left where a new source is counts when it exceeds noise by so many standard deviations."""
 _WIDER = 1.6
 """By how much a source at its size limit may grow when it is compared with two."""
 CLOSEST_BEAMS = 0.4
@@ -145,7 +147,7 @@ def split_units(
         upper=upper,
         **solver,
     )
-    best: dict[int, tuple[float, Split]] = {}
+    best: dict[int, tuple[float, int, Split]] = {}
     for (k, _, beam_shaped), result, low, high in zip(trials, results, lower, upper, strict=True):
         apart = closest_neighbour(result.parameters).min() >= CLOSEST_BEAMS * beam_fwhm
         if not result.converged or not apart:
@@ -153,14 +155,16 @@ def split_units(
         n_free = int((low < high).sum())
         criterion = _criterion(result.cost, n_free, windows[k])
         if k not in best or criterion < best[k][0]:
-            best[k] = criterion, Split(unit=k, fit=result, beam_shaped=beam_shaped)
+            best[k] = criterion, n_free, Split(unit=k, fit=result, beam_shaped=beam_shaped)
     return [
         split
-        for k, (criterion, split) in best.items()
-        if criterion
-        < _criterion(min(fits[k].cost, wide.get(k, np.inf)), int((~fixed[k]).sum()), windows[k]) - _CLEARLY
+        for k, (_, n_free, split) in best.items()
+        if _is_better(
+            values[k], windows[k], metrics[k], split.fit, n_free=n_free,
+            cost=min(fits[k].cost, wide.get(k, np.inf)), n_before=int((~fixed[k]).sum()),
+        )
         and amplitude_significance(split.fit, windows[k], metrics[k], fixed=split.fixed).min() >= significance
-    ]
+    ]  # fmt: skip
 
 
 def _widened(
@@ -215,6 +219,48 @@ def _criterion(cost: float, n_free: int, window: Window) -> float:
     """
     n = window.y.size
     return n * float(np.log(max(2.0 * cost, np.finfo(np.float64).tiny) / n)) + n_free * float(np.log(n))
+
+
+def _is_better(
+    values: FloatArray,
+    window: Window,
+    metric: Metric,
+    larger: UnitFit,
+    *,
+    n_free: int,
+    cost: float,
+    n_before: int,
+) -> bool:
+    """Return whether a larger model, its new source the last, is clearly better than one of a given cost.
+
+    The criterion must say so. Where the larger model fails as well just where its new source is, evidence
+    there is not that of a source, but of the imperfect shapes of its neighbours: the gain in chi-square is
+    then counted in units of the mean square that is left there.
+    """
+    if _criterion(larger.cost, n_free, window) > _criterion(cost, n_before, window) - _CLEARLY:
+        return False
+    left, n_left = _left_at_last(values, window, metric, larger)
+    if left <= 1.0 + _MISFIT_SIGMAS * np.sqrt(2.0 / n_left):
+        return True
+    gain = 2.0 * (cost - larger.cost) / left
+    return gain - (n_free - n_before) * float(np.log(window.y.size)) > _CLEARLY
+
+
+def _left_at_last(values: FloatArray, window: Window, metric: Metric, fit: UnitFit) -> tuple[float, float]:
+    """Return the mean square of the whitened residual at the last source, and of how many numbers it is.
+
+    The weights are the squares of what this source has of its own, which the others cannot take up. So the
+    mean is the variance of its score over that in noise, wherever the misfit is (White 1980,
+    Econometrica 48, 817).
+    """
+    y, x = window.y.astype(np.float64), window.x.astype(np.float64)
+    value, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
+    residual = metric.project(values - value[0])
+    others = metric.project(jacobian[0, : -models.N_PARAMETERS])
+    last = metric.project(models.gaussian_sum(fit.parameters[-1:], y, x))
+    basis = np.linalg.qr(others.T)[0]
+    weights = (last - basis @ (last @ basis)) ** 2
+    return float(weights @ residual**2 / weights.sum()), float(weights.sum() ** 2 / (weights @ weights))
 
 
 def closest_neighbour(sources: FloatArray) -> FloatArray:
