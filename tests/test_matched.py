@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyper_py.evidence.simulate import simulate_image
 from hyper_py.geometry import covariance_from_ellipse
 from hyper_py.numerics.blocks import LazyPlane
 from hyper_py.steps.matched import TAIL_START, detect_matched, tail_threshold
@@ -31,6 +32,15 @@ class TestDetectMatched:
     def test_rings_of_bright_sources_are_not_sources(self):
         data, x, y = field(7, number=20, peak=(100.0, 300.0))
         assert len(detect(data)) == count_matched(detect(data), x, y) == len(x)
+
+    def test_the_second_ring_of_a_source_of_hundreds_of_sigma_is_no_source(self):
+        """Regarded as sky, it makes a hundred and more false sources around these sixty."""
+        sky = simulate_image("alma", seed=3, n_sources=60, peak_range=(200.0, 400.0), crowded_fraction=0.0)
+        x, y = sky.truth["X"].value, sky.truth["Y"].value
+        beam = sky.image.beam_covariance(0.5 * sky.image.shape[1], 0.5 * sky.image.shape[0])
+        peaks = detect_matched(sky.image.data, beam_covariance=beam)
+        assert count_matched(peaks, x, y, tolerance=0.5 * sky.image.beam_fwhm_pix) == len(x)
+        assert len(peaks) <= 1.25 * len(x)
 
     def test_narrow_filter_sees_a_blend(self):
         """A pair that the first filter, made for larger sources, takes for one."""

@@ -39,6 +39,8 @@ from hyper_py.steps.matched_filter import (
 
 NARROW_FACTOR = 1.35
 """What the narrower filter alone sees must be this much more significant."""
+LEAST_RING = 1.0
+"""Rings below this significance explain nothing: they cannot lift noise above a threshold."""
 TAIL_START = 2.5
 """False peaks are counted above this significance."""
 
@@ -190,8 +192,9 @@ def _over_noise(found: FoundPeaks, matched_filter: MatchedFilter, *, threshold: 
     Their `snr` is at first the amplitude.
     """
     found = found.select(np.lexsort((found.column, found.row)))
-    explained = _explained(found.snr, ring=matched_filter.ring, x=found.column, y=found.row)
-    snr = (found.snr - explained) / matched_filter.noise.at(found.row, found.column)
+    noise = matched_filter.noise.at(found.row, found.column)
+    explained = _explained(found.snr, ring=matched_filter.ring, x=found.column, y=found.row) / noise
+    snr = found.snr / noise - np.where(explained < LEAST_RING, 0.0, explained)
     return found._replace(snr=snr).select(np.flatnonzero(snr >= threshold))
 
 

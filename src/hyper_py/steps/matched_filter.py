@@ -61,8 +61,8 @@ MASK_THRESHOLD = 5.0
 N_ROUNDS = 3
 SEPARATION = 0.6
 """Peaks closer than this many beams are one."""
-RING_REACH = 3.0
-"""Rings are looked for up to this many beams from a source."""
+RING_REACH = 4.5
+"""Rings are looked for up to this many beams from a source: the second one is of a percent, at 3 to 4."""
 RING_SIZES, RING_RATIOS, RING_ANGLES = (0.8, 1.0, 1.2, 1.4, 1.55), (1.0, 1.3, 1.6), 6
 """Sizes in beams, axis ratios and number of angles of the sources whose rings are looked for."""
 
