@@ -11,7 +11,7 @@ from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.options import Options, PhotometryOptions
 from hyper_py.pipeline.measurement import MeasuredField, make_task, measure_sources
 from hyper_py.pipeline.sweeps import Collector
-from hyper_py.steps.detection import Peaks
+from hyper_py.steps.detection import Peaks, empty_peaks
 from test_extraction import FWHM, ORIGINAL, SIGMA, WHITE, make_image, make_map, sources_of
 
 PAIR = sources_of((30.0, 30.3, 35.6), (20.0, 37.2, 37.8), (25.0, 70.6, 50.2))
@@ -165,7 +165,8 @@ def test_background_is_the_weighted_mean_of_pieces_inside_the_map():
     collected = Collector(0)
     collected.patches.extend([Piece((1, 1, -1), (1, 2, 0), 2.0, 1.0), Piece((1, 9, 0), (2, 0, -1), 5.0, 2.0)])
     measured = collected.measured(np.empty((0, 6)), noise=CovarianceModel(np.ones((1, 1))))
-    field = MeasuredField(measurement=None, measured=measured, shape=(3, 4))
+    none = empty_peaks()
+    field = MeasuredField(measurement=None, measured=measured, shape=(3, 4), peaks=none, explained=none)
     image = field.background_image()
     expected = np.full((3, 4), np.nan)
     expected[1, 1], expected[1, 2] = 2.0, (2.0 + 2 * 5.0) / 3

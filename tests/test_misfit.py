@@ -13,7 +13,8 @@ from hyper_py.numerics import models
 from hyper_py.numerics.noise import beam_covariance_model
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options
 from hyper_py.pipeline.extraction import extract_sources
-from hyper_py.pipeline.misfit import common_misfit, pixel_error_of_light
+from hyper_py.pipeline.misfit import CommonMisfit, common_misfit, pixel_error_of_light
+from hyper_py.pipeline.why import explain_place
 
 SEED = np.random.SeedSequence()
 
@@ -94,24 +95,37 @@ def test_what_all_sources_share_is_found_and_nothing_else(level):
     smooth = ndimage.gaussian_filter(rng.standard_normal(shape), np.sqrt(2.0))
     field = np.sqrt(0.8) * smooth / smooth.std() + np.sqrt(0.2) * rng.standard_normal(shape)
     truth = shared_pattern(sources, shape, level=level)
-    found = common_misfit(
+    misfit = common_misfit(
         truth + field + models.render(sources, shape), sources, noise=noise, level=np.ones(shape),
         beam_fwhm=3.5,
     )  # fmt: skip
     if level == 0.0:
-        assert found is None
+        assert misfit is None
     else:
+        found = misfit.drawn(sources, shape)
         # Three beams around the sources only; a tenth of the power may be noise and lack of sharpness.
         whole = found[:, :]
         assert np.sum((whole - truth) ** 2) < 0.15 * np.sum(truth**2)
         np.testing.assert_allclose(found[40:97, 11:200], whole[40:97, 11:200], atol=1e-12)
 
 
+def test_a_lobe_is_explained_by_its_source_and_a_source_is_not():
+    """What the pattern of brighter sources has at a place, against that pattern drawn there."""
+    sources = np.array([[10.0, 40.3, 40.1, 1.6, 1.4, 0.3], [1.5, 45.3, 40.1, 1.5, 1.5, 0.0]])
+    pattern = shared_pattern(np.array([[1.0, 12.0, 12.0, 1.5, 1.5, 0.0]]), (25, 25), level=0.1)
+    misfit = CommonMisfit.of(pattern, np.array([[1.0, 0.0, 0.0, 1.5, 1.5, 0.0]]), np.ones(1))
+    share = misfit.share(sources)
+    alone = misfit.drawn(sources[:1], (80, 80))[:, :]
+    assert share[0] == 0.0
+    np.testing.assert_allclose(share[1], alone[40, 45] / 1.5)
+    np.testing.assert_allclose(share[1], 0.1 * 10.0 / 1.5, rtol=0.1)
+
+
 @pytest.mark.slow
 def test_lobes_of_the_beam_are_no_companions_and_cost_no_accuracy():
-    """Hardly any is added, and fluxes are nearer the truth than those of an unweighted fit.
+    """Hardly any is taken for a source, and fluxes are nearer the truth than those of an unweighted fit.
 
-    On four seeds 0 to 3 were added, and 30 where the common pattern is not looked for.
+    On six seeds 0 to 4 were; 4 to 13 detections were left out.
     """
     seed = int(SEED.generate_state(2)[1])
     simulation = simulate_image("alma", seed=seed, shape=(340, 360), n_sources=150, side_lobes=0.1)
@@ -121,12 +135,17 @@ def test_lobes_of_the_beam_are_no_companions_and_cost_no_accuracy():
             fit_options=FitOptions(noise_model="white"), background=BackgroundOptions(method="polynomial")
         ),
     }
-    error = {}
-    for name, options in ways.items():
-        catalog = extract_sources(simulation.image, options=options).catalog
-        result = validate(catalog, simulation.truth, beam_fwhm=simulation.image.beam_fwhm_pix)
-        flux = result.samples["isolated"]["flux (Gaussian)"]
-        error[name] = np.hypot(flux.bias, flux.scatter)
-        added = catalog["FLAGS"][result.false] & int(Flag.ADDED_IN_RESIDUAL) != 0
-        assert added.sum() <= 8
+    found = {name: extract_sources(simulation.image, options=options) for name, options in ways.items()}
+    results = {
+        name: validate(one.catalog, simulation.truth, beam_fwhm=simulation.image.beam_fwhm_pix)
+        for name, one in found.items()
+    }
+    assert results["ours"].false.size <= 8
+    flux = {name: result.samples["isolated"]["flux (Gaussian)"] for name, result in results.items()}
+    error = {name: np.hypot(one.bias, one.scatter) for name, one in flux.items()}
     assert error["ours"] < 0.7 * error["white"]
+    catalog, field = found["ours"].catalog, found["ours"].field
+    added = np.count_nonzero(catalog["FLAGS"] & int(Flag.ADDED_IN_RESIDUAL))
+    assert len(field.peaks) + added == len(catalog)
+    place = field.explained.x[0], field.explained.y[0]
+    assert "side lobes of brighter sources" in explain_place(found["ours"], *place).verdict

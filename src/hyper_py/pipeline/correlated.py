@@ -73,6 +73,10 @@ _SPLIT_SHIFT_BEAMS = 0.15
 """How far the sources of a split unit may move from where the split put them."""
 _LARGEST_DEBLENDED = 6
 """Larger units are not searched for more sources."""
+_MOST_PATTERNS = 3
+"""Rounds in which what all sources have in common is measured, each without what it explains."""
+_EXPLAINED = 0.15
+"""Detections of which the pattern of brighter ones makes this share of the peak are left to the search."""
 _ROUGH = {"ftol": 1e-4, "xtol": 1e-4, "gtol": 1e-4}
 """The first fit only serves to clean the map on which the noise is measured."""
 
@@ -247,32 +251,35 @@ def measure_correlated(task: Task, options: Options) -> Measured:
         "loss": fit_options.loss, "f_scale": fit_options.f_scale, "ftol": fit_options.ftol,
         "xtol": fit_options.xtol, "gtol": fit_options.gtol, "max_evaluations": fit_options.max_nfev,
     }  # fmt: skip
-    n_given = len(task.start)
     noise, level = _noise(task, task.start, subtracted=False)
     white = fit_options.noise_model == "white"
     this = _Round.make(task, options, WindowCache(noise), level, _ground(task, task.start, options))
-    sources, rough = sweep_units(
-        task.data, task.start, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
-        max_sweeps=2, **{**solver, **_ROUGH},
-    )  # fmt: skip
+    sources, rough = _rough_fit(task, task.start, this, solver)
     noise, level = _noise(task, sources, subtracted=True)
-    pattern = None if white or noise.assumed or task.forced else common_misfit(
-        task.data, sources, noise=noise, level=level, beam_fwhm=task.beam_fwhm
-    )  # fmt: skip
-    if pattern is not None:
-        task = _without_pattern(task, pattern)
-        sources, rough = sweep_units(
-            task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
-            max_sweeps=2, **{**solver, **_ROUGH},
-        )  # fmt: skip
+    # Only in the noise that is really there a residual can be told from a source.
+    search = options.detection.deblend_residual and not (task.forced or noise.assumed or white)
+    given, whole, pattern = np.arange(len(sources)), task.data, None
+    for _ in range(0 if white or noise.assumed or task.forced else _MOST_PATTERNS):
+        more = common_misfit(task.data, sources, noise=noise, level=level, beam_fwhm=task.beam_fwhm)
+        if more is None:
+            break
+        pattern = more if pattern is None else pattern + more
+        # What is real among those left out is found again in the residual.
+        explained = search & (pattern.share(sources) >= _EXPLAINED)
+        given = given[~explained]
+        task, sources, _ = _without(task, sources, rough, ~explained)
+        task = _without_pattern(task, whole, pattern.drawn(sources, size_of(whole)))
+        this = _Round.make(task, options, WindowCache(noise), level, _ground(task, sources, options))
+        sources, rough = _rough_fit(task, sources, this, solver)
         noise, level = _noise(task, sources, subtracted=True)
+        if not explained.any():
+            break
+    n_given = len(given)
     cache = WindowCache(noise, grain=_grain(task, sources, level))
     searched: Sequence[UnitFit] = ()
     fits: Sequence[UnitFit | None] = [None] * len(task.units)
     this = _Round.make(task, options, cache, level, this.ground, previous=this, fits=rough)
     ground = _ground(task, sources, options, this, solver)
-    # Only in the noise that is really there a residual can be told from a source.
-    search = options.detection.deblend_residual and not (task.forced or noise.assumed or white)
     for n_left in range(_MOST_ADDITIONS if search else 0, -1, -1):
         this = _Round.make(task, options, cache, level, ground, previous=this, fits=fits)
         sources, done = sweep_units(
@@ -305,7 +312,17 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     collected.flags[n_given:] |= int(Flag.ADDED_IN_RESIDUAL)
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
-    return collected.measured(sources, noise=noise)
+    return collected.measured(sources, noise=noise, given=given)
+
+
+def _rough_fit(
+    task: Task, sources: FloatArray, this: _Round, solver: dict[str, Any]
+) -> tuple[FloatArray, list[UnitFit]]:
+    """Fit all sources well enough to clean the map of them."""
+    return sweep_units(
+        task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
+        max_sweeps=2, **{**solver, **_ROUGH},
+    )  # fmt: skip
 
 
 def _noise(task: Task, sources: FloatArray, *, subtracted: bool) -> tuple[CovarianceModel, Plane]:
@@ -330,10 +347,10 @@ def _noise(task: Task, sources: FloatArray, *, subtracted: bool) -> tuple[Covari
     )  # fmt: skip
 
 
-def _without_pattern(task: Task, pattern: LazyPlane) -> Task:
-    """Return the task with what all sources have in common beyond Gaussians taken off the map."""
-    data: Plane = combined(np.subtract, task.data, pattern)
-    return replace(task, data=data[:, :] if isinstance(task.data, np.ndarray) else data)
+def _without_pattern(task: Task, whole: Plane, pattern: Plane) -> Task:
+    """Return the task on a map less what all sources have in common beyond Gaussians."""
+    data: Plane = combined(np.subtract, whole, pattern)
+    return replace(task, data=data[:, :] if isinstance(whole, np.ndarray) else data)
 
 
 def _grain(task: Task, sources: FloatArray, level: Plane) -> Plane | None:
@@ -429,11 +446,12 @@ def _without(
 ) -> tuple[Task, FloatArray, list[UnitFit | None]]:
     """Return the task and sources without those that are not kept, and no fit for the units of these."""
     new = np.cumsum(kept) - 1
-    units = [new[unit[kept[unit]]] for unit in task.units]
+    some = [k for k, unit in enumerate(task.units) if kept[unit].any()]
+    units = [new[task.units[k][kept[task.units[k]]]] for k in some]
     return (
         replace(task, start=task.start[kept], fixed=task.fixed[kept], shift=task.shift[kept], units=units),
         sources[kept],
-        [fit if kept[unit].all() else None for fit, unit in zip(fits, task.units, strict=True)],
+        [fits[k] if kept[task.units[k]].all() else None for k in some],
     )
 
 

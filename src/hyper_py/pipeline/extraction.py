@@ -236,6 +236,7 @@ def extract_sources(
             forced=fixed is not None,
         )  # fmt: skip
         catalog = make_catalog(measured.measurement, image, convert_mjy=options.convert_mJy)
+        peaks = measured.peaks
     catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
     catalog.meta["noise_model"] = options.fit_options.noise_model
     return Extraction(image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, field=measured)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from hyper_py.catalog import Measurement
 from hyper_py.diagnostics import Flag
@@ -41,11 +42,25 @@ _AT_BOUND_FLAGS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MeasuredField:
-    """The sources of a map as measured, and the background pieces that were estimated."""
+    """The sources of a map as measured, and the background pieces that were estimated.
+
+    Attributes
+    ----------
+    measurement : Measurement
+    measured : Measured
+    shape : (int, int)
+        (ny, nx) of the map.
+    peaks : Peaks
+        Those of the first sources; the others were added.
+    explained : Peaks
+        Those that side lobes of brighter sources explain; they were not measured.
+    """
 
     measurement: Measurement
     measured: Measured
     shape: tuple[int, int]
+    peaks: Peaks
+    explained: Peaks
 
     def background_image(self) -> FloatArray:
         """Return the background in Jy/pixel, pieces averaged where they overlap; NaN where there is none."""
@@ -100,6 +115,7 @@ def measure_sources(
     else:
         size = bin_size(task.beam_fwhm)
         measured = unbinned_measurement(measure_correlated(binned_task(task, size), options), size)
+    own = peaks.select(measured.given)
     centre = measured.parameters[:, models.X], measured.parameters[:, models.Y]
     labels = friends_of_friends(*centre, linking_length=linking)
     sizes = np.bincount(labels, minlength=1)[labels]
@@ -109,8 +125,8 @@ def measure_sources(
     for flag, columns in _AT_BOUND_FLAGS.items():
         flags |= np.where(measured.at_bound[:, columns].any(axis=1), int(flag), 0)
     local = _at_nearest(rms, *centre, image.shape)
-    n_added = len(sizes) - len(peaks)
-    snr = np.append(peaks.snr, measured.parameters[len(peaks) :, models.AMPLITUDE] / local[len(peaks) :])
+    n_added = len(sizes) - len(own)
+    snr = np.append(own.snr, measured.parameters[len(own) :, models.AMPLITUDE] / local[len(own) :])
     beyond = image.beam.flux_factor(_sky_fwhm(image, measured.parameters))
     fraction = measured.aperture_fraction / beyond
     correction = beyond if options.photometry.aperture_correction else measured.aperture_fraction
@@ -125,7 +141,7 @@ def measure_sources(
         local_rms=local,
         snr=snr,
         background=measured.background,
-        shoulder_score=np.append(peaks.shoulder_score, np.full(n_added, np.nan)),
+        shoulder_score=np.append(own.shoulder_score, np.full(n_added, np.nan)),
         order=measured.order,
         n_in_group=sizes.astype(np.int64),
         n_blank=measured.n_blank,
@@ -135,7 +151,18 @@ def measure_sources(
         chi2_red=measured.chi2_red,
         bic=measured.bic,
     )
-    return MeasuredField(measurement=measurement, measured=measured, shape=image.shape)
+    left_out = peaks.select(np.delete(np.arange(len(peaks)), measured.given))
+    again = _nearest(left_out, *centre) <= 0.5 * image.beam_fwhm_pix
+    return MeasuredField(
+        measurement=measurement, measured=measured, shape=image.shape, peaks=own,
+        explained=left_out.select(~again),
+    )  # fmt: skip
+
+
+def _nearest(peaks: Peaks, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Return how far from each peak the nearest of the positions is, in pixels."""
+    distance: FloatArray = KDTree(np.column_stack([x, y])).query(np.column_stack([peaks.x, peaks.y]))[0]
+    return distance
 
 
 def _sky_fwhm(image: SkyImage, parameters: FloatArray) -> FloatArray:

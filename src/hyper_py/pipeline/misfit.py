@@ -5,6 +5,7 @@ and at a signal to noise of some hundreds, they are all that a residual shows, a
 and wings of the beam are the same in all sources, so that these together show them.
 """
 
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -111,10 +112,85 @@ def pixel_error_of_light(data: Plane, light: Plane, *, level: Plane, size: int |
     return float(brentq(excess, 0.0, _LARGEST_SHARE, xtol=1e-5))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CommonMisfit:
+    """What all sources have in common beyond their Gaussians, in shares of their peaks.
+
+    The beam turns Gaussians into what is seen by one convolution: that which turns the mean of some
+    Gaussians into the pattern seen around them makes the pattern of each other one, where both have power.
+
+    Attributes
+    ----------
+    kernel : complex ndarray, shape (n, n // 2 + 1)
+        What the transform of a Gaussian is multiplied with.
+    reach : int
+        How far from a source the pattern is drawn, in pixels.
+    """
+
+    kernel: NDArray[np.complex128]
+    reach: int
+
+    @classmethod
+    def of(cls, pattern: FloatArray, sources: FloatArray, weights: FloatArray) -> "CommonMisfit":
+        """Return the misfit that is `pattern`, of odd sides, around the weighted mean of sources."""
+        reach = pattern.shape[0] // 2
+        n = next_fast_len(2 * pattern.shape[0], real=True)
+        ky, kx = _frequencies(n)
+        mean = np.average(_transforms(sources, ky, kx), axis=0, weights=weights)
+        seen = rfft2(pattern, (n, n)) * np.exp(1j * reach * (ky + kx))
+        return cls(kernel=seen * mean / (mean**2 + (_FAINTEST_POWER * mean[0, 0]) ** 2), reach=reach)
+
+    def __add__(self, other: "CommonMisfit") -> "CommonMisfit":
+        """Return both together; they are drawn as far from a source."""
+        return replace(self, kernel=self.kernel + other.kernel)
+
+    def around(self, source: FloatArray) -> FloatArray:
+        """Return the pattern of one source on the square of `reach` around the pixel nearest to it."""
+        n, side = self.kernel.shape[0], 2 * self.reach + 1
+        ky, kx = _frequencies(n)
+        x, y = np.rint(source[[models.X, models.Y]])
+        shift = ky * (self.reach + source[models.Y] - y) + kx * (self.reach + source[models.X] - x)
+        turned = self.kernel * _transforms(source[None], ky, kx)[0] * np.exp(-1j * shift)
+        piece: FloatArray = source[models.AMPLITUDE] * irfft2(turned, (n, n))[:side, :side]
+        return piece
+
+    def drawn(self, sources: FloatArray, shape: tuple[int, int]) -> LazyPlane:
+        """Return the image of the patterns of all sources."""
+        reach, side = self.reach, 2 * self.reach + 1
+
+        def make(rows: slice, columns: slice) -> FloatArray:
+            image = np.zeros((rows.stop - rows.start + 4 * reach, columns.stop - columns.start + 4 * reach))
+            for source in sources:
+                x, y = np.rint(source[[models.X, models.Y]]).astype(int)
+                # Of the piece's first pixel in the image, which begins two reaches before the part.
+                bottom, left = y - rows.start + reach, x - columns.start + reach
+                if 0 <= bottom < image.shape[0] - 2 * reach and 0 <= left < image.shape[1] - 2 * reach:
+                    image[bottom : bottom + side, left : left + side] += self.around(source)
+            return image[2 * reach : -2 * reach, 2 * reach : -2 * reach]
+
+        return LazyPlane(shape, make)
+
+    def share(self, sources: FloatArray) -> FloatArray:
+        """Return what the patterns of brighter sources are at the middle of each, in units of its peak."""
+        centres = np.rint(sources[:, [models.Y, models.X]]).astype(int)
+        bright = sources[:, models.AMPLITUDE]
+        total = np.zeros(len(sources))
+        near = KDTree(centres).query_ball_point(centres, self.reach * np.sqrt(2.0), return_sorted=True)
+        for i, around in enumerate(near):
+            offset = centres[around] - centres[i] + self.reach
+            seen = (offset >= 0).all(axis=1) & (offset <= 2 * self.reach).all(axis=1)
+            fainter = seen & (bright[around] < bright[i])
+            if fainter.any():
+                y, x = offset[fainter].T
+                total[np.array(around)[fainter]] += self.around(sources[i])[y, x]
+        share: FloatArray = np.divide(total, bright, out=np.zeros(len(sources)), where=bright > 0.0)
+        return share
+
+
 def common_misfit(
     data: Plane, sources: FloatArray, *, noise: CovarianceModel, level: Plane, beam_fwhm: float
-) -> LazyPlane | None:
-    """Return what all sources have in common beyond their Gaussians, drawn at each in shares of its peak.
+) -> CommonMisfit | None:
+    """Return what all sources have in common beyond their Gaussians.
 
     Side lobes and wings of the beam are the same in all sources: the median over isolated ones of the
     residual over the peak shows them. A fit in correlated noise has put into the Gaussians what helps its own
@@ -133,7 +209,7 @@ def common_misfit(
 
     Returns
     -------
-    LazyPlane, shape (ny, nx), or None
+    CommonMisfit or None
         None unless two halves of the sources agree on a pattern that noise does not make.
     """
     reach = int(_PATTERN_BEAMS * beam_fwhm)
@@ -151,7 +227,7 @@ def common_misfit(
             return None
     stamps = np.stack([_centred(stamp, sources[i]) for stamp, i in zip(stamps, chosen, strict=True)])
     pattern = signal * _beyond_gaussian(_weighted_median(stamps, weights), sources[chosen], weights)
-    return _drawn(pattern, sources, chosen, weights, size_of(data))
+    return CommonMisfit.of(pattern, sources[chosen], weights)
 
 
 def _agreement(
@@ -243,36 +319,9 @@ def _beyond_gaussian(pattern: FloatArray, sources: FloatArray, weights: FloatArr
     return result
 
 
-def _drawn(
-    pattern: FloatArray, sources: FloatArray, chosen: IntArray, weights: FloatArray, shape: tuple[int, int]
-) -> LazyPlane:
-    """Return the image of a pattern at each source, in units of its peak and as sharp as the source is.
-
-    The beam turns Gaussians into what is seen by one convolution: that which turns the mean of the chosen
-    Gaussians into the pattern makes the pattern of each other one, where both have power.
-    """
-    reach = pattern.shape[0] // 2
-    n = next_fast_len(2 * pattern.shape[0], real=True)
-    ky, kx = 2.0 * np.pi * fftfreq(n)[:, None], 2.0 * np.pi * rfftfreq(n)
-    mean = np.average(_transforms(sources[chosen], ky, kx), axis=0, weights=weights)
-    seen = rfft2(pattern, (n, n)) * np.exp(1j * reach * (ky + kx))
-    kernel = seen * mean / (mean**2 + (_FAINTEST_POWER * mean[0, 0]) ** 2)
-
-    def make(rows: slice, columns: slice) -> FloatArray:
-        image = np.zeros((rows.stop - rows.start + 4 * reach, columns.stop - columns.start + 4 * reach))
-        for source in sources:
-            x, y = np.rint(source[[models.X, models.Y]]).astype(int)
-            # Of the piece's first pixel in the image, which begins two reaches before the part.
-            bottom, left = y - rows.start + reach, x - columns.start + reach
-            if 0 <= bottom < image.shape[0] - 2 * reach and 0 <= left < image.shape[1] - 2 * reach:
-                shift = ky * (reach + source[models.Y] - y) + kx * (reach + source[models.X] - x)
-                turned = kernel * _transforms(source[None], ky, kx)[0] * np.exp(-1j * shift)
-                piece = irfft2(turned, (n, n))[: 2 * reach + 1, : 2 * reach + 1]
-                part = image[bottom : bottom + 2 * reach + 1, left : left + 2 * reach + 1]
-                part += source[models.AMPLITUDE] * piece
-        return image[2 * reach : -2 * reach, 2 * reach : -2 * reach]
-
-    return LazyPlane(shape, make)
+def _frequencies(n: int) -> tuple[FloatArray, FloatArray]:
+    """Return the angular frequencies of a real transform, shapes (n, 1) and (n // 2 + 1,)."""
+    return 2.0 * np.pi * fftfreq(n)[:, None], 2.0 * np.pi * rfftfreq(n)
 
 
 def _transforms(sources: FloatArray, ky: FloatArray, kx: FloatArray) -> FloatArray:

@@ -373,6 +373,7 @@ class Task:
 class Measured:
     """What one of the two ways made of a `Task`; arrays over its `n` sources, see `Measurement`.
 
+    `given` says which of the task's sources the first ones are; the others were added.
     `noise` is the covariance that the errors come from, per `noise_step` pixels of separation: that of the
     last fit unless this took white noise.
     """
@@ -395,6 +396,7 @@ class Measured:
     patches: Sequence[Patch]
     fits: Sequence[FitRecord]
     noise: CovarianceModel
+    given: IntArray
     noise_step: int = 1
 
 
@@ -484,6 +486,9 @@ class Collector:
             if not ((inside.weights > 0.0) & seen).any():
                 self.add_nothing(source)
 
-    def measured(self, parameters: FloatArray, *, noise: CovarianceModel) -> "Measured":
-        """Return everything gathered, and the covariance of the noise that errors come from."""
-        return Measured(parameters=parameters, noise=noise, **vars(self))
+    def measured(
+        self, parameters: FloatArray, *, noise: CovarianceModel, given: IntArray | None = None
+    ) -> "Measured":
+        """Return everything gathered, the noise that errors come from, and which sources were given: all."""
+        given = np.arange(len(parameters)) if given is None else given
+        return Measured(parameters=parameters, noise=noise, given=given, **vars(self))

@@ -157,7 +157,7 @@ def explain_place(extraction: Extraction, x: float, y: float) -> Explanation:
         values=_values(extraction, column, row),
         checks=checks,
         nearest=nearest,
-        verdict=_verdict(blank, checks, nearest),
+        verdict=_verdict(blank, checks, nearest, is_lobe=_is_lobe(extraction, x, y)),
     )
 
 
@@ -389,12 +389,23 @@ def _nearest(extraction: Extraction, x: float, y: float) -> NearestSource | None
     )
 
 
-def _verdict(blank: bool, checks: tuple[Check, ...], nearest: NearestSource | None) -> str:
+def _is_lobe(extraction: Extraction, x: float, y: float) -> bool:
+    """Whether a peak here was left out because side lobes of brighter sources explain it."""
+    if extraction.field is None:
+        return False
+    peaks = extraction.field.explained
+    apart = np.hypot(peaks.x - x, peaks.y - y)
+    return bool((apart <= _HERE_BEAMS * extraction.image.beam_fwhm_pix).any())
+
+
+def _verdict(blank: bool, checks: tuple[Check, ...], nearest: NearestSource | None, *, is_lobe: bool) -> str:
     here = nearest is not None and nearest.beams <= _HERE_BEAMS
     if here and nearest is not None:
         return f"There is a source here: number {nearest.number}."
     if blank:
         return "There is no source here: the pixel is blank."
+    if is_lobe:
+        return "There is no source of its own here: side lobes of brighter sources explain this peak."
     failed = [check for check in checks if not check.passed]
     if failed:
         first = failed[0]
