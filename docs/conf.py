@@ -57,10 +57,11 @@ def instruments():
             f"{s.area:g}" if s.area else "",
             f"{s.wings:g}" if s.wings < math.inf else "",
             s.source,
+            s.checked or "not verified",
         )
         for s in PRESETS.values()
     ]
-    return markdown_table(["Name", "Wavelength (um)", "FWHM", "Area", "Wings", "Source"], rows)
+    return markdown_table(["Name", "Wavelength (um)", "FWHM", "Area", "Wings", "Source", "Checked"], rows)
 
 
 def public_names():

@@ -43,6 +43,19 @@ def test_every_fault_is_named_once(tmp_path):
         found.demand()
 
 
+def test_an_unknown_unit_is_one_fault(tmp_path):
+    assert len(facts(tmp_path, SKY | BEAM | {"BUNIT": "furlong"}).problems) == 1
+
+
+@pytest.mark.parametrize(("name", "told"), [("pacs100", True), ("scuba2-850", False)])
+def test_a_preset_that_lacks_the_wings_of_its_beam_says_so(tmp_path, name, told):
+    path = tmp_path / "map.fits"
+    fits.PrimaryHDU(np.zeros((60, 60)), fits.Header(SKY | {"BUNIT": "Jy/pixel"})).writeto(path)
+    with open_fits(path) as file:
+        understand(file, Given(survey=find_survey(name=name)))
+        assert any(name in note and "survey.psf" in note for note in file.notes) == told
+
+
 def test_order_of_beams(tmp_path):
     """The user's beam, the preset, the header."""
     cards, preset = SKY | BEAM | {"BUNIT": "Jy"}, find_survey(code=2)

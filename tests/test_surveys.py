@@ -54,7 +54,7 @@ def test_scuba2_is_dempseys_two_gaussians(name, core, error_beam):
     """Peaks and FWHM of both parts in Dempsey et al. 2013, whose effective FWHM give the area."""
     beam, parts = find_survey(name=name).beam, (core, error_beam)
     area = GAUSSIAN_AREA * sum(peak * fwhm**2 for peak, fwhm in parts)
-    assert beam.area == pytest.approx(area, rel=0.01)
+    assert beam.area == pytest.approx(area, abs=0.05)
     assert (beam.fwhm, beam.wings) == pytest.approx((core[1], error_beam[1]))
     for size in (0.0, 20.0):  # of a Gaussian source on the sky
         seen = sum(peak * fwhm**2 / (fwhm**2 + size**2) for peak, fwhm in parts)

@@ -218,6 +218,8 @@ def _beams(file: FitsFile, header: Any, primary: Any, given: Given) -> list[Beam
     if given.beam is not None:
         return [given.beam]
     if given.survey is not None:
+        if given.survey.note:
+            file.notes.append(f"survey {given.survey.name}: {given.survey.note}")
         return [given.survey.beam]
     beam = header_beam(header, primary, file.notes)
     if beam is not None and "HISTORY" not in beam.source:

@@ -31,6 +31,10 @@ class Survey:
         FWHM in arcsec of what the area holds beyond the Gaussian, infinite where it is not known.
     source : str
         Where the numbers are from.
+    checked : str
+        Where they were looked up once more, and which of them; empty if they were not found again.
+    note : str
+        What a user of the preset should know, for the log.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Survey:
     area: float | None
     wings: float
     source: str
+    checked: str = ""
+    note: str = ""
 
     @property
     def frequency(self) -> float:
@@ -61,11 +67,15 @@ def _survey(
     source: str,
     area: float | None = None,
     wings: float = math.inf,
+    *,
+    checked: str = "",
+    note: str = "",
 ) -> Survey:
     major, minor = fwhm if isinstance(fwhm, tuple) else (fwhm, fwhm)
     return Survey(
-        name=name, wavelength=wavelength, major=major, minor=minor, area=area, wings=wings, source=source
-    )
+        name=name, wavelength=wavelength, major=major, minor=minor, area=area, wings=wings, source=source,
+        checked=checked, note=note,
+    )  # fmt: skip
 
 
 _ORIGINAL = "numbers of the original Hyper-Py"
@@ -124,37 +134,55 @@ _PACS_SLOW = f"{_PACS}, scan at 20 arcsec/s"
 _PACS_PARALLEL = f"{_PACS}, parallel mode at 60 arcsec/s"
 _SPIRE = "SPIRE Handbook: FWHM and pipeline beam area for a spectrum of nu^-1"
 _SCUBA2 = "Dempsey et al. 2013, MNRAS 430, 2534: main beam, whole area, error beam as wings"
-_NIKA2 = "Perotto et al. 2020, A&A 637, A71: main beam"
+_NIKA2 = "Perotto et al. 2020, A&A 637, A71: main beam; 260 and 150 GHz"
 _AZTEC = "Wilson et al. 2008, MNRAS 386, 807, and the page of the instrument: 270.5 GHz"
 _MIPS = "Rieke et al. 2004, ApJS 154, 25"
+
+_SPIRE_CHECKED = (
+    "FWHM: Herschel/SPIRE point source catalogue (CDS VIII/112). Areas: only those of 2012 were found, 465, "
+    "822 and 1768 (SPIRE's page of beam profiles), which their authors call outdated"
+)
+_SCUBA2_CHECKED = "all of it: `matchbeam` of Starlink's SMURF, which has the paper's two Gaussians"
+_NIKA2_CHECKED = "FWHM and frequencies: abstract of the paper"
+_AZTEC_CHECKED = "all of it: page of the instrument (University of Massachusetts)"
+_WINGS = (
+    "its beam has wings that the Gaussian of this preset lacks, a fifth of the flux and more: "
+    "set survey.psf to an image of the PSF for fluxes"
+)
 
 PRESETS: dict[str, Survey] = {
     survey.name: survey
     for survey in (
-        _survey("pacs70", 70, (5.76, 5.46), _PACS_SLOW),
-        _survey("pacs100", 100, (6.89, 6.69), _PACS_SLOW),
-        _survey("pacs160", 160, (12.13, 10.65), _PACS_SLOW),
-        _survey("pacs70-parallel", 70, (12.16, 5.86), _PACS_PARALLEL),
-        _survey("pacs100-parallel", 100, (12.70, 6.98), _PACS_PARALLEL),
-        _survey("pacs160-parallel", 160, (15.65, 11.64), _PACS_PARALLEL),
-        _survey("spire250", 250, 17.9, _SPIRE, 469.35),
-        _survey("spire350", 350, 24.2, _SPIRE, 831.27),
-        _survey("spire500", 500, 35.4, _SPIRE, 1804.31),
-        _survey("scuba2-450", 450, 7.9, _SCUBA2, 108.8, 25.0),
-        _survey("scuba2-850", 850, 13.0, _SCUBA2, 241.5, 48.0),
+        _survey("pacs70", 70, (5.76, 5.46), _PACS_SLOW, note=_WINGS),
+        _survey("pacs100", 100, (6.89, 6.69), _PACS_SLOW, note=_WINGS),
+        _survey("pacs160", 160, (12.13, 10.65), _PACS_SLOW, note=_WINGS),
+        _survey("pacs70-parallel", 70, (12.16, 5.86), _PACS_PARALLEL, note=_WINGS),
+        _survey("pacs100-parallel", 100, (12.70, 6.98), _PACS_PARALLEL, note=_WINGS),
+        _survey("pacs160-parallel", 160, (15.65, 11.64), _PACS_PARALLEL, note=_WINGS),
+        _survey("spire250", 250, 17.9, _SPIRE, 469.35, checked=_SPIRE_CHECKED),
+        _survey("spire350", 350, 24.2, _SPIRE, 831.27, checked=_SPIRE_CHECKED),
+        _survey("spire500", 500, 35.4, _SPIRE, 1804.31, checked=_SPIRE_CHECKED),
+        _survey("scuba2-450", 450, 7.9, _SCUBA2, 109.0, 25.0, checked=_SCUBA2_CHECKED),
+        _survey("scuba2-850", 850, 13.0, _SCUBA2, 239.9, 48.0, checked=_SCUBA2_CHECKED),
         _survey("laboca", 870, 19.2, "Schuller et al. 2009, A&A 504, 415: maps of ATLASGAL"),
         _survey("saboca", 350, 7.8, "Siringo et al. 2010, Messenger 139, 20"),
         _survey("artemis350", 350, 8.0, "Andre et al. 2016, A&A 592, A54"),
-        _survey("nika2-1mm", 1153, 11.1, _NIKA2),
-        _survey("nika2-2mm", 1999, 17.6, _NIKA2),
-        _survey("bolocam", 1106, 33.0, "Aguirre et al. 2011, ApJS 192, 4: effective resolution of the BGPS"),
-        _survey("aztec-jcmt", 1108, 18.0, _AZTEC),
-        _survey("aztec-aste", 1108, 28.0, _AZTEC),
+        _survey("nika2-1mm", 1153, 11.1, _NIKA2, checked=_NIKA2_CHECKED),
+        _survey("nika2-2mm", 1999, 17.6, _NIKA2, checked=_NIKA2_CHECKED),
+        _survey(
+            "bolocam", 1106, 33.0, "Aguirre et al. 2011, ApJS 192, 4: effective resolution of the BGPS",
+            checked="FWHM: abstract of the paper",
+        ),
+        _survey("aztec-jcmt", 1108, 18.0, _AZTEC, checked=_AZTEC_CHECKED),
+        _survey("aztec-aste", 1108, 28.0, _AZTEC, checked=_AZTEC_CHECKED),
         _survey("mambo2", 1200, 11.0, "Kreysa et al. 1998, SPIE 3357, 319; IRAM 30 m"),
-        _survey("mustang2", 3331, 9.0, "Dicker et al. 2014, JLTP 176, 808, and the GBT's pages; unsmoothed"),
-        _survey("mips24", 24, 6.0, _MIPS),
-        _survey("mips70", 70, 18.0, _MIPS),
-        _survey("mips160", 160, 40.0, _MIPS),
+        _survey(
+            "mustang2", 3331, 9.0, "Dicker et al. 2014, JLTP 176, 808, and the GBT's pages; unsmoothed",
+            checked="FWHM and band (75 to 105 GHz): the GBT's pages, abstract of the paper",
+        ),
+        _survey("mips24", 24, 6.0, _MIPS, note=_WINGS),
+        _survey("mips70", 70, 18.0, _MIPS, note=_WINGS),
+        _survey("mips160", 160, 40.0, _MIPS, note=_WINGS),
     )
-}
-"""Presets by name: present values of the instruments, with their sources."""
+}  # fmt: skip
+"""Presets by name: present values of the instruments, with their sources, and where these were checked."""
