@@ -10,6 +10,7 @@ the machine does shows in wall times most: compare within one table.
 """
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+import hyper_py
 from peers import HERE, published, timed, versions, write_results
 
 SECTIONS = ("finders", "startup", "scaling", "memory")
@@ -295,6 +297,8 @@ def main() -> None:
     options = parser.parse_args()
     options.data = options.data.resolve()
     options.work.mkdir(parents=True, exist_ok=True)
+    # What is installed has its modules compiled, a working tree may not.
+    compileall.compile_dir(Path(hyper_py.__file__).parent, quiet=1)
     text = [
         "# Speed",
         "",

@@ -1,5 +1,6 @@
 """The three executors give the same outcomes, and survive what their tasks do to them."""
 
+import gc
 import os
 import sys
 import time
@@ -135,3 +136,15 @@ def test_dask_without_scheduler_or_package_is_one_clear_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'hyper-py\[dask\]'"):
         list(executors.execute_dask(square, [1], n_workers=1, on_start=ignore))
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_garbage_is_looked_for_again_after_loading(monkeypatch, was_on):
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    (gc.enable if was_on else gc.disable)()
+    try:
+        with executors.without_collections():
+            assert not gc.isenabled()
+        assert gc.isenabled() == was_on
+    finally:
+        gc.enable()

@@ -59,6 +59,18 @@ def test_descriptions_and_ucds_are_kept(tmp_path, form):
         assert back[column.name].meta["ucd"] == column.ucd
 
 
+def test_ecsv_header_says_what_astropy_would_say(tmp_path):
+    table = make_catalogue(3)
+    table.meta |= {"remark": "a: 'b' \"c\" # d\\e {f} \u00b5Jy", "yes": True, "on": "no", "n": 3}
+    prepared = write(tmp_path / "ours.ecsv", [table], "ecsv")[0]
+    prepared.write(tmp_path / "astropy.ecsv", format="ascii.ecsv")
+    ours, theirs = (Table.read(tmp_path / f"{name}.ecsv") for name in ("ours", "astropy"))
+    assert ours.meta == theirs.meta == prepared.meta
+    for name in theirs.colnames:
+        for attribute in ("dtype", "unit", "format", "description", "meta"):
+            assert getattr(ours[name], attribute) == getattr(theirs[name], attribute)
+
+
 def test_fits_header_describes_columns_and_run(tmp_path):
     from astropy.io import fits
 

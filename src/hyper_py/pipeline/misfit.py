@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.fft import fftfreq, irfft2, next_fast_len, rfft2, rfftfreq
-from scipy.optimize import brentq
 from scipy.spatial import KDTree
 
 from hyper_py.geometry import FloatArray
@@ -109,6 +108,8 @@ def pixel_error_of_light(data: Plane, light: Plane, *, level: Plane, size: int |
         or excess(_LARGEST_SHARE) > 0.0
     ):
         return 0.0
+    from scipy.optimize import brentq  # slow to import, and few maps need it
+
     return float(brentq(excess, 0.0, _LARGEST_SHARE, xtol=1e-5))
 
 

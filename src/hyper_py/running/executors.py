@@ -5,6 +5,7 @@ in flight than it has workers (dask: twice as many). Only the standard library i
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -101,6 +102,19 @@ def one_blas_thread() -> Iterator[None]:
 
     with threadpool_limits(1, user_api="blas"):
         yield
+
+
+@contextlib.contextmanager
+def without_collections() -> Iterator[None]:
+    """Look for no garbage while libraries are loaded: they make many objects, and none to throw away."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # nor ever look at them again
+        if was_on:
+            gc.enable()
 
 
 def _attempt(function: Function, task: Any) -> tuple[Any, str]:

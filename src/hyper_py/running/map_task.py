@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import time
 import traceback
 import warnings
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from hyper_py import __version__
 from hyper_py.diagnostics import HyperPyError, HyperPyWarning, InputError
-from hyper_py.running.executors import one_blas_thread, one_line
+from hyper_py.running.executors import one_blas_thread, one_line, without_collections
 
 if TYPE_CHECKING:
     from hyper_py.writing.products import Layout, Stage
@@ -167,6 +168,18 @@ def reading_options(config: Any) -> dict[str, Any]:
     }
 
 
+def load_libraries() -> None:
+    """Load all that a map needs, if it is not there."""
+    if "hyper_py.pipeline.extraction" not in sys.modules:
+        with without_collections():
+            import hyper_py.pipeline.cubes
+            import hyper_py.pipeline.extraction
+            import hyper_py.reading.io
+            import hyper_py.running.forced
+            import hyper_py.writing.products
+            import hyper_py.writing.sky_regions  # noqa: F401
+
+
 def measure_map(task: MapTask) -> Any:
     """Read the map of a task and extract its sources.
 
@@ -234,9 +247,10 @@ def process_map(task: MapTask, *, measure: Measure = measure_map) -> MapResult:
     MapResult
         Failures too are results.
     """
+    start = time.perf_counter()
+    load_libraries()
     from hyper_py.writing.products import Layout, forget_map
 
-    start = time.perf_counter()
     layout = Layout.from_config(task.config)
     log = MapLog()
     log.add(f"Hyper-Py {__version__}: {task.path}")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -41,6 +41,7 @@ from hyper_py.running.map_task import (
     MapTask,
     Measure,
     fingerprint,
+    load_libraries,
     measure_map,
     process_map,
     restored,
@@ -105,6 +106,7 @@ def run(
         no map has been touched then.
     """
     executors.pin_own_blas()
+    load_libraries()
     from hyper_py.running.forced import check_files, fixed_sources
     from hyper_py.writing.products import Layout, locked, remove_merged, remove_stale
 
@@ -367,6 +369,7 @@ def choose_executor(control: Any, n_tasks: int) -> tuple[str, int]:
     return ("processes", n_workers) if n_workers > 1 else ("serial", 1)
 
 
+@cache
 def software_versions() -> dict[str, str]:
     """Return the versions of everything that can change a result."""
     versions = {"hyper-py": __version__, "python": platform.python_version(), "platform": platform.platform()}

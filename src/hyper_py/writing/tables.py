@@ -8,7 +8,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 from xml.sax.saxutils import escape
@@ -217,13 +217,32 @@ def _write_csv(path: Path, template: Table, batches: Batches) -> None:
 
 
 def _write_ecsv(path: Path, template: Table, batches: Batches) -> None:
-    header = StringIO()
-    template.write(header, format="ascii.ecsv", delimiter=",")
     with path.open("w", encoding="utf-8", newline="") as stream:
-        stream.write(header.getvalue().replace("\r\n", "\n"))
+        _write_ecsv_header(stream, template)
         writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(template.colnames)
         for batch in batches:
             writer.writerows(zip(*(_exact(batch[n]) for n in template.colnames), strict=True))
+
+
+def _write_ecsv_header(stream: TextIO, template: Table) -> None:
+    """Write what the columns are, one a line: JSON is YAML, and made a hundred times faster."""
+    stream.write("# %ECSV 1.0\n# ---\n# delimiter: ','\n# datatype:\n")
+    for name, column in template.columns.items():
+        about = {
+            "name": name,
+            "unit": str(column.unit or ""),
+            "datatype": "string" if column.dtype.kind == "U" else column.dtype.name,
+            "format": column.format,
+            "description": column.description,
+            "meta": dict(column.meta),
+        }
+        known = {key: value for key, value in about.items() if value}
+        stream.write(f"# - {json.dumps(known, ensure_ascii=False)}\n")
+    stream.write("# meta: !!omap\n" if template.meta else "")
+    for key, value in template.meta.items():
+        stream.write(f"# - {json.dumps({key: value}, ensure_ascii=False)}\n")
+    stream.write("# schema: astropy-2.0\n")
 
 
 _IPAC_TYPES = {"U": "char", "i": "long", "f": "double"}
