@@ -167,6 +167,22 @@ def test_large_batches_are_cut_and_nothing_is_lost(monkeypatch):
     np.testing.assert_allclose([f.parameters[0, 0] for f in fits], [t[0, 0] for t in truths], rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["white", "correlated"])
+def test_a_fit_ends_no_sooner_far_from_the_corner_of_the_map(kind):
+    """Shifted by whole pixels, it takes the same steps and ends in the same place."""
+    window, rng = window_of(PAIR), np.random.default_rng(7)
+    metric = metric_of(window, kind=kind)[0]
+    values = model(PAIR, window) + 0.02 * rng.normal(size=window.y.size)
+    start = PAIR * [0.8, 1, 1, 1.2, 1.2, 1] + [0, 0.6, -0.5, 0, 0, 0]
+    away = np.array([0.0, 11000.0, 9000.0, 0.0, 0.0, 0.0])
+    further = Window(y=window.y + 9000, x=window.x + 11000, key=window.key)
+    rough = {"ftol": 1e-4, "xtol": 1e-4, "gtol": 1e-4}
+    near = fit_one(values, window, metric, start, **rough)
+    far = fit_one(values, further, metric, start + away, **rough)
+    np.testing.assert_allclose(far.parameters - away, near.parameters, atol=1e-9)
+    assert (far.n_evaluations, far.status) == (near.n_evaluations, near.status)
+
+
 def test_too_few_evaluations_and_data_that_are_not_finite_are_a_status():
     window = window_of(SINGLE)
     metric = metric_of(window, kind="white")[0]

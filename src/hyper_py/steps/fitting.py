@@ -288,9 +288,12 @@ def fit_units(
     fits: list[UnitFit | None] = [None] * len(values)
     for batch in alike_units([len(s) for s in start], windows, metrics, most=_BATCH_UNITS):
         n_sources = len(start[batch[0]])
-        pick = _Batch.make(values, windows, metrics, batch)
-        first = np.stack([start[k].ravel() for k in batch])
-        low, high = (np.stack([end[k].ravel() for k in batch]) for end in (lower, upper))
+        origins = np.stack([_origin(start[k]) for k in batch])
+        pick = _Batch.make(values, windows, metrics, batch, origins=origins)
+        first, low, high = (
+            (np.stack([table[k] for k in batch]) - origins[:, None]).reshape(len(batch), -1)
+            for table in (start, lower, upper)
+        )
         # A robust loss is no sum of squares, so that terms cannot be eliminated: they are fitted.
         explicit = pick.design is not None and loss != "linear"
         if explicit:
@@ -303,7 +306,7 @@ def fit_units(
         n = n_sources * N_PARAMETERS
         shape = len(batch), n_sources, N_PARAMETERS
         gaussians, at_bound = _ordered(
-            result.parameters[:, :n].reshape(shape), result.at_bound[:, :n].reshape(shape)
+            result.parameters[:, :n].reshape(shape) + origins[:, None], result.at_bound[:, :n].reshape(shape)
         )
         for row, k in enumerate(batch):
             coefficients = result.parameters[row, n:]
@@ -315,6 +318,18 @@ def fit_units(
                 coefficients=coefficients,
             )  # fmt: skip
     return [fit for fit in fits if fit is not None]
+
+
+def _origin(sources: FloatArray) -> FloatArray:
+    """Return what is subtracted from the parameters of a unit while it is fitted, shape (6,).
+
+    Whole pixels near its middle: a fit ends when its steps are short beside its parameters, and must not end
+    sooner for being far from the corner of the map.
+    """
+    origin = np.zeros(N_PARAMETERS)
+    places = [models.X, models.Y]
+    origin[places] = np.rint(sources[:, places].mean(axis=0))
+    return origin
 
 
 def _best_coefficients(
@@ -349,8 +364,12 @@ class _Batch:
         windows: Sequence[Window],
         metrics: Sequence[Metric],
         batch: Sequence[int],
+        *,
+        origins: FloatArray,
     ) -> "_Batch":
+        """Gather some of the units; their pixels are counted from their `origins`, shape (b, 6)."""
         y, x, weights = points_and_weights([windows[k] for k in batch], [metrics[k] for k in batch])
+        y, x = y - origins[:, models.Y, None], x - origins[:, models.X, None]
         n_pixels, data = y.shape[1], np.zeros(y.shape)
         sizes = np.array([values[k].size for k in batch])
         for row, k in enumerate(batch):
