@@ -317,8 +317,25 @@ def pixel_areas_in_parts(
 
         spline = RectBivariateSpline(y[::2], x[::2], fine[::2, ::2], kx=ky, ky=kx)
         if np.max(np.abs(spline(y, x) / fine - 1.0)) <= tolerance:
-            return lambda rows, columns: np.asarray(spline(_pixels(rows), _pixels(columns)))
+            return _spline_in_parts(spline, shape)
     return lambda rows, columns: _areas_at(wcs, _pixels(columns), _pixels(rows))
+
+
+def _spline_in_parts(spline: Any, shape: tuple[int, int]) -> Callable[[slice, slice], FloatArray]:
+    """Return a spline of y and x on the pixels of any rows and columns of a map.
+
+    It is a sum of products of B-splines of one variable each; these are evaluated once for all rows and all
+    columns, so that a small piece costs little.
+    """
+    from scipy.interpolate import BSpline
+
+    *knots, coefficients = spline.tck
+    down, across = (
+        BSpline.design_matrix(np.arange(size, dtype=np.float64), t, degree).toarray()
+        for size, t, degree in zip(shape, knots, spline.degrees, strict=True)
+    )
+    down = down @ coefficients.reshape(down.shape[1], across.shape[1])
+    return lambda rows, columns: down[rows] @ across[columns].T
 
 
 def _pixels(part: slice) -> FloatArray:

@@ -211,9 +211,11 @@ def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
 
     def make(rows: slice, columns: slice) -> FloatArray:
         values = raw[rows, columns]
-        if not isinstance(areas, float):
-            values[np.isnan(areas(rows, columns))] = np.nan
-        return values * (factor[rows, columns] if isinstance(factor, LazyPlane) else factor)
+        if isinstance(areas, float):
+            return values * factor
+        area = areas(rows, columns)
+        values[np.isnan(area)] = np.nan
+        return values * (factor_of(area) if isinstance(factor, LazyPlane) else factor)
 
     data: Any = LazyPlane(facts.shape, make)
     notes = (*file.notes, f"{need} at once: read in pieces")
