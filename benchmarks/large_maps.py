@@ -81,13 +81,13 @@ def make_map(path: Path, side: int, number: int, *, seed: int = 1) -> np.ndarray
     sources = draw_sources(side, number, rng)
     nodes = np.arange(-2, side // SCALE + 4) * SCALE
     background = RectBivariateSpline(nodes, nodes, 2.0 * rng.standard_normal((nodes.size, nodes.size)))
+    placed = models.SourcesByPlace(sources, n_sigma=6.0)
     stream = fits.StreamingHDU(path, header(side))
     for first in range(0, side, STRIP):
         last = min(first + STRIP, side)
         rows = correlated_noise(side, seed, first, last)
         rows += background(np.arange(first, last), np.arange(side))
-        part = models.in_part(sources, (slice(first, last), slice(0, side)), n_sigma=6.0)
-        models.render(part, rows.shape, out=rows)
+        models.render(placed[slice(first, last), slice(0, side)], rows.shape, out=rows)
         stream.write(rows.astype(np.float32))
     stream.close()
     return sources

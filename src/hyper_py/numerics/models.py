@@ -115,17 +115,41 @@ def render(
     return image
 
 
-def in_part(parameters: FloatArray, where: tuple[slice, slice], *, n_sigma: float) -> FloatArray:
-    """Return the sources whose stamps reach into a part of a map, on the pixels of that part."""
-    rows, columns = where
-    reach = n_sigma * parameters[:, SIGMA_1 : SIGMA_2 + 1].max(axis=1, initial=0.0)
-    y, x = parameters[:, Y], parameters[:, X]
-    near = (y + reach >= rows.start) & (y - reach < rows.stop)
-    near &= (x + reach >= columns.start) & (x - reach < columns.stop)
-    own: FloatArray = parameters[near]
-    own[:, Y] -= rows.start
-    own[:, X] -= columns.start
-    return own
+class SourcesByPlace:
+    """Gaussians sorted by row, so that those that reach into a part of a map are found quickly.
+
+    Parameters
+    ----------
+    parameters : ndarray, shape (n_sources, 6)
+    n_sigma : float
+        How far each reaches, in units of its larger sigma.
+    more : float
+        And in pixels beyond that.
+    """
+
+    def __init__(self, parameters: FloatArray, *, n_sigma: float, more: float = 0.0) -> None:
+        self._parameters = parameters
+        self._reach = n_sigma * parameters[:, SIGMA_1 : SIGMA_2 + 1].max(axis=1, initial=0.0) + more
+        self._order = np.argsort(parameters[:, Y], kind="stable")
+        self._rows = parameters[self._order, Y]
+        self._farthest = float(self._reach.max(initial=0.0))
+
+    def indices(self, where: tuple[slice, slice]) -> NDArray[np.intp]:
+        """Return which sources reach into rows and columns, in their own order."""
+        rows, columns = where
+        ends = np.searchsorted(self._rows, [rows.start - self._farthest, rows.stop + self._farthest])
+        likely = np.sort(self._order[slice(*ends)])
+        reach, x, y = self._reach[likely], self._parameters[likely, X], self._parameters[likely, Y]
+        near = (y + reach >= rows.start) & (y - reach < rows.stop)
+        near &= (x + reach >= columns.start) & (x - reach < columns.stop)
+        return likely[near]
+
+    def __getitem__(self, where: tuple[slice, slice]) -> FloatArray:
+        """Return the sources that reach into rows and columns, on the pixels of that part."""
+        own: FloatArray = self._parameters[self.indices(where)]
+        own[:, Y] -= where[0].start
+        own[:, X] -= where[1].start
+        return own
 
 
 def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0) -> NDArray[np.bool_]:

@@ -327,15 +327,14 @@ def _rough_fit(
 
 def _noise(task: Task, sources: FloatArray, *, subtracted: bool) -> tuple[CovarianceModel, Plane]:
     """Measure the noise of a map, sources subtracted or not, outside the sources."""
+    drawn, masked = (models.SourcesByPlace(sources, n_sigma=reach) for reach in (6.0, _MASK_SIGMA))
 
     def make(rows: slice, columns: slice) -> FloatArray:
-        values: FloatArray
-        values, where = task.data[rows, columns].copy(), (rows, columns)
+        values: FloatArray = task.data[rows, columns].copy()
         shape = values.shape[0], values.shape[1]
         if subtracted:
-            values -= models.render(models.in_part(sources, where, n_sigma=6.0), shape)
-        masked = models.in_part(sources, where, n_sigma=_MASK_SIGMA)
-        values[models.footprints(masked, shape, n_sigma=_MASK_SIGMA)] = np.nan
+            values -= models.render(drawn[rows, columns], shape)
+        values[models.footprints(masked[rows, columns], shape, n_sigma=_MASK_SIGMA)] = np.nan
         return values
 
     residual: Plane = LazyPlane(size_of(task.data), make)
@@ -355,10 +354,11 @@ def _without_pattern(task: Task, whole: Plane, pattern: Plane) -> Task:
 
 def _grain(task: Task, sources: FloatArray, level: Plane) -> Plane | None:
     """Return the independent error of pixels that grows with the light on them; None if there is none."""
+    drawn = models.SourcesByPlace(sources, n_sigma=6.0)
 
     def make(rows: slice, columns: slice) -> FloatArray:
         shape = rows.stop - rows.start, columns.stop - columns.start
-        return models.render(models.in_part(sources, (rows, columns), n_sigma=6.0), shape)
+        return models.render(drawn[rows, columns], shape)
 
     light: Plane = LazyPlane(size_of(task.data), make)
     if isinstance(task.data, np.ndarray):

@@ -147,10 +147,11 @@ class Extraction:
     def planes(self) -> dict[str, LazyPlane]:
         """Return model, residual, rms and background as these images have them, each made piece by piece."""
         data, shape = self.image.data, self.image.shape
+        sources = models.SourcesByPlace(self.sources, n_sigma=6.0)
 
         def model(rows: slice, columns: slice) -> FloatArray:
-            part = models.in_part(self.sources, (rows, columns), n_sigma=6.0)
-            return models.render(part, (rows.stop - rows.start, columns.stop - columns.start))
+            size = rows.stop - rows.start, columns.stop - columns.start
+            return models.render(sources[rows, columns], size)
 
         def background(rows: slice, columns: slice) -> FloatArray:
             if self.field is None:

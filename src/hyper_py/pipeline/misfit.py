@@ -158,10 +158,11 @@ class CommonMisfit:
     def drawn(self, sources: FloatArray, shape: tuple[int, int]) -> LazyPlane:
         """Return the image of the patterns of all sources."""
         reach, side = self.reach, 2 * self.reach + 1
+        placed = models.SourcesByPlace(sources, n_sigma=0.0, more=reach + 1.0)
 
         def make(rows: slice, columns: slice) -> FloatArray:
             image = np.zeros((rows.stop - rows.start + 4 * reach, columns.stop - columns.start + 4 * reach))
-            for source in sources:
+            for source in sources[placed.indices((rows, columns))]:
                 x, y = np.rint(source[[models.X, models.Y]]).astype(int)
                 # Of the piece's first pixel in the image, which begins two reaches before the part.
                 bottom, left = y - rows.start + reach, x - columns.start + reach
@@ -275,11 +276,12 @@ def _stamps(
     side = 2 * reach + 1
     distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
     outer = (distance <= reach) & (distance > reach - rim)
+    placed = models.SourcesByPlace(sources, n_sigma=6.0)
     stamps, weights, chosen = [], [], []
     for i in which:
         x, y = np.rint(sources[i, [models.X, models.Y]]).astype(int)
         where = slice(y - reach, y + reach + 1), slice(x - reach, x + reach + 1)
-        stamp = data[where] - models.render(models.in_part(sources, where, n_sigma=6.0), (side, side))
+        stamp = data[where] - models.render(placed[where], (side, side))
         if np.isfinite(stamp).all():
             peak = sources[i, models.AMPLITUDE]
             stamps.append((stamp - stamp[outer].mean()) / peak)

@@ -117,12 +117,12 @@ def _outside_peaks(extraction: Extraction) -> CovarianceModel:
     image, peaks = extraction.image, extraction.peaks
     shape = models.shape_parameters(_beam(image))
     sources = np.column_stack([peaks.peak, peaks.x, peaks.y, np.tile(shape, (len(peaks), 1))])
+    placed = models.SourcesByPlace(sources, n_sigma=_MASK_SIGMA)
 
     def make(rows: slice, columns: slice) -> FloatArray:
         values = image.data[rows, columns].copy()
-        near = models.in_part(sources, (rows, columns), n_sigma=_MASK_SIGMA)
         size = values.shape[0], values.shape[1]
-        values[models.footprints(near, size, n_sigma=_MASK_SIGMA)] = np.nan
+        values[models.footprints(placed[rows, columns], size, n_sigma=_MASK_SIGMA)] = np.nan
         return values
 
     covariance, _ = measure_noise(

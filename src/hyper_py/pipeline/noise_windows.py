@@ -124,6 +124,7 @@ class WindowCache:
         self._bytes = 0
         self._factors: dict[bytes, FloatArray] = {}
         self._terms: dict[tuple[bytes, int, float], LinearTerms] = {}
+        self._variances: dict[tuple[Window, float], FloatArray | None] = {}
 
     def whitening(self, window: Window, scale: float | None = None) -> FloatArray:
         """Return the whitening matrix of a window in units of `scale`, its grain included."""
@@ -191,8 +192,11 @@ class WindowCache:
         """Return the variance of the grain of a window in units of scale^2; None where it is negligible."""
         if self._grain is None or scale is None or not window.y.size:
             return None
-        variance: FloatArray = (at(self._grain, window.y, window.x) / scale) ** 2
-        return variance if variance.max() > _NEGLIGIBLE * self._finest else None
+        if (window, scale) not in self._variances:
+            variance: FloatArray = (at(self._grain, window.y, window.x) / scale) ** 2
+            matters = variance.max() > _NEGLIGIBLE * self._finest
+            self._variances[window, scale] = variance if matters else None
+        return self._variances[window, scale]
 
     def _matrix(self, window: Window, variance: FloatArray | None) -> FloatArray:
         matrix = self._covariance.matrix(window.y, window.x)
