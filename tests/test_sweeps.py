@@ -7,7 +7,7 @@ from hyper_py.diagnostics import Flag
 from hyper_py.numerics import models
 from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.numerics.solvers import FitStatus
-from hyper_py.pipeline.sweeps import Bounds, Collector, retry_failed, sweep_units
+from hyper_py.pipeline.sweeps import Bounds, Collector, retry_failed, sweep_units, values_on
 from hyper_py.steps.fitting import Metric, UnitFit, bounds, fit_units, fit_window
 from hyper_py.steps.photometry import UnitPhotometry, source_apertures
 
@@ -41,7 +41,9 @@ def test_sweeps_over_a_chain_find_the_truth():
     start = truth * [1.3, 1, 1, 1.1, 1.1, 1] + [0, 0.2, -0.2, 0, 0, 0]
     arguments, limits = prepared(start, data)
     before = start.copy()
-    sources, fits = sweep_units(data, start, *arguments, bounds=limits, max_sweeps=30, **TIGHT)
+    sources, fits = sweep_units(
+        values_on(data, arguments[1]), start, *arguments, bounds=limits, max_sweeps=30, **TIGHT
+    )
     np.testing.assert_allclose(sources[:, :5], truth[:, :5], rtol=4e-3)
     assert all(fit.converged for fit in fits)
     np.testing.assert_array_equal(start, before)
@@ -54,10 +56,10 @@ def test_sweeps_agree_with_one_fit_of_all(seed):
     data = models.render(truth, SHAPE) + 0.01 * rng.normal(size=SHAPE)
     # One window for all, so that both minimise the same sum.
     together, limits = prepared(truth, data, units=[np.arange(3)], radius=12.0)
-    one, fits = sweep_units(data, truth, *together, bounds=limits, **TIGHT)
+    one, fits = sweep_units(values_on(data, together[1]), truth, *together, bounds=limits, **TIGHT)
     units = [np.array([k]) for k in range(3)]
     apart = units, together[1] * 3, together[2] * 3, together[3] * 3
-    swept, _ = sweep_units(data, truth, *apart, bounds=limits, max_sweeps=60, **TIGHT)
+    swept, _ = sweep_units(values_on(data, apart[1]), truth, *apart, bounds=limits, max_sweeps=60, **TIGHT)
     assert fits[0].n_evaluations > 1
     error = np.array([0.01, 0.03, 0.03, 0.03, 0.03, 0.1])
     np.testing.assert_array_less(np.abs(swept - one), np.broadcast_to(0.2 * error, one.shape))
@@ -74,13 +76,17 @@ def test_lonely_units_are_fitted_once_and_neighbours_again(monkeypatch):
         return fit_units(values, *args, **kwargs)
 
     monkeypatch.setattr("hyper_py.pipeline.sweeps.fit_units", counting)
-    sweep_units(data, truth * [1.3, 1, 1, 1, 1, 1], *arguments, bounds=limits, max_sweeps=10)
+    sweep_units(
+        values_on(data, arguments[1]), truth * [1.3, 1, 1, 1, 1, 1], *arguments, bounds=limits, max_sweeps=10
+    )
     assert counts[0] == 3
     assert len(counts) > 1
     assert max(counts[1:]) <= 2
     assert len(counts) < 10
     counts.clear()
-    sweep_units(data, truth * [1.3, 1, 1, 1, 1, 1], *arguments, bounds=limits, max_sweeps=2)
+    sweep_units(
+        values_on(data, arguments[1]), truth * [1.3, 1, 1, 1, 1, 1], *arguments, bounds=limits, max_sweeps=2
+    )
     assert len(counts) == 2
 
 
@@ -92,7 +98,15 @@ def test_backgrounds_are_taken_off_and_blank_pixels_do_not_matter():
     backgrounds = [np.full(w.y.size, 5.0) for w in windows]
     start = truth * [1.1, 1, 1, 1, 1, 1]
     sources, _ = sweep_units(
-        data, start, units, windows, metrics, backgrounds, bounds=limits, max_sweeps=40, **TIGHT
+        values_on(data, windows),
+        start,
+        units,
+        windows,
+        metrics,
+        backgrounds,
+        bounds=limits,
+        max_sweeps=40,
+        **TIGHT,
     )
     np.testing.assert_allclose(sources[:, :5], truth[:, :5], rtol=4e-3)
 
@@ -100,14 +114,14 @@ def test_backgrounds_are_taken_off_and_blank_pixels_do_not_matter():
 def test_no_units_and_empty_windows():
     data = np.ones(SHAPE)
     sources, fits = sweep_units(
-        data, np.empty((0, 6)), [], [], [], [], bounds=Bounds(lower=np.empty((0, 6)), upper=np.empty((0, 6)))
+        [], np.empty((0, 6)), [], [], [], [], bounds=Bounds(lower=np.empty((0, 6)), upper=np.empty((0, 6)))
     )
     assert len(sources) == len(fits) == 0
     truth = chain(2)
     data[:, :25] = np.nan
     arguments, limits = prepared(truth, data)
     assert arguments[1][0].y.size == 0
-    sources, fits = sweep_units(data, truth, *arguments, bounds=limits)
+    sources, fits = sweep_units(values_on(data, arguments[1]), truth, *arguments, bounds=limits)
     assert len(fits) == 2
     assert np.isfinite(sources).all()
 
@@ -120,12 +134,14 @@ def test_only_failed_units_are_tried_again_and_the_lower_cost_stays():
     data = models.render(truth, SHAPE)
     arguments, limits = prepared(truth, data)
     far = truth * [1, 1, 1, 1.4, 0.8, 1]
-    sources, fits = sweep_units(data, far, *arguments, bounds=limits, max_sweeps=1)
-    stuck = sweep_units(data, far, *arguments, bounds=limits, max_sweeps=1, max_evaluations=2)[1][0]
+    sources, fits = sweep_units(values_on(data, arguments[1]), far, *arguments, bounds=limits, max_sweeps=1)
+    stuck = sweep_units(
+        values_on(data, arguments[1]), far, *arguments, bounds=limits, max_sweeps=1, max_evaluations=2
+    )[1][0]
     assert not stuck.converged
     sources[0] = stuck.parameters[0]
     mended, after, retried = retry_failed(
-        data, sources, [stuck, fits[1]], *arguments, starts=[truth], bounds=limits
+        values_on(data, arguments[1]), sources, [stuck, fits[1]], *arguments, starts=[truth], bounds=limits
     )
     assert retried.tolist() == [True, False]
     assert after[1] is fits[1]
@@ -140,12 +156,16 @@ def test_a_retry_that_fails_too_is_kept_only_if_it_is_better():
     arguments, limits = prepared(truth, data)
     near, far = truth * [1.01, 1, 1, 1, 1, 1], truth * [0.1, 1, 1, 1, 1, 1]
     few = {"max_evaluations": 1}
-    _, good = sweep_units(data, near, *arguments, bounds=limits, **few)
-    sources, fits, retried = retry_failed(data, near, good, *arguments, starts=[far], bounds=limits, **few)
+    _, good = sweep_units(values_on(data, arguments[1]), near, *arguments, bounds=limits, **few)
+    sources, fits, retried = retry_failed(
+        values_on(data, arguments[1]), near, good, *arguments, starts=[far], bounds=limits, **few
+    )
     assert fits[0] is good[0]
     assert not retried.any()
-    _, bad = sweep_units(data, far, *arguments, bounds=limits, **few)
-    sources, fits, retried = retry_failed(data, far, bad, *arguments, starts=[near], bounds=limits, **few)
+    _, bad = sweep_units(values_on(data, arguments[1]), far, *arguments, bounds=limits, **few)
+    sources, fits, retried = retry_failed(
+        values_on(data, arguments[1]), far, bad, *arguments, starts=[near], bounds=limits, **few
+    )
     assert fits[0].cost == pytest.approx(good[0].cost)
     np.testing.assert_array_equal(sources, near)
     assert not retried.any()

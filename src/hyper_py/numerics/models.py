@@ -142,7 +142,8 @@ class SourcesByPlace:
         reach, x, y = self._reach[likely], self._parameters[likely, X], self._parameters[likely, Y]
         near = (y + reach >= rows.start) & (y - reach < rows.stop)
         near &= (x + reach >= columns.start) & (x - reach < columns.stop)
-        return likely[near]
+        indices: NDArray[np.intp] = likely[near]
+        return indices
 
     def __getitem__(self, where: tuple[slice, slice]) -> FloatArray:
         """Return the sources that reach into rows and columns, on the pixels of that part."""

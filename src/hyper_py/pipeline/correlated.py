@@ -95,9 +95,10 @@ class _Ground:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Round:
-    """What the fits of one round need: windows, metrics, backgrounds and bounds of all units."""
+    """What the fits of one round need: windows, data, metrics, backgrounds and bounds of all units."""
 
     windows: list[Window]
+    data: list[FloatArray]
     metrics: Sequence[Metric]
     scales: list[float]
     backgrounds: list[FloatArray]
@@ -126,14 +127,18 @@ class _Round:
             amplitude_limits=(-np.inf if task.forced else 0.0, np.inf),
         )
         radius = _window_radii(task, options)
-        windows = [
-            previous.windows[k] if previous is not None and k < len(fits) and fits[k] is not None
-            else fit_window(
-                task.start[unit, models.X], task.start[unit, models.Y],
-                radius=radius[unit], usable=task.usable,
-            )
-            for k, unit in enumerate(task.units)
-        ]  # fmt: skip
+        windows, data = [], []
+        for k, unit in enumerate(task.units):
+            if previous is not None and k < len(fits) and fits[k] is not None:
+                window, values = previous.windows[k], previous.data[k]
+            else:
+                window = fit_window(
+                    task.start[unit, models.X], task.start[unit, models.Y],
+                    radius=radius[unit], usable=task.usable,
+                )  # fmt: skip
+                values = at(task.data, window.y, window.x)
+            windows.append(window)
+            data.append(values)
         scales = [float(np.mean(at(level, w.y, w.x))) if w.y.size else 1.0 for w in windows]
         if options.fit_options.noise_model == "white":
             metrics: Sequence[Metric] = [_white_metric(w, task.rms) for w in windows]
@@ -146,6 +151,7 @@ class _Round:
             metrics = cache.metrics(windows, scales)
         return cls(
             windows=windows,
+            data=data,
             metrics=metrics,
             scales=scales,
             backgrounds=[ground.below(k).at(w.y, w.x) for k, w in enumerate(windows)],
@@ -215,7 +221,7 @@ def _ground(
         ]
         below = [(NoSky() if apart is None else apart[k]).at(w.y, w.x) for k, w in enumerate(this.windows)]
         orders = choose_orders(
-            unit_values(task.data, sources, task.units, this.windows, below), this.windows, choices,
+            unit_values(this.data, sources, task.units, this.windows, below), this.windows, choices,
             [sources[unit] for unit in task.units],
             lower=[this.limits.lower[unit] for unit in task.units],
             upper=[this.limits.upper[unit] for unit in task.units],
@@ -283,7 +289,7 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     for n_left in range(_MOST_ADDITIONS if search else 0, -1, -1):
         this = _Round.make(task, options, cache, level, ground, previous=this, fits=fits)
         sources, done = sweep_units(
-            task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
+            this.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
             max_sweeps=5, previous=fits, **solver,
         )  # fmt: skip
         larger = _deblended(task, sources, done, searched, this, options, solver) if n_left else None
@@ -298,11 +304,11 @@ def measure_correlated(task: Task, options: Options) -> Measured:
         task, sources, fits = _without(task, sources, done, kept)
         this = _Round.make(task, options, cache, level, ground, previous=this, fits=fits)
         sources, done = sweep_units(
-            task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
+            this.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
             max_sweeps=5, previous=fits, **solver,
         )  # fmt: skip
     sources, fits, retried = retry_failed(
-        task.data, sources, done, task.units, this.windows, this.metrics, this.backgrounds,
+        this.data, sources, done, task.units, this.windows, this.metrics, this.backgrounds,
         starts=other_starts(task, sources), bounds=this.limits, **solver,
     )  # fmt: skip
     if options.background.method == "conditional":
@@ -320,7 +326,7 @@ def _rough_fit(
 ) -> tuple[FloatArray, list[UnitFit]]:
     """Fit all sources well enough to clean the map of them."""
     return sweep_units(
-        task.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
+        this.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
         max_sweeps=2, **{**solver, **_ROUGH},
     )  # fmt: skip
 
@@ -380,7 +386,7 @@ def _deblended(
 
     Units that were `searched` with the fit that they still have are left out; None if none asks.
     """
-    values = unit_values(task.data, sources, task.units, this.windows, this.backgrounds)
+    values = unit_values(this.data, sources, task.units, this.windows, this.backgrounds)
     open_units = [
         k for k, unit in enumerate(task.units)
         if len(unit) < _LARGEST_DEBLENDED and not (searched and searched[k] is fits[k])
@@ -482,7 +488,7 @@ def _collect_some(
     """Measure apertures and errors of some units."""
     radius = options.photometry.fwhm_radius_ratio
     own, metrics = [this.windows[k] for k in units], [this.metrics[k] for k in units]
-    data = [at(task.data, window.y, window.x) for window in own]
+    data = [this.data[k] for k in units]
     residuals = [values - model for values, model in zip(data, models_on(sources, own), strict=True)]
     sizes = [len(task.units[k]) for k in units]
     for batch in alike_units(sizes, own, metrics, same_shape=True):

@@ -38,7 +38,7 @@ class Bounds:
 
 
 def sweep_units(
-    data: Plane,
+    data: Sequence[FloatArray],
     sources: FloatArray,
     units: Sequence[IntArray],
     windows: Sequence[Window],
@@ -54,7 +54,8 @@ def sweep_units(
 
     Parameters
     ----------
-    data : ndarray, shape (ny, nx)
+    data : sequence of ndarray, shape (n_k,)
+        The map on the window of each unit, see `values_on`.
     sources : ndarray, shape (n, 6)
         Starting values.
     units : sequence of int ndarray
@@ -83,7 +84,7 @@ def sweep_units(
     todo = [k for k in range(len(units)) if fits[k] is None or moved[reach[k]].any()]
     for _ in range(max_sweeps):
         values = unit_values(
-            data,
+            [data[k] for k in todo],
             sources,
             [units[k] for k in todo],
             [windows[k] for k in todo],
@@ -111,8 +112,13 @@ def sweep_units(
     return sources, [fit for fit in fits if fit is not None]
 
 
+def values_on(plane: Plane, windows: Sequence[Window]) -> list[FloatArray]:
+    """Return the pixels of a map on each window."""
+    return [at(plane, window.y, window.x) for window in windows]
+
+
 def unit_values(
-    data: Plane,
+    data: Sequence[FloatArray],
     sources: FloatArray,
     units: Sequence[IntArray],
     windows: Sequence[Window],
@@ -120,9 +126,9 @@ def unit_values(
 ) -> list[FloatArray]:
     """Return the data of units on their windows, backgrounds and the models of all other sources removed."""
     return [
-        at(data, window.y, window.x) - background - others
-        for window, background, others in zip(
-            windows, backgrounds, models_on(sources, windows, but=units), strict=True
+        own - background - others
+        for own, background, others in zip(
+            data, backgrounds, models_on(sources, windows, but=units), strict=True
         )
     ]
 
@@ -176,7 +182,7 @@ def other_starts(task: "Task", sources: FloatArray) -> list[FloatArray]:
 
 
 def retry_failed(
-    data: Plane,
+    data: Sequence[FloatArray],
     sources: FloatArray,
     fits: Sequence[UnitFit],
     units: Sequence[IntArray],
@@ -214,7 +220,7 @@ def retry_failed(
         if not failed:
             break
         values = unit_values(
-            data, sources, [units[k] for k in failed], [windows[k] for k in failed],
+            [data[k] for k in failed], sources, [units[k] for k in failed], [windows[k] for k in failed],
             [backgrounds[k] for k in failed],
         )  # fmt: skip
         for k, value in zip(failed, values, strict=True):

@@ -32,6 +32,7 @@ from hyper_py.pipeline.sweeps import (
     retry_failed,
     sweep_units,
     unit_values,
+    values_on,
 )
 from hyper_py.pipeline.unit_backgrounds import UnitBackground, unit_backgrounds
 from hyper_py.steps.fitting import (
@@ -119,13 +120,13 @@ def measure_weighted(task: Task, options: Options) -> Measured:
             sources, limits = _starting_point(task, apart, levels[1], options)
         setup = _Setup.make(task, sources, apart, levels, limits, options, choose=is_last)
         sources, fits = sweep_units(
-            task.data, sources, task.units, setup.windows, setup.metrics, setup.values, bounds=limits,
-            max_sweeps=4 if is_last else 2, **setup.solver,
+            values_on(task.data, setup.windows), sources, task.units, setup.windows, setup.metrics,
+            setup.values, bounds=limits, max_sweeps=4 if is_last else 2, **setup.solver,
         )  # fmt: skip
         residual = task.data - models.render(sources, task.data.shape)
     sources, fits, retried = retry_failed(
-        task.data, sources, fits, task.units, setup.windows, setup.metrics, setup.values,
-        starts=other_starts(task, sources), bounds=limits, **setup.solver,
+        values_on(task.data, setup.windows), sources, fits, task.units, setup.windows, setup.metrics,
+        setup.values, starts=other_starts(task, sources), bounds=limits, **setup.solver,
     )  # fmt: skip
     residual = task.data - models.render(sources, task.data.shape)
     noise, level_plane = measure_noise(
@@ -425,7 +426,9 @@ class _Setup:
             orders = orders if choose else [max(orders)]
             choices.append({order: self._with_terms(k, order, options) for order in orders})
         orders = choose_orders(
-            unit_values(task.data, sources, task.units, self.windows, self.values), self.windows, choices,
+            unit_values(
+                values_on(task.data, self.windows), sources, task.units, self.windows, self.values
+            ), self.windows, choices,
             [sources[unit] for unit in task.units],
             lower=[limits.lower[unit] for unit in task.units],
             upper=[limits.upper[unit] for unit in task.units],

@@ -212,10 +212,12 @@ def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
     def make(rows: slice, columns: slice) -> FloatArray:
         values = raw[rows, columns]
         if isinstance(areas, float):
-            return values * factor
+            values *= factor
+            return values
         area = areas(rows, columns)
         values[np.isnan(area)] = np.nan
-        return values * (factor_of(area) if isinstance(factor, LazyPlane) else factor)
+        values *= factor_of(area) if isinstance(factor, LazyPlane) else factor
+        return values
 
     data: Any = LazyPlane(facts.shape, make)
     notes = (*file.notes, f"{need} at once: read in pieces")
