@@ -89,6 +89,42 @@ def test_render_is_the_sum_and_clips_at_the_border():
     assert not models.render(np.empty((0, 6)), (4, 4)).any()
 
 
+@given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(0, 40)] * 4), st.floats(0.0, 5.0))
+def test_sources_that_reach_into_a_part_are_found(seed, ends, more):
+    rng = np.random.default_rng(seed)
+    n = rng.integers(0, 12)
+    sources = np.column_stack(
+        [np.ones(n), rng.uniform(-9, 49, (n, 2)), rng.uniform(0.3, 4, (n, 2)), np.ones(n)]
+    )
+    rows, columns = slice(*sorted(ends[:2])), slice(*sorted(ends[2:]))
+    reach = 3.0 * sources[:, 3:5].max(axis=1, initial=0.0) + more
+    near = [
+        k for k, (_, x, y, *_) in enumerate(sources)
+        if rows.start - reach[k] <= y < rows.stop + reach[k]
+        and columns.start - reach[k] <= x < columns.stop + reach[k]
+    ]  # fmt: skip
+    found = models.SourcesByPlace(sources, n_sigma=3.0, more=more)
+    assert found.indices((rows, columns)).tolist() == near
+    np.testing.assert_array_equal(
+        found[rows, columns], sources[near] - [0, columns.start, rows.start, 0, 0, 0]
+    )
+
+
+def test_parts_are_drawn_as_in_the_whole_image():
+    rng = np.random.default_rng(3)
+    sources = np.column_stack(
+        [rng.uniform(1, 5, 30), rng.uniform(0, 60, (30, 2)), rng.uniform(1, 3, (30, 3))]
+    )
+    whole, placed = models.render(sources, (60, 60)), models.SourcesByPlace(sources, n_sigma=6.0)
+    for where in (
+        (slice(0, 17), slice(5, 60)),
+        (slice(30, 31), slice(0, 60)),
+        (slice(44, 60), slice(44, 60)),
+    ):
+        part = models.render(placed[where], whole[where].shape)
+        np.testing.assert_allclose(part, whole[where], rtol=1e-9, atol=1e-12)
+
+
 def test_footprints_are_where_the_model_is_above_a_level():
     parameters = np.array([[1.0, 12.3, 9.1, 3.0, 1.5, 0.7]])
     mask = models.footprints(parameters, (20, 30), n_sigma=2.0)

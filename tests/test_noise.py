@@ -185,6 +185,19 @@ class TestAutocovariance:
         dy, dx = np.mgrid[-6:7, -6:7]
         np.testing.assert_allclose(autocovariance(data, max_lag=6, mask=mask), truth(dy, dx), atol=0.09)
 
+    def test_of_very_many_squares_a_regular_comb_is_taken_unless_the_map_is_blank_there(self, monkeypatch):
+        monkeypatch.setattr("hyper_py.numerics.noise._SQUARE", 16)
+        monkeypatch.setattr("hyper_py.numerics.noise._MOST_SQUARES", 4)
+        data = np.random.default_rng(8).normal(size=(96, 96))  # 6 x 6 squares; step 3, from the second on
+        comb = np.zeros((6, 6), dtype=bool)
+        comb[1::3, 1::3] = True
+        taken = np.kron(comb, np.ones((16, 16))) > 0.0
+        found = autocovariance(data, max_lag=2)
+        np.testing.assert_allclose(found, autocovariance(np.where(taken, data, np.nan), max_lag=2))
+        assert found[2, 2] == pytest.approx(np.var(data[taken]))
+        elsewhere = np.where(taken, np.nan, data)
+        assert autocovariance(elsewhere, max_lag=2)[2, 2] == pytest.approx(np.nanvar(elsewhere))
+
     def test_lags_without_pairs(self):
         data = np.random.default_rng(3).normal(size=(6, 40))
         lags = autocovariance(data, max_lag=8)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,8 @@ from hyper_py.numerics.coarse import coarse_map
 
 _SQUARE = 1024
 """Side in pixels of the squares in which the autocovariance of large maps is summed."""
+_MOST_SQUARES = 36
+"""More of them tell nothing new: with a beam of 5 pixels so many hold a million beams and more."""
 MIN_VALID_FRACTION = 0.3
 """A mesh cell with less of its pixels valid takes the level of its neighbours."""
 
@@ -219,7 +222,7 @@ def autocovariance(
 
     The mean of these is removed; at each lag the sum over pairs is divided by their number, so that masks
     and borders leave no bias. A large map is cut into squares, of which the sums are added; pairs across
-    their borders, a few percent of all, are not counted.
+    their borders, a few percent of all, are not counted. Of very many squares a regular comb is enough.
 
     Parameters
     ----------
@@ -241,35 +244,64 @@ def autocovariance(
     shape = tuple(
         fft.next_fast_len(int(np.diff(ends).max()) + max_lag, real=True) for ends in (rows, columns)
     )
-    half = (shape[0], shape[1] // 2 + 1)
-    power, cross, pairs = (np.zeros(half) for _ in range(3))
-    offset, total, count = np.nan, 0.0, 0
-    for y0, y1 in itertools.pairwise(rows):
-        for x0, x1 in itertools.pairwise(columns):
-            values = data[y0:y1, x0:x1]
-            valid = np.isfinite(values)
-            if mask is not None:
-                valid &= ~mask[y0:y1, x0:x1]
-            if not valid.any():
-                continue
-            if np.isnan(offset):  # near the mean: what is left of it is taken off the sums
-                offset = float(values[valid].mean())
-            values = np.where(valid, values - offset, 0.0)
-            total, count = total + float(values.sum()), count + int(np.count_nonzero(valid))
-            waves, window = fft.rfft2(values, shape), fft.rfft2(valid.astype(np.float64), shape)
-            power += waves.real**2 + waves.imag**2
-            cross += waves.real * window.real + waves.imag * window.imag
-            pairs += window.real**2 + window.imag**2
+    step = math.ceil(math.sqrt((len(rows) - 1) * (len(columns) - 1) / _MOST_SQUARES))
+    power, cross, pairs, total, count = _pair_sums(
+        data, mask, itertools.product(_comb(rows, step=step), _comb(columns, step=step)), shape
+    )
+    if step > 1 and count < _SQUARE**2:  # what is seen of the map lies between
+        everything = itertools.product(itertools.pairwise(rows), itertools.pairwise(columns))
+        power, cross, pairs, total, count = _pair_sums(data, mask, everything, shape)
     lags = np.arange(-max_lag, max_lag + 1)
     if not count:
         return np.full((lags.size, lags.size), np.nan)
-    mean = total / count
+    mean = total / count  # what is left of it is taken off the sums
     power += mean * (mean * pairs - 2.0 * cross)
     sums, numbers = (fft.irfft2(array, shape)[np.ix_(lags, lags)] for array in (power, pairs))
     numbers = np.rint(numbers)
     lacking = np.full((lags.size, lags.size), np.nan)
     result: FloatArray = np.divide(sums, numbers, out=lacking, where=numbers >= max(min_pairs, 1))
     return result
+
+
+def _pair_sums(
+    data: Plane,
+    mask: NDArray[np.bool_] | None,
+    squares: Iterable[tuple[tuple[int, int], tuple[int, int]]],
+    shape: tuple[int, int],
+) -> tuple[FloatArray, FloatArray, FloatArray, float, int]:
+    """Return transforms of sums over pairs within squares, on the half plane of `scipy.fft.rfft2`.
+
+    Returns
+    -------
+    power, cross, pairs : ndarray, shape (shape[0], shape[1] // 2 + 1)
+        Of products of two values, of values, and of pairs. Values are counted from that near their mean.
+    total, count : float, int
+        Sum and number of the values.
+    """
+    power, cross, pairs = (np.zeros((shape[0], shape[1] // 2 + 1)) for _ in range(3))
+    offset, total, count = np.nan, 0.0, 0
+    for (y0, y1), (x0, x1) in squares:
+        values = data[y0:y1, x0:x1]
+        valid = np.isfinite(values)
+        if mask is not None:
+            valid &= ~mask[y0:y1, x0:x1]
+        if not valid.any():
+            continue
+        if np.isnan(offset):
+            offset = float(values[valid].mean())
+        values = np.where(valid, values - offset, 0.0)
+        total, count = total + float(values.sum()), count + int(np.count_nonzero(valid))
+        waves, window = fft.rfft2(values, shape), fft.rfft2(valid.astype(np.float64), shape)
+        power += waves.real**2 + waves.imag**2
+        cross += waves.real * window.real + waves.imag * window.imag
+        pairs += window.real**2 + window.imag**2
+    return power, cross, pairs, total, count
+
+
+def _comb(ends: list[int], *, step: int) -> list[tuple[int, int]]:
+    """Return every `step`-th piece between two ends, as many left out before the first as after the last."""
+    pieces = list(itertools.pairwise(ends))
+    return pieces[(len(pieces) - 1) % step // 2 :: step]
 
 
 def _square_edges(length: int, *, side: int) -> list[int]:
