@@ -82,7 +82,7 @@ def make_map(path: Path, side: int, number: int, *, seed: int = 1) -> np.ndarray
     nodes = np.arange(-2, side // SCALE + 4) * SCALE
     background = RectBivariateSpline(nodes, nodes, 2.0 * rng.standard_normal((nodes.size, nodes.size)))
     placed = models.SourcesByPlace(sources, n_sigma=6.0)
-    stream = fits.StreamingHDU(path, header(side))
+    stream = fits.StreamingHDU(str(path), header(side))
     for first in range(0, side, STRIP):
         last = min(first + STRIP, side)
         rows = correlated_noise(side, seed, first, last)

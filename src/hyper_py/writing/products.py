@@ -409,7 +409,7 @@ def write_plane(path: Path, plane: Plane, image: SkyImage, *, what: str) -> None
     header = fits.Header({"SIMPLE": True, "BITPIX": -32, "NAXIS": 2, "NAXIS1": nx, "NAXIS2": ny})
     header.extend(_image_header(image, what, None))
     path.unlink(missing_ok=True)  # the stream would go on at its end
-    stream = fits.StreamingHDU(path, header)
+    stream = fits.StreamingHDU(str(path), header)  # of a Path it looks at the name only
     factor: Any = image.jy_per_pixel
     step = max(1, _VALUES_AT_ONCE // nx)
     for first in range(0, ny, step):

@@ -89,7 +89,7 @@ def write_cube(path: Path, cube: SimulatedCube) -> int:
     """
     header = _header(cube.header(), cube.shape)
     with _both(path, cube.model) as (map_path, truths):
-        stream = fits.StreamingHDU(map_path, header)
+        stream = fits.StreamingHDU(str(map_path), header)
         for index, simulation in enumerate(cube):
             image = simulation.image
             stream.write(np.asarray(image.data / image.jy_per_pixel, dtype=np.float32))
