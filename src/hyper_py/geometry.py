@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from hyper_py.diagnostics import InputError
 
@@ -82,6 +83,35 @@ def transform_covariance(covariance: ArrayLike, jacobian: ArrayLike) -> FloatArr
     return result
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BeyondGaussian:
+    """What an image of the point spread function has beyond the Gaussian of its beam.
+
+    Attributes
+    ----------
+    values : ndarray, shape (ny, nx)
+        In units of the Gaussian's peak.
+    centre : (float, float)
+        Pixel x, y of the Gaussian's centre.
+    sides : (float, float)
+        How far east a step along x, and how far north one along y leads, in arcsec.
+    """
+
+    values: FloatArray
+    centre: tuple[float, float]
+    sides: tuple[float, float]
+
+    def on_grid(self, jacobian: FloatArray, *, reach: int) -> FloatArray:
+        """Return it around the central pixel of a map, shape (2 reach + 1, 2 reach + 1).
+
+        `jacobian`, shape (2, 2), is how far a step along the map's x and y leads east and north, in arcsec.
+        """
+        offsets = np.mgrid[-reach : reach + 1, -reach : reach + 1][::-1].reshape(2, -1)
+        x, y = (jacobian @ offsets) / np.array(self.sides)[:, None] + np.array(self.centre)[:, None]
+        seen: FloatArray = ndimage.map_coordinates(self.values, [y, x], order=3)
+        return seen.reshape(2 * reach + 1, 2 * reach + 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Beam:
     """A Gaussian beam on the sky.
@@ -96,6 +126,8 @@ class Beam:
         Effective area in arcsec2 where it was measured; None means that of the Gaussian.
     wings : float
         FWHM in arcsec of what the area holds beyond the Gaussian, infinite where it is not known.
+    beyond : BeyondGaussian, optional
+        How the beam differs from its Gaussian, where an image of it is known.
     source : str
         Where the numbers come from, for the log and for `inspect`.
     """
@@ -105,6 +137,7 @@ class Beam:
     pa: float = 0.0
     area: float | None = None
     wings: float = math.inf
+    beyond: BeyondGaussian | None = None
     source: str = "given"
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
@@ -106,7 +107,18 @@ def binned_task(task: Task, size: int) -> Task:
         beam_fwhm=task.beam_fwhm * wider,
         beam_area=task.beam_area * wider**2,
         beam_covariance=covariance,
+        beyond=None if task.beyond is None else _binned_around(task.beyond, size) * wider**2 * size**2,
     )
+
+
+def _binned_around(image: FloatArray, size: int) -> FloatArray:
+    """Return the means of blocks around the central pixel, to the borders of the image."""
+    middle = image.shape[0] // 2
+    reach = middle // size
+    steps = middle + size * np.arange(-reach, reach + 1) + (0.5 if size % 2 == 0 else 0.0)
+    means = ndimage.uniform_filter(image, size, mode="constant")
+    binned: FloatArray = ndimage.map_coordinates(means, np.meshgrid(steps, steps, indexing="ij"), order=3)
+    return binned
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

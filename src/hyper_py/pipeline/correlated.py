@@ -27,7 +27,7 @@ from hyper_py.pipeline.deblending import (
     split_units,
 )
 from hyper_py.pipeline.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
-from hyper_py.pipeline.misfit import common_misfit, pixel_error_of_light
+from hyper_py.pipeline.misfit import CommonMisfit, common_misfit, known_misfit, pixel_error_of_light
 from hyper_py.pipeline.noise_field import measure_noise
 from hyper_py.pipeline.noise_windows import WindowCache
 from hyper_py.pipeline.sweeps import (
@@ -77,6 +77,8 @@ _MOST_PATTERNS = 3
 """Rounds in which what all sources have in common is measured, each without what it explains."""
 _EXPLAINED = 0.15
 """Detections of which the pattern of brighter ones makes this share of the peak are left to the search."""
+_KNOWN_ROUNDS = 3
+"""Fits after each of which the known shape of the beam is drawn anew, with the fluxes that it left."""
 _ROUGH = {"ftol": 1e-4, "xtol": 1e-4, "gtol": 1e-4}
 """The first fit only serves to clean the map on which the noise is measured."""
 
@@ -264,12 +266,16 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     noise, level = _noise(task, sources, subtracted=True)
     # Only in the noise that is really there a residual can be told from a source.
     search = options.detection.deblend_residual and not (task.forced or noise.assumed or white)
-    given, whole, pattern = np.arange(len(sources)), task.data, None
-    for _ in range(0 if white or noise.assumed or task.forced else _MOST_PATTERNS):
-        more = common_misfit(task.data, sources, noise=noise, level=level, beam_fwhm=task.beam_fwhm)
-        if more is None:
-            break
-        pattern = more if pattern is None else pattern + more
+    given, whole = np.arange(len(sources)), task.data
+    pattern = known = _known_misfit(task)
+    measurable = not (white or noise.assumed or task.forced)
+    for measured in (False,) * _KNOWN_ROUNDS * (known is not None) + (True,) * _MOST_PATTERNS * measurable:
+        if measured:
+            more = common_misfit(task.data, sources, noise=noise, level=level, beam_fwhm=task.beam_fwhm)
+            if more is None:
+                break
+            pattern = more if pattern is None else pattern + more
+        assert pattern is not None  # known, or just measured
         # What is real among those left out is found again in the residual.
         explained = search & (pattern.share(sources) >= _EXPLAINED)
         given = given[~explained]
@@ -278,7 +284,7 @@ def measure_correlated(task: Task, options: Options) -> Measured:
         this = _Round.make(task, options, WindowCache(noise), level, _ground(task, sources, options))
         sources, rough = _rough_fit(task, sources, this, solver)
         noise, level = _noise(task, sources, subtracted=True)
-        if not explained.any():
+        if measured and not explained.any():
             break
     n_given = len(given)
     cache = WindowCache(noise, grain=_grain(task, sources, level))
@@ -350,6 +356,13 @@ def _noise(task: Task, sources: FloatArray, *, subtracted: bool) -> tuple[Covari
         residual, beam_covariance=task.beam_covariance, beam_fwhm=task.beam_fwhm,
         relative=task.relative_noise, size=task.block_size,
     )  # fmt: skip
+
+
+def _known_misfit(task: Task) -> CommonMisfit | None:
+    """Return what the image of the beam has beyond its Gaussian, if there is one."""
+    if task.beyond is None:
+        return None
+    return known_misfit(task.beyond, beam_covariance=task.beam_covariance)
 
 
 def _without_pattern(task: Task, whole: Plane, pattern: Plane) -> Task:

@@ -21,6 +21,7 @@ from hyper_py.numerics.blocks import Where, is_inside, usable
 from hyper_py.options import Options
 from hyper_py.pipeline.binning import bin_size, binned_task, unbinned_measurement
 from hyper_py.pipeline.correlated import measure_correlated
+from hyper_py.pipeline.misfit import PATTERN_BEAMS
 from hyper_py.pipeline.sweeps import Measured, Task
 from hyper_py.pipeline.weighted import measure_weighted
 from hyper_py.steps.detection import Peaks
@@ -198,6 +199,7 @@ def make_task(
     fixed = np.zeros(start.shape, dtype=bool)
     fixed[:, models.SIGMA_1 :] = shapes is not None
     fixed[:, models.X : models.Y + 1] = forced or not options.fit_options.vary
+    beyond = image.beam.beyond
     linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * fwhm
     units = fit_units(
         peaks.x,
@@ -220,7 +222,10 @@ def make_task(
         beam_area=image.beam_area_pix,
         beam_covariance=image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
         forced=forced,
-    )
+        beyond=None if beyond is None else beyond.on_grid(
+            image.jacobian(0.5 * (nx - 1), 0.5 * (ny - 1)), reach=int(PATTERN_BEAMS * fwhm)
+        ),
+    )  # fmt: skip
     return task, linking
 
 

@@ -32,7 +32,7 @@ _LEAST_POWER = 1e-3
 _LEAST_LIGHT = 1e-5
 """Pixels with less light than this share of the brightest are not looked at."""
 _LARGEST_SHARE = 1.0
-_PATTERN_BEAMS = 3.5
+PATTERN_BEAMS = 3.5
 """How far from a source what all have in common is drawn."""
 _TESTED_BEAMS = 2.5
 """Radius of the disc on which two halves of the sources must agree about it."""
@@ -214,7 +214,7 @@ def common_misfit(
     CommonMisfit or None
         None unless two halves of the sources agree on a pattern that noise does not make.
     """
-    reach = int(_PATTERN_BEAMS * beam_fwhm)
+    reach = int(PATTERN_BEAMS * beam_fwhm)
     inner = min(int(_TESTED_BEAMS * beam_fwhm), noise.reach // 2)
     likely = _alone(sources, size_of(data), reach=reach, beam_fwhm=beam_fwhm)
     # The brightest say whether there is anything; all that there are say what.
@@ -230,6 +230,20 @@ def common_misfit(
     stamps = np.stack([_centred(stamp, sources[i]) for stamp, i in zip(stamps, chosen, strict=True)])
     pattern = signal * _beyond_gaussian(_weighted_median(stamps, weights), sources[chosen], weights)
     return CommonMisfit.of(pattern, sources[chosen], weights)
+
+
+def known_misfit(beyond: FloatArray, *, beam_covariance: FloatArray) -> CommonMisfit:
+    """Return what all sources have in common beyond their Gaussians where the beam itself is known.
+
+    Parameters
+    ----------
+    beyond : ndarray, shape (2 reach + 1, 2 reach + 1)
+        The beam without its Gaussian of peak 1, which is at the central pixel.
+    beam_covariance : ndarray, shape (2, 2)
+        Of that Gaussian, pixels^2.
+    """
+    beam = np.array([[1.0, 0.0, 0.0, *models.shape_parameters(beam_covariance)]])
+    return CommonMisfit.of(beyond * _taper(beyond.shape[0] // 2), beam, np.ones(1))
 
 
 def _agreement(
@@ -313,13 +327,19 @@ def _beyond_gaussian(pattern: FloatArray, sources: FloatArray, weights: FloatArr
     y, x = (v.ravel().astype(np.float64) for v in np.mgrid[-reach : reach + 1, -reach : reach + 1])
     spread = np.average(models.source_covariance(sources), axis=0, weights=weights)
     mean = np.array([1.0, 0.0, 0.0, *models.shape_parameters(spread)])
-    taper = np.clip((reach + 0.5 - np.hypot(y, x)) / (0.2 * reach), 0.0, 1.0)
     _, jacobian = models.gaussian_sum_and_jacobian(mean[None, None], y[None], x[None])
-    values = pattern.ravel() * taper
+    values = (pattern * _taper(reach)).ravel()
     changes = jacobian[0].T
     values = values - changes @ np.linalg.lstsq(changes, values, rcond=1e-6)[0]
     result: FloatArray = values.reshape(pattern.shape)
     return result
+
+
+def _taper(reach: int) -> FloatArray:
+    """Return weights that fall to 0 at the rim of a square pattern."""
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    taper: FloatArray = np.clip((reach + 0.5 - np.hypot(y, x)) / (0.2 * reach), 0.0, 1.0)
+    return taper
 
 
 def _frequencies(n: int) -> tuple[FloatArray, FloatArray]:

@@ -347,6 +347,8 @@ class Task:
         What is known beforehand of how the noise varies, of median 1.
     block_size : int, optional
         Side of the blocks in which the map is worked on, see `hyper_py.numerics.blocks.blocks`.
+    beyond : ndarray, shape (2 reach + 1, 2 reach + 1), optional
+        What is known of a point source beyond the Gaussian of peak 1 that fits it, at its central pixel.
     """
 
     data: Any
@@ -362,6 +364,7 @@ class Task:
     forced: bool
     relative_noise: Plane | None = None
     block_size: int | None = None
+    beyond: FloatArray | None = None
 
     def size_limits(self, smallest: float, largest: float, *, round_beam: bool) -> tuple[float, float]:
         """Return the smallest and largest sigma in pixels of sources, given in beams.

@@ -12,7 +12,7 @@ from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     GAUSSIAN_AREA,
     Beam,
-    Ellipse,
+    BeyondGaussian,
     FloatArray,
     ellipse_from_covariance,
 )
@@ -67,7 +67,8 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
         )
     # To a grid whose +x is west and +y north.
     scale = np.diag([-sides[0], sides[1]])
-    peak, ellipse = _gaussian(data, name, scale)
+    peak, centre, covariance = _gaussian(data, name)
+    ellipse = ellipse_from_covariance(scale @ covariance @ scale)
     area = float(np.nansum(data) / peak * abs(sides[0] * sides[1]))
     squared = float(ellipse.major * ellipse.minor)
     return Beam(
@@ -76,6 +77,9 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
         pa=float((np.degrees(ellipse.angle) - 90.0) % 180.0),
         area=area,
         wings=_wings(data, name, scale, squared_fwhm=squared, core=GAUSSIAN_AREA * squared / area),
+        beyond=BeyondGaussian(
+            values=_beyond(data / peak, centre, covariance), centre=centre, sides=(sides[0], sides[1])
+        ),
         source=f"PSF image {Path(path).name}",
     )
 
@@ -92,10 +96,18 @@ def _pixel_sides(header: Any) -> tuple[float, ...] | None:
     return None
 
 
-def _gaussian(data: FloatArray, name: str, scale: FloatArray) -> tuple[float, Ellipse]:
-    """Return the peak and the shape (arcsec, angle from +x) that a source of this image has for a fit."""
-    peak, covariance = _core(data, name, _PEAK)[0], _core(data, name, _SHAPE)[1]
-    return peak, ellipse_from_covariance(scale @ covariance @ scale)
+def _gaussian(data: FloatArray, name: str) -> tuple[float, tuple[float, float], FloatArray]:
+    """Return the peak, the centre (x, y) and the covariance (pixels^2) that a fit to such a source has."""
+    _, centre, covariance = _core(data, name, _SHAPE)
+    return _core(data, name, _PEAK)[0], centre, covariance
+
+
+def _beyond(data: FloatArray, centre: tuple[float, float], covariance: FloatArray) -> FloatArray:
+    """Return an image without a Gaussian of peak 1."""
+    offsets = np.moveaxis(np.indices(data.shape)[::-1], 0, -1) - np.array(centre)
+    inverse = np.linalg.inv(covariance)
+    rest: FloatArray = np.nan_to_num(data) - np.exp(-0.5 * np.sum(offsets @ inverse * offsets, axis=-1))
+    return rest
 
 
 def _wings(data: FloatArray, name: str, scale: FloatArray, *, squared_fwhm: float, core: float) -> float:
@@ -104,9 +116,10 @@ def _wings(data: FloatArray, name: str, scale: FloatArray, *, squared_fwhm: floa
     `core` is the area of the core's Gaussian over the whole; the factor's formula is solved for the wings.
     """
     sigma = math.sqrt(squared_fwhm) / FWHM_PER_SIGMA / np.abs(np.diagonal(scale)[::-1])
-    peak, ellipse = _gaussian(
-        ndimage.gaussian_filter(np.nan_to_num(data), sigma, mode="constant"), name, scale
+    peak, _, covariance = _gaussian(
+        ndimage.gaussian_filter(np.nan_to_num(data), sigma, mode="constant"), name
     )
+    ellipse = ellipse_from_covariance(scale @ covariance @ scale)
     area = float(ellipse.major * ellipse.minor)
     factor = float(np.nansum(data)) * abs(float(np.linalg.det(scale))) / (peak * GAUSSIAN_AREA * area)
     wider = area / squared_fwhm - 1.0
@@ -115,8 +128,10 @@ def _wings(data: FloatArray, name: str, scale: FloatArray, *, squared_fwhm: floa
     return math.sqrt(squared_fwhm * max(wider * (factor - 1.0) / (1.0 - factor * core), 1.0 / core))
 
 
-def _core(data: FloatArray, name: str, share: float) -> tuple[float, FloatArray]:
-    """Return the peak and the covariance (2, 2) in pixels of the Gaussian that fits the core above a share.
+def _core(data: FloatArray, name: str, share: float) -> tuple[float, tuple[float, float], FloatArray]:
+    """Return peak, centre (x, y) and covariance (2, 2) in pixels of the Gaussian that fits a core.
+
+    The core is what is above a share of the brightest pixel.
 
     The logarithm of a Gaussian is a quadratic form: a linear fit, with the values as weights.
     """
@@ -133,4 +148,6 @@ def _core(data: FloatArray, name: str, share: float) -> tuple[float, FloatArray]
     if np.linalg.eigvalsh(inverse)[0] <= 0:
         raise InputError(f"{name}: the brightest place is no point source: not an image of a PSF")
     covariance = np.linalg.inv(inverse)
-    return float(np.exp(c[0] + 0.5 * c[1:3] @ covariance @ c[1:3])), covariance
+    shift = covariance @ c[1:3]
+    peak = float(np.exp(c[0] + 0.5 * c[1:3] @ shift))
+    return peak, (float(top[1] + shift[0]), float(top[0] + shift[1])), covariance
