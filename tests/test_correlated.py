@@ -52,6 +52,7 @@ def value(sources, window):
 def test_whitened_square_is_the_smallest_over_all_means(seed):
     covariance = random_covariance(12, seed)
     matrix, inverse = whitening_matrix(covariance), np.linalg.inv(covariance)
+    assert not np.triu(matrix, 1).any()
     for r in np.random.default_rng(seed).normal(size=(5, 12)):
         best = minimize_scalar(lambda m, r=r: (r - m) @ inverse @ (r - m)).fun
         assert np.sum((matrix @ r) ** 2) == pytest.approx(best, rel=1e-10)

@@ -5,6 +5,7 @@ import pytest
 
 from hyper_py.numerics import models
 from hyper_py.pipeline.deblending import _left_at_last, best_addition, split_units
+from hyper_py.pipeline.noise_windows import whitening_matrix
 from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window
 
 SHAPE = (45, 47)
@@ -35,9 +36,7 @@ def metric_of(window, kind):
     """A metric in noise of rms 1, the mean free in correlated noise as in the pipeline."""
     if kind == "white":
         return Metric(weights=np.ones(window.y.size))
-    inverse = np.linalg.inv(np.linalg.cholesky(covariance_of(window, kind)))
-    mean = inverse.sum(axis=1) / np.linalg.norm(inverse.sum(axis=1))
-    return Metric(weights=np.ones(window.y.size), matrix=inverse - np.outer(mean, mean @ inverse))
+    return Metric(weights=np.ones(window.y.size), matrix=whitening_matrix(covariance_of(window, kind)))
 
 
 def noise_of(window, kind, rng):

@@ -17,6 +17,8 @@ from hyper_py.steps.fitting import (
     fit_window,
     influence,
     second_moments,
+    whiten,
+    whiten_back,
 )
 
 SHAPE = (41, 43)
@@ -372,6 +374,16 @@ def test_bounds_of_every_parameter():
     np.testing.assert_allclose(upper, [[2, 19.0, 20.3, 3, 3, np.inf], [3, 23.6, 21.9, 4, 4, np.inf]])
     lower, upper = bounds(PAIR, sigma_limits=(1, 2), amplitude_limits=(0, 1), shift=0.0)
     np.testing.assert_array_equal(lower[:, 1:3], upper[:, 1:3])
+
+
+@pytest.mark.parametrize("shape", [(7,), (1, 7), (3, 4, 7), (0, 7), (2, 0)])
+def test_whitening_is_the_product_with_a_triangular_matrix(shape):
+    rng = np.random.default_rng(1)
+    matrix, vectors = np.tril(rng.normal(size=(shape[-1],) * 2)), rng.normal(size=shape)
+    kept = vectors.copy()
+    np.testing.assert_allclose(whiten(vectors, matrix), vectors @ matrix.T, atol=1e-14)
+    np.testing.assert_allclose(whiten_back(vectors, matrix), vectors @ matrix, atol=1e-14)
+    np.testing.assert_array_equal(vectors, kept)
 
 
 def test_window_type_holds_its_pixels():

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
 from hyper_py.pipeline.noise_windows import NoiseWindow
-from hyper_py.steps.fitting import Metric, UnitFit, Window, influences, whiten
+from hyper_py.steps.fitting import Metric, UnitFit, Window, influences
 from hyper_py.steps.photometry import (
     Aperture,
     UnitPhotometry,
@@ -70,7 +70,7 @@ def photometry_of_alike(
     variances = np.asarray(scales)[:, None, None] ** 2
     if metrics[0].matrix is None:
         # The metric is not the noise's: its inverse says nothing about errors.
-        inverse = variances * (whiten(moves, noise.covariance) @ moves.swapaxes(1, 2))
+        inverse = variances * (_times(moves, noise.covariance) @ moves.swapaxes(1, 2))
     gradients = np.stack([flux_gradient(fit.parameters) for fit in fits])
     sums = np.stack(
         [[aperture_on_pixels(a, w.y, w.x) for a in own] for own, w in zip(apertures, windows, strict=True)]
@@ -84,7 +84,7 @@ def photometry_of_alike(
     weights = (sums - outer) / fractions[..., None]
     influence = weights + (gradients - weights @ jacobian.swapaxes(1, 2)) @ moves
     variance = np.asarray(scales)[:, None] ** 2 * np.sum(
-        whiten(influence, noise.covariance) * influence, axis=-1
+        _times(influence, noise.covariance) * influence, axis=-1
     )
     variance_gauss = np.sum((gradients @ inverse) * gradients, axis=-1)
     correction = np.sum(weights * residual[:, None], axis=-1)
@@ -132,7 +132,7 @@ def _surroundings_say(
     precision = np.where(is_in[:, :, None] & is_in[:, None, :], noise.precision[np.ix_(some, some)], 0.0)
     diagonal = np.arange(some.size)
     precision[:, diagonal, diagonal] += ~is_in
-    pushed = whiten(np.where(inside, 0.0, residual), noise.precision)[:, some]
+    pushed = _times(np.where(inside, 0.0, residual), noise.precision)[:, some]
     right = np.concatenate([sums[..., some], -np.where(is_in, pushed, 0.0)[:, None]], axis=1)
     # Without surroundings the precision, the mean eliminated, is singular: unit by unit below.
     alone = inside.all(axis=1)
@@ -140,7 +140,7 @@ def _surroundings_say(
     solved = np.linalg.solve(precision, right.swapaxes(1, 2)).swapaxes(1, 2)
     spread = np.zeros(sums.shape)
     spread[..., some] = solved[:, :-1]
-    outer = np.where(inside[:, None], 0.0, -whiten(spread, noise.precision))
+    outer = np.where(inside[:, None], 0.0, -_times(spread, noise.precision))
     background = np.full(residual.shape, np.nan)
     background[:, some] = np.where(is_in, solved[:, -1], np.nan)
     if alone.any():
@@ -149,6 +149,12 @@ def _surroundings_say(
         outer[alone] = sums[alone].sum(axis=-1, keepdims=True) * share
         background[alone] = (residual[alone] @ share)[:, None]
     return outer, background
+
+
+def _times(vectors: FloatArray, matrix: FloatArray) -> FloatArray:
+    """Return a symmetric matrix times vectors (..., n): one product, not one for each leading index."""
+    product: FloatArray = (vectors.reshape(-1, vectors.shape[-1]) @ matrix).reshape(vectors.shape)
+    return product
 
 
 def footprint(sources: FloatArray, window: Window) -> BoolArray:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.polynomial import Scaling, evaluate_polynomial, n_terms, polynomial_design
-from hyper_py.steps.fitting import Metric, UnitFit, Window, fit_units
+from hyper_py.steps.fitting import Metric, UnitFit, Window, fit_units, whiten
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -192,7 +192,7 @@ def order_score(
     if criterion == "nmse":
         return float(left @ left) / float(values @ values)
     if metric.matrix is not None:
-        white = (left * metric.weights) @ metric.matrix.T
+        white = whiten(left * metric.weights, metric.matrix)
         chi2, n = float(white @ white), float(left.size)
     else:
         n = left.size / beam_area
@@ -203,7 +203,7 @@ def order_score(
         return chi2 + n_free * float(np.log(max(n, 1.0)))
     penalty = np.append(np.zeros(n_free - terms.penalty.size), terms.penalty)
     if metric.matrix is not None:
-        error = _left_out_one_by_one(white, (derivatives * metric.weights) @ metric.matrix.T, penalty)
+        error = _left_out_one_by_one(white, whiten(derivatives * metric.weights, metric.matrix), penalty)
     else:
         error = _left_out_in_blocks(
             left, derivatives, penalty, metric.weights, window, ~_near_sources(fit.parameters, window),

@@ -44,6 +44,10 @@ def inverse_factor(covariance: FloatArray) -> FloatArray:
 def whitening_matrix(covariance: FloatArray) -> FloatArray:
     """Return M with |M r|^2 = min over m of (r - m)^T C^-1 (r - m): whitened, the mean eliminated.
 
+    Each whitened pixel is compared with the best mean of those before it, so that M is triangular as L^-1
+    is: with e = L^-1 1, the rows of Helmert's matrix that is orthogonal to e (Lancaster 1965, American
+    Mathematical Monthly 72, 4) times L^-1.
+
     Parameters
     ----------
     covariance : ndarray, shape (n, n)
@@ -52,6 +56,7 @@ def whitening_matrix(covariance: FloatArray) -> FloatArray:
     Returns
     -------
     ndarray, shape (n, n)
+        Lower triangular; its first row is zero.
 
     Raises
     ------
@@ -61,9 +66,11 @@ def whitening_matrix(covariance: FloatArray) -> FloatArray:
     if covariance.size == 0:
         return covariance
     inverse = inverse_factor(covariance)
-    mean = inverse.sum(axis=1)
-    mean /= np.linalg.norm(mean)
-    matrix: FloatArray = inverse - np.outer(mean, mean @ inverse)
+    ones = inverse.sum(axis=1)[:, None]
+    before = np.cumsum(ones * inverse, axis=0)[:-1]
+    weight = np.cumsum(ones**2, axis=0)
+    matrix = np.zeros_like(inverse)
+    matrix[1:] = (weight[:-1] * inverse[1:] - ones[1:] * before) / np.sqrt(weight[:-1] * weight[1:])
     return matrix
 
 

@@ -15,7 +15,7 @@ from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.blocks import Plane, at
 from hyper_py.numerics.noise import CovarianceModel
-from hyper_py.steps.fitting import Metric, UnitFit, Window, fit_units
+from hyper_py.steps.fitting import Metric, UnitFit, Window, fit_units, padded_pixels
 from hyper_py.steps.photometry import Aperture, UnitPhotometry
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -25,6 +25,8 @@ CACHE_BYTES = 96_000_000
 """Memory for the matrices of windows: the larger ones of a map are made anew when there are many."""
 _MODEL_SIGMA = 6.0
 """Where a Gaussian has fallen to 1.5e-8 of its peak."""
+_WINDOWS_AT_ONCE = 32
+"""Windows of which the models are drawn at once: they stay in the cache."""
 _SWEEP_TOLERANCE = 1e-3
 """Units are fitted again until no flux moves by more than this share of its source's."""
 
@@ -280,10 +282,16 @@ def models_on(
         kept &= own[found] != owner
     owner, found = owner[kept], found[kept]
     ends = np.searchsorted(owner, np.arange(len(windows) + 1))
-    for window, first, last in zip(windows, ends, ends[1:], strict=False):
-        y, x = window.y.astype(np.float64), window.x.astype(np.float64)
-        near = sources[found[first:last]]
-        yield models.gaussian_sum(near, y, x) if len(near) else np.zeros(y.shape)
+    for start in range(0, len(windows), _WINDOWS_AT_ONCE):
+        some = windows[start : start + _WINDOWS_AT_ONCE]
+        first, last = ends[start], ends[start + len(some)]
+        rows = owner[first:last] - start
+        y, x = (axis.astype(np.float64) for axis in padded_pixels(some))
+        light = models.gaussian_sum(sources[found[first:last], None], y[rows], x[rows])
+        total = np.zeros(y.shape)
+        lit, begins = np.unique(rows, return_index=True)
+        total[lit] = np.add.reduceat(light, begins)
+        yield from (own[: window.y.size] for own, window in zip(total, some, strict=True))
 
 
 def _moved(before: FloatArray, after: FloatArray) -> BoolArray:

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import blas
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
@@ -126,7 +127,7 @@ class Metric:
     ----------
     weights : ndarray, shape (n,)
     matrix : ndarray, shape (n, n), optional
-        Units that share this very object are fitted as one batch.
+        Lower triangular. Units that share this very object are fitted as one batch.
     terms : LinearTerms, optional
         What is fitted along; it must have been prepared with these weights and this matrix.
     """
@@ -139,7 +140,7 @@ class Metric:
         """Return values (..., n) weighted and whitened, without what the linear terms take up."""
         result = values * self.weights
         if self.matrix is not None:
-            result = result @ self.matrix.T
+            result = whiten(result, self.matrix)
         if self.terms is not None:
             taken = result @ self.terms.basis
             result = np.concatenate(
@@ -150,7 +151,7 @@ class Metric:
     def precision_times(self, values: FloatArray) -> FloatArray:
         """Return the precision matrix that the cost is made of, project^T project, times values (..., n)."""
         result = self.project(values)[..., : self.weights.size]
-        return (result if self.matrix is None else result @ self.matrix) * self.weights
+        return (result if self.matrix is None else whiten_back(result, self.matrix)) * self.weights
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -444,9 +445,23 @@ class _Batch:
 
 
 def whiten(vectors: FloatArray, matrix: FloatArray) -> FloatArray:
-    """Return vectors of shape (..., n) times a matrix (n, n): one product, not one for each leading index."""
-    flat = vectors.reshape(int(np.prod(vectors.shape[:-1])), vectors.shape[-1]) @ matrix.T
-    return flat.reshape(vectors.shape)
+    """Return M v for vectors v of shape (..., n) and a lower triangular M, (n, n)."""
+    return _triangular_product(vectors, matrix, transposed=False)
+
+
+def whiten_back(vectors: FloatArray, matrix: FloatArray) -> FloatArray:
+    """Return M^T v for vectors v of shape (..., n) and a lower triangular M, (n, n)."""
+    return _triangular_product(vectors, matrix, transposed=True)
+
+
+def _triangular_product(vectors: FloatArray, matrix: FloatArray, *, transposed: bool) -> FloatArray:
+    """Return one product for all vectors; half of a triangular matrix is not worth multiplying by."""
+    if not vectors.size:
+        return vectors
+    columns = vectors.reshape(-1, vectors.shape[-1]).T
+    # BLAS counts along columns first: to it the matrix is an upper one, transposed.
+    result: FloatArray = blas.dtrmm(1.0, matrix.T, columns, trans_a=not transposed)
+    return result.T.reshape(vectors.shape)
 
 
 def alike_units(
@@ -570,7 +585,7 @@ def _weighted_and_back(
         weighted = jacobian * weights[:, None, :]
         if matrix is not None:
             weighted = whiten(weighted, matrix)
-        back = weighted if matrix is None else whiten(weighted, matrix.T)
+        back = weighted if matrix is None else whiten_back(weighted, matrix)
         return weighted, back * weights[:, None, :]
     own = [j[:, : window.y.size] for j, window in zip(jacobian, windows, strict=True)]
     results = [
