@@ -28,7 +28,7 @@ from hyper_py.pipeline.deblending import (
 )
 from hyper_py.pipeline.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
 from hyper_py.pipeline.misfit import CommonMisfit, common_misfit, known_misfit, pixel_error_of_light
-from hyper_py.pipeline.noise_field import measure_noise
+from hyper_py.pipeline.noise_field import measure_noise, outside_sources
 from hyper_py.pipeline.noise_windows import WindowCache
 from hyper_py.pipeline.sweeps import (
     Bounds,
@@ -65,8 +65,6 @@ _SURROUNDINGS_BEAMS = 0.5
 """What a disc must have around the largest aperture."""
 _LARGEST_WINDOW_BEAMS = 3.5
 """A unit of such discs still fits into the reach of the covariance; beyond it the model stands in."""
-_MASK_SIGMA = 3.0
-"""Sources are masked to this many sigma where the noise is measured."""
 _MOST_ADDITIONS = 3
 """Rounds of deblending: sources that a unit can gain."""
 _SPLIT_SHIFT_BEAMS = 0.15
@@ -339,21 +337,9 @@ def _rough_fit(
 
 def _noise(task: Task, sources: FloatArray, *, subtracted: bool) -> tuple[CovarianceModel, Plane]:
     """Measure the noise of a map, sources subtracted or not, outside the sources."""
-    drawn, masked = (models.SourcesByPlace(sources, n_sigma=reach) for reach in (6.0, _MASK_SIGMA))
-
-    def make(rows: slice, columns: slice) -> FloatArray:
-        values: FloatArray = task.data[rows, columns].copy()
-        shape = values.shape[0], values.shape[1]
-        if subtracted:
-            values -= models.render(drawn[rows, columns], shape)
-        values[models.footprints(masked[rows, columns], shape, n_sigma=_MASK_SIGMA)] = np.nan
-        return values
-
-    residual: Plane = LazyPlane(size_of(task.data), make)
-    if isinstance(task.data, np.ndarray):
-        residual = residual[:, :]
     return measure_noise(
-        residual, beam_covariance=task.beam_covariance, beam_fwhm=task.beam_fwhm,
+        outside_sources(task.data, sources, subtract=subtracted),
+        beam_covariance=task.beam_covariance, beam_fwhm=task.beam_fwhm,
         relative=task.relative_noise, size=task.block_size,
     )  # fmt: skip
 

@@ -25,7 +25,7 @@ from hyper_py.numerics import models
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import Extraction, FixedSources, NoiseLevel, extract_sources
 from hyper_py.pipeline.smooth_background import smooth_background
-from hyper_py.pipeline.unit_backgrounds import UnitBackground, box_sizes, unit_backgrounds
+from hyper_py.pipeline.unit_backgrounds import box_sizes, unit_backgrounds
 from hyper_py.steps.background import background_without_sources
 from hyper_py.steps.detection import Peaks
 
@@ -235,7 +235,7 @@ def _joined_polynomials(extraction: Extraction, *, tiled: bool) -> FloatArray:
     """Return the polynomials of the units' boxes, or of tiles, averaged where they overlap."""
     field, options, image = extraction.field, extraction.options, extraction.image
     assert field is not None
-    if not tiled and all(isinstance(patch, UnitBackground) for patch in field.measured.patches):
+    if not tiled and options.background.method == "polynomial":
         return field.background_image()
     sources = _tile_centres(extraction) if tiled else extraction.sources
     patches = unit_backgrounds(

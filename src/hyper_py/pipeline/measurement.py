@@ -18,9 +18,11 @@ from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
 from hyper_py.numerics.blocks import Where, is_inside, usable
+from hyper_py.numerics.trend import Trend
 from hyper_py.options import Options
 from hyper_py.pipeline.binning import bin_size, binned_task, unbinned_measurement
 from hyper_py.pipeline.correlated import measure_correlated
+from hyper_py.pipeline.detrending import trend_of, with_trend, without_trend
 from hyper_py.pipeline.misfit import PATTERN_BEAMS
 from hyper_py.pipeline.sweeps import Measured, Task
 from hyper_py.pipeline.weighted import measure_weighted
@@ -111,11 +113,7 @@ def measure_sources(
     MeasuredField
     """
     task, linking = make_task(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
-    if _is_classical(options):
-        measured = measure_weighted(task, options)
-    else:
-        size = bin_size(task.beam_fwhm)
-        measured = unbinned_measurement(measure_correlated(binned_task(task, size), options), size)
+    measured = measure_weighted(task, options) if _is_classical(options) else _measure_field(task, options)
     own = peaks.select(measured.given)
     centre = measured.parameters[:, models.X], measured.parameters[:, models.Y]
     labels = friends_of_friends(*centre, linking_length=linking)
@@ -164,6 +162,17 @@ def _nearest(peaks: Peaks, x: FloatArray, y: FloatArray) -> FloatArray:
     """Return how far from each peak the nearest of the positions is, in pixels."""
     distance: FloatArray = KDTree(np.column_stack([x, y])).query(np.column_stack([peaks.x, peaks.y]))[0]
     return distance
+
+
+def _measure_field(task: Task, options: Options) -> Measured:
+    """Measure a task in correlated noise, on its map no finer than it need be.
+
+    The plane through it is part of the background, if there is one.
+    """
+    trend = trend_of(task) if options.background.is_subtracted else Trend()
+    size = bin_size(task.beam_fwhm)
+    flat = binned_task(without_trend(task, trend), size)
+    return with_trend(unbinned_measurement(measure_correlated(flat, options), size), trend)
 
 
 def _sky_fwhm(image: SkyImage, parameters: FloatArray) -> FloatArray:

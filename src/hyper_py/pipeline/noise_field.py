@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import Plane, blocks, combined, grown, sample, size_of
+from hyper_py.numerics import models
+from hyper_py.numerics.blocks import LazyPlane, Plane, blocks, combined, grown, sample, size_of
 from hyper_py.numerics.coarse import CoarseMap, cell_counts, coarse_map
 from hyper_py.numerics.noise import (
     CovarianceModel,
@@ -18,6 +19,7 @@ from hyper_py.numerics.noise import (
     covariance_model,
     mesh_rms,
 )
+from hyper_py.numerics.trend import Trend, fit_trend
 
 _FEWEST_BEAMS = 50
 """With fewer beams outside sources than this the covariance is assumed, not measured."""
@@ -25,10 +27,42 @@ _SMALL_SCALE_BEAMS = 1.0
 """The level that matters for a source is that of structure of its own size."""
 BoolArray: TypeAlias = NDArray[np.bool_]
 
+_MASK_SIGMA = 3.0
+"""Sources are masked to this many sigma where the noise is measured."""
 _REACH_BEAMS = 16.0
 """Largest separation of pixels in one window, in beams."""
 _LEVEL_MESH_BEAMS = 20.0
 """Cells of the map of noise levels: some 400 beams each, so that a level is known to a few percent."""
+
+
+def outside_sources(data: Plane, sources: FloatArray, *, subtract: bool = False) -> Plane:
+    """Return a map with the pixels of sources blank, the wings of these subtracted or not.
+
+    Parameters
+    ----------
+    data : Plane, shape (ny, nx)
+    sources : ndarray, shape (n, 6)
+        In the order of `hyper_py.numerics.models`.
+    subtract : bool
+        Whether to subtract the Gaussians.
+
+    Returns
+    -------
+    Plane, shape (ny, nx)
+        An array if `data` is one.
+    """
+    drawn, masked = (models.SourcesByPlace(sources, n_sigma=reach) for reach in (6.0, _MASK_SIGMA))
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        values: FloatArray = data[rows, columns].copy()
+        shape = values.shape[0], values.shape[1]
+        if subtract:
+            values -= models.render(drawn[rows, columns], shape)
+        values[models.footprints(masked[rows, columns], shape, n_sigma=_MASK_SIGMA)] = np.nan
+        return values
+
+    lazy = LazyPlane(size_of(data), make)
+    return lazy[:, :] if isinstance(data, np.ndarray) else lazy
 
 
 def measure_noise(
@@ -60,7 +94,7 @@ def measure_noise(
     Returns
     -------
     covariance : CovarianceModel
-        Of the residual divided by the level.
+        Of the residual, less the plane through it (`hyper_py.numerics.trend`), divided by the level.
     level : Plane, shape (ny, nx)
         Local rms over its median.
     """
@@ -73,6 +107,7 @@ def measure_noise(
     masked = residual if mask is None else np.where(mask, np.nan, residual[:, :])
     shape, reach = size_of(masked), math.ceil(_REACH_BEAMS * beam_fwhm)
     levels, n_seen = _levels(masked, beam_fwhm=beam_fwhm, size=size)
+    masked = fit_trend(masked, level=levels, size=size).taken_off(masked)
     measurable = min(reach, min(shape) // 3)
     model = None
     if measurable >= beam_fwhm and n_seen / beam_fwhm**2 >= _FEWEST_BEAMS:
@@ -82,6 +117,11 @@ def measure_noise(
         rms = clipped_statistics(sample(masked, size=size)).rms
         model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)
     return model, levels
+
+
+def measure_trend(masked: Plane, *, beam_fwhm: float, size: int | None = None) -> Trend:
+    """Return the plane that `measure_noise` takes off a map without its sources."""
+    return fit_trend(masked, level=_levels(masked, beam_fwhm=beam_fwhm, size=size)[0], size=size)
 
 
 def _levels(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple[CoarseMap, int]:

@@ -9,7 +9,6 @@ from scipy import fft
 from hyper_py.geometry import FloatArray
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import LazyPlane
 from hyper_py.numerics.noise import (
     CovarianceModel,
     beam_covariance_model,
@@ -18,10 +17,7 @@ from hyper_py.numerics.noise import (
 )
 from hyper_py.pipeline.binning import binned_beam
 from hyper_py.pipeline.extraction import Extraction
-from hyper_py.pipeline.noise_field import measure_noise
-
-_MASK_SIGMA = 3.0
-"""Where nothing was fitted, peaks of the beam's shape are masked to this many sigma."""
+from hyper_py.pipeline.noise_field import measure_noise, outside_sources
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,16 +113,8 @@ def _outside_peaks(extraction: Extraction) -> CovarianceModel:
     image, peaks = extraction.image, extraction.peaks
     shape = models.shape_parameters(_beam(image))
     sources = np.column_stack([peaks.peak, peaks.x, peaks.y, np.tile(shape, (len(peaks), 1))])
-    placed = models.SourcesByPlace(sources, n_sigma=_MASK_SIGMA)
-
-    def make(rows: slice, columns: slice) -> FloatArray:
-        values = image.data[rows, columns].copy()
-        size = values.shape[0], values.shape[1]
-        values[models.footprints(placed[rows, columns], size, n_sigma=_MASK_SIGMA)] = np.nan
-        return values
-
     covariance, _ = measure_noise(
-        LazyPlane(image.shape, make), beam_covariance=_beam(image), beam_fwhm=image.beam_fwhm_pix,
+        outside_sources(image.data, sources), beam_covariance=_beam(image), beam_fwhm=image.beam_fwhm_pix,
         relative=image.relative_noise, size=extraction.options.tile_size_pix,
     )  # fmt: skip
     return covariance

@@ -1,0 +1,82 @@
+"""The plane through a map by least squares."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.geometry import FloatArray
+from hyper_py.numerics.blocks import LazyPlane, Plane, blocks, combined, sample_step, size_of
+
+IntArray: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """A plane: value = constant + slope_y y + slope_x x, in zero-based pixels."""
+
+    constant: float = 0.0
+    slope_y: float = 0.0
+    slope_x: float = 0.0
+
+    def at(self, y: FloatArray | IntArray, x: FloatArray | IntArray) -> FloatArray:
+        """Return the values at positions, which are broadcast together."""
+        values: FloatArray = self.constant + self.slope_y * y + self.slope_x * x
+        return values
+
+    def taken_off(self, data: Plane) -> Plane:
+        """Return a map without the plane: an array if it is one."""
+        shape = size_of(data)
+        own = LazyPlane(
+            shape,
+            lambda rows, columns: self.at(
+                np.arange(rows.start, rows.stop)[:, None], np.arange(columns.start, columns.stop)
+            ),
+        )
+        left = combined(np.subtract, data, own)
+        return left[:, :] if isinstance(data, np.ndarray) else left
+
+
+def fit_trend(data: Plane, *, level: Plane, size: int | None = None) -> Trend:
+    """Fit a plane to a map by least squares; what cannot be told of it is zero.
+
+    Weights are the inverse squared noise level, or bright regions would decide what is taken off quiet ones.
+    A part that is proportional to the level is fitted along, and not taken for the plane: cirrus fluctuates
+    as much as it is bright.
+
+    Parameters
+    ----------
+    data : Plane, shape (ny, nx)
+        Map; pixels not to be used, such as those of sources, are NaN. Of a very large one a regular comb
+        is taken.
+    level : Plane, shape (ny, nx)
+        Noise over its median.
+    size : int, optional
+        Side of the blocks in which the map is worked on, see `hyper_py.numerics.blocks.blocks`.
+
+    Returns
+    -------
+    Trend
+    """
+    ny, nx = shape = size_of(data)
+    step = sample_step(shape)
+    normal, right = np.zeros((4, 4)), np.zeros(4)
+    for rows, columns in blocks(shape, size=size):
+        comb = slice(-rows.start % step, None, step), slice(-columns.start % step, None, step)
+        values = data[rows, columns][comb]
+        row, column = np.nonzero(np.isfinite(values))
+        known, noise = values[row, column], level[rows, columns][comb][row, column]
+        # From -1 to 1 over the map, for the sake of the numbers.
+        y = (2.0 * (step * row + rows.start + comb[0].start) - (ny - 1)) / max(ny - 1, 1)
+        x = (2.0 * (step * column + columns.start + comb[1].start) - (nx - 1)) / max(nx - 1, 1)
+        # The level over its median, so that an even one has no part.
+        design = np.stack([np.ones(known.size), y, x, noise - 1.0]) / noise
+        normal += design @ design.T
+        right += design @ (known / noise)
+    constant, along_y, along_x, by_level = np.linalg.lstsq(normal, right, rcond=1e-10)[0]
+    return Trend(
+        constant=float(constant - by_level - along_y - along_x),
+        slope_y=float(2.0 * along_y / max(ny - 1, 1)),
+        slope_x=float(2.0 * along_x / max(nx - 1, 1)),
+    )
