@@ -19,6 +19,7 @@ def extraction(request):
 def test_what_was_detected_passes_and_what_passes_was_detected(extraction):
     """The tests told are those that were made: both ways, over all pixels that could be peaks."""
     stages, surface = detection_stages(extraction)
+    surface = np.asarray(surface)
     peaks = extraction.peaks
     ny, nx = surface.shape
     passing = []

@@ -146,7 +146,8 @@ def why(
     from hyper_py.reading.io import read_image
     from hyper_py.running.map_task import reading_options
 
-    image = read_image(path, **reading_options(config))
+    limit = 1e9 * config.control.max_memory
+    image = read_image(path, max_memory=limit, **reading_options(config))
     try:
         place = pixel_of(image, x, y) if sky else (float(x), float(y))
     except ValueError:

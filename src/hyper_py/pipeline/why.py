@@ -10,6 +10,7 @@ from astropy.coordinates import SkyCoord
 from hyper_py.diagnostics import InputError, describe_flags
 from hyper_py.geometry import FloatArray, celestial_degrees, celestial_frame, pixel_from_celestial
 from hyper_py.image import SkyImage
+from hyper_py.numerics.blocks import LazyPlane, Plane, at, sample
 from hyper_py.numerics.noise import clipped_statistics
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import Extraction, extract_sources
@@ -145,7 +146,7 @@ def explain_place(extraction: Extraction, x: float, y: float) -> Explanation:
     image = extraction.image
     column, row = round(x), round(y)
     nearest = _nearest(extraction, x, y)
-    blank = not np.isfinite(image.data[row, column])
+    blank = not np.isfinite(_pixel(image.data, column, row))
     checks: tuple[Check, ...] = ()
     if not blank:
         stages, surface = detection_stages(extraction)
@@ -184,13 +185,13 @@ def pixel_of(image: SkyImage, longitude: str, latitude: str) -> tuple[float, flo
 # ---------------------------------------------------------------------------------------------- the tests
 
 
-def detection_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
+def detection_stages(extraction: Extraction) -> tuple[Stages, Plane]:
     """Return what gives the checks of a pixel, and the surface whose maxima are the candidates."""
     matched = extraction.options.detection.method == "matched"
     return _matched_stages(extraction) if matched else _high_pass_stages(extraction)
 
 
-def _high_pass_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
+def _high_pass_stages(extraction: Extraction) -> tuple[Stages, Plane]:
     """Return the tests of `hyper_py.steps.detection.detect_high_pass`."""
     image, detection, rms = extraction.image, extraction.options.detection, extraction.rms
     data, fwhm = image.even_noise, beam_fwhm(_beam(image))
@@ -232,39 +233,49 @@ def _high_pass_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
     return stages, convolved
 
 
-def _matched_stages(extraction: Extraction) -> tuple[Stages, FloatArray]:
+def _matched_stages(extraction: Extraction) -> tuple[Stages, Plane]:
     """Return the tests of `hyper_py.steps.matched.detect_matched`."""
     image, detection = extraction.image, extraction.options.detection
-    data = image.even_noise
-    optimal = measure_filter(data, beam_covariance=_beam(image))
-    significance = optimal.significance(data)
+    data, size = image.even_noise, extraction.options.tile_size_pix
+    optimal = measure_filter(data, beam_covariance=_beam(image), size=size)
     threshold = detection.sigma_thres
     if detection.max_false_rate is not None:
-        threshold = threshold_for_false_rate(data, matched_filter=optimal, number=detection.max_false_rate)
-    if optimal.narrow is not None:
-        significance = np.fmax(significance, optimal.narrow.significance(data) / NARROW_FACTOR)
+        threshold = threshold_for_false_rate(
+            data, matched_filter=optimal, number=detection.max_false_rate, size=size
+        )
     found = significant_peaks(
         data,
         matched_filter=optimal,
         threshold=threshold,
         distance=_distance(extraction, SEPARATION * optimal.fwhm),
+        size=size,
     )
-    flat, kernel = optimal.flattened(data), daofind_kernel(_beam(image))
-    surface = np.where(np.isfinite(significance), significance, -np.inf)
-    base = data - float(np.nanmean(data))
+    flat, kernel = optimal.flattened(data, size=size), daofind_kernel(_beam(image))
+    level = float(sample(data, size=size).mean())
+
+    def significance(rows: slice, columns: slice) -> FloatArray:
+        seen = [
+            image / one.noise[rows, columns] / factor
+            for image, one, factor in zip(
+                optimal.outputs(flat, (rows, columns)), optimal.both, (1.0, NARROW_FACTOR), strict=False
+            )
+        ]
+        highest: FloatArray = np.fmax.reduce(seen)
+        return np.where(np.isfinite(highest), highest, -np.inf)
 
     def stages(x: int, y: int) -> tuple[Check, ...]:
         shape = peak_shapes(flat, kernel=kernel, x=np.array([x]), y=np.array([y]))
         apart = np.hypot(found.column - x, found.row - y)
         alone = float(apart.min(initial=np.inf)) <= _SAME_PEAK
         return (
-            _at_least("significance in the filtered map", float(surface[y, x]), threshold, _plain),
+            _at_least("significance in the filtered map", _pixel(surface, x, y), threshold, _plain),
             _holds("a peak that no brighter neighbour explains", "yes" if alone else "no", "one", alone),
             *_shape_checks(shape, extraction),
             _margin_check(extraction, x, y),
-            *_shoulder_checks(extraction, base, x, y, float(base[y, x])),
+            *_shoulder_checks(extraction, data, x, y, _pixel(data, x, y) - level),
         )
 
+    surface = LazyPlane(image.shape, significance)
     return stages, surface
 
 
@@ -308,7 +319,7 @@ def _distance_check(extraction: Extraction, x: float, y: float, peak: float, dis
 
 
 def _shoulder_checks(
-    extraction: Extraction, base: FloatArray, x: float, y: float, peak: float
+    extraction: Extraction, base: Plane, x: float, y: float, peak: float
 ) -> tuple[Check, ...]:
     detection = extraction.options.detection
     if not detection.shoulder_filter:
@@ -346,7 +357,7 @@ def _shower(extraction: Extraction) -> Callable[[float], str]:
 
 def _values(extraction: Extraction, x: int, y: int) -> tuple[tuple[str, str], ...]:
     show, noise = _shower(extraction), extraction.noise
-    value = float(extraction.image.data[y, x])
+    value = _pixel(extraction.image.data, x, y)
     if not np.isfinite(value):
         return (("value of the map", "blank"),)
     rms = float(noise.at(np.array([float(x)]), np.array([float(y)]))[0])
@@ -354,11 +365,15 @@ def _values(extraction: Extraction, x: int, y: int) -> tuple[tuple[str, str], ..
         ("value of the map", show(value)),
         ("mean of the map", show(noise.mean)),
         ("rms here", show(rms)),
-        ("model here", show(float(extraction.model_image()[y, x]))),
+        ("model here", show(_pixel(extraction.planes()["model"], x, y))),
     )
 
 
-def _highest_near(surface: FloatArray, x: int, y: int, *, radius: float) -> tuple[int, int]:
+def _pixel(plane: Plane, x: int, y: int) -> float:
+    return float(at(plane, np.array([y]), np.array([x]))[0])
+
+
+def _highest_near(surface: Plane, x: int, y: int, *, radius: float) -> tuple[int, int]:
     """Return the highest pixel within a radius, at least the eight neighbours being looked at."""
     reach = max(1, round(radius))
     y0, x0 = max(0, y - reach), max(0, x - reach)
