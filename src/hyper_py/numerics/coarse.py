@@ -48,7 +48,7 @@ class CoarseMap:
         return np.asarray(self[:, :], dtype=dtype)
 
     def at(self, y: IntArray, x: IntArray) -> FloatArray:
-        """Return the values at pixels, shape (n,)."""
+        """Return the values at pixels, y and x of any one shape."""
         (row, down), (column, right) = self._place(y, axis=0), self._place(x, axis=1)
         below = np.minimum(row + 1, self.levels.shape[0] - 1)
         beside = np.minimum(column + 1, self.levels.shape[1] - 1)

@@ -138,21 +138,22 @@ def clipped_rows(
     """
     rows = values.reshape(-1, values.shape[-1])
     valid = np.isfinite(rows)
-    rows = np.where(valid, rows, 0.0)
+    count, rows = valid.sum(axis=1, keepdims=True), np.where(valid, rows, 0.0)
     # One offset for all keeps the sums of squares accurate on a high pedestal.
-    offset = rows.sum(axis=1) / np.maximum(valid.sum(axis=1), 1)
+    offset = rows.sum(axis=1) / np.maximum(count[:, 0], 1)
     rows -= offset[:, None]
     mean, rms, moving = np.zeros((len(rows), 1)), np.zeros((len(rows), 1)), np.arange(len(rows))
     for _ in range(max_iterations + 1):
-        kept = np.where(valid, rows, 0.0)
-        count = np.maximum(valid.sum(axis=1, keepdims=True), 1)
-        middle = kept.sum(axis=1, keepdims=True) / count
-        spread = np.sqrt(np.maximum(np.einsum("rn,rn->r", kept, kept)[:, None] / count - middle**2, 0.0))
+        rows = np.where(valid, rows, 0.0)
+        number = np.maximum(count, 1)
+        middle = rows.sum(axis=1, keepdims=True) / number
+        spread = np.sqrt(np.maximum(np.einsum("rn,rn->r", rows, rows)[:, None] / number - middle**2, 0.0))
         mean[moving], rms[moving] = middle, spread
-        keep = valid & (np.abs(rows - middle) <= sigma * spread)
+        valid = valid & (np.abs(rows - middle) <= sigma * spread)
+        left = valid.sum(axis=1, keepdims=True)
         # Rounding can put all of many equal values outside limits of nearly zero width.
-        goes_on = (keep != valid).any(axis=1) & keep.any(axis=1)
-        moving, rows, valid = moving[goes_on], rows[goes_on], keep[goes_on]
+        goes_on = ((left < count) & (left > 0))[:, 0]
+        moving, rows, valid, count = moving[goes_on], rows[goes_on], valid[goes_on], left[goes_on]
         if not moving.size:
             break
     return (mean[:, 0] + offset).reshape(values.shape[:-1]), rms.reshape(values.shape[:-1])

@@ -127,22 +127,16 @@ def _surroundings_say(
     background : ndarray, shape (n_units, n)
         NaN outside.
     """
-    some = np.flatnonzero(inside.any(axis=0))
-    is_in = inside[:, some]
-    precision = np.where(is_in[:, :, None] & is_in[:, None, :], noise.precision[np.ix_(some, some)], 0.0)
-    diagonal = np.arange(some.size)
-    precision[:, diagonal, diagonal] += ~is_in
-    pushed = _times(np.where(inside, 0.0, residual), noise.precision)[:, some]
-    right = np.concatenate([sums[..., some], -np.where(is_in, pushed, 0.0)[:, None]], axis=1)
-    # Without surroundings the precision, the mean eliminated, is singular: unit by unit below.
+    pushed = _times(np.where(inside, 0.0, residual), noise.precision)
+    spread, background = np.zeros(sums.shape), np.full(residual.shape, np.nan)
+    # Without surroundings the precision, the mean eliminated, is singular.
     alone = inside.all(axis=1)
-    precision[alone] = np.eye(some.size)
-    solved = np.linalg.solve(precision, right.swapaxes(1, 2)).swapaxes(1, 2)
-    spread = np.zeros(sums.shape)
-    spread[..., some] = solved[:, :-1]
+    for k in np.flatnonzero(~alone):
+        own = np.flatnonzero(inside[k])
+        right = np.column_stack([sums[k][:, own].T, -pushed[k, own]])
+        solved = np.linalg.solve(noise.precision[np.ix_(own, own)], right)
+        spread[k][:, own], background[k, own] = solved[:, :-1].T, solved[:, -1]
     outer = np.where(inside[:, None], 0.0, -_times(spread, noise.precision))
-    background = np.full(residual.shape, np.nan)
-    background[:, some] = np.where(is_in, solved[:, -1], np.nan)
     if alone.any():
         share = np.linalg.solve(noise.covariance, np.ones(inside.shape[1]))
         share /= share.sum()

@@ -36,6 +36,7 @@ from hyper_py.pipeline.sweeps import (
     Measured,
     Task,
     affordable,
+    means_on,
     models_on,
     other_starts,
     retry_failed,
@@ -139,7 +140,7 @@ class _Round:
                 values = at(task.data, window.y, window.x)
             windows.append(window)
             data.append(values)
-        scales = [float(np.mean(at(level, w.y, w.x))) if w.y.size else 1.0 for w in windows]
+        scales = means_on(level, windows)
         if options.fit_options.noise_model == "white":
             metrics: Sequence[Metric] = [_white_metric(w, task.rms) for w in windows]
         elif ground.orders is not None:

@@ -14,6 +14,7 @@ from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.blocks import Plane, at
+from hyper_py.numerics.coarse import CoarseMap
 from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.steps.fitting import Metric, UnitFit, Window, fit_units, padded_pixels
 from hyper_py.steps.photometry import Aperture, UnitPhotometry
@@ -259,6 +260,20 @@ def _circles(windows: Sequence[Window]) -> tuple[FloatArray, FloatArray]:
     """Return middles (n, 2), order x, y, and radii (n,) of circles around windows."""
     circles = np.array([window.circle for window in windows])
     return circles[:, :2], circles[:, 2]
+
+
+def means_on(plane: Plane, windows: Sequence[Window]) -> list[float]:
+    """Return the mean of a map on each window; 1 on an empty one."""
+    values: list[FloatArray] = []
+    if isinstance(plane, CoarseMap):
+        for start in range(0, len(windows), _WINDOWS_AT_ONCE):
+            values += list(plane.at(*padded_pixels(windows[start : start + _WINDOWS_AT_ONCE])))
+    else:
+        values = [at(plane, window.y, window.x) for window in windows]
+    return [
+        float(np.mean(row[: window.y.size])) if window.y.size else 1.0
+        for row, window in zip(values, windows, strict=True)
+    ]
 
 
 def models_on(

@@ -504,6 +504,14 @@ def _cutout_scaling(background: UnitBackground) -> Scaling:
     return Scaling(float(background.y0 + y0), float(background.x0 + x0), 1.0, 1.0)
 
 
+def _medians(rows: FloatArray, chosen: BoolArray) -> FloatArray:
+    """Return the median of the chosen values of each row, of which there are some."""
+    ordered = np.sort(np.where(chosen, rows, np.inf), axis=1)
+    count, row = chosen.sum(axis=1), np.arange(len(rows))
+    medians: FloatArray = 0.5 * (ordered[row, (count - 1) // 2] + ordered[row, count // 2])
+    return medians
+
+
 def _cutout_statistics(
     data: FloatArray, backgrounds: Sequence[UnitBackground], skies: Sequence[Sky], *, median: bool = False
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -529,9 +537,10 @@ def _cutout_statistics(
             values = data[np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)]
             values = np.where(inside, values - skies_at([skies[k] for k in chunk], y, x), np.nan)
             mean, rms = clipped_rows(values)
-            for i, k in enumerate(chunk):
-                if rms[i] > 0.0:
-                    near = values[i][np.abs(values[i] - mean[i]) <= 3.0 * rms[i]]
-                    statistics[k] = mean[i], rms[i], np.median(near) if median else 0.0
+            varies, own = rms > 0.0, np.array(chunk)
+            statistics[own[varies], :2] = np.column_stack([mean, rms])[varies]
+            if median:
+                near = np.abs(values - mean[:, None]) <= 3.0 * rms[:, None]
+                statistics[own[varies], 2] = _medians(values[varies], near[varies])
     mean, rms, middle = statistics[[first[id(background)] for background in backgrounds]].T
     return mean, rms, middle
