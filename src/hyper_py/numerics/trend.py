@@ -64,19 +64,33 @@ def fit_trend(data: Plane, *, level: Plane, size: int | None = None) -> Trend:
     normal, right = np.zeros((4, 4)), np.zeros(4)
     for rows, columns in blocks(shape, size=size):
         comb = slice(-rows.start % step, None, step), slice(-columns.start % step, None, step)
-        values = data[rows, columns][comb]
-        row, column = np.nonzero(np.isfinite(values))
-        known, noise = values[row, column], level[rows, columns][comb][row, column]
-        # From -1 to 1 over the map, for the sake of the numbers.
-        y = (2.0 * (step * row + rows.start + comb[0].start) - (ny - 1)) / max(ny - 1, 1)
-        x = (2.0 * (step * column + columns.start + comb[1].start) - (nx - 1)) / max(nx - 1, 1)
+        values, noise = data[rows, columns][comb], level[rows, columns][comb]
+        known = np.isfinite(values)
+        values, noise = np.where(known, values, 0.0), np.where(known, noise, 1.0)
         # The level over its median, so that an even one has no part.
-        design = np.stack([np.ones(known.size), y, x, noise - 1.0]) / noise
-        normal += design @ design.T
-        right += design @ (known / noise)
+        weight, excess = known / noise**2, noise - 1.0
+        # From -1 to 1 over the map, for the sake of the numbers.
+        y = (2.0 * np.arange(rows.start + comb[0].start, rows.stop, step) - (ny - 1)) / max(ny - 1, 1)
+        x = (2.0 * np.arange(columns.start + comb[1].start, columns.stop, step) - (nx - 1)) / max(nx - 1, 1)
+        (one, of_x, of_xx), (of_y, of_xy, _), (of_yy, _, _) = _moments(weight, y, x)
+        (part, part_x, _), (part_y, _, _), _ = _moments(weight * excess, y, x)
+        (value, value_x, _), (value_y, _, _), _ = _moments(weight * values, y, x)
+        normal += [
+            [one, of_y, of_x, part],
+            [of_y, of_yy, of_xy, part_y],
+            [of_x, of_xy, of_xx, part_x],
+            [part, part_y, part_x, np.vdot(weight * excess, excess)],
+        ]
+        right += [value, value_y, value_x, np.vdot(weight * excess, values)]
     constant, along_y, along_x, by_level = np.linalg.lstsq(normal, right, rcond=1e-10)[0]
     return Trend(
         constant=float(constant - by_level - along_y - along_x),
         slope_y=float(2.0 * along_y / max(ny - 1, 1)),
         slope_x=float(2.0 * along_x / max(nx - 1, 1)),
     )
+
+
+def _moments(values: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
+    """Return sum(values y^i x^j) over an image, in row i and column j: up to squares, (3, 3)."""
+    result: FloatArray = np.stack([y**0, y, y**2]) @ values @ np.stack([x**0, x, x**2]).T
+    return result
