@@ -25,17 +25,23 @@ class Trend:
         values: FloatArray = self.constant + self.slope_y * y + self.slope_x * x
         return values
 
-    def taken_off(self, data: Plane) -> Plane:
-        """Return a map without the plane: an array if it is one."""
-        shape = size_of(data)
-        own = LazyPlane(
+    def plane(self, shape: tuple[int, int]) -> LazyPlane:
+        """Return the plane itself on a map of (ny, nx)."""
+        return LazyPlane(
             shape,
             lambda rows, columns: self.at(
                 np.arange(rows.start, rows.stop)[:, None], np.arange(columns.start, columns.stop)
             ),
         )
-        left = combined(np.subtract, data, own)
-        return left[:, :] if isinstance(data, np.ndarray) else left
+
+    def taken_off(self, data: Plane) -> Plane:
+        """Return a map without the plane: an array if it is one."""
+        if not isinstance(data, np.ndarray):
+            return combined(np.subtract, data, self.plane(size_of(data)))
+        left = np.empty(data.shape)  # block by block, for the sake of memory
+        for where in blocks(data.shape):
+            left[where] = data[where] - self.plane(size_of(data))[where]
+        return left
 
 
 def fit_trend(data: Plane, *, level: Plane, size: int | None = None) -> Trend:

@@ -110,7 +110,7 @@ def measure_noise(
     masked = residual if mask is None else np.where(mask, np.nan, residual[:, :])
     shape, reach = size_of(masked), math.ceil(_REACH_BEAMS * beam_fwhm)
     levels, n_seen = _levels(masked, beam_fwhm=beam_fwhm, size=size)
-    masked = fit_trend(masked, level=levels, size=size).taken_off(masked)
+    masked = combined(np.subtract, masked, fit_trend(masked, level=levels, size=size).plane(shape))
     measurable = min(reach, min(shape) // 3)
     model = None
     if measurable >= beam_fwhm and n_seen / beam_fwhm**2 >= _FEWEST_BEAMS:

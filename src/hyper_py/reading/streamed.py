@@ -16,8 +16,8 @@ _TYPES = {-32: ">f4", -64: ">f8", 8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8"}
 
 
 def bytes_at_once(shape: tuple[int, int]) -> int:
-    """Return the most memory that a map read at once takes: six times its float64, and 150 MB."""
-    return 6 * 8 * shape[0] * shape[1] + 150_000_000
+    """Return the most memory that a map read at once takes: six times its float64, and 250 MB."""
+    return 6 * 8 * shape[0] * shape[1] + 250_000_000
 
 
 def streamed_plane(file: FitsFile, index: int, *, x: int, y: int, fixed: dict[int, int]) -> LazyPlane | None:
