@@ -117,6 +117,25 @@ def test_pixels_are_those_of_a_map_read_at_once(path, tmp_path, dtype):
     np.testing.assert_allclose(streamed.at(y, x), whole[y, x], rtol=1e-12)
 
 
+def test_masks_are_read_in_pieces_too(path, tmp_path):
+    mask = np.zeros(SHAPE, dtype=np.float32)
+    mask[100:140, 30:90], mask[5, 7] = 1.0, np.nan
+    file, packed = tmp_path / "mask.fits", tmp_path / "packed.fits"
+    fits.writeto(file, mask)
+    fits.CompImageHDU(mask).writeto(packed)
+    whole = read_image(path, mask=file)
+    assert np.isnan(whole.data[[110, 5], [50, 7]]).all()
+    for mask_given in (file, mask != 0):
+        pieces = read_image(path, mask=mask_given, max_memory=1e6)
+        assert not pieces.is_whole
+        np.testing.assert_allclose(pieces.data[:, :], whole.data, rtol=1e-12)
+        np.testing.assert_allclose(pieces.data[90:101, 20:40], whole.data[90:101, 20:40], rtol=1e-12)
+    options = Options(tile_size_pix=100)
+    assert_same(extract_sources(pieces, options=options).catalog, extract_sources(whole).catalog)
+    with pytest.raises(InputError, match=r"control\.max_memory.*unpack io\.mask"):
+        read_image(path, mask=packed, max_memory=1e6)
+
+
 def test_what_needs_the_whole_map_says_so(path, tmp_path):
     image = read_image(path, max_memory=1e6)
     for key, options in {
@@ -126,8 +145,10 @@ def test_what_needs_the_whole_map_says_so(path, tmp_path):
     }.items():
         with pytest.raises(ConfigurationError, match=rf"{key} = .*control\.max_memory"):
             extract_sources(image, options=options)
-    with pytest.raises(InputError, match=r"control\.max_memory.*io\.mask"):
-        read_image(path, max_memory=1e6, mask=np.zeros(SHAPE, dtype=bool))
+    error = tmp_path / "error.fits"
+    fits.writeto(error, np.ones(SHAPE), fits.getheader(path))
+    with pytest.raises(InputError, match=r"control\.max_memory.*io\.error_hdu"):
+        read_image(path, max_memory=1e6, error_hdu=error)
     fits.CompImageHDU(fits.getdata(path), fits.getheader(path)).writeto(tmp_path / "packed.fits")
     with pytest.raises(InputError, match="unpack"):
         read_image(tmp_path / "packed.fits", max_memory=1e6)

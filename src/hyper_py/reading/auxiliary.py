@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import FloatArray
+from hyper_py.numerics.blocks import LazyPlane
 from hyper_py.reading.fits_files import FitsFile, choose_hdu, open_fits, read_plane
 from hyper_py.reading.headers import header_unit
 from hyper_py.reading.mapfacts import MapFacts
+from hyper_py.reading.streamed import streamed_plane
 from hyper_py.units import MapUnit, parse_unit
 
 _FILE = re.compile(r"(?P<path>.+\.(?:fits?|fts)(?:\.(?:gz|fz))?)(?:\[(?P<hdu>[^\]]+)\])?", re.IGNORECASE)
@@ -116,6 +118,21 @@ def read_mask(
     return masked
 
 
+def streamed_mask(
+    file: FitsFile, facts: MapFacts, where: str | int | Path | NDArray[np.bool_], *, channel: int
+) -> LazyPlane | None:
+    """Return the plane of a mask, not zero or NaN where the map is not to be used, to be read in pieces.
+
+    None where the file cannot be read so.
+    """
+    if isinstance(where, np.ndarray):
+        mask = read_mask(file, facts, where, channel=channel)
+        return LazyPlane(facts.shape, lambda rows, columns: mask[rows, columns].astype(np.float64))
+    with _opened(file, where, "io.mask") as (place, index):
+        x, y, fixed = _axes(place, index, facts, channel=channel, option="io.mask")
+        return streamed_plane(place, index, x=x, y=y, fixed=fixed)
+
+
 def read_primary_beam(
     file: FitsFile, facts: MapFacts, where: str | int | Path, *, corrected: bool | None, channel: int
 ) -> tuple[FloatArray, bool]:
@@ -175,7 +192,15 @@ def _opened(file: FitsFile, where: str | int | Path, option: str) -> Iterator[tu
 
 
 def _plane(place: FitsFile, index: int, facts: MapFacts, *, channel: int, option: str) -> FloatArray:
-    """Read the plane of an HDU for a channel of the map; an image of two axes serves all channels."""
+    """Read the plane of an HDU for a channel of the map."""
+    x, y, fixed = _axes(place, index, facts, channel=channel, option=option)
+    return read_plane(place, index, x=x, y=y, fixed=fixed)
+
+
+def _axes(
+    place: FitsFile, index: int, facts: MapFacts, *, channel: int, option: str
+) -> tuple[int, int, dict[int, int]]:
+    """Return the axes of an HDU as `read_plane` takes them; an image of two axes serves all channels."""
     sizes = place.images[index][::-1]
     x, y = (facts.axes.x, facts.axes.y) if len(sizes) >= facts.axes.y and len(sizes) > 2 else (1, 2)
     fixed = {axis: 0 for axis in range(1, len(sizes) + 1) if axis not in (x, y)}
@@ -186,4 +211,4 @@ def _plane(place: FitsFile, index: int, facts: MapFacts, *, channel: int, option
             f"{facts.name}: {place.path.name} HDU {index} is {sizes[x - 1]} x {sizes[y - 1]}, the map "
             f"{facts.shape[1]} x {facts.shape[0]}: correct {option}"
         )
-    return read_plane(place, index, x=x, y=y, fixed=fixed)
+    return x, y, fixed

@@ -15,7 +15,7 @@ from hyper_py.diagnostics import InputError
 from hyper_py.geometry import Beam, FloatArray, pixel_areas, pixel_areas_in_parts
 from hyper_py.image import SkyImage
 from hyper_py.numerics.blocks import LazyPlane
-from hyper_py.reading.auxiliary import read_error, read_mask, read_primary_beam
+from hyper_py.reading.auxiliary import read_error, read_mask, read_primary_beam, streamed_mask
 from hyper_py.reading.fits_files import FitsFile, open_fits, read_plane, warnings_into
 from hyper_py.reading.headers import header_frequency, spectral_values
 from hyper_py.reading.mapfacts import Given, MapFacts, understand
@@ -186,12 +186,16 @@ def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
     file, facts, extras = source.file, source.facts, source.extras
     need = f"{facts.shape[1]} x {facts.shape[0]} pixels take up to {bytes_at_once(facts.shape) / 1e9:.1f} GB"
     advice = f"more than control.max_memory = {limit / 1e9:g}: set it higher"
-    for key, extra in (("io.error_hdu", extras.error), ("io.mask", extras.mask),
-                       ("io.primary_beam", extras.primary_beam)):  # fmt: skip
+    for key, extra in (("io.error_hdu", extras.error), ("io.primary_beam", extras.primary_beam)):
         if extra is not None:
             raise InputError(f"{facts.name}: {need}, {advice}; with {key} a map cannot be read in pieces")
     at = facts.fixed if facts.channel_axis is None else facts.fixed | {facts.channel_axis: channel}
     raw = streamed_plane(file, facts.index, x=facts.axes.x, y=facts.axes.y, fixed=at)
+    mask = None if extras.mask is None else streamed_mask(file, facts, extras.mask, channel=channel)
+    if extras.mask is not None and mask is None:
+        raise InputError(
+            f"{facts.name}: {need}, {advice}, or unpack io.mask: only plain FITS can be read in pieces"
+        )
     if raw is None:
         raise InputError(
             f"{facts.name}: {need}, {advice}, or unpack the file: only plain FITS can be read in pieces"
@@ -211,6 +215,8 @@ def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
 
     def make(rows: slice, columns: slice) -> FloatArray:
         values = raw[rows, columns]
+        if mask is not None:
+            values[mask[rows, columns] != 0] = np.nan
         if isinstance(areas, float):
             values *= factor
             return values
