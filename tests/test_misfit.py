@@ -63,7 +63,7 @@ def test_grain_of_bright_sources_is_no_companion_and_widens_errors():
     catalog = extract_sources(image, options=Options(detection=DetectionOptions(sigma_thres=5.0))).catalog
     result = validate(catalog, simulation.truth, beam_fwhm=image.beam_fwhm_pix)
     assert result.completeness.value == 1.0
-    assert result.false.size <= 1
+    assert result.false.size <= 2
     flux = result.samples["all"]["flux (Gaussian)"]
     # Of 25 pulls: the width of so few is uncertain by a fifth.
     assert 0.5 < flux.pull_width < 1.8
