@@ -113,7 +113,7 @@ def test_cache_gives_each_shape_its_own_matrices():
 # ---- photometry of one unit
 
 
-def make_unit(sources, *, scale=1.0, radius=7.0, usable=None, fixed=None):
+def make_unit(sources, *, scale=1.0, radius=7.0, usable=None, fixed=None, assumed=None):
     """A unit in noise of known covariance, and a function that fits and measures data on its window."""
     window = window_of(sources, radius=radius, usable=usable)
     cache = WindowCache(covariance_lags())
@@ -131,6 +131,7 @@ def make_unit(sources, *, scale=1.0, radius=7.0, usable=None, fixed=None):
         return photometry_of_alike(
             [data - value(fit.parameters, window)], [fit], [window], [metric], noise, [apertures],
             footprints=[distance < 3.5], scales=[scale], fixed=[fixed],
+            assumed=None if assumed is None else [assumed],
         )[0]  # fmt: skip
 
     return window, noise.covariance * scale**2, measure
@@ -171,6 +172,27 @@ def test_flux_errors_are_those_of_many_measurements(sources, shape_fixed):
     np.testing.assert_allclose(flux.std(axis=0) / (0.1 * expected.flux_err), 1.0, atol=0.16)
     np.testing.assert_allclose((flux.mean(axis=0) - gauss) / (0.1 * expected.flux_err), 0.0, atol=0.25)
     assert (expected.flux_err > 0.3 * expected.flux_gauss_err).all()
+
+
+def test_errors_count_how_far_an_assumed_shape_may_be_off():
+    """Monte Carlo over noise and the true shape of the second of two sources, which is assumed."""
+    fixed = np.zeros(PAIR.shape, dtype=bool)
+    fixed[1, models.SIGMA_1 :] = True
+    assumed = np.zeros(PAIR.shape)
+    assumed[1, models.SIGMA_1 : models.THETA] = 0.05**2
+    window, covariance, measure = make_unit(PAIR, fixed=fixed, assumed=assumed)
+    rng, factor = np.random.default_rng(5), np.linalg.cholesky(covariance)
+    pulls = []
+    for _ in range(250):
+        truth = PAIR + np.sqrt(assumed) * rng.normal(size=PAIR.shape)
+        photometry, _ = measure(value(truth, window) + 0.3 * factor @ rng.normal(size=window.y.size))
+        pulls.append(photometry.flux - models.gaussian_flux(truth))
+    noise = make_unit(PAIR, scale=0.3, fixed=fixed)[2](value(PAIR, window))[0]
+    both = make_unit(PAIR, scale=0.3, fixed=fixed, assumed=assumed)[2](value(PAIR, window))[0]
+    np.testing.assert_allclose(np.std(pulls, axis=0) / both.flux_err, 1.0, atol=0.16)
+    assert (both.flux_err > 1.3 * noise.flux_err).all()
+    error = np.sqrt(np.diag(both.covariance))[models.N_PARAMETERS :]
+    np.testing.assert_allclose(error[models.SIGMA_1 : models.THETA], 0.05)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hyper_py.numerics import models
-from hyper_py.pipeline.deblending import _left_at_last, best_addition, split_units
+from hyper_py.pipeline.deblending import TypicalShape, _left_at_last, best_addition, split_units
 from hyper_py.pipeline.noise_windows import whitening_matrix
 from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window
 
@@ -51,7 +51,8 @@ def fit_of(data, window, metric, start):
 def splits_of(data, window, metric, fit, *, fixed=None):
     fixed = np.zeros(fit.parameters.shape, dtype=bool) if fixed is None else fixed
     return split_units(
-        [data], [window], [metric], [fit], units=[0], beam=BEAM, fixed=[fixed], sigma_limits=SIGMA_LIMITS,
+        [data], [window], [metric], [fit], units=[0], beam=BEAM, typical=BEAM, fixed=[fixed],
+        sigma_limits=SIGMA_LIMITS,
         shift=SHIFT, significance=4.0,
     )  # fmt: skip
 
@@ -157,7 +158,7 @@ def test_a_pair_beyond_a_beam_is_found_and_measured(kind, angle):
     split = splits_of(data, window, metric, fit_of(data, window, metric, truth[:1]))[0]
     assert split.unit == 0
     assert split.parameters.shape == (2, 6)
-    assert split.beam_shaped.shape == (2,)
+    assert split.typical.shape == (2,)
     order = np.argsort(-split.parameters[:, 0])
     found = split.parameters[order]
     np.testing.assert_allclose(found[:, 1:3], truth[:, 1:3], atol=0.35)
@@ -204,6 +205,7 @@ def test_units_that_are_not_asked_for_or_need_nothing_are_left_alone():
     fit = fit_of(data, window, metric, truth[:1])
     arguments = {
         "beam": BEAM,
+        "typical": BEAM,
         "sigma_limits": SIGMA_LIMITS,
         "significance": 4.0,
         "shift": SHIFT,
@@ -216,7 +218,7 @@ def test_units_that_are_not_asked_for_or_need_nothing_are_left_alone():
     assert splits_of(alone, window, metric, fit_of(alone, window, metric, truth[:1])) == []
 
 
-def test_fixed_parameters_of_the_old_source_stay_and_beam_shapes_are_told():
+def test_fixed_parameters_of_the_old_source_stay_and_typical_shapes_are_told():
     truth = beam_sources((60, 22.2, 22.1), (30, 28.4, 23.1))
     window = window_of(truth[:1], radius=12.0)
     metric = metric_of(window, "white")
@@ -230,9 +232,30 @@ def test_fixed_parameters_of_the_old_source_stay_and_beam_shapes_are_told():
     fit = fit_units([data], [window], [metric], [truth[:1]], lower=[lower], upper=[upper])[0]
     split = splits_of(data, window, metric, fit, fixed=fixed)[0]
     np.testing.assert_allclose(split.parameters[0, 3:], BEAM)
-    for kept, source in zip(split.beam_shaped, split.parameters, strict=True):
+    for kept, source in zip(split.typical, split.parameters, strict=True):
         if kept:
             np.testing.assert_allclose(source[3:], BEAM)
+
+
+def test_the_typical_shape_is_that_of_the_brighter_sources():
+    rng = np.random.default_rng(3)
+    sources = np.tile(np.array([[1.0, 0.0, 0.0, *BEAM]]), (400, 1))
+    sources[:, models.AMPLITUDE] = rng.uniform(1.0, 100.0, 400)
+    sources[:, models.SIGMA_1 : models.THETA] *= np.exp(rng.normal(0.2, 0.1, (400, 2)))
+    sources[sources[:, models.AMPLITUDE] < 30.0, models.SIGMA_1] *= 5.0  # noise
+    typical = TypicalShape.of(sources, BEAM)
+    np.testing.assert_allclose(typical.shape[:2], BEAM[:2] * np.exp(0.2), rtol=0.02)
+    np.testing.assert_allclose(np.sqrt(typical.variance[3:5]), 0.1 * typical.shape[:2], rtol=0.15)
+    assert typical.shape[2] == BEAM[2]
+    assert np.flatnonzero(typical.variance).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("n", [0, 5])
+def test_few_sources_leave_the_shape_of_the_beam(n):
+    sources = np.tile(np.array([[1.0, 0.0, 0.0, 3.0, 3.0, 0.0]]), (n, 1))
+    typical = TypicalShape.of(sources, BEAM)
+    np.testing.assert_array_equal(typical.shape, BEAM)
+    np.testing.assert_allclose(typical.variance[3:5], (0.15 * BEAM[:2]) ** 2)
 
 
 # ---- light that is no Gaussian

@@ -39,6 +39,7 @@ class Flag(IntFlag):
     NEGATIVE_FLUX = 1 << 14
     NO_ERROR = 1 << 15
     SHOULDER = 1 << 16
+    SHAPE_ASSUMED = 1 << 17
 
 
 FLAG_TEXT: dict[Flag, str] = {
@@ -59,6 +60,7 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.NEGATIVE_FLUX: "measured flux is negative; use the upper limit",
     Flag.NO_ERROR: "an error could not be computed",
     Flag.SHOULDER: "looks like a shoulder of a brighter structure",
+    Flag.SHAPE_ASSUMED: "shape not told by the data: that typical of the map, its scatter as error",
 }
 
 

@@ -37,6 +37,7 @@ def photometry_of_alike(
     footprints: Sequence[BoolArray],
     scales: Sequence[float],
     fixed: Sequence[BoolArray] | None = None,
+    assumed: Sequence[FloatArray] | None = None,
 ) -> list[tuple[UnitPhotometry, FloatArray]]:
     """Measure aperture fluxes on the map minus companions and conditional background.
 
@@ -59,6 +60,8 @@ def photometry_of_alike(
         Local noise in units of the noise window's.
     fixed : sequence of bool ndarray, shape (n_sources, 6), optional
         Parameters that were not fitted.
+    assumed : sequence of ndarray, shape (n_sources, 6), optional
+        Variances of those among them that were assumed.
 
     Returns
     -------
@@ -71,6 +74,9 @@ def photometry_of_alike(
     if metrics[0].matrix is None:
         # The metric is not the noise's: its inverse says nothing about errors.
         inverse = variances * (_times(moves, noise.covariance) @ moves.swapaxes(1, 2))
+    if assumed is not None:
+        spread = _spread_of_assumed(moves, jacobian, np.stack([own.ravel() for own in assumed]))
+        inverse = inverse + spread
     gradients = np.stack([flux_gradient(fit.parameters) for fit in fits])
     sums = np.stack(
         [[aperture_on_pixels(a, w.y, w.x) for a in own] for own, w in zip(apertures, windows, strict=True)]
@@ -86,6 +92,9 @@ def photometry_of_alike(
     variance = np.asarray(scales)[:, None] ** 2 * np.sum(
         _times(influence, noise.covariance) * influence, axis=-1
     )
+    if assumed is not None:
+        of_model = gradients - weights @ jacobian.swapaxes(1, 2)
+        variance = variance + np.sum((of_model @ spread) * of_model, axis=-1)
     variance_gauss = np.sum((gradients @ inverse) * gradients, axis=-1)
     correction = np.sum(weights * residual[:, None], axis=-1)
     level = np.sum(sums * np.where(inside, background, 0.0)[:, None], axis=-1) / sums.sum(axis=-1)
@@ -103,6 +112,28 @@ def photometry_of_alike(
         )
         for k, fit in enumerate(fits)
     ]
+
+
+def _spread_of_assumed(moves: FloatArray, jacobian: FloatArray, variances: FloatArray) -> FloatArray:
+    """Return the covariance that assumed parameters of some variances give to all of a unit.
+
+    Where an assumed parameter is off by d, the fit answers with -M J d on top, M being what it does with a
+    change of the data.
+
+    Parameters
+    ----------
+    moves : ndarray, shape (n_units, 6 n_sources, n)
+        Change of the parameters with the data.
+    jacobian : ndarray, shape (n_units, 6 n_sources, n)
+    variances : ndarray, shape (n_units, 6 n_sources)
+
+    Returns
+    -------
+    ndarray, shape (n_units, 6 n_sources, 6 n_sources)
+    """
+    response = np.eye(moves.shape[1]) - moves @ jacobian.swapaxes(1, 2)
+    spread: FloatArray = (response * variances[:, None, :]) @ response.swapaxes(1, 2)
+    return spread
 
 
 def _surroundings_say(

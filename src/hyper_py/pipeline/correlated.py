@@ -22,6 +22,7 @@ from hyper_py.options import Options
 from hyper_py.pipeline.conditional import ConditionalPatch, footprint, photometry_of_alike
 from hyper_py.pipeline.deblending import (
     CLOSEST_BEAMS,
+    TypicalShape,
     amplitude_significance,
     closest_neighbour,
     split_units,
@@ -321,6 +322,7 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     else:
         collected = _collect_polynomial(task, sources, fits, retried, this, noise, level, options)
     collected.flags[n_given:] |= int(Flag.ADDED_IN_RESIDUAL)
+    collected.flags[_assumed(task).any(axis=1)] |= int(Flag.SHAPE_ASSUMED)
     if noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
     return collected.measured(sources, noise=noise, given=given)
@@ -386,6 +388,9 @@ def _deblended(
 
     Units that were `searched` with the fit that they still have are left out; None if none asks.
     """
+    beam = models.shape_parameters(task.beam_covariance)
+    alone = np.array([unit[0] for unit in task.units if len(unit) == 1], dtype=np.int64)
+    typical = TypicalShape.of(sources[alone[~task.fixed[alone, models.SIGMA_1]]], beam)
     values = unit_values(this.data, sources, task.units, this.windows, this.backgrounds)
     open_units = [
         k for k, unit in enumerate(task.units)
@@ -396,7 +401,7 @@ def _deblended(
         for chunk in affordable(open_units, this.windows, this.metrics)
         for split in split_units(
             values, this.windows, this.metrics, fits, units=[k for _, k in chunk],
-            beam=models.shape_parameters(task.beam_covariance),
+            beam=beam, typical=typical.shape,
             fixed=[task.fixed[unit] for unit in task.units], sigma_limits=_limits(task, options),
             shift=0.5 * task.beam_fwhm, significance=options.detection.sigma_thres,
             **{**solver, **_ROUGH},
@@ -407,6 +412,7 @@ def _deblended(
         return None
     left: list[UnitFit | None] = list(fits)
     start, fixed, sources, units = task.start.copy(), task.fixed.copy(), sources.copy(), list(task.units)
+    assumed = _assumed(task)
     shift = np.append(task.shift, np.empty(len(splits)))
     for split in splits:
         unit, left[split.unit] = units[split.unit], None
@@ -414,10 +420,18 @@ def _deblended(
         units[split.unit] = np.append(unit, len(sources))
         start, sources = (np.concatenate([v, split.parameters[-1:]]) for v in (start, sources))
         fixed = np.concatenate([fixed, np.zeros((1, models.N_PARAMETERS), dtype=bool)])
-        fixed[units[split.unit][split.beam_shaped], models.SIGMA_1 :] = True
+        held = units[split.unit][split.typical]
+        fixed[held, models.SIGMA_1 :] = True
+        assumed = np.concatenate([assumed, np.zeros((1, models.N_PARAMETERS))])
+        assumed[held] = typical.variance
         # Near where the evidence put them: free to go, one of two close sources would wander off.
         shift[units[split.unit]] = _SPLIT_SHIFT_BEAMS * task.beam_fwhm
-    return replace(task, start=start, fixed=fixed, shift=shift, units=units), sources, left
+    return replace(task, start=start, fixed=fixed, assumed=assumed, shift=shift, units=units), sources, left
+
+
+def _assumed(task: Task) -> FloatArray:
+    """Return the variances of what is assumed of the sources of a task, shape (n, 6)."""
+    return np.zeros(task.start.shape) if task.assumed is None else task.assumed
 
 
 def _confirmed(
@@ -455,7 +469,14 @@ def _without(
     some = [k for k, unit in enumerate(task.units) if kept[unit].any()]
     units = [new[task.units[k][kept[task.units[k]]]] for k in some]
     return (
-        replace(task, start=task.start[kept], fixed=task.fixed[kept], shift=task.shift[kept], units=units),
+        replace(
+            task,
+            start=task.start[kept],
+            fixed=task.fixed[kept],
+            assumed=_assumed(task)[kept],
+            shift=task.shift[kept],
+            units=units,
+        ),
         sources[kept],
         [fits[k] if kept[task.units[k]].all() else None for k in some],
     )
@@ -486,7 +507,7 @@ def _collect_some(
     units: list[int],
 ) -> None:
     """Measure apertures and errors of some units."""
-    radius = options.photometry.fwhm_radius_ratio
+    radius, assumed = options.photometry.fwhm_radius_ratio, _assumed(task)
     own, metrics = [this.windows[k] for k in units], [this.metrics[k] for k in units]
     data = [this.data[k] for k in units]
     residuals = [values - model for values, model in zip(data, models_on(sources, own), strict=True)]
@@ -501,6 +522,7 @@ def _collect_some(
             this.cache.at(windows[0], this.scales[ks[0]]),
             apertures, footprints=[footprint(fits[k].parameters, this.windows[k]) for k in ks],
             scales=[this.scales[k] for k in ks], fixed=[task.fixed[task.units[k]] for k in ks],
+            assumed=[assumed[task.units[k]] for k in ks],
         )  # fmt: skip
         for i, k in enumerate(ks):
             unit, y, x = task.units[k], windows[i].y, windows[i].x

@@ -43,6 +43,41 @@ CLOSEST_BEAMS = 0.4
 """Two sources closer than this cannot be told apart."""
 _REACH_BEAMS = 1.6
 """How far from a fitted source another is looked for."""
+_FEWEST_SIZES = 10
+"""Sources that must be measured alone before they tell the size of those that cannot be."""
+_UNKNOWN_SPREAD = 0.15
+"""Scatter of sizes that is taken where they do not: beams to sources of 1.3 beams."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TypicalShape:
+    """What a source looks like whose shape the data do not tell: as its neighbours do.
+
+    Attributes
+    ----------
+    shape : ndarray, shape (3,)
+        sigma_1, sigma_2 (pixels) and theta: those of the beam, larger by the median of the others.
+    variance : ndarray, shape (6,)
+        Of the parameters of a source: how far from this the others are.
+    """
+
+    shape: FloatArray
+    variance: FloatArray
+
+    @classmethod
+    def of(cls, sources: FloatArray, beam: FloatArray) -> "TypicalShape":
+        """Return the shape typical of sources (n, 6) that were measured alone, for a beam of shape (3,)."""
+        order = np.argsort(-sources[:, models.AMPLITUDE], kind="stable")
+        bright = sources[order[: (len(order) + 1) // 2]]
+        larger, spread = 1.0, _UNKNOWN_SPREAD
+        if len(bright) >= _FEWEST_SIZES:
+            sizes = np.log(bright[:, models.SIGMA_1 : models.THETA] / beam[:2])
+            larger = float(np.exp(np.median(sizes)))
+            spread = float(1.4826 * np.median(np.abs(sizes - np.median(sizes))))
+        shape = beam * np.array([larger, larger, 1.0])
+        variance = np.zeros(models.N_PARAMETERS)
+        variance[models.SIGMA_1 : models.THETA] = (spread * shape[:2]) ** 2
+        return cls(shape=shape, variance=variance)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,19 +89,19 @@ class Split:
     unit : int
         Which unit.
     fit : UnitFit
-    beam_shaped : bool ndarray, shape (n_sources + 1,)
-        Sources whose shape is kept that of the beam.
+    typical : bool ndarray, shape (n_sources + 1,)
+        Sources whose shape is kept the typical one.
     """
 
     unit: int
     fit: UnitFit
-    beam_shaped: BoolArray
+    typical: BoolArray
 
     @property
     def fixed(self) -> BoolArray:
         """Parameters that were not fitted, shape (n_sources + 1, 6)."""
         fixed = np.zeros(self.parameters.shape, dtype=bool)
-        fixed[self.beam_shaped, models.SIGMA_1 :] = True
+        fixed[self.typical, models.SIGMA_1 :] = True
         return fixed
 
     @property
@@ -83,6 +118,7 @@ def split_units(
     *,
     units: Sequence[int],
     beam: FloatArray,
+    typical: FloatArray,
     fixed: Sequence[BoolArray],
     sigma_limits: tuple[float, float],
     shift: float,
@@ -101,6 +137,8 @@ def split_units(
         Which of them to look at.
     beam : ndarray, shape (3,)
         sigma_1, sigma_2 (pixels) and theta of the beam.
+    typical : ndarray, shape (3,)
+        The same of a source whose shape the data do not tell.
     fixed : sequence of bool ndarray, shape (n_sources_k, 6)
         Parameters that are not fitted.
     sigma_limits, shift
@@ -127,15 +165,15 @@ def split_units(
     )
     for k, place in zip(units, places, strict=True):
         if place is not None:
-            trials.extend((k, *trial) for trial in _trials(fits[k], place, beam, sigma_limits))
+            trials.extend((k, *trial) for trial in _trials(fits[k], place, typical, sigma_limits))
     if not trials:
         return []
     lower, upper = [], []
-    for k, start, beam_shaped in trials:
+    for k, start, held_shape in trials:
         low, high = bounds(start, sigma_limits=sigma_limits, amplitude_limits=(0.0, np.inf), shift=shift)
         held = np.zeros(start.shape, dtype=bool)
         held[: len(fixed[k])] = fixed[k]
-        held[beam_shaped, models.SIGMA_1 :] = True
+        held[held_shape, models.SIGMA_1 :] = True
         lower.append(np.where(held, start, low))
         upper.append(np.where(held, start, high))
     results = fit_units(
@@ -148,14 +186,14 @@ def split_units(
         **solver,
     )
     best: dict[int, tuple[float, int, Split]] = {}
-    for (k, _, beam_shaped), result, low, high in zip(trials, results, lower, upper, strict=True):
+    for (k, _, held_shape), result, low, high in zip(trials, results, lower, upper, strict=True):
         apart = closest_neighbour(result.parameters).min() >= CLOSEST_BEAMS * beam_fwhm
         if not result.converged or not apart:
             continue
         n_free = int((low < high).sum())
         criterion = _criterion(result.cost, n_free, windows[k])
         if k not in best or criterion < best[k][0]:
-            best[k] = criterion, n_free, Split(unit=k, fit=result, beam_shaped=beam_shaped)
+            best[k] = criterion, n_free, Split(unit=k, fit=result, typical=held_shape)
     return [
         split
         for k, (_, n_free, split) in best.items()
@@ -390,24 +428,24 @@ def _projected(
 
 
 def _trials(
-    fit: UnitFit, place: FloatArray, beam: FloatArray, sigma_limits: tuple[float, float]
+    fit: UnitFit, place: FloatArray, typical: FloatArray, sigma_limits: tuple[float, float]
 ) -> list[tuple[FloatArray, BoolArray]]:
-    """Return starting values and which sources keep the beam's shape, for each larger model to try."""
+    """Return starting values and which sources keep the typical shape, for each larger model to try."""
     sources = fit.parameters
     n = len(sources)
     low, high = (float(limit) for limit in sigma_limits)
-    new = np.array([[place[0], place[1], place[2], *beam]])
+    new = np.array([[place[0], place[1], place[2], *typical]])
     nearest = int(np.argmin(np.hypot(sources[:, models.X] - place[1], sources[:, models.Y] - place[2])))
     added = np.concatenate([sources, new])
     added[:n, models.SIGMA_1 : models.THETA] = np.clip(added[:n, models.SIGMA_1 : models.THETA], low, high)
     halves = np.concatenate([sources, sources[nearest : nearest + 1]])
     old = sources[nearest]
-    reach = np.sqrt(max(old[models.SIGMA_1] ** 2 - beam[0] * beam[1], 0.25 * beam[1] ** 2))
+    reach = np.sqrt(max(old[models.SIGMA_1] ** 2 - typical[0] * typical[1], 0.25 * typical[1] ** 2))
     along = np.array([np.cos(old[models.THETA]), np.sin(old[models.THETA])])
     for index, side in ((nearest, -1.0), (n, 1.0)):
         halves[index, models.X : models.Y + 1] += side * reach * along
         halves[index, models.AMPLITUDE] = 0.6 * old[models.AMPLITUDE]
-        halves[index, models.SIGMA_1 :] = beam
+        halves[index, models.SIGMA_1 :] = typical
     free, last, both = (np.zeros(n + 1, dtype=bool) for _ in range(3))
     last[n] = True
     both[[nearest, n]] = True

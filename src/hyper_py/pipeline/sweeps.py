@@ -387,6 +387,7 @@ class Task:
     forced: bool
     relative_noise: Plane | None = None
     block_size: int | None = None
+    assumed: FloatArray | None = None
     beyond: FloatArray | None = None
 
     def size_limits(self, smallest: float, largest: float, *, round_beam: bool) -> tuple[float, float]:

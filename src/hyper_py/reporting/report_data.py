@@ -34,7 +34,13 @@ from hyper_py.steps.grouping import friends_of_friends
 UInt16Array: TypeAlias = NDArray[np.uint16]
 
 REMARKS = (
-    Flag.BLENDED | Flag.UNRESOLVED | Flag.FORCED | Flag.RETRIED | Flag.ADDED_IN_RESIDUAL | Flag.NOISE_ASSUMED
+    Flag.BLENDED
+    | Flag.UNRESOLVED
+    | Flag.FORCED
+    | Flag.RETRIED
+    | Flag.ADDED_IN_RESIDUAL
+    | Flag.NOISE_ASSUMED
+    | Flag.SHAPE_ASSUMED
 )
 """Flags that describe a source; all others call for a look at it."""
 
