@@ -68,7 +68,7 @@ class TypicalShape:
     def of(cls, sources: FloatArray, beam: FloatArray) -> "TypicalShape":
         """Return the shape typical of sources (n, 6) that were measured alone, for a beam of shape (3,)."""
         order = np.argsort(-sources[:, models.AMPLITUDE], kind="stable")
-        bright = sources[order[: (len(order) + 1) // 2]]
+        bright = sources[order[: max(len(order) // 2, _FEWEST_SIZES)]]
         larger, spread = 1.0, _UNKNOWN_SPREAD
         if len(bright) >= _FEWEST_SIZES:
             sizes = np.log(bright[:, models.SIGMA_1 : models.THETA] / beam[:2])
