@@ -8,7 +8,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -197,12 +197,32 @@ for _command in (commands.demo, commands.simulate, commands.validate, commands.i
 
 @contextmanager
 def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
-    """Give what draws the events of a run: a progress bar on a terminal, else only what went wrong."""
+    """Give what shows the events of a run: a progress bar on a terminal, and what went wrong."""
+    from hyper_py.running import runner
+    from hyper_py.running.events import named_reason
+
+    with nullcontext() if quiet else _progress_bar() as draw:
+
+        def on_event(event: "Event") -> None:
+            if draw is not None:
+                draw(event)
+            if isinstance(event, runner.MapFinished | runner.MapFailed):
+                result = event.result
+                if not result.ok:
+                    _complain(f"error: {named_reason(result)}")
+                if not quiet:
+                    _complain(*(f"warning: {result.name}: {text}" for text in result.warnings))
+
+        yield on_event
+
+
+@contextmanager
+def _progress_bar() -> "Iterator[Callable[[Event], None]]":
+    """Give what draws the events of a run, if standard error is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from hyper_py.running import runner
-    from hyper_py.running.events import named_reason
 
     columns = (
         TextColumn("{task.description}"),
@@ -213,14 +233,14 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
         TextColumn("left"),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("maps", total=None, rate="")
 
         def advance(**changes: Any) -> None:
             bar.update(task, **changes)
             bar.update(task, rate=_rate(bar.tasks[0].speed))
 
-        def on_event(event: "Event") -> None:
+        def draw(event: "Event") -> None:
             match event:
                 case runner.RunStarted():
                     bar.update(task, total=event.n_maps, completed=event.n_resumed)
@@ -232,14 +252,9 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
                         description=f"{event.cube} {event.n_done}/{event.n_channels}",
                     )
                 case runner.MapFinished() | runner.MapFailed():
-                    result, done = event.result, event.progress
-                    advance(completed=done.n_done + done.n_failed)
-                    if not result.ok:
-                        _complain(f"error: {named_reason(result)}")
-                    if not quiet:
-                        _complain(*(f"warning: {result.name}: {text}" for text in result.warnings))
+                    advance(completed=event.progress.n_done + event.progress.n_failed)
 
-        yield on_event
+        yield draw
 
 
 def _rate(per_second: float | None) -> str:
