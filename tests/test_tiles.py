@@ -12,7 +12,7 @@ from hyper_py.cli import app
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.evidence.simulate import simulate_image
 from hyper_py.options import BackgroundOptions, DetectionOptions, Options
-from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.pipeline.extraction import FixedSources, extract_sources
 from hyper_py.pipeline.why import explain
 from hyper_py.reading.io import read_image
 from hyper_py.writing.simulated_files import write_simulation
@@ -134,6 +134,19 @@ def test_masks_are_read_in_pieces_too(path, tmp_path):
     assert_same(extract_sources(pieces, options=options).catalog, extract_sources(whole).catalog)
     with pytest.raises(InputError, match=r"control\.max_memory.*unpack io\.mask"):
         read_image(path, mask=packed, max_memory=1e6)
+
+
+def test_given_positions_are_measured_in_pieces_as_at_once(path, whole):
+    rows = whole[:15]
+    for sizes in (
+        {},
+        {"fwhm_1": rows["FWHM_1"].value, "fwhm_2": rows["FWHM_2"].value, "pa": rows["PA"].value},
+    ):
+        fixed = FixedSources(longitude=rows["RA"].value, latitude=rows["DEC"].value, frame="icrs", **sizes)
+        one, other = (
+            extract_sources(read_image(path, max_memory=m), fixed=fixed).catalog for m in (1e6, None)
+        )
+        assert_same(one, other)
 
 
 def test_what_needs_the_whole_map_says_so(path, tmp_path):
