@@ -71,15 +71,15 @@ def _read(
     raw = np.empty((height, width), dtype=dtype)
     if not raw.size:
         return raw
+    pixels = memoryview(cast(Any, raw.reshape(-1).view(np.uint8)))
+    line = pixels.nbytes if width == nx else width * dtype.itemsize  # whole rows are one piece of the file
     handle = os.open(path, os.O_RDONLY)
     try:
-        lines = [raw.reshape(-1)] if width == nx else list(raw)
-        for line, row in zip(lines, range(rows.start, rows.stop), strict=False):
-            offset = start + (row * nx + columns.start) * dtype.itemsize
-            view = memoryview(cast(Any, line.view(np.uint8)))
-            done = 0
-            while done < len(view):
-                got = os.preadv(handle, [view[done:]], offset + done)
+        for i in range(pixels.nbytes // line):
+            offset = start + ((rows.start + i) * nx + columns.start) * dtype.itemsize
+            done = os.preadv(handle, [pixels[i * line : (i + 1) * line]], offset)
+            while done < line:
+                got = os.preadv(handle, [pixels[i * line + done : (i + 1) * line]], offset + done)
                 if not got:
                     raise OSError(5, "the file ends within the map", str(path))
                 done += got
