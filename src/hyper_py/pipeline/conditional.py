@@ -97,7 +97,9 @@ def photometry_of_alike(
         variance = variance + np.sum((of_model @ spread) * of_model, axis=-1)
     variance_gauss = np.sum((gradients @ inverse) * gradients, axis=-1)
     correction = np.sum(weights * residual[:, None], axis=-1)
-    level = np.sum(sums * np.where(inside, background, 0.0)[:, None], axis=-1) / sums.sum(axis=-1)
+    area = sums.sum(axis=-1)
+    below = np.sum(sums * np.where(inside, background, 0.0)[:, None], axis=-1)
+    level = np.divide(below, area, out=np.full(area.shape, np.nan), where=area > 0.0)
     return [
         (
             UnitPhotometry(
