@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hyper_py.numerics import models
-from hyper_py.pipeline.deblending import TypicalShape, _left_at_last, best_addition, split_units
+from hyper_py.pipeline.deblending import TypicalShape, _left_at_last, best_additions, split_units
 from hyper_py.pipeline.noise_windows import whitening_matrix
 from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window
 
@@ -55,6 +55,10 @@ def splits_of(data, window, metric, fit, *, fixed=None):
         sigma_limits=SIGMA_LIMITS,
         shift=SHIFT, significance=4.0,
     )  # fmt: skip
+
+
+def best_addition(data, window, metric, fit, *, beam):
+    return best_additions([data], [window], [metric], [fit], beam=beam)[0]
 
 
 def beam_sources(*places):

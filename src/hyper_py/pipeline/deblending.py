@@ -310,19 +310,6 @@ def closest_neighbour(sources: FloatArray) -> FloatArray:
     return nearest
 
 
-def best_addition(
-    values: FloatArray, window: Window, metric: Metric, fit: UnitFit, *, beam: FloatArray
-) -> FloatArray | None:
-    """Return the place where one more source of the beam's shape would help the fit most.
-
-    Returns
-    -------
-    ndarray, shape (3,), or None
-        Amplitude, x and y of the source; None where no score reaches the threshold.
-    """
-    return best_additions([values], [window], [metric], [fit], beam=beam)[0]
-
-
 def best_additions(
     values: Sequence[FloatArray],
     windows: Sequence[Window],
@@ -331,7 +318,15 @@ def best_additions(
     *,
     beam: FloatArray,
 ) -> list[FloatArray | None]:
-    """Return `best_addition` of many units; those alike share the work."""
+    """Return where one more source of the beam's shape would help the fit of each unit most.
+
+    Those alike share the work.
+
+    Returns
+    -------
+    list of (ndarray, shape (3,), or None)
+        Amplitude, x and y of the source; None where no score reaches the threshold.
+    """
     places: list[FloatArray | None] = [None] * len(values)
     # Terms that are fitted along differ from unit to unit.
     most = IN_CACHE if all(metric.terms is None for metric in metrics) else 1
