@@ -9,9 +9,9 @@ from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import models
 from hyper_py.numerics.noise import CovarianceModel, beam_covariance_model
-from hyper_py.options import Options, PhotometryOptions
+from hyper_py.options import Options
 from hyper_py.pipeline.conditional import _surroundings_say, photometry_of_alike
-from hyper_py.pipeline.correlated import _window_radii, measure_correlated
+from hyper_py.pipeline.correlated import measure_correlated
 from hyper_py.pipeline.noise_windows import NoiseWindow, WindowCache, whitening_matrix
 from hyper_py.pipeline.sweeps import Task
 from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window
@@ -195,20 +195,6 @@ def test_errors_count_how_far_an_assumed_shape_may_be_off():
     np.testing.assert_allclose(error[models.SIGMA_1 : models.THETA], 0.05)
 
 
-@pytest.mark.parametrize(
-    ("ratio", "size", "beams"), [(1.0, 1.0, 2.5), (1.0, 2.4, 2.9), (1.5, None, 3.5), (1.0, 9.0, 3.5)]
-)
-def test_windows_hold_the_surroundings_of_their_apertures(ratio, size, beams):
-    data = np.random.default_rng(1).normal(size=(100, 100))
-    sigma = (size or 1.0) * 4.0 / 2.3548
-    source = np.array([[5.0, 50.0, 50.0, sigma, sigma, 0.0]])
-    fixed = np.array([[False, True, True, *[size is not None] * 3]])
-    task = make_task(source, data, fixed=fixed, forced=True)
-    options = Options(photometry=PhotometryOptions(fwhm_radius_ratio=ratio, aper_sup=2.2))
-    radius = _window_radii(task, options)
-    np.testing.assert_allclose(radius / 4.0, beams, rtol=1e-3)
-
-
 def test_gaussian_flux_error_is_that_of_many_fits():
     source = SOURCE * [40, 1, 1, 1, 1, 1]
     window, covariance, _ = make_unit(source)
@@ -282,7 +268,7 @@ def test_no_source_is_added_in_noise_that_is_assumed(monkeypatch):
     def deblended(*args, **kwargs):
         asked.append(True)
 
-    monkeypatch.setattr("hyper_py.pipeline.correlated._deblended", deblended)
+    monkeypatch.setattr("hyper_py.pipeline.correlated.with_more_sources", deblended)
     rng = np.random.default_rng(1)
     for shape, expected in (((24, 25), False), ((70, 75), True)):
         source = np.array([[30.0, 12.3, 11.8, 1.7, 1.7, 0.0]])

@@ -1,0 +1,143 @@
+"""Between two rounds of fits: units gain sources that the data ask for, and lose those that do not hold."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.geometry import FloatArray
+from hyper_py.numerics import models
+from hyper_py.options import Options
+from hyper_py.pipeline.deblending import (
+    CLOSEST_BEAMS,
+    TypicalShape,
+    amplitude_significance,
+    closest_neighbour,
+    split_units,
+)
+from hyper_py.pipeline.rounds import ROUGH, Round, size_limits
+from hyper_py.pipeline.sweeps import (
+    Task,
+    affordable,
+    unit_values,
+)
+from hyper_py.steps.fitting import (
+    UnitFit,
+)
+
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+_SPLIT_SHIFT_BEAMS = 0.15
+"""How far the sources of a split unit may move from where the split put them."""
+_LARGEST_DEBLENDED = 6
+"""Larger units are not searched for more sources."""
+
+
+def with_more_sources(
+    task: Task,
+    sources: FloatArray,
+    fits: list[UnitFit],
+    searched: Sequence[UnitFit],
+    this: Round,
+    options: Options,
+    solver: dict[str, Any],
+) -> tuple[Task, FloatArray, list[UnitFit | None]] | None:
+    """Return the task and sources with one more source in each unit that asks for it, and no fit for these.
+
+    Units that were `searched` with the fit that they still have are left out; None if none asks.
+    """
+    beam = models.shape_parameters(task.beam_covariance)
+    alone = np.array([unit[0] for unit in task.units if len(unit) == 1], dtype=np.int64)
+    typical = TypicalShape.of(sources[alone[~task.fixed[alone, models.SIGMA_1]]], beam)
+    values = unit_values(this.data, sources, task.units, this.windows, this.backgrounds)
+    open_units = [
+        k for k, unit in enumerate(task.units)
+        if len(unit) < _LARGEST_DEBLENDED and not (searched and searched[k] is fits[k])
+    ]  # fmt: skip
+    splits = [
+        split
+        for chunk in affordable(open_units, this.windows, this.metrics)
+        for split in split_units(
+            values, this.windows, this.metrics, fits, units=[k for _, k in chunk],
+            beam=beam, typical=typical.shape,
+            fixed=[task.fixed[unit] for unit in task.units], sigma_limits=size_limits(task, options),
+            shift=0.5 * task.beam_fwhm, significance=options.detection.sigma_thres,
+            **{**solver, **ROUGH},
+        )
+    ]  # fmt: skip
+    splits.sort(key=lambda split: split.unit)
+    if not splits:
+        return None
+    left: list[UnitFit | None] = list(fits)
+    start, fixed, sources, units = task.start.copy(), task.fixed.copy(), sources.copy(), list(task.units)
+    assumed = assumed_of(task)
+    shift = np.append(task.shift, np.empty(len(splits)))
+    for split in splits:
+        unit, left[split.unit] = units[split.unit], None
+        sources[unit] = start[unit] = split.parameters[:-1]
+        units[split.unit] = np.append(unit, len(sources))
+        start, sources = (np.concatenate([v, split.parameters[-1:]]) for v in (start, sources))
+        fixed = np.concatenate([fixed, np.zeros((1, models.N_PARAMETERS), dtype=bool)])
+        held = units[split.unit][split.typical]
+        fixed[held, models.SIGMA_1 :] = True
+        assumed = np.concatenate([assumed, np.zeros((1, models.N_PARAMETERS))])
+        assumed[held] = typical.variance
+        # Near where the evidence put them: free to go, one of two close sources would wander off.
+        shift[units[split.unit]] = _SPLIT_SHIFT_BEAMS * task.beam_fwhm
+    return replace(task, start=start, fixed=fixed, assumed=assumed, shift=shift, units=units), sources, left
+
+
+def assumed_of(task: Task) -> FloatArray:
+    """Return the variances of what is assumed of the sources of a task, shape (n, 6)."""
+    return np.zeros(task.start.shape) if task.assumed is None else task.assumed
+
+
+def confirmed(
+    task: Task, sources: FloatArray, fits: list[UnitFit], this: Round, options: Options, *, n_given: int
+) -> BoolArray:
+    """Return which sources stay: of those added, the ones still significant, compact and apart.
+
+    In each unit only the weakest of those that fail goes at once.
+    """
+    kept = np.ones(len(sources), dtype=bool)
+    smallest, largest = np.multiply(size_limits(task, options), (1.01, 0.99))
+    for k, unit in enumerate(task.units):
+        added = np.flatnonzero(unit >= n_given)
+        if not added.size:
+            continue
+        own = sources[unit]
+        significance = amplitude_significance(
+            fits[k], this.windows[k], this.metrics[k], fixed=task.fixed[unit]
+        )
+        doubtful = (significance < options.detection.sigma_thres) | (own[:, models.SIGMA_1] > largest)
+        # Narrower than anything seen through the beam: noise of pixels.
+        doubtful |= own[:, models.SIGMA_2] < smallest
+        doubtful |= closest_neighbour(own) < CLOSEST_BEAMS * task.beam_fwhm
+        failing = added[doubtful[added]]
+        if failing.size:
+            kept[unit[failing[np.argmin(significance[failing])]]] = False
+    return kept
+
+
+def without(
+    task: Task, sources: FloatArray, fits: Sequence[UnitFit], kept: BoolArray
+) -> tuple[Task, FloatArray, list[UnitFit | None]]:
+    """Return the task and sources without those that are not kept, and no fit for the units of these."""
+    new = np.cumsum(kept) - 1
+    some = [k for k, unit in enumerate(task.units) if kept[unit].any()]
+    units = [new[task.units[k][kept[task.units[k]]]] for k in some]
+    return (
+        replace(
+            task,
+            start=task.start[kept],
+            fixed=task.fixed[kept],
+            assumed=assumed_of(task)[kept],
+            shift=task.shift[kept],
+            units=units,
+        ),
+        sources[kept],
+        [fits[k] if kept[task.units[k]].all() else None for k in some],
+    )

@@ -1,0 +1,208 @@
+"""What the fits of one round need: windows, metrics in the noise measured so far, backgrounds, bounds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.numerics import models
+from hyper_py.numerics.blocks import Plane, at, size_of
+from hyper_py.options import Options
+from hyper_py.pipeline.joint import JointSky, NoSky, Sky, affordable_orders, choose_orders, window_scaling
+from hyper_py.pipeline.noise_windows import WindowCache
+from hyper_py.pipeline.sweeps import (
+    Bounds,
+    Task,
+    means_on,
+    unit_values,
+)
+from hyper_py.pipeline.unit_backgrounds import UnitBackground
+from hyper_py.pipeline.weighted import fit_backgrounds
+from hyper_py.steps.fitting import (
+    Metric,
+    UnitFit,
+    Window,
+    bounds,
+    fit_window,
+    linear_terms,
+)
+
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+_WINDOW_BEAMS = 2.5
+"""Radius of the discs that are fitted; results are flat between 2 and 4."""
+_SURROUNDINGS_BEAMS = 0.5
+"""What a disc must have around the largest aperture."""
+_LARGEST_WINDOW_BEAMS = 3.5
+"""A unit of such discs still fits into the reach of the covariance; beyond it the model stands in."""
+ROUGH = {"ftol": 1e-4, "xtol": 1e-4, "gtol": 1e-4}
+"""The first fit only serves to clean the map on which the noise is measured."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ground:
+    """Polynomial backgrounds of the units: those fitted before, and the orders of those fitted along."""
+
+    apart: list[UnitBackground] | None = None
+    orders: list[int] | None = None
+
+    def below(self, k: int) -> Sky:
+        """Return what is subtracted before a unit is fitted."""
+        return NoSky() if self.apart is None else self.apart[k]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Round:
+    """What the fits of one round need: windows, data, metrics, backgrounds and bounds of all units."""
+
+    windows: list[Window]
+    data: list[FloatArray]
+    metrics: Sequence[Metric]
+    scales: list[float]
+    backgrounds: list[FloatArray]
+    limits: Bounds
+    cache: WindowCache
+    ground: Ground
+
+    @classmethod
+    def make(
+        cls,
+        task: Task,
+        options: Options,
+        cache: WindowCache,
+        level: Plane,
+        ground: Ground,
+        *,
+        previous: "Round | None" = None,
+        fits: Sequence[UnitFit | None] = (),
+    ) -> "Round":
+        """Return the round of a task; units that have a fit keep the windows of the previous round."""
+        sigma_limits = size_limits(task, options)
+        lower, upper = bounds(
+            task.start,
+            sigma_limits=sigma_limits,
+            shift=task.shift,
+            amplitude_limits=(-np.inf if task.forced else 0.0, np.inf),
+        )
+        radius = _window_radii(task, options)
+        windows, data = [], []
+        for k, unit in enumerate(task.units):
+            if previous is not None and k < len(fits) and fits[k] is not None:
+                window, values = previous.windows[k], previous.data[k]
+            else:
+                window = fit_window(
+                    task.start[unit, models.X], task.start[unit, models.Y],
+                    radius=radius[unit], usable=task.usable,
+                )  # fmt: skip
+                values = at(task.data, window.y, window.x)
+            windows.append(window)
+            data.append(values)
+        scales = means_on(level, windows)
+        if options.fit_options.noise_model == "white":
+            metrics: Sequence[Metric] = [_white_metric(w, task.rms) for w in windows]
+        elif ground.orders is not None:
+            metrics = [
+                _joint_metric(cache, w, s, order, options)
+                for w, s, order in zip(windows, scales, ground.orders, strict=True)
+            ]
+        else:
+            metrics = cache.metrics(windows, scales)
+        return cls(
+            windows=windows,
+            data=data,
+            metrics=metrics,
+            scales=scales,
+            backgrounds=[ground.below(k).at(w.y, w.x) for k, w in enumerate(windows)],
+            limits=Bounds(
+                lower=np.where(task.fixed, task.start, lower), upper=np.where(task.fixed, task.start, upper)
+            ),
+            cache=cache,
+            ground=ground,
+        )
+
+    def sky(self, k: int, fit: UnitFit) -> Sky:
+        """Return the polynomial background under a unit after its fit."""
+        below, window = self.ground.below(k), self.windows[k]
+        if self.ground.orders is None or not window.y.size:
+            return below
+        return JointSky(
+            order=self.ground.orders[k], scaling=window_scaling(window), coefficients=fit.coefficients,
+            window=window, below=below,
+        )  # fmt: skip
+
+
+def _joint_metric(cache: WindowCache, window: Window, scale: float, order: int, options: Options) -> Metric:
+    fit = options.fit_options
+    ridge = fit.lambda_l2 if fit.use_l2_regularization else 0.0
+    return cache.joint_metric(window, scale, order=order, ridge=ridge)
+
+
+def _white_metric(window: Window, rms: float | FloatArray) -> Metric:
+    """Return the metric of independent noise, the local mean being free."""
+    at = window.y, window.x
+    weights = 1.0 / (rms[at] if isinstance(rms, np.ndarray) else np.full(at[0].size, rms))
+    if not weights.size:
+        return Metric(weights=weights)
+    return Metric(weights=weights, terms=linear_terms(np.ones((weights.size, 1)), weights=weights))
+
+
+def ground_of(
+    task: Task,
+    sources: FloatArray,
+    options: Options,
+    this: Round | None = None,
+    solver: dict[str, Any] | None = None,
+) -> Ground:
+    """Fit backgrounds apart, and say of which order those are that are fitted along.
+
+    Orders are chosen by fits with the metrics of a round; without one the highest are taken.
+    """
+    background = options.background
+    if background.method == "conditional":
+        return Ground()
+    apart, orders = None, None
+    if background.apart:
+        data = task.data[:, :]
+        residual = data if this is None else data - models.render(sources, size_of(task.data))
+        apart = fit_backgrounds(residual, sources, task, options)
+    if background.fit_gauss_and_bg_together and this is None:
+        orders = [max(background.polynomial_orders)] * len(task.units)
+    elif background.fit_gauss_and_bg_together and this is not None:
+        choices = [
+            {
+                order: _joint_metric(this.cache, w, s, order, options)
+                for order in affordable_orders(
+                    background.polynomial_orders, n_pixels=w.y.size, n_sources=len(unit)
+                )
+            }
+            for unit, w, s in zip(task.units, this.windows, this.scales, strict=True)
+        ]
+        below = [(NoSky() if apart is None else apart[k]).at(w.y, w.x) for k, w in enumerate(this.windows)]
+        orders = choose_orders(
+            unit_values(this.data, sources, task.units, this.windows, below), this.windows, choices,
+            [sources[unit] for unit in task.units],
+            lower=[this.limits.lower[unit] for unit in task.units],
+            upper=[this.limits.upper[unit] for unit in task.units],
+            criterion=options.fit_options.min_method, rms=below, beam_area=task.beam_area, **(solver or {}),
+        )  # fmt: skip
+    return Ground(apart=apart, orders=orders)
+
+
+def size_limits(task: Task, options: Options) -> tuple[float, float]:
+    """Return the smallest and largest sigma of a source in pixels."""
+    photometry = options.photometry
+    return task.size_limits(photometry.aper_inf, photometry.aper_sup, round_beam=options.original)
+
+
+def _window_radii(task: Task, options: Options) -> FloatArray:
+    """Return the radii in pixels of the discs to fit: apertures need surroundings in them."""
+    given = task.fixed[:, models.SIGMA_1]
+    beams = np.where(
+        given, FWHM_PER_SIGMA * task.start[:, models.SIGMA_1] / task.beam_fwhm, options.photometry.aper_sup
+    )
+    reach = options.photometry.fwhm_radius_ratio * beams + _SURROUNDINGS_BEAMS
+    return task.beam_fwhm * np.clip(reach, _WINDOW_BEAMS, _LARGEST_WINDOW_BEAMS)
