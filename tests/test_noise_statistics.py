@@ -49,7 +49,8 @@ def test_profile_and_spectrum_are_those_of_the_noise(fwhm, step, seed):
     assert statistics.spectrum.sum() * statistics.frequency_step**2 == pytest.approx(values[0])
     expected = 4.0 * np.pi * wider * share * np.exp(-4.0 * np.pi**2 * wider * frequency**2) + white * step**2
     many = slice(5, None)  # rings of many independent frequencies
-    assert np.median(power[many] / (RMS**2 * expected[many])) == pytest.approx(1.0, abs=0.1)
+    # The level by which the map is divided is that of cells of a hundred beams, good to 7% each.
+    assert np.median(power[many] / (RMS**2 * expected[many])) == pytest.approx(1.0, abs=0.15)
     bright = (expected > 0.1 * expected[0]) & (np.arange(len(power)) >= 5)
     np.testing.assert_allclose(power[bright], RMS**2 * expected[bright], rtol=0.4)
 
