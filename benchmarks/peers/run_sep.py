@@ -42,6 +42,9 @@ def main() -> None:
         segmentation_map=True,
     )
     x, y, a, b, theta = (objects[name] for name in ("x", "y", "a", "b", "theta"))
+    # Objects on a line have no width, and SEP refuses its own ellipses then.
+    a, b = (np.maximum(np.nan_to_num(axis), 0.1) for axis in (a, b))
+    theta = np.clip(np.nan_to_num(theta), -0.5 * np.pi, 0.5 * np.pi)
     # Pixels of neighbours are left out, as Source Extractor does.
     own = {"mask": mask, "seg_id": np.arange(1, x.size + 1), "segmap": segments}
     radius, _ = sep.kron_radius(image, x, y, a, b, theta, 6.0, **own)
