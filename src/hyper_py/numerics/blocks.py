@@ -85,6 +85,11 @@ def combined(
     return LazyPlane(size_of(one), lambda rows, columns: operation(one[rows, columns], other[rows, columns]))
 
 
+def kept_like(lazy: LazyPlane, data: Plane) -> Plane:
+    """Return a plane as `data` is kept: as an array if that is one."""
+    return lazy[:, :] if isinstance(data, np.ndarray) else lazy
+
+
 def usable(data: Plane) -> Any:
     """Return where a map is not blank: a mask, or a plane of 1 and 0 if the map is no array."""
     if isinstance(data, np.ndarray):

@@ -17,6 +17,7 @@ from hyper_py.geometry import (
     covariance_from_ellipse,
     ellipse_from_covariance,
 )
+from hyper_py.numerics.blocks import LazyPlane
 
 N_PARAMETERS = 6
 AMPLITUDE, X, Y, SIGMA_1, SIGMA_2, THETA = range(N_PARAMETERS)
@@ -151,6 +152,22 @@ class SourcesByPlace:
         own[:, Y] -= where[0].start
         own[:, X] -= where[1].start
         return own
+
+
+def drawn(parameters: FloatArray, shape: tuple[int, int]) -> LazyPlane:
+    """Return the image of Gaussians out to 6 sigma, drawn piece by piece where it is asked for.
+
+    Parameters
+    ----------
+    parameters : ndarray, shape (n_sources, 6)
+    shape : (ny, nx)
+    """
+    placed = SourcesByPlace(parameters, n_sigma=6.0)
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        return render(placed[rows, columns], (rows.stop - rows.start, columns.stop - columns.start))
+
+    return LazyPlane(shape, make)
 
 
 def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0) -> NDArray[np.bool_]:

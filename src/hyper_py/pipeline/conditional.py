@@ -88,12 +88,12 @@ def photometry_of_alike(
     residual = np.stack(residuals)
     outer, background = _surroundings_say(noise, inside, sums, residual)
     weights = (sums - outer) / fractions[..., None]
-    influence = weights + (gradients - weights @ jacobian.swapaxes(1, 2)) @ moves
+    of_model = gradients - weights @ jacobian.swapaxes(1, 2)
+    influence = weights + of_model @ moves
     variance = np.asarray(scales)[:, None] ** 2 * np.sum(
         _times(influence, noise.covariance) * influence, axis=-1
     )
     if assumed is not None:
-        of_model = gradients - weights @ jacobian.swapaxes(1, 2)
         variance = variance + np.sum((of_model @ spread) * of_model, axis=-1)
     variance_gauss = np.sum((gradients @ inverse) * gradients, axis=-1)
     correction = np.sum(weights * residual[:, None], axis=-1)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import LazyPlane, Plane, combined, size_of
+from hyper_py.numerics.blocks import LazyPlane, Plane, combined, kept_like, size_of
 from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.options import Options
 from hyper_py.pipeline.conditional import ConditionalPatch, footprint, photometry_of_alike
@@ -143,24 +143,30 @@ def _without_patterns(
     that it explains are left to the search in the residual; without a search all stay.
     """
     task, given = rough.task, np.arange(len(rough.sources))
-    whole, pattern = task.data, _known_misfit(task)
-    n_known = 0 if pattern is None else _KNOWN_ROUNDS
-    for measured in (False,) * n_known + (True,) * (_MOST_PATTERNS * measurable):
-        if measured:
-            more = common_misfit(
-                rough.task.data, rough.sources, noise=rough.noise, level=rough.level,
-                beam_fwhm=task.beam_fwhm,
-            )  # fmt: skip
-            if more is None:
-                break
-            pattern = more if pattern is None else pattern + more
-        assert pattern is not None  # known, or just measured
+
+    def less(pattern: CommonMisfit) -> tuple[_Fitted, BoolArray]:
         explained = search & (pattern.share(rough.sources) >= _EXPLAINED)
-        given = given[~explained]
         left, sources, _ = without(rough.task, rough.sources, rough.fits, ~explained)
-        left = _without_pattern(left, whole, pattern.drawn(sources, size_of(whole)))
-        rough = _rough_fit(left, sources, rough.noise, rough.level, options, solver)
-        if measured and not explained.any():
+        drawn = combined(np.subtract, task.data, pattern.drawn(sources, size_of(task.data)))
+        left = replace(left, data=kept_like(drawn, task.data))
+        return _rough_fit(left, sources, rough.noise, rough.level, options, solver), ~explained
+
+    pattern: CommonMisfit | None = None
+    if task.beyond is not None:
+        pattern = known_misfit(task.beyond, beam_covariance=task.beam_covariance)
+        for _ in range(_KNOWN_ROUNDS):
+            rough, kept = less(pattern)
+            given = given[kept]
+    for _ in range(_MOST_PATTERNS * measurable):
+        more = common_misfit(
+            rough.task.data, rough.sources, noise=rough.noise, level=rough.level, beam_fwhm=task.beam_fwhm
+        )
+        if more is None:
+            break
+        pattern = more if pattern is None else pattern + more
+        rough, kept = less(pattern)
+        given = given[kept]
+        if kept.all():
             break
     return rough, given
 
@@ -209,30 +215,9 @@ def _noise(task: Task, sources: FloatArray, *, subtracted: bool) -> tuple[Covari
     )  # fmt: skip
 
 
-def _known_misfit(task: Task) -> CommonMisfit | None:
-    """Return what the image of the beam has beyond its Gaussian, if there is one."""
-    if task.beyond is None:
-        return None
-    return known_misfit(task.beyond, beam_covariance=task.beam_covariance)
-
-
-def _without_pattern(task: Task, whole: Plane, pattern: Plane) -> Task:
-    """Return the task on a map less what all sources have in common beyond Gaussians."""
-    data: Plane = combined(np.subtract, whole, pattern)
-    return replace(task, data=data[:, :] if isinstance(whole, np.ndarray) else data)
-
-
 def _grain(task: Task, sources: FloatArray, level: Plane) -> Plane | None:
     """Return the independent error of pixels that grows with the light on them; None if there is none."""
-    drawn = models.SourcesByPlace(sources, n_sigma=6.0)
-
-    def make(rows: slice, columns: slice) -> FloatArray:
-        shape = rows.stop - rows.start, columns.stop - columns.start
-        return models.render(drawn[rows, columns], shape)
-
-    light: Plane = LazyPlane(size_of(task.data), make)
-    if isinstance(task.data, np.ndarray):
-        light = light[:, :]
+    light = kept_like(models.drawn(sources, size_of(task.data)), task.data)
     share = pixel_error_of_light(task.data, light, level=level, size=task.block_size)
     return LazyPlane(size_of(light), lambda rows, columns: share * light[rows, columns]) if share else None
 

@@ -100,7 +100,7 @@ class Extraction:
     catalog : astropy.table.QTable
     noise : NoiseLevel
     peaks : Peaks
-        The detections, in the order of the catalogue.
+        The detections, in the order of the catalogue, without those that side lobes explain.
     field : MeasuredField, optional
         Fits and backgrounds; None when nothing was fitted.
     """
@@ -147,11 +147,7 @@ class Extraction:
     def planes(self) -> dict[str, LazyPlane]:
         """Return model, residual, rms and background as these images have them, each made piece by piece."""
         data, shape = self.image.data, self.image.shape
-        sources = models.SourcesByPlace(self.sources, n_sigma=6.0)
-
-        def model(rows: slice, columns: slice) -> FloatArray:
-            size = rows.stop - rows.start, columns.stop - columns.start
-            return models.render(sources[rows, columns], size)
+        model = models.drawn(self.sources, shape)
 
         def background(rows: slice, columns: slice) -> FloatArray:
             if self.field is None:
@@ -159,14 +155,13 @@ class Extraction:
             return self.field.background_part((rows, columns))
 
         pieces = {
-            "model": model,
-            "residual": lambda rows, columns: data[rows, columns] - model(rows, columns),
+            "residual": lambda rows, columns: data[rows, columns] - model[rows, columns],
             "rms": lambda rows, columns: np.full(
                 (rows.stop - rows.start, columns.stop - columns.start), self.noise.typical
             ),
             "background": background,
         }
-        return {what: LazyPlane(shape, make) for what, make in pieces.items()}
+        return {"model": model} | {what: LazyPlane(shape, make) for what, make in pieces.items()}
 
     def regions(self) -> "Regions":
         """Return the sources' apertures as sky regions in ICRS, with their HYPER_ID as text."""

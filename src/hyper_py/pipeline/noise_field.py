@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import LazyPlane, Plane, blocks, combined, grown, sample, size_of
+from hyper_py.numerics.blocks import LazyPlane, Plane, blocks, combined, grown, kept_like, sample, size_of
 from hyper_py.numerics.coarse import CoarseMap, cell_counts, coarse_map
 from hyper_py.numerics.noise import (
     CovarianceModel,
@@ -54,18 +54,17 @@ def outside_sources(data: Plane, sources: FloatArray, *, subtract: bool = False)
     Plane, shape (ny, nx)
         An array if `data` is one.
     """
-    drawn, masked = (models.SourcesByPlace(sources, n_sigma=reach) for reach in (6.0, _MASK_SIGMA))
+    light, masked = models.drawn(sources, size_of(data)), models.SourcesByPlace(sources, n_sigma=_MASK_SIGMA)
 
     def make(rows: slice, columns: slice) -> FloatArray:
         values: FloatArray = data[rows, columns].copy()
         shape = values.shape[0], values.shape[1]
         if subtract:
-            values -= models.render(drawn[rows, columns], shape)
+            values -= light[rows, columns]
         values[models.footprints(masked[rows, columns], shape, n_sigma=_MASK_SIGMA)] = np.nan
         return values
 
-    lazy = LazyPlane(size_of(data), make)
-    return lazy[:, :] if isinstance(data, np.ndarray) else lazy
+    return kept_like(LazyPlane(size_of(data), make), data)
 
 
 def measure_noise(

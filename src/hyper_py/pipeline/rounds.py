@@ -17,6 +17,7 @@ from hyper_py.pipeline.sweeps import (
     Bounds,
     Task,
     means_on,
+    rms_on,
     unit_values,
 )
 from hyper_py.pipeline.unit_backgrounds import UnitBackground
@@ -143,8 +144,7 @@ def _joint_metric(cache: WindowCache, window: Window, scale: float, order: int, 
 
 def _white_metric(window: Window, rms: float | FloatArray) -> Metric:
     """Return the metric of independent noise, the local mean being free."""
-    at = window.y, window.x
-    weights = 1.0 / (rms[at] if isinstance(rms, np.ndarray) else np.full(at[0].size, rms))
+    weights = 1.0 / rms_on(rms, window)
     if not weights.size:
         return Metric(weights=weights)
     return Metric(weights=weights, terms=linear_terms(np.ones((weights.size, 1)), weights=weights))

@@ -120,6 +120,11 @@ def values_on(plane: Plane, windows: Sequence[Window]) -> list[FloatArray]:
     return [at(plane, window.y, window.x) for window in windows]
 
 
+def rms_on(rms: float | FloatArray, window: Window) -> FloatArray:
+    """Return the noise level, one number or one a pixel, on a window."""
+    return at(rms, window.y, window.x) if isinstance(rms, np.ndarray) else np.full(window.y.size, rms)
+
+
 def unit_values(
     data: Sequence[FloatArray],
     sources: FloatArray,
@@ -269,7 +274,7 @@ def means_on(plane: Plane, windows: Sequence[Window]) -> list[float]:
         for start in range(0, len(windows), _WINDOWS_AT_ONCE):
             values += list(plane.at(*padded_pixels(windows[start : start + _WINDOWS_AT_ONCE])))
     else:
-        values = [at(plane, window.y, window.x) for window in windows]
+        values = values_on(plane, windows)
     return [
         float(np.mean(row[: window.y.size])) if window.y.size else 1.0
         for row, window in zip(values, windows, strict=True)

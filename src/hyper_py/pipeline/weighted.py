@@ -30,6 +30,7 @@ from hyper_py.pipeline.sweeps import (
     Task,
     other_starts,
     retry_failed,
+    rms_on,
     sweep_units,
     unit_values,
     values_on,
@@ -120,13 +121,13 @@ def measure_weighted(task: Task, options: Options) -> Measured:
             sources, limits = _starting_point(task, apart, levels[1], options)
         setup = _Setup.make(task, sources, apart, levels, limits, options, choose=is_last)
         sources, fits = sweep_units(
-            values_on(task.data, setup.windows), sources, task.units, setup.windows, setup.metrics,
-            setup.values, bounds=limits, max_sweeps=4 if is_last else 2, **setup.solver,
+            setup.data, sources, task.units, setup.windows, setup.metrics, setup.values, bounds=limits,
+            max_sweeps=4 if is_last else 2, **setup.solver,
         )  # fmt: skip
         residual = task.data - models.render(sources, task.data.shape)
     sources, fits, retried = retry_failed(
-        values_on(task.data, setup.windows), sources, fits, task.units, setup.windows, setup.metrics,
-        setup.values, starts=other_starts(task, sources), bounds=limits, **setup.solver,
+        setup.data, sources, fits, task.units, setup.windows, setup.metrics, setup.values,
+        starts=other_starts(task, sources), bounds=limits, **setup.solver,
     )  # fmt: skip
     residual = task.data - models.render(sources, task.data.shape)
     noise, level_plane = measure_noise(
@@ -340,12 +341,13 @@ def _limits(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Setup:
-    """Windows, metrics and subtracted backgrounds on the windows, unit by unit; options of the solver.
+    """Windows, data, metrics and subtracted backgrounds on them, unit by unit; options of the solver.
 
     `orders` are those of the polynomials of joint fits, `scalings` their coordinates.
     """
 
     windows: list[Window]
+    data: list[FloatArray]
     metrics: list[Metric]
     values: list[FloatArray]
     rms: list[FloatArray]
@@ -388,14 +390,14 @@ class _Setup:
         fit, background = options.fit_options, options.background
         below: list[Sky] = [b if background.apart else NoSky() for b in apart]
         windows = [_window(sources[unit], task, options) for unit in task.units]
-        values = on_windows(below, windows)
+        data, values = values_on(task.data, windows), on_windows(below, windows)
         surroundings = values if options.original else on_windows(apart, windows)
         weights, noise, scalings = [], [], []
         for k, (mean, std) in enumerate(zip(*levels, strict=True)):
-            window, at = windows[k], (windows[k].y, windows[k].x)
-            noise.append(task.rms[at] if isinstance(task.rms, np.ndarray) else np.full(at[0].size, task.rms))
+            window = windows[k]
+            noise.append(rms_on(task.rms, window))
             raw = pixel_weights(
-                fit.weights, task.data[at] - surroundings[k], window, sources[task.units[k]],
+                fit.weights, data[k] - surroundings[k], window, sources[task.units[k]],
                 power_snr=fit.power_snr, mean=mean, std=std,
                 spatial_sigma=fit.spatial_weight_sigma * task.beam_fwhm / FWHM_PER_SIGMA,
             )  # fmt: skip
@@ -406,8 +408,8 @@ class _Setup:
             "xtol": fit.xtol, "gtol": fit.gtol, "max_evaluations": fit.max_nfev,
         }  # fmt: skip
         setup = cls(
-            windows=windows, metrics=[Metric(weights=w) for w in weights], values=values, rms=noise,
-            solver=solver, below=below, is_apart=background.apart,
+            windows=windows, data=data, metrics=[Metric(weights=w) for w in weights], values=values,
+            rms=noise, solver=solver, below=below, is_apart=background.apart,
             orders=[-1] * len(windows), scalings=scalings,
         )  # fmt: skip
         if not background.fit_gauss_and_bg_together:
@@ -426,9 +428,7 @@ class _Setup:
             orders = orders if choose else [max(orders)]
             choices.append({order: self._with_terms(k, order, options) for order in orders})
         orders = choose_orders(
-            unit_values(
-                values_on(task.data, self.windows), sources, task.units, self.windows, self.values
-            ), self.windows, choices,
+            unit_values(self.data, sources, task.units, self.windows, self.values), self.windows, choices,
             [sources[unit] for unit in task.units],
             lower=[limits.lower[unit] for unit in task.units],
             upper=[limits.upper[unit] for unit in task.units],
