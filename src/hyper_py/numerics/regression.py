@@ -275,8 +275,8 @@ def spatial_median(
     """Return the point of least summed distance to the others.
 
     Newton's method on the sum of distances; where it does not lower the sum, Weiszfeld's step with the
-    correction of Vardi & Zhang 2000 (PNAS 97, 1423), which converges from anywhere, also onto one of the
-    points. In one dimension it is the median.
+    correction of Vardi & Zhang 2000 (PNAS 97, 1423), which converges from anywhere. Onto one of the points it
+    may do so slowly: that one is asked whether it is the median. In one dimension it is the median.
 
     Parameters
     ----------
@@ -306,6 +306,9 @@ def spatial_median(
         trial_difference, trial_distance = _distances(points, trial)
         trial_cost = float(trial_distance.sum())
         if not trial_cost <= cost:
+            nearest = points[distance.argmin()]
+            if _rests_at(points, nearest):
+                return nearest.copy(), True, iteration
             trial = _weiszfeld(points, median, difference, distance)
             trial_difference, trial_distance = _distances(points, trial)
             trial_cost = float(trial_distance.sum())
@@ -334,6 +337,14 @@ def _newton_step(difference: FloatArray, distance: FloatArray) -> FloatArray:
     except np.linalg.LinAlgError:
         return np.full(unit.shape[1], np.nan)
     return step
+
+
+def _rests_at(points: FloatArray, place: FloatArray) -> bool:
+    """Whether the points at a place hold it against the pull of all others: the sum is least there."""
+    difference, distance = _distances(points, place)
+    apart = distance > 0.0
+    pull = (difference[apart] / distance[apart, None]).sum(axis=0)
+    return bool(np.sqrt(pull @ pull) <= np.count_nonzero(~apart))
 
 
 def _weiszfeld(
