@@ -4,10 +4,11 @@ Every format starts from an empty `template` that has the final columns, so that
 them all, and a merged table of any length needs the memory of one batch.
 """
 
-import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
@@ -44,6 +45,7 @@ _READERS = {
     ".xml": "votable",
     ".parquet": "parquet",
 }
+_SPECIAL = re.compile(r'[",\r\n]')
 _BY_NAME = {column.name: column for column in COLUMNS}
 
 Batches: TypeAlias = Iterable[Table]
@@ -190,11 +192,9 @@ def read_table(path: Path, *, default: str | None = None) -> Table:
 # -------------------------------------------------------------------------------------------------- texts
 
 
-def _exact(column: TableColumn) -> list[Any]:
+def _exact(column: TableColumn) -> list[str]:
     """Values as shortest text that gives the same number back."""
-    if column.dtype.kind == "f":
-        return [repr(value) for value in column.tolist()]
-    return list(column.tolist())
+    return list(map(repr if column.dtype.kind == "f" else str, column.tolist()))
 
 
 def _formatted(column: TableColumn, *, missing: str) -> list[str]:
@@ -203,26 +203,35 @@ def _formatted(column: TableColumn, *, missing: str) -> list[str]:
     if column.dtype.kind == "f":
         form = column.format
         return [format(value, form) if math.isfinite(value) else missing for value in values]
-    return [str(value) for value in values]
+    return list(map(str, values))
+
+
+def _quoted(texts: Iterable[str]) -> list[str]:
+    """Texts as fields of CSV: in quotes where it takes some."""
+    quoted = '"{}"'.format
+    return [quoted(text.replace('"', '""')) if _SPECIAL.search(text) else text for text in texts]
 
 
 def _write_csv(path: Path, template: Table, batches: Batches) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(template.colnames)
-        for batch in batches:
-            writer.writerows(
-                zip(*(_formatted(batch[n], missing="NaN") for n in template.colnames), strict=True)
-            )
+        _write_fields(stream, template, batches, partial(_formatted, missing="NaN"))
 
 
 def _write_ecsv(path: Path, template: Table, batches: Batches) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         _write_ecsv_header(stream, template)
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(template.colnames)
-        for batch in batches:
-            writer.writerows(zip(*(_exact(batch[n]) for n in template.colnames), strict=True))
+        _write_fields(stream, template, batches, _exact)
+
+
+def _write_fields(
+    stream: TextIO, template: Table, batches: Batches, texts_of: Callable[[TableColumn], list[str]]
+) -> None:
+    """Write names and rows with commas between: a column at a time, csv.writer would look at each letter."""
+    stream.write(f"{','.join(_quoted(template.colnames))}\n")
+    for batch in batches:
+        columns = [batch[name] for name in template.colnames]
+        fields = [_quoted(texts_of(c)) if c.dtype.kind == "U" else texts_of(c) for c in columns]
+        stream.writelines(f"{','.join(row)}\n" for row in zip(*fields, strict=True))
 
 
 def _write_ecsv_header(stream: TextIO, template: Table) -> None:
@@ -267,14 +276,16 @@ def _ipac_width(column: TableColumn) -> int:
     return max(widths)
 
 
-def _ipac_cells(column: TableColumn, width: int) -> Iterator[str]:
+def _ipac_cells(column: TableColumn, width: int) -> list[str]:
     if column.dtype.kind == "U":
-        return (f" {text or 'null':<{width}}" for text in column.tolist())
+        return [(text or "null").ljust(width) for text in column.tolist()]
     texts = _formatted(column, missing="null")
-    return (
-        f" {text if len(text) <= width else format(value, f'.{width - 7}g'):>{width}}"
-        for text, value in zip(texts, column.tolist(), strict=True)
-    )
+    if max(map(len, texts), default=0) > width:
+        texts = [
+            text if len(text) <= width else format(value, f".{width - 7}g")
+            for text, value in zip(texts, column.tolist(), strict=True)
+        ]
+    return [text.rjust(width) for text in texts]
 
 
 def _write_ipac(path: Path, template: Table, batches: Batches) -> None:
@@ -284,7 +295,7 @@ def _write_ipac(path: Path, template: Table, batches: Batches) -> None:
         _write_ipac_header(stream, template, widths)
         for batch in batches:
             cells = [_ipac_cells(batch[c.name], w) for c, w in zip(columns, widths, strict=True)]
-            stream.writelines(f"{''.join(row)} \n" for row in zip(*cells, strict=True))
+            stream.writelines(f" {' '.join(row)} \n" for row in zip(*cells, strict=True))
 
 
 def _write_ipac_header(stream: TextIO, template: Table, widths: list[int]) -> None:
