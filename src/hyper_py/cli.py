@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so that help and complaints
 Exit status: 0 all done, 1 something failed, 2 wrong usage or configuration.
 """
 
+import gc
 import json
 import sys
 import warnings
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 40
 INTERRUPTED = 130
 """What typer makes of Ctrl-C where no run is under way, as shells do."""
+_OBJECTS_BETWEEN_COLLECTIONS = 200_000
+"""Of libraries and numbers hardly anything is garbage: Python's 700 would look through it all the time."""
 
 app = typer.Typer(
     name="hyper-py",
@@ -201,7 +204,7 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
     from hyper_py.running import runner
     from hyper_py.running.events import named_reason
 
-    with nullcontext() if quiet else _progress_bar() as draw:
+    with _progress_bar() if sys.stderr.isatty() and not quiet else nullcontext() as draw:
 
         def on_event(event: "Event") -> None:
             if draw is not None:
@@ -218,7 +221,7 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
 
 @contextmanager
 def _progress_bar() -> "Iterator[Callable[[Event], None]]":
-    """Give what draws the events of a run, if standard error is a terminal."""
+    """Give what draws the events of a run on the terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -232,8 +235,7 @@ def _progress_bar() -> "Iterator[Callable[[Event], None]]":
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("maps", total=None, rate="")
 
         def advance(**changes: Any) -> None:
@@ -274,30 +276,20 @@ def _summarise(result: "RunResult", *, quiet: bool) -> None:
         _complain("interrupted; the same command with --resume goes on from here")
     if quiet:
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("Map", "Status", "Sources", "rms", "Seconds")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for one in result.maps if len(result.maps) <= ROWS_SHOWN else result.failures[:ROWS_SHOWN]:
-        measured = (
-            (str(one.n_sources), f"{one.rms:.4g} {one.unit}", f"{one.seconds:.2f}")
-            if one.ok
-            else ("", "", "")
-        )
-        table.add_row(one.name, one.status, *measured)
-    console = Console()
-    if table.row_count:
-        console.print(table)
+    shown = result.maps if len(result.maps) <= ROWS_SHOWN else result.failures[:ROWS_SHOWN]
+    rows = [("Map", "Status", "Sources", "rms", "Seconds")]
+    for one in shown:
+        measured = (str(one.n_sources), f"{one.rms:.4g} {one.unit}", f"{one.seconds:.2f}")
+        rows.append((one.name, one.status, *(measured if one.ok else ("", "", ""))))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, status, *numbers in rows if shown else ():
+        texts = [name.ljust(widths[0]), status.ljust(widths[1]), *map(str.rjust, numbers, widths[2:])]
+        typer.echo("  ".join(texts).rstrip())
     failed = f" ({len(result.failures)} failed)" if result.failures else ""
     reached = f"{sum(one.status != 'pending' for one in result.maps)} of " if result.interrupted else ""
-    console.print(
+    typer.echo(
         f"Maps: {reached}{len(result.maps)}{failed}. Sources: {result.n_sources}. "
-        f"Seconds: {result.seconds:.1f}. Results: {result.root}",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
+        f"Seconds: {result.seconds:.1f}. Results: {result.root}"
     )
 
 
@@ -329,6 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program; ends it with its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         words = _with_command([argument for argument in arguments if argument != "--debug"])

@@ -122,7 +122,7 @@ class MatchedFilter:
         """Geometric mean FWHM of the beam in pixels."""
         return beam_fwhm(self.beam_covariance)
 
-    @cached_property
+    @property  # kept, it would be a cycle, and with it all noise of a map until garbage is looked for
     def both(self) -> "tuple[MatchedFilter, ...]":
         """The filter itself, and the narrow one if there is one."""
         return (self,) if self.narrow is None else (self, self.narrow)
