@@ -19,10 +19,11 @@ from unit_cases import SETTINGS, TIGHT, dense, fitted_unit, noise_model, plane
 
 @pytest.mark.parametrize("shape", [(9, 14), (30, 23)])
 @pytest.mark.parametrize(("reach", "width"), [(12, 1.2), (5, 1.2), (40, 9.0), (17, 9.0)])
-def test_covariance_of_sums_is_that_of_the_dense_matrix(shape, reach, width):
+@pytest.mark.parametrize("share", [0.03, 1.0])
+def test_covariance_of_sums_is_that_of_the_dense_matrix(shape, reach, width, share):
     rng = np.random.default_rng(1)
     noise = noise_model(reach=reach, width=width)
-    images = rng.normal(size=(3, *shape))
+    images = rng.normal(size=(3, *shape)) * (rng.random(shape) < share)
     y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
     flat = images.reshape(3, -1)
     expected = flat @ dense(noise, y, x) @ flat.T

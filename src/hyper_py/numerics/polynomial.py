@@ -12,7 +12,6 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import lapack
 
 from hyper_py.geometry import FloatArray
 
@@ -117,14 +116,14 @@ def evaluate_polynomial(
 
 
 def inverse_or_pseudo(normal: FloatArray) -> FloatArray:
-    """Return the inverse of a normal matrix, (k, k), or its pseudo-inverse where it is (nearly) singular."""
-    factor, info = lapack.dpotrf(normal, lower=1)
-    pivots = np.diagonal(factor)
-    if info == 0 and pivots.size and pivots.min() > _SMALLEST_ROOT * pivots.max():
-        inverse, _ = lapack.dpotri(factor, lower=1)
-        full: FloatArray = np.tril(inverse) + np.tril(inverse, -1).T
-        return full
-    return np.asarray(np.linalg.pinv(normal, hermitian=True), dtype=np.float64)
+    """Return the inverses of normal matrices, (..., k, k), or pseudo-inverses if any is (nearly) singular."""
+    try:
+        pivots = np.diagonal(np.linalg.cholesky(normal), axis1=-2, axis2=-1)
+    except np.linalg.LinAlgError:
+        pivots = np.zeros(1)
+    is_sound = (pivots.min(axis=-1) > _SMALLEST_ROOT * pivots.max(axis=-1)).all()
+    inverse = np.linalg.inv(normal) if is_sound else np.linalg.pinv(normal, hermitian=True)
+    return np.asarray(inverse, dtype=np.float64)
 
 
 def axis_powers(shape: tuple[int, int], *, degree: int, scaling: Scaling) -> tuple[FloatArray, FloatArray]:

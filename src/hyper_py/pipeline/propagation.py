@@ -13,7 +13,7 @@ from scipy import fft
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.noise import CovarianceModel
-from hyper_py.numerics.polynomial import inverse_or_pseudo
+from hyper_py.numerics.polynomial import Scaling, inverse_or_pseudo, polynomial_design
 from hyper_py.pipeline.joint import JointSky, Sky
 from hyper_py.pipeline.skies import skies_at
 from hyper_py.pipeline.unit_backgrounds import UnitBackground
@@ -27,6 +27,8 @@ _BATCH_NUMBERS = 200_000
 """Pixels of all images of the units that share the work: enough to amortise calls."""
 _TRANSFORMED_NUMBERS = 25_000
 """Pixels of all images that are transformed at once: their waves stay in the cache."""
+_MATRIX_NUMBERS = 4
+"""Numbers of a covariance matrix that take no longer than the waves of one pixel of one image."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -211,6 +213,9 @@ def _alike_covariances(
     covariances = np.zeros((n_units, *2 * (n_parameters + n_sources,)))
     covariances[:, moving[:, None], moving] = found
     covariances *= np.array([unit.scale for unit in units])[:, None, None] ** 2
+    # A variance of nearly zero may lie on the wrong side of it: by rounding, or for a covariance cut off.
+    diagonal = np.arange(covariances.shape[1])
+    covariances[:, diagonal, diagonal] = np.maximum(covariances[:, diagonal, diagonal], 0.0)
     return covariances
 
 
@@ -218,14 +223,12 @@ def _on_sky(
     images: FloatArray, units: Sequence[FittedUnit], frames: Sequence["_Frame"], noise: CovarianceModel
 ) -> FloatArray:
     """Return the covariances of sums over (data - background), the background fitted to the same data."""
-    height, width = frames[0].shape
     backgrounds = [unit.background for unit in units if unit.background is not None]
-    first, polynomials = backgrounds[0], [background.polynomial for background in backgrounds]
-    y, x = (axis.ravel() for axis in frames[0].grid())
-    design = polynomials[0].design(y - first.y0, x - first.x0)
+    first, polynomial, (height, width) = backgrounds[0], backgrounds[0].polynomial, frames[0].shape
     flat = images.reshape(*images.shape[:2], -1)
     if first.is_wide:
-        seen = flat @ design @ polynomials[0].normal_inverse
+        y, x = (axis.ravel() for axis in frames[0].grid())
+        seen = flat @ polynomial.design(y - first.y0, x - first.x0) @ polynomial.normal_inverse
         return np.stack(
             [
                 _on_wide_sky(image, s, first, *frame.grid(), noise)
@@ -238,11 +241,34 @@ def _on_sky(
         top, left = background.y0 - frame.y0, background.x0 - frame.x0
         pixels[y0 + top : y1 + top, x0 + left : x1 + left] = ~background.polynomial.fit_mask[y0:y1, x0:x1]
     free = free.reshape(len(units), 1, -1)
-    products = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
-    normals = (free[:, 0] @ products).reshape(len(units), design.shape[1], design.shape[1])
-    seen = flat @ design @ np.stack([inverse_or_pseudo(normal) for normal in normals])
-    cleaned = flat - (seen @ design.T) * free
-    return field_covariance(cleaned.reshape(images.shape), noise)
+    corner = frames[0].y0 - first.y0, frames[0].x0 - first.x0
+    terms, products, smooth, own = _terms(
+        polynomial.order, polynomial.scaling, corner, (height, width), noise
+    )
+    normals = (free[:, 0] @ products).reshape(len(units), len(terms), len(terms))
+    seen = flat @ terms.T @ inverse_or_pseudo(normals)
+    # As if the background were fitted to all pixels of the frame, and the few that are not free put back.
+    rest = flat + (seen @ terms) * (1.0 - free)
+    cross = rest @ smooth.T @ seen.swapaxes(1, 2)
+    of_rest = field_covariance(rest.reshape(images.shape), noise)
+    covariances: FloatArray = of_rest - cross - cross.swapaxes(1, 2) + seen @ own @ seen.swapaxes(1, 2)
+    return covariances
+
+
+@lru_cache(maxsize=2)
+def _terms(
+    order: int, scaling: Scaling, corner: tuple[int, int], shape: tuple[int, int], noise: CovarianceModel
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return the terms G of a polynomial on a frame of n pixels, (k, n), and what is the same for all units.
+
+    That is their products, (n, k k), C G^T, (k, n), and G C G^T.
+    """
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    design = polynomial_design(y + corner[0], x + corner[1], order=order, scaling=scaling)
+    smooth, own = _sky_noise(np.moveaxis(design, -1, 0), noise)
+    k = design.shape[-1]
+    products = (design[..., :, None] * design[..., None, :]).reshape(-1, k * k)
+    return np.ascontiguousarray(design.reshape(-1, k).T), products, smooth.reshape(k, -1), own
 
 
 def _on_wide_sky(
@@ -258,7 +284,7 @@ def _on_wide_sky(
     With L the images, S what they see of the polynomial's coefficients and G the coefficients' own images,
     it is (L - S G) C (L - S G)^T; C G^T and G C G^T are the same for all units on this background.
     """
-    smooth, own = _sky_noise(background, noise)
+    smooth, own = _wide_sky_noise(background, noise)
     row, column = y - background.y0, x - background.x0
     inside = (row >= 0) & (row < smooth.shape[1]) & (column >= 0) & (column < smooth.shape[2])
     cross = seen @ (smooth[:, row[inside], column[inside]] @ images[:, inside].T)
@@ -267,21 +293,25 @@ def _on_wide_sky(
 
 
 @lru_cache(maxsize=2)
-def _sky_noise(background: UnitBackground, noise: CovarianceModel) -> tuple[FloatArray, FloatArray]:
-    """Return C G^T, shape (k, ny, nx) on the cutout, and G C G^T: G are the terms on the fit pixels."""
+def _wide_sky_noise(background: UnitBackground, noise: CovarianceModel) -> tuple[FloatArray, FloatArray]:
+    """Return `_sky_noise` of a background's terms on its fit pixels."""
     polynomial = background.polynomial
     y, x = polynomial.fit_pixels
-    ny, nx = polynomial.fit_mask.shape
-    images = np.zeros((polynomial.normal_inverse.shape[0], ny, nx))
+    images = np.zeros((polynomial.normal_inverse.shape[0], *polynomial.fit_mask.shape))
     images[:, y, x] = polynomial.design(y, x).T
-    shape = tuple(fft.next_fast_len(n + noise.reach, real=True) for n in (ny, nx))
-    power, _ = _power(noise, (shape[0], shape[1]))
+    return _sky_noise(images, noise)
+
+
+def _sky_noise(images: FloatArray, noise: CovarianceModel) -> tuple[FloatArray, FloatArray]:
+    """Return C G^T, shape (k, ny, nx), and G C G^T, for the images G of terms of a background."""
+    k, ny, nx = images.shape
+    shape = _padded(ny, nx, noise)
+    power, _ = _power(noise, shape)
     smooth = np.empty_like(images)
-    for k, image in enumerate(images):
+    for term, image in zip(smooth, images, strict=True):
         waves = fft.rfft2(image, shape)
-        smooth[k] = fft.irfft2(waves * power.reshape(waves.shape), shape)[:ny, :nx]
-    own: FloatArray = np.einsum("kn,ln->kl", images.reshape(len(images), -1), smooth.reshape(len(images), -1))
-    return smooth, own
+        term[...] = fft.irfft2(waves * power.reshape(waves.shape), shape)[:ny, :nx]
+    return smooth, images.reshape(k, -1) @ smooth.reshape(k, -1).T
 
 
 @dataclass(frozen=True)
@@ -344,25 +374,43 @@ def field_covariance(images: FloatArray, noise: CovarianceModel) -> FloatArray:
     ndarray, shape (..., k, k)
     """
     *lead, k, ny, nx = images.shape
-    # Room for all separations: on a smaller periodic grid opposite borders would be neighbours.
-    shape = (
-        fft.next_fast_len(ny + min(noise.reach, ny - 1)),
-        fft.next_fast_len(nx + min(noise.reach, nx - 1), real=True),
-    )
-    power, count = _power(noise, shape)
-    weights = np.repeat(power * count, 2) / math.prod(shape)
     groups = images.reshape(-1, k, ny, nx)
     covariances = np.empty((len(groups), k, k))
+    # Where few pixels have weights, their covariance matrix is smaller than the waves of the images.
+    largest = _MATRIX_NUMBERS * k * ny * nx if max(ny, nx) <= noise.reach else 0
+    many = []
+    for i, image in enumerate(groups):
+        y, x = np.nonzero(image.any(axis=0))
+        if y.size**2 > largest:
+            many.append(i)
+        else:
+            weights = image[:, y, x]
+            covariances[i] = weights @ noise.matrix(y, x) @ weights.T
+    if many:
+        covariances[many] = _covariance_of_waves(groups[many], noise)
+    return covariances.reshape(*lead, k, k)
+
+
+def _covariance_of_waves(images: FloatArray, noise: CovarianceModel) -> FloatArray:
+    """Return `field_covariance` of images (n, k, ny, nx), summed in Fourier space."""
+    n, k, ny, nx = images.shape
+    shape = _padded(ny, nx, noise)
+    power, count = _power(noise, shape)
+    weights = np.repeat(power * count, 2) / math.prod(shape)
+    covariances = np.empty((n, k, k))
     step = max(1, _TRANSFORMED_NUMBERS // (k * ny * nx))
-    for some in (slice(i, i + step) for i in range(0, len(groups), step)):
+    for some in (slice(i, i + step) for i in range(0, n, step)):
         # Rows first, so that those of zeros are not transformed.
-        waves = fft.fft(fft.rfft(groups[some], shape[1]), shape[0], axis=-2, overwrite_x=True)
+        waves = fft.fft(fft.rfft(images[some], shape[1]), shape[0], axis=-2, overwrite_x=True)
         parts = waves.reshape(*waves.shape[:2], -1).view(np.float64)
         covariances[some] = (parts * weights) @ parts.swapaxes(1, 2)
-    # Cut off at its reach, a covariance may leave a variance of nearly zero on the wrong side of it.
-    diagonal = np.arange(k)
-    covariances[:, diagonal, diagonal] = np.maximum(covariances[:, diagonal, diagonal], 0.0)
-    return covariances.reshape(*lead, k, k)
+    return covariances
+
+
+def _padded(ny: int, nx: int, noise: CovarianceModel) -> tuple[int, int]:
+    """Return a periodic grid with room for all separations, so that opposite borders are no neighbours."""
+    y, x = (n + min(noise.reach, n - 1) for n in (ny, nx))
+    return fft.next_fast_len(y), fft.next_fast_len(x, real=True)
 
 
 @lru_cache(maxsize=64)
