@@ -383,6 +383,23 @@ def test_interpolation_continues_a_plane_and_exceeds_nothing():
     assert np.isfinite(filled[mask]).all()
 
 
+def test_interpolation_is_that_of_a_dense_matrix_however_it_is_cut(monkeypatch):
+    rng = np.random.default_rng(5)
+    data, mask = rng.normal(size=(17, 13)), rng.random((17, 13)) < 0.45
+    data[4:6, 7] = np.nan
+    known, flat = np.isfinite(data) & ~mask, np.arange(data.size).reshape(data.shape)
+    matrix, right = np.eye(data.size), np.where(known, data, 0.0).ravel()
+    for y, x in np.argwhere(mask):
+        near = [(y, x + 1), (y, x - 1), (y + 1, x), (y - 1, x)]
+        near = [flat[p] for p in near if min(p) >= 0 and p[0] < 17 and p[1] < 13 and (known | mask)[p]]
+        matrix[flat[y, x], near] = -1.0 / max(len(near), 1)
+    expected = np.linalg.lstsq(matrix, right)[0].reshape(data.shape)
+    for limits in ({}, {"_PIXELS_AT_ONCE": 4}, {"_BAND_NUMBERS": 0}):
+        for name, value in limits.items():
+            monkeypatch.setattr(f"hyper_py.numerics.interpolation.{name}", value)
+        np.testing.assert_allclose(interpolate_masked(data, mask)[mask], expected[mask], atol=1e-10)
+
+
 def test_interpolation_without_neighbours():
     data = np.ones((6, 6))
     data[:, 3] = np.nan

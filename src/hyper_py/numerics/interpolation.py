@@ -1,11 +1,16 @@
 """Smooth interpolation over masked pixels, which an original configuration asks for over other sources."""
 
 import numpy as np
-from scipy import ndimage, sparse
-from scipy.sparse.linalg import spsolve
+from scipy import ndimage
+from scipy.linalg import solveh_banded
 
 from hyper_py.geometry import FloatArray
-from hyper_py.numerics.polynomial import BoolArray
+from hyper_py.numerics.polynomial import BoolArray, IntArray
+
+_PIXELS_AT_ONCE = 20_000
+"""Of regions that are interpolated together."""
+_BAND_NUMBERS = 10_000_000
+"""Largest matrix that is kept by its diagonals, which are as many as a region is wide; others are sparse."""
 
 
 def interpolate_masked(data: FloatArray, mask: BoolArray) -> FloatArray:
@@ -30,31 +35,55 @@ def interpolate_masked(data: FloatArray, mask: BoolArray) -> FloatArray:
     known = np.isfinite(data) & ~mask
     result = data.copy()
     labels, n_regions = ndimage.label(mask)
-    touched = np.unique(labels[ndimage.binary_dilation(known) & mask])
-    open_mask = np.isin(labels, touched) & mask
-    if touched.size < n_regions:
-        result[mask & ~open_mask] = np.median(data[known]) if known.any() else np.nan
-    if open_mask.any():
-        result[open_mask] = _solve_laplace(data, known, open_mask)
+    is_open = np.zeros(n_regions + 1, dtype=bool)
+    is_open[labels[ndimage.binary_dilation(known) & mask]] = True
+    unknown = is_open[labels]
+    if not is_open[1:].all():
+        result[mask & ~unknown] = np.median(data[known]) if known.any() else np.nan
+    if not unknown.any():
+        return result
+    y, x = np.nonzero(unknown)
+    # Region by region: no pixel is linked to one of another region.
+    region = labels[y, x]
+    order = np.argsort(region, kind="stable")
+    y, x, region = y[order], x[order], region[order]
+    starts = np.flatnonzero(np.diff(region, prepend=0))
+    ends = starts[np.diff(starts // _PIXELS_AT_ONCE, prepend=0) > 0]
+    values, is_known = np.pad(np.where(known, data, 0.0), 1), np.pad(known, 1)
+    for some in zip(np.split(y, ends), np.split(x, ends), strict=True):
+        result[some] = _solve_laplace(values, is_known, *some)
     return result
 
 
-def _solve_laplace(data: FloatArray, known: BoolArray, unknown: BoolArray) -> FloatArray:
-    """Return the values of unknown pixels: each the mean of its four neighbours that exist."""
-    number = np.full(np.add(data.shape, 2), -1)
-    number[1:-1, 1:-1][unknown] = np.arange(int(unknown.sum()))
-    values, is_known = np.pad(np.where(known, data, 0.0), 1), np.pad(known, 1)
-    y, x = np.nonzero(np.pad(unknown, 1))
+def _solve_laplace(values: FloatArray, known: BoolArray, y: IntArray, x: IntArray) -> FloatArray:
+    """Return the values of the unknown pixels (y, x): each the mean of its four neighbours that exist.
+
+    The images have a border of one pixel, and 0 where values are not known.
+    """
+    number = np.full((np.ptp(y) + 3, np.ptp(x) + 3), -1)
+    number[y - y.min() + 1, x - x.min() + 1] = np.arange(y.size)
     count, right = np.zeros(y.size), np.zeros(y.size)
     rows, columns = [], []
     for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-        neighbour, beside = number[y + dy, x + dx], is_known[y + dy, x + dx]
+        at = y + dy + 1, x + dx + 1
+        neighbour = number[at[0] - y.min(), at[1] - x.min()]
         linked = np.flatnonzero(neighbour >= 0)
-        count += beside + (neighbour >= 0)
-        right += values[y + dy, x + dx]
+        count += known[at] | (neighbour >= 0)
+        right += values[at]
         rows.append(linked)
         columns.append(neighbour[linked])
     row, column = np.concatenate(rows), np.concatenate(columns)
-    links = sparse.csc_array((np.ones(row.size), (row, column)), shape=(y.size, y.size))
-    result: FloatArray = spsolve((sparse.diags_array(count) - links).tocsc(), right)
-    return result
+    width = int((row - column).max(initial=0))
+    if width * y.size <= _BAND_NUMBERS:
+        band = np.zeros((width + 1, y.size))
+        band[0] = count
+        below = row > column
+        band[(row - column)[below], column[below]] = -1.0
+        solution = solveh_banded(band, right, lower=True, overwrite_ab=True, check_finite=False)
+    else:
+        from scipy.sparse import csc_array, diags_array
+        from scipy.sparse.linalg import spsolve  # slow to import, and few maps need it
+
+        links = csc_array((np.ones(row.size), (row, column)), shape=(y.size, y.size))
+        solution = spsolve((diags_array(count) - links).tocsc(), right)
+    return np.asarray(solution, dtype=np.float64)
