@@ -136,20 +136,22 @@ def clipped_rows(
 
     Both are 0 where a row has no value.
     """
-    rows = values.reshape(-1, values.shape[-1])
+    rows = values.reshape(-1, values.shape[-1]).copy()
     valid = np.isfinite(rows)
-    count, rows = valid.sum(axis=1, keepdims=True), np.where(valid, rows, 0.0)
+    rows[~valid] = 0.0
+    count = valid.sum(axis=1, keepdims=True)
     # One offset for all keeps the sums of squares accurate on a high pedestal.
     offset = rows.sum(axis=1) / np.maximum(count[:, 0], 1)
     rows -= offset[:, None]
     mean, rms, moving = np.zeros((len(rows), 1)), np.zeros((len(rows), 1)), np.arange(len(rows))
     for _ in range(max_iterations + 1):
-        rows = np.where(valid, rows, 0.0)
+        np.copyto(rows, 0.0, where=~valid)
         number = np.maximum(count, 1)
         middle = rows.sum(axis=1, keepdims=True) / number
         spread = np.sqrt(np.maximum(np.einsum("rn,rn->r", rows, rows)[:, None] / number - middle**2, 0.0))
         mean[moving], rms[moving] = middle, spread
-        valid = valid & (np.abs(rows - middle) <= sigma * spread)
+        distance = rows - middle
+        valid &= np.abs(distance, out=distance) <= sigma * spread
         left = valid.sum(axis=1, keepdims=True)
         # Rounding can put all of many equal values outside limits of nearly zero width.
         goes_on = ((left < count) & (left > 0))[:, 0]

@@ -105,14 +105,15 @@ def evaluate_polynomial(
     table = np.zeros((order + 1, order + 1, *coefficients.shape[1:]))
     table[term_powers(order)] = coefficients
     v, u = _scaled(y, x, scaling)
-    value: FloatArray = np.zeros(np.broadcast(v, u, table[0, 0]).shape)
-    for j in range(order, -1, -1):
+    value: FloatArray = table[order, 0]
+    for j in range(order - 1, -1, -1):
         # Horner's rule in both coordinates.
         row: FloatArray = table[j, order - j]
         for i in range(order - j - 1, -1, -1):
             row = row * u + table[j, i]
         value = value * v + row
-    return value
+    shape = np.broadcast(v, u, value).shape
+    return value if value.shape == shape else np.broadcast_to(value, shape).copy()
 
 
 def inverse_or_pseudo(normal: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.geometry import FloatArray
 
@@ -145,51 +145,48 @@ def levenberg_marquardt(
         return cost, gradient, hessian
 
     cost, gradient, hessian = evaluate(x, everyone)
-    scale = np.maximum(np.diagonal(hessian, axis1=1, axis2=2), _tiny(hessian)).copy()
+    scale = np.maximum(np.diagonal(hessian, axis1=1, axis2=2), _tiny(hessian))
     damping, growth = np.full(n_batch, _FIRST_DAMPING), np.full(n_batch, 2.0)
-    status[~np.isfinite(cost)] = FitStatus.NOT_FINITE
-    moving = everyone[np.isfinite(cost)]
-    while moving.size:
-        held = _held(x[moving], gradient[moving], lower[moving], upper[moving])
-        flat = _cosine(gradient[moving], hessian[moving], cost[moving], held) <= gtol
-        status[moving[flat]] = FitStatus.GRADIENT
-        moving, held = moving[~flat], held[~flat]
-        moving, held = _within(moving, held, evaluations, max_evaluations)
-        if not moving.size:
-            break
-        step = _damped_step(gradient[moving], hessian[moving], damping[moving, None] * scale[moving], held)
-        trial = np.clip(x[moving] + step, lower[moving], upper[moving])
-        step = trial - x[moving]
+    now = _Moving(everyone, x, cost, gradient, hessian, scale, damping, growth, lower, upper)
+
+    def go_on_without(stopped: BoolArray, why: ArrayLike) -> _Moving:
+        if not stopped.any():
+            return now
+        which = now.which[stopped]
+        x[which], cost[which], gradient[which] = now.x[stopped], now.cost[stopped], now.gradient[stopped]
+        status[which] = np.broadcast_to(why, stopped.shape)[stopped]
+        return now.only(~stopped)
+
+    now = go_on_without(~np.isfinite(cost), FitStatus.NOT_FINITE)
+    while now.which.size:
+        held = _held(now.x, now.gradient, now.lower, now.upper)
+        flat = _cosine(now.gradient, now.hessian, now.cost, held) <= gtol
+        spent = evaluations[now.which] >= max_evaluations
+        why = np.where(flat, FitStatus.GRADIENT, FitStatus.MAX_EVALUATIONS)
+        now, held = go_on_without(flat | spent, why), held[~(flat | spent)]
+        step = _damped_step(now.gradient, now.hessian, now.damping[:, None] * now.scale, held)
+        trial = np.clip(now.x + step, now.lower, now.upper)
+        step = trial - now.x
         # Such a step is taken, but nothing more could be learnt from a look at where it leads.
-        short = np.einsum("bp,bp,bp->b", scale[moving], step, step) <= xtol**2 * np.einsum(
-            "bp,bp,bp->b", scale[moving], x[moving], x[moving]
+        short = np.einsum("bp,bp,bp->b", now.scale, step, step) <= xtol**2 * np.einsum(
+            "bp,bp,bp->b", now.scale, now.x, now.x
         )
-        x[moving[short]], status[moving[short]] = trial[short], FitStatus.STEP
-        moving, trial, step = moving[~short], trial[~short], step[~short]
-        if not moving.size:
+        now.x[short] = trial[short]
+        now, trial, step = go_on_without(short, FitStatus.STEP), trial[~short], step[~short]
+        if not now.which.size:
             break
-        new = evaluate(trial, moving)
-        evaluations[moving] += 1
-        change = np.einsum("bp,bpq,bq->b", step, hessian[moving], step)
-        predicted = -np.einsum("bp,bp->b", gradient[moving], step) - 0.5 * change
+        new = evaluate(trial, now.which)
+        evaluations[now.which] += 1
+        change = np.einsum("bp,bpq,bq->b", step, now.hessian, step)
+        predicted = -np.einsum("bp,bp->b", now.gradient, step) - 0.5 * change
         with np.errstate(invalid="ignore"):
-            actual = cost[moving] - new[0]
+            actual = now.cost - new[0]
             gain = np.where(predicted > 0.0, actual / np.where(predicted > 0.0, predicted, 1.0), -1.0)
             better = (actual >= 0.0) & (gain > 0.0)
-        small = better & (actual <= ftol * cost[moving]) & (gain > 0.25)
-        stuck = damping[moving] >= _LAST_DAMPING
-        to = moving[better]
-        x[to], cost[to], gradient[to], hessian[to] = (
-            trial[better], new[0][better], new[1][better], new[2][better],
-        )  # fmt: skip
-        scale[to] = np.maximum(scale[to], np.diagonal(hessian[to], axis1=1, axis2=2))
-        shrink = np.maximum(1.0 / 3.0, 1.0 - (2.0 * gain[better] - 1.0) ** 3)
-        damping[to], growth[to] = np.maximum(damping[to] * shrink, 1e-12), 2.0
-        back = moving[~better]
-        damping[back], growth[back] = damping[back] * growth[back], growth[back] * 2.0
-        status[moving[small]] = FitStatus.COST
-        status[moving[stuck & ~small]] = FitStatus.STEP
-        moving = moving[~(stuck | small)]
+        small = better & (actual <= ftol * now.cost) & (gain > 0.25)
+        stuck = now.damping >= _LAST_DAMPING
+        now.go_to(better, trial, *new, gain=gain)
+        now = go_on_without(small | stuck, np.where(small, FitStatus.COST, FitStatus.STEP))
     return FitResult(
         parameters=x,
         cost=cost,
@@ -199,12 +196,45 @@ def levenberg_marquardt(
     )
 
 
-def _within(
-    moving: IntArray, held: BoolArray, evaluations: IntArray, limit: int
-) -> tuple[IntArray, BoolArray]:
-    """Drop the problems that have used up their evaluations (their status already says so)."""
-    left = evaluations[moving] < limit
-    return moving[left], held[left]
+@dataclass(eq=False)
+class _Moving:
+    """The problems that have not stopped: their numbers, where they are, and what is known there."""
+
+    which: IntArray
+    x: FloatArray
+    cost: FloatArray
+    gradient: FloatArray
+    hessian: FloatArray
+    scale: FloatArray
+    damping: FloatArray
+    growth: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+
+    def only(self, some: BoolArray) -> "_Moving":
+        """Return some of them."""
+        return _Moving(*(values[some] for values in vars(self).values()))
+
+    def go_to(
+        self,
+        better: BoolArray,
+        x: FloatArray,
+        cost: FloatArray,
+        gradient: FloatArray,
+        hessian: FloatArray,
+        *,
+        gain: FloatArray,
+    ) -> None:
+        """Go on to the places that are better, with less damping; stay where they are worse, with more."""
+        np.copyto(self.x, x, where=better[:, None])
+        np.copyto(self.cost, cost, where=better)
+        np.copyto(self.gradient, gradient, where=better[:, None])
+        np.copyto(self.hessian, hessian, where=better[:, None, None])
+        np.maximum(self.scale, np.diagonal(self.hessian, axis1=1, axis2=2), out=self.scale)
+        shrink = np.maximum(1.0 / 3.0, 1.0 - (2.0 * np.clip(gain, 0.0, 1.0) - 1.0) ** 3)
+        self.damping *= np.where(better, shrink, self.growth)
+        np.maximum(self.damping, 1e-12, out=self.damping)
+        self.growth = np.where(better, 2.0, 2.0 * self.growth)
 
 
 def _normal_equations(
@@ -246,10 +276,10 @@ def _damped_step(
     """Solve (H + damping) step = -gradient for the free parameters."""
     free = ~held
     matrix = hessian * (free[:, :, None] & free[:, None, :])
-    diagonal = np.arange(matrix.shape[1])
-    matrix[:, diagonal, diagonal] += np.where(free, damping, 1.0)
+    diagonal = np.einsum("bpp->bp", matrix)  # a view, to be written to
+    diagonal += np.where(free, damping, 1.0)
     # Scaling to a unit diagonal keeps amplitudes in Jy and angles in radians within one matrix.
-    unit = 1.0 / np.sqrt(matrix[:, diagonal, diagonal])
+    unit = 1.0 / np.sqrt(diagonal)
     matrix *= unit[:, :, None] * unit[:, None, :]
     right = np.where(free, -gradient * unit, 0.0)[..., None]
     try:

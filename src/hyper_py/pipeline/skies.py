@@ -16,21 +16,22 @@ IntArray: TypeAlias = NDArray[np.int64]
 
 
 def skies_at(skies: Sequence[Sky], y: IntArray, x: IntArray) -> FloatArray:
-    """Return each background on its own row of map pixels, all of shape (n_skies, n).
+    """Return each background on its own map pixels; y and x are broadcast to one shape (n_skies, ...).
 
     Polynomials that were fitted apart are evaluated together.
     """
     apart = [sky for sky in skies if isinstance(sky, UnitBackground)]
     if not apart or len(apart) < len(skies):
+        y, x = np.broadcast_arrays(y, x)
         return np.array([sky.at(*at) for sky, at in zip(skies, zip(y, x, strict=True), strict=True)])
     polynomials = [sky.polynomial for sky in apart]
-    order = max(polynomial.order for polynomial in polynomials)
-    coefficients = np.zeros((n_terms(order), len(apart), 1))
+    order, trailing = max(polynomial.order for polynomial in polynomials), (1,) * (y.ndim - 1)
+    coefficients = np.zeros((n_terms(order), len(apart), *trailing))
     for k, polynomial in enumerate(polynomials):
-        coefficients[: polynomial.coefficients.size, k, 0] = polynomial.coefficients
+        coefficients[: polynomial.coefficients.size, k] = polynomial.coefficients.reshape(-1, *trailing)
     y0, x0, y_half, x_half = np.array(
         [(sky.y0 + s.y, sky.x0 + s.x, s.y_half, s.x_half) for sky in apart for s in [sky.polynomial.scaling]]
-    ).T[..., None]
+    ).T.reshape(4, -1, *trailing)
     v, u = (y - y0) / y_half, (x - x0) / x_half
     return evaluate_polynomial(coefficients, v, u, order=order, scaling=Scaling(0.0, 0.0, 1.0, 1.0))
 

@@ -84,7 +84,7 @@ def sweep_units(
     moved = np.zeros(len(sources), dtype=bool)
     for unit, fit in zip(units, fits, strict=True):
         moved[unit] = fit is None
-    todo = [k for k in range(len(units)) if fits[k] is None or moved[reach[k]].any()]
+    todo = [k for k, near in enumerate(reach) if fits[k] is None or moved[near].any()]
     for _ in range(max_sweeps):
         values = unit_values(
             [data[k] for k in todo],
@@ -94,7 +94,6 @@ def sweep_units(
             [backgrounds[k] for k in todo],
         )
         before = sources.copy()
-        moved[:] = False
         for chunk in affordable(todo, windows, metrics):
             done = fit_units(
                 [values[i] for i, _ in chunk],
@@ -107,9 +106,9 @@ def sweep_units(
             )
             for (_, k), fit in zip(chunk, done, strict=True):
                 fits[k] = fit
-                moved[units[k]] = _moved(before[units[k]], fit.parameters)
                 sources[units[k]] = fit.parameters
-        todo = [k for k in range(len(units)) if moved[reach[k]].any()]
+        moved = _moved(before, sources)
+        todo = [k for k, near in enumerate(reach) if near.size and moved[near].any()]
         if not todo:
             break
     return sources, [fit for fit in fits if fit is not None]
@@ -476,7 +475,8 @@ class Collector:
             self.flags[unit] |= int(Flag.RETRIED)
         if not fit.converged:
             self.flags[unit] |= int(Flag.NOT_CONVERGED if np.isfinite(fit.cost) else Flag.FIT_FAILED)
-        self.nmse[unit] = np.mean(left**2) / np.mean(data**2) if data.any() else np.nan
+        power = float(data @ data)
+        self.nmse[unit] = float(left @ left) / power if power > 0.0 else np.nan
         self.chi2_red[unit] = chi2 / (left.size - n_free) if left.size > n_free else np.nan
         # Pixels of one beam are one measurement.
         self.bic[unit] = chi2 * n_beams / max(left.size, 1) + n_free * np.log(max(n_beams, 1.0))

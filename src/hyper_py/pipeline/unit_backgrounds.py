@@ -141,12 +141,12 @@ def unit_backgrounds(
             mask = mask | models.footprints(own, data.shape)
         whole = select(data[None], mask[None], level, [(0, ny, 0, nx)])[0]
         return [UnitBackground(polynomial=whole, y0=0, x0=0)] * len(units)
+    low, high = _extremes(sources[:, [models.Y, models.X]], units)
     sides = [
-        box_sizes(
-            fwhm=fwhm, min_box=min_box, max_box=max_box, aper_sup=aper_sup, extent=_extent(sources[unit])
-        )
-        for unit in units
+        box_sizes(fwhm=fwhm, min_box=min_box, max_box=max_box, aper_sup=aper_sup, extent=extent)
+        for extent in (high - low).max(axis=1).tolist()
     ]
+    middles = np.rint(0.5 * (low + high)).astype(np.int64)
     pad = max((s[-1] for s in sides), default=1) // 2 + 1
     padded = np.pad(np.where(mask, np.nan, data), pad, constant_values=np.nan)
     levels = np.pad(rms, pad, mode="edge") if isinstance(rms, np.ndarray) else None
@@ -159,7 +159,7 @@ def unit_backgrounds(
         alike.setdefault((s[0], s[-1]), []).append(k)
     for (smallest, largest), members in alike.items():
         boxes = [_centred(side, largest) for side in range(smallest, largest + 1, 2)]
-        corners = np.array([_corner(sources[units[k]], largest) for k in members])
+        corners = middles[members] - largest // 2
         rows = corners[:, 0, None] + pad + np.arange(largest)
         columns = corners[:, 1, None] + pad + np.arange(largest)
         np.clip(rows, 0, padded.shape[0] - 1, out=rows)
@@ -174,23 +174,20 @@ def unit_backgrounds(
                 cutout[y[inside], x[inside]] = np.nan
         noise = np.atleast_1d(rms) if levels is None else levels[where]
         picks = select(cutouts, ~np.isfinite(cutouts), np.asarray(noise), boxes)
-        for k, (y0, x0), polynomial in zip(members, corners, picks, strict=True):
-            chosen[k] = UnitBackground(polynomial=polynomial, y0=int(y0), x0=int(x0))
+        for k, (y0, x0), polynomial in zip(members, corners.tolist(), picks, strict=True):
+            chosen[k] = UnitBackground(polynomial=polynomial, y0=y0, x0=x0)
     return [background for background in chosen if background is not None]
 
 
-def _extent(sources: FloatArray) -> float:
-    """Largest separation of sources along x or y."""
-    return float(np.ptp(sources[:, [models.X, models.Y]], axis=0).max())
+def _extremes(places: FloatArray, units: Sequence[IntArray]) -> tuple[FloatArray, FloatArray]:
+    """Return the smallest and the largest coordinates, each (n_units, 2), of the places, (n, 2), of units."""
+    if not units:
+        return np.empty((0, 2)), np.empty((0, 2))
+    own, sizes = places[np.concatenate(units)], np.array([len(unit) for unit in units])
+    starts = np.cumsum(sizes) - sizes
+    return np.minimum.reduceat(own, starts), np.maximum.reduceat(own, starts)
 
 
 def _centred(side: int, largest: int) -> tuple[int, int, int, int]:
     start = (largest - side) // 2
     return start, start + side, start, start + side
-
-
-def _corner(sources: FloatArray, side: int) -> tuple[int, int]:
-    """Return (y0, x0) of a square of this side around the middle of the sources."""
-    low, high = sources[:, [models.Y, models.X]].min(axis=0), sources[:, [models.Y, models.X]].max(axis=0)
-    y, x = np.rint(0.5 * (low + high)).astype(int) - side // 2
-    return int(y), int(x)

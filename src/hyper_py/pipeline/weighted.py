@@ -221,7 +221,7 @@ def add_units(
         in_sigmas = unit.metric.project(left) if rms is None else left / rms[k]
         collected.add_fit(
             own, unit.fit, left, task.data[y, x],
-            n_free=int((~unit.fixed).sum()) + unit.fit.coefficients.size,
+            n_free=int(np.count_nonzero(~unit.fixed)) + unit.fit.coefficients.size,
             chi2=float(in_sigmas @ in_sigmas), n_beams=y.size / task.beam_area, retried=bool(retried[k]),
         )  # fmt: skip
         collected.add_photometry(own, photometry, unit.apertures, task.usable)
@@ -528,14 +528,12 @@ def _cutout_statistics(
         for chunk in (members[i : i + step] for i in range(0, len(members), step)):
             boxes = [backgrounds[k] for k in chunk]
             corners = np.array([(b.y0 + b.polynomial.box[0], b.x0 + b.polynomial.box[2]) for b in boxes])
-            y, x = (
-                np.broadcast_to(start[:, None, None] + offset, (len(chunk), height, width))
-                for start, offset in zip(corners.T, np.ogrid[:height, :width], strict=True)
-            )
-            y, x = y.reshape(len(chunk), -1), x.reshape(len(chunk), -1)
-            inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
+            y = corners[:, 0, None, None] + np.arange(height)[:, None]
+            x = corners[:, 1, None, None] + np.arange(width)
+            inside = (y >= 0) & (y < ny) & ((x >= 0) & (x < nx))
             values = data[np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)]
             values = np.where(inside, values - skies_at([skies[k] for k in chunk], y, x), np.nan)
+            values = values.reshape(len(chunk), -1)
             mean, rms = clipped_rows(values)
             varies, own = rms > 0.0, np.array(chunk)
             statistics[own[varies], :2] = np.column_stack([mean, rms])[varies]

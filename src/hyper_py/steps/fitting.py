@@ -289,7 +289,7 @@ def fit_units(
     fits: list[UnitFit | None] = [None] * len(values)
     for batch in alike_units([len(s) for s in start], windows, metrics, most=_BATCH_UNITS):
         n_sources = len(start[batch[0]])
-        origins = np.stack([_origin(start[k]) for k in batch])
+        origins = _origins(np.stack([start[k] for k in batch]))
         pick = _Batch.make(values, windows, metrics, batch, origins=origins)
         first, low, high = (
             (np.stack([table[k] for k in batch]) - origins[:, None]).reshape(len(batch), -1)
@@ -321,16 +321,16 @@ def fit_units(
     return [fit for fit in fits if fit is not None]
 
 
-def _origin(sources: FloatArray) -> FloatArray:
-    """Return what is subtracted from the parameters of a unit while it is fitted, shape (6,).
+def _origins(sources: FloatArray) -> FloatArray:
+    """Return what is subtracted from the parameters of units while they are fitted, (b, 6) of (b, n, 6).
 
-    Whole pixels near its middle: a fit ends when its steps are short beside its parameters, and must not end
-    sooner for being far from the corner of the map.
+    Whole pixels near their middles: a fit ends when its steps are short beside its parameters, and must not
+    end sooner for being far from the corner of the map.
     """
-    origin = np.zeros(N_PARAMETERS)
+    origins = np.zeros((len(sources), N_PARAMETERS))
     places = [models.X, models.Y]
-    origin[places] = np.rint(sources[:, places].mean(axis=0))
-    return origin
+    origins[:, places] = np.rint(sources[:, :, places].mean(axis=1))
+    return origins
 
 
 def _best_coefficients(
