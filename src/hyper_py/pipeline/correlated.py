@@ -20,7 +20,8 @@ from hyper_py.numerics.blocks import LazyPlane, Plane, combined, kept_like, size
 from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.options import Options
 from hyper_py.pipeline.conditional import ConditionalPatch, footprint, photometry_of_alike
-from hyper_py.pipeline.misfit import CommonMisfit, common_misfit, known_misfit, pixel_error_of_light
+from hyper_py.pipeline.grain import pixel_error_of_light
+from hyper_py.pipeline.misfit import CommonMisfit, common_misfit, known_misfit
 from hyper_py.pipeline.noise_field import measure_noise, outside_sources
 from hyper_py.pipeline.noise_windows import WindowCache
 from hyper_py.pipeline.revising import assumed_of, confirmed, with_more_sources, without
