@@ -65,7 +65,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("DEC_ERR", "arcsec", "float", "stat.error;pos.eq.dec", ".4g", "1-sigma error of DEC"),
     Column("SNR", "", "float", "stat.snr", ".2f", "Detection significance: peak over local rms"),
     Column("FLUX_PEAK_ERR", "Jy / beam", "float", "stat.error;phot.flux.density", ".4g", "1-sigma error of FLUX_PEAK"),
-    Column("FLUX_GAUSS", "Jy", "float", "phot.flux.density", ".6g", "Flux density of the fitted Gaussian, with the wings of the beam"),
+    Column("FLUX_GAUSS", "Jy", "float", "phot.flux.density", ".6g", "Flux density of the fitted Gaussian, with the wings beyond it"),
     Column("FLUX_GAUSS_ERR", "Jy", "float", "stat.error;phot.flux.density", ".4g", "1-sigma error of FLUX_GAUSS"),
     Column("FLUX_ULIM", "Jy", "float", "phot.flux.density;stat.max", ".4g", "3-sigma upper limit on the flux: max(FLUX, 0) + 3 FLUX_ERR"),
     Column("APER_FRAC", "", "float", "arith.factor", ".4f", "Fraction of the source's flux inside the aperture"),

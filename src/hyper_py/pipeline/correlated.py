@@ -21,7 +21,7 @@ from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.options import Options
 from hyper_py.pipeline.conditional import ConditionalPatch, footprint, photometry_of_alike
 from hyper_py.pipeline.grain import pixel_error_of_light
-from hyper_py.pipeline.misfit import CommonMisfit, common_misfit, known_misfit
+from hyper_py.pipeline.misfit import BeamMisfit, CommonMisfit, common_misfit, known_misfit
 from hyper_py.pipeline.noise_field import measure_noise, outside_sources
 from hyper_py.pipeline.noise_windows import WindowCache
 from hyper_py.pipeline.revising import assumed_of, confirmed, with_more_sources, without
@@ -50,7 +50,7 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 _MOST_ADDITIONS = 3
 """Rounds of deblending: sources that a unit can gain."""
 _MOST_PATTERNS = 3
-"""Rounds in which what all sources have in common is measured, each without what it explains."""
+"""Rounds in which what all sources have in common is measured, and drawn with the fits that it left."""
 _EXPLAINED = 0.15
 """Detections of which the pattern of brighter ones makes this share of the peak are left to the search."""
 _KNOWN_ROUNDS = 3
@@ -97,7 +97,7 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     # Only in the noise that is really there a residual can be told from a source.
     real = fit_options.noise_model != "white" and not (task.forced or rough.noise.assumed)
     search = options.detection.deblend_residual and real
-    rough, given = _without_patterns(rough, options, solver, measurable=real, search=search)
+    rough, given, flux_factor = _without_patterns(rough, options, solver, measurable=real, search=search)
     fitted = _deblended(rough, options, solver, n_given=given.size, search=search)
     this, task = fitted.this, fitted.task
     sources, fits, retried = retry_failed(
@@ -114,7 +114,7 @@ def measure_correlated(task: Task, options: Options) -> Measured:
     collected.flags[assumed_of(task).any(axis=1)] |= int(Flag.SHAPE_ASSUMED)
     if fitted.noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
-    return collected.measured(sources, noise=fitted.noise, given=given)
+    return collected.measured(sources, noise=fitted.noise, given=given, flux_factor=flux_factor)
 
 
 def _rough_fit(
@@ -137,11 +137,12 @@ def _rough_fit(
 
 def _without_patterns(
     rough: _Fitted, options: Options, solver: dict[str, Any], *, measurable: bool, search: bool
-) -> tuple[_Fitted, IntArray]:
+) -> tuple[_Fitted, IntArray, float]:
     """Return the fit on the map less what the sources have beyond Gaussians, and which sources are left.
 
     That is known from an image of the beam, or, where it is `measurable`, common to all sources. Detections
-    that it explains are left to the search in the residual; without a search all stay.
+    that it explains are left to the search in the residual; without a search all stay. The number is what
+    the flux of a source is over that of its Gaussian.
     """
     task, given = rough.task, np.arange(len(rough.sources))
 
@@ -152,24 +153,30 @@ def _without_patterns(
         left = replace(left, data=kept_like(drawn, task.data))
         return _rough_fit(left, sources, rough.noise, rough.level, options, solver), ~explained
 
-    pattern: CommonMisfit | None = None
+    beam: BeamMisfit | None = None
     if task.beyond is not None:
-        pattern = known_misfit(task.beyond, beam_covariance=task.beam_covariance)
+        beam = known_misfit(task.beyond, beam_covariance=task.beam_covariance)
         for _ in range(_KNOWN_ROUNDS):
-            rough, kept = less(pattern)
+            rough, kept = less(beam)
             given = given[kept]
     for _ in range(_MOST_PATTERNS * measurable):
         more = common_misfit(
-            rough.task.data, rough.sources, noise=rough.noise, level=rough.level, beam_fwhm=task.beam_fwhm
-        )
-        if more is None:
+            rough.task.data, rough.sources, noise=rough.noise, level=rough.level, beam_fwhm=task.beam_fwhm,
+            beam=beam,
+        )  # fmt: skip
+        pattern = beam if more is None else more
+        if pattern is None:
             break
-        pattern = more if pattern is None else pattern + more
+        before = rough.sources
         rough, kept = less(pattern)
         given = given[kept]
+        if not isinstance(pattern, BeamMisfit):
+            light = pattern.flux_share * models.gaussian_flux(before[kept]).sum()
+            return rough, given, 1.0 + light / models.gaussian_flux(rough.sources).sum()
         if kept.all():
             break
-    return rough, given
+        beam = pattern
+    return rough, given, 1.0
 
 
 def _deblended(

@@ -126,16 +126,19 @@ def measure_sources(
     local = _at_nearest(rms, *centre, image.shape)
     n_added = len(sizes) - len(own)
     snr = np.append(own.snr, measured.parameters[len(own) :, models.AMPLITUDE] / local[len(own) :])
-    beyond = image.beam.flux_factor(_sky_fwhm(image, measured.parameters))
+    beyond = image.beam.flux_factor(_sky_fwhm(image, measured.parameters)) * measured.flux_factor
     fraction = measured.aperture_fraction / beyond
     correction = beyond if options.photometry.aperture_correction else measured.aperture_fraction
+    # Light beyond the Gaussians was seen to some distance only: how much more there is, is as uncertain.
+    unsure = abs(1.0 - 1.0 / measured.flux_factor)
+    flux, flux_gauss = measured.flux * correction, models.gaussian_flux(measured.parameters) * beyond
     measurement = Measurement(
         parameters=measured.parameters,
         covariance=measured.covariance,
-        flux=measured.flux * correction,
-        flux_err=measured.flux_err * correction,
-        flux_gauss=models.gaussian_flux(measured.parameters) * beyond,
-        flux_gauss_err=measured.flux_gauss_err * beyond,
+        flux=flux,
+        flux_err=np.hypot(measured.flux_err * correction, unsure * flux),
+        flux_gauss=flux_gauss,
+        flux_gauss_err=np.hypot(measured.flux_gauss_err * beyond, unsure * flux_gauss),
         aperture_fraction=fraction,
         local_rms=local,
         snr=snr,

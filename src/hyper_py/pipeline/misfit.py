@@ -1,5 +1,6 @@
 """What all sources of a map have in common beyond Gaussians, as they together show it: lobes and wings."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -24,55 +25,38 @@ _TESTED_BEAMS = 2.5
 _ALONE_BEAMS = 2.0
 """Sources with a neighbour this near show nothing of it."""
 _FAINTEST_POWER = 0.02
-"""Below this share of a Gaussian's transform its pattern cannot be made sharper."""
+"""Below this share of a Gaussian's transform its pattern can be made no sharper, and no wider."""
 _FEWEST_SOURCES, _FIRST_SOURCES, _MOST_SOURCES = 10, 100, 1000
 _AGREEMENT = 20.0
 """By how many standard deviations of noise they must agree; 200 and more with lobes of a tenth, or wings."""
+_FURTHER_AGREEMENT = 3.0
+"""The same for what is left of a pattern that is known to be there."""
 _MEDIAN_VARIANCE = 0.5 * np.pi
 """Variance of a median over that of a mean, for normal deviates."""
+_CLEARLY = 100.0
+"""By how much chi-square must be less for the sources' profile than for the beam to be the cause."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CommonMisfit:
+class CommonMisfit(ABC):
     """What all sources have in common beyond their Gaussians, in shares of their peaks.
-
-    The beam turns Gaussians into what is seen by one convolution: that which turns the mean of some
-    Gaussians into the pattern seen around them makes the pattern of each other one, where both have power.
 
     Attributes
     ----------
-    kernel : complex ndarray, shape (n, n // 2 + 1)
-        What the transform of a Gaussian is multiplied with.
     reach : int
         How far from a source the pattern is drawn, in pixels.
     """
 
-    kernel: NDArray[np.complex128]
     reach: int
 
-    @classmethod
-    def of(cls, pattern: FloatArray, sources: FloatArray, weights: FloatArray) -> "CommonMisfit":
-        """Return the misfit that is `pattern`, of odd sides, around the weighted mean of sources."""
-        reach = pattern.shape[0] // 2
-        n = next_fast_len(2 * pattern.shape[0], real=True)
-        ky, kx = _frequencies(n)
-        mean = np.average(_transforms(sources, ky, kx), axis=0, weights=weights)
-        seen = rfft2(pattern, (n, n)) * np.exp(1j * reach * (ky + kx))
-        return cls(kernel=seen * mean / (mean**2 + (_FAINTEST_POWER * mean[0, 0]) ** 2), reach=reach)
+    @property
+    @abstractmethod
+    def flux_share(self) -> float:
+        """What of a source's own flux is in its pattern, in units of the flux of its Gaussian."""
 
-    def __add__(self, other: "CommonMisfit") -> "CommonMisfit":
-        """Return both together; they are drawn as far from a source."""
-        return replace(self, kernel=self.kernel + other.kernel)
-
+    @abstractmethod
     def around(self, source: FloatArray) -> FloatArray:
         """Return the pattern of one source on the square of `reach` around the pixel nearest to it."""
-        n, side = self.kernel.shape[0], 2 * self.reach + 1
-        ky, kx = _frequencies(n)
-        x, y = np.rint(source[[models.X, models.Y]])
-        shift = ky * (self.reach + source[models.Y] - y) + kx * (self.reach + source[models.X] - x)
-        turned = self.kernel * _transforms(source[None], ky, kx)[0] * np.exp(-1j * shift)
-        piece: FloatArray = source[models.AMPLITUDE] * irfft2(turned, (n, n))[:side, :side]
-        return piece
 
     def drawn(self, sources: FloatArray, shape: tuple[int, int]) -> LazyPlane:
         """Return the image of the patterns of all sources."""
@@ -104,18 +88,112 @@ class CommonMisfit:
             if fainter.any():
                 y, x = offset[fainter].T
                 total[np.array(around)[fainter]] += self.around(sources[i])[y, x]
-        share: FloatArray = np.divide(total, bright, out=np.zeros(len(sources)), where=bright > 0.0)
+        # Of a source that has no peak left a pattern is all.
+        share: FloatArray = np.divide(
+            total, bright, out=np.where(total > 0.0, np.inf, 0.0), where=bright > 0.0
+        )
         return share
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BeamMisfit(CommonMisfit):
+    """Of the beam: it turns Gaussians into what is seen by one convolution.
+
+    That which turns the mean of some Gaussians into the pattern seen around them makes the pattern of each
+    other one; at frequencies where these have no power, the pattern is the same for all. It is no flux of the
+    sources': what a peak holds, the beam's area says.
+
+    Attributes
+    ----------
+    kernel : complex ndarray, shape (n, n // 2 + 1)
+        What the transform of a Gaussian of peak 1 is multiplied with.
+    same : complex ndarray, shape (n, n // 2 + 1)
+        What is added to that.
+    """
+
+    kernel: NDArray[np.complex128]
+    same: NDArray[np.complex128]
+
+    @classmethod
+    def of(cls, pattern: FloatArray, sources: FloatArray, weights: FloatArray) -> "BeamMisfit":
+        """Return the misfit that is `pattern`, of odd sides, around the weighted mean of sources."""
+        reach = pattern.shape[0] // 2
+        n = next_fast_len(2 * pattern.shape[0], real=True)
+        ky, kx = _frequencies(n)
+        mean = np.average(_transforms(sources, ky, kx), axis=0, weights=weights)
+        seen = rfft2(pattern, (n, n)) * np.exp(1j * reach * (ky + kx))
+        faint = (_FAINTEST_POWER * mean[0, 0]) ** 2
+        turned = seen / (mean**2 + faint)
+        return cls(kernel=turned * mean, same=turned * faint, reach=reach)
+
+    def __add__(self, other: "BeamMisfit") -> "BeamMisfit":
+        """Return both together; they are drawn as far from a source."""
+        return replace(self, kernel=self.kernel + other.kernel, same=self.same + other.same)
+
+    @property
+    def flux_share(self) -> float:
+        """None."""
+        return 0.0
+
+    def around(self, source: FloatArray) -> FloatArray:
+        """Return the pattern of one source on the square of `reach` around the pixel nearest to it."""
+        n, side = self.kernel.shape[0], 2 * self.reach + 1
+        ky, kx = _frequencies(n)
+        shift = self.reach + _offset(source)
+        turned = self.kernel * _transforms(source[None], ky, kx)[0] + self.same
+        turned = turned * np.exp(-1j * (ky * shift[0] + kx * shift[1]))
+        piece: FloatArray = source[models.AMPLITUDE] * irfft2(turned, (n, n))[:side, :side]
+        return piece
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProfileMisfit(CommonMisfit):
+    """Of the sources: all have one profile, which is no Gaussian, and is as wide as their Gaussians are.
+
+    The pattern of a source is that of the mean one, stretched as its Gaussian is. Its light is the source's.
+
+    Attributes
+    ----------
+    pattern : ndarray, shape (2 reach + 1, 2 reach + 1)
+        Around the middle of the central pixel.
+    covariance : ndarray, shape (2, 2)
+        Of the Gaussian of peak 1 that has it, pixels^2, order (x, y).
+    """
+
+    pattern: FloatArray
+    covariance: FloatArray
+
+    @property
+    def flux_share(self) -> float:
+        """Sum of the pattern over the integral of its Gaussian."""
+        return float(self.pattern.sum() / (2.0 * np.pi * np.sqrt(np.linalg.det(self.covariance))))
+
+    def around(self, source: FloatArray) -> FloatArray:
+        """Return the pattern of one source on the square of `reach` around the pixel nearest to it."""
+        middle = np.full(2, self.reach)
+        narrower = np.linalg.inv(_stretch(source, self.covariance))
+        piece: FloatArray = source[models.AMPLITUDE] * ndimage.affine_transform(
+            self.pattern, narrower, middle - narrower @ (middle + _offset(source)), order=3
+        )
+        return piece
+
+
 def common_misfit(
-    data: Plane, sources: FloatArray, *, noise: CovarianceModel, level: Plane, beam_fwhm: float
+    data: Plane,
+    sources: FloatArray,
+    *,
+    noise: CovarianceModel,
+    level: Plane,
+    beam_fwhm: float,
+    beam: BeamMisfit | None = None,
 ) -> CommonMisfit | None:
     """Return what all sources have in common beyond their Gaussians.
 
-    Side lobes and wings of the beam are the same in all sources: the median over isolated ones of the
-    residual over the peak shows them. A fit in correlated noise has put into the Gaussians what helps its own
+    Side lobes and wings are the same in all sources: the median over isolated ones of the residual over the
+    peak shows them. A fit in correlated noise has put into the Gaussians what helps its own
     metric; the part of the pattern that an unweighted fit would have put there is left to them instead.
+    Whether it is the beam's or that of the sources' profile, sources of different size tell: it is the one
+    that leaves less of them.
 
     Parameters
     ----------
@@ -127,6 +205,8 @@ def common_misfit(
     level : Plane, shape (ny, nx)
     beam_fwhm : float
         In pixels.
+    beam : BeamMisfit, optional
+        What was taken off the map already; what is found is more of it, and returned with it.
 
     Returns
     -------
@@ -144,14 +224,27 @@ def common_misfit(
         if len(chosen) < _FEWEST_SOURCES:
             return None
         agreement, signal = _agreement(stamps, weights, noise, inner=inner)
-        if agreement < _AGREEMENT:
+        if agreement < (_AGREEMENT if beam is None else _FURTHER_AGREEMENT):
             return None
-    stamps = np.stack([_centred(stamp, sources[i]) for stamp, i in zip(stamps, chosen, strict=True)])
-    pattern = signal * _beyond_gaussian(_weighted_median(stamps, weights), sources[chosen], weights)
-    return CommonMisfit.of(pattern, sources[chosen], weights)
+    seen = sources[chosen]
+    mean = np.average(models.source_covariance(seen), axis=0, weights=weights)
+
+    def pattern(stamps: list[FloatArray]) -> FloatArray:
+        return signal * _beyond_gaussian(_weighted_median(np.stack(stamps), weights), mean)
+
+    pairs = list(zip(stamps, seen, strict=True))
+    of_beam = BeamMisfit.of(pattern([_centred(*pair) for pair in pairs]), seen, weights)
+    if beam is not None:
+        return beam + of_beam
+    of_profile = ProfileMisfit(
+        pattern=pattern([_narrowed(*pair, mean) for pair in pairs]), covariance=mean, reach=reach
+    )
+    brightest = stamps[:_FIRST_SOURCES], seen[:_FIRST_SOURCES], weights[:_FIRST_SOURCES]
+    by_beam, by_profile = (_left(*brightest, misfit, noise, inner=inner) for misfit in (of_beam, of_profile))
+    return of_profile if by_profile < by_beam - _CLEARLY else of_beam
 
 
-def known_misfit(beyond: FloatArray, *, beam_covariance: FloatArray) -> CommonMisfit:
+def known_misfit(beyond: FloatArray, *, beam_covariance: FloatArray) -> BeamMisfit:
     """Return what all sources have in common beyond their Gaussians where the beam itself is known.
 
     Parameters
@@ -162,7 +255,7 @@ def known_misfit(beyond: FloatArray, *, beam_covariance: FloatArray) -> CommonMi
         Of that Gaussian, pixels^2.
     """
     beam = np.array([[1.0, 0.0, 0.0, *models.shape_parameters(beam_covariance)]])
-    return CommonMisfit.of(beyond * _taper(beyond.shape[0] // 2), beam, np.ones(1))
+    return BeamMisfit.of(beyond * _taper(beyond.shape[0] // 2), beam, np.ones(1))
 
 
 def _agreement(
@@ -174,17 +267,15 @@ def _agreement(
     many pairs of independent deviates as there are pixels.
     """
     reach = stamps.shape[-1] // 2
-    y, x = (v.ravel() for v in np.mgrid[-inner : inner + 1, -inner : inner + 1])
-    disc = np.hypot(y, x) <= inner
-    whitening = whitening_matrix(noise.matrix(y[disc] + inner, x[disc] + inner))
+    y, x, whitening = _whitened_disc(noise, inner=inner)
     order, halves = np.argsort(-weights, kind="stable"), []
     for half in (order[::2], order[1::2]):
         pattern = _weighted_median(stamps[half], weights[half])
-        seen = whitening @ pattern[y[disc] + reach, x[disc] + reach]
+        seen = whitening @ pattern[y + reach, x + reach]
         halves.append(seen * np.sqrt(np.sum(weights[half] ** 2) / _MEDIAN_VARIANCE))
     common = float(halves[0] @ halves[1])
     both = 0.5 * float(halves[0] @ halves[0] + halves[1] @ halves[1])
-    return common / float(np.sqrt(disc.sum())), common / (common + 0.5 * max(both - common, 0.0))
+    return common / float(np.sqrt(y.size)), common / (common + 0.5 * max(both - common, 0.0))
 
 
 def _alone(sources: FloatArray, shape: tuple[int, int], *, reach: int, beam_fwhm: float) -> IntArray:
@@ -233,18 +324,83 @@ def _weighted_median(stamps: FloatArray, weights: FloatArray) -> FloatArray:
     return median
 
 
+def _offset(source: FloatArray) -> FloatArray:
+    """Return how far a source is from the middle of the pixel nearest to it, order (y, x)."""
+    centre = source[[models.Y, models.X]]
+    offset: FloatArray = centre - np.rint(centre)
+    return offset
+
+
 def _centred(stamp: FloatArray, source: FloatArray) -> FloatArray:
     """Return a piece shifted so that its source is in the middle of its central pixel."""
-    offset = source[[models.Y, models.X]] - np.rint(source[[models.Y, models.X]])
-    shifted: FloatArray = ndimage.shift(stamp, -offset, order=3, mode="nearest")
+    shifted: FloatArray = ndimage.shift(stamp, -_offset(source), order=3, mode="nearest")
     return shifted
 
 
-def _beyond_gaussian(pattern: FloatArray, sources: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return a pattern without its unweighted fit by small changes of the mean Gaussian, zero at the rim."""
+def _narrowed(stamp: FloatArray, source: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Return a piece with its source in the middle, stretched until that has a covariance (order x, y)."""
+    middle, stretch = np.full(2, stamp.shape[0] // 2), _stretch(source, covariance)
+    narrowed: FloatArray = ndimage.affine_transform(
+        stamp, stretch, middle + _offset(source) - stretch @ middle, order=3, mode="nearest"
+    )
+    return narrowed
+
+
+def _stretch(source: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Return the matrix, order (y, x), that turns a Gaussian of some covariance into that of a source."""
+    stretch: FloatArray = _root(models.source_covariance(source)) @ np.linalg.inv(_root(covariance))
+    return stretch[::-1, ::-1]
+
+
+def _root(matrix: FloatArray) -> FloatArray:
+    """Return the symmetric square root of a covariance, shape (2, 2) (by Cayley and Hamilton's theorem)."""
+    root = np.sqrt(np.linalg.det(matrix))
+    result: FloatArray = (matrix + root * np.eye(2)) / np.sqrt(np.trace(matrix) + 2.0 * root)
+    return result
+
+
+def _left(
+    stamps: FloatArray,
+    sources: FloatArray,
+    weights: FloatArray,
+    misfit: CommonMisfit,
+    noise: CovarianceModel,
+    *,
+    inner: int,
+) -> float:
+    """Return the chi-square of what a misfit and changes of the Gaussians leave of pieces of the residual."""
+    y, x, whitening = _whitened_disc(noise, inner=inner)
+    patterns = np.stack([misfit.around(source) / source[models.AMPLITUDE] for source in sources])
+    left = (stamps - patterns)[:, y + misfit.reach, x + misfit.reach]
+    around = sources[:, None].copy()
+    around[:, 0, [models.Y, models.X]] = np.stack([_offset(source) for source in sources])
+    pixels = np.broadcast_to(np.stack([y, x])[:, None].astype(np.float64), (2, len(sources), y.size))
+    _, jacobian = models.gaussian_sum_and_jacobian(around, *pixels)
+    basis = np.linalg.qr(whitening @ jacobian.swapaxes(1, 2))[0]
+    seen = left @ whitening.T
+    taken = (basis.swapaxes(1, 2) @ seen[..., None])[..., 0]
+    return float(weights**2 @ (np.sum(seen**2, axis=1) - np.sum(taken**2, axis=1)))
+
+
+def _whitened_disc(noise: CovarianceModel, *, inner: int) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return offsets y, x of the pixels of a disc from its middle, and the matrix that whitens them."""
+    y, x = (v.ravel() for v in np.mgrid[-inner : inner + 1, -inner : inner + 1])
+    disc = np.hypot(y, x) <= inner
+    y, x = y[disc], x[disc]
+    return y, x, whitening_matrix(noise.matrix(y + inner, x + inner))
+
+
+def _beyond_gaussian(pattern: FloatArray, spread: FloatArray) -> FloatArray:
+    """Return a pattern without its unweighted fit by small changes of a Gaussian, zero at the rim.
+
+    Parameters
+    ----------
+    pattern : ndarray, shape (2 reach + 1, 2 reach + 1)
+    spread : ndarray, shape (2, 2)
+        Covariance of the Gaussian, pixels^2, order (x, y).
+    """
     reach = pattern.shape[0] // 2
     y, x = (v.ravel().astype(np.float64) for v in np.mgrid[-reach : reach + 1, -reach : reach + 1])
-    spread = np.average(models.source_covariance(sources), axis=0, weights=weights)
     mean = np.array([1.0, 0.0, 0.0, *models.shape_parameters(spread)])
     _, jacobian = models.gaussian_sum_and_jacobian(mean[None, None], y[None], x[None])
     values = (pattern * _taper(reach)).ravel()

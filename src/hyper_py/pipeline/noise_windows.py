@@ -20,8 +20,8 @@ from hyper_py.steps.fitting import LinearTerms, Metric, Window, linear_terms
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-_NEGLIGIBLE = 0.1
-"""Grain below this share of the noise power at small scales (its median) changes nothing."""
+_NEGLIGIBLE = 0.5
+"""Grain below this share of the noise power at small scales (its median) changes no error by a percent."""
 
 
 def inverse_factor(covariance: FloatArray) -> FloatArray:

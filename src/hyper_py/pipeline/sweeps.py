@@ -413,6 +413,7 @@ class Measured:
     `given` says which of the task's sources the first ones are; the others were added.
     `noise` is the covariance that the errors come from, per `noise_step` pixels of separation: that of the
     last fit unless this took white noise.
+    `flux_factor` is what the flux of a source is over that of its Gaussian, where the map shows that.
     """
 
     parameters: FloatArray
@@ -435,6 +436,7 @@ class Measured:
     noise: CovarianceModel
     given: IntArray
     noise_step: int = 1
+    flux_factor: float = 1.0
 
 
 class Collector:
@@ -525,8 +527,15 @@ class Collector:
                 self.add_nothing(source)
 
     def measured(
-        self, parameters: FloatArray, *, noise: CovarianceModel, given: IntArray | None = None
+        self,
+        parameters: FloatArray,
+        *,
+        noise: CovarianceModel,
+        given: IntArray | None = None,
+        flux_factor: float = 1.0,
     ) -> "Measured":
         """Return everything gathered, the noise that errors come from, and which sources were given: all."""
         given = np.arange(len(parameters)) if given is None else given
-        return Measured(parameters=parameters, noise=noise, given=given, **vars(self))
+        return Measured(
+            parameters=parameters, noise=noise, given=given, flux_factor=flux_factor, **vars(self)
+        )

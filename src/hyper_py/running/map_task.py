@@ -332,9 +332,12 @@ def _extract_and_write(
     image, catalog = extraction.image, extraction.catalog
     rms, unit = _noise(extraction, convert_mjy=task.config.units.convert_mJy)
     log.add(f"rms {rms:.4g} {unit}, {len(catalog)} sources, {time.perf_counter() - start:.2f} s")
-    lobes = 0 if extraction.field is None else len(extraction.field.explained)
-    if lobes:
-        log.add(f"{lobes} detections left out: side lobes of brighter sources explain them")
+    if extraction.field is not None:
+        lobes, factor = len(extraction.field.explained), extraction.field.measured.flux_factor
+        if lobes:
+            log.add(f"{lobes} detections left out: side lobes of brighter sources explain them")
+        if factor != 1.0:
+            log.add(f"fluxes are {factor:.3f} times those of Gaussians: the sources have another profile")
     with Stage(layout.root) as stage:
         meta = _header(task, extraction, rms=rms, unit=unit)
         write_catalogue(stage, layout, catalog, name=task.name, pixel_scale=image.pixel_scale, meta=meta)
