@@ -132,7 +132,7 @@ class BeamMisfit(CommonMisfit):
 
     @property
     def flux_share(self) -> float:
-        """None."""
+        """0: its light is that of the beam."""
         return 0.0
 
     def around(self, source: FloatArray) -> FloatArray:
@@ -190,10 +190,10 @@ def common_misfit(
     """Return what all sources have in common beyond their Gaussians.
 
     Side lobes and wings are the same in all sources: the median over isolated ones of the residual over the
-    peak shows them. A fit in correlated noise has put into the Gaussians what helps its own
-    metric; the part of the pattern that an unweighted fit would have put there is left to them instead.
-    Whether it is the beam's or that of the sources' profile, sources of different size tell: it is the one
-    that leaves less of them.
+    peak shows them. A fit in correlated noise has put into the Gaussians what helps its own metric; the part
+    of the pattern that an unweighted fit would have put there is left to them instead. Whether it is the
+    beam's or that of the sources' profile, sources of different size tell: it is the one that leaves less of
+    their residuals.
 
     Parameters
     ----------
