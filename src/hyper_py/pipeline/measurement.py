@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from hyper_py.catalog import Measurement
 from hyper_py.diagnostics import Flag
@@ -18,6 +17,7 @@ from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
 from hyper_py.numerics.blocks import Where, is_inside, usable
+from hyper_py.numerics.neighbours import neighbours
 from hyper_py.numerics.trend import Trend
 from hyper_py.options import Options
 from hyper_py.pipeline.binning import bin_size, binned_task, unbinned_measurement
@@ -154,17 +154,13 @@ def measure_sources(
         bic=measured.bic,
     )
     left_out = peaks.select(np.delete(np.arange(len(peaks)), measured.given))
-    again = _nearest(left_out, *centre) <= 0.5 * image.beam_fwhm_pix
+    again, _ = neighbours(
+        np.column_stack(centre), np.column_stack([left_out.x, left_out.y]), 0.5 * image.beam_fwhm_pix
+    )
     return MeasuredField(
         measurement=measurement, measured=measured, shape=image.shape, peaks=own,
-        explained=left_out.select(~again),
+        explained=left_out.select(np.delete(np.arange(len(left_out)), again)),
     )  # fmt: skip
-
-
-def _nearest(peaks: Peaks, x: FloatArray, y: FloatArray) -> FloatArray:
-    """Return how far from each peak the nearest of the positions is, in pixels."""
-    distance: FloatArray = KDTree(np.column_stack([x, y])).query(np.column_stack([peaks.x, peaks.y]))[0]
-    return distance
 
 
 def _measure_field(task: Task, options: Options) -> Measured:

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.fft import fftfreq, irfft2, next_fast_len, rfft2, rfftfreq
-from scipy.spatial import KDTree
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.blocks import LazyPlane, Plane, size_of
+from hyper_py.numerics.neighbours import each_apart, neighbours
 from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.pipeline.noise_windows import whitening_matrix
 
@@ -80,14 +80,14 @@ class CommonMisfit(ABC):
         centres = np.rint(sources[:, [models.Y, models.X]]).astype(int)
         bright = sources[:, models.AMPLITUDE]
         total = np.zeros(len(sources))
-        near = KDTree(centres).query_ball_point(centres, self.reach * np.sqrt(2.0), return_sorted=True)
-        for i, around in enumerate(near):
+        near = neighbours(centres, centres, self.reach * np.sqrt(2.0))
+        for i, around in enumerate(each_apart(*near, len(sources))):
             offset = centres[around] - centres[i] + self.reach
             seen = (offset >= 0).all(axis=1) & (offset <= 2 * self.reach).all(axis=1)
             fainter = seen & (bright[around] < bright[i])
             if fainter.any():
                 y, x = offset[fainter].T
-                total[np.array(around)[fainter]] += self.around(sources[i])[y, x]
+                total[around[fainter]] += self.around(sources[i])[y, x]
         # Of a source that has no peak left a pattern is all.
         share: FloatArray = np.divide(
             total, bright, out=np.where(total > 0.0, np.inf, 0.0), where=bright > 0.0
@@ -284,7 +284,7 @@ def _alone(sources: FloatArray, shape: tuple[int, int], *, reach: int, beam_fwhm
         return np.empty(0, dtype=np.int64)
     centres = sources[:, [models.X, models.Y]]
     x, y = np.rint(centres).T
-    alone = KDTree(centres).query(centres, k=2)[0][:, 1] > _ALONE_BEAMS * beam_fwhm
+    alone = np.bincount(neighbours(centres, centres, _ALONE_BEAMS * beam_fwhm)[0]) == 1
     inside = (x >= reach) & (y >= reach) & (x < shape[1] - reach) & (y < shape[0] - reach)
     likely = np.flatnonzero(alone & inside & (sources[:, models.AMPLITUDE] > 0.0))
     return likely[np.argsort(-sources[likely, models.AMPLITUDE], kind="stable")]

@@ -1,6 +1,5 @@
 """Fits of units in turns, each with the present models of all others subtracted."""
 
-import itertools
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,13 +7,13 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.blocks import Plane, at
 from hyper_py.numerics.coarse import CoarseMap
+from hyper_py.numerics.neighbours import each_apart, neighbours
 from hyper_py.numerics.noise import CovarianceModel
 from hyper_py.steps.fitting import Metric, UnitFit, Window, fit_units, padded_pixels
 from hyper_py.steps.photometry import Aperture, UnitPhotometry
@@ -253,11 +252,18 @@ def _neighbours(sources: FloatArray, units: Sequence[IntArray], windows: Sequenc
     centres = sources[:, [models.X, models.Y]]
     light = 4.0 * float(sources[:, models.SIGMA_1].max())
     middles, radii = _circles(windows)
-    near = KDTree(centres).query_ball_point(middles, radii + light, return_sorted=True)
-    return [
-        np.array(sorted(set(sees).difference(unit.tolist())) if window.x.size else [], dtype=np.int64)
-        for sees, unit, window in zip(near, units, windows, strict=True)
-    ]
+    unit, source = neighbours(centres, middles, radii + light)
+    seen = np.array([window.x.size > 0 for window in windows])[unit]
+    seen &= _unit_of(units, len(sources))[source] != unit
+    return each_apart(unit[seen], source[seen], len(units))
+
+
+def _unit_of(units: Sequence[IntArray], n_sources: int) -> IntArray:
+    """Return the unit of each source; -1 for those in none."""
+    owner = np.full(n_sources, -1)
+    for k, unit in enumerate(units):
+        owner[unit] = k
+    return owner
 
 
 def _circles(windows: Sequence[Window]) -> tuple[FloatArray, FloatArray]:
@@ -290,15 +296,10 @@ def models_on(
     reach = _MODEL_SIGMA * sources[:, [models.SIGMA_1, models.SIGMA_2]].max(axis=1)
     centres = sources[:, [models.X, models.Y]]
     middles, radii = _circles(windows)
-    seen = KDTree(centres).query_ball_point(middles, radii + reach.max(), return_sorted=True)
-    owner = np.repeat(np.arange(len(windows)), [len(near) for near in seen])
-    found = np.fromiter(itertools.chain.from_iterable(seen), dtype=np.int64, count=owner.size)
+    owner, found = neighbours(centres, middles, radii + reach.max())
     kept = np.hypot(*(centres[found] - middles[owner]).T) <= radii[owner] + reach[found]
     if but is not None:
-        own = np.full(len(sources), -1)
-        for k, unit in enumerate(but):
-            own[unit] = k
-        kept &= own[found] != owner
+        kept &= _unit_of(but, len(sources))[found] != owner
     owner, found = owner[kept], found[kept]
     ends = np.searchsorted(owner, np.arange(len(windows) + 1))
     for start in range(0, len(windows), _WINDOWS_AT_ONCE):

@@ -2,15 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import KDTree
 
 from hyper_py.geometry import FloatArray, ellipse_from_covariance
 from hyper_py.numerics.blocks import Plane, blocks, grown, is_inside
+from hyper_py.numerics.neighbours import each_apart, neighbours
 from hyper_py.numerics.noise import clipped_statistics
 from hyper_py.steps.daofind import IntArray, convolve_kernel, daofind_kernel, daofind_statistics
 
@@ -295,12 +294,11 @@ def brightest_apart(
         return order
     points = np.column_stack([x, y])
     keep = np.ones(order.size, dtype=bool)
-    tree: Any = KDTree(points)  # scipy's types know no list of lists here
-    neighbours = tree.query_ball_point(points, np.nextafter(distance, 0.0))
+    near = each_apart(*neighbours(points, points, np.nextafter(distance, 0.0)), order.size)
     for i in order:
         if keep[i]:
-            others = np.array([j for j in neighbours[i] if j != i], dtype=np.intp)
-            keep[others] = False
+            keep[near[i]] = False
+            keep[i] = True
     return order[keep[order]]
 
 
@@ -355,15 +353,10 @@ def shoulder_score(
     ring_x, ring_y = x[:, None] + radius * np.cos(angle), y[:, None] + radius * np.sin(angle)
     ring = _interpolated(data, y=ring_y, x=ring_x)
     if neighbor_radius > 0:
-        tree: Any = KDTree(np.column_stack([x, y]))
         points = np.column_stack([ring_x.ravel(), ring_y.ravel()])
+        place, near = neighbours(np.column_stack([x, y]), points, neighbor_radius)
         # The peak itself is always one of those within reach when the mask is wider than the ring.
-        owners = np.repeat(np.arange(x.size), n_angles)
-        other = [
-            any(j != owner for j in near)
-            for owner, near in zip(owners, tree.query_ball_point(points, neighbor_radius), strict=True)
-        ]
-        ring[np.reshape(other, ring.shape)] = np.nan
+        ring.ravel()[place[near != place // n_angles]] = np.nan
     ordered = np.sort(ring, axis=1)  # NaN last
     count = np.isfinite(ordered).sum(axis=1)
     half, place = count // 2, np.arange(n_angles)

@@ -4,11 +4,9 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
 
 from hyper_py.geometry import FloatArray
+from hyper_py.numerics.neighbours import neighbours
 
 IntArray: TypeAlias = NDArray[np.int64]
 
@@ -33,10 +31,15 @@ def friends_of_friends(x: ArrayLike, y: ArrayLike, *, linking_length: float) -> 
     n = len(points)
     if n == 0:
         return np.empty(0, dtype=np.int64)
-    pairs = KDTree(points).query_pairs(linking_length, output_type="ndarray")
-    graph = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    _, labels = connected_components(graph, directed=False)
-    return _in_order(labels)
+    own, other = neighbours(points, points, linking_length)
+    starts, labels = np.searchsorted(own, np.arange(n)), np.arange(n)
+    while True:
+        # Each takes the lowest label beside it, and that which this one's point has.
+        lowest = np.minimum.reduceat(labels[other], starts)
+        lowest = lowest[lowest]
+        if (lowest == labels).all():
+            return _in_order(labels)
+        labels = lowest
 
 
 def _in_order(labels: NDArray[np.integer]) -> IntArray:

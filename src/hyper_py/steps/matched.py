@@ -7,13 +7,13 @@ noisier, but sees apart what the first sees as one.
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics.blocks import Plane, at, blocks, grown, is_inside, sample
+from hyper_py.numerics.neighbours import neighbours
 from hyper_py.steps.daofind import (
     DaofindKernel,
     DaofindStatistics,
@@ -178,10 +178,9 @@ def significant_peaks(
         for found, one, least in zip(pieces, matched_filter.both, thresholds, strict=False)
     )
     for more in narrow:
-        if peaks.x.size and more.x.size:
-            tree: Any = KDTree(np.column_stack([peaks.x, peaks.y]))
-            nearest, _ = tree.query(np.column_stack([more.x, more.y]))
-            more = more.select(np.flatnonzero(nearest > distance))
+        places = np.column_stack([more.x, more.y])
+        known, _ = neighbours(np.column_stack([peaks.x, peaks.y]), places, distance)
+        more = more.select(np.delete(np.arange(more.x.size), known))
         peaks = FoundPeaks.joined([peaks, more._replace(snr=more.snr / NARROW_FACTOR)])
     return peaks.select(np.argsort(-peaks.snr, kind="stable"))
 
@@ -222,10 +221,12 @@ def _explained(amplitude: FloatArray, *, ring: FloatArray, x: IntArray, y: IntAr
     explained, half = np.zeros(x.size), ring.shape[0] // 2
     if x.size == 0:
         return explained
-    tree: Any = KDTree(np.column_stack([x, y]))
-    first, second = tree.query_pairs(half * math.sqrt(2.0), output_type="ndarray").T
-    bright = np.where(amplitude[first] < amplitude[second], second, first)
-    faint = first + second - bright
+    points = np.column_stack([x, y])
+    faint, bright = neighbours(points, points, half * math.sqrt(2.0))
+    # Of equals the first may explain the second.
+    excess = amplitude[bright] - amplitude[faint]
+    is_fainter = (excess > 0.0) | ((excess == 0.0) & (bright < faint))
+    faint, bright = faint[is_fainter], bright[is_fainter]
     dx, dy = x[faint] - x[bright], y[faint] - y[bright]
     near = np.maximum(np.abs(dx), np.abs(dy)) <= half
     faint, bright, dx, dy = faint[near], bright[near], dx[near], dy[near]
