@@ -2,6 +2,8 @@
 
 import gc
 import os
+import platform
+import subprocess
 import sys
 import time
 from contextlib import closing
@@ -148,3 +150,29 @@ def test_garbage_is_looked_for_again_after_loading(monkeypatch, was_on):
         assert gc.isenabled() == was_on
     finally:
         gc.enable()
+
+
+PAGES = """
+import resource, sys
+import numpy as np
+from hyper_py.running.executors import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+for round in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        several = [np.ones(500_000) for _ in range(5)]
+        del several
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc fetches it again"
+)
+def test_freed_memory_is_kept():
+    returned, kept = (
+        int(subprocess.run([sys.executable, "-c", PAGES, how], check=True, capture_output=True).stdout)
+        for how in ("returned", "kept")
+    )
+    assert kept < 0.1 * returned

@@ -259,7 +259,10 @@ def autocovariance(
         return np.full((lags.size, lags.size), np.nan)
     mean = total / count  # what is left of it is taken off the sums
     power += mean * (mean * pairs - 2.0 * cross)
-    sums, numbers = (fft.irfft2(array, shape)[np.ix_(lags, lags)] for array in (power, pairs))
+    # Column by column first: of the rows only those of the lags are looked at.
+    sums, numbers = (
+        fft.irfft(fft.ifft(array, axis=0)[lags], shape[1], axis=1)[:, lags] for array in (power, pairs)
+    )
     numbers = np.rint(numbers)
     lacking = np.full((lags.size, lags.size), np.nan)
     result: FloatArray = np.divide(sums, numbers, out=lacking, where=numbers >= max(min_pairs, 1))

@@ -11,6 +11,9 @@ from hyper_py.numerics.blocks import LazyPlane, Plane, blocks, combined, sample_
 
 IntArray: TypeAlias = NDArray[np.int64]
 
+_BLOCK = 200
+"""Side of blocks in pixels: what is made of one stays in the cache."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
@@ -68,7 +71,7 @@ def fit_trend(data: Plane, *, level: Plane, size: int | None = None) -> Trend:
     ny, nx = shape = size_of(data)
     step = sample_step(shape)
     normal, right = np.zeros((4, 4)), np.zeros(4)
-    for rows, columns in blocks(shape, size=size):
+    for rows, columns in blocks(shape, size=_BLOCK if size is None else size):
         comb = slice(-rows.start % step, None, step), slice(-columns.start % step, None, step)
         values, noise = data[rows, columns][comb], level[rows, columns][comb]
         known = np.isfinite(values)

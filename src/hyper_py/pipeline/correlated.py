@@ -302,7 +302,7 @@ def _collect_polynomial(
     collected, apart = Collector(len(sources)), this.ground.apart
     add_units(
         collected, task, residual, fits, this.windows, this.metrics,
-        [this.sky(k, fit) for k, fit in enumerate(fits)], apart, noise, level[:, :],
+        [this.sky(k, fit) for k, fit in enumerate(fits)], apart, noise, level,
         options=options, retried=retried,
     )  # fmt: skip
     for unit, background in zip(task.units, apart or [], strict=False):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics import models
+from hyper_py.numerics.blocks import Plane
 from hyper_py.numerics.interpolation import interpolate_masked
 from hyper_py.numerics.noise import CovarianceModel, clipped_rows
 from hyper_py.numerics.polynomial import Scaling, polynomial_design
@@ -28,6 +29,7 @@ from hyper_py.pipeline.sweeps import (
     Collector,
     Measured,
     Task,
+    means_on,
     other_starts,
     retry_failed,
     rms_on,
@@ -130,7 +132,7 @@ def measure_weighted(task: Task, options: Options) -> Measured:
         starts=other_starts(task, sources), bounds=limits, **setup.solver,
     )  # fmt: skip
     residual = task.data - models.render(sources, task.data.shape)
-    noise, level_plane = measure_noise(
+    noise, level = measure_noise(
         residual,
         models.footprints(sources, task.data.shape, n_sigma=3.0) | ~task.usable,
         beam_covariance=task.beam_covariance,
@@ -140,8 +142,7 @@ def measure_weighted(task: Task, options: Options) -> Measured:
     collected = Collector(len(sources))
     add_units(
         collected, task, residual, fits, setup.windows, setup.metrics,
-        [setup.sky(k, fit) for k, fit in enumerate(fits)], apart if setup.is_apart else None, noise,
-        level_plane[:, :],
+        [setup.sky(k, fit) for k, fit in enumerate(fits)], apart if setup.is_apart else None, noise, level,
         options=options, retried=retried, rms=setup.rms,
     )  # fmt: skip
     left = (
@@ -169,7 +170,7 @@ def add_units(
     skies: Sequence[Sky],
     apart: Sequence[UnitBackground] | None,
     noise: CovarianceModel,
-    level: FloatArray,
+    level: Plane,
     *,
     options: Options,
     retried: BoolArray,
@@ -207,9 +208,9 @@ def add_units(
             fit=fits[k], window=windows[k], metric=metrics[k], sky=skies[k],
             background=None if apart is None else apart[k],
             apertures=[apertures[i] for i in own], fractions=fractions[own],
-            fixed=task.fixed[task.units[k]], scale=float(np.mean(level[windows[k].y, windows[k].x])),
+            fixed=task.fixed[task.units[k]], scale=scale,
         )
-        for k, own in zip(seen, places, strict=True)
+        for k, own, scale in zip(seen, places, means_on(level, [windows[k] for k in seen]), strict=True)
     ]  # fmt: skip
     errors = unit_errors(units, noise, usable=task.usable)
     below = on_windows([unit.sky for unit in units], [unit.window for unit in units])

@@ -117,6 +117,18 @@ def without_collections() -> Iterator[None]:
             gc.enable()
 
 
+def keep_freed_memory() -> None:
+    """Have memory of arrays that are freed kept for the next ones, not returned and fetched page by page.
+
+    glibc returns blocks larger than the largest that was freed before, up to 32 MB (mallopt(3),
+    M_MMAP_THRESHOLD): here one of nearly that size is freed, which never was written to. Elsewhere this
+    changes nothing.
+    """
+    import numpy as np
+
+    np.empty(4_000_000)
+
+
 def _attempt(function: Function, task: Any) -> tuple[Any, str]:
     try:
         return function(task), ""

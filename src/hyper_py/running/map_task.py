@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from hyper_py import __version__
 from hyper_py.diagnostics import HyperPyError, HyperPyWarning, InputError
-from hyper_py.running.executors import one_blas_thread, one_line, without_collections
+from hyper_py.running.executors import keep_freed_memory, one_blas_thread, one_line, without_collections
 
 if TYPE_CHECKING:
     from hyper_py.writing.products import Layout, Stage
@@ -178,6 +178,7 @@ def load_libraries() -> None:
             import hyper_py.running.forced
             import hyper_py.writing.products
             import hyper_py.writing.sky_regions  # noqa: F401
+        keep_freed_memory()
 
 
 def measure_map(task: MapTask) -> Any:
