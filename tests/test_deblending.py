@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hyper_py.numerics import models
-from hyper_py.pipeline.deblending import TypicalShape, _left_at_last, best_additions, split_units
+from hyper_py.pipeline.deblending import TypicalShape, _apart, _left_at_last, best_additions, split_units
 from hyper_py.pipeline.noise_windows import whitening_matrix
 from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window
 
@@ -58,7 +58,8 @@ def splits_of(data, window, metric, fit, *, fixed=None):
 
 
 def best_addition(data, window, metric, fit, *, beam):
-    return best_additions([data], [window], [metric], [fit], beam=beam)[0]
+    found = best_additions([data], [window], [metric], [fit], beam=beam)[0]
+    return found[0] if len(found) else None
 
 
 def beam_sources(*places):
@@ -315,3 +316,74 @@ def test_what_is_left_at_the_last_source_is_weighted_by_what_it_has_of_its_own(k
     assert left == pytest.approx(np.average(squares, weights=own**2), rel=1e-6)
     assert left > 2.0  # twice the noise in amplitude where this source is, none too much on average
     assert n_left == pytest.approx(np.sum(own**2) ** 2 / np.sum(own**4), rel=1e-6)
+
+
+# ---- large units, and sources that are no Gaussians
+
+
+def grid_of_sources():
+    """Nine sources two beams apart, too many for all to be fitted around each place that is tried."""
+    step = 2.0 * 2.3548 * BEAM[0]
+    return beam_sources(*((40, 22 + step * i, 21 + step * j) for i in (-1, 0, 1) for j in (-1, 0, 1)))
+
+
+@pytest.mark.parametrize("kind", ["white", "correlated"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_large_unit_gains_several_sources_at_once_each_beside_those_near_it(kind, seed):
+    rng = np.random.default_rng(seed)
+    known = grid_of_sources()
+    hidden = beam_sources((25, known[0, 1] - 5.5, known[0, 2]), (25, known[8, 1] + 5.5, known[8, 2]))
+    window = window_of(known, radius=9.0)
+    metric = metric_of(window, kind)
+    data = value(np.concatenate([known, hidden]), window) + noise_of(window, kind, rng)
+    fit = fit_of(data, window, metric, known)
+    splits = splits_of(data, window, metric, fit)
+    assert len(splits) == 2
+    for place in hidden[:, [1, 2]]:
+        assert min(np.hypot(*(split.parameters[:, [1, 2]] - place).T).min() for split in splits) < 1.0
+    for split in splits:
+        assert len(split.members) == 6
+        distance = np.hypot(*(fit.parameters[:, [1, 2]] - split.parameters[-1, [1, 2]]).T)
+        assert set(np.argsort(distance)[:3]) <= set(split.members)
+
+
+def test_the_cost_around_a_place_is_no_smaller_than_that_of_the_whole_unit():
+    rng = np.random.default_rng(5)
+    known = grid_of_sources()
+    hidden = beam_sources((30, known[4, 1] + 4.0, known[4, 2] + 3.0))
+    window = window_of(known, radius=9.0)
+    metric = metric_of(window, "correlated")
+    data = value(np.concatenate([known, hidden]), window) + noise_of(window, "correlated", rng)
+    fit = fit_of(data, window, metric, known)
+    (split,) = splits_of(data, window, metric, fit)
+    start = fit.parameters.copy()
+    start[split.members] = split.parameters[:-1]
+    whole = fit_of(data, window, metric, np.concatenate([start, split.parameters[-1:]]))
+    assert whole.cost < split.fit.cost < fit.cost
+
+
+@pytest.mark.parametrize("kind", ["white", "correlated"])
+def test_a_core_in_an_envelope_is_one_source(kind):
+    """A pair apart describes it better than a single Gaussian does, and a pair in one place even better."""
+    taken, asked = 0, 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        core = beam_sources((50, 23.2, 22.1))
+        off = 0.5 * np.array([np.cos(seed), np.sin(seed)])
+        envelope = np.array([[50, 23.2 + off[0], 22.1 + off[1], 3.6, 2.2, 0.3 * seed]])
+        window = window_of(core)
+        metric = metric_of(window, kind)
+        data = value(np.concatenate([core, envelope]), window) + noise_of(window, kind, rng)
+        fit = fit_of(data, window, metric, core)
+        asked += best_addition(data, window, metric, fit, beam=BEAM) is not None
+        taken += len(splits_of(data, window, metric, fit))
+    assert asked >= 6
+    assert taken == 0
+
+
+def test_places_keep_a_distance_and_the_best_come_first():
+    x = np.arange(10.0)
+    score = np.array([4, 9, 8, 4, 7, 1, 5, 6, 2, 3.6])
+    assert _apart(score, x, 0 * x, most=9, distance=2.5) == [1, 4, 7]
+    assert _apart(score, x, 0 * x, most=2, distance=2.5) == [1, 4]
+    assert _apart(np.full(3, 3.4), x[:3], x[:3], most=2, distance=1.0) == []

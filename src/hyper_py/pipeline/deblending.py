@@ -3,12 +3,13 @@
 The evidence for one more source of the beam's shape at a place is its score test: the whitened residual
 against the whitened beam there, both cleared of all that the fitted parameters could still take up
 (Rao 1948, Proc. Camb. Phil. Soc. 44, 50). Where it is high the larger models are fitted, and one replaces the
-smaller only if the Bayesian information criterion (Schwarz 1978, Ann. Stat. 6, 461) prefers it clearly.
+smaller only if the Bayesian information criterion (Schwarz 1978, Ann. Stat. 6, 461) prefers it clearly. Where
+that prefers two sources at one place, what it shows is the shape of one source, and nothing is added.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,10 @@ CLOSEST_BEAMS = 0.4
 """Two sources closer than this cannot be told apart."""
 _REACH_BEAMS = 1.6
 """How far from a fitted source another is looked for."""
+_MEMBERS = 6
+"""Sources around a new one that are fitted with it; the others of a large unit stand still."""
+_PLACES_APART = 2.0
+"""Beams between places of one unit that are tried at the same time."""
 _FEWEST_SIZES = 10
 """Sources that must be measured alone before they tell the size of those that cannot be."""
 _UNKNOWN_SPREAD = 0.15
@@ -82,32 +87,92 @@ class TypicalShape:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """A unit with one more source than before; the new one is the last.
+    """Some sources of a unit, and one more than before.
 
     Attributes
     ----------
     unit : int
         Which unit.
+    members : ndarray of int, shape (n_members,)
+        Which of its sources were fitted again; the others stood still.
     fit : UnitFit
-    typical : bool ndarray, shape (n_sources + 1,)
+        Of the members and the new source, which is the last.
+    typical : bool ndarray, shape (n_members + 1,)
         Sources whose shape is kept the typical one.
     """
 
     unit: int
+    members: IntArray
     fit: UnitFit
     typical: BoolArray
 
     @property
     def fixed(self) -> BoolArray:
-        """Parameters that were not fitted, shape (n_sources + 1, 6)."""
+        """Parameters that were not fitted, shape (n_members + 1, 6)."""
         fixed = np.zeros(self.parameters.shape, dtype=bool)
         fixed[self.typical, models.SIGMA_1 :] = True
         return fixed
 
     @property
     def parameters(self) -> FloatArray:
-        """Gaussians of the unit, shape (n_sources + 1, 6)."""
+        """Gaussians, shape (n_members + 1, 6)."""
         return self.fit.parameters
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Around:
+    """The sources of a unit around a place where one more might be, the others being subtracted.
+
+    As these stand still, the cost of a larger model is no smaller than that of the whole unit's.
+    """
+
+    unit: int
+    place: FloatArray
+    members: IntArray
+    values: FloatArray
+    window: Window
+    metric: Metric
+    fit: UnitFit
+    fixed: BoolArray
+
+    @classmethod
+    def make(
+        cls,
+        unit: int,
+        place: FloatArray,
+        values: FloatArray,
+        window: Window,
+        metric: Metric,
+        fit: UnitFit,
+        fixed: BoolArray,
+    ) -> "_Around":
+        sources = fit.parameters
+        distance = np.hypot(sources[:, models.X] - place[1], sources[:, models.Y] - place[2])
+        near = np.zeros(len(sources), dtype=bool)
+        near[np.argsort(distance, kind="stable")[:_MEMBERS]] = True
+        if not near.all():
+            y, x = window.y.astype(np.float64), window.x.astype(np.float64)
+            values = values - models.gaussian_sum(sources[~near], y, x)
+        return cls(
+            unit=unit, place=place, members=np.flatnonzero(near), values=values, window=window, metric=metric,
+            fit=replace(fit, parameters=sources[near], at_bound=fit.at_bound[near]), fixed=fixed[near],
+        )  # fmt: skip
+
+
+class _Trial(NamedTuple):
+    """Starting values of a larger model around one place, and which shapes are kept the typical one."""
+
+    part: int
+    start: FloatArray
+    typical: BoolArray
+
+
+class _Larger(NamedTuple):
+    """A larger model that was fitted, its criterion, and how many of its parameters were free."""
+
+    criterion: float
+    n_free: int
+    split: Split
 
 
 def split_units(
@@ -125,7 +190,7 @@ def split_units(
     significance: float,
     **solver: Any,
 ) -> list[Split]:
-    """Return the units whose data clearly ask for one more source.
+    """Return where units clearly ask for one more source.
 
     Parameters
     ----------
@@ -144,18 +209,16 @@ def split_units(
     sigma_limits, shift
         See `hyper_py.steps.fitting.bounds`.
     significance : float
-        Every source of a split unit must have at least this amplitude in units of its error.
+        Every source of a split must have at least this amplitude in units of its error.
     **solver
         Options of `hyper_py.steps.fitting.fit_units`.
 
     Returns
     -------
     list of Split
-        At most one a unit.
+        At most one for every `_MEMBERS` sources that a unit has, in the order of `units`.
     """
     beam_fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0] * beam[1]))
-    trials: list[tuple[int, FloatArray, BoolArray]] = []
-    wide = _widened(values, windows, metrics, fits, units, sigma_limits, shift, fixed, solver)
     places = best_additions(
         [values[k] for k in units],
         [windows[k] for k in units],
@@ -163,81 +226,103 @@ def split_units(
         [fits[k] for k in units],
         beam=beam,
     )
-    for k, place in zip(units, places, strict=True):
-        if place is not None:
-            trials.extend((k, *trial) for trial in _trials(fits[k], place, typical, sigma_limits))
-    if not trials:
-        return []
+    around = [
+        _Around.make(k, place, values[k], windows[k], metrics[k], fits[k], fixed[k])
+        for k, found in zip(units, places, strict=True)
+        for place in found
+    ]
+    wide = _widened(around, sigma_limits, shift, solver)
+
+    trials = [
+        trial
+        for k, part in enumerate(around)
+        for trial in _trials(k, part.fit, part.place, typical, sigma_limits)
+    ]
+    best = _best_of(around, trials, sigma_limits, shift, solver)
+    return [
+        larger.split
+        for k, larger in best.items()
+        if closest_neighbour(larger.split.parameters).min() >= CLOSEST_BEAMS * beam_fwhm
+        and _is_better(around[k], larger, cost=min(around[k].fit.cost, wide[k]))
+        and amplitude_significance(
+            larger.split.fit, around[k].window, around[k].metric, fixed=larger.split.fixed
+        ).min() >= significance
+    ]  # fmt: skip
+
+
+def _best_of(
+    around: Sequence[_Around],
+    trials: Sequence[_Trial],
+    sigma_limits: tuple[float, float],
+    shift: float,
+    solver: dict[str, Any],
+) -> dict[int, _Larger]:
+    """Return the model with the lowest criterion of those tried in each place, sources of it apart or not."""
     lower, upper = [], []
-    for k, start, held_shape in trials:
-        low, high = bounds(start, sigma_limits=sigma_limits, amplitude_limits=(0.0, np.inf), shift=shift)
-        held = np.zeros(start.shape, dtype=bool)
-        held[: len(fixed[k])] = fixed[k]
-        held[held_shape, models.SIGMA_1 :] = True
-        lower.append(np.where(held, start, low))
-        upper.append(np.where(held, start, high))
+    for trial in trials:
+        low, high = bounds(
+            trial.start, sigma_limits=sigma_limits, amplitude_limits=(0.0, np.inf), shift=shift
+        )
+        held = np.zeros(low.shape, dtype=bool)
+        held[:-1] = around[trial.part].fixed
+        held[trial.typical, models.SIGMA_1 :] = True
+        lower.append(np.where(held, trial.start, low))
+        upper.append(np.where(held, trial.start, high))
     results = fit_units(
-        [values[k] for k, _, _ in trials],
-        [windows[k] for k, _, _ in trials],
-        [metrics[k] for k, _, _ in trials],
-        [start for _, start, _ in trials],
+        [around[trial.part].values for trial in trials],
+        [around[trial.part].window for trial in trials],
+        [around[trial.part].metric for trial in trials],
+        [trial.start for trial in trials],
         lower=lower,
         upper=upper,
         **solver,
     )
-    best: dict[int, tuple[float, int, Split]] = {}
-    for (k, _, held_shape), result, low, high in zip(trials, results, lower, upper, strict=True):
-        apart = closest_neighbour(result.parameters).min() >= CLOSEST_BEAMS * beam_fwhm
-        if not result.converged or not apart:
+    best: dict[int, _Larger] = {}
+    for trial, result, low, high in zip(trials, results, lower, upper, strict=True):
+        if not result.converged:
             continue
-        n_free = int((low < high).sum())
-        criterion = _criterion(result.cost, n_free, windows[k])
-        if k not in best or criterion < best[k][0]:
-            best[k] = criterion, n_free, Split(unit=k, fit=result, typical=held_shape)
-    return [
-        split
-        for k, (_, n_free, split) in best.items()
-        if _is_better(
-            values[k], windows[k], metrics[k], split.fit, n_free=n_free,
-            cost=min(fits[k].cost, wide.get(k, np.inf)), n_before=int((~fixed[k]).sum()),
-        )
-        and amplitude_significance(split.fit, windows[k], metrics[k], fixed=split.fixed).min() >= significance
-    ]  # fmt: skip
+        n_free, own = int((low < high).sum()), around[trial.part]
+        criterion = _criterion(result.cost, n_free, own.window)
+        if trial.part not in best or criterion < best[trial.part].criterion:
+            split = Split(unit=own.unit, members=own.members, fit=result, typical=trial.typical)
+            best[trial.part] = _Larger(criterion=criterion, n_free=n_free, split=split)
+    return best
 
 
 def _widened(
-    values: Sequence[FloatArray],
-    windows: Sequence[Window],
-    metrics: Sequence[Metric],
-    fits: Sequence[UnitFit],
-    units: Sequence[int],
-    sigma_limits: tuple[float, float],
-    shift: float,
-    fixed: Sequence[BoolArray],
-    solver: dict[str, Any],
-) -> dict[int, float]:
-    """Return the cost of units with a source at the size limit when that limit is wider.
+    around: Sequence[_Around], sigma_limits: tuple[float, float], shift: float, solver: dict[str, Any]
+) -> FloatArray:
+    """Return the costs where those of the sources that are at the size limit may be larger; inf elsewhere.
 
     Two sources must beat one that is free to be as large as both, not one that is cut short.
     """
-    cut = [k for k in units if (fits[k].parameters[:, models.SIGMA_1] > 0.99 * sigma_limits[1]).any()]
-    if not cut:
-        return {}
+    costs = np.full(len(around), np.inf)
+    cut = [
+        k for k, part in enumerate(around)
+        if (part.fit.parameters[:, models.SIGMA_1] > 0.99 * sigma_limits[1]).any()
+    ]  # fmt: skip
+    parts = [around[k] for k in cut]
     limits = sigma_limits[0], _WIDER * sigma_limits[1]
-    starts = [fits[k].parameters for k in cut]
+    starts = [part.fit.parameters for part in parts]
     ends = [
         bounds(start, sigma_limits=limits, amplitude_limits=(0.0, np.inf), shift=shift) for start in starts
     ]
     results = fit_units(
-        [values[k] for k in cut],
-        [windows[k] for k in cut],
-        [metrics[k] for k in cut],
+        [part.values for part in parts],
+        [part.window for part in parts],
+        [part.metric for part in parts],
         starts,
-        lower=[np.where(fixed[k], s, low) for k, s, (low, _) in zip(cut, starts, ends, strict=True)],
-        upper=[np.where(fixed[k], s, high) for k, s, (_, high) in zip(cut, starts, ends, strict=True)],
+        lower=[
+            np.where(part.fixed, part.fit.parameters, low) for part, (low, _) in zip(parts, ends, strict=True)
+        ],
+        upper=[
+            np.where(part.fixed, part.fit.parameters, high)
+            for part, (_, high) in zip(parts, ends, strict=True)
+        ],
         **solver,
     )
-    return {k: result.cost for k, result in zip(cut, results, strict=True)}
+    costs[cut] = [result.cost for result in results]
+    return costs
 
 
 def amplitude_significance(fit: UnitFit, window: Window, metric: Metric, *, fixed: BoolArray) -> FloatArray:
@@ -259,29 +344,21 @@ def _criterion(cost: float, n_free: int, window: Window) -> float:
     return n * float(np.log(max(2.0 * cost, np.finfo(np.float64).tiny) / n)) + n_free * float(np.log(n))
 
 
-def _is_better(
-    values: FloatArray,
-    window: Window,
-    metric: Metric,
-    larger: UnitFit,
-    *,
-    n_free: int,
-    cost: float,
-    n_before: int,
-) -> bool:
+def _is_better(around: _Around, larger: _Larger, *, cost: float) -> bool:
     """Return whether a larger model, its new source the last, is clearly better than one of a given cost.
 
     The criterion must say so. Where the larger model fails as well just where its new source is, evidence
     there is not that of a source, but of the imperfect shapes of its neighbours: the gain in chi-square is
     then counted in units of the mean square that is left there.
     """
-    if _criterion(larger.cost, n_free, window) > _criterion(cost, n_before, window) - _CLEARLY:
+    window, n_before, fit = around.window, int((~around.fixed).sum()), larger.split.fit
+    if larger.criterion > _criterion(cost, n_before, window) - _CLEARLY:
         return False
-    left, n_left = _left_at_last(values, window, metric, larger)
+    left, n_left = _left_at_last(around.values, window, around.metric, fit)
     if left <= 1.0 + _MISFIT_SIGMAS * np.sqrt(2.0 / n_left):
         return True
-    gain = 2.0 * (cost - larger.cost) / left
-    return gain - (n_free - n_before) * float(np.log(window.y.size)) > _CLEARLY
+    gain = 2.0 * (cost - fit.cost) / left
+    return gain - (larger.n_free - n_before) * float(np.log(window.y.size)) > _CLEARLY
 
 
 def _left_at_last(values: FloatArray, window: Window, metric: Metric, fit: UnitFit) -> tuple[float, float]:
@@ -317,17 +394,18 @@ def best_additions(
     fits: Sequence[UnitFit],
     *,
     beam: FloatArray,
-) -> list[FloatArray | None]:
+) -> list[FloatArray]:
     """Return where one more source of the beam's shape would help the fit of each unit most.
 
     Those alike share the work.
 
     Returns
     -------
-    list of (ndarray, shape (3,), or None)
-        Amplitude, x and y of the source; None where no score reaches the threshold.
+    list of ndarray, shape (n_places, 3)
+        Amplitude, x and y of sources that are far from one another, the best first: at most one, and one
+        more for every `_MEMBERS` sources of the unit. None where no score reaches the threshold.
     """
-    places: list[FloatArray | None] = [None] * len(values)
+    places = [np.empty((0, 3))] * len(values)
     # Terms that are fitted along differ from unit to unit.
     most = IN_CACHE if all(metric.terms is None for metric in metrics) else 1
     for batch in alike_units([len(fit.parameters) for fit in fits], windows, metrics, most=most):
@@ -350,8 +428,8 @@ def _best_of_alike(
     sources: FloatArray,
     *,
     beam: FloatArray,
-) -> list[FloatArray | None]:
-    """Return the best place in each unit of a batch, sources of shape (n_units, n_sources, 6).
+) -> list[FloatArray]:
+    """Return the best places in each unit of a batch, sources of shape (n_units, n_sources, 6).
 
     With T the whitened templates of all places, J the whitened Jacobian and r the whitened residual, the
     score is t (r - J^T (J J^T)^-1 J r) over the norm of what J leaves of t.
@@ -362,12 +440,12 @@ def _best_of_alike(
     for row, own in enumerate(values):
         data[row, : own.size] = own
     value, jacobian = models.gaussian_sum_and_jacobian(sources, y, x)
-    reach = _REACH_BEAMS * FWHM_PER_SIGMA * np.sqrt(beam[0] * beam[1])
+    beam_fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0] * beam[1]))
     distance = np.hypot(x[:, None] - sources[..., models.X, None], y[:, None] - sources[..., models.Y, None])
-    near = (distance.min(axis=1) <= reach) & ((x + y) % 2 == 0) & (weights != 0.0)
+    near = (distance.min(axis=1) <= _REACH_BEAMS * beam_fwhm) & ((x + y) % 2 == 0) & (weights != 0.0)
     places = np.flatnonzero(near.any(axis=0))
     if not places.size:
-        return [None] * len(values)
+        return [np.empty((0, 3))] * len(values)
     templates, fitted, residual, weight = _projected(
         _beams_at(places, *((y, x) if matrix is None else (y[:1], x[:1])), beam=beam),
         jacobian,
@@ -383,13 +461,26 @@ def _best_of_alike(
     left = np.where(power - imitated > 1e-3 * power, power - imitated, np.inf)
     projected = (templates @ residual[..., None])[..., 0]
     score = np.where(near[:, places], projected / np.sqrt(left), -np.inf)
-    best = score.argmax(axis=1)
-    return [
-        np.array([projected[i, k] / (left[i, k] * weight[i]), x[i, places[k]], y[i, places[k]]])
-        if score[i, k] > _SCORE
-        else None
-        for i, k in enumerate(best)
-    ]
+    result = []
+    for i in range(len(values)):
+        at = x[i, places], y[i, places]
+        best = _apart(
+            score[i], *at, most=1 + sources.shape[1] // _MEMBERS, distance=_PLACES_APART * beam_fwhm
+        )
+        result.append(
+            np.column_stack([projected[i, best] / (left[i, best] * weight[i]), *(axis[best] for axis in at)])
+        )
+    return result
+
+
+def _apart(score: FloatArray, x: FloatArray, y: FloatArray, *, most: int, distance: float) -> list[int]:
+    """Return the places of the highest scores above the threshold that keep a distance from one another."""
+    chosen: list[int] = []
+    score = score.copy()
+    while len(chosen) < most and score.max() > _SCORE:
+        chosen.append(int(score.argmax()))
+        score[np.hypot(x - x[chosen[-1]], y - y[chosen[-1]]) < distance] = -np.inf
+    return chosen
 
 
 def _beams_at(places: IntArray, y: FloatArray, x: FloatArray, *, beam: FloatArray) -> FloatArray:
@@ -423,9 +514,9 @@ def _projected(
 
 
 def _trials(
-    fit: UnitFit, place: FloatArray, typical: FloatArray, sigma_limits: tuple[float, float]
-) -> list[tuple[FloatArray, BoolArray]]:
-    """Return starting values and which sources keep the typical shape, for each larger model to try."""
+    part: int, fit: UnitFit, place: FloatArray, typical: FloatArray, sigma_limits: tuple[float, float]
+) -> list[_Trial]:
+    """Return the larger models to try: a new source at a place, and two in place of the nearest one."""
     sources = fit.parameters
     n = len(sources)
     low, high = (float(limit) for limit in sigma_limits)
@@ -444,4 +535,4 @@ def _trials(
     free, last, both = (np.zeros(n + 1, dtype=bool) for _ in range(3))
     last[n] = True
     both[[nearest, n]] = True
-    return [(added, last), (added, free), (halves, both), (halves, free)]
+    return [_Trial(part, *trial) for trial in ((added, last), (added, free), (halves, both), (halves, free))]

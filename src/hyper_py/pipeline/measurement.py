@@ -32,8 +32,11 @@ from hyper_py.steps.grouping import fit_units, friends_of_friends
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-_LARGEST_UNIT = 6
-"""Larger groups are fitted piecewise: the cost of a unit grows with the cube of its size."""
+_LARGEST_UNIT, _LARGEST_WHITE_UNIT = 40, 6
+"""Larger groups are fitted piecewise: the cost of a unit grows with the cube of its size.
+
+In correlated noise pieces of a blend do not tell one another's light from the field's.
+"""
 _UNIT_LINKING_BEAMS = 1.6
 """Sources further apart need no common fit in the correlated metric: the sweeps do."""
 _AT_BOUND_FLAGS = {
@@ -209,11 +212,12 @@ def make_task(
     fixed[:, models.X : models.Y + 1] = forced or not options.fit_options.vary
     beyond = image.beam.beyond
     linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * fwhm
+    classical = _is_classical(options)
     units = fit_units(
         peaks.x,
         peaks.y,
-        linking_length=linking if _is_classical(options) else min(linking, _UNIT_LINKING_BEAMS * fwhm),
-        max_size=_LARGEST_UNIT,
+        linking_length=linking if classical else min(linking, _UNIT_LINKING_BEAMS * fwhm),
+        max_size=_LARGEST_WHITE_UNIT if classical else _LARGEST_UNIT,
         min_length=0.5 * fwhm,
     )
     task = Task(

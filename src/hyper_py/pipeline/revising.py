@@ -32,8 +32,6 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 
 _SPLIT_SHIFT_BEAMS = 0.15
 """How far the sources of a split unit may move from where the split put them."""
-_LARGEST_DEBLENDED = 6
-"""Larger units are not searched for more sources."""
 
 
 def with_more_sources(
@@ -45,7 +43,7 @@ def with_more_sources(
     options: Options,
     solver: dict[str, Any],
 ) -> tuple[Task, FloatArray, list[UnitFit | None]] | None:
-    """Return the task and sources with one more source in each unit that asks for it, and no fit for these.
+    """Return the task and sources with more sources in the units that ask for them, and no fit for these.
 
     Units that were `searched` with the fit that they still have are left out; None if none asks.
     """
@@ -53,10 +51,7 @@ def with_more_sources(
     alone = np.array([unit[0] for unit in task.units if len(unit) == 1], dtype=np.int64)
     typical = TypicalShape.of(sources[alone[~task.fixed[alone, models.SIGMA_1]]], beam)
     values = unit_values(this.data, sources, task.units, this.windows, this.backgrounds)
-    open_units = [
-        k for k, unit in enumerate(task.units)
-        if len(unit) < _LARGEST_DEBLENDED and not (searched and searched[k] is fits[k])
-    ]  # fmt: skip
+    open_units = [k for k in range(len(task.units)) if not (searched and searched[k] is fits[k])]
     splits = [
         split
         for chunk in affordable(open_units, this.windows, this.metrics)
@@ -76,17 +71,19 @@ def with_more_sources(
     assumed = assumed_of(task)
     shift = np.append(task.shift, np.empty(len(splits)))
     for split in splits:
-        unit, left[split.unit] = units[split.unit], None
-        sources[unit] = start[unit] = split.parameters[:-1]
-        units[split.unit] = np.append(unit, len(sources))
+        left[split.unit] = None
+        old = task.units[split.unit][split.members]
+        sources[old] = start[old] = split.parameters[:-1]
+        units[split.unit] = np.append(units[split.unit], len(sources))
+        new = np.append(old, len(sources))
         start, sources = (np.concatenate([v, split.parameters[-1:]]) for v in (start, sources))
         fixed = np.concatenate([fixed, np.zeros((1, models.N_PARAMETERS), dtype=bool)])
-        held = units[split.unit][split.typical]
+        held = new[split.typical]
         fixed[held, models.SIGMA_1 :] = True
         assumed = np.concatenate([assumed, np.zeros((1, models.N_PARAMETERS))])
         assumed[held] = typical.variance
         # Near where the evidence put them: free to go, one of two close sources would wander off.
-        shift[units[split.unit]] = _SPLIT_SHIFT_BEAMS * task.beam_fwhm
+        shift[new] = _SPLIT_SHIFT_BEAMS * task.beam_fwhm
     return replace(task, start=start, fixed=fixed, assumed=assumed, shift=shift, units=units), sources, left
 
 
