@@ -167,9 +167,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="only glibc fetches it again"
-)
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc fetches it again")
 def test_freed_memory_is_kept():
     returned, kept = (
         int(subprocess.run([sys.executable, "-c", PAGES, how], check=True, capture_output=True).stdout)
