@@ -307,3 +307,16 @@ def test_merged_catalogue_does_not_depend_on_how_many_rows_are_held(tmp_path, mo
         # Parquet keeps rows in groups as they came.
         texts.append({name: (tmp_path / name).read_bytes() for name in written if "parquet" not in name})
     assert texts[0] == texts[1] == texts[2] == texts[3]
+
+
+@pytest.mark.parametrize("other", ["mm", "a_longer_name"])
+def test_rows_of_maps_alike_are_joined_as_they_would_be_written(tmp_path, other):
+    layout, names = layout_in(tmp_path), ["k", other, "n"]
+    for k, name in enumerate(names):
+        stage_map(layout, name, 3 * k, seed=k)
+    joined = [(tmp_path / name).read_bytes() for name in products.write_merged(layout, names, meta={})]
+    for form in layout.formats:
+        (tmp_path / layout.table("n", form)).unlink()
+    written = [(tmp_path / name).read_bytes() for name in products.write_merged(layout, names, meta={})]
+    assert joined == written
+    assert joined[1].count(b"\n") > 9

@@ -26,7 +26,9 @@ from hyper_py.image import SkyImage
 from hyper_py.numerics.blocks import Plane
 from hyper_py.writing.tables import (
     SUFFIXES,
+    TEXT_FORMS,
     coordinate_decimals,
+    join_tables,
     prepare_table,
     template_of,
     write_table,
@@ -523,6 +525,7 @@ def write_merged(
         return ()
     columns: list[list[str]] = []
     pixel_scale, n_rows = math.inf, 0
+    looks = set()
     for name in names:
         state = read_state(layout, name)
         if state is None:
@@ -533,6 +536,8 @@ def write_merged(
         columns = [column for column in columns if column[0] in own] if columns else [*own.values()]
         pixel_scale = min(pixel_scale, float(state["pixel_scale"]))
         n_rows += int(state["n_sources"])
+        decimals = coordinate_decimals(float(state["pixel_scale"]))
+        looks.add((json.dumps(state["columns"]), decimals, max(len(name), len("MAP_ID"))))
 
     def table_of(parts: Sequence[np.ndarray[Any, Any]]) -> Table:
         table = Table()
@@ -548,8 +553,12 @@ def write_merged(
     with Stage(layout.root) as stage:
         for form in layout.formats:
             path = stage.path(layout.table(merged, form))
-            batches = map(table_of, _in_batches(map(np.load, stored)))
-            write_table(path, batches, form=form, template=template)
+            parts = [layout.root / layout.table(name, form) for name in names]
+            if len(looks) == 1 and form in TEXT_FORMS and all(part.exists() for part in parts):
+                join_tables(path, parts, form=form, template=template)
+            else:
+                batches = map(table_of, _in_batches(map(np.load, stored)))
+                write_table(path, batches, form=form, template=template)
     return stage.names
 
 

@@ -4,6 +4,7 @@ Every format starts from an empty `template` that has the final columns, so that
 them all, and a merged table of any length needs the memory of one batch.
 """
 
+import itertools
 import json
 import math
 import re
@@ -31,6 +32,9 @@ SUFFIXES = {
 }
 """File suffix of each format of `outputs.tables`."""
 
+TEXT_FORMS = ("ipac", "ecsv", "csv")
+"""Formats of which rows are lines after a header, see `join_tables`."""
+
 COORDINATE_COLUMNS = ("RA", "DEC", "GLON", "GLAT")
 SPECTRAL_COLUMNS = ("FREQUENCY", "VELOCITY", "WAVELENGTH", "SPECTRAL_VALUE")
 _SPECTRAL_FORMAT = ".12g"
@@ -46,6 +50,8 @@ _READERS = {
     ".parquet": "parquet",
 }
 _SPECIAL = re.compile(r'[",\r\n]')
+_MARKS = {"ipac": ("\\", "|"), "ecsv": ("#",), "csv": ()}
+"""What lines of headers begin with."""
 _BY_NAME = {column.name: column for column in COLUMNS}
 
 Batches: TypeAlias = Iterable[Table]
@@ -154,6 +160,29 @@ def write_table(path: Path, batches: Batches, *, form: str, template: Table) -> 
     if form not in _WRITERS:
         raise ConfigurationError(f"outputs.tables: unknown format {form!r}; known are {', '.join(SUFFIXES)}")
     _WRITERS[form](path, template, batches)
+
+
+def join_tables(path: Path, parts: Iterable[Path], *, form: str, template: Table) -> None:
+    """Write a catalogue from the rows of others as they stand there.
+
+    Parameters
+    ----------
+    path, template
+        As for `write_table`.
+    parts : iterable of Path
+        Written by `write_table` in the same form, with columns like those of `template`: units, formats
+        and, for IPAC, widths.
+    form : str
+        One of `TEXT_FORMS`.
+    """
+    write_table(path, [], form=form, template=template)
+    with path.open("a", encoding="utf-8", newline="") as stream:
+        for part in parts:
+            with part.open(encoding="utf-8", newline="") as lines:
+                rows = itertools.dropwhile(lambda line: line.startswith(_MARKS[form]), lines)
+                if form != "ipac":
+                    next(rows)  # names of the columns
+                stream.writelines(rows)
 
 
 def read_table(path: Path, *, default: str | None = None) -> Table:
