@@ -1,51 +1,23 @@
-"""Evidence for one more source against linear refits, and the splits that come of it."""
+"""Larger models, and the splits that come of them."""
 
 import numpy as np
 import pytest
 
+from blends import (
+    BEAM,
+    SHIFT,
+    SIGMA_LIMITS,
+    beam_sources,
+    best_addition,
+    fit_of,
+    metric_of,
+    noise_of,
+    value,
+    window_of,
+)
 from hyper_py.numerics import models
-from hyper_py.pipeline.deblending import TypicalShape, _apart, _left_at_last, best_additions, split_units
-from hyper_py.pipeline.noise_windows import whitening_matrix
-from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window
-
-SHAPE = (45, 47)
-BEAM = np.array([2.0, 1.8, 0.4])
-SIGMA_LIMITS = (0.9, 3.8)
-SHIFT = 2.2
-
-
-def window_of(sources, radius=11.0):
-    return fit_window(
-        sources[:, 1], sources[:, 2], radius=np.full(len(sources), radius), usable=np.ones(SHAPE, dtype=bool)
-    )
-
-
-def value(sources, window):
-    return models.gaussian_sum(sources, window.y.astype(float), window.x.astype(float))
-
-
-def covariance_of(window, kind):
-    n = window.y.size
-    if kind == "white":
-        return np.eye(n)
-    distance = (window.y[:, None] - window.y) ** 2 + (window.x[:, None] - window.x) ** 2
-    return 0.7 * np.exp(-0.25 * distance / 1.9**2) + 0.3 * np.eye(n)
-
-
-def metric_of(window, kind):
-    """A metric in noise of rms 1, the mean free in correlated noise as in the pipeline."""
-    if kind == "white":
-        return Metric(weights=np.ones(window.y.size))
-    return Metric(weights=np.ones(window.y.size), matrix=whitening_matrix(covariance_of(window, kind)))
-
-
-def noise_of(window, kind, rng):
-    return np.linalg.cholesky(covariance_of(window, kind)) @ rng.normal(size=window.y.size)
-
-
-def fit_of(data, window, metric, start):
-    lower, upper = bounds(start, sigma_limits=SIGMA_LIMITS, amplitude_limits=(-np.inf, np.inf), shift=SHIFT)
-    return fit_units([data], [window], [metric], [start], lower=[lower], upper=[upper])[0]
+from hyper_py.pipeline.deblending import TypicalShape, _left_at_last, split_units
+from hyper_py.steps.fitting import bounds, fit_units
 
 
 def splits_of(data, window, metric, fit, *, fixed=None):
@@ -55,96 +27,6 @@ def splits_of(data, window, metric, fit, *, fixed=None):
         sigma_limits=SIGMA_LIMITS,
         shift=SHIFT, significance=4.0,
     )  # fmt: skip
-
-
-def best_addition(data, window, metric, fit, *, beam):
-    found = best_additions([data], [window], [metric], [fit], beam=beam)[0]
-    return found[0] if len(found) else None
-
-
-def beam_sources(*places):
-    """Beam-shaped sources of (amplitude, x, y)."""
-    return np.array([[*place, *BEAM] for place in places])
-
-
-# ---- the score test
-
-
-@pytest.mark.parametrize("kind", ["white", "correlated"])
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_place_and_amplitude_are_those_of_the_best_linear_refit(kind, seed):
-    rng = np.random.default_rng(seed)
-    truth = beam_sources((40, 23.2, 22.1), (14, 27.5, 24.0))
-    window = window_of(truth[:1])
-    metric = metric_of(window, kind)
-    data = value(truth, window) + noise_of(window, kind, rng)
-    fit = fit_of(data, window, metric, truth[:1])
-    place = best_addition(data, window, metric, fit, beam=BEAM)
-
-    y, x = window.y.astype(float), window.x.astype(float)
-    model, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
-
-    def whiten(v):
-        return v if metric.matrix is None else metric.matrix @ v
-
-    def refit(columns):
-        design, target = whiten(np.column_stack(columns)), whiten(data - model[0])
-        solution = np.linalg.lstsq(design, target, rcond=None)[0]
-        return np.sum((target - design @ solution) ** 2), solution[-1]
-
-    before, _ = refit(list(jacobian[0]))
-    gains, amplitudes = {}, {}
-    for px, py in zip(window.x, window.y, strict=True):
-        if np.hypot(px - fit.parameters[0, 1], py - fit.parameters[0, 2]) > 7.0 or (px + py) % 2:
-            continue
-        beam = models.gaussian_sum(np.array([[1.0, px, py, *BEAM]]), y, x)
-        after, amplitude = refit([*jacobian[0], beam])
-        if amplitude > 0:
-            gains[px, py], amplitudes[px, py] = before - after, amplitude
-    best = max(gains, key=gains.get)
-    assert (place[1], place[2]) == best
-    assert place[0] == pytest.approx(amplitudes[best], rel=1e-6)
-    assert gains[best] > 3.5**2
-
-
-@pytest.mark.parametrize("kind", ["white", "correlated"])
-def test_noise_alone_rarely_scores(kind):
-    rng = np.random.default_rng(5)
-    truth = beam_sources((40, 23.2, 22.1))
-    window = window_of(truth)
-    metric = metric_of(window, kind)
-    found = 0
-    for _ in range(150):
-        data = value(truth, window) + noise_of(window, kind, rng)
-        fit = fit_of(data, window, metric, truth)
-        found += best_addition(data, window, metric, fit, beam=BEAM) is not None
-    # Some 20 independent places, each beyond 3.5 sigma with 2.3e-4.
-    assert found <= 4
-
-
-def test_nothing_where_there_is_no_pixel_to_look_at():
-    truth = beam_sources((40, 23.0, 22.0))
-    window = window_of(truth)
-    metric = metric_of(window, "white")
-    far = fit_of(value(truth, window), window, metric, truth)
-    moved = type(far)(
-        parameters=np.add(far.parameters, [0, 300.0, 0, 0, 0, 0]),
-        at_bound=far.at_bound,
-        cost=0.0,
-        status=1,
-        n_evaluations=1,
-    )
-    assert best_addition(value(truth, window), window, metric, moved, beam=BEAM) is None
-    assert best_addition(value(truth, window), window, metric, far, beam=BEAM) is None
-
-
-def test_negative_residuals_are_no_sources():
-    truth = beam_sources((40, 23.2, 22.1), (-20, 28.0, 24.0))
-    window = window_of(truth[:1])
-    metric = metric_of(window, "white")
-    data = value(truth, window)
-    place = best_addition(data, window, metric, fit_of(data, window, metric, truth[:1]), beam=BEAM)
-    assert place is None or np.hypot(place[1] - 28, place[2] - 24) > 3
 
 
 # ---- splits
@@ -379,11 +261,3 @@ def test_a_core_in_an_envelope_is_one_source(kind):
         taken += len(splits_of(data, window, metric, fit))
     assert asked >= 6
     assert taken == 0
-
-
-def test_places_keep_a_distance_and_the_best_come_first():
-    x = np.arange(10.0)
-    score = np.array([4, 9, 8, 4, 7, 1, 5, 6, 2, 3.6])
-    assert _apart(score, x, 0 * x, most=9, distance=2.5) == [1, 4, 7]
-    assert _apart(score, x, 0 * x, most=2, distance=2.5) == [1, 4]
-    assert _apart(np.full(3, 3.4), x[:3], x[:3], most=2, distance=1.0) == []

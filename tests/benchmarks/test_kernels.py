@@ -12,7 +12,7 @@ from hyper_py.numerics.noise import autocovariance, beam_covariance_model
 from hyper_py.numerics.polynomial import polynomial_design, scaling_of_box
 from hyper_py.numerics.regression import huber_regression, theil_sen_regression
 from hyper_py.pipeline.correlated import WindowCache
-from hyper_py.pipeline.deblending import best_additions
+from hyper_py.pipeline.scores import best_additions
 from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window, influences
 from hyper_py.steps.matched_filter import measure_filter
 
