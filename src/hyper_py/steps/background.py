@@ -318,15 +318,18 @@ def clip_pixels(data: FloatArray, used: BoolArray, *, clip_sigma: float, iterati
         At most.
     """
     kept = used.reshape(len(used), -1).copy()
-    rows, valid, moving = data.reshape(kept.shape), kept, np.arange(len(kept))
+    rows, valid, moving = data.reshape(kept.shape).copy(), kept.copy(), np.arange(len(kept))
+    count = valid.sum(axis=1)
     for _ in range(iterations):
-        rows = np.where(valid, rows, 0.0)
-        count = np.maximum(valid.sum(axis=1), 1)
-        deviation = np.where(valid, rows - (rows.sum(axis=1) / count)[:, None], 0.0)
-        limit = clip_sigma * np.sqrt(np.einsum("rn,rn->r", deviation, deviation) / count)
-        inside = valid & (np.abs(deviation) <= limit[:, None])
-        goes_on = (inside != valid).any(axis=1)
-        moving, rows, valid = moving[goes_on], rows[goes_on], inside[goes_on]
+        np.copyto(rows, 0.0, where=~valid)
+        number = np.maximum(count, 1)
+        deviation = rows - (rows.sum(axis=1) / number)[:, None]
+        np.copyto(deviation, 0.0, where=~valid)
+        limit = clip_sigma * np.sqrt(np.einsum("rn,rn->r", deviation, deviation) / number)
+        valid &= np.abs(deviation, out=deviation) <= limit[:, None]
+        left = valid.sum(axis=1)
+        goes_on = left < count
+        moving, rows, valid, count = moving[goes_on], rows[goes_on], valid[goes_on], left[goes_on]
         if not moving.size:
             break
         kept[moving] = valid

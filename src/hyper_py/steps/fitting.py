@@ -215,9 +215,10 @@ def fit_window(x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: Bool
     pixels = flat[0] if len(flat) == 1 else np.unique(np.concatenate(flat))
     py, px = np.divmod(pixels, nx)
     seen = at(usable, py, px) != 0.0
-    pixels, py, px = pixels[seen], py[seen], px[seen]
-    shape = np.column_stack([py, px]) - ((py[0], px[0]) if pixels.size else (0, 0))
-    return Window(y=py, x=px, key=shape.astype(np.int32).tobytes())
+    py, px = py[seen], px[seen]
+    # One number a pixel, of which the differences are different for all separations.
+    number = 2 * nx * py + px
+    return Window(y=py, x=px, key=(number - number[:1]).tobytes())
 
 
 def second_moments(values: FloatArray, dy: FloatArray, dx: FloatArray, *, width: float) -> FloatArray:
