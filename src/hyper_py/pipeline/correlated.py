@@ -24,7 +24,7 @@ from hyper_py.pipeline.grain import pixel_error_of_light
 from hyper_py.pipeline.misfit import BeamMisfit, CommonMisfit, common_misfit, known_misfit
 from hyper_py.pipeline.noise_field import measure_noise, outside_sources
 from hyper_py.pipeline.noise_windows import WindowCache
-from hyper_py.pipeline.revising import assumed_of, confirmed, with_more_sources, without
+from hyper_py.pipeline.revising import assumed_of, confirmed, typical_shape, with_more_sources, without
 from hyper_py.pipeline.rounds import ROUGH, Round, ground_of
 from hyper_py.pipeline.sweeps import (
     Collector,
@@ -197,10 +197,11 @@ def _deblended(
         return _Fitted(task=task, sources=sources, fits=done, this=this, noise=noise, level=level)
 
     fitted = fit(task, sources, [None] * len(task.units), before)
+    typical = typical_shape(fitted.task, fitted.sources)
     searched: Sequence[UnitFit] = ()
     for _ in range(_MOST_ADDITIONS * search):
         larger = with_more_sources(
-            fitted.task, fitted.sources, fitted.fits, searched, fitted.this, options, solver
+            fitted.task, fitted.sources, fitted.fits, searched, typical, fitted.this, options, solver
         )
         if larger is None:
             break

@@ -34,11 +34,20 @@ _SPLIT_SHIFT_BEAMS = 0.15
 """How far the sources of a split unit may move from where the split put them."""
 
 
+def typical_shape(task: Task, sources: FloatArray) -> TypicalShape:
+    """Return what the sources look like that were fitted alone."""
+    alone = np.array([unit[0] for unit in task.units if len(unit) == 1], dtype=np.int64)
+    return TypicalShape.of(
+        sources[alone[~task.fixed[alone, models.SIGMA_1]]], models.shape_parameters(task.beam_covariance)
+    )
+
+
 def with_more_sources(
     task: Task,
     sources: FloatArray,
     fits: list[UnitFit],
     searched: Sequence[UnitFit],
+    typical: TypicalShape,
     this: Round,
     options: Options,
     solver: dict[str, Any],
@@ -48,8 +57,6 @@ def with_more_sources(
     Units that were `searched` with the fit that they still have are left out; None if none asks.
     """
     beam = models.shape_parameters(task.beam_covariance)
-    alone = np.array([unit[0] for unit in task.units if len(unit) == 1], dtype=np.int64)
-    typical = TypicalShape.of(sources[alone[~task.fixed[alone, models.SIGMA_1]]], beam)
     values = unit_values(this.data, sources, task.units, this.windows, this.backgrounds)
     open_units = [k for k in range(len(task.units)) if not (searched and searched[k] is fits[k])]
     splits = [
