@@ -201,6 +201,7 @@ def parkes(data: Path) -> None:
     """Compare the catalogues of one sky in three projections, and with another finder's."""
     print("## Parkes 1.4 GHz, one sky in SIN, AIT and galactic SIN\n")
     images = {name: read_image(data / "parkes" / file, bunit=unit) for name, (file, unit) in PARKES.items()}
+    images["SIN on AIT's grid"] = on_grid(images["SIN"], images["AIT"])
     plain = Options(detection=DetectionOptions(deblend_residual=False))
     white = FitOptions(noise_model="white")
     ways = {
@@ -213,7 +214,7 @@ def parkes(data: Path) -> None:
         found = {name: extract_sources(image, options=options) for name, image in images.items()}
         counts = ", ".join(f"{name} {len(one.catalog)}" for name, one in found.items())
         print(f"- `deblend_residual` {way}: {counts} sources")
-        for name in ("AIT", "galactic"):
+        for name in ("AIT", "SIN on AIT's grid", "galactic"):
             rows += [
                 [way, *compare_projections(found["SIN"], found[name], name, whole=whole)]
                 for whole in (False, True)
@@ -225,6 +226,27 @@ def parkes(data: Path) -> None:
     print(table(head, rows))
     print(referee(images, found))
     print(compare_with_finder(found["SIN"], Table.read(data / "parkes" / "1904_comp.fits")), "\n")
+
+
+def on_grid(image: SkyImage, other: SkyImage) -> SkyImage:
+    """Return an image on the pixels of another, by splines of the fifth order: one sky in two projections."""
+    shape = other.data.shape
+    y, x = np.indices(shape, dtype=float).reshape(2, -1)
+    column, row = pixels_in(image, other, x, y)
+    native = image.data / image.jy_per_pixel
+    blank = ~np.isfinite(native)
+    seen = ndimage.map_coordinates(np.where(blank, 0.0, native), [row, column], order=5, cval=np.nan)
+    hidden = ndimage.map_coordinates(blank.astype(float), [row, column], order=1, cval=1.0) > 0.0
+    return other.with_data(np.where(hidden, np.nan, seen).reshape(shape) * other.jy_per_pixel)
+
+
+def pixels_in(image: SkyImage, other: SkyImage, x: Array, y: Array) -> tuple[Array, Array]:
+    """Return where in an image pixels x, y of another one are."""
+    lon, lat = celestial_degrees(other.wcs, x, y)
+    frames = [wcs_to_celestial_frame(map_.wcs) for map_ in (other, image)]
+    there = SkyCoord(lon, lat, unit="deg", frame=frames[0]).transform_to(frames[1])
+    column, row = image.wcs.world_to_pixel(there)
+    return column, row
 
 
 def compare_projections(first: Extraction, second: Extraction, name: str, *, whole: bool) -> list[str]:
@@ -305,9 +327,7 @@ def moved(images: dict[str, SkyImage], extraction: Extraction, i: int) -> float:
     y, x = np.mgrid[-4:5, -4:5].astype(float).reshape(2, -1)
     near = np.hypot(y, x) <= first.beam_fwhm_pix
     y, x = y[near] + np.rint(y0), x[near] + np.rint(x0)
-    lon, lat = celestial_degrees(first.wcs, x, y)
-    sky_there = SkyCoord(lon, lat, unit="deg", frame=wcs_to_celestial_frame(first.wcs))
-    column, row = second.wcs.world_to_pixel(sky_there.transform_to(wcs_to_celestial_frame(second.wcs)))
+    column, row = pixels_in(second, first, x, y)
     mine, other = (np.nan_to_num(image.data / image.jy_per_pixel) for image in (first, second))
     scale = first.pixel_scale / second.pixel_scale
 
