@@ -196,13 +196,19 @@ class Correlator:
         if shape not in self._known:
             self._known[shape] = [self._transformed(kernel, shape) for kernel in self._kernels]
         transform = fft.rfft2(data, shape)
-        return [fft.irfft2(transform * own, shape)[:ny, :nx] for own in self._known[shape]]
+        # Column by column first: of the rows only those of the block are looked at.
+        return [
+            fft.irfft(fft.ifft(transform * own, axis=0, overwrite_x=True)[:ny], shape[1], axis=1)[:, :nx]
+            for own in self._known[shape]
+        ]
 
     @staticmethod
     def _transformed(kernel: FloatArray, shape: tuple[int, ...]) -> NDArray[np.complex128]:
         """Return the conjugate transform of a kernel with its middle at the origin."""
-        padded = np.zeros(shape)
-        padded[: kernel.shape[0], : kernel.shape[1]] = kernel
-        padded = np.roll(padded, (-(kernel.shape[0] // 2), -(kernel.shape[1] // 2)), axis=(0, 1))
-        transform: NDArray[np.complex128] = np.conj(fft.rfft2(padded))
+        y, x = (np.arange(-(side // 2), side // 2 + 1) for side in kernel.shape)
+        rows = np.zeros((y.size, shape[1]))
+        rows[:, x] = kernel
+        waves = np.zeros((shape[0], shape[1] // 2 + 1), dtype=np.complex128)
+        waves[y] = fft.rfft(rows, axis=1)
+        transform: NDArray[np.complex128] = np.conj(fft.fft(waves, axis=0, overwrite_x=True))
         return transform
