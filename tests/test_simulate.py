@@ -371,6 +371,18 @@ def test_noise_varies_by_the_factor_and_keeps_its_mean_power() -> None:
     assert pulls[~quiet].std() == pytest.approx(1.0, abs=0.03)
 
 
+@pytest.mark.parametrize("background", ["smooth", "lognormal"])
+def test_background_varies_by_the_factor_and_keeps_its_mean_power(background: str) -> None:
+    options = {"background": background, "background_level": 0.0, "seed": 2, **EMPTY}
+    even, varied = (simulate_image("alma", background_variation=factor, **options) for factor in (1.0, 6.0))
+    np.testing.assert_array_equal(varied.noise, even.noise)
+    strength = varied.background / even.background
+    assert strength.max() / strength.min() == pytest.approx(6.0)
+    assert np.sqrt(np.mean(strength**2)) == pytest.approx(1.0)
+    with pytest.raises(ConfigurationError, match="background_variation"):
+        varied.limits()
+
+
 def test_gradient_and_filaments_have_their_height() -> None:
     flat = {"background": "none", "background_level": 0.0, **EMPTY}
     s = simulate_image("alma", seed=6, gradient=10.0, **flat)
@@ -463,6 +475,7 @@ def test_a_cube_is_a_stream_of_maps_with_the_truth_of_each() -> None:
         ({"centre": (math.nan, 5.0)}, "centre"),
         ({"rotation": math.inf}, "rotation"),
         ({"noise_variation": math.inf}, "noise_variation"),
+        ({"background_variation": 0.5}, "background_variation"),
         ({"moffat_beta": math.inf}, "moffat_beta"),
     ],
 )

@@ -59,8 +59,10 @@ class SkyModel:
         the published maps); `powerlaw`: Gaussian field with power k^-slope; `lognormal`: exponential
         of such a field, of relative rms `lognormal_contrast`.
     background_rms : float
-        In units of the noise. It is the rms of the random process; that of one map comes near it where
-        the map holds many of the largest structures.
+        In units of the noise. It is the rms of the random process, root mean square over the map where
+        that varies; that of one map comes near it where the map holds many of the largest structures.
+    background_variation : float
+        Strongest over weakest random background in the map, changing exponentially along a random direction.
     background_level : float
         Mean, in units of the noise.
     background_scale : float
@@ -128,6 +130,7 @@ class SkyModel:
     noise_variation: float = 1.0
     background: str = "smooth"
     background_rms: float = 2.0
+    background_variation: float = 1.0
     background_level: float = 9.0
     background_scale: float = 3.6
     background_slope: float = 3.0
@@ -177,7 +180,8 @@ class SkyModel:
             low, high = getattr(self, key)
             _require(0 < low <= high < math.inf, self, key, "two positive numbers, the smaller first")
         _require(self.axis_ratio_range[0] >= 1, self, "axis_ratio_range", "at least 1")
-        _require(1 <= self.noise_variation < math.inf, self, "noise_variation", "at least 1")
+        for key in ("noise_variation", "background_variation"):
+            _require(1 <= getattr(self, key) < math.inf, self, key, "at least 1")
         _require(
             1 < self.moffat_beta < math.inf, self, "moffat_beta", "above 1: the flux is infinite otherwise"
         )

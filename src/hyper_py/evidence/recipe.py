@@ -93,9 +93,12 @@ class Recipe:
     @cached_property
     def variation(self) -> FloatArray:
         """Noise rms across the map over its root mean square."""
-        ramp = np.exp(math.log(self.model.noise_variation) * self._slope(0))
-        variation: FloatArray = ramp / np.sqrt(np.mean(ramp**2))
-        return variation
+        return self._ramp(self.model.noise_variation, 0)
+
+    @cached_property
+    def background_variation(self) -> FloatArray:
+        """Strength of the random background across the map over its root mean square."""
+        return self._ramp(self.model.background_variation, 2)
 
     @cached_property
     def blank(self) -> NDArray[np.bool_]:
@@ -104,10 +107,16 @@ class Recipe:
         mask[width : mask.shape[0] - width, width : mask.shape[1] - width] = False
         return mask
 
+    def _ramp(self, largest: float, index: int) -> FloatArray:
+        """Exponential from 1 to `largest` across the map along a random direction, over its rms."""
+        ramp = np.exp(math.log(largest) * self._slope(index))
+        scaled: FloatArray = ramp / np.sqrt(np.mean(ramp**2))
+        return scaled
+
     def _slope(self, index: int) -> FloatArray:
         """Plane from 0 to 1 across the map along a random direction."""
         ny, nx = self.model.shape
-        angle = 2.0 * math.pi * self.rng("trends").random(2)[index]
+        angle = 2.0 * math.pi * self.rng("trends").random(3)[index]
         y, x = np.mgrid[:ny, :nx]
         plane: FloatArray = math.cos(angle) * (x / (nx - 1) - 0.5) + math.sin(angle) * (y / (ny - 1) - 0.5)
         return plane / np.ptp(plane) + 0.5
@@ -131,12 +140,13 @@ class Recipe:
         """Turn a field of unit rms into the background in Jy/pixel: scale, logarithm, level, trends."""
         model, rms = self.model, self.rms
         background = model.background_level * rms + model.gradient * rms * self._slope(1)
+        scale = model.background_rms * rms * self.background_variation
         if model.background == "lognormal" and model.background_rms:
             variance = fields.lognormal_variance(model.lognormal_contrast)
-            mean = model.background_rms * rms / model.lognormal_contrast
+            mean = scale / model.lognormal_contrast
             background += mean * np.exp(math.sqrt(variance) * field - 0.5 * variance)
         else:
-            background += model.background_rms * rms * field
+            background += scale * field
         if model.n_filaments:
             background += fields.filaments(
                 self.rng("filaments"),

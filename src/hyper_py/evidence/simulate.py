@@ -52,7 +52,7 @@ class Simulation:
         Shape of the grid on which noise and background were made.
     noise_power, background_power : ndarray, shape (gy, gx // 2 + 1)
         Power spectra on that grid as in `hyper_py.evidence.fields`, (Jy/pixel)^2; of the random part of the
-        background only, without gradient and filaments.
+        background only, without gradient and filaments; averaged over the map where strengths vary.
     model : SkyModel
         The kind of sky.
     """
@@ -73,7 +73,7 @@ class Simulation:
         """Return the true autocovariance of the noise, and by default of the background with it.
 
         Shape (2 radius + 1, 2 radius + 1), (Jy/pixel)^2, lag 0 in the middle; averaged over the map
-        where the noise varies.
+        where strengths vary.
         """
         power = self.noise_power + self.background_power if background else self.noise_power
         return fields.autocovariance(self.grid, power, radius)
@@ -99,10 +99,12 @@ class Simulation:
         Raises
         ------
         ConfigurationError
-            If sources are not Gaussian, or have side lobes.
+            If sources are not Gaussian, or have side lobes, or the strength of the background varies.
         """
         if self.model.profile != "gaussian" or self.model.side_lobes:
             raise ConfigurationError("limits: only for Gaussian sources without side lobes")
+        if self.model.background_variation > 1.0:
+            raise ConfigurationError("limits: only on a background of one strength (background_variation)")
         radius, truth = math.ceil(radius_beams * self.model.beam_fwhm_pix), self.truth
         x, y, amplitude = (truth[name].value for name in ("X", "Y", "AMPLITUDE"))
         major, minor, theta = self.pixel_ellipses
