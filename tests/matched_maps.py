@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from hyper_py.geometry import covariance_from_ellipse
-from hyper_py.steps.matched_filter import beam_fwhm
+from hyper_py.steps.spectrum import beam_fwhm
 
 BEAM = covariance_from_ellipse(4.5, 3.4, 0.6)
 FWHM = beam_fwhm(BEAM)

@@ -16,6 +16,7 @@ class DetectionOptions:
     method: str = "matched"
     sigma_thres: float = 4.5
     max_false_rate: float | None = None
+    local_spectrum: bool = True
     rms_map: str = "global"
     rms_mesh_beams: float = 30.0
     use_manual_rms: bool = False

@@ -205,6 +205,11 @@ class Detection(Section):
         DetectionOptions.max_false_rate,
         "Expected number of false detections in a map, in place of `sigma_thres` (`matched`); null for none.",
     )
+    local_spectrum: bool = key(
+        DetectionOptions.local_spectrum,
+        "Let the filter of `matched` follow a noise and background spectrum that varies over the map, where "
+        "that is significant and worth it; false takes one spectrum for the whole map.",
+    )
     rms_map: Literal["global", "local"] = key(
         DetectionOptions.rms_map,
         "One rms for the map, or one that follows noise that varies across it. The threshold of `matched` is "

@@ -27,6 +27,7 @@ from hyper_py.options import Options, check_options
 from hyper_py.pipeline.measurement import MeasuredField, measure_sources
 from hyper_py.steps.detection import Peaks, detect_high_pass
 from hyper_py.steps.matched import detect_matched
+from hyper_py.steps.matched_filter import measure_filter
 
 if TYPE_CHECKING:
     from regions import Regions
@@ -220,7 +221,11 @@ def extract_sources(
     if not sample(image.data, size=options.tile_size_pix).size:
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
     noise = noise_level(image, options)
-    peaks = given_peaks(image, fixed, noise) if fixed is not None else find_peaks(image, noise, options)
+    facts: dict[str, float] = {}
+    if fixed is not None:
+        peaks = given_peaks(image, fixed, noise)
+    else:
+        peaks, facts = find_peaks(image, noise, options)
     if len(peaks) == 0:
         catalog, measured = empty_catalog(convert_mjy=options.convert_mJy), None
     elif options.detection_only:
@@ -235,6 +240,7 @@ def extract_sources(
         peaks = measured.peaks
     catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
     catalog.meta["noise_model"] = options.fit_options.noise_model
+    catalog.meta.update(facts)
     return Extraction(image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, field=measured)
 
 
@@ -283,8 +289,16 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     return NoiseLevel(mean=mean, rms=rms if image.relative_noise is None else rms * image.relative_noise)
 
 
-def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
-    """Detect peaks as section `detection` of the options says, where the noise is even."""
+def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> tuple[Peaks, dict[str, float]]:
+    """Detect peaks as section `detection` of the options says, where the noise is even.
+
+    Returns
+    -------
+    peaks : Peaks
+    facts : dict
+        For the metadata of the catalogue: `local_spectrum_gain`, the share of the filtered map's variance
+        that following the local spectrum takes off, where it is followed.
+    """
     if not noise.typical > 0.0:
         raise InputError(f"{image.name}: the map does not vary: nothing to detect")
     detection = options.detection
@@ -302,9 +316,18 @@ def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
         "shoulder_neighbor_mask": detection.shoulder_neighbor_mask,
     }
     data, relative = image.even_noise, image.relative_noise
+    facts, size = {}, options.tile_size_pix
     if detection.method == "matched":
+        optimal = measure_filter(
+            data,
+            beam_covariance=common["beam_covariance"],
+            local_spectrum=detection.local_spectrum,
+            size=size,
+        )
+        if optimal.local is not None:
+            facts["local_spectrum_gain"] = float(f"{optimal.local.gain:.3g}")
         peaks = detect_matched(
-            data, max_false_rate=detection.max_false_rate, size=options.tile_size_pix, **common
+            data, max_false_rate=detection.max_false_rate, matched_filter=optimal, size=size, **common
         )
     else:
         peaks = detect_high_pass(
@@ -314,9 +337,9 @@ def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
             snap_radius=detection.snap_radius_pix,
             **common,
         )
-    if relative is None:
-        return peaks
-    return replace(peaks, peak=peaks.peak * NoiseLevel(mean=0.0, rms=relative).at(peaks.x, peaks.y))
+    if relative is not None:
+        peaks = replace(peaks, peak=peaks.peak * NoiseLevel(mean=0.0, rms=relative).at(peaks.x, peaks.y))
+    return peaks, facts
 
 
 def given_peaks(image: SkyImage, fixed: FixedSources, noise: NoiseLevel) -> Peaks:

@@ -30,7 +30,8 @@ from hyper_py.steps.matched import (
     significant_peaks,
     threshold_for_false_rate,
 )
-from hyper_py.steps.matched_filter import SEPARATION, beam_fwhm, measure_filter
+from hyper_py.steps.matched_filter import SEPARATION, measure_filter
+from hyper_py.steps.spectrum import beam_fwhm
 
 _HERE_BEAMS = 0.5
 """A source this near to the place is the one asked about."""
@@ -237,7 +238,9 @@ def _matched_stages(extraction: Extraction) -> tuple[Stages, Plane]:
     """Return the tests of `hyper_py.steps.matched.detect_matched`."""
     image, detection = extraction.image, extraction.options.detection
     data, size = image.even_noise, extraction.options.tile_size_pix
-    optimal = measure_filter(data, beam_covariance=_beam(image), size=size)
+    optimal = measure_filter(
+        data, beam_covariance=_beam(image), local_spectrum=detection.local_spectrum, size=size
+    )
     threshold = detection.sigma_thres
     if detection.max_false_rate is not None:
         threshold = threshold_for_false_rate(

@@ -16,7 +16,7 @@ CLIPPED_GAUSSIAN_RMS = 0.98658
 """Rms of a normal distribution cut off at 3 sigma."""
 _LEAST_SHARE = 0.05
 """A level needs this share of its window's pixels."""
-_WEIGHTS = np.array([0.25, 0.5, 0.25])
+WEIGHTS = np.array([0.25, 0.5, 0.25])
 """Of a cell and its neighbours on either axis: with cells of half a window about a triangle of its FWHM."""
 
 
@@ -56,8 +56,8 @@ class NoiseMesh:
         square = data * data
         used = usable & (square <= 25.0 * expected * expected)
         total, count = (
-            _smooth(cell_sums(np.where(used, square, 0.0), self.cell)),
-            _smooth(cell_counts(used, self.cell)),
+            smooth(cell_sums(np.where(used, square, 0.0), self.cell)),
+            smooth(cell_counts(used, self.cell)),
         )
         mean = np.divide(total, count, out=np.zeros(total.shape), where=count > 0.0)
         limit = np.repeat(np.repeat(9.0 * mean, self.cell, axis=0), self.cell, axis=1)
@@ -84,8 +84,8 @@ class NoiseMesh:
         otherwise : float
             The rms of a map that shows none.
         """
-        total, count = (_smooth(values) for values in (self._total, self._count))
-        whole = _smooth(np.full(self._total.shape, float(self.cell**2)))
+        total, count = (smooth(values) for values in (self._total, self._count))
+        whole = smooth(np.full(self._total.shape, float(self.cell**2)))
         share = count / whole
         known = (share > _LEAST_SHARE) & (total > 0.0)
         if not known.any():
@@ -94,7 +94,7 @@ class NoiseMesh:
         seen = known & (self._seen > 0)
         seen = seen if seen.any() else known
         # Pixels that count fully: 1 / sum of the squared weights, on both axes.
-        window = (self.cell / float(np.sum(_WEIGHTS**2))) ** 2
+        window = (self.cell / float(np.sum(WEIGHTS**2))) ** 2
         independent = max(window * float(share[seen].mean()) / correlated_area, 1.0)
         middle, scatter = float(logarithm[seen].mean()), float(logarithm[seen].var())
         trust = max(0.0, 1.0 - 0.5 / independent / scatter) if scatter > 0 else 0.0
@@ -102,8 +102,8 @@ class NoiseMesh:
         return coarse_map(np.where(known, levels, np.nan), mesh=self.cell, shape=self.shape)
 
 
-def _smooth(values: FloatArray) -> FloatArray:
+def smooth(values: FloatArray, *, weights: FloatArray = WEIGHTS) -> FloatArray:
     """Return the weighted sums of cells and their neighbours; beyond the map there is nothing."""
     for axis in (0, 1):
-        values = ndimage.correlate1d(values, _WEIGHTS, axis=axis, mode="constant")
+        values = ndimage.correlate1d(values, weights, axis=axis, mode="constant")
     return values

@@ -192,7 +192,7 @@ def _over_noise(found: FoundPeaks, matched_filter: MatchedFilter, *, threshold: 
     """
     found = found.select(np.lexsort((found.column, found.row)))
     noise = matched_filter.noise.at(found.row, found.column)
-    explained = _explained(found.snr, ring=matched_filter.ring, x=found.column, y=found.row) / noise
+    explained = _explained(found, matched_filter) / noise
     snr = found.snr / noise - np.where(explained < LEAST_RING, 0.0, explained)
     return found._replace(snr=snr).select(np.flatnonzero(snr >= threshold))
 
@@ -216,21 +216,23 @@ def peak_shapes(
     return DaofindStatistics(*values)
 
 
-def _explained(amplitude: FloatArray, *, ring: FloatArray, x: IntArray, y: IntArray) -> FloatArray:
+def _explained(found: FoundPeaks, matched_filter: MatchedFilter) -> FloatArray:
     """Return the largest response at each peak that a ring of one brighter peak can give."""
-    explained, half = np.zeros(x.size), ring.shape[0] // 2
+    amplitude, x, y = found.snr, found.column, found.row
+    explained, reach = np.zeros(x.size), matched_filter.parts.ring_radius
     if x.size == 0:
         return explained
     points = np.column_stack([x, y])
-    faint, bright = neighbours(points, points, half * math.sqrt(2.0))
+    faint, bright = neighbours(points, points, reach * math.sqrt(2.0))
     # Of equals the first may explain the second.
     excess = amplitude[bright] - amplitude[faint]
     is_fainter = (excess > 0.0) | ((excess == 0.0) & (bright < faint))
     faint, bright = faint[is_fainter], bright[is_fainter]
     dx, dy = x[faint] - x[bright], y[faint] - y[bright]
-    near = np.maximum(np.abs(dx), np.abs(dy)) <= half
+    near = np.maximum(np.abs(dx), np.abs(dy)) <= reach
     faint, bright, dx, dy = faint[near], bright[near], dx[near], dy[near]
-    np.maximum.at(explained, faint, amplitude[bright] * ring[half + dy, half + dx])
+    ring = matched_filter.ring(y=y[bright], x=x[bright], dy=dy, dx=dx)
+    np.maximum.at(explained, faint, amplitude[bright] * ring)
     return explained
 
 

@@ -5,7 +5,6 @@ template / power spectrum in Fourier space, both as seen through the flattening.
 of a source at each pixel, to be compared with the output's own local noise.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +13,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
 
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray, covariance_from_ellipse
+from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics.blocks import (
     Correlator,
     LazyPlane,
@@ -29,15 +27,12 @@ from hyper_py.numerics.blocks import (
     size_of,
 )
 from hyper_py.numerics.coarse import CoarseMap
-from hyper_py.numerics.noise import (
-    autocovariance,
-    beam_covariance_model,
-    clipped_statistics,
-    parzen_taper,
-    power_spectrum,
-)
+from hyper_py.numerics.noise import clipped_statistics
 from hyper_py.steps.detection import local_maxima
+from hyper_py.steps.filter_parts import FilterBank, FilterParts
 from hyper_py.steps.local_noise import NoiseMesh
+from hyper_py.steps.local_spectrum import LocalSpectrum, measure_local_spectrum
+from hyper_py.steps.spectrum import FLATTEN_SIZE, beam_fwhm, flattened, gaussian_kernel, measure_spectrum
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 IntArray: TypeAlias = NDArray[np.intp]
@@ -45,14 +40,7 @@ TEMPLATE_SIZE = 1.1
 """Size of the template in beams: sources are rarely smaller than the beam, and often a little larger."""
 NARROW_SIZE = 0.7
 """Size of the template of the narrower filter in beams."""
-FLATTEN_SIZE = 3.0
-"""FWHM in beams of the Gaussian mean that flattens the map, so that a steep spectrum cannot leak."""
-SPECTRUM_LAG = 8.0
-"""Largest lag in beams of the autocovariance behind the spectrum."""
-KERNEL_RADIUS = 4.0
-"""The filter ends at this many beams; it is below a thousandth of its peak there."""
-POWER_FLOOR = 0.1
-"""Powers below this fraction of their median are raised to it: they are the estimate's own noise."""
+SIZES = (TEMPLATE_SIZE, NARROW_SIZE)
 NOISE_WINDOW = 8.5
 """FWHM in beams of the window in which the local noise is measured; interpolation widens it to about 10."""
 MASK_RADIUS = 1.3
@@ -61,10 +49,6 @@ MASK_THRESHOLD = 5.0
 N_ROUNDS = 3
 SEPARATION = 0.6
 """Peaks closer than this many beams are one."""
-RING_REACH = 4.5
-"""Rings are looked for up to this many beams from a source: the second one is of a percent, at 3 to 4."""
-RING_SIZES, RING_RATIOS, RING_ANGLES = (0.8, 1.0, 1.2, 1.4, 1.55), (1.0, 1.3, 1.6), 6
-"""Sizes in beams, axis ratios and number of angles of the sources whose rings are looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +74,14 @@ class MatchedFilter:
 
     Attributes
     ----------
-    kernel : ndarray, odd sides
-        To be correlated with the flattened map; the result is the amplitude of a source.
+    parts : FilterParts
+        What the flattened map is correlated with; the result is the amplitude of a source.
+    local : LocalSpectrum, optional
+        How much each part counts where, if the spectrum varies over the map.
     flattening : float
         Sigma in pixels of the Gaussian mean that flattens.
     noise : CoarseMap, shape (ny, nx)
         Local rms of the filtered map, in the unit of the map.
-    ring : ndarray, odd sides
-        Largest response, over plausible sizes, to a source of response 1 in the middle.
     sources : Discs
         Where sources were when the noise was measured.
     beam_covariance : ndarray, shape (2, 2)
@@ -108,10 +92,10 @@ class MatchedFilter:
         The filter for blends, from the same spectrum.
     """
 
-    kernel: FloatArray
+    parts: FilterParts
+    local: LocalSpectrum | None
     flattening: float
     noise: CoarseMap
-    ring: FloatArray
     sources: Discs
     beam_covariance: FloatArray
     assumed: bool
@@ -128,16 +112,12 @@ class MatchedFilter:
         return (self,) if self.narrow is None else (self, self.narrow)
 
     @cached_property
-    def _correlator(self) -> Correlator:
-        return Correlator(*(one.kernel for one in self.both))
+    def _bank(self) -> FilterBank:
+        return FilterBank([one.parts for one in self.both], self.local)
 
     def outputs(self, flat: Plane, where: Where) -> list[FloatArray]:
         """Return a part of the flattened map as `both` filters see it; NaN where `flat` is."""
-        outer, inner = grown(where, self._correlator.radius, flat.shape)
-        piece = flat[outer]
-        valid = np.isfinite(piece)
-        filtered = self._correlator(np.where(valid, piece, 0.0))
-        return [np.where(valid[inner], image[inner], np.nan) for image in filtered]
+        return self._bank(flat, where)
 
     def flattened(self, data: Plane, *, size: int | None = None) -> Plane:
         """Return the map without its local mean, see `flattened`."""
@@ -155,13 +135,23 @@ class MatchedFilter:
         """Return the filtered map over its local noise."""
         return self.apply(data) / self.noise[:, :]
 
+    def ring(self, *, y: IntArray, x: IntArray, dy: IntArray, dx: IntArray) -> FloatArray:
+        """Return the largest response, over plausible shapes, around sources of response 1, shape (n,).
 
-def beam_fwhm(covariance: FloatArray) -> float:
-    """Return the geometric mean FWHM of a Gaussian of this covariance."""
-    return FWHM_PER_SIGMA * math.sqrt(math.sqrt(float(np.linalg.det(covariance))))
+        Parameters
+        ----------
+        y, x : ndarray of int, shape (n,)
+            Pixels of the sources.
+        dy, dx : ndarray of int, shape (n,)
+            How far from there, at most `parts.ring_radius`.
+        """
+        weights = np.ones((1, y.size)) if self.local is None else self.local.at(y, x)
+        return self.parts.ring(weights, dy=dy, dx=dx)
 
 
-def measure_filter(data: Plane, *, beam_covariance: FloatArray, size: int | None = None) -> MatchedFilter:
+def measure_filter(
+    data: Plane, *, beam_covariance: FloatArray, local_spectrum: bool = True, size: int | None = None
+) -> MatchedFilter:
     """Measure the optimal filter of a map, and the noise of its output.
 
     Sources are not known in the beginning: they are found with a first filter, masked, and spectrum, local
@@ -174,6 +164,8 @@ def measure_filter(data: Plane, *, beam_covariance: FloatArray, size: int | None
         Map; blank pixels are NaN.
     beam_covariance : ndarray, shape (2, 2)
         Pixels^2, order (x, y).
+    local_spectrum : bool
+        Whether the filter follows a spectrum that varies over the map.
     size : int, optional
         Side of the blocks in which the map is worked on, see `hyper_py.numerics.blocks.blocks`.
 
@@ -186,23 +178,36 @@ def measure_filter(data: Plane, *, beam_covariance: FloatArray, size: int | None
     flat = flattened(data, sigma=flattening, size=size)
     sources = _bright_peaks(flat, fwhm=fwhm, size=size)
     level, before = CoarseMap(np.ones((1, 1)), max(shape), shape), 1.0
-    expected = level
+    expected, local = level, None
     for last in (False,) * (N_ROUNDS - 1) + (True,):
-        spectrum = _measure_spectrum(flat, level=level, mask=sources, beam_covariance=beam_covariance)
-        sizes = (TEMPLATE_SIZE, NARROW_SIZE) if last else (TEMPLATE_SIZE,)
+        even = _even(flat, level=level, mask=sources)
+        spectrum = measure_spectrum(even, beam_covariance=beam_covariance)
+        if last and local_spectrum:
+            local = measure_local_spectrum(even, spectrum=spectrum, template=TEMPLATE_SIZE, size=size)
+        filters = [FilterParts.of(spectrum, of, local) for of in SIZES[: 2 if last else 1]]
         noise, peaks = _outputs(
-            flat, spectrum, sizes=sizes, expected=expected.scaled(1.0 / before), mask=sources, size=size
+            flat, filters, local, fwhm=fwhm, expected=expected.scaled(1.0 / before), mask=sources, size=size
         )
         bright = peaks.value >= MASK_THRESHOLD * noise[0].at(peaks.y, peaks.x)
         sources = Discs(peaks.y[bright], peaks.x[bright], MASK_RADIUS * fwhm)
-        expected, before = noise[0], spectrum.output_rms(TEMPLATE_SIZE)
+        expected, before = noise[0], filters[0].output_rms
         level = expected.scaled(1.0 / float(np.median(expected.levels)))
     common = sources, beam_covariance, spectrum.assumed
     wide, narrow = (
-        (spectrum.kernel(of), flattening, own, _ring(spectrum, of), *common)
-        for of, own in zip(sizes, noise, strict=True)
+        (parts, local, flattening, own, *common) for parts, own in zip(filters, noise, strict=True)
     )
     return MatchedFilter(*wide, MatchedFilter(*narrow))
+
+
+def _even(flat: Plane, *, level: CoarseMap, mask: Discs) -> Plane:
+    """Return the flattened map over its level, without sources."""
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        values = flat[rows, columns] / level[rows, columns]
+        values[mask.mask((rows, columns))] = np.nan
+        return values
+
+    return LazyPlane(size_of(flat), make)
 
 
 class _Maxima(NamedTuple):
@@ -235,7 +240,7 @@ def _bright_peaks(flat: Plane, *, fwhm: float, size: int | None) -> Discs:
 
     In a small map a few bright sources are most of the spectrum, and a filter made from that finds none.
     """
-    smooth = Correlator(_gaussian_kernel(0.5 * fwhm / FWHM_PER_SIGMA))
+    smooth = Correlator(gaussian_kernel(0.5 * fwhm / FWHM_PER_SIGMA))
     halo, found = disc(SEPARATION * fwhm).shape[0] // 2, []
     for where in blocks(flat.shape, size=size):
         outer, _ = grown(where, halo, flat.shape)
@@ -251,98 +256,34 @@ def _bright_peaks(flat: Plane, *, fwhm: float, size: int | None) -> Discs:
 
 def _outputs(
     flat: Plane,
-    spectrum: "_Spectrum",
+    filters: Sequence[FilterParts],
+    local: LocalSpectrum | None,
     *,
-    sizes: Sequence[float],
+    fwhm: float,
     expected: CoarseMap,
     mask: Discs,
     size: int | None,
 ) -> tuple[list[CoarseMap], _Maxima]:
-    """Return the local noise of the filters for sources of some sizes in beams, and peaks of the first.
+    """Return the local noise of filters, and peaks of the first.
 
     The noise expected is in units of what the spectrum says of a filter.
     """
-    fwhm, shape = beam_fwhm(spectrum.beam_covariance), size_of(flat)
+    shape = size_of(flat)
     cell = max(1, round(0.5 * NOISE_WINDOW * fwhm))
-    meshes = [NoiseMesh(shape, cell=cell) for _ in sizes]
-    units = [spectrum.output_rms(of) for of in sizes]
-    correlate_all = Correlator(*(spectrum.kernel(of) for of in sizes))
-    found = []
+    meshes = [NoiseMesh(shape, cell=cell) for _ in filters]
+    bank, found = FilterBank(filters, local), []
     for where in blocks(shape, size=size, multiple=cell):
         outer, _ = grown(where, cell, shape)  # more than what a maximum must exceed
-        wider, inner = grown(outer, correlate_all.radius, shape)
-        piece = flat[wider]
-        valid = np.isfinite(piece)
-        filtered = correlate_all(np.where(valid, piece, 0.0))
-        seen = [np.where(valid[inner], image[inner], np.nan) for image in filtered]
-        usable, local = valid[inner] & ~mask.mask(outer), expected[outer]
-        for image, mesh, unit in zip(seen, meshes, units, strict=True):
-            mesh.add(where, image, usable=usable, expected=unit * local)
+        seen = bank(flat, outer)
+        usable, likely = np.isfinite(seen[0]) & ~mask.mask(outer), expected[outer]
+        for image, mesh, parts in zip(seen, meshes, filters, strict=True):
+            mesh.add(where, image, usable=usable, expected=parts.output_rms * likely)
         found.append(_Maxima.of(seen[0], outer, where, fwhm=fwhm))
     noise = [
-        mesh.level(correlated_area=_correlated_area(spectrum.output_power(of)), otherwise=unit)
-        for mesh, of, unit in zip(meshes, sizes, units, strict=True)
+        mesh.level(correlated_area=parts.correlated_area, otherwise=parts.output_rms)
+        for mesh, parts in zip(meshes, filters, strict=True)
     ]
     return noise, _Maxima.joined(found)
-
-
-def flattened(data: Plane, *, sigma: float, size: int | None = None) -> Plane:
-    """Return the map minus its Gaussian-weighted local mean; blank pixels take no part and stay blank.
-
-    Parameters
-    ----------
-    data : Plane, shape (ny, nx)
-        Map; blank pixels are NaN.
-    sigma : float
-        Sigma of the weights in pixels.
-    size : int, optional
-        Side of the blocks in which it is computed.
-
-    Returns
-    -------
-    Plane, shape (ny, nx)
-        An array where `data` is one; else it is computed where it is asked for.
-    """
-    mean, shape = Correlator(_gaussian_kernel(sigma)), size_of(data)
-    profile = _gaussian_profile(sigma)
-
-    def make(rows: slice, columns: slice) -> FloatArray:
-        outer, inner = grown((rows, columns), mean.radius, shape)
-        piece = data[outer]
-        valid = np.isfinite(piece)
-        if not valid.any():
-            return np.full(piece[inner].shape, np.nan)
-        centred = np.where(valid, piece - piece[valid].mean(), 0.0)
-        if valid.all():
-            weight = np.multiply.outer(
-                *(ndimage.correlate1d(np.ones(n), profile, mode="constant") for n in piece.shape)
-            )
-        else:
-            weight = mean(valid.astype(np.float64))[0]
-        local = np.divide(mean(centred)[0], weight, out=np.zeros(piece.shape), where=valid)
-        return np.where(valid, centred - local, np.nan)[inner]
-
-    lazy = LazyPlane(shape, make)
-    if not isinstance(data, np.ndarray):
-        return lazy
-    result = np.empty(shape)
-    for where in blocks(shape, size=size):
-        result[where] = lazy[where]
-    return result
-
-
-def _gaussian_profile(sigma: float) -> FloatArray:
-    """Return a Gaussian cut off at 3 sigma, of sum 1."""
-    radius = int(3.0 * sigma + 0.5)
-    values = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    profile: FloatArray = values / values.sum()
-    return profile
-
-
-def _gaussian_kernel(sigma: float) -> FloatArray:
-    """Return the image of a Gaussian of sum 1 in which each axis is cut off at 3 sigma."""
-    profile = _gaussian_profile(sigma)
-    return np.multiply.outer(profile, profile)
 
 
 def disc(radius: float) -> BoolArray:
@@ -363,113 +304,3 @@ def disc_mask(shape: tuple[int, int], *, x: IntArray, y: IntArray, radius: float
     mask = np.zeros(shape, dtype=bool)
     mask[rows[inside], columns[inside]] = True
     return mask
-
-
-@dataclass(frozen=True, eq=False)
-class _Spectrum:
-    """Power spectrum of a flattened map on a grid of side 2 reach + 1, and what follows from it."""
-
-    power: FloatArray
-    flattening: FloatArray
-    beam_covariance: FloatArray
-    reach: int
-    assumed: bool
-
-    def seen(self, covariance: FloatArray) -> FloatArray:
-        """Return the transform of a Gaussian source of peak 1 in the flattened map."""
-        return _gaussian_transfer(covariance, self.reach) * self.flattening
-
-    def filter_transfer(self, size: float) -> FloatArray:
-        """Return template / power for a template of `size` beams, of response 1 to the template."""
-        template = self.seen(size**2 * self.beam_covariance)
-        transfer = template / self.power
-        return transfer / float(np.mean(transfer * template))
-
-    def kernel(self, size: float) -> FloatArray:
-        """Return the filter for a template of `size` beams, to be correlated with the flattened map."""
-        radius = min(math.ceil(KERNEL_RADIUS * beam_fwhm(self.beam_covariance)), self.reach)
-        return _centre(self.filter_transfer(size), radius=radius)
-
-    def output_power(self, size: float) -> FloatArray:
-        """Return the power spectrum of the filtered map."""
-        return self.filter_transfer(size) ** 2 * self.power
-
-    def output_rms(self, size: float) -> float:
-        """Return the rms of the filtered map, where the level is 1."""
-        return math.sqrt(float(np.mean(self.output_power(size))))
-
-
-def _measure_spectrum(
-    flat: Plane, *, level: CoarseMap, mask: Discs, beam_covariance: FloatArray
-) -> _Spectrum:
-    """Return the tapered spectrum of a flattened map over its level; an assumed one of too small a map."""
-
-    def make(rows: slice, columns: slice) -> FloatArray:
-        values = flat[rows, columns] / level[rows, columns]
-        values[mask.mask((rows, columns))] = np.nan
-        return values
-
-    even = LazyPlane(size_of(flat), make)
-    fwhm = beam_fwhm(beam_covariance)
-    reach = math.ceil(SPECTRUM_LAG * fwhm)
-    flattening = _flattening_transfer(reach, FLATTEN_SIZE * fwhm / FWHM_PER_SIGMA)
-    lags = autocovariance(even, max_lag=reach)
-    assumed = not np.isfinite(lags).all() or not lags[reach, reach] > 0
-    if assumed:
-        rms = clipped_statistics(sample(even)).rms
-        model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)
-        power = power_spectrum(model.lags) * flattening**2
-    else:
-        power = power_spectrum(lags * parzen_taper(reach))
-    return _Spectrum(_raised(power), flattening, beam_covariance, reach, assumed)
-
-
-def _raised(power: FloatArray) -> FloatArray:
-    return np.maximum(power, POWER_FLOOR * float(np.median(power[power > 0])))
-
-
-def _flattening_transfer(reach: int, sigma: float) -> FloatArray:
-    """Return what `flatten` does to a wave, on the grid of the spectrum."""
-    unit = np.zeros((2 * reach + 1, 2 * reach + 1))
-    unit[reach, reach] = 1.0
-    return 1.0 - power_spectrum(Correlator(_gaussian_kernel(sigma))(unit)[0])
-
-
-def _gaussian_transfer(covariance: FloatArray, reach: int) -> FloatArray:
-    """Return the Fourier transform of a Gaussian of peak 1, on the grid of the spectrum."""
-    frequency = 2.0 * np.pi * fft.fftfreq(2 * reach + 1)
-    ky, kx = frequency[:, None], frequency
-    exponent = covariance[0, 0] * kx * kx + 2.0 * covariance[0, 1] * kx * ky + covariance[1, 1] * ky * ky
-    result: FloatArray = 2.0 * np.pi * math.sqrt(float(np.linalg.det(covariance))) * np.exp(-0.5 * exponent)
-    return result
-
-
-def _centre(transfer: FloatArray, *, radius: int) -> FloatArray:
-    """Return the kernel of a transfer function, cut at a radius in pixels."""
-    kernel = fft.fftshift(fft.ifft2(transfer).real)
-    middle = kernel.shape[0] // 2
-    result: FloatArray = kernel[middle - radius : middle + radius + 1, middle - radius : middle + radius + 1]
-    return result
-
-
-def _correlated_area(power: FloatArray) -> float:
-    """Return how many pixels of a Gaussian field of this power count as one for its mean square.
-
-    The correlation of squares is the square of the correlation; its sum follows from Parseval.
-    """
-    return float(np.mean(power**2) / np.mean(power) ** 2)
-
-
-def _ring(spectrum: _Spectrum, template_size: float) -> FloatArray:
-    """Return the largest response around sources of all plausible shapes, in units of their own."""
-    fwhm, transfer = beam_fwhm(spectrum.beam_covariance), spectrum.filter_transfer(template_size)
-    radius = min(math.ceil(RING_REACH * fwhm), spectrum.reach)
-    largest = np.zeros((2 * radius + 1, 2 * radius + 1))
-    for size, ratio, i in itertools.product(RING_SIZES, RING_RATIOS, range(RING_ANGLES)):
-        if ratio == 1.0 and i > 0:
-            continue
-        root = math.sqrt(ratio)
-        shape = covariance_from_ellipse(size * fwhm * root, size * fwhm / root, math.pi * i / RING_ANGLES)
-        response = _centre(transfer * spectrum.seen(shape), radius=radius)
-        np.maximum(largest, response / response[radius, radius], out=largest)
-    return largest
