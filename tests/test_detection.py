@@ -74,6 +74,12 @@ class TestHighPass:
 
 
 class TestSteps:
+    def test_a_maximum_may_lie_beside_blank_pixels(self):
+        data = np.zeros((9, 9))
+        data[4, 4], data[5, 3:6], data[2, 2] = 3.0, np.nan, np.nan
+        y, x = local_maxima(data, footprint=np.ones((3, 3), dtype=bool), threshold=1.0)
+        assert (y.tolist(), x.tolist()) == ([4], [4])
+
     def test_local_maxima_against_a_maximum_filter(self):
         data = np.random.default_rng(3).normal(size=(50, 60))
         footprint = daofind_kernel(BEAM).inside

@@ -143,6 +143,17 @@ class TestDecision:
         assert local(large, spectrum) is None
         assert local(np.full_like(large, np.nan), spectrum) is None
 
+    @pytest.mark.filterwarnings("error")
+    def test_a_border_of_zeros_is_no_spectrum(self):
+        simulation, covariance = changing(14)
+        data = simulation.image.data.copy()
+        data[:100] = data[:, -70:] = 0.0
+        optimal = measure_filter(data, beam_covariance=covariance)
+        assert np.isfinite(optimal.significance(data)[110:, :-80]).all()
+        even = noise_field(np.random.default_rng(4), (8 * TILE, 8 * TILE))
+        even[: 3 * TILE] = 0.0
+        assert local(even, measure_spectrum(even, beam_covariance=BEAM)) is None
+
 
 class TestFilter:
     def test_keeps_the_amplitude_and_lowers_the_noise_at_both_ends(self):

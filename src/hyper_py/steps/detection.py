@@ -206,7 +206,7 @@ def local_maxima(
     Parameters
     ----------
     data : ndarray, shape (ny, nx)
-        Finite values; a NaN is never a maximum.
+        A NaN is never a maximum, and takes part in no comparison.
     footprint : ndarray of bool, odd sides
         Neighbours to compare with, at least the 3 x 3 pixels around the centre.
     threshold : float or ndarray of shape (ny, nx)
@@ -222,7 +222,7 @@ def local_maxima(
     padded = np.pad(data, ((half_y, half_y), (half_x, half_x)), constant_values=-np.inf)
     candidate = data >= threshold
     for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-        candidate &= data >= padded[half_y + dy : half_y + dy + ny, half_x + dx : half_x + dx + nx]
+        candidate &= ~(data < padded[half_y + dy : half_y + dy + ny, half_x + dx : half_x + dx + nx])
     y, x = np.nonzero(candidate)
     offset_y, offset_x = np.nonzero(footprint)
     around = padded[y[:, None] + offset_y, x[:, None] + offset_x]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+from scipy import fft, ndimage
 
-from hyper_py.geometry import FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
 from hyper_py.numerics.blocks import Correlator, IntArray, Plane, Where, grown
 from hyper_py.steps.local_spectrum import LocalSpectrum
 from hyper_py.steps.spectrum import (
@@ -90,10 +90,19 @@ class FilterParts:
 
 
 class FilterBank:
-    """Filters for sources of several sizes at once, each joined from its parts."""
+    """Filters for sources of several sizes at once, each joined from its parts.
 
-    def __init__(self, filters: Sequence[FilterParts], local: LocalSpectrum | None) -> None:
-        self._filters, self._local = filters, local
+    Parameters
+    ----------
+    filters : sequence of FilterParts
+    local : LocalSpectrum, optional
+        How much each part counts where.
+    fwhm : float
+        Of the beam in pixels.
+    """
+
+    def __init__(self, filters: Sequence[FilterParts], local: LocalSpectrum | None, *, fwhm: float) -> None:
+        self._filters, self._local, self._fwhm = filters, local, fwhm
         self._correlate_all = Correlator(*(kernel for parts in filters for kernel in parts.kernels))
 
     def __call__(self, flat: Plane, where: Where) -> list[FloatArray]:
@@ -101,7 +110,11 @@ class FilterBank:
         outer, inner = grown(where, self._correlate_all.radius, flat.shape)
         piece = flat[outer]
         valid = np.isfinite(piece)
-        seen = iter(self._correlate_all(np.where(valid, piece, 0.0)))
+        if not valid[inner].any():
+            return [np.full(valid[inner].shape, np.nan) for _ in self._filters]
+        if not valid.all():
+            piece = _continued(flat, outer, reach=self._correlate_all.radius, fwhm=self._fwhm)
+        seen = iter(self._correlate_all(piece))
         weights = None if self._local is None else self._local[where]
         results = []
         for parts in self._filters:
@@ -109,6 +122,21 @@ class FilterBank:
             joined = images[0] if weights is None else parts.joined(images, weights)
             results.append(np.where(valid[inner], joined, np.nan))
         return results
+
+
+def _continued(flat: Plane, where: Where, *, reach: int, fwhm: float) -> FloatArray:
+    """Return a part of a map in which blank pixels have what the nearest that is not blank lets expect.
+
+    Zeros there would be steps, and the filter of noise without small scales takes steps for sources. What is
+    expected is the value times the correlation of white noise seen through the beam, a Gaussian of twice its
+    covariance. All is as it is for the whole map within `reach` pixels, on either axis, of what is not blank.
+    """
+    outer, inner = grown(where, math.ceil(math.sqrt(2.0) * reach), flat.shape)
+    piece = flat[outer]
+    distance, (rows, columns) = ndimage.distance_transform_edt(~np.isfinite(piece), return_indices=True)
+    correlation = np.exp(-0.25 * (distance[inner] * FWHM_PER_SIGMA / fwhm) ** 2)
+    result: FloatArray = piece[rows[inner], columns[inner]] * correlation
+    return result
 
 
 def _centre(transfers: FloatArray, *, radius: int) -> FloatArray:

@@ -17,7 +17,7 @@ from hyper_py.numerics.blocks import IntArray, Plane, Where, blocks, size_of
 from hyper_py.numerics.coarse import CoarseMap, coarse_map
 from hyper_py.numerics.noise import parzen_taper
 from hyper_py.steps.local_noise import WEIGHTS, smooth
-from hyper_py.steps.spectrum import Spectrum, beam_fwhm
+from hyper_py.steps.spectrum import Spectrum, beam_fwhm, reduced_frequency
 
 BANDS = (0.4, 0.8, 1.2, 1.6, 2.0)
 """Centres of the bands: frequency times 2 pi times sigma of the beam in its direction."""
@@ -67,10 +67,7 @@ def band_shapes(spectrum: Spectrum) -> FloatArray:
 
     Raised cosines between the centres of the bands; the outermost bands are open.
     """
-    frequency = 2.0 * np.pi * fft.fftfreq(2 * spectrum.reach + 1)
-    ky, kx = frequency[:, None], frequency
-    c = spectrum.beam_covariance
-    reduced = np.sqrt(c[0, 0] * kx * kx + 2.0 * c[0, 1] * kx * ky + c[1, 1] * ky * ky)
+    reduced = reduced_frequency(spectrum.beam_covariance, spectrum.reach)
     place = np.interp(reduced, BANDS, np.arange(len(BANDS)))
     distance = np.abs(place - np.arange(len(BANDS))[:, None, None])
     shapes: FloatArray = np.where(distance < 1.0, 0.5 + 0.5 * np.cos(np.pi * distance), 0.0)
@@ -85,8 +82,8 @@ def measure_local_spectrum(
     A tile and its neighbours are drawn to the map's spectrum by the share of their scatter over the map that
     is chance, which is known from how much single tiles differ from their neighbours. Whether the spectrum
     varies at all is decided by prediction: each tile is filtered as its neighbours ask for, and its variance
-    compared with what the map's own filter leaves. On a map of one spectrum that is a loss on the mean,
-    however the noise is distributed.
+    compared with what the map's own filter leaves. Chance predicts nothing of a neighbour, however the noise
+    is distributed.
 
     Parameters
     ----------
@@ -108,10 +105,11 @@ def measure_local_spectrum(
     shares = information.sum(axis=(1, 2)) / information.sum()
     estimators = relative_power(spectrum, information)
     power, pixels = tile_powers(even, estimators=estimators, tile=tile, size=size)
+    pixels[np.tensordot(shares, power, axes=1) < POWER_FLOOR] = 0.0  # such as a border of zeros
     n_tiles = np.count_nonzero(pixels)
     if n_tiles < LEAST_TILES:
         return None
-    power /= (np.sum(pixels * power, axis=(1, 2)) / pixels.sum())[:, None, None]
+    power *= pixels.sum() / np.sum(pixels * power, axis=(1, 2), keepdims=True)
     around, beside = (_Neighbourhood.of(power, pixels, own=own) for own in (True, False))
     chance = _chance(power, pixels, beside, shares)
     known = np.where(pixels > 0, around.contrast(shares) ** 2 - chance * around.per_pixel, 0.0)
@@ -189,7 +187,7 @@ def _predicted_gain(
     before, after, level = (
         np.tensordot(shares, image, axes=1) for image in (power, weights**2 * power, beside.power)
     )
-    gain, part = (before - after) / level, pixels / pixels.sum()
+    gain, part = (before - after) / np.maximum(level, POWER_FLOOR), pixels / pixels.sum()
     mean = float(np.sum(part * gain))
     # Two neighbours predict each other, so that only half of the products are independent.
     return mean, math.sqrt(2.0 * float(np.sum((part * (gain - mean)) ** 2)))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics.blocks import Plane, at, blocks, grown, is_inside, sample
@@ -168,6 +169,8 @@ def significant_peaks(
         for image, one, least, found in zip(filtered, matched_filter.both, thresholds, pieces, strict=False):
             y, x = local_maxima(image / one.noise[outer], footprint=footprint, threshold=least)
             own = is_inside(where, y + outer[0].start, x + outer[1].start)
+            if one is matched_filter.narrow:
+                own &= _has_all_neighbours(image, y, x)
             y, x = y[own], x[own]
             fine_x, fine_y = refine_positions(image, x=x, y=y)
             amplitude = image[y, x]
@@ -183,6 +186,14 @@ def significant_peaks(
         more = more.select(np.delete(np.arange(more.x.size), known))
         peaks = FoundPeaks.joined([peaks, more._replace(snr=more.snr / NARROW_FACTOR)])
     return peaks.select(np.argsort(-peaks.snr, kind="stable"))
+
+
+def _has_all_neighbours(image: FloatArray, y: IntArray, x: IntArray) -> NDArray[np.bool_]:
+    """Return which pixels have no blank one beside them: to the narrower filter such an edge is a blend."""
+    padded = np.pad(image, 1)
+    around = padded[y[:, None, None] + np.arange(3)[:, None], x[:, None, None] + np.arange(3)]
+    complete: NDArray[np.bool_] = np.isfinite(around).all(axis=(1, 2))
+    return complete
 
 
 def _over_noise(found: FoundPeaks, matched_filter: MatchedFilter, *, threshold: float) -> FoundPeaks:

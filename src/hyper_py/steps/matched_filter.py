@@ -24,6 +24,7 @@ from hyper_py.numerics.blocks import (
     grown,
     is_inside,
     sample,
+    sample_step,
     size_of,
 )
 from hyper_py.numerics.coarse import CoarseMap
@@ -46,6 +47,8 @@ NOISE_WINDOW = 8.5
 MASK_RADIUS = 1.3
 """Sources are masked out to this many beams while spectrum and noise are measured."""
 MASK_THRESHOLD = 5.0
+FEWEST_BEAMS = 4000.0
+"""With fewer beams than this the noise of a spectrum in two dimensions makes a filter of long, high rings."""
 N_ROUNDS = 3
 SEPARATION = 0.6
 """Peaks closer than this many beams are one."""
@@ -113,7 +116,7 @@ class MatchedFilter:
 
     @cached_property
     def _bank(self) -> FilterBank:
-        return FilterBank([one.parts for one in self.both], self.local)
+        return FilterBank([one.parts for one in self.both], self.local, fwhm=self.fwhm)
 
     def outputs(self, flat: Plane, where: Where) -> list[FloatArray]:
         """Return a part of the flattened map as `both` filters see it; NaN where `flat` is."""
@@ -176,16 +179,18 @@ def measure_filter(
     fwhm, shape = beam_fwhm(beam_covariance), size_of(data)
     flattening = FLATTEN_SIZE * fwhm / FWHM_PER_SIGMA
     flat = flattened(data, sigma=flattening, size=size)
-    sources = _bright_peaks(flat, fwhm=fwhm, size=size)
+    known = sample(flat, size=size)
+    sources = _bright_peaks(flat, fwhm=fwhm, noise=clipped_statistics(known).rms, size=size)
+    few_modes = known.size * sample_step(shape) ** 2 < FEWEST_BEAMS * fwhm**2
     level, before = CoarseMap(np.ones((1, 1)), max(shape), shape), 1.0
     expected, local = level, None
     for last in (False,) * (N_ROUNDS - 1) + (True,):
         even = _even(flat, level=level, mask=sources)
-        spectrum = measure_spectrum(even, beam_covariance=beam_covariance)
+        spectrum = measure_spectrum(even, beam_covariance=beam_covariance, rings=few_modes)
         if last and local_spectrum:
             local = measure_local_spectrum(even, spectrum=spectrum, template=TEMPLATE_SIZE, size=size)
         filters = [FilterParts.of(spectrum, of, local) for of in SIZES[: 2 if last else 1]]
-        noise, peaks = _outputs(
+        noise, peaks = filter_noise(
             flat, filters, local, fwhm=fwhm, expected=expected.scaled(1.0 / before), mask=sources, size=size
         )
         bright = peaks.value >= MASK_THRESHOLD * noise[0].at(peaks.y, peaks.x)
@@ -210,7 +215,7 @@ def _even(flat: Plane, *, level: CoarseMap, mask: Discs) -> Plane:
     return LazyPlane(size_of(flat), make)
 
 
-class _Maxima(NamedTuple):
+class Maxima(NamedTuple):
     """Positive local maxima of a map: pixels and values, each of shape (n,)."""
 
     y: IntArray
@@ -218,7 +223,7 @@ class _Maxima(NamedTuple):
     value: FloatArray
 
     @classmethod
-    def of(cls, data: FloatArray, outer: Where, where: Where, *, fwhm: float) -> "_Maxima":
+    def of(cls, data: FloatArray, outer: Where, where: Where, *, fwhm: float) -> "Maxima":
         """Return those of a block `where`, of which `data` has the pixels `outer`."""
         y, x = local_maxima(
             np.where(np.isfinite(data), data, -np.inf), footprint=disc(SEPARATION * fwhm),
@@ -230,12 +235,12 @@ class _Maxima(NamedTuple):
         return cls(y[own], x[own], value[own])
 
     @classmethod
-    def joined(cls, parts: "Sequence[_Maxima]") -> "_Maxima":
+    def joined(cls, parts: "Sequence[Maxima]") -> "Maxima":
         """Return all of several lists."""
         return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _bright_peaks(flat: Plane, *, fwhm: float, size: int | None) -> Discs:
+def _bright_peaks(flat: Plane, *, fwhm: float, noise: float, size: int | None) -> Discs:
     """Mask what stands out of the flattened map by itself.
 
     In a small map a few bright sources are most of the spectrum, and a filter made from that finds none.
@@ -248,13 +253,13 @@ def _bright_peaks(flat: Plane, *, fwhm: float, size: int | None) -> Discs:
         piece = flat[wider]
         valid = np.isfinite(piece)
         seen = np.where(valid, smooth(np.where(valid, piece, 0.0))[0], np.nan)
-        found.append(_Maxima.of(seen[inner], outer, where, fwhm=fwhm))
-    peaks, noise = _Maxima.joined(found), clipped_statistics(sample(flat, size=size)).rms
+        found.append(Maxima.of(seen[inner], outer, where, fwhm=fwhm))
+    peaks = Maxima.joined(found)
     bright = peaks.value >= MASK_THRESHOLD * noise
     return Discs(peaks.y[bright], peaks.x[bright], MASK_RADIUS * fwhm)
 
 
-def _outputs(
+def filter_noise(
     flat: Plane,
     filters: Sequence[FilterParts],
     local: LocalSpectrum | None,
@@ -263,7 +268,7 @@ def _outputs(
     expected: CoarseMap,
     mask: Discs,
     size: int | None,
-) -> tuple[list[CoarseMap], _Maxima]:
+) -> tuple[list[CoarseMap], Maxima]:
     """Return the local noise of filters, and peaks of the first.
 
     The noise expected is in units of what the spectrum says of a filter.
@@ -271,19 +276,19 @@ def _outputs(
     shape = size_of(flat)
     cell = max(1, round(0.5 * NOISE_WINDOW * fwhm))
     meshes = [NoiseMesh(shape, cell=cell) for _ in filters]
-    bank, found = FilterBank(filters, local), []
+    bank, found = FilterBank(filters, local, fwhm=fwhm), []
     for where in blocks(shape, size=size, multiple=cell):
         outer, _ = grown(where, cell, shape)  # more than what a maximum must exceed
         seen = bank(flat, outer)
         usable, likely = np.isfinite(seen[0]) & ~mask.mask(outer), expected[outer]
         for image, mesh, parts in zip(seen, meshes, filters, strict=True):
             mesh.add(where, image, usable=usable, expected=parts.output_rms * likely)
-        found.append(_Maxima.of(seen[0], outer, where, fwhm=fwhm))
+        found.append(Maxima.of(seen[0], outer, where, fwhm=fwhm))
     noise = [
         mesh.level(correlated_area=parts.correlated_area, otherwise=parts.output_rms)
         for mesh, parts in zip(meshes, filters, strict=True)
     ]
-    return noise, _Maxima.joined(found)
+    return noise, Maxima.joined(found)
 
 
 def disc(radius: float) -> BoolArray:

@@ -120,7 +120,7 @@ class Spectrum:
         return self.filter_transfer(size) ** 2 * self.power
 
 
-def measure_spectrum(even: Plane, *, beam_covariance: FloatArray) -> Spectrum:
+def measure_spectrum(even: Plane, *, beam_covariance: FloatArray, rings: bool = False) -> Spectrum:
     """Return the tapered spectrum of a flattened map; an assumed one of too small a map.
 
     Parameters
@@ -129,6 +129,8 @@ def measure_spectrum(even: Plane, *, beam_covariance: FloatArray) -> Spectrum:
         Flattened map over its level; sources and blank pixels are NaN.
     beam_covariance : ndarray, shape (2, 2)
         Pixels^2, order (x, y).
+    rings : bool
+        Whether frequencies that the beam sees alike get one power, as they must where there are few modes.
     """
     fwhm = beam_fwhm(beam_covariance)
     reach = math.ceil(SPECTRUM_LAG * fwhm)
@@ -141,7 +143,28 @@ def measure_spectrum(even: Plane, *, beam_covariance: FloatArray) -> Spectrum:
         power = power_spectrum(model.lags) * flattening**2
     else:
         power = power_spectrum(lags * parzen_taper(reach))
+        if rings:
+            power = _ring_means(power, beam_covariance)
     return Spectrum(_raised(power), flattening, beam_covariance, reach, assumed)
+
+
+def _ring_means(power: FloatArray, beam_covariance: FloatArray) -> FloatArray:
+    """Return the means of a spectrum over rings of frequencies that the beam sees alike."""
+    step = 2.0 * np.pi / power.shape[0] * beam_fwhm(beam_covariance) / FWHM_PER_SIGMA
+    reduced = reduced_frequency(beam_covariance, power.shape[0] // 2)
+    ring = np.rint(reduced / step).astype(np.intp)
+    means = np.bincount(ring.ravel(), weights=power.ravel()) / np.maximum(np.bincount(ring.ravel()), 1)
+    result: FloatArray = means[ring]
+    return result
+
+
+def reduced_frequency(beam_covariance: FloatArray, reach: int) -> FloatArray:
+    """Return 2 pi frequency times sigma of the beam in its direction, on the grid of a spectrum."""
+    frequency = 2.0 * np.pi * fft.fftfreq(2 * reach + 1)
+    ky, kx = frequency[:, None], frequency
+    c = beam_covariance
+    reduced: FloatArray = np.sqrt(c[0, 0] * kx * kx + 2.0 * c[0, 1] * kx * ky + c[1, 1] * ky * ky)
+    return reduced
 
 
 def _raised(power: FloatArray) -> FloatArray:
