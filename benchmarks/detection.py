@@ -1,6 +1,6 @@
 """Completeness of our detection methods at a purity of 99%, on simulated maps and on the published ones.
 
-    python benchmarks/detection.py [--skies NAME ...] [--seeds N] [--data DIR]
+    python benchmarks/detection.py [--skies NAME ...] [--seeds N] [--data DIR] [--small]
 
 Thresholds are chosen on seeds that are not scored: the lowest at which the mean purity over them stays
 above 99.2%, since a threshold chosen at 99.0% would miss that on half of the other seeds. `at 99%` is the
@@ -9,10 +9,12 @@ true within half a beam of a source, one to one. `one spectrum` is `matched` wit
 `detection.local_spectrum`; `true spectrum` is the same detection with filters made from the true power
 spectrum at each place (of Gaussian fields), `oracle` no more than that filter, with the true noise level too
 (where the spectrum is the same everywhere). Times are of the processor. DIR holds the published maps and
-truth tables, which are matched within 0.02 arcsec at 4 sigma.
+truth tables, which are matched within 0.02 arcsec at 4 sigma. `--small`: pieces of a map with cirrus, and
+small maps full of bright sources, with a spectrum in two dimensions and in rings.
 """
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from astropy.table import Table
 from scipy import fft
+from scipy.ndimage import distance_transform_edt
 
 from hyper_py import read_image
 from hyper_py.evidence.fields import autocovariance
@@ -33,6 +36,7 @@ from hyper_py.evidence.simulate import Simulation, simulate_image
 from hyper_py.image import SkyImage
 from hyper_py.numerics.coarse import CoarseMap
 from hyper_py.numerics.noise import clipped_statistics, parzen_taper, power_spectrum
+from hyper_py.steps import matched_filter
 from hyper_py.steps.detection import detect_high_pass, inside_margin, local_maxima, refine_positions
 from hyper_py.steps.filter_parts import FilterParts
 from hyper_py.steps.local_spectrum import LocalSpectrum
@@ -97,11 +101,11 @@ def matched(image: SkyImage, _: Simulation | None, threshold: float, local_spect
     return detections(image, optimal, threshold)
 
 
-def detections(image: SkyImage, matched_filter: MatchedFilter, threshold: float):
+def detections(image: SkyImage, optimal: MatchedFilter, threshold: float):
     peaks = detect_matched(
         image.data,
         beam_covariance=beam_covariance(image),
-        matched_filter=matched_filter,
+        matched_filter=optimal,
         sigma_threshold=threshold,
         margin=MARGIN * image.beam_fwhm_pix,
     )
@@ -265,6 +269,76 @@ def published(data: Path) -> None:
             )
 
 
+def pieces(side: int, seeds: tuple[int, ...] = (31, 32)) -> tuple[float, float]:
+    """Return completeness and threshold at 98% purity, in hindsight, on pieces of `herschel`."""
+    snr, is_true, n_sources, step = [], [], 0, 300 if side <= 150 else 450
+    for seed in seeds:
+        simulation = simulate_image("herschel", seed=seed)
+        image, beam = simulation.image, simulation.image.beam_fwhm_pix
+        truth = np.column_stack([simulation.truth[name].value for name in ("X", "Y")])
+        for y, x in itertools.product(range(0, 1500 - side, step), repeat=2):
+            peaks = detect_matched(
+                image.data[y : y + side, x : x + side],
+                beam_covariance=beam_covariance(image),
+                sigma_threshold=3.0,
+                margin=MARGIN * beam,
+            )
+            corner = np.array([x, y])
+            points = np.column_stack([peaks.x, peaks.y]) + corner
+            inner = [inside(places - corner, side, rim=beam) for places in (points, truth)]
+            n_sources += np.count_nonzero(inner[1])
+            snr.append(peaks.snr[inner[0]])
+            near = np.hypot(*(points[inner[0], None] - truth).T).min(axis=0, initial=np.inf)
+            is_true.append(near < 0.5 * beam)
+    order = np.argsort(-np.concatenate(snr))
+    hits = np.cumsum(np.concatenate(is_true)[order])
+    last = np.flatnonzero(hits >= 0.98 * np.arange(1, hits.size + 1))[-1]
+    return hits[last] / n_sources, np.concatenate(snr)[order][last]
+
+
+def inside(points: np.ndarray, side: int, *, rim: float) -> np.ndarray:
+    return ((points > rim) & (points < side - 1 - rim)).all(axis=1)
+
+
+def bright_sources() -> tuple[int, int]:
+    """Return how many sources are lost on maps of 64 x 64 pixels full of bright ones, and of how many."""
+    rows, columns = np.mgrid[:64, :64]
+    blanks = [
+        rows < 0,
+        columns < 16,
+        (np.abs(rows - 26.5) < 6) & (np.abs(columns - 39) < 8),
+        np.hypot(rows - 32, columns - 32) > 30.7,
+    ]
+    lost = total = 0
+    peaks_and_numbers = itertools.product(((8, 20), (20, 60), (60, 300)), (3, 8), blanks, range(20))
+    for peak_range, number, blank, seed in peaks_and_numbers:
+        simulation = simulate_image(
+            "alma", seed=seed, shape=(64, 64), n_sources=number, peak_range=peak_range,
+            crowded_fraction=0.0, margin=2.5,
+        )  # fmt: skip
+        image = simulation.image
+        peaks = detect_matched(
+            np.where(blank, np.nan, image.data), beam_covariance=beam_covariance(image), sigma_threshold=4.5
+        )
+        apart = distance_transform_edt(~blank)
+        for x, y in zip(simulation.truth["X"].value, simulation.truth["Y"].value, strict=True):
+            if not blank.any() or apart[round(y), round(x)] > 2 * image.beam_fwhm_pix:
+                total += 1
+                near = np.hypot(peaks.x - x, peaks.y - y).min(initial=np.inf)
+                lost += near > 0.5 * image.beam_fwhm_pix
+    return lost, total
+
+
+def small() -> None:
+    for fewest, name in ((0.0, "two dimensions"), (np.inf, "rings")):
+        matched_filter.FEWEST_BEAMS = fewest
+        for side in (64, 100, 150, 200, 260, 350):
+            completeness, threshold = pieces(side)
+            print(f"{name:14s} herschel {side}: {completeness:.3f} at {threshold:.2f} sigma", flush=True)
+        lost, total = bright_sources()
+        print(f"{name:14s} 64 x 64, bright sources: {lost} of {total} lost", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -272,9 +346,12 @@ def main() -> None:
     parser.add_argument("--skies", nargs="*", default=list(SKIES), choices=list(SKIES))
     parser.add_argument("--seeds", type=int, default=5, help="seeds scored, and as many for the threshold")
     parser.add_argument("--data", type=Path, help="folder with the published maps")
+    parser.add_argument("--small", action="store_true", help="small maps too")
     arguments = parser.parse_args()
     if arguments.data:
         published(arguments.data)
+    if arguments.small:
+        small()
     for sky in arguments.skies:
         simulated(sky, arguments.seeds)
 
