@@ -104,6 +104,51 @@ def test_parameter_errors_are_those_of_many_fits(monte_carlo):
     np.testing.assert_allclose(parameters.std(axis=0)[0, 3:] / expected[0, 3:], 1.0, atol=0.15)
 
 
+@pytest.mark.parametrize("joint", [False, True])
+def test_errors_count_how_far_an_assumed_shape_may_be_off(joint):
+    """The variance on top is that of refits where only the assumed size differs from the true one."""
+    shape, off = (37, 39), 1e-4
+    truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4], [2.0, 20.8, 19.6, 2.0, 1.5, 1.2]])
+    fixed = np.zeros(truth.shape, dtype=bool)
+    fixed[1, models.SIGMA_1 :] = True
+    window = fit_window(truth[:, 1], truth[:, 2], radius=np.full(2, 8.5), usable=np.ones(shape, bool))
+    weights, scaling = np.exp(-0.01 * np.arange(window.y.size)), window_scaling(window)
+    design = polynomial_design(window.y, window.x, order=1, scaling=scaling)
+    terms = linear_terms(design, weights=weights) if joint else None
+    metric = Metric(weights=weights, terms=terms)
+    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
+    lower, upper = np.where(fixed, truth, lower), np.where(fixed, truth, upper)
+    own = source_apertures(truth, radius_in_fwhm=0.7)
+    fractions = np.array([aperture_fraction(p, a) for p, a in zip(truth, own, strict=True)])
+
+    def measure(real, *, assumed):
+        data = models.render(real, shape, n_sigma=9)
+        values = data[window.y, window.x]
+        fit = fit_units([values], [window], [metric], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
+        sky = NoSky()
+        if joint:
+            sky = JointSky(
+                order=1, scaling=scaling, coefficients=fit.coefficients, window=window, below=NoSky()
+            )
+        unit = fitted_unit(
+            fit, window, metric, None, own, fractions, sky=sky, fixed=fixed, assumed=assumed, scale=1e-3
+        )
+        errors = unit_errors([unit], noise_model())
+        left = data - models.render(fit.parameters, shape, n_sigma=9)
+        flux = hybrid_fluxes(left, [unit], errors)[0].flux
+        return fit.parameters - real, flux - models.gaussian_flux(real), errors[0]
+
+    nothing = np.zeros(truth.shape)
+    size = nothing.copy()
+    size[1, models.SIGMA_1] = 1.0
+    ends = [measure(truth + sign * off * size, assumed=nothing) for sign in (1, -1)]
+    moved, changed = ((ends[0][k] - ends[1][k]) / (2 * off) for k in (0, 1))
+    before, after = measure(truth, assumed=nothing)[2], measure(truth, assumed=0.2**2 * size)[2]
+    np.testing.assert_allclose(after.flux_err**2 - before.flux_err**2, (0.2 * changed) ** 2, rtol=1e-3)
+    expected = 0.2**2 * np.outer(moved, moved)
+    np.testing.assert_allclose(after.covariance - before.covariance, expected, atol=1e-3 * expected.max())
+
+
 def test_a_level_common_to_all_pixels_is_no_error_of_fluxes():
     """The background takes it up: in the fit and in the aperture."""
     truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4]])

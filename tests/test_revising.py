@@ -4,7 +4,7 @@ from hyper_py.diagnostics import Flag
 from hyper_py.evidence.simulate import simulate_image
 from hyper_py.numerics import models
 from hyper_py.pipeline.extraction import extract_sources
-from hyper_py.pipeline.revising import assumed_of, without
+from hyper_py.pipeline.revising import without
 from test_correlated import make_task
 
 SOURCES = np.array([[k + 1.0, 10.0 * k, 20.0, 1.7, 1.6, 0.0] for k in range(5)])
@@ -21,12 +21,8 @@ def test_what_is_taken_out_leaves_the_rest_in_order_and_no_empty_unit():
     np.testing.assert_array_equal(left.start, SOURCES[kept])
     assert [unit.tolist() for unit in left.units] == [[0], [1, 2]]
     assert fits == [None, "c"]
-    np.testing.assert_array_equal(assumed_of(left), variance[kept])
+    np.testing.assert_array_equal(left.assumed, variance[kept])
     assert len(left.shift) == len(left.fixed) == 3
-
-
-def test_nothing_is_assumed_of_sources_at_first():
-    assert not assumed_of(make_task(SOURCES, np.zeros((40, 60)))).any()
 
 
 def test_added_sources_of_assumed_shape_are_told_and_have_errors_of_their_size():

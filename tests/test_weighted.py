@@ -73,7 +73,8 @@ def test_unknown_weights_are_an_error():
 def make_task(sources, data, **changes):
     task = {
         "data": data, "usable": np.isfinite(data), "rms": 1.0, "start": sources,
-        "fixed": np.zeros(sources.shape, dtype=bool), "units": [np.array([k]) for k in range(len(sources))],
+        "fixed": np.zeros(sources.shape, dtype=bool), "assumed": np.zeros(sources.shape),
+        "units": [np.array([k]) for k in range(len(sources))],
         "beam_fwhm": FWHM, "beam_area": 18.1, "beam_covariance": np.eye(2) * (FWHM / FWHM_PER_SIGMA) ** 2,
         "forced": False, "shift": np.full(len(sources), 2.0),
     }  # fmt: skip

@@ -39,13 +39,17 @@ def dense(noise, y, x):
     return matrix
 
 
-def fitted_unit(fit, window, metric, background, apertures, fractions, *, sky=None, scale=1.0, fixed=None):
+def fitted_unit(
+    fit, window, metric, background, apertures, fractions, *, sky=None, scale=1.0, fixed=None, assumed=None
+):
     """A unit after its fit on the background that was fitted apart, or on a sky that holds it."""
     if sky is None:
         sky = NoSky() if background is None else background
     if fixed is None:
         fixed = np.zeros(fit.parameters.shape, dtype=bool)
+    if assumed is None:
+        assumed = np.zeros(fit.parameters.shape)
     return FittedUnit(
         fit=fit, window=window, metric=metric, sky=sky, background=background, apertures=apertures,
-        fractions=fractions, scale=scale, fixed=fixed,
+        fractions=fractions, scale=scale, fixed=fixed, assumed=assumed,
     )  # fmt: skip

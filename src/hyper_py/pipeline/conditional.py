@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
 from hyper_py.pipeline.noise_windows import NoiseWindow
-from hyper_py.steps.fitting import Metric, UnitFit, Window, influences
+from hyper_py.steps.fitting import Metric, UnitFit, Window, influences, spread_of_assumed
 from hyper_py.steps.photometry import (
     Aperture,
     UnitPhotometry,
@@ -75,7 +75,7 @@ def photometry_of_alike(
         # The metric is not the noise's: its inverse says nothing about errors.
         inverse = variances * (_times(moves, noise.covariance) @ moves.swapaxes(1, 2))
     if assumed is not None:
-        spread = _spread_of_assumed(moves, jacobian, np.stack([own.ravel() for own in assumed]))
+        spread = spread_of_assumed(moves, jacobian, np.stack([own.ravel() for own in assumed]))
         inverse = inverse + spread
     gradients = np.stack([flux_gradient(fit.parameters) for fit in fits])
     sums = np.stack(
@@ -114,28 +114,6 @@ def photometry_of_alike(
         )
         for k, fit in enumerate(fits)
     ]
-
-
-def _spread_of_assumed(moves: FloatArray, jacobian: FloatArray, variances: FloatArray) -> FloatArray:
-    """Return the covariance that assumed parameters of some variances give to all of a unit.
-
-    Where an assumed parameter is off by d, the fit answers with -M J d on top, M being what it does with a
-    change of the data.
-
-    Parameters
-    ----------
-    moves : ndarray, shape (n_units, 6 n_sources, n)
-        Change of the parameters with the data.
-    jacobian : ndarray, shape (n_units, 6 n_sources, n)
-    variances : ndarray, shape (n_units, 6 n_sources)
-
-    Returns
-    -------
-    ndarray, shape (n_units, 6 n_sources, 6 n_sources)
-    """
-    response = np.eye(moves.shape[1]) - moves @ jacobian.swapaxes(1, 2)
-    spread: FloatArray = (response * variances[:, None, :]) @ response.swapaxes(1, 2)
-    return spread
 
 
 def _surroundings_say(

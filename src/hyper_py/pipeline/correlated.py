@@ -24,7 +24,7 @@ from hyper_py.pipeline.grain import pixel_error_of_light
 from hyper_py.pipeline.misfit import BeamMisfit, CommonMisfit, common_misfit, known_misfit
 from hyper_py.pipeline.noise_field import measure_noise, outside_sources
 from hyper_py.pipeline.noise_windows import WindowCache
-from hyper_py.pipeline.revising import assumed_of, confirmed, typical_shape, with_more_sources, without
+from hyper_py.pipeline.revising import confirmed, typical_shape, with_more_sources, without
 from hyper_py.pipeline.rounds import ROUGH, Round, ground_of
 from hyper_py.pipeline.sweeps import (
     Collector,
@@ -111,7 +111,7 @@ def measure_correlated(task: Task, options: Options) -> Measured:
             task, sources, fits, retried, this, fitted.noise, fitted.level, options
         )
     collected.flags[given.size :] |= int(Flag.ADDED_IN_RESIDUAL)
-    collected.flags[assumed_of(task).any(axis=1)] |= int(Flag.SHAPE_ASSUMED)
+    collected.flags[task.assumed.any(axis=1)] |= int(Flag.SHAPE_ASSUMED)
     if fitted.noise.assumed:
         collected.flags |= int(Flag.NOISE_ASSUMED)
     return collected.measured(sources, noise=fitted.noise, given=given, flux_factor=flux_factor)
@@ -256,7 +256,7 @@ def _collect_some(
     units: list[int],
 ) -> None:
     """Measure apertures and errors of some units."""
-    radius, assumed = options.photometry.fwhm_radius_ratio, assumed_of(task)
+    radius, assumed = options.photometry.fwhm_radius_ratio, task.assumed
     own, metrics = [this.windows[k] for k in units], [this.metrics[k] for k in units]
     data = [this.data[k] for k in units]
     residuals = [values - model for values, model in zip(data, models_on(sources, own), strict=True)]

@@ -228,6 +228,7 @@ def make_task(
         relative_noise=image.relative_noise,
         start=start,
         fixed=fixed,
+        assumed=np.zeros(start.shape),
         shift=np.full(len(start), 1.0 if options.original else 0.5 * fwhm),
         units=units,
         beam_fwhm=fwhm,

@@ -17,7 +17,7 @@ from hyper_py.numerics.polynomial import Scaling, inverse_or_pseudo, polynomial_
 from hyper_py.pipeline.joint import JointSky, Sky
 from hyper_py.pipeline.skies import skies_at
 from hyper_py.pipeline.unit_backgrounds import UnitBackground
-from hyper_py.steps.fitting import Metric, UnitFit, Window, influences
+from hyper_py.steps.fitting import Metric, UnitFit, Window, influences, spread_of_assumed
 from hyper_py.steps.photometry import Aperture, UnitPhotometry, aperture_pixels, flux_gradient
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -57,6 +57,8 @@ class FittedUnit:
         Share of each source in its aperture.
     fixed : bool ndarray, shape (n_sources, 6)
         Parameters that could not move.
+    assumed : ndarray, shape (n_sources, 6)
+        Variances of those of them that were assumed.
     scale : float
         Local noise in units of that of the map.
     """
@@ -69,6 +71,7 @@ class FittedUnit:
     apertures: Sequence[Aperture]
     fractions: FloatArray
     fixed: BoolArray
+    assumed: FloatArray
     scale: float = 1.0
 
     @property
@@ -184,13 +187,16 @@ def _alike_covariances(
         y.reshape(n_units, n_sources, -1), x.reshape(n_units, n_sources, -1),
         sums.reshape(n_units, n_sources, -1),
     )  # fmt: skip
-    change = (flux_gradient(parameters) - of_model) @ moves
+    of_parameters = flux_gradient(parameters) - of_model
+    change = of_parameters @ moves
     for k, (joint, terms) in enumerate((unit.joint, unit.metric.terms) for unit in units):
         if joint is not None and terms is not None:
             under = np.einsum("sm,smk->sk", sums[k], joint.design(y[k], x[k])) @ terms.solution
             m = under.shape[1]
             change[k, :, :m] -= under
-            change[k] += (under @ on_window[k, :, :m].T) @ moves[k]
+            of_sky = under @ on_window[k, :, :m].T
+            change[k] += of_sky @ moves[k]
+            of_parameters[k] += of_sky
 
     # What is padded falls on a row of pixels that is not looked at.
     images = np.zeros((n_units, n_parameters + n_sources, height + 1, width))
@@ -213,6 +219,11 @@ def _alike_covariances(
     covariances = np.zeros((n_units, *2 * (n_parameters + n_sources,)))
     covariances[:, moving[:, None], moving] = found
     covariances *= np.array([unit.scale for unit in units])[:, None, None] ** 2
+    assumed = np.stack([unit.assumed.ravel() for unit in units])
+    if assumed.any():
+        spread = spread_of_assumed(moves, on_window, assumed)
+        of_all = np.concatenate([np.broadcast_to(np.eye(n_parameters), spread.shape), of_parameters], axis=1)
+        covariances += of_all @ spread @ of_all.swapaxes(1, 2)
     # A variance of nearly zero may lie on the wrong side of it: by rounding, or for a covariance cut off.
     diagonal = np.arange(covariances.shape[1])
     covariances[:, diagonal, diagonal] = np.maximum(covariances[:, diagonal, diagonal], 0.0)

@@ -75,7 +75,7 @@ def with_more_sources(
         return None
     left: list[UnitFit | None] = list(fits)
     start, fixed, sources, units = task.start.copy(), task.fixed.copy(), sources.copy(), list(task.units)
-    assumed = assumed_of(task)
+    assumed = task.assumed
     shift = np.append(task.shift, np.empty(len(splits)))
     for split in splits:
         left[split.unit] = None
@@ -92,11 +92,6 @@ def with_more_sources(
         # Near where the evidence put them: free to go, one of two close sources would wander off.
         shift[new] = _SPLIT_SHIFT_BEAMS * task.beam_fwhm
     return replace(task, start=start, fixed=fixed, assumed=assumed, shift=shift, units=units), sources, left
-
-
-def assumed_of(task: Task) -> FloatArray:
-    """Return the variances of what is assumed of the sources of a task, shape (n, 6)."""
-    return np.zeros(task.start.shape) if task.assumed is None else task.assumed
 
 
 def confirmed(
@@ -138,7 +133,7 @@ def without(
             task,
             start=task.start[kept],
             fixed=task.fixed[kept],
-            assumed=assumed_of(task)[kept],
+            assumed=task.assumed[kept],
             shift=task.shift[kept],
             units=units,
         ),

@@ -361,6 +361,8 @@ class Task:
         Starting values: peak, position and the shape of the beam, or what was given.
     fixed : bool ndarray, shape (n, 6)
         Parameters that keep their start.
+    assumed : ndarray, shape (n, 6)
+        Variances of those that were assumed.
     shift : ndarray, shape (n,)
         Largest move of a centre along x or y, in pixels.
     units : sequence of int ndarray
@@ -384,6 +386,7 @@ class Task:
     rms: float | FloatArray
     start: FloatArray
     fixed: BoolArray
+    assumed: FloatArray
     shift: FloatArray
     units: Sequence[IntArray]
     beam_fwhm: float
@@ -392,7 +395,6 @@ class Task:
     forced: bool
     relative_noise: Plane | None = None
     block_size: int | None = None
-    assumed: FloatArray | None = None
     beyond: FloatArray | None = None
 
     def size_limits(self, smallest: float, largest: float, *, round_beam: bool) -> tuple[float, float]:

@@ -208,7 +208,7 @@ def add_units(
             fit=fits[k], window=windows[k], metric=metrics[k], sky=skies[k],
             background=None if apart is None else apart[k],
             apertures=[apertures[i] for i in own], fractions=fractions[own],
-            fixed=task.fixed[task.units[k]], scale=scale,
+            fixed=task.fixed[task.units[k]], assumed=task.assumed[task.units[k]], scale=scale,
         )
         for k, own, scale in zip(seen, places, means_on(level, [windows[k] for k in seen]), strict=True)
     ]  # fmt: skip

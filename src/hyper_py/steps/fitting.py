@@ -577,6 +577,28 @@ def influences(
     return inverse @ back, inverse, jacobian
 
 
+def spread_of_assumed(moves: FloatArray, jacobian: FloatArray, variances: FloatArray) -> FloatArray:
+    """Return the covariance that assumed parameters of some variances give to all of a unit.
+
+    Where an assumed parameter is off by d, the fit answers with -M J d on top, M being what it does with a
+    change of the data.
+
+    Parameters
+    ----------
+    moves : ndarray, shape (n_units, 6 n_sources, n)
+        Change of the parameters with the data.
+    jacobian : ndarray, shape (n_units, 6 n_sources, n)
+    variances : ndarray, shape (n_units, 6 n_sources)
+
+    Returns
+    -------
+    ndarray, shape (n_units, 6 n_sources, 6 n_sources)
+    """
+    response = np.eye(moves.shape[1]) - moves @ jacobian.swapaxes(1, 2)
+    spread: FloatArray = (response * variances[:, None, :]) @ response.swapaxes(1, 2)
+    return spread
+
+
 def _weighted_and_back(
     jacobian: FloatArray, weights: FloatArray, windows: Sequence[Window], metrics: Sequence[Metric]
 ) -> tuple[FloatArray, FloatArray]:
