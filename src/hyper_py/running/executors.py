@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import connection
 from typing import Any
 
@@ -97,11 +98,17 @@ def pin_own_blas() -> None:
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Limit BLAS to one thread, whatever the environment says: also where NumPy was loaded long before."""
-    import scipy.linalg  # noqa: F401  (it brings a library of its own, which must be there to be limited)
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas"):
+    with _blas().limit(limits=1, user_api="blas"):
         yield
+
+
+@cache
+def _blas() -> Any:
+    """Return what is in control of the libraries of threads that are loaded."""
+    import scipy.linalg  # noqa: F401  (it brings a library of its own, which must be there to be limited)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextlib.contextmanager

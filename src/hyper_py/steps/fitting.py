@@ -395,7 +395,10 @@ class _Batch:
         """Residuals and Jacobian of the Gaussians, linear terms eliminated."""
         # Sorted by size: beyond the pixels of the last there is only padding.
         n = slice(None) if self.basis is not None else slice(int(self.sizes[which].max()))
-        y, x, data, weights = (image[which, n] for image in (self.y, self.x, self.data, self.weights))
+        # Neighbours are looked at where they are, others gathered.
+        first, last = int(which[0]), int(which[-1]) + 1
+        rows = slice(first, last) if last - first == which.size else which
+        y, x, data, weights = (image[rows, n] for image in (self.y, self.x, self.data, self.weights))
         sources = parameters.reshape(len(which), -1, N_PARAMETERS)
         value, jacobian = gaussian_sum_and_jacobian(sources, y, x)
         residual = (value - data) * weights
