@@ -206,8 +206,9 @@ class CovarianceModel:
             If two pixels are further apart than `reach` on either axis.
         """
         y, x = np.asarray(y, dtype=np.intp), np.asarray(x, dtype=np.intp)
-        if y.size and max(np.ptp(y), np.ptp(x)) > self.reach:
-            raise ValueError(f"pixels span {max(np.ptp(y), np.ptp(x))}, the covariance only {self.reach}")
+        span = max(y.max() - y.min(), x.max() - x.min()) if y.size else 0
+        if span > self.reach:
+            raise ValueError(f"pixels span {span}, the covariance only {self.reach}")
         # One number a pixel: differences of them are places in the flat array of lags.
         place = y * self.lags.shape[1] + x
         result: FloatArray = self.lags.ravel().take(place[:, None] - (place - self.lags.size // 2))

@@ -518,15 +518,16 @@ class Collector:
             own = slice(i * models.N_PARAMETERS, (i + 1) * models.N_PARAMETERS)
             self.covariance[source] = photometry.covariance[own, own]
             inside = aperture.clipped((usable.shape[0], usable.shape[1]))
-            seen = usable[inside.slices] != 0.0
-            self.n_blank[source] = np.count_nonzero((inside.weights > 0.0) & ~seen)
+            covered = inside.weights > 0.0
+            n_seen = np.count_nonzero(covered & (usable[inside.slices] != 0.0))
+            self.n_blank[source] = np.count_nonzero(covered) - n_seen
             if self.n_blank[source]:
                 self.flags[source] |= int(Flag.BLANK_PIXELS)
-            if inside.weights.sum() < aperture.weights.sum() - 1e-9:
+            if inside is not aperture and inside.weights.sum() < aperture.weights.sum() - 1e-9:
                 self.flags[source] |= int(Flag.EDGE)
             if not np.isfinite(photometry.flux_err[i]):
                 self.flags[source] |= int(Flag.NO_ERROR)
-            if not ((inside.weights > 0.0) & seen).any():
+            if not n_seen:
                 self.add_nothing(source)
 
     def measured(

@@ -34,7 +34,10 @@ class Aperture:
     weights: FloatArray
 
     def clipped(self, shape: tuple[int, int]) -> "Aperture":
-        """Return the part inside a map of this shape."""
+        """Return the part inside a map of this shape: if all of it is, the aperture itself."""
+        height, width = self.weights.shape
+        if min(self.y0, self.x0) >= 0 and self.y0 + height <= shape[0] and self.x0 + width <= shape[1]:
+            return self
         top, left = max(0, -self.y0), max(0, -self.x0)
         weights = self.weights[top : max(top, shape[0] - self.y0), left : max(left, shape[1] - self.x0)]
         return Aperture(y0=self.y0 + top, x0=self.x0 + left, weights=weights)
