@@ -22,13 +22,15 @@ SOURCE = np.array([[1.0, 16.2, 15.1, 2.1, 1.7, 0.5]])
 TIGHT = {"ftol": 1e-14, "xtol": 1e-12, "gtol": 1e-13}
 
 
-def covariance_lags(*, reach=40, width=1.8, wide=6.0):
-    """Noise of the beam's correlation, a wider background, and a white part."""
+def covariance_lags(*, reach=40, width=1.8, wide=6.0, conditioned=0.0):
+    """Noise of the beam's correlation, a wider background, and a white part; metrics may have more of it."""
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     square = x * x + y * y
     lags = 0.5 * np.exp(-0.25 * square / width**2) + 0.4 * np.exp(-0.25 * square / wide**2)
     lags[reach, reach] += 0.1
-    return CovarianceModel(lags)
+    measured = lags.copy()
+    lags[reach, reach] += conditioned
+    return CovarianceModel(lags, measured=measured)
 
 
 def random_covariance(n, seed):
@@ -75,7 +77,9 @@ def test_surroundings_say_what_kriging_with_an_unknown_mean_says(seed):
     for row in inside:
         row[rng.choice(15, 4, replace=False)] = True
     matrix = whitening_matrix(covariance)
-    noise = NoiseWindow(covariance=covariance, whitening=matrix, precision=matrix.T @ matrix)
+    noise = NoiseWindow(
+        covariance=covariance, whitening=matrix, precision=matrix.T @ matrix, measured=covariance
+    )
     sums, residual = inside[:, None] * rng.random((2, 3, 15)), rng.normal(size=(2, 15))
     outer, background = _surroundings_say(noise, inside, sums, residual)
     # An unknown mean is one of huge variance.
@@ -113,10 +117,10 @@ def test_cache_gives_each_shape_its_own_matrices():
 # ---- photometry of one unit
 
 
-def make_unit(sources, *, scale=1.0, radius=7.0, usable=None, fixed=None, assumed=None):
+def make_unit(sources, *, scale=1.0, radius=7.0, usable=None, fixed=None, assumed=None, conditioned=0.0):
     """A unit in noise of known covariance, and a function that fits and measures data on its window."""
     window = window_of(sources, radius=radius, usable=usable)
-    cache = WindowCache(covariance_lags())
+    cache = WindowCache(covariance_lags(conditioned=conditioned))
     metric, noise = cache.metrics([window], [scale])[0], cache[window]
     fixed = np.zeros(sources.shape, dtype=bool) if fixed is None else fixed
     lower, upper = bounds(sources, sigma_limits=(0.5, 6), amplitude_limits=(-np.inf, np.inf), shift=2.0)
@@ -134,7 +138,7 @@ def make_unit(sources, *, scale=1.0, radius=7.0, usable=None, fixed=None, assume
             assumed=None if assumed is None else [assumed],
         )[0]  # fmt: skip
 
-    return window, noise.covariance * scale**2, measure
+    return window, noise.measured * scale**2, measure
 
 
 def test_without_noise_flux_and_background_are_exact():
@@ -154,13 +158,16 @@ PAIR = np.array([[40.0, 14.2, 15.1, 2.1, 1.7, 0.5], [30.0, 18.4, 16.8, 1.9, 1.6,
 
 
 @pytest.mark.parametrize("sources", [SOURCE * [40, 1, 1, 1, 1, 1], PAIR], ids=["single", "pair"])
-@pytest.mark.parametrize("shape_fixed", [False, True])
-def test_flux_errors_are_those_of_many_measurements(sources, shape_fixed):
+@pytest.mark.parametrize(("shape_fixed", "conditioned"), [(False, 0.0), (True, 0.0), (False, 0.5)])
+def test_flux_errors_are_those_of_many_measurements(sources, shape_fixed, conditioned):
+    """Also where the metric takes for granted more noise than there is."""
     fixed = np.zeros(sources.shape, dtype=bool)
     fixed[:, models.SIGMA_1 :] = shape_fixed
     usable = np.ones(SHAPE, dtype=bool)
     usable[18:21, 17:22] = False
-    window, covariance, measure = make_unit(sources, scale=1.7, usable=usable, fixed=fixed)
+    window, covariance, measure = make_unit(
+        sources, scale=1.7, usable=usable, fixed=fixed, conditioned=conditioned
+    )
     rng = np.random.default_rng(4)
     factor = np.linalg.cholesky(covariance)
     # The error is that of the linearised estimator, so the noise is small beside the sources.

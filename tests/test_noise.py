@@ -238,11 +238,6 @@ class TestCovarianceModel:
         smallest = np.linalg.eigvalsh(model.matrix(y, x)).min()
         assert smallest >= 0.99 * power_spectrum(model.lags).min() > 0
 
-    def test_scaled(self):
-        data, _ = _smooth_field(7)
-        model = covariance_model(autocovariance(data, max_lag=20))
-        assert model.scaled(4.0).variance == pytest.approx(4 * model.variance)
-
     def test_beam_model(self):
         beam = covariance_from_ellipse(5.0, 3.0, 0.4)
         model = beam_covariance_model(beam, rms=2.0, max_lag=15)

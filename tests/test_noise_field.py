@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from hyper_py.numerics.noise import autocovariance
+from hyper_py.numerics.noise import autocovariance, power_spectrum
 from hyper_py.pipeline.noise_field import extend_lags, measure_noise, small_scales
 
 BEAM = np.eye(2) * (4.0 / 2.3548) ** 2
@@ -45,6 +45,31 @@ def test_covariance_of_a_stationary_field(scale):
     dy, dx = np.mgrid[-4:5, -4:5]
     np.testing.assert_allclose(np.mean(found, axis=0)[middle, middle], expected_lag(dy, dx), atol=0.05)
     np.testing.assert_allclose(model.lags, model.lags[::-1, ::-1], rtol=1e-9, atol=1e-12 * scale**2)
+
+
+def test_power_of_large_scales_does_not_leak_into_small_ones():
+    """A field without small scales, its true spectrum falling by orders, seen around many masked discs."""
+    shape, width = (300, 310), 1.5
+    ky, kx = 2.0 * np.pi * np.fft.fftfreq(600)[:, None], 2.0 * np.pi * np.fft.rfftfreq(600)
+    transfer = np.exp(-0.5 * width**2 * (ky**2 + kx**2)) * 2.0 * np.sqrt(np.pi) * width
+    found, leaking = [], []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        data = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(600, 600))) * transfer)[: shape[0], : shape[1]]
+        y, x = np.mgrid[: shape[0], : shape[1]]
+        for y0, x0 in rng.uniform(0, 300, (80, 2)):
+            data[np.hypot(y - y0, x - x0) < 5.0] = np.nan
+        model, _ = measure(data)
+        found.append(power_spectrum(model.unconditioned.lags))
+        leaking.append(power_spectrum(extend_lags(autocovariance(data, max_lag=64), reach=64)))
+    k = 2.0 * np.pi * np.fft.fftfreq(found[0].shape[0])
+    k = np.hypot(k[:, None], k)
+    true = np.exp(-((width * k) ** 2)) * 4.0 * np.pi * width**2
+    for low, high in ((0.5, 0.8), (1.0, 1.4), (1.7, 2.0), (2.2, 2.4)):
+        ring = (k > low) & (k < high)
+        assert np.mean(found, axis=0)[ring].mean() == pytest.approx(true[ring].mean(), rel=0.3)
+    errors = [np.std(np.mean(one, axis=0)[ring] - true[ring]) for one in (found, leaking)]  # in the last
+    assert errors[0] < true[ring].mean() < 0.2 * errors[1]
 
 
 def test_covariance_factors_on_any_window():

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ _MOST_SQUARES = 36
 """More of them tell nothing new: with a beam of 5 pixels so many hold a million beams and more."""
 MIN_VALID_FRACTION = 0.3
 """A mesh cell with less of its pixels valid takes the level of its neighbours."""
+AGAINST_NEIGHBOURS = np.array([[0.0, -0.25, 0.0], [-0.25, 1.0, -0.25], [0.0, -0.25, 0.0]])
+"""A pixel minus the mean of its neighbours: smooth noise, background and companions leave little of it."""
+_LEAST_RESPONSE = 0.01
+"""Where `AGAINST_NEIGHBOURS` leaves less of the power, below a fifth of Nyquist's frequency, it is idle."""
 
 
 @dataclass(frozen=True)
@@ -182,10 +186,13 @@ class CovarianceModel:
         half turn, and positive definite for pixels no more than `reach` apart on either axis.
     assumed : bool
         True where the covariance was not measured (`Flag.NOISE_ASSUMED`).
+    measured : ndarray, shape of `lags`, optional
+        The covariance before it was conditioned to be inverted; without it `lags` is.
     """
 
     lags: FloatArray
     assumed: bool = False
+    measured: FloatArray | None = None
 
     @property
     def reach(self) -> int:
@@ -214,9 +221,10 @@ class CovarianceModel:
         result: FloatArray = self.lags.ravel().take(place[:, None] - (place - self.lags.size // 2))
         return result
 
-    def scaled(self, factor: float) -> "CovarianceModel":
-        """Return the covariance times a factor, as for a variance that differs locally."""
-        return replace(self, lags=self.lags * factor)
+    @property
+    def unconditioned(self) -> "CovarianceModel":
+        """The covariance as measured, for errors: it may be singular."""
+        return self if self.measured is None else CovarianceModel(self.measured)
 
 
 def autocovariance(
@@ -335,16 +343,22 @@ def power_spectrum(lags: FloatArray) -> FloatArray:
     return power
 
 
-def covariance_model(lags: FloatArray, *, floor: float = 0.5) -> CovarianceModel | None:
+def covariance_model(
+    lags: FloatArray, *, sharp: FloatArray | None = None, floor: float = 0.5
+) -> CovarianceModel | None:
     """Turn a measured autocovariance into one that is positive definite and well conditioned.
 
     The eigenvalues of a stationary covariance are its power spectrum: small and negative ones are raised to
-    a fraction of their median.
+    a fraction of their median. Masks and borders make power of large scales leak into the small ones, where
+    it may be a millionth: so these are measured on the map less what is smooth, and divided by what that
+    leaves of them (prewhitening: Blackman & Tukey 1958, Bell System Technical Journal 37, 185).
 
     Parameters
     ----------
     lags : ndarray, shape (n, n), n odd
         From `autocovariance`.
+    sharp : ndarray, shape (n, n), optional
+        That of the same map seen through `AGAINST_NEIGHBOURS`.
     floor : float
         Fraction of the median power.
 
@@ -356,8 +370,16 @@ def covariance_model(lags: FloatArray, *, floor: float = 0.5) -> CovarianceModel
     if not np.isfinite(lags).all() or not lags[lags.shape[0] // 2, lags.shape[1] // 2] > 0:
         return None
     power = power_spectrum(0.5 * (lags + lags[::-1, ::-1]))
-    power = np.maximum(power, floor * float(np.median(power[power > 0])))
-    return CovarianceModel(fft.fftshift(fft.ifft2(power).real))
+    if sharp is not None and np.isfinite(sharp).all():
+        wave = np.cos(2.0 * np.pi * fft.fftfreq(lags.shape[0]))
+        response = (1.0 - 0.5 * (wave[:, None] + wave)) ** 2
+        # What leaks is a share of the variance: less of it where more of the power is left than of that.
+        middle = lags.shape[0] // 2, lags.shape[1] // 2
+        small = response > max(_LEAST_RESPONSE, sharp[middle] / lags[middle])
+        power[small] = power_spectrum(0.5 * (sharp + sharp[::-1, ::-1]))[small] / response[small]
+    raised = np.maximum(power, floor * float(np.median(power[power > 0])))
+    conditioned, measured = (fft.fftshift(fft.ifft2(p).real) for p in (raised, np.maximum(power, 0.0)))
+    return CovarianceModel(conditioned, measured=measured)
 
 
 def beam_covariance_model(

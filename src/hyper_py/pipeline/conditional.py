@@ -69,14 +69,13 @@ def photometry_of_alike(
         Of each unit; the array is the background on the pixels of the footprint and apertures, NaN on the
         others.
     """
-    moves, inverse, jacobian = influences(fits, windows, metrics, fixed=fixed)
+    moves, _, jacobian = influences(fits, windows, metrics, fixed=fixed)
     variances = np.asarray(scales)[:, None, None] ** 2
-    if metrics[0].matrix is None:
-        # The metric is not the noise's: its inverse says nothing about errors.
-        inverse = variances * (_times(moves, noise.covariance) @ moves.swapaxes(1, 2))
+    # The metric is another's than the noise's: white, or conditioned.
+    covariance = variances * (_times(moves, noise.measured) @ moves.swapaxes(1, 2))
     if assumed is not None:
         spread = spread_of_assumed(moves, jacobian, np.stack([own.ravel() for own in assumed]))
-        inverse = inverse + spread
+        covariance = covariance + spread
     gradients = np.stack([flux_gradient(fit.parameters) for fit in fits])
     sums = np.stack(
         [[aperture_on_pixels(a, w.y, w.x) for a in own] for own, w in zip(apertures, windows, strict=True)]
@@ -91,11 +90,11 @@ def photometry_of_alike(
     of_model = gradients - weights @ jacobian.swapaxes(1, 2)
     influence = weights + of_model @ moves
     variance = np.asarray(scales)[:, None] ** 2 * np.sum(
-        _times(influence, noise.covariance) * influence, axis=-1
+        _times(influence, noise.measured) * influence, axis=-1
     )
     if assumed is not None:
         variance = variance + np.sum((of_model @ spread) * of_model, axis=-1)
-    variance_gauss = np.sum((gradients @ inverse) * gradients, axis=-1)
+    variance_gauss = np.sum((gradients @ covariance) * gradients, axis=-1)
     correction = np.sum(weights * residual[:, None], axis=-1)
     area = sums.sum(axis=-1)
     below = np.sum(sums * np.where(inside, background, 0.0)[:, None], axis=-1)
@@ -108,7 +107,7 @@ def photometry_of_alike(
                 flux_gauss_err=np.sqrt(np.maximum(variance_gauss[k], 0.0)),
                 fraction=fractions[k],
                 background=level[k],
-                covariance=inverse[k],
+                covariance=covariance[k],
             ),
             background[k],
         )

@@ -9,9 +9,8 @@ from scipy import ndimage
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics.blocks import Plane, blocks, grown, sample_step
+from hyper_py.numerics.noise import AGAINST_NEIGHBOURS
 
-_KERNEL = np.array([[0.0, -0.25, 0.0], [-0.25, 1.0, -0.25], [0.0, -0.25, 0.0]])
-"""A pixel minus the mean of its neighbours: smooth noise, background and companions leave little of it."""
 _MEDIAN_CHI2 = 0.4549
 """Median of the square of a normal deviate."""
 _FEWEST_PIXELS = 20
@@ -25,9 +24,9 @@ _LARGEST_SHARE = 1.0
 def pixel_error_of_light(data: Plane, light: Plane, *, level: Plane, size: int | None = None) -> float:
     """Return the independent error of each pixel in units of the sources' light on it.
 
-    The variance of `_KERNEL` times the residual is that of the noise, measured where there is no light, plus
-    share^2 times q, the light squared seen through the kernel squared. The share is that for which the
-    squares have the median of such variances, pixels weighted by what they tell.
+    The variance of the residual seen through `AGAINST_NEIGHBOURS` is that of the noise, measured where there
+    is no light, plus share^2 times q, the light squared seen through the kernel squared. The share is that
+    for which the squares have the median of such variances, pixels weighted by what they tell.
 
     Parameters
     ----------
@@ -53,8 +52,8 @@ def pixel_error_of_light(data: Plane, light: Plane, *, level: Plane, size: int |
         values, own_light, noise = data[outer], light[outer], level[outer]
         inside = ndimage.binary_erosion(np.isfinite(values), np.ones((3, 3)))[own]
         left = np.where(np.isfinite(values), values - own_light, 0.0) / noise
-        squares = ndimage.convolve(left, _KERNEL)[own] ** 2
-        power = ndimage.convolve((own_light / noise) ** 2, _KERNEL**2)[own]
+        squares = ndimage.convolve(left, AGAINST_NEIGHBOURS)[own] ** 2
+        power = ndimage.convolve((own_light / noise) ** 2, AGAINST_NEIGHBOURS**2)[own]
         faint = inside & (np.abs(own_light[own]) <= 0.01 * brightest)
         step = sample_step(data.shape)
         comb = tuple(slice(-part.start % step, None, step) for part in where)

@@ -12,6 +12,7 @@ from hyper_py.numerics import models
 from hyper_py.numerics.blocks import LazyPlane, Plane, blocks, combined, grown, kept_like, sample, size_of
 from hyper_py.numerics.coarse import CoarseMap, cell_counts, coarse_map
 from hyper_py.numerics.noise import (
+    AGAINST_NEIGHBOURS,
     CovarianceModel,
     autocovariance,
     beam_covariance_model,
@@ -31,6 +32,8 @@ _MASK_SIGMA = 3.0
 """Sources are masked to this many sigma where the noise is measured."""
 _REACH_BEAMS = 16.0
 """Largest separation of pixels in one window, in beams."""
+_LEAST_LEFT = 0.6
+"""Where blanks are scattered few pixels have all their neighbours: fewer than this share tell nothing."""
 _LEVEL_MESH_BEAMS = 10.0
 """Cells of the map of noise levels: some 100 beams each, so that a level is known to 7%.
 
@@ -113,8 +116,13 @@ def measure_noise(
     measurable = min(reach, min(shape) // 3)
     model = None
     if measurable >= beam_fwhm and n_seen / beam_fwhm**2 >= _FEWEST_BEAMS:
-        lags = autocovariance(combined(np.divide, masked, levels), max_lag=measurable)
-        model = covariance_model(extend_lags(lags, reach=reach))
+        flat = combined(np.divide, masked, levels)
+        against = kept_like(_against_neighbours(flat), residual)
+        lags, sharp = (
+            extend_lags(autocovariance(plane, max_lag=measurable), reach=reach) for plane in (flat, against)
+        )
+        told = sample(against, size=size).size >= _LEAST_LEFT * sample(flat, size=size).size
+        model = covariance_model(lags, sharp=sharp if told else None)
     if model is None:
         rms = clipped_statistics(sample(masked, size=size)).rms
         model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)
@@ -161,6 +169,18 @@ def small_scales(data: FloatArray, *, width: float) -> FloatArray:
     )
     flattened: FloatArray = data - mean / np.where(valid, weight, 1.0)
     return flattened
+
+
+def _against_neighbours(data: Plane) -> LazyPlane:
+    """Return a map seen through `AGAINST_NEIGHBOURS`; NaN where a neighbour is, and at the border."""
+    shape = size_of(data)
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        outer, inner = grown((rows, columns), 1, shape)
+        seen: FloatArray = ndimage.convolve(data[outer], AGAINST_NEIGHBOURS, mode="constant", cval=np.nan)
+        return seen[inner]
+
+    return LazyPlane(shape, make)
 
 
 def extend_lags(lags: FloatArray, *, reach: int) -> FloatArray:

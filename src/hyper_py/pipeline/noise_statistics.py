@@ -93,7 +93,7 @@ def noise_statistics(extraction: Extraction) -> NoiseStatistics:
         covariance, step = _outside_peaks(extraction), 1
         use = "nothing was fitted"
     else:
-        covariance, step = field.measured.noise, field.measured.noise_step
+        covariance, step = field.measured.noise.unconditioned, field.measured.noise_step
         white = extraction.options.fit_options.noise_model == "white"
         use = "errors are for it; the fit took white noise" if white else "the fit's metric"
     beam = beam_covariance_model(
@@ -117,4 +117,4 @@ def _outside_peaks(extraction: Extraction) -> CovarianceModel:
         outside_sources(image.data, sources), beam_covariance=_beam(image), beam_fwhm=image.beam_fwhm_pix,
         relative=image.relative_noise, size=extraction.options.tile_size_pix,
     )  # fmt: skip
-    return covariance
+    return covariance.unconditioned

@@ -76,11 +76,15 @@ def whitening_matrix(covariance: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoiseWindow:
-    """A window's covariance, whitening matrix and precision, for unit variance scale."""
+    """A window's covariance, whitening matrix and precision, for unit variance scale.
+
+    `measured` is the covariance that errors come from, which need not be invertible.
+    """
 
     covariance: FloatArray
     whitening: FloatArray
     precision: FloatArray
+    measured: FloatArray
 
 
 class WindowMetrics(MetricsOnDemand):
@@ -140,7 +144,7 @@ class WindowCache:
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
-        matrix = whitening_matrix(self._matrix(window, variance))
+        matrix = whitening_matrix(_matrix(self._covariance, window, variance))
         self._known[key] = matrix
         self._bytes += matrix.nbytes
         while self._bytes > CACHE_BYTES and len(self._known) > 1:
@@ -157,11 +161,12 @@ class WindowCache:
 
     def at(self, window: Window, scale: float | None) -> NoiseWindow:
         """Return the noise of a window in units of `scale`, its grain included."""
-        whitening = self.whitening(window, scale)
+        whitening, variance = self.whitening(window, scale), self._grain_variance(window, scale)
         return NoiseWindow(
-            covariance=self._matrix(window, self._grain_variance(window, scale)),
+            covariance=_matrix(self._covariance, window, variance),
             whitening=whitening,
             precision=whitening.T @ whitening,
+            measured=_matrix(self._covariance.unconditioned, window, variance),
         )
 
     def metrics(self, windows: Sequence[Window], scales: Sequence[float]) -> WindowMetrics:
@@ -184,7 +189,7 @@ class WindowCache:
         variance = self._grain_variance(window, scale)
         shape = _key(window, variance)
         if shape not in self._factors:
-            self._factors[shape] = inverse_factor(self._matrix(window, variance))
+            self._factors[shape] = inverse_factor(_matrix(self._covariance, window, variance))
         factor, key = self._factors[shape], (shape, order, ridge)
         if key not in self._terms:
             design = polynomial_design(window.y, window.x, order=order, scaling=window_scaling(window))
@@ -205,11 +210,13 @@ class WindowCache:
             self._variances[window, scale] = variance if matters else None
         return self._variances[window, scale]
 
-    def _matrix(self, window: Window, variance: FloatArray | None) -> FloatArray:
-        matrix = self._covariance.matrix(window.y, window.x)
-        if variance is not None:
-            matrix[np.diag_indices_from(matrix)] += variance
-        return matrix
+
+def _matrix(covariance: CovarianceModel, window: Window, variance: FloatArray | None) -> FloatArray:
+    """Return the covariance of the pixels of a window, with the variance of their grain."""
+    matrix = covariance.matrix(window.y, window.x)
+    if variance is not None:
+        matrix[np.diag_indices_from(matrix)] += variance
+    return matrix
 
 
 def _key(window: Window, variance: FloatArray | None) -> bytes:

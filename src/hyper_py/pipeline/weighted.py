@@ -212,7 +212,7 @@ def add_units(
         )
         for k, own, scale in zip(seen, places, means_on(level, [windows[k] for k in seen]), strict=True)
     ]  # fmt: skip
-    errors = unit_errors(units, noise, usable=task.usable)
+    errors = unit_errors(units, noise.unconditioned, usable=task.usable)
     below = on_windows([unit.sky for unit in units], [unit.window for unit in units])
     for k, unit, photometry, sky in zip(
         seen, units, hybrid_fluxes(residual, units, errors), below, strict=True
