@@ -145,6 +145,7 @@ def true_spectrum(image: SkyImage, simulation: Simulation, threshold: float):
                 rings=np.concatenate([one.rings for one in each], axis=1),
                 output_rms=float(np.mean([one.output_rms for one in each])),
                 correlated_area=each[0].correlated_area,
+                correlation=each[0].correlation,
             )
         )
     expected = measured.noise.scaled(1.0 / measured.parts.output_rms)

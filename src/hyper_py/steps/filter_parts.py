@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.geometry import FloatArray
 from hyper_py.numerics.blocks import Correlator, IntArray, Plane, Where, grown
+from hyper_py.numerics.noise import radial_profile
 from hyper_py.steps.local_spectrum import LocalSpectrum
 from hyper_py.steps.spectrum import (
     KERNEL_RADIUS,
@@ -36,6 +37,8 @@ class FilterParts:
         Of the filtered map, where the level is 1.
     correlated_area : float
         How many of its pixels count as one independent value of the square.
+    correlation : ndarray, shape (n,)
+        Of two pixels of the map 0, 1, 2 ... pixels apart, 0 where it is negative.
     """
 
     kernels: FloatArray
@@ -43,6 +46,7 @@ class FilterParts:
     rings: FloatArray
     output_rms: float
     correlated_area: float
+    correlation: FloatArray
 
     @classmethod
     def of(cls, spectrum: Spectrum, size: float, local: LocalSpectrum | None) -> "FilterParts":
@@ -65,6 +69,7 @@ class FilterParts:
             rings=rings,
             output_rms=math.sqrt(float(np.mean(power))),
             correlated_area=correlated_area(power),
+            correlation=_correlation(spectrum.power),
         )
 
     @property
@@ -90,19 +95,10 @@ class FilterParts:
 
 
 class FilterBank:
-    """Filters for sources of several sizes at once, each joined from its parts.
+    """Filters for sources of several sizes at once, each joined from its parts."""
 
-    Parameters
-    ----------
-    filters : sequence of FilterParts
-    local : LocalSpectrum, optional
-        How much each part counts where.
-    fwhm : float
-        Of the beam in pixels.
-    """
-
-    def __init__(self, filters: Sequence[FilterParts], local: LocalSpectrum | None, *, fwhm: float) -> None:
-        self._filters, self._local, self._fwhm = filters, local, fwhm
+    def __init__(self, filters: Sequence[FilterParts], local: LocalSpectrum | None) -> None:
+        self._filters, self._local = filters, local
         self._correlate_all = Correlator(*(kernel for parts in filters for kernel in parts.kernels))
 
     def __call__(self, flat: Plane, where: Where) -> list[FloatArray]:
@@ -113,7 +109,8 @@ class FilterBank:
         if not valid[inner].any():
             return [np.full(valid[inner].shape, np.nan) for _ in self._filters]
         if not valid.all():
-            piece = _continued(flat, outer, reach=self._correlate_all.radius, fwhm=self._fwhm)
+            correlation = self._filters[0].correlation
+            piece = _continued(flat, outer, reach=self._correlate_all.radius, correlation=correlation)
         seen = iter(self._correlate_all(piece))
         weights = None if self._local is None else self._local[where]
         results = []
@@ -124,18 +121,25 @@ class FilterBank:
         return results
 
 
-def _continued(flat: Plane, where: Where, *, reach: int, fwhm: float) -> FloatArray:
+def _continued(flat: Plane, where: Where, *, reach: int, correlation: FloatArray) -> FloatArray:
     """Return a part of a map in which blank pixels have what the nearest that is not blank lets expect.
 
     Zeros there would be steps, and the filter of noise without small scales takes steps for sources. What is
-    expected is the value times the correlation of white noise seen through the beam, a Gaussian of twice its
-    covariance. All is as it is for the whole map within `reach` pixels, on either axis, of what is not blank.
+    expected is the value times the correlation over the distance. All is as it is for the whole map within
+    `reach` pixels, on either axis, of what is not blank.
     """
     outer, inner = grown(where, math.ceil(math.sqrt(2.0) * reach), flat.shape)
     piece = flat[outer]
     distance, (rows, columns) = ndimage.distance_transform_edt(~np.isfinite(piece), return_indices=True)
-    correlation = np.exp(-0.25 * (distance[inner] * FWHM_PER_SIGMA / fwhm) ** 2)
-    result: FloatArray = piece[rows[inner], columns[inner]] * correlation
+    factor = np.interp(distance[inner], np.arange(correlation.size), correlation)
+    result: FloatArray = piece[rows[inner], columns[inner]] * factor
+    return result
+
+
+def _correlation(power: FloatArray) -> FloatArray:
+    """Return the mean correlation over rings of 0, 1, 2 ... pixels, 0 where it is negative."""
+    _, profile = radial_profile(fft.fftshift(fft.ifft2(power).real))
+    result: FloatArray = np.maximum(profile / profile[0], 0.0)
     return result
 
 

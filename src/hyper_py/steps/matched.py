@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import ndimage
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics.blocks import Plane, at, blocks, grown, is_inside, sample
@@ -164,13 +164,11 @@ def significant_peaks(
     thresholds = [threshold, NARROW_FACTOR * threshold]
     pieces: list[list[FoundPeaks]] = [[] for _ in matched_filter.both]
     for where in blocks(data.shape, size=size):
-        outer, _ = grown(where, footprint.shape[0] // 2, data.shape)
+        outer, _ = grown(where, footprint.shape[0] // 2 + 1, data.shape)  # and the rim of blanks
         filtered = matched_filter.outputs(flat, outer)
         for image, one, least, found in zip(filtered, matched_filter.both, thresholds, pieces, strict=False):
-            y, x = local_maxima(image / one.noise[outer], footprint=footprint, threshold=least)
+            y, x = local_maxima(_without_rim(image) / one.noise[outer], footprint=footprint, threshold=least)
             own = is_inside(where, y + outer[0].start, x + outer[1].start)
-            if one is matched_filter.narrow:
-                own &= _has_all_neighbours(image, y, x)
             y, x = y[own], x[own]
             fine_x, fine_y = refine_positions(image, x=x, y=y)
             amplitude = image[y, x]
@@ -188,12 +186,12 @@ def significant_peaks(
     return peaks.select(np.argsort(-peaks.snr, kind="stable"))
 
 
-def _has_all_neighbours(image: FloatArray, y: IntArray, x: IntArray) -> NDArray[np.bool_]:
-    """Return which pixels have no blank one beside them: to the narrower filter such an edge is a blend."""
-    padded = np.pad(image, 1)
-    around = padded[y[:, None, None] + np.arange(3)[:, None], x[:, None, None] + np.arange(3)]
-    complete: NDArray[np.bool_] = np.isfinite(around).all(axis=(1, 2))
-    return complete
+def _without_rim(image: FloatArray) -> FloatArray:
+    """Return an image in which blank pixels, and those beside them, cannot be maxima: edges are noisy."""
+    blank = np.isnan(image)
+    if not blank.any():
+        return image
+    return np.where(ndimage.binary_dilation(blank, np.ones((3, 3), dtype=bool)), -np.inf, image)
 
 
 def _over_noise(found: FoundPeaks, matched_filter: MatchedFilter, *, threshold: float) -> FoundPeaks:

@@ -116,7 +116,7 @@ class MatchedFilter:
 
     @cached_property
     def _bank(self) -> FilterBank:
-        return FilterBank([one.parts for one in self.both], self.local, fwhm=self.fwhm)
+        return FilterBank([one.parts for one in self.both], self.local)
 
     def outputs(self, flat: Plane, where: Where) -> list[FloatArray]:
         """Return a part of the flattened map as `both` filters see it; NaN where `flat` is."""
@@ -276,7 +276,7 @@ def filter_noise(
     shape = size_of(flat)
     cell = max(1, round(0.5 * NOISE_WINDOW * fwhm))
     meshes = [NoiseMesh(shape, cell=cell) for _ in filters]
-    bank, found = FilterBank(filters, local, fwhm=fwhm), []
+    bank, found = FilterBank(filters, local), []
     for where in blocks(shape, size=size, multiple=cell):
         outer, _ = grown(where, cell, shape)  # more than what a maximum must exceed
         seen = bank(flat, outer)
