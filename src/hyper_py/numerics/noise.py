@@ -370,6 +370,8 @@ def covariance_model(
     if not np.isfinite(lags).all() or not lags[lags.shape[0] // 2, lags.shape[1] // 2] > 0:
         return None
     power = power_spectrum(0.5 * (lags + lags[::-1, ::-1]))
+    # Of the power with what leaks: a metric of powers a millionth of the largest sees errors of any model.
+    raised = np.maximum(power, floor * float(np.median(power[power > 0])))
     if sharp is not None and np.isfinite(sharp).all():
         wave = np.cos(2.0 * np.pi * fft.fftfreq(lags.shape[0]))
         response = (1.0 - 0.5 * (wave[:, None] + wave)) ** 2
@@ -377,7 +379,6 @@ def covariance_model(
         middle = lags.shape[0] // 2, lags.shape[1] // 2
         small = response > max(_LEAST_RESPONSE, sharp[middle] / lags[middle])
         power[small] = power_spectrum(0.5 * (sharp + sharp[::-1, ::-1]))[small] / response[small]
-    raised = np.maximum(power, floor * float(np.median(power[power > 0])))
     conditioned, measured = (fft.fftshift(fft.ifft2(p).real) for p in (raised, np.maximum(power, 0.0)))
     return CovarianceModel(conditioned, measured=measured)
 
