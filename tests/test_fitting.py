@@ -292,6 +292,19 @@ def test_parameters_that_cannot_move_have_no_influence_nor_variance():
     np.testing.assert_allclose(inverse[np.ix_(free, free)], np.linalg.inv(whitened @ whitened.T), rtol=1e-7)
 
 
+@pytest.mark.parametrize("peak", [0.0, 1e-320, 1e-154, 1e-120])
+def test_of_a_source_that_has_vanished_only_the_peak_has_an_error(peak):
+    window = window_of(PAIR)
+    metric, _ = metric_of(window, kind="correlated")
+    gone = PAIR.copy()
+    gone[1, models.AMPLITUDE] = peak
+    fit = UnitFit(parameters=gone, at_bound=np.zeros((2, 6), bool), cost=0.0, status=1, n_evaluations=1)
+    moves, inverse, _ = influence(fit, window, metric)
+    assert np.isfinite(moves).all()
+    assert (np.diagonal(inverse)[:7] > 0.0).all()
+    assert not inverse[7:].any()
+
+
 # ---- windows
 
 

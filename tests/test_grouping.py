@@ -53,3 +53,12 @@ def test_coincident_points_are_cut_too():
 def test_no_points():
     assert members(friends_of_friends([], [], linking_length=1.0)) == []
     assert fit_units(np.empty(0), np.empty(0), linking_length=1.0, max_size=3, min_length=0.1) == []
+
+
+def test_units_are_no_wider_than_allowed():
+    rng = np.random.default_rng(4)
+    x, y = rng.uniform(0, 60, (2, 300))
+    units = fit_units(x, y, linking_length=8.0, max_size=50, min_length=2.0, max_extent=20.0)
+    assert sorted(np.concatenate(units).tolist()) == list(range(300))
+    assert max(max(np.ptp(x[unit]), np.ptp(y[unit])) for unit in units) <= 20.0
+    assert max(len(unit) for unit in units) > 6

@@ -189,7 +189,8 @@ def _deblended(
     ground = ground_of(task, sources, options, before, solver)
 
     def fit(task: Task, sources: FloatArray, fits: Sequence[UnitFit | None], last: Round) -> _Fitted:
-        this = Round.make(task, options, cache, level, ground, previous=last, fits=fits)
+        same = len(last.windows) == len(task.units)
+        this = Round.make(task, options, cache, level, ground, previous=last if same else None, fits=fits)
         sources, done = sweep_units(
             this.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
             max_sweeps=5, previous=fits, **solver,

@@ -24,6 +24,7 @@ from hyper_py.pipeline.binning import bin_size, binned_task, unbinned_measuremen
 from hyper_py.pipeline.correlated import measure_correlated
 from hyper_py.pipeline.detrending import trend_of, with_trend, without_trend
 from hyper_py.pipeline.misfit import PATTERN_BEAMS
+from hyper_py.pipeline.revising import units_in_noise
 from hyper_py.pipeline.sweeps import Measured, Task
 from hyper_py.pipeline.weighted import measure_weighted
 from hyper_py.steps.detection import Peaks
@@ -32,13 +33,8 @@ from hyper_py.steps.grouping import fit_units, friends_of_friends
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-_LARGEST_UNIT, _LARGEST_WHITE_UNIT = 40, 6
-"""Larger groups are fitted piecewise: the cost of a unit grows with the cube of its size.
-
-In correlated noise pieces of a blend do not tell one another's light from the field's.
-"""
-_UNIT_LINKING_BEAMS = 1.6
-"""Sources further apart need no common fit in the correlated metric: the sweeps do."""
+_LARGEST_WHITE_UNIT = 6
+"""Larger groups are fitted piecewise in white noise."""
 _AT_BOUND_FLAGS = {
     Flag.AMPLITUDE_AT_BOUND: [models.AMPLITUDE],
     Flag.POSITION_AT_BOUND: [models.X, models.Y],
@@ -212,14 +208,12 @@ def make_task(
     fixed[:, models.X : models.Y + 1] = forced or not options.fit_options.vary
     beyond = image.beam.beyond
     linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * fwhm
-    classical = _is_classical(options)
-    units = fit_units(
-        peaks.x,
-        peaks.y,
-        linking_length=linking if classical else min(linking, _UNIT_LINKING_BEAMS * fwhm),
-        max_size=_LARGEST_WHITE_UNIT if classical else _LARGEST_UNIT,
-        min_length=0.5 * fwhm,
-    )
+    if _is_classical(options):
+        units = fit_units(
+            peaks.x, peaks.y, linking_length=linking, max_size=_LARGEST_WHITE_UNIT, min_length=0.5 * fwhm
+        )
+    else:
+        units = units_in_noise(peaks.x, peaks.y, beam_fwhm=fwhm)
     task = Task(
         data=image.data,
         usable=usable(image.data),

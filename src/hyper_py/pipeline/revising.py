@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
+from hyper_py.numerics.neighbours import neighbours
 from hyper_py.options import Options
 from hyper_py.pipeline.deblending import (
     CLOSEST_BEAMS,
+    Split,
     TypicalShape,
     amplitude_significance,
     closest_neighbour,
@@ -23,13 +25,21 @@ from hyper_py.pipeline.sweeps import (
     affordable,
     unit_values,
 )
-from hyper_py.steps.fitting import (
-    UnitFit,
-)
+from hyper_py.steps.fitting import UnitFit
+from hyper_py.steps.grouping import fit_units
 
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
+_UNIT_LINKING_BEAMS = 1.6
+"""Sources further apart need no common fit in the correlated metric: the sweeps do."""
+_LARGEST_UNIT = 40
+"""Larger groups are fitted piecewise: the cost of a unit grows with the cube of its size.
+
+That is not for the better: pieces of a blend do not tell one another's light from the field's.
+"""
+_LARGEST_EXTENT_BEAMS = 8.5
+"""Larger groups too: the window of a unit must fit into the reach of the covariance."""
 _SPLIT_SHIFT_BEAMS = 0.15
 """How far the sources of a split unit may move from where the split put them."""
 
@@ -58,7 +68,8 @@ def with_more_sources(
     """
     beam = models.shape_parameters(task.beam_covariance)
     values = unit_values(this.data, sources, task.units, this.windows, this.backgrounds)
-    open_units = [k for k in range(len(task.units)) if not (searched and searched[k] is fits[k])]
+    known = {id(fit) for fit in searched}
+    open_units = [k for k, fit in enumerate(fits) if id(fit) not in known]
     splits = [
         split
         for chunk in affordable(open_units, this.windows, this.metrics)
@@ -70,6 +81,8 @@ def with_more_sources(
             **{**solver, **ROUGH},
         )
     ]  # fmt: skip
+    if not this.ground.is_common:
+        splits = [split for split in splits if _fits_in(task, split)]
     splits.sort(key=lambda split: split.unit)
     if not splits:
         return None
@@ -91,7 +104,43 @@ def with_more_sources(
         assumed[held] = typical.variance
         # Near where the evidence put them: free to go, one of two close sources would wander off.
         shift[new] = _SPLIT_SHIFT_BEAMS * task.beam_fwhm
+    if this.ground.is_common:
+        units, left = _joined(units, left, start, beam_fwhm=task.beam_fwhm)
     return replace(task, start=start, fixed=fixed, assumed=assumed, shift=shift, units=units), sources, left
+
+
+def _fits_in(task: Task, split: Split) -> bool:
+    """Whether a unit with one more source can still be fitted at once."""
+    sources = np.concatenate([task.start[task.units[split.unit]], split.parameters])
+    extent = float(np.ptp(sources[:, models.X : models.Y + 1], axis=0).max())
+    return extent <= _LARGEST_EXTENT_BEAMS * task.beam_fwhm
+
+
+def _joined(
+    units: list[IntArray], fits: list[UnitFit | None], start: FloatArray, *, beam_fwhm: float
+) -> tuple[list[IntArray], list[UnitFit | None]]:
+    """Return the units, those without a fit joined with the ones near them, as far as units may be large."""
+    owner = np.empty(len(start), dtype=np.int64)
+    for k, unit in enumerate(units):
+        owner[unit] = k
+    x, y = start[:, models.X], start[:, models.Y]
+    centres = np.column_stack([x, y])
+    near = np.column_stack(neighbours(centres, centres, _UNIT_LINKING_BEAMS * beam_fwhm))
+    for k, fit in enumerate(fits):
+        if fit is None:
+            owner[np.isin(owner, owner[near[owner[near[:, 0]] == owner[units[k][0]], 1]])] = k
+    kept = [k for k, fit in enumerate(fits) if fit is not None and owner[units[k][0]] == k]
+    open_ = [np.flatnonzero(owner == k) for k in np.setdiff1d(owner, kept)]
+    new = [unit[piece] for unit in open_ for piece in units_in_noise(x[unit], y[unit], beam_fwhm=beam_fwhm)]
+    return [*(units[k] for k in kept), *new], [*(fits[k] for k in kept), *[None] * len(new)]
+
+
+def units_in_noise(x: FloatArray, y: FloatArray, *, beam_fwhm: float) -> list[IntArray]:
+    """Return which sources are fitted at once in correlated noise."""
+    return fit_units(
+        x, y, linking_length=_UNIT_LINKING_BEAMS * beam_fwhm, max_size=_LARGEST_UNIT,
+        min_length=0.5 * beam_fwhm, max_extent=_LARGEST_EXTENT_BEAMS * beam_fwhm,
+    )  # fmt: skip
 
 
 def confirmed(

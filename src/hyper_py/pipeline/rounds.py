@@ -51,6 +51,11 @@ class Ground:
     apart: list[UnitBackground] | None = None
     orders: list[int] | None = None
 
+    @property
+    def is_common(self) -> bool:
+        """Whether no unit has a background of its own."""
+        return self.apart is None and self.orders is None
+
     def below(self, k: int) -> Sky:
         """Return what is subtracted before a unit is fitted."""
         return NoSky() if self.apart is None else self.apart[k]
@@ -81,7 +86,10 @@ class Round:
         previous: "Round | None" = None,
         fits: Sequence[UnitFit | None] = (),
     ) -> "Round":
-        """Return the round of a task; units that have a fit keep the windows of the previous round."""
+        """Return the round of a task; units that have a fit keep the windows of the previous round.
+
+        That holds for a round of the same units, which may have gained and lost sources.
+        """
         sigma_limits = size_limits(task, options)
         lower, upper = bounds(
             task.start,

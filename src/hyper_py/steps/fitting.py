@@ -22,6 +22,8 @@ from hyper_py.numerics.solvers import FitStatus, levenberg_marquardt
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
+_UNFELT = 1e-100
+"""Squared sigmas a unit of a parameter below which it moves nothing: that of a source that has vanished."""
 _BATCH_UNITS = 2048
 """Most units of one batch: bounds the memory."""
 IN_CACHE = 48
@@ -571,9 +573,10 @@ def influences(
     )
     normal = weighted @ weighted.swapaxes(1, 2)
     diagonal = np.arange(held.shape[1])
+    held |= normal[:, diagonal, diagonal] < _UNFELT
     normal[held[:, :, None] | held[:, None, :]] = 0.0
     normal[:, diagonal, diagonal] += held
-    scale = 1.0 / np.sqrt(np.maximum(normal[:, diagonal, diagonal], np.finfo(np.float64).tiny))
+    scale = 1.0 / np.sqrt(normal[:, diagonal, diagonal])
     scale = scale[:, :, None] * scale[:, None, :]
     inverse = scale * np.linalg.pinv(normal * scale, rcond=1e-12, hermitian=True)
     inverse[held[:, :, None] | held[:, None, :]] = 0.0

@@ -60,13 +60,19 @@ def members(labels: IntArray) -> list[IntArray]:
 
 
 def fit_units(
-    x: FloatArray, y: FloatArray, *, linking_length: float, max_size: int, min_length: float
+    x: FloatArray,
+    y: FloatArray,
+    *,
+    linking_length: float,
+    max_size: int,
+    min_length: float,
+    max_extent: float = np.inf,
 ) -> list[IntArray]:
     """Cut the groups into units of at most `max_size` points that are fitted at once.
 
     A group that is too large is cut where its chains are longest, by shrinking the linking length, so that
-    the closest neighbours stay together; clumps still too large at `min_length` are cut in halves along
-    their longer side.
+    the closest neighbours stay together; clumps still too large at `min_length`, and what is too wide, are
+    cut in two along their longer side.
 
     Parameters
     ----------
@@ -77,6 +83,8 @@ def fit_units(
         Largest number of points in a unit.
     min_length : float
         Linking length below which shrinking stops.
+    max_extent : float
+        Largest extent of a unit along x or y.
 
     Returns
     -------
@@ -89,16 +97,24 @@ def fit_units(
     ]
     while waiting:
         group, length = waiting.pop()
-        if group.size <= max_size:
+        extent = max(np.ptp(x[group]), np.ptp(y[group]))
+        if group.size == 1 or (group.size <= max_size and extent <= max_extent):
             units.append(group)
             continue
-        length *= _SHRINK
-        if length >= min_length:
+        if extent <= max_extent and _SHRINK * length >= min_length:
+            length *= _SHRINK
             labels = friends_of_friends(x[group], y[group], linking_length=length)
             waiting.extend((group[part], length) for part in members(labels))
         else:
-            along = x[group] if np.ptp(x[group]) > np.ptp(y[group]) else y[group]
-            order = np.lexsort((group, along))
-            half = group.size // 2
-            waiting.extend((np.sort(group[part]), length) for part in (order[:half], order[half:]))
+            waiting.extend((part, length) for part in _halves(group, x, y))
     return sorted(units, key=lambda unit: int(unit[0]))
+
+
+def _halves(group: IntArray, x: FloatArray, y: FloatArray) -> list[IntArray]:
+    """Cut a group in two along its longer side, at the widest gap of the middle half."""
+    along = x[group] if np.ptp(x[group]) > np.ptp(y[group]) else y[group]
+    order = np.lexsort((group, along))
+    first = group.size // 4
+    gaps = np.diff(along[order])[first : max(first + 1, group.size - 1 - first)]
+    cut = first + 1 + int(np.argmax(gaps))
+    return [np.sort(group[part]) for part in (order[:cut], order[cut:])]
