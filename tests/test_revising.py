@@ -33,6 +33,7 @@ def test_added_sources_of_assumed_shape_are_told_and_have_errors_of_their_size()
     assumed = table["FLAGS"] & int(Flag.SHAPE_ASSUMED) != 0
     added = table["FLAGS"] & int(Flag.ADDED_IN_RESIDUAL) != 0
     assert added.sum() > assumed.sum() / 2 > 0
+    assert (table["FLUX_ERR"] > 0.0).all()
     share = table["FWHM_1_ERR"][assumed] / table["FWHM_1"][assumed]
     # All of one size and one scatter, that of the map's other sources.
     assert np.ptp(table["FWHM_1"][assumed].value) < 1e-6 * table["FWHM_1"][assumed].value.max()
@@ -90,3 +91,12 @@ def test_a_straight_chain_longer_than_the_covariance_reaches_is_measured(method)
     options = Options(background=BackgroundOptions(method=method))
     image = image.with_data(image.data + models.render(chain, image.data.shape))
     assert len(extract_sources(image, options=options).catalog) > 20
+
+
+def test_units_that_are_joined_leave_the_others_their_windows():
+    """Errors are those of the pixels that a unit is on, which its fit tells, not its place in a list."""
+    table = extract_sources(simulate_image("crowded", seed=5, shape=(240, 320), n_sources=60).image).catalog
+    assert (table["FLAGS"] & int(Flag.ADDED_IN_RESIDUAL) != 0).any()
+    ratio = table["FLUX_PEAK"] / table["FLUX_PEAK_ERR"] / table["SNR"]
+    assert (ratio < 20.0).all()
+    assert np.median(ratio) > 0.4

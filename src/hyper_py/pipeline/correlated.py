@@ -25,7 +25,7 @@ from hyper_py.pipeline.misfit import BeamMisfit, CommonMisfit, common_misfit, kn
 from hyper_py.pipeline.noise_field import measure_noise, outside_sources
 from hyper_py.pipeline.noise_windows import WindowCache
 from hyper_py.pipeline.revising import confirmed, typical_shape, with_more_sources, without
-from hyper_py.pipeline.rounds import ROUGH, Round, ground_of
+from hyper_py.pipeline.rounds import ROUGH, Round, Seen, ground_of
 from hyper_py.pipeline.sweeps import (
     Collector,
     Measured,
@@ -79,6 +79,12 @@ class _Fitted:
     this: Round
     noise: CovarianceModel
     level: Plane
+
+    def seen(self, fits: Sequence[UnitFit | None]) -> list[Seen | None]:
+        """Return the windows and data of the units that have one of these fits; None for no fit."""
+        own = (id(fit) for fit in self.fits)
+        known = dict(zip(own, zip(self.this.windows, self.this.data, strict=True), strict=True))
+        return [None if fit is None else known[id(fit)] for fit in fits]
 
 
 def measure_correlated(task: Task, options: Options) -> Measured:
@@ -185,19 +191,20 @@ def _deblended(
     """Return the full fit, with the sources that the residual asks for and without those that do not hold."""
     task, sources, noise, level = rough.task, rough.sources, rough.noise, rough.level
     cache = WindowCache(noise, grain=_grain(task, sources, level))
-    before = Round.make(task, options, cache, level, rough.this.ground, previous=rough.this, fits=rough.fits)
+    before = Round.make(task, options, cache, level, rough.this.ground, seen=rough.seen(rough.fits))
     ground = ground_of(task, sources, options, before, solver)
 
-    def fit(task: Task, sources: FloatArray, fits: Sequence[UnitFit | None], last: Round) -> _Fitted:
-        same = len(last.windows) == len(task.units)
-        this = Round.make(task, options, cache, level, ground, previous=last if same else None, fits=fits)
+    def fit(
+        task: Task, sources: FloatArray, fits: Sequence[UnitFit | None], seen: Sequence[Seen | None]
+    ) -> _Fitted:
+        this = Round.make(task, options, cache, level, ground, seen=seen)
         sources, done = sweep_units(
             this.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
             max_sweeps=5, previous=fits, **solver,
         )  # fmt: skip
         return _Fitted(task=task, sources=sources, fits=done, this=this, noise=noise, level=level)
 
-    fitted = fit(task, sources, [None] * len(task.units), before)
+    fitted = fit(task, sources, [None] * len(task.units), ())
     typical = typical_shape(fitted.task, fitted.sources)
     searched: Sequence[UnitFit] = ()
     for _ in range(_MOST_ADDITIONS * search):
@@ -207,12 +214,13 @@ def _deblended(
         if larger is None:
             break
         searched = fitted.fits
-        fitted = fit(*larger, fitted.this)
+        fitted = fit(*larger, fitted.seen(larger[-1]))
     for _ in range(_MOST_ADDITIONS):
         kept = confirmed(fitted.task, fitted.sources, fitted.fits, fitted.this, options, n_given=n_given)
         if kept.all():
             break
-        fitted = fit(*without(fitted.task, fitted.sources, fitted.fits, kept), fitted.this)
+        smaller = without(fitted.task, fitted.sources, fitted.fits, kept)
+        fitted = fit(*smaller, fitted.seen(smaller[-1]))
     return fitted
 
 

@@ -61,6 +61,10 @@ class Ground:
         return NoSky() if self.apart is None else self.apart[k]
 
 
+Seen: TypeAlias = tuple[Window, FloatArray]
+"""The window of a unit, and the map on it."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Round:
     """What the fits of one round need: windows, data, metrics, backgrounds and bounds of all units."""
@@ -83,13 +87,9 @@ class Round:
         level: Plane,
         ground: Ground,
         *,
-        previous: "Round | None" = None,
-        fits: Sequence[UnitFit | None] = (),
+        seen: Sequence[Seen | None] = (),
     ) -> "Round":
-        """Return the round of a task; units that have a fit keep the windows of the previous round.
-
-        That holds for a round of the same units, which may have gained and lost sources.
-        """
+        """Return the round of a task; units keep the windows and data in which they were `seen`, if any."""
         sigma_limits = size_limits(task, options)
         lower, upper = bounds(
             task.start,
@@ -100,8 +100,9 @@ class Round:
         radius = _window_radii(task, options)
         windows, data = [], []
         for k, unit in enumerate(task.units):
-            if previous is not None and k < len(fits) and fits[k] is not None:
-                window, values = previous.windows[k], previous.data[k]
+            known = seen[k] if seen else None
+            if known is not None:
+                window, values = known
             else:
                 window = fit_window(
                     task.start[unit, models.X], task.start[unit, models.Y],
