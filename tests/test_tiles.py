@@ -80,7 +80,8 @@ def assert_same(catalog, expected):
             scale = np.nanmax(np.abs(other), initial=0.0)
             # The error of a size at its bound is the square root of what is left of zero.
             rounding = (1e-8 if name.endswith("ERR") else 1e-9) * scale
-            np.testing.assert_allclose(one, other, rtol=1e-6, atol=rounding, err_msg=name)
+            # A flat minimum turns roundings into 1e-6 of an error.
+            np.testing.assert_allclose(one, other, rtol=5e-6, atol=rounding, err_msg=name)
         else:
             np.testing.assert_array_equal(one, other, err_msg=name)
 
