@@ -48,7 +48,7 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 
 
 _MOST_ADDITIONS = 3
-"""Rounds of deblending: sources that a unit can gain."""
+"""Rounds of deblending."""
 _MOST_PATTERNS = 3
 """Rounds in which what all sources have in common is measured, and drawn with the fits that it left."""
 _EXPLAINED = 0.15
