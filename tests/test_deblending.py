@@ -1,5 +1,7 @@
 """Larger models, and the splits that come of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -176,6 +178,18 @@ def test_a_companion_outside_the_imperfect_light_is_found():
         splits = splits_of(data, window, metric, fit_of(data, window, metric, truth))
         found += any(np.hypot(*(s.parameters[-1, 1:3] - companion[0, 1:3])) < 1.0 for s in splits)
     assert found >= 16
+
+
+@pytest.mark.parametrize("peak", [0.0, 1e-200, 1.0])
+def test_what_is_left_at_a_source_does_not_depend_on_its_peak(peak):
+    truth = beam_sources((40, 23.2, 22.1), (peak, 27.5, 24.0))
+    window = window_of(truth)
+    metric = metric_of(window, "correlated")
+    noise = noise_of(window, "correlated", np.random.default_rng(3))
+    fit = replace(fit_of(value(truth, window) + noise, window, metric, truth), parameters=truth)
+    louder = replace(fit, parameters=truth + beam_sources((0, 0, 0), (7, 0, 0)) * [1, 0, 0, 0, 0, 0])
+    expected = _left_at_last(value(louder.parameters, window) + noise, window, metric, louder)
+    np.testing.assert_allclose(_left_at_last(value(truth, window) + noise, window, metric, fit), expected)
 
 
 @pytest.mark.parametrize("kind", ["white", "correlated"])

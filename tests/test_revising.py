@@ -5,8 +5,10 @@ from hyper_py.diagnostics import Flag
 from hyper_py.evidence.simulate import simulate_image
 from hyper_py.numerics import models
 from hyper_py.options import BackgroundOptions, Options
+from hyper_py.pipeline.deblending import Split
 from hyper_py.pipeline.extraction import extract_sources
-from hyper_py.pipeline.revising import _joined, units_in_noise, without
+from hyper_py.pipeline.revising import _joined, _within_reach, units_in_noise, without
+from hyper_py.steps.fitting import UnitFit
 from test_correlated import make_task
 
 SOURCES = np.array([[k + 1.0, 10.0 * k, 20.0, 1.7, 1.6, 0.0] for k in range(5)])
@@ -74,6 +76,23 @@ def test_no_unit_is_larger_than_the_covariance_reaches():
     assert sorted(np.concatenate(units).tolist()) == list(range(40))
     assert max(np.ptp(x[unit]) for unit in units) <= 8.5 * 5.0
     assert len(units) < 10
+
+
+def test_a_unit_that_cannot_be_cut_grows_by_one_source_that_keeps_it_small():
+    """A unit of 38 pixels may be 42.5 wide: by either of two sources beside it, but not both."""
+    start = at_places((20, 20), (58, 20), (20, 50))
+    units = [np.array([0, 1]), np.array([2])]
+    task = make_task(start, np.zeros((80, 80)), units=units, beam_fwhm=5.0)
+
+    def split(unit, member, *place):
+        sources = np.concatenate([start[[member]], at_places(place)])
+        fit = UnitFit(parameters=sources, at_bound=sources < -1, cost=0.0, status=1, n_evaluations=1)
+        return Split(unit=unit, members=np.array([0]), fit=fit, typical=np.zeros(2, dtype=bool))
+
+    far, left, right, other = (
+        split(0, 0, 14, 20), split(0, 0, 16, 20), split(0, 1, 62, 20), split(1, 2, 24, 50)
+    )  # fmt: skip
+    assert _within_reach(task, [far, left, right, other]) == [left, other]
 
 
 @pytest.mark.parametrize("method", ["conditional", "polynomial"])

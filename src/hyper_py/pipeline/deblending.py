@@ -196,7 +196,7 @@ def split_units(
     Returns
     -------
     list of Split
-        At most one for every `MEMBERS` sources that a unit has, in the order of `units`.
+        In the order of `units`; of a unit at most one, and one more for every `MEMBERS` sources that it has.
     """
     beam_fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0] * beam[1]))
     places = best_additions(
@@ -352,7 +352,8 @@ def _left_at_last(values: FloatArray, window: Window, metric: Metric, fit: UnitF
     value, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
     residual = metric.project(values - value[0])
     others = metric.project(jacobian[0, : -models.N_PARAMETERS])
-    last = metric.project(models.gaussian_sum(fit.parameters[-1:], y, x))
+    # Of peak 1, for it may have vanished in the fit.
+    last = metric.project(models.gaussian_sum(np.array([[1.0, *fit.parameters[-1, 1:]]]), y, x))
     basis = np.linalg.qr(others.T)[0]
     weights = (last - basis @ (last @ basis)) ** 2
     return float(weights @ residual**2 / weights.sum()), float(weights.sum() ** 2 / (weights @ weights))

@@ -82,7 +82,7 @@ def with_more_sources(
         )
     ]  # fmt: skip
     if not this.ground.is_common:
-        splits = [split for split in splits if _fits_in(task, split)]
+        splits = _within_reach(task, splits)
     splits.sort(key=lambda split: split.unit)
     if not splits:
         return None
@@ -109,11 +109,15 @@ def with_more_sources(
     return replace(task, start=start, fixed=fixed, assumed=assumed, shift=shift, units=units), sources, left
 
 
-def _fits_in(task: Task, split: Split) -> bool:
-    """Whether a unit with one more source can still be fitted at once."""
-    sources = np.concatenate([task.start[task.units[split.unit]], split.parameters])
-    extent = float(np.ptp(sources[:, models.X : models.Y + 1], axis=0).max())
-    return extent <= _LARGEST_EXTENT_BEAMS * task.beam_fwhm
+def _within_reach(task: Task, splits: Sequence[Split]) -> list[Split]:
+    """Return the first split of each unit that can still be fitted at once; two might outgrow it together."""
+    chosen: dict[int, Split] = {}
+    for split in splits:
+        sources = np.concatenate([task.start[task.units[split.unit]], split.parameters])
+        extent = float(np.ptp(sources[:, models.X : models.Y + 1], axis=0).max())
+        if extent <= _LARGEST_EXTENT_BEAMS * task.beam_fwhm:
+            chosen.setdefault(split.unit, split)
+    return list(chosen.values())
 
 
 def _joined(
