@@ -25,7 +25,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from hyper_py.evidence.matching import inside_margin, match_positions
+from hyper_py.validation.matching import inside_margin, match_positions
 from peers import (
     FINDERS,
     TITLES,

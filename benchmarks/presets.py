@@ -16,10 +16,10 @@ import numpy as np
 
 from hyper_py.config import Config, apply_overrides
 from hyper_py.diagnostics import HyperPyError
-from hyper_py.evidence.matching import inside_margin
-from hyper_py.evidence.simulate import simulate_image
-from hyper_py.evidence.validation import Validation, validate
 from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.simulation.simulate import simulate_image
+from hyper_py.validation.matching import inside_margin
+from hyper_py.validation.validation import Validation, validate
 
 PRESETS = ("alma", "deep", "crowded", "faint", "herschel")
 QUANTITIES = ("flux (Gaussian)", "flux", "peak", "x", "y", "size", "major axis", "minor axis")

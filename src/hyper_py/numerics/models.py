@@ -17,7 +17,7 @@ from hyper_py.geometry import (
     covariance_from_ellipse,
     ellipse_from_covariance,
 )
-from hyper_py.numerics.blocks import LazyPlane
+from hyper_py.numerics.tiles import LazyPlane
 
 N_PARAMETERS = 6
 AMPLITUDE, X, Y, SIGMA_1, SIGMA_2, THETA = range(N_PARAMETERS)

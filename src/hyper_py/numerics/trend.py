@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import LazyPlane, Plane, blocks, combined, sample_step, size_of
+from hyper_py.numerics.tiles import LazyPlane, Plane, blocks, combined, sample_step, size_of
 
 IntArray: TypeAlias = NDArray[np.int64]
 
@@ -62,7 +62,7 @@ def fit_trend(data: Plane, *, level: Plane, size: int | None = None) -> Trend:
     level : Plane, shape (ny, nx)
         Noise over its median.
     size : int, optional
-        Side of the blocks in which the map is worked on, see `hyper_py.numerics.blocks.blocks`.
+        Side of the blocks in which the map is worked on, see `hyper_py.numerics.tiles.blocks`.
 
     Returns
     -------

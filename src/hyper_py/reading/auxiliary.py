@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import LazyPlane
+from hyper_py.numerics.tiles import LazyPlane
 from hyper_py.reading.fits_files import FitsFile, choose_hdu, open_fits, read_plane
 from hyper_py.reading.headers import header_unit
 from hyper_py.reading.mapfacts import MapFacts

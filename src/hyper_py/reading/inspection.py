@@ -17,7 +17,7 @@ from hyper_py.geometry import (
     reference_jacobian,
 )
 from hyper_py.image import SkyImage
-from hyper_py.numerics.noise import clipped_statistics
+from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.reading.auxiliary import is_error_name
 from hyper_py.reading.fits_files import FitsFile, open_fits, read_plane, warnings_into
 from hyper_py.reading.io import read_image

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import Beam, FloatArray, pixel_areas, pixel_areas_in_parts
 from hyper_py.image import SkyImage
-from hyper_py.numerics.blocks import LazyPlane
+from hyper_py.numerics.tiles import LazyPlane
 from hyper_py.reading.auxiliary import read_error, read_mask, read_primary_beam, streamed_mask
 from hyper_py.reading.fits_files import FitsFile, open_fits, read_plane, warnings_into
 from hyper_py.reading.headers import header_frequency, spectral_values

@@ -17,6 +17,7 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from hyper_py.catalog import COLUMNS
+from hyper_py.deblending.grouping import friends_of_friends
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
@@ -25,11 +26,10 @@ from hyper_py.geometry import (
     celestial_frame,
     ellipse_from_covariance,
 )
+from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import Plane
-from hyper_py.numerics.noise import clipped_statistics
+from hyper_py.numerics.tiles import Plane
 from hyper_py.pipeline.extraction import Extraction
-from hyper_py.steps.grouping import friends_of_friends
 
 UInt16Array: TypeAlias = NDArray[np.uint16]
 

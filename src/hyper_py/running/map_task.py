@@ -392,7 +392,7 @@ def _extract_and_write(
 
 def _write_fits(stage: "Stage", layout: "Layout", task: MapTask, extraction: Any, log: MapLog) -> None:
     """Write the covariances of the fits, and the report of them, if they were asked for."""
-    from hyper_py.pipeline.fit_report import fit_covariances, fit_report
+    from hyper_py.reporting.fit_report import fit_covariances, fit_report
 
     fit = task.config.fit_options
     if fit.calc_covar:

@@ -23,7 +23,7 @@ from hyper_py import __version__
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import FloatArray
 from hyper_py.image import SkyImage
-from hyper_py.numerics.blocks import Plane
+from hyper_py.numerics.tiles import Plane
 from hyper_py.writing.tables import (
     SUFFIXES,
     TEXT_FORMS,
