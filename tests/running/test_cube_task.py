@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 from hyper_py.config import Config
 from hyper_py.reading.io import open_cube
 from hyper_py.reporting import spectra, spectra_figure
-from hyper_py.running.cube_task import channel_names, spectral_column
+from hyper_py.running.channel_task import channel_names, spectral_column
 from hyper_py.running.runner import run
 from hyper_py.simulation.simulate import simulate_cube
 from hyper_py.writing import plane_files
