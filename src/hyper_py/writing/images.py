@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hyper_py import __version__
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray
 from hyper_py.image import SkyImage
 from hyper_py.numerics.tiles import Plane
 
