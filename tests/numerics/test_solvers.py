@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import least_squares
 
 from hyper_py.numerics import models
-from hyper_py.numerics.solvers import LOSSES, FitStatus, levenberg_marquardt, loss_terms
+from hyper_py.numerics.solvers import LOSSES, FitStatus, SolverOptions, levenberg_marquardt, loss_terms
 
 Y, X = (a.ravel().astype(float) for a in np.mgrid[:19, :19])
 INFINITY = np.full(6, np.inf)
@@ -73,10 +73,7 @@ def solve(problem, start, lower, upper, **options):
         start[None],
         lower=lower[None],
         upper=upper[None],
-        ftol=1e-12,
-        xtol=1e-12,
-        gtol=1e-9,
-        **options,
+        options=SolverOptions(**{"ftol": 1e-12, "xtol": 1e-12, "gtol": 1e-9, **options}),
     )
 
 
