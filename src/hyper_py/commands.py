@@ -1,6 +1,6 @@
-"""The commands beside `run`: simulate, validate, inspect and demo. `hyper_py.cli` registers them.
+"""The commands simulate, validate, inspect and demo. `hyper_py.cli` registers them.
 
-As there: nothing heavy is imported before a command needs it.
+Nothing heavy is imported before a command needs it.
 """
 
 import json
@@ -98,7 +98,7 @@ def simulate(
 
 
 def _check_kinds(fields: dict[str, Any]) -> None:
-    """Raise ConfigurationError where a value is of another kind than the default: a text, a list of two."""
+    """Raise ConfigurationError if a value is of another type than the default."""
     import inspect as introspection
     from dataclasses import asdict
 
@@ -154,7 +154,7 @@ def validate(
     ] = None,
     margin: Annotated[
         float,
-        typer.Option("--margin", min=0.0, help="Beams from the border where truth counts for nothing."),
+        typer.Option("--margin", min=0.0, help="Sources this near to the border do not count (in beams)."),
     ] = 0.5,
     channel: Annotated[
         int | None, typer.Option("--channel", min=1, help="Only this channel of a cube, from 1.")
@@ -197,7 +197,7 @@ def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
 
 
 def _show_tables(tables: "Sequence[TextTable]") -> None:
-    """Show tables in full: what a pipe gets is not cut to the width of a terminal."""
+    """Show tables in full width when the output is not a terminal."""
     for title, header, rows in tables:
         typer.echo(f"\n{title}")
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
@@ -232,7 +232,7 @@ def inspect(
         ),
     ] = None,
 ) -> None:
-    """Show what is understood of a map, and what is missing. Exit status 1 if it cannot be run as it is."""
+    """Show what is read from a map, and what is missing. Exit status 1 if it cannot be run as it is."""
     from hyper_py.config import Config, apply_overrides
 
     config = Config.from_mapping(apply_overrides({"version": 2}, overrides or []), source="--set")
@@ -250,7 +250,7 @@ def inspect(
 
 
 def describe(found: "Inspection") -> list[tuple[str, str]]:
-    """Return what was understood of a map as pairs of a word and a line."""
+    """Return what was read from a map as pairs of a word and a line."""
     ny, nx = found.shape
     facts = [("file", found.hdus), ("map", f"extension {found.hdu}, {nx} x {ny} pixels (x, y)")]
     if found.n_channels > 1:
@@ -350,7 +350,7 @@ def demo(
     ] = Path("hyper_demo"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
 ) -> None:
-    """Simulate a small map, extract its sources, compare them with the truth, and say where to look."""
+    """Simulate a small map, extract its sources, compare them with the truth, and list the files."""
     map_path = output / DEMO_MAP
     if output.is_dir() and any(output.iterdir()) and not map_path.exists():
         raise ConfigurationError(f"{output}: not empty, and not of an earlier demo; choose another directory")

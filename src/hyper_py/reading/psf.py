@@ -1,4 +1,4 @@
-"""A beam measured on an image of the point spread function, for beams that are no Gaussians."""
+"""A beam measured on an image of the point spread function, for beams that are not Gaussian."""
 
 import math
 from pathlib import Path
@@ -21,16 +21,16 @@ from hyper_py.reading.headers import number_or_none
 
 _ARCSEC = {"": 3600.0, "deg": 3600.0, "degree": 3600.0, "arcmin": 60.0, "arcsec": 1.0}
 _SHAPE, _PEAK = 0.2, 0.5
-"""Shares of the peak above which the shape, as a fit to a point source sees it, and the peak are fitted."""
+"""Fractions of the peak above which the shape of a point source, and its peak, are fitted."""
 
 
 def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | str | None = None) -> Beam:
     """Return the beam of a point spread function: FWHM of its core, and its whole area.
 
     The core above a fifth of the peak is fitted by an elliptical Gaussian, as a source is. The area is the
-    sum over the image divided by the peak, which is fitted to the core above its half: so Jy/beam maps
-    calibrated on the peak get the right integral. What lies beyond the image is not in it. The width of the
-    wings is such that `Beam.flux_factor` is right for a source of the core's own size.
+    sum over the image divided by the peak, which is fitted to the core above its half: so that Jy/beam maps
+    calibrated on the peak get the right integral. Flux outside the image is not included. The width of the
+    wings is chosen such that `Beam.flux_factor` is right for a source of the core's own size.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def _beyond(data: FloatArray, centre: tuple[float, float], covariance: FloatArra
 
 
 def _wings(data: FloatArray, name: str, scale: FloatArray, *, squared_fwhm: float, core: float) -> float:
-    """Return the FWHM of the wings with which `Beam.flux_factor` holds for a source of the core's size.
+    """Return the FWHM of the wings for which `Beam.flux_factor` is right for a source of the core's size.
 
     `core` is the area of the core's Gaussian over the whole; the factor's formula is solved for the wings.
     """

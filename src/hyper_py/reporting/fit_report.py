@@ -1,4 +1,4 @@
-"""What the fits of a map did: a report for its log, and the covariances of what was fitted together."""
+"""Report of the fits of a map for its log, and the covariances of the parameters of each fit."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,9 +23,9 @@ _WHY = {
 
 
 def fit_report(extraction: Extraction) -> list[str]:
-    """Return lines that say for each fit how it ended, on which background, and what it found.
+    """Return lines that describe each fit: how it ended, its background, its sources.
 
-    Sources are called by their HYPER_ID; amplitudes are in Jy/pixel, lengths in pixels, angles in degrees
+    Sources are named by their HYPER_ID; amplitudes are in Jy/pixel, lengths in pixels, angles in degrees
     from the x axis.
     """
     if extraction.field is None:
@@ -66,7 +66,7 @@ def _ground(patch: Patch | None) -> str:
 
 
 def _sources(record: FitRecord) -> Iterator[str]:
-    """Describe each source of a fit: values, errors, and what stopped at a bound."""
+    """Describe each source of a fit: values, errors, and parameters at a bound."""
     for k, (source, values) in enumerate(zip(record.sources, record.fit.parameters, strict=True)):
         errors = _errors(record, k)
         texts = []

@@ -1,6 +1,6 @@
-"""The map with all its sources as an SVG: made without a plotting library, so that each map can have one.
+"""The map with all its sources as an SVG, made without a plotting library, so that it is cheap for each map.
 
-Pixels are an embedded image; apertures, beam, coordinates and texts are drawn, and scale without loss.
+Pixels are an embedded image; apertures, beam, coordinates and texts are vector graphics.
 """
 
 import base64
@@ -44,8 +44,8 @@ def map_svg(extraction: Extraction) -> str:
     Returns
     -------
     str
-        In mJy/beam (Jy/beam without `convert_mJy`); each aperture is titled by its HYPER_ID; those of
-        sources with a flag that calls for a look are green.
+        SVG in mJy/beam (Jy/beam without `convert_mJy`). Each aperture has its HYPER_ID as title. Apertures of
+        sources with a flag that needs attention are green.
     """
     image = extraction.image
     ny, nx = image.shape
@@ -140,13 +140,13 @@ def _coordinates(extraction: Extraction, scale: float) -> Iterator[str]:
     if not seen.any():
         return
     middle = float(longitude[seen][np.argmin(np.hypot(x - 0.5 * nx, y - 0.5 * ny)[seen])])
-    # Longitudes about the middle one, so that none jumps by a turn inside the map.
+    # Longitudes relative to the central one, so that they do not wrap inside the map.
     around = middle + (longitude[seen] - middle + 180.0) % 360.0 - 180.0
     galactic = image.frame == "galactic"
     names = ("l", "b") if galactic else ("RA", "Dec")
     labels: list[str] = []
     ranges = (around.min(), around.max()), (latitude[seen].min(), latitude[seen].max())
-    # Where a map lies on its side, lines of longitude leave it on the left and those of latitude below.
+    # On a map rotated by 90 degrees lines of longitude cross the left edge, and those of latitude the lower.
     north = image.jacobian(0.5 * (nx - 1), 0.5 * (ny - 1))[1]
     below = 0 if abs(north[1]) >= abs(north[0]) else 1
     for axis, (low, high) in enumerate(ranges):

@@ -1,8 +1,8 @@
-"""What the report of a map shows, taken from an extraction and made small.
+"""Data of the report of a map, taken from an extraction and compressed.
 
-Pixels are quantised to 16 bits at a tenth of the noise, as differences along x, deflated; models are not
-stored at all, since the report computes them from the fitted parameters. A page is made from this by
-`hyper_py.reporting.report`, when the map is done or any time later.
+Pixels are quantised to 16 bits at a tenth of the noise, stored as differences along x, and deflated. Models
+are not stored, since the report computes them from the fitted parameters. `hyper_py.reporting.report` makes
+the page from these data, when the map is done or later.
 """
 
 import json
@@ -42,7 +42,7 @@ REMARKS = (
     | Flag.NOISE_ASSUMED
     | Flag.SHAPE_ASSUMED
 )
-"""Flags that describe a source; all others call for a look at it."""
+"""Flags that only describe a source; all others need attention."""
 
 MAX_PIXELS = 5_000_000
 """Larger maps are shown binned, with cutouts at full resolution beside them."""
@@ -58,7 +58,7 @@ _ROWS_AT_ONCE = 100
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReportData:
-    """What the page of one map is made from.
+    """Data of the page of one map.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class ReportData:
 
 
 def make_report_data(extraction: Extraction) -> ReportData:
-    """Take from an extraction what its report shows.
+    """Return the data of the report of an extraction.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def _cutouts(data: FloatArray, x: FloatArray, y: FloatArray, side: int) -> Float
 
 
 def detected_places(extraction: Extraction) -> tuple[FloatArray, FloatArray]:
-    """Return x and y of the peaks of all rows; those of sources added later are where they were fitted."""
+    """Return x and y of the peaks of all rows; sources added later have their fitted positions."""
     table, peaks = extraction.catalog, extraction.peaks
     n = len(peaks)
     return np.append(peaks.x, table["X"].value[n:]), np.append(peaks.y, table["Y"].value[n:])
@@ -263,7 +263,7 @@ def group_labels(extraction: Extraction) -> IntArray:
 
 
 def _map_facts(extraction: Extraction, *, unit: str, per_beam: float) -> dict[str, Any]:
-    """Return what is to be said about the map: coordinates, beam, noise, thresholds."""
+    """Return the facts about the map: coordinates, beam, noise, thresholds."""
     image, noise, detection = extraction.image, extraction.noise, extraction.options.detection
     ny, nx = image.shape
     x, y = 0.5 * (nx - 1), 0.5 * (ny - 1)

@@ -75,7 +75,7 @@ def measure_channel(task: Any) -> Any:
     options = config.options()
     reference = task.reference or _given_apertures(config, image)
     extraction = extract_channel(image, options=options, reference=reference)
-    # Planes that the cubes want are made from what was measured, in the cube's own unit.
+    # Planes of the product cubes are in the cube's own unit.
     for kind, plane in channel_planes(extraction, kinds=task.files, extent=config.cube.extent).items():
         task.files[kind].write(task.channel, plane / image.jy_per_pixel)
     catalog = extraction.catalog

@@ -1,6 +1,6 @@
 """Sources that the configuration gives: positions and apertures, as lists or as a table.
 
-The pipeline is imported only where there are any: the parent of workers looks here too, and needs no more.
+The pipeline is imported only if there are any, because the parent of workers does not need it.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ def fixed_sources(config: Any) -> "FixedSources | None":
     Raises
     ------
     ConfigurationError
-        A table that is not there or lacks a column; as many apertures as there are not positions.
+        A table that is missing or lacks a column; a number of apertures that differs from that of positions.
     """
     detection = config.detection
     if detection.use_fixed_source_table:
@@ -42,7 +42,7 @@ def fixed_sources(config: Any) -> "FixedSources | None":
 
 
 def table_beam(config: Any) -> Beam | None:
-    """Return the beam with which the sizes of the given table were measured; None if they are to stay."""
+    """Return the beam with which the sizes of the given table were measured; None to keep the sizes."""
     fwhm = config.detection.fixed_source_beam
     if fwhm is None or not config.detection.use_fixed_source_table:
         return None
@@ -98,12 +98,12 @@ def _from_table(path: Path) -> "FixedSources":
 
 
 def check_files(config: Any) -> None:
-    """Look whether the instrument is known, and what is not a map of its own is there.
+    """Check that the instrument is known, and that files other than maps exist.
 
     Raises
     ------
     ConfigurationError
-        One line that names the key: all maps of a run would fail by it.
+        One line that names the key; all maps of the run would fail because of it.
     """
     from hyper_py.reading.surveys import find_survey
 

@@ -1,4 +1,4 @@
-"""The outputs of one map: written all at once, recorded, and found again by a later run."""
+"""Writing the outputs of one map and its record, from which a later run restores the result."""
 
 import time
 import traceback
@@ -153,7 +153,7 @@ def write_outputs(work: MapWork, extraction: Any) -> MapResult:
         log.add(f"done in {result.seconds:.2f} s: {', '.join(result.outputs)}")
         stage.text(layout.map_log(task.name), log.text())
         record = record_of(result, task, columns=describe_columns(catalog), sizes=stage.sizes())
-        # Last, so that it is there only when all else is.
+        # The record is last: it is there only if all other files are.
         stage.text(layout.state(task.name), as_json(record))
     return result
 
@@ -178,7 +178,7 @@ def record_of(
 
 
 def _log_details(log: MapLog, extraction: Any) -> None:
-    """Write to the log what the detection and the profile of the sources were found to need."""
+    """Write to the log whether a local spectrum, side lobes or another source profile were used."""
     gain = extraction.catalog.meta.get("local_spectrum_gain")
     if gain is not None:
         log.add(
@@ -194,7 +194,7 @@ def _log_details(log: MapLog, extraction: Any) -> None:
 
 
 def _write_fits(stage: "Stage", layout: "Layout", task: MapTask, extraction: Any, log: MapLog) -> None:
-    """Write the covariances of the fits, and the report of them, if they were asked for."""
+    """Write the covariances of the fits, and their report, if they are wanted."""
     from hyper_py.reporting.fit_report import fit_covariances, fit_report
 
     fit = task.config.fit_options
@@ -244,7 +244,7 @@ def _noise(extraction: Any, *, convert_mjy: bool) -> tuple[float, str]:
 
 
 def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[str, Any]:
-    """Return what the headers of a map's tables say about the run; the same for the same run."""
+    """Return the metadata of a map's tables; the same for the same run."""
     from hyper_py.geometry import celestial_frame
 
     image = extraction.image
@@ -267,7 +267,7 @@ def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[st
 
 
 def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: MapTask, log: MapLog) -> None:
-    """Stage what the configuration asks for besides tables and regions."""
+    """Stage the products that the configuration names besides tables and regions."""
     if layout.fitting or layout.deblended or layout.background:
         from hyper_py.reporting.fits_products import write_fits_products
 
@@ -298,7 +298,7 @@ def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: M
 
 
 def _leave_out(what: str) -> None:
-    """Warn that a map that was read in pieces has no such output."""
+    """Warn that an output is left out because the map was read in pieces."""
     warnings.warn(
         f"{what}: left out, the map was read in pieces (control.max_memory)", HyperPyWarning, stacklevel=2
     )

@@ -1,4 +1,4 @@
-"""What is to be done with one map, and what became of it."""
+"""The task of one map, and its result."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ _IRRELEVANT = (
     ("files", "file_log_name"),
     ("outputs", "report"),
 )
-"""Keys that change nothing in a map's outputs."""
+"""Keys that do not affect a map's outputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class MapTask:
 
 @dataclass(frozen=True, kw_only=True)
 class MapResult:
-    """What became of one map.
+    """Result of one map.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ Measure: TypeAlias = Callable[[MapTask], Any]
 
 
 def fingerprint(config: Any) -> str:
-    """Return a hash of all that decides outputs besides the map: configuration, fixed sources, version."""
+    """Return a hash of everything besides the map that affects its outputs."""
     values = config.model_dump(mode="json")
     for section, key in _IRRELEVANT:
         values[section].pop(key, None)
@@ -123,7 +123,7 @@ def fingerprint(config: Any) -> str:
 
 
 def reading_options(config: Any) -> dict[str, Any]:
-    """Return what a configuration says about reading files, as `io.read_image` and `open_cube` take it.
+    """Return the keyword arguments of `io.read_image` and `open_cube` that a configuration gives.
 
     Raises
     ------
