@@ -75,7 +75,7 @@ def make_inputs(inputs: Path, *, python: str, data: Path | None, quick: bool) ->
         copy_published(data, inputs, quick=quick)
 
 
-def freeze(way: Way, folder: Path, *, inputs: Path, python: str) -> int:
+def freeze_way(way: Way, folder: Path, *, inputs: Path, python: str) -> int:
     """Run a way into a folder; return the exit status."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -115,7 +115,7 @@ def write(arguments: argparse.Namespace) -> int:
     ways, failed, start = all_ways(inputs, quick=arguments.quick), 0, time.perf_counter()
     for name in selected(list(ways), arguments.only):
         begin = time.perf_counter()
-        status = freeze(ways[name], out / "ways" / name, inputs=inputs, python=arguments.python)
+        status = freeze_way(ways[name], out / "ways" / name, inputs=inputs, python=arguments.python)
         failed += status != 0
         # A way that one version refuses, and another does not, is a difference as well.
         (out / "ways" / name / "status").write_text(f"{status}\n")
@@ -142,11 +142,9 @@ def compare(arguments: argparse.Namespace) -> int:
     if other:
         sys.exit(f"not of the same maps: {', '.join(other)} differ; write with --inputs of the other side")
     names = sorted({path.name for folder in (before, after) for path in (folder / "ways").iterdir()})
-    different, count, whole = 0, 0, arguments.only == [""]
+    different, count = 0, 0
     for name in selected(names, arguments.only):
         sides = [folder / "ways" / name for folder in (before, after)]
-        if not whole and not all(side.is_dir() for side in sides):
-            continue  # frozen on one side only, and asked for some
         for title, verdict in compare_folders(*sides, tolerance=arguments.tolerance):
             count += 1
             different += verdict != "equal"
