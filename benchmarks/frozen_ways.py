@@ -243,7 +243,7 @@ def _tiles() -> Iterator[tuple[str, Way]]:
         Way(maps=("uneven.fits",), sections=merged(small, {"control": {"max_memory": 1e-4}})),
     )
     processes = {"control": {"parallel_maps": True, "n_cores": 2}}
-    own = {"second": {"detection": {"sigma_thres": 6.0}}}
+    own = {"second": WHITE}
     yield "two_maps", Way(maps=("alma.fits", "second.fits"), sections=merged(processes, {"maps": own}))
 
 
