@@ -100,9 +100,9 @@ def test_matched_filter(benchmark, field):
 
 
 @pytest.fixture(scope="module")
-def plane():
+def plane(random_seed):
     """A quadratic background in 41 x 41 pixels, a twentieth of them far off: design, values, truth."""
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(random_seed)
     y, x = np.mgrid[:41, :41]
     design = polynomial_design(y.ravel(), x.ravel(), order=2, scaling=scaling_of_box((0, 41, 0, 41)))
     truth = rng.normal(size=design.shape[1])
