@@ -16,7 +16,7 @@ from scipy.linalg import blas
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.numerics import models
 from hyper_py.numerics.models import N_PARAMETERS, gaussian_sum, gaussian_sum_and_jacobian
-from hyper_py.numerics.solvers import FitStatus, SolverOptions, levenberg_marquardt
+from hyper_py.numerics.solvers import FitStatus, Loss, SolverOptions, levenberg_marquardt
 from hyper_py.numerics.tiles import Plane, at
 
 _UNFELT = 1e-100
@@ -263,7 +263,7 @@ def fit_groups(
     *,
     lower: Sequence[FloatArray],
     upper: Sequence[FloatArray],
-    loss: str = "linear",
+    loss: Loss = "linear",
     f_scale: float = 1.0,
     ftol: float = 1e-8,
     xtol: float = 1e-8,

@@ -275,8 +275,7 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     size = options.tile_size_pix
     mean = clipped_statistics(sample(image.data, size=size)).mean
     if detection.use_manual_rms:
-        unit = 1e-3 if options.original and options.convert_mJy else 1.0
-        return NoiseLevel(mean=mean, rms=detection.rms_value * unit)
+        return NoiseLevel(mean=mean, rms=detection.rms_value * options.working_unit)
     if image.error is not None and image.relative_rms is not None:
         known = np.isfinite(image.data) & np.isfinite(image.error)
         return NoiseLevel(mean=mean, rms=float(np.median(image.error[known])) * image.relative_rms)

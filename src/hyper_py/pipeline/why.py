@@ -354,8 +354,8 @@ def _plain(value: float) -> str:
 
 def _shower(extraction: Extraction) -> Callable[[float], str]:
     """Return what writes Jy/pixel per beam."""
-    area = extraction.image.beam_area_pix
-    factor, unit = (1e3 * area, "mJy/beam") if extraction.options.convert_mJy else (area, "Jy/beam")
+    options = extraction.options
+    factor, unit = options.flux_per_jy * extraction.image.beam_area_pix, f"{options.flux_unit}/beam"
     return lambda value: f"{value * factor:.4g} {unit}"
 
 

@@ -146,8 +146,8 @@ def _panels(
 
 def _unit(extraction: Extraction) -> tuple[float, str]:
     """Return the factor from Jy/pixel to the unit of figures, and that unit."""
-    area = extraction.image.beam_area_pix
-    return (1e3 * area, "mJy/beam") if extraction.options.convert_mJy else (area, "Jy/beam")
+    options = extraction.options
+    return options.flux_per_jy * extraction.image.beam_area_pix, f"{options.flux_unit}/beam"
 
 
 def _ellipses(

@@ -51,7 +51,7 @@ def map_svg(extraction: Extraction) -> str:
     ny, nx = image.shape
     scale = _SIDE / max(nx, ny)
     width, height = nx * scale, ny * scale
-    milli, unit = (1e3, "mJy/beam") if extraction.options.convert_mJy else (1.0, "Jy/beam")
+    milli, unit = extraction.options.flux_per_jy, f"{extraction.options.flux_unit}/beam"
     data = bin_image(image.data, math.ceil(max(nx, ny) / _MOST_PIXELS)) * (milli * image.beam_area_pix)
     low, high = np.nanpercentile(data, [0.5, 99.7]) if np.isfinite(data).any() else (0.0, 1.0)
     picture = base64.b64encode(png(indexed(data, low, high)[::-1], colours=palette(_COLOURS, 255))).decode()

@@ -85,7 +85,7 @@ def make_report_data(extraction: Extraction) -> ReportData:
         Fluxes in mJy (Jy without `convert_mJy`), pixels in mJy/beam (Jy/beam).
     """
     image, options = extraction.image, extraction.options
-    milli = 1e3 if options.convert_mJy else 1.0
+    milli = options.flux_per_jy
     per_beam = milli * image.beam_area_pix
     noise = extraction.noise
     blobs: dict[str, bytes] = {}
@@ -118,7 +118,7 @@ def make_report_data(extraction: Extraction) -> ReportData:
         )
     columns, blobs["catalog"] = _pack_catalog(extraction)
     facts = {
-        **_map_facts(extraction, unit="mJy/beam" if options.convert_mJy else "Jy/beam", per_beam=per_beam),
+        **_map_facts(extraction, unit=f"{options.flux_unit}/beam", per_beam=per_beam),
         "binning": binning,
         "rms_binning": rms_binning,
         "layers": layers,

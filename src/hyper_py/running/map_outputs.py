@@ -122,7 +122,7 @@ def write_outputs(work: MapWork, extraction: Any) -> MapResult:
 
     task, layout, log = work.task, work.layout, work.log
     image, catalog = extraction.image, extraction.catalog
-    rms, unit = _noise(extraction, convert_mjy=task.config.units.convert_mJy)
+    rms, unit = _noise(extraction)
     log.add(f"rms {rms:.4g} {unit}, {len(catalog)} sources, {work.seconds:.2f} s")
     _log_details(log, extraction)
     with Stage(layout.root) as stage:
@@ -234,13 +234,14 @@ def restored(task: MapTask, layout: "Layout") -> MapResult | None:
     )
 
 
-def _noise(extraction: Any, *, convert_mjy: bool) -> tuple[float, str]:
+def _noise(extraction: Any) -> tuple[float, str]:
     import numpy as np
 
     rms = np.asarray(extraction.rms)
     known = rms[np.isfinite(rms)]
     per_beam = float(np.median(known) if known.size else np.nan) * extraction.image.beam_area_pix
-    return (1e3 * per_beam, "mJy/beam") if convert_mjy else (per_beam, "Jy/beam")
+    options = extraction.options
+    return options.flux_per_jy * per_beam, f"{options.flux_unit}/beam"
 
 
 def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[str, Any]:
