@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hyper_py import __version__, commands
+from hyper_py.commands import Overrides
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
 
 if TYPE_CHECKING:
@@ -80,12 +81,7 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Directory of all results; ./output for maps.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."
-        ),
-    ] = None,
+    overrides: Overrides = None,
     regions: Annotated[
         Path | None,
         typer.Option(
@@ -131,12 +127,7 @@ def why(
     config_file: Annotated[
         Path | None, typer.Option("--config", help="Configuration file of the run in question.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."
-        ),
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Explain why there is, or is not, a source at a position on a map."""
     from hyper_py.running.inputs import map_name

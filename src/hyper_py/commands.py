@@ -26,6 +26,10 @@ DEMO_SKY = {
 }  # fmt: skip
 DEMO_MAP = "demo.fits"
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."),
+]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
@@ -225,12 +229,7 @@ def _draw(validation: "Validation", path: Path, *, title: str) -> None:
 
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="MAP", help="FITS file.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."
-        ),
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Show what is read from a map, and what is missing. Exit status 1 if it cannot be run as it is."""
     from hyper_py.config import Config, apply_overrides
