@@ -365,7 +365,7 @@ def demo(
 
     simulation = simulate_image("deep", seed=seed, **DEMO_SKY)
     write_simulation(map_path, simulation)
-    typer.echo(_told(simulation))
+    typer.echo(_summary(simulation))
     root = str(output.absolute())
     config = Config.from_mapping(
         {
@@ -402,7 +402,7 @@ def demo(
     typer.echo("\nNow your own: hyper-py inspect MAP.fits, then hyper-py run MAP.fits -o OUT")
 
 
-def _told(simulation: "Simulation") -> str:
+def _summary(simulation: "Simulation") -> str:
     ny, nx = simulation.image.shape
     low, high = simulation.model.peak_range
     return (

@@ -328,8 +328,8 @@ def pixel_areas(wcs: Any, shape: tuple[int, int], *, tolerance: float = 1e-6) ->
         return parts
     ny, nx = shape
     rows = max(1, 200_000 // nx)
-    blocks = [parts(slice(y0, min(y0 + rows, ny)), slice(0, nx)) for y0 in range(0, ny, rows)]
-    return np.concatenate(blocks)
+    strips = [parts(slice(y0, min(y0 + rows, ny)), slice(0, nx)) for y0 in range(0, ny, rows)]
+    return np.concatenate(strips)
 
 
 def pixel_areas_in_parts(

@@ -101,7 +101,7 @@ def fit_covariances(extraction: Extraction) -> Table:
         parameters that were fixed.
     """
     fits = [] if extraction.field is None else extraction.field.measured.fits
-    numbers, sources, values, blocks = [], [], [], []
+    numbers, sources, values, covariances = [], [], [], []
     for number, record in enumerate(fits, start=1):
         n = len(record.sources)
         if record.covariance is None:
@@ -111,9 +111,9 @@ def fit_covariances(extraction: Extraction) -> Table:
             numbers.append(number)
             sources.append(int(source) + 1)
             values.append(record.fit.parameters[k])
-            blocks.append(covariance[k].transpose(1, 0, 2).ravel())
-    column = np.empty(len(blocks), dtype=object)
-    column[:] = blocks
+            covariances.append(covariance[k].transpose(1, 0, 2).ravel())
+    column = np.empty(len(covariances), dtype=object)
+    column[:] = covariances
     table = Table(
         {
             "FIT": np.array(numbers, dtype=np.int64),

@@ -199,9 +199,9 @@ def bin_image(data: Plane, factor: int) -> FloatArray:
         return data
     ny, nx = (-(-side // factor) for side in data.shape)
     padding = [(0, n * factor - side) for n, side in zip((ny, nx), data.shape, strict=True)]
-    blocks = np.pad(data, padding, constant_values=np.nan).reshape(ny, factor, nx, factor)
-    seen = np.isfinite(blocks)
-    total, count = np.where(seen, blocks, 0.0).sum(axis=(1, 3)), seen.sum(axis=(1, 3))
+    squares = np.pad(data, padding, constant_values=np.nan).reshape(ny, factor, nx, factor)
+    known = np.isfinite(squares)
+    total, count = np.where(known, squares, 0.0).sum(axis=(1, 3)), known.sum(axis=(1, 3))
     result: FloatArray = np.divide(total, count, out=np.full((ny, nx), np.nan), where=count > 0)
     return result
 
@@ -338,12 +338,12 @@ def _pixel_counts(extraction: Extraction) -> dict[str, Any]:
     image, rms = extraction.image, extraction.rms
     stride = max(1, math.ceil(math.sqrt(image.data.size / _PIXELS_COUNTED)))
     cut = (slice(None, None, stride), slice(None, None, stride))
-    level = rms[cut] if isinstance(rms, np.ndarray) else rms
+    noise = rms[cut] if isinstance(rms, np.ndarray) else rms
     counts: dict[str, Any] = {"low": -8.0, "high": 16.0, "width": 0.25}
     edges = np.linspace(-8.0, 16.0, 97)
     with np.errstate(invalid="ignore", divide="ignore"):
         for name, values in (("map", image.data[cut]), ("residual", extraction.residual_image()[cut])):
-            scaled = (values - extraction.noise.mean) / level
+            scaled = (values - extraction.noise.mean) / noise
             counts[name] = np.histogram(scaled[np.isfinite(scaled)], edges)[0].tolist()
             statistics = clipped_statistics(scaled)
             counts[f"{name}_rms"] = statistics.rms if math.isfinite(statistics.rms) else None
