@@ -16,6 +16,8 @@ from hyper_py.writing.staging import Stage
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from hyper_py.geometry import Beam
+
 _SHOWN_BEAMS = 4.0
 _PROFILE_BEAMS = 8.0
 
@@ -42,7 +44,7 @@ def write_noise(stage: Stage, layout: Layout, extraction: Extraction, *, name: s
     return f"noise covariance {statistics.origin}: {statistics.use}"
 
 
-def noise_hdus(statistics: NoiseStatistics, *, beam: Any) -> fits.HDUList:
+def noise_hdus(statistics: NoiseStatistics, *, beam: "Beam") -> fits.HDUList:
     """Return the autocovariance (primary), SPECTRUM, and the tables PROFILE and RADIAL_SPECTRUM."""
     primary = fits.PrimaryHDU(statistics.covariance.lags)
     header = primary.header

@@ -24,7 +24,9 @@ from hyper_py.running.map_task import process_map
 from hyper_py.running.tasks import MapResult, MapTask, reading_options
 
 if TYPE_CHECKING:
+    from hyper_py.geometry import Beam
     from hyper_py.pipeline.cubes import Reference
+    from hyper_py.pipeline.extraction import Extraction
     from hyper_py.reading.io import CubeReader
     from hyper_py.running.executors import Outcomes
     from hyper_py.writing.layout import Layout
@@ -208,7 +210,7 @@ class _CubeWork:
         self.write_reference(extraction)
         return reference_from(extraction, keep_shapes=config.cube.shapes == "fixed")
 
-    def write_reference(self, extraction: Any) -> None:
+    def write_reference(self, extraction: "Extraction") -> None:
         """Write the catalogue of the image on which the list for all channels was found."""
         from hyper_py.writing.catalogues import write_catalogue
         from hyper_py.writing.staging import Stage
@@ -264,7 +266,7 @@ class _CubeWork:
 
     def finish_cubes(self, cube: "CubeReader", files: dict[str, "PlaneFile"], region: Any) -> None:
         """Smooth along the spectrum and cut to the region if asked; give all cubes their names."""
-        outputs = set(self.config.cube.outputs)
+        outputs: set[str] = set(self.config.cube.outputs)
         if "raw" in files:
             files |= self.smooth(cube, files)
         if region is not None:
@@ -347,7 +349,7 @@ class _CubeWork:
         return result
 
 
-def _shape_of(beam: Any) -> tuple[float, float, float]:
+def _shape_of(beam: "Beam") -> tuple[float, float, float]:
     return beam.major, beam.minor, beam.pa
 
 

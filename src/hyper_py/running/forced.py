@@ -14,10 +14,11 @@ from hyper_py.geometry import Beam
 from hyper_py.writing.tables import read_table
 
 if TYPE_CHECKING:
+    from hyper_py.config import Config
     from hyper_py.pipeline.extraction import FixedSources
 
 
-def fixed_sources(config: Any) -> "FixedSources | None":
+def fixed_sources(config: "Config") -> "FixedSources | None":
     """Return the sources to measure instead of detected ones, if the configuration gives any.
 
     A table (`detection.use_fixed_source_table`) gives positions in RA, DEC and apertures, where it has
@@ -41,7 +42,7 @@ def fixed_sources(config: Any) -> "FixedSources | None":
     return FixedSources(longitude=longitude, latitude=latitude, frame="map", **fixed_apertures(config, n))
 
 
-def table_beam(config: Any) -> Beam | None:
+def table_beam(config: "Config") -> Beam | None:
     """Return the beam with which the sizes of the given table were measured; None to keep the sizes."""
     fwhm = config.detection.fixed_source_beam
     if fwhm is None or not config.detection.use_fixed_source_table:
@@ -49,7 +50,7 @@ def table_beam(config: Any) -> Beam | None:
     return Beam(major=fwhm, minor=fwhm, source="detection.fixed_source_beam")
 
 
-def fixed_apertures(config: Any, n: int) -> dict[str, Any]:
+def fixed_apertures(config: "Config", n: int) -> dict[str, Any]:
     """Return `fwhm_1`, `fwhm_2` and `pa` of `n` sources if `photometry.fixed_radius` gives them."""
     photometry = config.photometry
     if not photometry.fixed_radius:
@@ -97,7 +98,7 @@ def _from_table(path: Path) -> "FixedSources":
     )
 
 
-def check_files(config: Any) -> None:
+def check_files(config: "Config") -> None:
     """Check that the instrument is known, and that files other than maps exist.
 
     Raises

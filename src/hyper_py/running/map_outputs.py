@@ -16,6 +16,7 @@ from hyper_py.running.process_settings import one_blas_thread
 from hyper_py.running.tasks import MapResult, MapTask
 
 if TYPE_CHECKING:
+    from hyper_py.pipeline.extraction import Extraction
     from hyper_py.writing.layout import Layout
     from hyper_py.writing.staging import Stage
 
@@ -106,7 +107,7 @@ def input_checksum(path: Path) -> str:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def write_outputs(work: MapWork, extraction: Any) -> MapResult:
+def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     """Write all outputs of a map, and last the record that it is complete.
 
     Parameters
@@ -177,7 +178,7 @@ def record_of(
     return {**known, "fingerprint": task.fingerprint, "columns": columns, "sizes": dict(sizes)}
 
 
-def _log_details(log: MapLog, extraction: Any) -> None:
+def _log_details(log: MapLog, extraction: "Extraction") -> None:
     """Write to the log whether a local spectrum, side lobes or another source profile were used."""
     gain = extraction.catalog.meta.get("local_spectrum_gain")
     if gain is not None:
@@ -193,7 +194,9 @@ def _log_details(log: MapLog, extraction: Any) -> None:
         log.add(f"fluxes are {factor:.3f} times those of Gaussians: the sources have another profile")
 
 
-def _write_fits(stage: "Stage", layout: "Layout", task: MapTask, extraction: Any, log: MapLog) -> None:
+def _write_fits(
+    stage: "Stage", layout: "Layout", task: MapTask, extraction: "Extraction", log: MapLog
+) -> None:
     """Write the covariances of the fits, and their report, if they are wanted."""
     from hyper_py.reporting.fit_report import fit_covariances, fit_report
 
@@ -234,7 +237,7 @@ def restored(task: MapTask, layout: "Layout") -> MapResult | None:
     )
 
 
-def _noise(extraction: Any) -> tuple[float, str]:
+def _noise(extraction: "Extraction") -> tuple[float, str]:
     import numpy as np
 
     rms = np.asarray(extraction.rms)
@@ -244,7 +247,7 @@ def _noise(extraction: Any) -> tuple[float, str]:
     return options.flux_per_jy * per_beam, f"{options.flux_unit}/beam"
 
 
-def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[str, Any]:
+def _header(task: MapTask, extraction: "Extraction", *, rms: float, unit: str) -> dict[str, Any]:
     """Return the metadata of a map's tables; the same for the same run."""
     from hyper_py.geometry import celestial_frame
 
@@ -267,7 +270,9 @@ def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[st
     }
 
 
-def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: MapTask, log: MapLog) -> None:
+def _write_on_request(
+    stage: "Stage", layout: "Layout", extraction: "Extraction", task: MapTask, log: MapLog
+) -> None:
     """Stage the products that the configuration names besides tables and regions."""
     if layout.fitting or layout.deblended or layout.background:
         from hyper_py.reporting.fits_products import write_fits_products

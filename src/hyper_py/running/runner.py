@@ -44,6 +44,7 @@ from hyper_py.running.tasks import MapResult, MapTask, Measure, fingerprint
 from hyper_py.running.worker_processes import execute_processes
 
 if TYPE_CHECKING:
+    from hyper_py.config import Config
     from hyper_py.writing.layout import Layout
 
 __all__ = [
@@ -66,7 +67,7 @@ _PACKAGES = ("numpy", "scipy", "astropy", "regions", "pydantic", "distributed", 
 
 
 def run(
-    config: Any,
+    config: "Config",
     inputs: Sequence[str | Path] | None = None,
     *,
     on_event: OnEvent | None = None,
@@ -156,7 +157,7 @@ class _Run:
 
     def __init__(
         self,
-        config: Any,
+        config: "Config",
         layout: "Layout",
         tasks: list[MapTask],
         measure: Measure,

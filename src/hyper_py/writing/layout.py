@@ -3,9 +3,12 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from hyper_py.writing.tables import SUFFIXES
+
+if TYPE_CHECKING:
+    from hyper_py.config import Config
 
 STATE_DIR = ".hyper_py"
 """Hidden directory of the states of maps, below the output directory."""
@@ -40,7 +43,7 @@ class Layout:
     plot_noise: str | None = None
 
     @classmethod
-    def from_config(cls, config: Any) -> Self:
+    def from_config(cls, config: "Config") -> Self:
         """Return the layout that a configuration gives."""
         paths, files, fits = config.paths.output, config.files, config.fits_output
         plots = config.visualization
