@@ -24,7 +24,8 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 import hyper_py
-from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions, check_options
+from hyper_py.config.original import ORIGINAL_POLICY
+from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions
 from hyper_py.pipeline.extraction import find_peaks, noise_level
 from hyper_py.pipeline.measurement import measure_sources
 
@@ -32,7 +33,7 @@ WHITE: dict[str, Any] = {"noise_model": "white", "method": "polynomial"}
 TOGETHER: dict[str, Any] = {"fit_gauss_and_bg_together": True, "fit_gauss_and_bg_separately": False}
 JOINT = WHITE | TOGETHER
 ORIGINAL: dict[str, Any] = {
-    **WHITE, "original": True, "weights": "snr", "min_method": "nmse", "vary": False, "f_scale": 0.1,
+    **WHITE, "policy": ORIGINAL_POLICY, "weights": "snr", "min_method": "nmse", "vary": False, "f_scale": 0.1,
     "aper_inf": 1.0, "aperture_correction": False,
 }  # fmt: skip
 ALL_ESTIMATORS = ("least_squares", "huber", "theil_sen")
@@ -121,11 +122,8 @@ def make_options(changes: dict[str, Any]) -> Options:
             rest[name] = value
         else:
             sections[section] = replace(sections[section], **{name: value})
-    options = Options(**sections, **rest)
     # Detection is fixed: no source is added either.
-    options = replace(options, detection=replace(options.detection, deblend_residual=False))
-    check_options(options)
-    return options
+    return Options(**sections, **rest, detection={"deblend_residual": False})
 
 
 def main() -> None:

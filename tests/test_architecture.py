@@ -19,7 +19,6 @@ MODULES = sorted(
 )
 
 OWNERS = {
-    "pydantic": {"sections", "model"},
     "yaml": {"text", "model", "reference"},
     "astropy.io": {
         "fits_files",

@@ -10,7 +10,7 @@ from helpers.fields_of_options import small_map
 from hyper_py.config import Config
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.numerics.solvers import SolverOptions
-from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, check_options
+from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.simulation.simulate import simulate_image
 from hyper_py.validation.matching import match_positions
@@ -24,19 +24,13 @@ REFUSED = [
 
 @pytest.mark.parametrize(("fit", "background", "remedy"), REFUSED)
 def test_contradictions_are_refused_in_one_line_that_says_what_is_needed(fit, background, remedy):
-    options = Options(fit_options=FitOptions(**fit), background=BackgroundOptions(**background))
     with pytest.raises(ConfigurationError, match=remedy) as caught:
-        check_options(options)
+        Options(fit_options=FitOptions(**fit), background=BackgroundOptions(**background))
     with pytest.raises(ConfigurationError, match=remedy):
-        extract_sources(small_map(), options=options)
+        extract_sources(small_map(), fit_options=fit, background=background)
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigurationError, match=f"name: .*{remedy}"):
         Config.from_mapping({"version": 2, "fit_options": fit, "background": background}, source="name")
-
-
-def test_the_defaults_old_and_new_agree_with_themselves():
-    check_options(Options())
-    check_options(Config.from_mapping({}).options())
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -66,11 +60,11 @@ def test_every_combination_of_noise_and_background_measures_or_is_refused(noise,
         method=method, fit_gauss_and_bg_separately=apart, fit_gauss_and_bg_together=along,
         polynomial_orders=(0, 1),
     )  # fmt: skip
-    options = Options(fit_options=FitOptions(noise_model=noise), background=background)
     if method == "conditional" and along:
         with pytest.raises(ConfigurationError):
-            extract_sources(small_map(), options=options)
+            Options(fit_options=FitOptions(noise_model=noise), background=background)
         return
+    options = Options(fit_options=FitOptions(noise_model=noise), background=background)
     catalog = extract_sources(small_map(), options=options).catalog
     assert len(catalog) >= 15
     assert (catalog["STATUS"] > 0).all()

@@ -26,7 +26,7 @@ from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import clipped_statistics, local_rms_map
 from hyper_py.numerics import models
 from hyper_py.numerics.tiles import LazyPlane, at, sample
-from hyper_py.options import Options, check_options
+from hyper_py.options import Options
 from hyper_py.pipeline.measurement import MeasuredField, measure_sources
 
 if TYPE_CHECKING:
@@ -213,7 +213,6 @@ def extract_sources(
         If options exclude each other.
     """
     options = options or Options()
-    check_options(options)
     if not image.is_whole:
         check_streamable(image, options)
     elif np.isinf(image.data).any():
