@@ -6,7 +6,7 @@ default stand on its field, once; the configuration file, its template and its r
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
 from hyper_py.checked import (
     AtLeastOne,
@@ -324,6 +324,20 @@ class CubeOptions(Checked, key_path="cube"):
     )
 
 
+class OptionChanges(TypedDict, total=False):
+    """What `Options` is made from; sections may be mappings of their keys."""
+
+    detection: DetectionOptions | Mapping[str, Any]
+    photometry: PhotometryOptions | Mapping[str, Any]
+    fit_options: FitOptions | Mapping[str, Any]
+    background: BackgroundOptions | Mapping[str, Any]
+    cube: CubeOptions | Mapping[str, Any]
+    detection_only: bool
+    tile_size_pix: int | None
+    convert_mJy: bool
+    policy: Policy
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options(Checked):
     """Everything that decides what is measured on one map."""
@@ -344,23 +358,11 @@ class Options(Checked):
     )
     policy: Policy = option(Policy(), "How the options are meant: as ours, or as those of the original.")
 
-    if TYPE_CHECKING:  # What is taken: mappings as well, for sections.
+    if TYPE_CHECKING:
 
-        def __init__(
-            self,
-            *,
-            detection: DetectionOptions | Mapping[str, Any] = ...,
-            photometry: PhotometryOptions | Mapping[str, Any] = ...,
-            fit_options: FitOptions | Mapping[str, Any] = ...,
-            background: BackgroundOptions | Mapping[str, Any] = ...,
-            cube: CubeOptions | Mapping[str, Any] = ...,
-            detection_only: bool = ...,
-            tile_size_pix: int | None = ...,
-            convert_mJy: bool = ...,
-            policy: Policy = ...,
-        ) -> None: ...
+        def __init__(self, **values: Unpack[OptionChanges]) -> None: ...
 
-    def updated(self, **changes: Any) -> Self:
+    def updated(self, **changes: Unpack[OptionChanges]) -> Self:
         """Return options with other values; keys of a mapping are laid over the section that it is for.
 
         Raises
@@ -371,8 +373,9 @@ class Options(Checked):
         values: dict[str, Any] = dict(vars(self))
         for name, value in changes.items():
             before = values.get(name)
-            over = isinstance(value, Mapping) and isinstance(before, Checked)
-            values[name] = {**vars(before), **value} if over else value
+            if isinstance(value, Mapping) and isinstance(before, Checked):
+                value = {**vars(before), **value}
+            values[name] = value
         return self.from_values(values)
 
     def conflicts(self) -> Iterator[str]:

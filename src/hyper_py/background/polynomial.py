@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.diagnostics import Flag
-from hyper_py.geometry import FloatArray
 from hyper_py.numerics.candidates import (
     PIXELS_PER_TERM,
     Common,
@@ -29,9 +29,7 @@ from hyper_py.numerics.candidates import (
     make_plan,
 )
 from hyper_py.numerics.polynomial import (
-    BoolArray,
     Box,
-    IntArray,
     Scaling,
     evaluate_polynomial,
     inverse_or_pseudo,

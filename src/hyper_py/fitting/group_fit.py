@@ -7,20 +7,17 @@ costs: weights pixel by pixel, or a whitening matrix for correlated noise.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg import blas
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.numerics import models
 from hyper_py.numerics.models import N_PARAMETERS, gaussian_sum, gaussian_sum_and_jacobian
 from hyper_py.numerics.solvers import FitStatus, levenberg_marquardt
 from hyper_py.numerics.tiles import Plane, at
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _UNFELT = 1e-100
 """Squared sigmas a unit of a parameter below which it moves nothing: that of a source that has vanished."""

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.tiles import IntArray, Where
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.numerics.tiles import Where
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class MeshMap:
         return low, position - low
 
 
-def cell_counts(mask: NDArray[np.bool_], cell: int) -> FloatArray:
+def cell_counts(mask: BoolArray, cell: int) -> FloatArray:
     """Return how many pixels of each cell of a mesh are True."""
     return cell_sums(mask.astype(np.float64), cell)
 

@@ -11,12 +11,10 @@ from enum import IntEnum
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 Problem: TypeAlias = Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]
 """(parameters (k, p), which problems (k,)) -> (residuals (k, n), jacobian (k, p, n))."""
 

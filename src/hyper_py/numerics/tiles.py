@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 
-IntArray: TypeAlias = NDArray[np.int64]
 Where: TypeAlias = tuple[slice, slice]
 """Rows and columns, with start and stop."""
 
@@ -147,12 +146,10 @@ def grown(where: Where, halo: int, shape: tuple[int, ...]) -> tuple[Where, Where
     return (outer[0], outer[1]), (inner[0], inner[1])
 
 
-def is_inside(where: Where, y: IntArray, x: IntArray) -> NDArray[np.bool_]:
+def is_inside(where: Where, y: IntArray, x: IntArray) -> BoolArray:
     """Return which pixels belong to a block."""
     rows, columns = where
-    inside: NDArray[np.bool_] = (
-        (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
-    )
+    inside: BoolArray = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
     return inside
 
 

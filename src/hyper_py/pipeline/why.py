@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from astropy.coordinates import SkyCoord
 
+from hyper_py.arrays import FloatArray
 from hyper_py.detection.daofind import convolve_kernel, daofind_kernel, daofind_statistics
 from hyper_py.detection.highpass import (
     FILTERED_SIGNIFICANCE,
@@ -26,7 +27,7 @@ from hyper_py.detection.matched import (
 from hyper_py.detection.matched_filter import SEPARATION, measure_filter
 from hyper_py.detection.power_spectrum import beam_fwhm
 from hyper_py.diagnostics import InputError, describe_flags
-from hyper_py.geometry import FloatArray, celestial_degrees, celestial_frame, pixel_from_celestial
+from hyper_py.geometry import celestial_degrees, celestial_frame, pixel_from_celestial
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics.tiles import LazyPlane, Plane, at, sample

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray, ellipse_from_covariance
+from hyper_py.arrays import FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA, ellipse_from_covariance
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.fits_products import GroupCutout, deblended, group_cutouts
 from hyper_py.writing.products import Layout, Stage

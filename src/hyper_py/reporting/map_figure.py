@@ -7,14 +7,12 @@ import base64
 import math
 from collections.abc import Iterator
 from html import escape
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
-    FloatArray,
     celestial_degrees,
     ellipse_from_covariance,
     pixel_from_celestial,
@@ -23,8 +21,6 @@ from hyper_py.numerics import models
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.images import indexed, palette, palettes, png
 from hyper_py.reporting.report_data import REMARKS, bin_image, detected_places
-
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _SIDE = 900.0
 """Longer side of the map on the page, in CSS pixels."""

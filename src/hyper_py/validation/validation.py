@@ -8,10 +8,10 @@ from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.diagnostics import ConfigurationError, InputError
-from hyper_py.geometry import FloatArray
 from hyper_py.validation.comparison import (
     Comparison,
     SourceTable,
@@ -20,7 +20,7 @@ from hyper_py.validation.comparison import (
     match_in_pixels,
     separation,
 )
-from hyper_py.validation.matching import BoolArray, is_isolated, match_positions
+from hyper_py.validation.matching import is_isolated, match_positions
 
 ONE_SIGMA = 0.6827
 SNR_EDGES = (0.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, math.inf)
@@ -121,9 +121,9 @@ class Validation:
     bins: tuple[Bin, ...]
     samples: dict[str, Sample]
     comparisons: tuple[Comparison, ...]
-    matched: tuple[NDArray[np.intp], NDArray[np.intp]]
-    false: NDArray[np.intp]
-    missed: NDArray[np.intp]
+    matched: tuple[IndexArray, IndexArray]
+    false: IndexArray
+    missed: IndexArray
     isolated: BoolArray
     snr_true: FloatArray
     snr_measured: FloatArray
