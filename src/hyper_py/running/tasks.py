@@ -111,7 +111,7 @@ Measure: TypeAlias = "Callable[[MapTask], Extraction]"
 
 def fingerprint(config: "Config") -> str:
     """Return a hash of everything besides the map that affects its outputs."""
-    values = config.model_dump(mode="json")
+    values = config.to_mapping()
     for section, key in _IRRELEVANT:
         values[section].pop(key, None)
     values["paths"]["output"].pop("dir_root", None)
