@@ -19,15 +19,17 @@ MODULES = sorted(
 OWNERS = {
     "yaml": {"text", "model", "reference"},
     "astropy.io": {
+        "binary_tables",
         "fits_files",
         "fits_products",
+        "images",
         "io",
         "noise_products",
         "plane_files",
-        "products",
         "simulated_files",
         "streamed",
         "tables",
+        "text_tables",
     },
     "matplotlib": {"figures", "noise_products", "spectra_figure", "validation_figure"},
     "jinja2": {"report"},
