@@ -71,7 +71,7 @@ def public_names():
     )
 
 
-SHOWN = {"cli": ["main"], "config.sections": ["Section"], "config.original": ["ORIGINAL_DEFAULTS"]}
+SHOWN = {"cli": ["main"], "config.original": ["ORIGINAL_DEFAULTS", "ORIGINAL_POLICY"]}
 
 
 def modules():

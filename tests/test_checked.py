@@ -149,7 +149,6 @@ def test_what_is_written_on_the_fields_feeds_entries_and_docstrings():
     assert known["frames"][1:] == known["camera.frames"][1:]
     document(Camera)
     assert "frames : a whole number >= 1; default 1\n    Number of frames.\n" in (Camera.__doc__ or "")
-    document(Camera)
     assert (Camera.__doc__ or "").startswith("A camera.\n\nAttributes\n")
 
 

@@ -297,9 +297,9 @@ def _as_it_is(kind: type, value: Any) -> Any:
 
 
 def _as_sections_by_name(value: Any) -> Any:
-    if isinstance(value, Mapping) and all(
-        isinstance(name, str) and isinstance(inner, Mapping) for name, inner in value.items()
-    ):
+    inner = list(value.values()) if isinstance(value, Mapping) else [None]
+    names = [name for mapping in (value, *inner) if isinstance(mapping, Mapping) for name in mapping]
+    if all(isinstance(part, Mapping) for part in inner) and all(isinstance(name, str) for name in names):
         return value
     raise _WrongValue(value)
 
@@ -346,13 +346,15 @@ def summary(cls: type[Checked]) -> str:
 def document(*classes: type[Checked]) -> None:
     """Put what the fields of classes mean into their docstrings."""
     for cls in classes:
-        lines = [summary(cls), "", "Attributes", "----------"]
+        lines = [inspect.cleandoc(cls.__doc__ or ""), "", "Attributes", "----------"]
         for name, kind in _kinds(cls).items():
             if is_section(kind):
                 lines += [f"{name} : {kind.__name__}", f"    {summary(kind)}"]
                 continue
             description = cls.__dataclass_fields__[name].metadata["description"]
-            lines.append(f"{name} : {what_is_allowed(kind)}; default {_default(cls, name)!r}")
+            default = _default(cls, name)
+            ending = "" if default is MISSING else f"; default {default!r}"
+            lines.append(f"{name} : {what_is_allowed(kind)}{ending}")
             lines += textwrap.wrap(description, 100, initial_indent="    ", subsequent_indent="    ")
         cls.__doc__ = "\n".join(lines) + "\n"
 

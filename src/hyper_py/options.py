@@ -5,7 +5,7 @@ default stand on its field, once; the configuration file, its template and its r
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
 from hyper_py.checked import (
@@ -28,71 +28,81 @@ Order: TypeAlias = Annotated[int, Range(at_least=0, at_most=4)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AmplitudeBounds:
-    """Bounds of fitted amplitudes over the local peak: the smallest ones, and the largest one."""
+class AmplitudeBounds(Checked, key_path="policy.amplitude_bounds"):
+    """Bounds of fitted amplitudes, in units of the local peak."""
 
-    isolated: float
-    grouped: float
-    largest: float
+    isolated: NonNegative = option(MISSING, "Smallest amplitude of an isolated source.")
+    grouped: NonNegative = option(MISSING, "Smallest amplitude of a member of a group.")
+    largest: Positive = option(MISSING, "Largest amplitude.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
-    """How the options are meant, where the original Hyper-Py means them differently.
+class Policy(Checked, key_path="policy"):
+    """How options are meant, where the original Hyper-Py means them differently.
 
-    The defaults are the meaning in a new configuration; `hyper_py.config.original` has that of the original
-    (section 11 of the specification).
-
-    Attributes
-    ----------
-    options_in_flux_unit : bool
-        `rms_value`, `f_scale` and `lambda_l2` are in the catalogue's unit a pixel (mJy/pixel with
-        `convert_mJy`, else Jy/pixel), and so are weighted residuals. False: `rms_value` is in Jy/pixel, the
-        others in units of the noise.
-    background_passes : int
-        How often the background is fitted on white noise with a polynomial: a second time when the sources
-        are known and subtracted.
-    interpolate_neighbours : bool
-        Other sources in a cutout are replaced by a smooth interpolation and the group's own are masked before
-        a separate polynomial is fitted. False: all are masked.
-    cutout_statistics : bool
-        Mean and rms in the weights are the clipped ones of the cutout, and the weighted map is the one that
-        is fitted. False: they are those of what the background left on its pixels, and the background is
-        subtracted from the map that is weighted.
-    cutout_ridge : bool
-        The ridge penalty is on all coefficients, the constant included, in pixels of the cutout. False: the
-        constant is free, and coordinates run from -1 to 1.
-    round_beam : bool
-        Sizes are bounded by multiples of the mean beam; False: of its minor and major axis.
-    moment_size_factor : float or None
-        The largest size is at least this times the one of second moments; None: it is the same for all.
-    amplitude_bounds_separate, amplitude_bounds_joint : AmplitudeBounds or None
-        With a polynomial that was fitted before, and without; None: amplitudes are free.
-    start_sigma : float or None
-        The amplitude of isolated sources starts at least here, in rms of the cutout; None: at the local peak.
-    shift_pix : float or None
-        How far a centre may move with `vary`; None: half a beam.
-    moment_discs : bool
-        A group is fitted on discs of its sources' moment sigmas plus `fit_aperture_sigma`, a joint fit on no
-        larger ones. False: on discs of the largest size, at least `fix_min_box` beams in a joint fit.
-    residuals_column : {"background", "residual"}
-        What RESIDUALS holds: the background under the source; or the clipped median of what is left after
-        subtraction, and the mean of the background that was fitted jointly.
+    The defaults are the meaning in a new configuration; the one in a configuration of the original is
+    `hyper_py.config.ORIGINAL_POLICY`.
     """
 
-    options_in_flux_unit: bool = False
-    background_passes: int = 2
-    interpolate_neighbours: bool = False
-    cutout_statistics: bool = False
-    cutout_ridge: bool = False
-    round_beam: bool = False
-    moment_size_factor: float | None = None
-    amplitude_bounds_separate: AmplitudeBounds | None = None
-    amplitude_bounds_joint: AmplitudeBounds | None = None
-    start_sigma: float | None = None
-    shift_pix: float | None = None
-    moment_discs: bool = False
-    residuals_column: Literal["background", "residual"] = "background"
+    options_in_flux_unit: bool = option(
+        False,
+        "`rms_value`, `f_scale`, `lambda_l2` and weighted residuals are in the unit of the catalogue per "
+        "pixel: mJy/pixel with `convert_mJy`, else Jy/pixel. Otherwise `rms_value` is in Jy/pixel, the "
+        "others in units of the noise.",
+    )
+    background_passes: Literal[1, 2] = option(
+        2,
+        "How often a polynomial background is fitted under white noise; the second time the sources are "
+        "known and subtracted.",
+    )
+    interpolate_neighbours: bool = option(
+        False,
+        "Before a separate polynomial is fitted, sources outside the group are replaced by a smooth "
+        "interpolation, and only the group's own are masked. Otherwise all are masked.",
+    )
+    cutout_statistics: bool = option(
+        False,
+        "Mean and rms in the weights are the clipped ones of the cutout, and weights are made of the map "
+        "that is fitted. Otherwise they are those of what the background left on its pixels, and weights "
+        "are made of the map minus that background.",
+    )
+    cutout_ridge: bool = option(
+        False,
+        "The ridge penalty is on all coefficients, the constant included, in pixels of the cutout. "
+        "Otherwise the constant is free, and coordinates run from -1 to 1.",
+    )
+    round_beam: bool = option(
+        False, "Sizes are bounded in units of the mean beam. Otherwise of its minor and major axis."
+    )
+    moment_size_factor: Positive | None = option(
+        None,
+        "The largest size of a source is at least this times that of its second moments; None: no such rule.",
+    )
+    amplitude_bounds_separate: AmplitudeBounds | None = option(
+        None, "Bounds of amplitudes on a background that was fitted before; None: they are free."
+    )
+    amplitude_bounds_joint: AmplitudeBounds | None = option(
+        None, "Bounds of amplitudes without such a background; None: they are free."
+    )
+    start_sigma: Positive | None = option(
+        None,
+        "Smallest amplitude at which the fit of an isolated source starts, in rms of the cutout; None: it "
+        "starts at the local peak.",
+    )
+    shift_pix: Positive | None = option(
+        None, "How far a centre may move with `vary`, in pixels; None: half a beam."
+    )
+    moment_discs: bool = option(
+        False,
+        "A group is fitted on discs of its sources' moment sigmas plus `fit_aperture_sigma`. Otherwise on "
+        "discs of the largest size plus `fit_aperture_sigma`, in a joint fit of at least `fix_min_box` "
+        "beams.",
+    )
+    residuals_column: Literal["background", "residual"] = option(
+        "background",
+        "What RESIDUALS holds: the background under the source; or the clipped median of what is left after "
+        "subtraction, in a joint fit the mean of the fitted background.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,7 +345,7 @@ class OptionChanges(TypedDict, total=False):
     detection_only: bool
     tile_size_pix: int | None
     convert_mJy: bool
-    policy: Policy
+    policy: Policy | Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,7 +366,7 @@ class Options(Checked):
     convert_mJy: bool = option(  # noqa: N815 - the original's key
         True, "Write fluxes in mJy; otherwise in Jy."
     )
-    policy: Policy = option(Policy(), "How the options are meant: as ours, or as those of the original.")
+    policy: Policy = section(Policy)
 
     if TYPE_CHECKING:
 
@@ -418,4 +428,13 @@ class Options(Checked):
         return 1e-3 if self.policy.options_in_flux_unit and self.convert_mJy else 1.0
 
 
-document(DetectionOptions, PhotometryOptions, FitOptions, BackgroundOptions, CubeOptions, Options)
+document(
+    AmplitudeBounds,
+    Policy,
+    DetectionOptions,
+    PhotometryOptions,
+    FitOptions,
+    BackgroundOptions,
+    CubeOptions,
+    Options,
+)

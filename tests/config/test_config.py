@@ -440,6 +440,8 @@ def test_keys_of_one_map_are_laid_over_the_others() -> None:
         ("maps: {m: {io: {hduu: 1}}}", "test: maps.m: io.hduu: unknown key; the nearest known key is io.hdu"),
         ("maps: {m: {survey: {psf_pixel: -1}}}", "test: maps.m: survey.psf_pixel = -1: must be"),
         ("maps: 7", "test: maps = 7: must be names of maps"),
+        ("maps: {m: {units: 7}}", "test: maps.m: units = 7: must be a section, with keys below it"),
+        ("maps: {m: {5: {}, io: {}}}", "test: maps = {'m': {5: {}, 'io': {}}}: must be names of maps"),
         ("survey: {psf: a.fits, beam: {major: 3}}", "test: survey: give the beam by beam or by psf"),
     ],
 )

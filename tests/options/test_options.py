@@ -9,10 +9,10 @@ import pytest
 
 from helpers.fields_of_options import small_map
 from hyper_py.checked import entries
-from hyper_py.config import Config
+from hyper_py.config import ORIGINAL_POLICY, Config
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.numerics.solvers import LOSSES, SolverOptions
-from hyper_py.options import BackgroundOptions, CubeOptions, DetectionOptions, FitOptions, Options
+from hyper_py.options import BackgroundOptions, CubeOptions, DetectionOptions, FitOptions, Options, Policy
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.simulation.simulate import simulate_image
 from hyper_py.validation.matching import match_positions
@@ -33,6 +33,15 @@ def test_contradictions_are_refused_in_one_line_that_says_what_is_needed(fit, ba
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigurationError, match=f"name: .*{remedy}"):
         Config.from_mapping({"version": 2, "fit_options": fit, "background": background}, source="name")
+
+
+def test_a_policy_is_checked_as_well():
+    assert Policy() == Options().policy
+    assert Config.from_mapping({}).options().policy == ORIGINAL_POLICY
+    with pytest.raises(ConfigurationError, match=r"^policy.residuals_column = 'residul': .* 'residual'\?$"):
+        Policy(residuals_column="residul")
+    with pytest.raises(ConfigurationError, match=r"^policy.shift_pix = 0: must be a number > 0 or null$"):
+        Options(policy={"shift_pix": 0})
 
 
 WRONG_WORD = "detection.method = 'matchd': must be one of highpass, matched; did you mean 'matched'?"

@@ -120,8 +120,8 @@ class Config(Checked):
         except ConfigurationError as error:
             yield from str(error).splitlines()
         for name, sections in self.maps.items():
-            wrong = sorted(sections.keys() - set(MAP_SECTIONS))
-            if "convert_mJy" in (sections.get("units") or {}):
+            units, wrong = sections.get("units"), sorted(sections.keys() - set(MAP_SECTIONS))
+            if isinstance(units, Mapping) and "convert_mJy" in units:
                 wrong.append("units.convert_mJy")
             if wrong:
                 yield (
