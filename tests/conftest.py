@@ -32,10 +32,12 @@ SMOKE = (
     "reporting/test_noise_products.py",
     "reporting/test_report_data.py",
     "running/test_executors.py",
+    "running/test_process_settings.py",
     "test_image.py",
     "validation/test_matching.py",
     "writing/test_sky_regions.py",
     "writing/test_tables.py",
+    "writing/test_text_tables.py",
 )
 """Marked `smoke`: where other packages are used the most, within a minute."""
 FIXED_SEEDS = (1,)

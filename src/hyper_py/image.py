@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
-    FloatArray,
     celestial_frame,
     local_jacobian,
     reference_jacobian,

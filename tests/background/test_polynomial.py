@@ -14,7 +14,7 @@ from hyper_py.background.polynomial import (
 from hyper_py.diagnostics import Flag
 from hyper_py.numerics.candidates import make_plan
 from hyper_py.numerics.interpolation import interpolate_masked
-from hyper_py.numerics.polynomial import Scaling, n_terms, polynomial_design, scaling_of_box, solve_leading
+from hyper_py.numerics.polynomial import Scaling, n_terms, polynomial_design, solve_leading
 from hyper_py.numerics.regression import huber_regression
 
 SIDE = 30
@@ -328,11 +328,6 @@ def test_designs_span_the_polynomials_and_nest(order, y0, half):
     v, u = (y - y0) / half, (x + y0) / (half + 1)
     terms = [u**i * v ** (total - i) for total in range(order + 1) for i in range(total, -1, -1)]
     np.testing.assert_allclose(design, np.stack(terms, axis=-1), atol=1e-12)
-
-
-def test_scaling_of_box():
-    assert scaling_of_box((2, 7, 0, 11)) == Scaling(4.0, 5.0, 2.0, 5.0)
-    assert scaling_of_box((2, 3, 0, 1)) == Scaling(2.0, 0.0, 0.5, 0.5)
 
 
 @given(k=st.integers(1, 15), seed=st.integers(0, 10**6))

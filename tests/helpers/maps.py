@@ -4,6 +4,7 @@ import numpy as np
 from astropy.wcs import WCS
 from scipy import ndimage
 
+from hyper_py.config.original import ORIGINAL_POLICY
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
@@ -19,7 +20,7 @@ WHITE = Options(
 ORIGINAL = Options(
     fit_options=FitOptions(noise_model="white", weights="inverse_rms", min_method="nmse", vary=True),
     background=BackgroundOptions(method="polynomial"),
-    photometry=PhotometryOptions(aper_inf=0.5, aperture_correction=False), original=True,
+    photometry=PhotometryOptions(aper_inf=0.5, aperture_correction=False), policy=ORIGINAL_POLICY,
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import least_squares
 
 from hyper_py.numerics import models
-from hyper_py.numerics.solvers import LOSSES, FitStatus, levenberg_marquardt, loss_terms
+from hyper_py.numerics.solvers import LOSSES, FitStatus, SolverOptions, levenberg_marquardt, loss_terms
 
 Y, X = (a.ravel().astype(float) for a in np.mgrid[:19, :19])
 INFINITY = np.full(6, np.inf)
@@ -73,10 +73,7 @@ def solve(problem, start, lower, upper, **options):
         start[None],
         lower=lower[None],
         upper=upper[None],
-        ftol=1e-12,
-        xtol=1e-12,
-        gtol=1e-9,
-        **options,
+        options=SolverOptions(**{"ftol": 1e-12, "xtol": 1e-12, "gtol": 1e-9, **options}),
     )
 
 
@@ -196,3 +193,20 @@ def test_loss_derivatives(loss):
 def test_unknown_loss_is_an_error():
     with pytest.raises(ValueError, match="loss must be one of"):
         loss_terms(np.zeros(3), loss="lorentz", f_scale=1.0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"loss": "l1"}, {"f_scale": 0.0}, {"xtol": -1e-8}, {"gtol": float("nan")}, {"max_evaluations": 0}],
+)
+def test_solver_options_refuse_what_no_fit_can_use(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        SolverOptions(**wrong)
+
+
+def test_one_tolerance_for_all_three_criteria():
+    options = SolverOptions(loss="huber", f_scale=2.0, max_evaluations=7).with_tolerance(1e-4)
+    assert options == SolverOptions(
+        loss="huber", f_scale=2.0, ftol=1e-4, xtol=1e-4, gtol=1e-4, max_evaluations=7
+    )

@@ -1,6 +1,7 @@
 """Options that exclude each other, and every combination of noise and background that works."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from helpers.fields_of_options import small_map
 from hyper_py.config import Config
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, check_options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.simulation.simulate import simulate_image
@@ -35,6 +37,22 @@ def test_contradictions_are_refused_in_one_line_that_says_what_is_needed(fit, ba
 def test_the_defaults_old_and_new_agree_with_themselves():
     check_options(Options())
     check_options(Config.from_mapping({}).options())
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("convert", [True, False])
+def test_units_of_options_are_those_of_the_catalogue_in_an_original_configuration_only(version, convert):
+    options = Config.from_mapping({"version": version, "units": {"convert_mJy": convert}}).options()
+    assert options.flux_unit == ("mJy" if convert else "Jy")
+    assert options.flux_per_jy == (1e3 if convert else 1.0)
+    assert options.working_unit == (1e-3 if convert and version == 1 else 1.0)
+
+
+def test_the_solver_is_told_what_the_section_says_with_residuals_in_its_own_unit():
+    fit = FitOptions(loss="cauchy", f_scale=3.0, ftol=1e-5, xtol=1e-6, gtol=1e-7, max_nfev=12)
+    expected = SolverOptions(loss="cauchy", f_scale=3.0, ftol=1e-5, xtol=1e-6, gtol=1e-7, max_evaluations=12)
+    assert fit.solver() == expected
+    assert fit.solver(residual_unit=1e3) == replace(expected, f_scale=3e-3)
 
 
 COMBINATIONS = list(

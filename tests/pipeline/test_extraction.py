@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from helpers.maps import FWHM, ORIGINAL, WHITE, make_image, make_map, make_wcs, noise_of, sources_of
 from hyper_py.catalog import COLUMNS
+from hyper_py.config.original import ORIGINAL_POLICY
 from hyper_py.diagnostics import Flag, InputError
 from hyper_py.geometry import FWHM_PER_SIGMA, GAUSSIAN_AREA, Beam
 from hyper_py.noise.covariance import clipped_statistics
@@ -562,7 +563,7 @@ def test_noise_can_be_given_and_local():
     data = make_map(SKY)
     manual = replace(WHITE, detection=DetectionOptions(use_manual_rms=True, rms_value=2.0))
     assert extract_sources(make_image(data), options=manual).rms == 2.0
-    original = replace(manual, original=True)
+    original = replace(manual, policy=ORIGINAL_POLICY)
     assert extract_sources(make_image(1e-3 * data), options=original).rms == 2e-3
     local = replace(WHITE, detection=DetectionOptions(rms_map="local", rms_mesh_beams=6.0))
     varying = data * np.linspace(1.0, 3.0, 96)

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from helpers.unit_cases import FWHM, plane, sources_at
 from hyper_py.background.group_polynomials import box_sizes
+from hyper_py.config.original import ORIGINAL_POLICY
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.group_fit import select_fit_pixels
 from hyper_py.fitting.iterative import FitProblem
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import models
-from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions
+from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions, Policy
 from hyper_py.pipeline.polynomial import (
     WEIGHTS,
     _levels,
@@ -86,7 +87,8 @@ def make_task(sources, data, **changes):
 def white_options(*, original=False, weights=None, loss="linear", **background):
     return Options(
         fit_options=FitOptions(noise_model="white", weights=weights, loss=loss, f_scale=3.0),
-        background=BackgroundOptions(method="polynomial", **background), original=original,
+        background=BackgroundOptions(method="polynomial", **background),
+        policy=ORIGINAL_POLICY if original else Policy(),
         photometry=PhotometryOptions(aper_inf=0.5, aper_sup=2.0),
     )  # fmt: skip
 
@@ -229,7 +231,7 @@ def test_original_ridge_is_on_all_coefficients_in_pixels_of_the_cutout_and_worki
             noise_model="white", lambda_l2=lambda_l2, weights="spatial", ftol=1e-13, xtol=1e-13, gtol=1e-13
         ),
         background=BackgroundOptions(method="polynomial", polynomial_orders=(1,), **JOINT),
-        photometry=PhotometryOptions(aper_inf=0.5, aper_sup=4.0), original=True, convert_mJy=convert,
+        photometry=PhotometryOptions(aper_inf=0.5, aper_sup=4.0), policy=ORIGINAL_POLICY, convert_mJy=convert,
     )  # fmt: skip
     record = measure_weighted(make_task(start, data, rms=1e-4), options).fits[0]
     sky, window = record.background, record.background.window

@@ -18,7 +18,7 @@ from hyper_py.catalog import COLUMNS
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.options import DetectionOptions
 from hyper_py.running import runner
-from hyper_py.running.map_task import fingerprint
+from hyper_py.running.tasks import fingerprint
 from hyper_py.simulation.simulate import simulate_image
 from hyper_py.writing.simulated_files import write_simulation
 from hyper_py.writing.tables import read_table

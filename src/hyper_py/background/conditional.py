@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.fitting.group_fit import FitPixels, GroupFit, Whitener, influences, spread_of_assumed
-from hyper_py.geometry import FloatArray
 from hyper_py.noise.whitening import NoiseMatrices
 from hyper_py.numerics import models
 from hyper_py.photometry.aperture import (
@@ -18,9 +16,6 @@ from hyper_py.photometry.aperture import (
     aperture_on_pixels,
     flux_gradient,
 )
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _FOOTPRINT_SIGMA = 2.0
 """Pixels this near a source say nothing about the background under it."""

@@ -1,18 +1,14 @@
 """Backgrounds of many units at once, each at pixels of its own."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.background.group_polynomials import GroupBackground
 from hyper_py.background.joint import BackgroundModel
 from hyper_py.fitting.group_fit import FitPixels, padded_pixels
-from hyper_py.geometry import FloatArray
 from hyper_py.numerics.polynomial import Scaling, evaluate_polynomial, n_terms
-
-IntArray: TypeAlias = NDArray[np.int64]
 
 
 def backgrounds_at(skies: Sequence[BackgroundModel], y: IntArray, x: IntArray) -> FloatArray:

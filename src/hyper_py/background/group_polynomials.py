@@ -3,17 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.polynomial import Background, select_backgrounds
-from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _WIDE = 20_000
 """Pixels of a wide cutout."""

@@ -6,18 +6,14 @@ The polynomial is linear in its coefficients, so that a fit with squared residua
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.fitting.group_fit import FitPixels, GroupFit, Whitener, fit_groups, whiten
-from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.polynomial import Scaling, evaluate_polynomial, n_terms, polynomial_design
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 PIXELS_PER_PARAMETER = 2
 """Orders that leave fewer pixels than this for each parameter are not tried."""

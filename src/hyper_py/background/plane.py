@@ -7,8 +7,8 @@ backgrounds.
 
 from dataclasses import dataclass, replace
 
-from hyper_py.fitting.iterative import FitProblem, IntArray, Measured, Patch
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.fitting.iterative import FitProblem, Measured, Patch
 from hyper_py.noise.measure import measure_trend, outside_sources
 from hyper_py.numerics import models
 from hyper_py.numerics.trend import Trend

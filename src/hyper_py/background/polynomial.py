@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.diagnostics import Flag
-from hyper_py.geometry import FloatArray
 from hyper_py.numerics.candidates import (
     PIXELS_PER_TERM,
     Common,
@@ -29,9 +29,7 @@ from hyper_py.numerics.candidates import (
     make_plan,
 )
 from hyper_py.numerics.polynomial import (
-    BoolArray,
     Box,
-    IntArray,
     Scaling,
     evaluate_polynomial,
     inverse_or_pseudo,
@@ -270,7 +268,7 @@ def select_backgrounds(
         beam_area=beam_area,
         guard=guard,
         parsimony=parsimony,
-        in_blocks=criterion == "cv",
+        cross_validated=criterion == "cv",
     )
     noise = _noise_images(rms, data.shape[0])
     names = _expand_estimators(estimators, huber_epsilons)

@@ -8,17 +8,15 @@ is what the filter expects from the surroundings. Nothing is cut into boxes, so 
 """
 
 import math
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.covariance import autocovariance, clipped_statistics, local_rms_map
 from hyper_py.noise.measure import extend_lags
-
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _REACH_BEAMS = 16.0
 _LEVEL_MESH_BEAMS = 20.0

@@ -1,14 +1,10 @@
 """Which sources must be measured together."""
 
-from typing import TypeAlias
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.numerics.pairs import pairs_within
-
-IntArray: TypeAlias = NDArray[np.int64]
 
 _SHRINK = 0.8
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.deblending.grouping import partition_groups
 from hyper_py.deblending.splitting import (
     CLOSEST_BEAMS,
@@ -22,14 +22,10 @@ from hyper_py.fitting.iterative import (
     affordable,
     group_data,
 )
-from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.pairs import pairs_within
 from hyper_py.options import Options
 from hyper_py.pipeline.fit_setup import INITIAL_TOLERANCES, FitSetup, size_limits
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _LINKING_BEAMS = 1.6
 """Sources further apart need no common fit in the correlated whitener: the sweeps do."""

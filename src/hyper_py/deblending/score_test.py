@@ -6,11 +6,10 @@ Phil. Soc. 44, 50).
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.fitting.group_fit import (
     IN_CACHE,
     FitPixels,
@@ -20,10 +19,8 @@ from hyper_py.fitting.group_fit import (
     points_and_weights,
     whiten,
 )
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import models
-
-IntArray: TypeAlias = NDArray[np.int64]
 
 MEMBERS = 6
 """Sources around a new one that are fitted with it; the others of a large unit stand still."""

@@ -7,18 +7,15 @@ sources at one place, what it shows is the shape of one source, and nothing is a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.deblending.score_test import MEMBERS, best_additions
 from hyper_py.fitting.group_fit import FitPixels, GroupFit, Whitener, bounds, fit_groups, influence
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import models
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _CLEARLY = 6.0
 """By how much the criterion must fall: strong evidence (Kass & Raftery 1995, J. Am. Stat. Assoc. 90, 773)."""

@@ -4,12 +4,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 
-IntArray = NDArray[np.intp]
 KERNEL_SIGMAS = 1.5
 """DAOFIND's kernel ends at this many sigma (Stetson 1987, PASP 99, 191)."""
 KERNEL_MIN_RADIUS = 2.0
@@ -22,7 +20,7 @@ class DaofindKernel:
 
     gaussian: FloatArray
     weights: FloatArray
-    inside: NDArray[np.bool_]
+    inside: BoolArray
     relative_error: float
 
 
@@ -70,20 +68,20 @@ class DaofindStatistics:
     roundness_marginal: FloatArray
     sharpness: FloatArray
 
-    def within(self, roundlim: tuple[float, float], sharplim: tuple[float, float]) -> NDArray[np.bool_]:
+    def within(self, roundlim: tuple[float, float], sharplim: tuple[float, float]) -> BoolArray:
         """Return which are inside the limits, both included; an undefined value is outside."""
         inside = (self.sharpness >= sharplim[0]) & (self.sharpness <= sharplim[1])
         for value in (self.roundness, self.roundness_marginal):
             inside &= (value >= roundlim[0]) & (value <= roundlim[1])
         return inside
 
-    def select(self, index: NDArray[np.bool_] | IntArray) -> "DaofindStatistics":
+    def select(self, index: BoolArray | IndexArray) -> "DaofindStatistics":
         """Return the rows of an index or mask."""
         return DaofindStatistics(self.roundness[index], self.roundness_marginal[index], self.sharpness[index])
 
 
 def daofind_statistics(
-    data: FloatArray, convolved: FloatArray, *, kernel: DaofindKernel, x: IntArray, y: IntArray
+    data: FloatArray, convolved: FloatArray, *, kernel: DaofindKernel, x: IndexArray, y: IndexArray
 ) -> DaofindStatistics:
     """Return DAOFIND's shape statistics at pixels (Stetson 1987, PASP 99, 191).
 
@@ -117,7 +115,7 @@ def daofind_statistics(
     return DaofindStatistics(roundness, marginal, sharpness)
 
 
-def _stamps(data: FloatArray, *, x: IntArray, y: IntArray, half_x: int, half_y: int) -> FloatArray:
+def _stamps(data: FloatArray, *, x: IndexArray, y: IndexArray, half_x: int, half_y: int) -> FloatArray:
     """Cut windows around pixels, shape (n, 2 half_y + 1, 2 half_x + 1); zero beyond the border."""
     padded = np.pad(data, ((half_y, half_y), (half_x, half_x)))
     rows, columns = np.arange(2 * half_y + 1), np.arange(2 * half_x + 1)

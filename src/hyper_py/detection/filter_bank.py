@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.detection.local_spectrum import LocalSpectrum
 from hyper_py.detection.power_spectrum import (
     KERNEL_RADIUS,
@@ -16,9 +17,8 @@ from hyper_py.detection.power_spectrum import (
     correlated_area,
     source_shapes,
 )
-from hyper_py.geometry import FloatArray
 from hyper_py.noise.covariance import radial_profile
-from hyper_py.numerics.tiles import Correlator, IntArray, Plane, Where, grown
+from hyper_py.numerics.tiles import Correlator, Plane, Where, grown
 
 
 @dataclass(frozen=True, eq=False)

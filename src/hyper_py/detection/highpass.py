@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from hyper_py.detection.daofind import IntArray, convolve_kernel, daofind_kernel, daofind_statistics
-from hyper_py.geometry import FloatArray, ellipse_from_covariance
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.detection.daofind import convolve_kernel, daofind_kernel, daofind_statistics
+from hyper_py.geometry import ellipse_from_covariance
 from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.tiles import Plane, blocks, grown, is_inside
@@ -50,7 +50,7 @@ class Peaks:
     def __len__(self) -> int:
         return self.x.size
 
-    def select(self, index: NDArray[np.bool_] | IntArray) -> "Peaks":
+    def select(self, index: BoolArray | IntArray) -> "Peaks":
         """Return the peaks of an index or mask, in its order."""
         return Peaks(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
 
@@ -149,11 +149,9 @@ def _at(values: float | FloatArray, *, x: IntArray, y: IntArray) -> FloatArray:
     return array[y, x] if array.ndim == 2 else np.broadcast_to(array, x.shape)
 
 
-def inside_margin(shape: tuple[int, ...], *, x: IntArray, y: IntArray, margin: float) -> NDArray[np.bool_]:
+def inside_margin(shape: tuple[int, ...], *, x: IntArray, y: IntArray, margin: float) -> BoolArray:
     """Return which pixels are at least `margin` from the outermost pixels of the map."""
-    inside: NDArray[np.bool_] = (
-        np.minimum(np.minimum(x, shape[1] - 1 - x), np.minimum(y, shape[0] - 1 - y)) >= margin
-    )
+    inside: BoolArray = np.minimum(np.minimum(x, shape[1] - 1 - x), np.minimum(y, shape[0] - 1 - y)) >= margin
     return inside
 
 
@@ -199,7 +197,7 @@ def high_pass(data: FloatArray, *, kernel_size: int) -> FloatArray:
 
 
 def local_maxima(
-    data: FloatArray, *, footprint: NDArray[np.bool_], threshold: float | FloatArray
+    data: FloatArray, *, footprint: BoolArray, threshold: float | FloatArray
 ) -> tuple[IntArray, IntArray]:
     """Return y and x of pixels above a threshold that no other pixel of the footprint exceeds.
 

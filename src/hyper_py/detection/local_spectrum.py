@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, special
 
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.detection.power_spectrum import Spectrum, beam_fwhm, reduced_frequency
-from hyper_py.geometry import FloatArray
 from hyper_py.noise.covariance import parzen_taper
 from hyper_py.noise.local_rms import WEIGHTS, smooth
 from hyper_py.numerics.mesh import MeshMap, coarse_map
-from hyper_py.numerics.tiles import IntArray, Plane, Where, blocks, size_of
+from hyper_py.numerics.tiles import Plane, Where, blocks, size_of
 
 BANDS = (0.4, 0.8, 1.2, 1.6, 2.0)
 """Centres of the bands: frequency times 2 pi times sigma of the beam in its direction."""

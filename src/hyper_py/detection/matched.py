@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.detection.daofind import (
     DaofindKernel,
     DaofindStatistics,
@@ -29,12 +30,10 @@ from hyper_py.detection.highpass import (
 )
 from hyper_py.detection.matched_filter import (
     SEPARATION,
-    IntArray,
     MatchedFilter,
     disc,
     measure_filter,
 )
-from hyper_py.geometry import FloatArray
 from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.tiles import Plane, at, blocks, grown, is_inside, sample
 

@@ -9,11 +9,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.filter_bank import FilterBank, FilterParts
 from hyper_py.detection.highpass import local_maxima
 from hyper_py.detection.local_spectrum import LocalSpectrum, measure_local_spectrum
@@ -24,7 +24,7 @@ from hyper_py.detection.power_spectrum import (
     gaussian_kernel,
     measure_spectrum,
 )
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.noise.local_rms import NoiseMesh
 from hyper_py.numerics.mesh import MeshMap
@@ -41,8 +41,6 @@ from hyper_py.numerics.tiles import (
     size_of,
 )
 
-BoolArray: TypeAlias = NDArray[np.bool_]
-IntArray: TypeAlias = NDArray[np.intp]
 TEMPLATE_SIZE = 1.1
 """Size of the template in beams: sources are rarely smaller than the beam, and often a little larger."""
 NARROW_SIZE = 0.7
@@ -64,8 +62,8 @@ SEPARATION = 0.6
 class Discs:
     """A mask, made where it is needed: True within `radius` of any of the pixels (y, x)."""
 
-    y: IntArray
-    x: IntArray
+    y: IndexArray
+    x: IndexArray
     radius: float
 
     def mask(self, where: Where, *, more: float = 0.0) -> BoolArray:
@@ -144,7 +142,7 @@ class MatchedFilter:
         """Return the filtered map over its local noise."""
         return self.apply(data) / self.noise[:, :]
 
-    def ring(self, *, y: IntArray, x: IntArray, dy: IntArray, dx: IntArray) -> FloatArray:
+    def ring(self, *, y: IndexArray, x: IndexArray, dy: IndexArray, dx: IndexArray) -> FloatArray:
         """Return the largest response, over plausible shapes, around sources of response 1, shape (n,).
 
         Parameters
@@ -224,8 +222,8 @@ def _even(flat: Plane, *, level: MeshMap, mask: Discs) -> Plane:
 class Maxima(NamedTuple):
     """Positive local maxima of a map: pixels and values, each of shape (n,)."""
 
-    y: IntArray
-    x: IntArray
+    y: IndexArray
+    x: IndexArray
     value: FloatArray
 
     @classmethod
@@ -305,7 +303,7 @@ def disc(radius: float) -> BoolArray:
     return inside
 
 
-def disc_mask(shape: tuple[int, int], *, x: IntArray, y: IntArray, radius: float) -> BoolArray:
+def disc_mask(shape: tuple[int, int], *, x: IndexArray, y: IndexArray, radius: float) -> BoolArray:
     """Return a mask that is True within `radius` of any of the pixels, which may lie beyond the border."""
     half = int(radius)
     dy, dx = np.mgrid[-half : half + 1, -half : half + 1]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray, covariance_from_ellipse
+from hyper_py.arrays import FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA, covariance_from_ellipse
 from hyper_py.noise.covariance import (
     autocovariance,
     beam_covariance_model,

@@ -6,19 +6,14 @@ Gaussian whose variance along each axis has grown by that of the block's pixel c
 
 import math
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.fitting.iterative import FitProblem, Measured, Patch
-from hyper_py.geometry import FloatArray
 from hyper_py.numerics import models
 from hyper_py.numerics.tiles import LazyPlane, Plane, usable
-
-BoolArray: TypeAlias = NDArray[np.bool_]
-IntArray: TypeAlias = NDArray[np.int64]
 
 _PIXELS_PER_BEAM = 4.0
 """Binned maps keep at least this many pixels per beam: they lose nothing that a beam can show."""

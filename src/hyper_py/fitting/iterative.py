@@ -3,23 +3,20 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.group_fit import FitPixels, GroupFit, Whitener, fit_groups, padded_pixels
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.numerics import models
 from hyper_py.numerics.mesh import MeshMap
 from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.tiles import Plane, at
 from hyper_py.photometry.aperture import Aperture, GroupPhotometry
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 CACHE_BYTES = 96_000_000
 """Memory for the matrices of windows: the larger ones of a map are made anew when there are many."""

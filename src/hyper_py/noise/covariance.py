@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.numerics.mesh import coarse_map
 from hyper_py.numerics.tiles import Plane
 
@@ -91,7 +91,7 @@ def _moments(values: FloatArray, sums: FloatArray) -> tuple[float, float]:
 
 
 def local_rms_map(
-    data: FloatArray, *, mesh: int, mask: NDArray[np.bool_] | None = None, sigma: float = 3.0
+    data: FloatArray, *, mesh: int, mask: BoolArray | None = None, sigma: float = 3.0
 ) -> FloatArray:
     """Return the noise level at every pixel: the clipped rms on a mesh, interpolated.
 
@@ -228,7 +228,7 @@ class CovarianceModel:
 
 
 def autocovariance(
-    data: Plane, *, max_lag: int, mask: NDArray[np.bool_] | None = None, min_pairs: int = 100
+    data: Plane, *, max_lag: int, mask: BoolArray | None = None, min_pairs: int = 100
 ) -> FloatArray:
     """Measure the autocovariance of a map from the pixels that are not masked.
 
@@ -280,7 +280,7 @@ def autocovariance(
 
 def _pair_sums(
     data: Plane,
-    mask: NDArray[np.bool_] | None,
+    mask: BoolArray | None,
     squares: Iterable[tuple[tuple[int, int], tuple[int, int]]],
     shape: tuple[int, int],
 ) -> tuple[FloatArray, FloatArray, FloatArray, float, int]:

@@ -1,16 +1,11 @@
 """The local noise of a filtered map: clipped squares in the cells of a mesh, smoothed over neighbours."""
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.numerics.mesh import MeshMap, cell_counts, cell_sums, coarse_map
 from hyper_py.numerics.tiles import Where, grown
-
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 CLIPPED_GAUSSIAN_RMS = 0.98658
 """Rms of a normal distribution cut off at 3 sigma."""

@@ -1,13 +1,11 @@
 """The noise and background of a map as one random field: how it is correlated, and how strong it is where."""
 
 import math
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.noise.covariance import (
     AGAINST_NEIGHBOURS,
     CovarianceModel,
@@ -26,7 +24,6 @@ _FEWEST_BEAMS = 50
 """With fewer beams outside sources than this the covariance is assumed, not measured."""
 _SMALL_SCALE_BEAMS = 1.0
 """The level that matters for a source is that of structure of its own size."""
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _MASK_SIGMA = 3.0
 """Sources are masked to this many sigma where the noise is measured."""

@@ -7,7 +7,7 @@ and at a signal to noise of some hundreds, they are all that a residual shows, a
 import numpy as np
 from scipy import ndimage
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray
 from hyper_py.noise.covariance import AGAINST_NEIGHBOURS
 from hyper_py.numerics.tiles import Plane, blocks, grown, sample_step
 

@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 from scipy import fft
 
+from hyper_py.arrays import FloatArray
 from hyper_py.fitting.binning import binned_beam
-from hyper_py.geometry import FloatArray
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import (
     CovarianceModel,

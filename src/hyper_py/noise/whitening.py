@@ -3,22 +3,18 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, overload
+from typing import overload
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, lapack
 
+from hyper_py.arrays import FloatArray
 from hyper_py.background.joint import window_scaling
 from hyper_py.fitting.group_fit import FitPixels, LinearTerms, Whitener, linear_terms
 from hyper_py.fitting.iterative import CACHE_BYTES, WhitenersOnDemand
-from hyper_py.geometry import FloatArray
 from hyper_py.noise.covariance import CovarianceModel, power_spectrum
 from hyper_py.numerics.polynomial import polynomial_design
 from hyper_py.numerics.tiles import Plane, at
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _NEGLIGIBLE = 0.5
 """Grain below this share of the noise power at small scales (its median) changes no error by a percent."""

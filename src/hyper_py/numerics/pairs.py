@@ -1,21 +1,21 @@
 """Points near places: on a grid of cells as wide as the largest radius, so that few are looked at in vain."""
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray, IndexArray
 
-IntArray: TypeAlias = NDArray[np.intp]
+RealArray: TypeAlias = NDArray[np.number]
 
 _PLACES_AT_ONCE = 2000
 _MOST_CELLS = 2000
 """Along an axis: numbers of cells stay small however small the radius is."""
 
 
-def pairs_within(points: NDArray[Any], places: NDArray[Any], radius: ArrayLike) -> tuple[IntArray, IntArray]:
+def pairs_within(points: RealArray, places: RealArray, radius: ArrayLike) -> tuple[IndexArray, IndexArray]:
     """Return which points lie within a radius of which places.
 
     Parameters
@@ -39,12 +39,14 @@ def pairs_within(points: NDArray[Any], places: NDArray[Any], radius: ArrayLike) 
     return place[order], point[order]
 
 
-def group_pairs(place: IntArray, point: IntArray, n_places: int) -> list[IntArray]:
+def group_pairs(place: IndexArray, point: IndexArray, n_places: int) -> list[IndexArray]:
     """Return what `pairs_within` found, place by place."""
     return np.split(point, np.searchsorted(place, np.arange(1, n_places))) if n_places else []
 
 
-def _pairs(points: FloatArray, places: FloatArray, radii: FloatArray) -> Iterator[tuple[IntArray, IntArray]]:
+def _pairs(
+    points: FloatArray, places: FloatArray, radii: FloatArray
+) -> Iterator[tuple[IndexArray, IndexArray]]:
     """Yield the pairs of some of the places at a time."""
     low, extent = points.min(axis=0), np.ptp(points, axis=0).max()
     side = max(float(radii.max()), float(extent) / _MOST_CELLS) or 1.0

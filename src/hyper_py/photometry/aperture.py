@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import models
 from hyper_py.numerics.overlap import ellipse_overlap
-
-IntArray: TypeAlias = NDArray[np.int64]
 
 _CHUNK_NUMBERS = 30_000
 """Pixels of apertures that are computed at once: they stay in the cache."""

@@ -4,24 +4,19 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.evaluate import backgrounds_at
 from hyper_py.background.group_polynomials import GroupBackground
 from hyper_py.background.joint import BackgroundModel, JointBackground
 from hyper_py.fitting.group_fit import FitPixels, GroupFit, Whitener, influences, spread_of_assumed
-from hyper_py.geometry import FloatArray
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.numerics import models
 from hyper_py.numerics.polynomial import Scaling, inverse_or_pseudo, polynomial_design
 from hyper_py.photometry.aperture import Aperture, GroupPhotometry, aperture_pixels, flux_gradient
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _BATCH_NUMBERS = 200_000
 """Pixels of all images of the units that share the work: enough to amortise calls."""

@@ -8,11 +8,11 @@ the field is under a source given its surroundings: the conditional mean, which 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.conditional import ConditionalPatch, footprint, photometry_of_alike
 from hyper_py.deblending.model_selection import confirmed, typical_shape, with_more_sources, without
 from hyper_py.diagnostics import Flag
@@ -30,7 +30,6 @@ from hyper_py.fitting.iterative import (
     models_on,
     retry_failed,
 )
-from hyper_py.geometry import FloatArray
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.measure import measure_noise, outside_sources
 from hyper_py.noise.multiplicative import multiplicative_noise
@@ -47,10 +46,6 @@ from hyper_py.psf.residual import (
     known_residual_pattern,
     measure_residual_pattern,
 )
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
-
 
 _MOST_ADDITIONS = 3
 """Rounds of deblending."""

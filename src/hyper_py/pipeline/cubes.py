@@ -4,11 +4,10 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.background.group_polynomials import box_sizes, group_backgrounds
 from hyper_py.background.polynomial import background_without_sources
 from hyper_py.background.spectral_smoothing import smooth_background
@@ -18,7 +17,6 @@ from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
     Ellipse,
-    FloatArray,
     celestial_degrees,
     covariance_from_ellipse,
     ellipse_from_covariance,
@@ -28,8 +26,6 @@ from hyper_py.image import SkyImage
 from hyper_py.numerics import models
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import Extraction, FixedSources, NoiseLevel, extract_sources
-
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _SMALLEST_SHARE = 0.3
 """A source in a channel of a larger or smaller beam keeps at least this share of that beam's variance."""

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from hyper_py.arrays import FloatArray
 from hyper_py.catalog import Measurement, empty_catalog, make_catalog
 from hyper_py.detection.highpass import Peaks, detect_high_pass
 from hyper_py.detection.matched import detect_matched
@@ -17,7 +18,6 @@ from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     Ellipse,
-    FloatArray,
     celestial_frame,
     pixel_ellipse_from_sky,
     pixel_from_celestial,
@@ -31,8 +31,6 @@ from hyper_py.pipeline.measurement import MeasuredField, measure_sources
 
 if TYPE_CHECKING:
     from regions import Regions
-
-IntArray: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -277,8 +275,7 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     size = options.tile_size_pix
     mean = clipped_statistics(sample(image.data, size=size)).mean
     if detection.use_manual_rms:
-        unit = 1e-3 if options.original and options.convert_mJy else 1.0
-        return NoiseLevel(mean=mean, rms=detection.rms_value * unit)
+        return NoiseLevel(mean=mean, rms=detection.rms_value * options.working_unit)
     if image.error is not None and image.relative_rms is not None:
         known = np.isfinite(image.data) & np.isfinite(image.error)
         return NoiseLevel(mean=mean, rms=float(np.median(image.error[known])) * image.relative_rms)

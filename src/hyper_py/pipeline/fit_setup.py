@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import FloatArray
 from hyper_py.background.group_polynomials import GroupBackground
 from hyper_py.background.joint import (
     BackgroundModel,
@@ -31,15 +31,12 @@ from hyper_py.fitting.iterative import (
     means_on,
     rms_on,
 )
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.whitening import WhitenerCache
 from hyper_py.numerics import models
 from hyper_py.numerics.tiles import Plane, at, size_of
 from hyper_py.options import Options
 from hyper_py.pipeline.polynomial import fit_backgrounds
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _WINDOW_BEAMS = 2.5
 """Radius of the discs that are fitted; results are flat between 2 and 4."""

@@ -6,11 +6,10 @@ Starting values, bounds and units are made here; the measuring itself has two wa
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import FloatArray
 from hyper_py.background.plane import trend_of, with_trend, without_trend
 from hyper_py.catalog import Measurement
 from hyper_py.deblending.grouping import friends_of_friends, partition_groups
@@ -19,7 +18,7 @@ from hyper_py.detection.highpass import Peaks
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.binning import bin_size, binned_task, unbinned_measurement
 from hyper_py.fitting.iterative import FitProblem, Measured
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
 from hyper_py.numerics.pairs import pairs_within
@@ -29,9 +28,6 @@ from hyper_py.options import Options
 from hyper_py.pipeline.correlated import measure_correlated
 from hyper_py.pipeline.polynomial import measure_weighted
 from hyper_py.psf.residual import PATTERN_BEAMS
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _LARGEST_WHITE_GROUP = 6
 """Larger groups are fitted piecewise in white noise."""

@@ -7,11 +7,11 @@ through the fit, the background and the aperture, which are all linear in the da
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.background.evaluate import backgrounds_at, on_windows
 from hyper_py.background.group_polynomials import GroupBackground, group_backgrounds
 from hyper_py.background.joint import (
@@ -46,7 +46,7 @@ from hyper_py.fitting.iterative import (
     rms_on,
     values_on,
 )
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.covariance import CovarianceModel, clipped_rows
 from hyper_py.noise.measure import measure_noise
 from hyper_py.numerics import models
@@ -56,9 +56,6 @@ from hyper_py.numerics.tiles import Plane
 from hyper_py.options import Options
 from hyper_py.photometry.aperture import aperture_fractions, source_apertures
 from hyper_py.photometry.flux_errors import FittedGroup, group_errors, hybrid_fluxes
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _INTERPOLATED_SIGMA = 3.0
 """Sources are replaced by interpolation out to this: 1% of their peak."""

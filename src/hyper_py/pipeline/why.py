@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from astropy.coordinates import SkyCoord
 
+from hyper_py.arrays import FloatArray
 from hyper_py.detection.daofind import convolve_kernel, daofind_kernel, daofind_statistics
 from hyper_py.detection.highpass import (
     FILTERED_SIGNIFICANCE,
@@ -26,7 +27,7 @@ from hyper_py.detection.matched import (
 from hyper_py.detection.matched_filter import SEPARATION, measure_filter
 from hyper_py.detection.power_spectrum import beam_fwhm
 from hyper_py.diagnostics import InputError, describe_flags
-from hyper_py.geometry import FloatArray, celestial_degrees, celestial_frame, pixel_from_celestial
+from hyper_py.geometry import celestial_degrees, celestial_frame, pixel_from_celestial
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics.tiles import LazyPlane, Plane, at, sample
@@ -353,8 +354,8 @@ def _plain(value: float) -> str:
 
 def _shower(extraction: Extraction) -> Callable[[float], str]:
     """Return what writes Jy/pixel per beam."""
-    area = extraction.image.beam_area_pix
-    factor, unit = (1e3 * area, "mJy/beam") if extraction.options.convert_mJy else (area, "Jy/beam")
+    options = extraction.options
+    factor, unit = options.flux_per_jy * extraction.image.beam_area_pix, f"{options.flux_unit}/beam"
     return lambda value: f"{value * factor:.4g} {unit}"
 
 

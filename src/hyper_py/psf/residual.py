@@ -2,21 +2,18 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.fft import fftfreq, irfft2, next_fast_len, rfft2, rfftfreq
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.whitening import whitening_matrix
 from hyper_py.numerics import models
 from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.tiles import LazyPlane, Plane, size_of
-
-IntArray: TypeAlias = NDArray[np.int64]
 
 PATTERN_BEAMS = 3.5
 """How far from a source what all have in common is drawn."""

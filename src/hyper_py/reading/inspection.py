@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
-    FloatArray,
     celestial_degrees,
     celestial_frame,
     pixel_areas,

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray
 from hyper_py.numerics.tiles import LazyPlane
 from hyper_py.reading.fits_files import FitsFile, is_gzip
 

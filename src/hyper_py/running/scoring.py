@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from hyper_py.arrays import BoolArray
 from hyper_py.diagnostics import ConfigurationError, HyperPyWarning, InputError
 from hyper_py.validation.comparison import SourceTable, match_in_pixels
-from hyper_py.validation.matching import BoolArray, inside_margin
+from hyper_py.validation.matching import inside_margin
 from hyper_py.validation.validation import Validation, validate
 from hyper_py.writing.tables import read_table
 

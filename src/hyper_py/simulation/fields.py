@@ -10,7 +10,8 @@ import math
 import numpy as np
 from scipy import fft
 
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.arrays import FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 
 GRID_MARGIN = 0.5
 """How much longer than the map the grid of a random field is."""

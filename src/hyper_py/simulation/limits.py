@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray, covariance_from_ellipse
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.geometry import FWHM_PER_SIGMA, covariance_from_ellipse
 
 RIDGE = 1e-10
 """Share of the variance added as white noise, so that covariances without any can be factored."""
@@ -46,7 +47,7 @@ def source_limits(
     fwhm_minor: FloatArray,
     theta: FloatArray,
     autocovariance: FloatArray,
-    valid: NDArray[np.bool_],
+    valid: BoolArray,
     radius: int,
     scale: FloatArray | None = None,
     noise_autocovariance: FloatArray | None = None,
@@ -97,9 +98,7 @@ def source_limits(
     return Limits(*rows.T)
 
 
-def _window(
-    x: float, y: float, radius: int, valid: NDArray[np.bool_]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _window(x: float, y: float, radius: int, valid: BoolArray) -> tuple[IndexArray, IndexArray]:
     """Return the offsets of the valid pixels in a disc around the pixel nearest to a source."""
     dy, dx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     py, px = dy + round(y), dx + round(x)
@@ -109,7 +108,7 @@ def _window(
     return dy[keep], dx[keep]
 
 
-def window_covariance(autocovariance: FloatArray, y: NDArray[np.intp], x: NDArray[np.intp]) -> FloatArray:
+def window_covariance(autocovariance: FloatArray, y: IndexArray, x: IndexArray) -> FloatArray:
     """Return the covariance matrix (n, n) of n pixels from the autocovariance, lag 0 in the middle."""
     middle = autocovariance.shape[0] // 2
     covariance: FloatArray = autocovariance[y[:, None] - y + middle, x[:, None] - x + middle]
@@ -118,7 +117,7 @@ def window_covariance(autocovariance: FloatArray, y: NDArray[np.intp], x: NDArra
 
 
 def gaussian_derivatives(
-    px: NDArray[np.intp], py: NDArray[np.intp], x: float, y: float, amplitude: float, shape: FloatArray
+    px: IndexArray, py: IndexArray, x: float, y: float, amplitude: float, shape: FloatArray
 ) -> FloatArray:
     """Return the derivatives (n, 6) of A exp(-d^T S^-1 d / 2) by A, x, y, S_xx, S_yy, S_xy at n pixels."""
     d = np.stack([px - x, py - y])

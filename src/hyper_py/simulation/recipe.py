@@ -6,10 +6,10 @@ from functools import cached_property
 
 import numpy as np
 from astropy.wcs import WCS
-from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline
 
-from hyper_py.geometry import ARCSEC_PER_RADIAN, FWHM_PER_SIGMA, FloatArray, local_jacobian
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.geometry import ARCSEC_PER_RADIAN, FWHM_PER_SIGMA, local_jacobian
 from hyper_py.image import SkyImage
 from hyper_py.simulation import fields
 from hyper_py.simulation.presets import SkyModel
@@ -101,7 +101,7 @@ class Recipe:
         return self._ramp(self.model.background_variation, 2)
 
     @cached_property
-    def blank(self) -> NDArray[np.bool_]:
+    def blank(self) -> BoolArray:
         """True on the blank border."""
         width, mask = self.model.blank_border, np.ones(self.model.shape, dtype=bool)
         mask[width : mask.shape[0] - width, width : mask.shape[1] - width] = False

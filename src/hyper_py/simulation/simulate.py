@@ -19,8 +19,9 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.geometry import Ellipse, FloatArray, pixel_ellipse_from_sky
+from hyper_py.geometry import Ellipse, pixel_ellipse_from_sky
 from hyper_py.image import SkyImage
 from hyper_py.simulation import fields
 from hyper_py.simulation.limits import source_limits

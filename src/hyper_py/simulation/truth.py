@@ -8,12 +8,12 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 from scipy.spatial import cKDTree
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     GAUSSIAN_AREA,
     Ellipse,
-    FloatArray,
     celestial_degrees,
     sky_ellipse_from_pixel,
 )

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from astropy import units
 from astropy.table import Table
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.diagnostics import ConfigurationError, InputError
-from hyper_py.geometry import FloatArray
-from hyper_py.validation.matching import BoolArray, sky_points
+from hyper_py.validation.matching import sky_points
 
 SCATTER_PER_MAD = 1.4826
 """1 / (inverse normal distribution at 3/4): a Gaussian's sigma from its median absolute deviation."""
@@ -249,7 +248,7 @@ def compare(
     true: SourceTable,
     best: SourceTable,
     *,
-    rows: tuple[NDArray[np.intp], NDArray[np.intp]],
+    rows: tuple[IndexArray, IndexArray],
     min_elongation: float,
 ) -> Iterator[Comparison]:
     """Compare every quantity that both tables have, in paired rows; `best` has the smallest errors."""

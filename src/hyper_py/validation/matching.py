@@ -1,22 +1,19 @@
 """One-to-one matching of two lists of positions, and isolation within one."""
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
 
-from hyper_py.geometry import ARCSEC_PER_RADIAN, FloatArray
-
-BoolArray: TypeAlias = NDArray[np.bool_]
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.geometry import ARCSEC_PER_RADIAN
 
 
 def match_positions(
     first: ArrayLike, second: ArrayLike, *, tolerance: float
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+) -> tuple[IndexArray, IndexArray]:
     """Return the best one-to-one matching: as many pairs as possible, then the smallest total distance.
 
     Parameters
