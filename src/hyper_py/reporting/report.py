@@ -185,7 +185,7 @@ def _configuration(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return all keys, and those that are not at their defaults."""
     from hyper_py.config import Config
 
-    keys, defaults = _flat(manifest["configuration"]), _flat(Config().model_dump(mode="json"))
+    keys, defaults = _flat(manifest["configuration"]), _flat(Config().to_mapping())
     changed = [
         (key, text, defaults.get(key, "none")) for key, text in keys.items() if defaults.get(key) != text
     ]

@@ -62,7 +62,7 @@ __all__ = [
 ]
 
 SUMMARY = "summary.csv"
-_PACKAGES = ("numpy", "scipy", "astropy", "regions", "pydantic", "distributed", "pyarrow")
+_PACKAGES = ("numpy", "scipy", "astropy", "regions", "distributed", "pyarrow")
 
 
 def run(
@@ -343,7 +343,7 @@ class _Run:
             "finished": datetime.now().astimezone().isoformat(timespec="seconds") if over else None,
             "seconds": result.seconds if result else None,
             "fingerprint": self.tasks[0].fingerprint,
-            "configuration": self.config.model_dump(mode="json"),
+            "configuration": self.config.to_mapping(),
             "merged": merged,
             "maps": [asdict(one) for one in (result.maps if result else map(_pending, self.tasks))],
         }

@@ -107,7 +107,7 @@ Measure: TypeAlias = Callable[[MapTask], Any]
 
 def fingerprint(config: Any) -> str:
     """Return a hash of all that decides outputs besides the map: configuration, fixed sources, version."""
-    values = config.model_dump(mode="json")
+    values = config.to_mapping()
     for section, key in _IRRELEVANT:
         values[section].pop(key, None)
     values["paths"]["output"].pop("dir_root", None)
