@@ -1,6 +1,7 @@
 import ast
 import importlib
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -77,6 +78,15 @@ def test_every_module_has_tests_of_its_own(module: str) -> None:
     own = f"hyper_py.{module}"
     tests = [path for path in (ROOT / "tests").rglob("test_*.py") if path.stem != "test_architecture"]
     assert any(f"{name}.".startswith(f"{own}.") for path in tests for name in imported(path)), own
+
+
+def test_modules_named_in_the_method_exist() -> None:
+    text = (ROOT / "docs" / "algorithm.md").read_text(encoding="utf-8")
+    packages = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    names = {name for name in re.findall(r"`([a-z_.]+)`", text) if name.split(".")[0] in packages}
+    assert len(names) > 20
+    for name in names - {"detection.sigma_thres"}:
+        assert (PACKAGE / name.replace(".", "/")).is_dir() or name in MODULES, name
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -137,7 +137,7 @@ def save_report_data(path: Path, data: ReportData) -> None:
     arrays = {name: np.frombuffer(blob, dtype=np.uint8) for name, blob in data.blobs.items()}
     text = json.dumps(data.facts, separators=(",", ":"), allow_nan=False).encode()
     with path.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, facts=np.frombuffer(text, dtype=np.uint8), **arrays)
+        np.savez(stream, facts=np.frombuffer(text, dtype=np.uint8), **arrays)
 
 
 def load_report_data(path: Path) -> ReportData:
