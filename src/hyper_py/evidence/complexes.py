@@ -41,13 +41,13 @@ class Complexes:
         least as high as the emission under it: the map has a peak at its place.
     """
 
-    number: int = 3
-    radius: tuple[float, float] = (7.0, 14.0)
+    number: int = 4
+    radius: tuple[float, float] = (4.0, 9.0)
     envelope: float = 20.0
     structure: float = 0.6
     clumps: int = 30
     clump_size: tuple[float, float] = (1.3, 4.0)
-    clump_peak: tuple[float, float] = (15.0, 250.0)
+    clump_peak: tuple[float, float] = (20.0, 300.0)
     source_share: float = 0.5
 
     def __post_init__(self) -> None:

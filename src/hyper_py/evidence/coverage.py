@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft
 
 from hyper_py.diagnostics import ConfigurationError
@@ -122,11 +123,11 @@ def relative_noise(
 
 def holes(
     rng: np.random.Generator, expected: FloatArray, *, beam: float, coverage: Coverage
-) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+) -> NDArray[np.bool_]:
     """Return which pixels are in blank patches: unions of a few discs, well inside the map."""
     y, x = np.indices(expected.shape)
     inner = np.argwhere(expected > 0.5)
-    blank = np.zeros(expected.shape, dtype=bool)
+    blank: NDArray[np.bool_] = np.zeros(expected.shape, dtype=bool)
     for middle in inner[rng.integers(0, len(inner), coverage.holes)]:
         for _ in range(4):
             cy, cx = middle + 0.3 * coverage.hole_size * beam * rng.standard_normal(2)

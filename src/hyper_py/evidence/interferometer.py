@@ -111,7 +111,8 @@ class Sampling:
     @property
     def dirty_beam(self) -> FloatArray:
         """The dirty beam, peak 1 at pixel (gy // 2, gx // 2), shape of the grid. Its sum is zero."""
-        return fft.fftshift(_transform(self.weight, self.grid))
+        centred: FloatArray = fft.fftshift(_transform(self.weight, self.grid))
+        return centred
 
     def transfer(self, beam_area: float) -> FloatArray:
         """Return the Fourier transform of the dirty beam over the beam's area in pixels.
@@ -181,13 +182,14 @@ def sample(
         covariance = fit_core(_transform(weight, grid))
         ellipse = ellipse_from_covariance(covariance)
         reached = math.sqrt(float(ellipse.major * ellipse.minor)) / fwhm
+        used = longest
         if abs(reached - 1.0) < 1e-3:
             break
         longest *= reached
     power = np.divide(weight**2, count, out=np.zeros_like(weight), where=count > 0)
     return Sampling(
         grid=grid, weight=weight, noise_power=power / fields.plane_mean(power, grid[1]),
-        beam_covariance=covariance, longest=longest,
+        beam_covariance=covariance, longest=used,
     )  # fmt: skip
 
 

@@ -261,13 +261,13 @@ def _require(condition: bool, model: SkyModel, key: str, expected: str) -> None:
 _ALMA = SkyModel(name="alma")
 _DEEP = replace(_ALMA, name="deep", peak_range=(3.0, 60.0), peak_log=True, peak_scale="structure")
 
-_EAST_WEST = Interferometer(layout="line", antennas=8, hour_angles=(-3.0, 4.0))
+_SNAPSHOT = Interferometer(weighting="uniform", hour_angles=(-0.5, 0.5))
 _CLEANED = SkyModel(
     name="interferometer", shape=(512, 512), pixel_scale=3.5, beam=(30.0, 30.0, 0.0), unit="Jy/beam",
     centre=(173.14, 27.7), noise_rms=6.1e-5, noise_white_fraction=0.0, background="lognormal",
-    background_rms=0.7, background_level=0.0, n_sources=40, peak_range=(5.0, 60.0), peak_log=True,
+    background_rms=0.7, background_level=0.0, n_sources=15, peak_range=(5.0, 20.0), peak_log=True,
     peak_scale="noise", size_range=(0.01, 0.5), sizes="intrinsic", crowded_fraction=0.0,
-    min_separation=5.0, interferometer=_EAST_WEST,
+    min_separation=5.0, interferometer=_SNAPSHOT,
 )  # fmt: skip
 _EDGES = SkyModel(
     name="edges", unit="Jy/beam", noise_white_fraction=0.6, background="powerlaw", background_rms=2.0,
@@ -275,8 +275,9 @@ _EDGES = SkyModel(
     size_range=(0.95, 1.3), margin=1.0, coverage=Coverage(),
 )  # fmt: skip
 _EMPTY = replace(
-    _ALMA, name="empty", n_sources=0, peak_scale="structure", background="powerlaw", background_rms=30.0,
-    background_slope=2.8, background_level=60.0, gradient=20.0, n_filaments=3, filament_peak=40.0,
+    _ALMA, name="empty", n_sources=0, peak_scale="structure", background="powerlaw", background_rms=40.0,
+    noise_white_fraction=0.0,
+    background_slope=2.8, background_level=60.0, gradient=20.0, n_filaments=3, filament_peak=60.0,
 )  # fmt: skip
 
 PRESETS: dict[str, SkyModel] = {
@@ -313,16 +314,17 @@ PRESETS: dict[str, SkyModel] = {
     ),
     "interferometer": _CLEANED,
     "interferometer_dirty": replace(
-        _CLEANED, name="interferometer_dirty", n_sources=12, peak_range=(6.0, 30.0),
-        interferometer=replace(_EAST_WEST, image="dirty"),
+        _CLEANED, name="interferometer_dirty", n_sources=10, peak_range=(6.0, 30.0),
+        interferometer=replace(_SNAPSHOT, image="dirty"),
     ),
     "dynamic": replace(
         _DEEP, name="dynamic", peak_range=(5.0, 3000.0), peak_scale="noise", n_sources=200,
         background_rms=0.5, background_level=2.0, noise_white_fraction=0.05,
     ),
     "complex": replace(
-        _DEEP, name="complex", n_sources=120, peak_range=(20.0, 60.0), peak_scale="noise",
+        _DEEP, name="complex", n_sources=120, peak_range=(15.0, 40.0), peak_scale="noise",
         size_range=(0.95, 1.2), axis_ratio_range=(1.0, 1.2), background="powerlaw", background_rms=3.0,
+        crowded_fraction=0.0,
         background_level=5.0, complexes=Complexes(),
     ),
     "edges": _EDGES,

@@ -157,7 +157,7 @@ class Recipe:
         """Envelopes and clumps of the complexes together, in units of the noise."""
         if self.emission is None:
             return None
-        return self.emission.envelope + draw_profiles(self.model.shape, **self.emission.clumps)
+        return self.emission.envelope + draw_profiles(self.model.shape, **self.emission.clumps, beta=None)
 
     @cached_property
     def background_variation(self) -> FloatArray:

@@ -148,6 +148,12 @@ class Simulation:
         sky = Ellipse(*(truth[name].value for name in ("FWHM_1", "FWHM_2", "PA")))
         return pixel_ellipse_from_sky(sky, self.image.jacobian(truth["X"].value, truth["Y"].value))
 
+    @property
+    def is_dirty(self) -> bool:
+        """Whether sources are seen through the dirty beam."""
+        array = self.model.interferometer
+        return array is not None and array.image == "dirty"
+
     def header(self) -> dict[str, str | float | int]:
         """Return the FITS keywords that describe the map in its own unit."""
         return _header(self.image, self.truth.meta["seed"])
@@ -369,7 +375,7 @@ def _through_array(
         dirty = np.minimum(model.interferometer.clean_depth * recipe.rms / peak, 1.0)
     if not dirty.any():
         return sources, peak
-    left = draw_profiles(model.shape, **{**drawn, "amplitude": peak * dirty})
+    left = draw_profiles(model.shape, **{**drawn, "amplitude": peak * dirty}, beta=None)
     beam = fields.gaussian_transfer(recipe.grid, sampling.beam_covariance)
     area = interferometer.beam_area(sampling.beam_covariance)
     ratio = np.where(sampling.weight > 0, sampling.transfer(area), 0.0) / beam

@@ -86,7 +86,7 @@ def draw_sources(
     if model.peak_scale == "local" and relative_noise is not None:
         peak = peak * relative_noise[pixel]
     major, minor = size * ratio, size / ratio
-    if model.sizes == "intrinsic":
+    if model.sizes == "intrinsic" and beam_covariance is not None:
         seen = covariance_from_ellipse(major, minor, theta) + beam_covariance
         major, minor, theta = ellipse_from_covariance(seen)
     return {

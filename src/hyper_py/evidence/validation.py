@@ -192,6 +192,7 @@ def validate(
     truth_units: Mapping[str, str] | None = None,
     limits: Any = None,
     counted: ArrayLike | None = None,
+    neutral: ArrayLike | None = None,
     rms: float | None = None,
     snr_edges: Sequence[float] = SNR_EDGES,
     isolation: float = 2.0,
@@ -222,6 +223,9 @@ def validate(
         False for truth that no finder can be asked for, such as inside the border margin
         (`hyper_py.evidence.matching.inside_margin`): it and detections matched to it count neither for nor
         against.
+    neutral : array_like of bool, shape (n_catalog,), optional
+        True for detections that are not false where they match nothing, such as those on the clumps of a
+        complex (`hyper_py.evidence.complexes.on_clumps`).
     rms : float, optional
         Noise in the truth's unit of FLUX_PEAK: signal to noise is then FLUX_PEAK / rms in both tables,
         else the column SNR.
@@ -265,6 +269,8 @@ def validate(
     i, j = i[count[j]], j[count[j]]
     is_true, is_found = np.zeros(len(points), dtype=bool), np.zeros(len(true_points), dtype=bool)
     is_true[i], is_found[j] = True, True
+    if neutral is not None:
+        judged &= is_true | ~np.asarray(neutral, dtype=bool)
 
     alone = is_isolated(true_points, distance=isolation * beam_fwhm)
     snr_true, snr_measured = true.snr(rms, true), found.snr(rms, true)
