@@ -134,9 +134,7 @@ def main() -> None:
     options = Config.from_mapping(apply_overrides({"version": 2}, arguments.set)).options()
     for preset in arguments.presets:
         runs = [
-            run(
-                preset, seed, options, pairs(arguments.sky), least=arguments.least, psf=arguments.psf
-            )
+            run(preset, seed, options, pairs(arguments.sky), least=arguments.least, psf=arguments.psf)
             for seed in arguments.seeds
         ]
         report(preset, runs)
