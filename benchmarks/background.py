@@ -17,9 +17,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import HuberRegressor, TheilSenRegressor
 
+from hyper_py.background.polynomial import Background, select_background, select_backgrounds
 from hyper_py.numerics.polynomial import polynomial_design, scaling_of_box
 from hyper_py.numerics.regression import huber_regression, theil_sen_regression
-from hyper_py.steps.background import Background, select_background, select_backgrounds
 
 SIDE, CENTRE, FWHM, PEAK = 41, 20, 5.0, 10.0
 SIGMA = FWHM / 2.3548

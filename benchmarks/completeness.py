@@ -26,8 +26,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from hyper_py.evidence.complexes import on_clumps
-from hyper_py.evidence.matching import inside_margin, match_positions
+from hyper_py.simulation.complexes import on_clumps
+from hyper_py.validation.matching import inside_margin, match_positions
 from peers import (
     FINDERS,
     SOURCELESS,

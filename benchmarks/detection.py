@@ -28,20 +28,12 @@ from scipy import fft
 from scipy.ndimage import distance_transform_edt
 
 from hyper_py import read_image
-from hyper_py.evidence.fields import autocovariance
-from hyper_py.evidence.matching import match_positions
-from hyper_py.evidence.presets import SkyModel
-from hyper_py.evidence.recipe import Recipe
-from hyper_py.evidence.simulate import Simulation, simulate_image
-from hyper_py.image import SkyImage
-from hyper_py.numerics.coarse import CoarseMap
-from hyper_py.numerics.noise import clipped_statistics, parzen_taper, power_spectrum
-from hyper_py.steps import matched_filter
-from hyper_py.steps.detection import detect_high_pass, inside_margin, local_maxima, refine_positions
-from hyper_py.steps.filter_parts import FilterParts
-from hyper_py.steps.local_spectrum import LocalSpectrum
-from hyper_py.steps.matched import detect_matched
-from hyper_py.steps.matched_filter import (
+from hyper_py.detection import matched_filter
+from hyper_py.detection.filter_bank import FilterParts
+from hyper_py.detection.highpass import detect_high_pass, inside_margin, local_maxima, refine_positions
+from hyper_py.detection.local_spectrum import LocalSpectrum
+from hyper_py.detection.matched import detect_matched
+from hyper_py.detection.matched_filter import (
     SIZES,
     TEMPLATE_SIZE,
     MatchedFilter,
@@ -49,7 +41,15 @@ from hyper_py.steps.matched_filter import (
     filter_noise,
     measure_filter,
 )
-from hyper_py.steps.spectrum import measure_spectrum
+from hyper_py.detection.power_spectrum import measure_spectrum
+from hyper_py.image import SkyImage
+from hyper_py.noise.covariance import clipped_statistics, parzen_taper, power_spectrum
+from hyper_py.numerics.mesh import MeshMap
+from hyper_py.simulation.fields import autocovariance
+from hyper_py.simulation.presets import SkyModel
+from hyper_py.simulation.recipe import Recipe
+from hyper_py.simulation.simulate import Simulation, simulate_image
+from hyper_py.validation.matching import match_positions
 
 _WHITE = {"noise_white_fraction": 1.0, "background_variation": 30.0}
 SKIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -122,7 +122,7 @@ def true_spectrum(image: SkyImage, simulation: Simulation, threshold: float):
     nodes = np.linspace(strength.min(), strength.max(), 12 if np.ptp(strength) else 1)
     step = np.ptp(nodes) / max(nodes.size - 1, 1) or 1.0
     hats = np.clip(1.0 - np.abs(strength - nodes[:, None, None]) / step, 0.0, 1.0)
-    weights = tuple(CoarseMap(hat, 1, image.shape) for hat in hats)
+    weights = tuple(MeshMap(hat, 1, image.shape) for hat in hats)
     covariance, grid = beam_covariance(image), simulation.grid
     measured = measure_filter(image.data, beam_covariance=covariance, local_spectrum=False)
     flat = measured.flattened(image.data)

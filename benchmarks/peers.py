@@ -35,11 +35,11 @@ from astropy.table import QTable, Table
 from astropy.wcs import WCS, FITSFixedWarning
 
 import hyper_py
-from hyper_py.evidence.complexes import on_clumps
-from hyper_py.evidence.matching import inside_margin
-from hyper_py.evidence.presets import PRESETS
-from hyper_py.evidence.simulate import simulate_image
-from hyper_py.evidence.validation import validate
+from hyper_py.simulation.complexes import on_clumps
+from hyper_py.simulation.presets import PRESETS
+from hyper_py.simulation.simulate import simulate_image
+from hyper_py.validation.matching import inside_margin
+from hyper_py.validation.validation import validate
 
 HERE = Path(__file__).parent
 SETTINGS = HERE / "peers" / "settings.json"

@@ -22,13 +22,13 @@ import numpy as np
 
 from hyper_py.config import Config, apply_overrides
 from hyper_py.diagnostics import HyperPyError
-from hyper_py.evidence.complexes import on_clumps
-from hyper_py.evidence.matching import inside_margin
-from hyper_py.evidence.simulate import Simulation, simulate_image
-from hyper_py.evidence.validation import Validation, validate
 from hyper_py.image import SkyImage
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.psf import beam_from_psf
+from hyper_py.simulation.complexes import on_clumps
+from hyper_py.simulation.simulate import Simulation, simulate_image
+from hyper_py.validation.matching import inside_margin
+from hyper_py.validation.validation import Validation, validate
 from hyper_py.writing.simulated_files import psf_path, write_simulation
 
 PRESETS = (

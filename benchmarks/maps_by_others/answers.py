@@ -127,7 +127,7 @@ def white_significance(snr: Array, fwhm: float) -> Array:
 def _simulated(
     name: str, path: Path, x: Array, y: Array, *, significance: Array, fwhm: float, options: tuple[str, ...]
 ) -> Answer:
-    """Return the answer of a simulated map: all that is surely above the noise, no row beside true sources."""
+    """Return the answer of a simulated map: what is surely above the noise, no row beside true sources."""
     sure = significance >= SURE
     return Answer(
         name=name, path=path, options=options, basis=f"simulated: above {SURE:g} sigma",

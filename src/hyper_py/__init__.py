@@ -16,8 +16,8 @@ _PUBLIC = {
     "extract_sources": "pipeline.extraction",
     "open_cube": "reading.io",
     "read_image": "reading.io",
-    "simulate_image": "evidence.simulate",
-    "validate": "evidence.validation",
+    "simulate_image": "simulation.simulate",
+    "validate": "validation.validation",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -1,18 +1,17 @@
 """The catalogue: one table of columns, and everything derived from it."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
-from numpy.typing import NDArray
 
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
-    FloatArray,
     celestial_degrees,
     celestial_frame,
     ellipse_from_covariance,
@@ -20,8 +19,6 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
-
-IntArray: TypeAlias = NDArray[np.int64]
 
 
 class Column(NamedTuple):

@@ -15,9 +15,9 @@ import typer
 from hyper_py.diagnostics import ConfigurationError, InputError
 
 if TYPE_CHECKING:
-    from hyper_py.evidence.simulate import Simulation
-    from hyper_py.evidence.validation import TextTable, Validation
     from hyper_py.reading.inspection import Inspection
+    from hyper_py.simulation.simulate import Simulation
+    from hyper_py.validation.validation import TextTable, Validation
 
 PRESETS = (
     "alma", "deep", "herschel", "faint", "crowded", "cube", "interferometer", "interferometer_dirty",
@@ -78,7 +78,7 @@ def simulate(
 
     fields = apply_overrides({}, overrides or [])
 
-    from hyper_py.evidence.simulate import simulate_cube, simulate_image
+    from hyper_py.simulation.simulate import simulate_cube, simulate_image
     from hyper_py.writing import simulated_files as files
 
     default = f"{preset}_{seed}.fits"
@@ -107,8 +107,8 @@ def _check_kinds(fields: dict[str, Any]) -> None:
     import inspect as introspection
     from dataclasses import asdict
 
-    from hyper_py.evidence.presets import PARTS, SkyModel
-    from hyper_py.evidence.simulate import simulate_cube
+    from hyper_py.simulation.presets import PARTS, SkyModel
+    from hyper_py.simulation.simulate import simulate_cube
 
     parameters = introspection.signature(simulate_cube).parameters
     defaults = asdict(SkyModel()) | {name: parameters[name].default for name in CUBE_FIELDS}
@@ -366,9 +366,9 @@ def demo(
         raise ConfigurationError(f"{output}: not empty, and not of an earlier demo; choose another directory")
 
     from hyper_py.config import Config
-    from hyper_py.evidence.simulate import simulate_image
     from hyper_py.running import runner
     from hyper_py.running.scoring import validate_files
+    from hyper_py.simulation.simulate import simulate_image
     from hyper_py.writing.products import Layout, as_json, write_text
     from hyper_py.writing.simulated_files import truth_path, write_simulation
 

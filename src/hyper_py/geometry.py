@@ -8,15 +8,14 @@ subtracts ellipses goes through their covariance matrices, of shape (..., 2, 2).
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
-
-FloatArray: TypeAlias = NDArray[np.float64]
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 GAUSSIAN_AREA = math.pi / (4.0 * math.log(2.0))

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
-    FloatArray,
     celestial_frame,
     local_jacobian,
     reference_jacobian,
@@ -71,7 +71,7 @@ class SkyImage:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the pixels are in memory; else `data` is a `hyper_py.numerics.blocks.LazyPlane`."""
+        """Whether the pixels are in memory; else `data` is a `hyper_py.numerics.tiles.LazyPlane`."""
         return isinstance(self.data, np.ndarray)
 
     @property
@@ -116,7 +116,7 @@ class SkyImage:
         return self.data if self.primary_beam is None else self.data * self.primary_beam
 
     @cached_property
-    def relative_noise(self) -> FloatArray | None:
+    def relative_rms(self) -> FloatArray | None:
         """How the noise varies over the map, of median 1, (ny, nx): by its error, else its primary beam.
 
         None if it has neither. Blank pixels have 1.
@@ -133,12 +133,12 @@ class SkyImage:
         return relative
 
     @property
-    def even_noise(self) -> FloatArray:
+    def flattened(self) -> FloatArray:
         """Data of which the noise is the same everywhere, (ny, nx): detection is done on this.
 
-        The data over `relative_noise`; for a primary beam this is `flat_noise` but for a factor.
+        The data over `relative_rms`; for a primary beam this is `flat_noise` but for a factor.
         """
-        return self.data if self.relative_noise is None else self.data / self.relative_noise
+        return self.data if self.relative_rms is None else self.data / self.relative_rms
 
     @property
     def frame(self) -> str:

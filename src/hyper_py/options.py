@@ -5,8 +5,80 @@ Names are the keys of the configuration file, section by section; what each key 
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from hyper_py.diagnostics import ConfigurationError
+
+if TYPE_CHECKING:
+    from hyper_py.numerics.solvers import SolverOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmplitudeBounds:
+    """Bounds of fitted amplitudes over the local peak: the smallest ones, and the largest one."""
+
+    isolated: float
+    grouped: float
+    largest: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How the options are meant, where the original Hyper-Py means them differently.
+
+    The defaults are the meaning in a new configuration; `hyper_py.config.original` has that of the original
+    (section 11 of the specification).
+
+    Attributes
+    ----------
+    options_in_flux_unit : bool
+        `rms_value`, `f_scale` and `lambda_l2` are in the catalogue's unit a pixel (mJy/pixel with
+        `convert_mJy`, else Jy/pixel), and so are weighted residuals. False: `rms_value` is in Jy/pixel, the
+        others in units of the noise.
+    background_passes : int
+        How often the background is fitted on white noise with a polynomial: a second time when the sources
+        are known and subtracted.
+    interpolate_neighbours : bool
+        Other sources in a cutout are replaced by a smooth interpolation and the group's own are masked before
+        a separate polynomial is fitted. False: all are masked.
+    cutout_statistics : bool
+        Mean and rms in the weights are the clipped ones of the cutout, and the weighted map is the one that
+        is fitted. False: they are those of what the background left on its pixels, and the background is
+        subtracted from the map that is weighted.
+    cutout_ridge : bool
+        The ridge penalty is on all coefficients, the constant included, in pixels of the cutout. False: the
+        constant is free, and coordinates run from -1 to 1.
+    round_beam : bool
+        Sizes are bounded by multiples of the mean beam; False: of its minor and major axis.
+    moment_size_factor : float or None
+        The largest size is at least this times the one of second moments; None: it is the same for all.
+    amplitude_bounds_separate, amplitude_bounds_joint : AmplitudeBounds or None
+        With a polynomial that was fitted before, and without; None: amplitudes are free.
+    start_sigma : float or None
+        The amplitude of isolated sources starts at least here, in rms of the cutout; None: at the local peak.
+    shift_pix : float or None
+        How far a centre may move with `vary`; None: half a beam.
+    moment_discs : bool
+        A group is fitted on discs of its sources' moment sigmas plus `fit_aperture_sigma`, a joint fit on no
+        larger ones. False: on discs of the largest size, at least `fix_min_box` beams in a joint fit.
+    residuals_column : {"background", "residual"}
+        What RESIDUALS holds: the background under the source; or the clipped median of what is left after
+        subtraction, and the mean of the background that was fitted jointly.
+    """
+
+    options_in_flux_unit: bool = False
+    background_passes: int = 2
+    interpolate_neighbours: bool = False
+    cutout_statistics: bool = False
+    cutout_ridge: bool = False
+    round_beam: bool = False
+    moment_size_factor: float | None = None
+    amplitude_bounds_separate: AmplitudeBounds | None = None
+    amplitude_bounds_joint: AmplitudeBounds | None = None
+    start_sigma: float | None = None
+    shift_pix: float | None = None
+    moment_discs: bool = False
+    residuals_column: Literal["background", "residual"] = "background"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +122,7 @@ class FitOptions:
 
     noise_model: str = "correlated"
     fit_method: str = "least_squares"
-    loss: str = "linear"
+    loss: Literal["linear", "soft_l1", "huber", "cauchy", "arctan"] = "linear"
     f_scale: float = 1.5
     max_nfev: int = 50000
     xtol: float = 1e-8
@@ -68,6 +140,25 @@ class FitOptions:
     vary: bool = True
     bg_fitters: tuple[str, ...] = ("least_squares",)
     huber_epsilons: tuple[float, ...] = (1.1, 1.35, 1.7, 2.0)
+
+    def solver(self, *, residual_unit: float = 1.0) -> "SolverOptions":
+        """Return how a fit is iterated and when it stops.
+
+        Parameters
+        ----------
+        residual_unit : float
+            What a weighted residual of 1 in the unit of `f_scale` is in the unit of the fit.
+        """
+        from hyper_py.numerics.solvers import SolverOptions
+
+        return SolverOptions(
+            loss=self.loss,
+            f_scale=self.f_scale / residual_unit,
+            ftol=self.ftol,
+            xtol=self.xtol,
+            gtol=self.gtol,
+            max_evaluations=self.max_nfev,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +203,7 @@ class Options:
     `tile_size_pix` is the side of the blocks in which it is worked on, which decides nothing: 0 is the whole
     map at once, None what suits a processor.
 
-    `original` is true for a configuration file of the original Hyper-Py: bounds, weights and units of
-    options then have the original's meaning.
+    `policy` says how they are meant: as in a new configuration, or as in one of the original Hyper-Py.
     """
 
     detection: DetectionOptions = field(default_factory=DetectionOptions)
@@ -124,7 +214,27 @@ class Options:
     detection_only: bool = False
     tile_size_pix: int | None = None
     convert_mJy: bool = True  # noqa: N815 - the original's key
-    original: bool = False
+    policy: Policy = field(default_factory=Policy)
+
+    @property
+    def original(self) -> bool:
+        """Whether the options are meant as those of the original Hyper-Py."""
+        return self.policy != Policy()
+
+    @property
+    def flux_unit(self) -> str:
+        """Unit of fluxes: mJy or Jy."""
+        return "mJy" if self.convert_mJy else "Jy"
+
+    @property
+    def flux_per_jy(self) -> float:
+        """What turns Jy into `flux_unit`."""
+        return 1e3 if self.convert_mJy else 1.0
+
+    @property
+    def working_unit(self) -> float:
+        """Unit of `rms_value`, and of `f_scale` and `lambda_l2` where they are in that of the map, in Jy."""
+        return 1e-3 if self.policy.options_in_flux_unit and self.convert_mJy else 1.0
 
 
 def check_options(options: Options) -> None:

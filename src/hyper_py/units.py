@@ -12,8 +12,9 @@ from typing import Any
 from astropy import constants
 from astropy import units as u
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import ARCSEC_PER_RADIAN, FloatArray
+from hyper_py.geometry import ARCSEC_PER_RADIAN
 
 ACCEPTED_UNITS = (
     "Jy/pixel, Jy, Jy/beam, Jy/arcsec2, MJy/sr (with any prefix); K, K_CMB and W/m2/sr with a frequency"

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from sklearn.linear_model import HuberRegressor, TheilSenRegressor
 
+from hyper_py.deblending.score_test import best_additions
+from hyper_py.detection.matched_filter import measure_filter
+from hyper_py.fitting.group_fit import Whitener, bounds, fit_groups, influences, select_fit_pixels
+from hyper_py.noise.covariance import autocovariance, beam_covariance_model
 from hyper_py.numerics import models
-from hyper_py.numerics.noise import autocovariance, beam_covariance_model
 from hyper_py.numerics.polynomial import polynomial_design, scaling_of_box
 from hyper_py.numerics.regression import huber_regression, theil_sen_regression
-from hyper_py.pipeline.correlated import WindowCache
-from hyper_py.pipeline.scores import best_additions
-from hyper_py.steps.fitting import Metric, bounds, fit_units, fit_window, influences
-from hyper_py.steps.matched_filter import measure_filter
+from hyper_py.pipeline.correlated import WhitenerCache
 
 SHAPE, SIGMA, N_UNITS = (400, 400), 1.6, 64
 BEAM = np.array([SIGMA, SIGMA, 0.0])
@@ -30,21 +30,21 @@ def field():
     sources = np.column_stack([amplitude, x.ravel(), y.ravel(), 1.2 * shape, shape, 0.4 * shape])
     data = models.render(sources, SHAPE) + rng.normal(size=SHAPE)
     usable = np.ones(SHAPE, dtype=bool)
-    windows = [fit_window(s[1:2], s[2:3], radius=np.array([8.5]), usable=usable) for s in sources]
+    windows = [select_fit_pixels(s[1:2], s[2:3], radius=np.array([8.5]), usable=usable) for s in sources]
     return sources[:, None], data, windows
 
 
 def metrics_of(kind, windows):
     if kind == "white":
-        return [Metric(weights=np.ones(w.y.size)) for w in windows]
+        return [Whitener(weights=np.ones(w.y.size)) for w in windows]
     noise = beam_covariance_model(np.eye(2) * SIGMA**2, rms=1.0, max_lag=40)
-    return WindowCache(noise).metrics(windows, [1.0] * len(windows))
+    return WhitenerCache(noise).whiteners(windows, [1.0] * len(windows))
 
 
 def fitted(field, kind):
     sources, data, windows = field
     ends = [bounds(s, sigma_limits=(0.8, 4), amplitude_limits=(0, np.inf), shift=2.0) for s in sources]
-    return fit_units(
+    return fit_groups(
         [data[w.y, w.x] for w in windows], windows, metrics_of(kind, windows), list(sources),
         lower=[low for low, _ in ends], upper=[high for _, high in ends],
     )  # fmt: skip
@@ -64,17 +64,17 @@ def test_fits(benchmark, field, kind):
 
 
 def test_influences(benchmark, field):
-    fits, metrics = fitted(field, "correlated"), metrics_of("correlated", field[2])
-    moves, inverse, jacobian = benchmark(influences, fits, field[2], metrics)
+    fits, whiteners = fitted(field, "correlated"), metrics_of("correlated", field[2])
+    moves, inverse, jacobian = benchmark(influences, fits, field[2], whiteners)
     # Moving the data by the model's own derivative moves the parameter by one.
     np.testing.assert_allclose(moves @ jacobian.swapaxes(1, 2) @ inverse, inverse, rtol=1e-5, atol=1e-9)
 
 
 def test_search_for_neighbours(benchmark, field):
     _, data, windows = field
-    fits, metrics = fitted(field, "correlated"), metrics_of("correlated", windows)
+    fits, whiteners = fitted(field, "correlated"), metrics_of("correlated", windows)
     values = [data[w.y, w.x] for w in windows]
-    places = benchmark(best_additions, values, windows, metrics, fits, beam=BEAM)
+    places = benchmark(best_additions, values, windows, whiteners, fits, beam=BEAM)
     assert len(places) == N_UNITS
 
 

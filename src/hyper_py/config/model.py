@@ -13,7 +13,7 @@ import yaml
 from pydantic import PrivateAttr, ValidationError
 
 from hyper_py.config.keys import problem
-from hyper_py.config.original import ORIGINAL_DEFAULTS
+from hyper_py.config.original import ORIGINAL_DEFAULTS, ORIGINAL_POLICY
 from hyper_py.config.sections import (
     Background,
     Control,
@@ -41,6 +41,7 @@ from hyper_py.options import (
     FitOptions,
     Options,
     PhotometryOptions,
+    Policy,
     check_options,
 )
 
@@ -149,7 +150,7 @@ class Config(Section):
             detection_only=self.control.detection_only,
             tile_size_pix=self.control.tile_size_pix,
             convert_mJy=self.units.convert_mJy,
-            original=self.original,
+            policy=ORIGINAL_POLICY if self.original else Policy(),
         )
 
     def for_map(self, name: str, *, source: str = "configuration") -> Self:

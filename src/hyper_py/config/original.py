@@ -1,6 +1,27 @@
-"""What keys mean in a configuration file of the original Hyper-Py that lacks them."""
+"""What a configuration file of the original Hyper-Py means by the keys that it has and those that it lacks.
+
+`hyper_py.options.Policy` says what each field decides.
+"""
 
 from typing import Any
+
+from hyper_py.options import AmplitudeBounds, Policy
+
+ORIGINAL_POLICY = Policy(
+    options_in_flux_unit=True,
+    background_passes=1,
+    interpolate_neighbours=True,
+    cutout_statistics=True,
+    cutout_ridge=True,
+    round_beam=True,
+    moment_size_factor=1.2,
+    amplitude_bounds_separate=AmplitudeBounds(isolated=0.8, grouped=0.4, largest=1.3),
+    amplitude_bounds_joint=AmplitudeBounds(isolated=0.4, grouped=0.2, largest=1.5),
+    start_sigma=3.0,
+    shift_pix=1.0,
+    moment_discs=True,
+    residuals_column="residual",
+)
 
 ORIGINAL_DEFAULTS: dict[str, Any] = {
     "version": 1,

@@ -14,11 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.numerics.polynomial import (
-    BoolArray,
     Box,
-    IntArray,
     Scaling,
     axis_powers,
     block_moments,

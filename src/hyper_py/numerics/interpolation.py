@@ -4,8 +4,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.linalg import solveh_banded
 
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.polynomial import BoolArray, IntArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 
 _PIXELS_AT_ONCE = 20_000
 """Of regions that are interpolated together."""

@@ -9,15 +9,14 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
-    FloatArray,
     covariance_from_ellipse,
     ellipse_from_covariance,
 )
-from hyper_py.numerics.blocks import LazyPlane
+from hyper_py.numerics.tiles import LazyPlane
 
 N_PARAMETERS = 6
 AMPLITUDE, X, Y, SIGMA_1, SIGMA_2, THETA = range(N_PARAMETERS)
@@ -135,7 +134,7 @@ class SourcesByPlace:
         self._rows = parameters[self._order, Y]
         self._farthest = float(self._reach.max(initial=0.0))
 
-    def indices(self, where: tuple[slice, slice]) -> NDArray[np.intp]:
+    def indices(self, where: tuple[slice, slice]) -> IndexArray:
         """Return which sources reach into rows and columns, in their own order."""
         rows, columns = where
         ends = np.searchsorted(self._rows, [rows.start - self._farthest, rows.stop + self._farthest])
@@ -143,7 +142,7 @@ class SourcesByPlace:
         reach, x, y = self._reach[likely], self._parameters[likely, X], self._parameters[likely, Y]
         near = (y + reach >= rows.start) & (y - reach < rows.stop)
         near &= (x + reach >= columns.start) & (x - reach < columns.stop)
-        indices: NDArray[np.intp] = likely[near]
+        indices: IndexArray = likely[near]
         return indices
 
     def __getitem__(self, where: tuple[slice, slice]) -> FloatArray:
@@ -170,7 +169,7 @@ def drawn(parameters: FloatArray, shape: tuple[int, int]) -> LazyPlane:
     return LazyPlane(shape, make)
 
 
-def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0) -> NDArray[np.bool_]:
+def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0) -> BoolArray:
     """Return where any Gaussian is within `n_sigma` of its centre: above exp(-n_sigma^2 / 2) of its peak."""
     mask = np.zeros(shape, dtype=bool)
     for where, stamp in footprint_stamps(parameters, shape, n_sigma=n_sigma).values():
@@ -180,7 +179,7 @@ def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float
 
 def footprint_stamps(
     parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0
-) -> dict[int, tuple[tuple[slice, slice], NDArray[np.bool_]]]:
+) -> dict[int, tuple[tuple[slice, slice], BoolArray]]:
     """Return `footprints` of each Gaussian on the map alone, by its index: place and mask there."""
     result = {}
     for sources, places, exponents in _stamps(parameters, shape, n_sigma):
@@ -193,7 +192,7 @@ def footprint_stamps(
 
 def _stamps(
     parameters: FloatArray, shape: tuple[int, int], n_sigma: float
-) -> Iterator[tuple[NDArray[np.intp], list[tuple[slice, slice]], FloatArray]]:
+) -> Iterator[tuple[IndexArray, list[tuple[slice, slice]], FloatArray]]:
     """Yield sources on the map, their stamps' places and the exponents (positive) there, some at a time.
 
     Exponents are of shape (k, ny, nx) of the largest stamp; the others are in the first rows and columns.
@@ -221,7 +220,7 @@ def _stamps(
         yield some, places, a[some] * dx * dx + dy * (2.0 * b[some] * dx + c[some] * dy)
 
 
-def _clip(value: FloatArray, shape: tuple[int, int]) -> NDArray[np.int64]:
+def _clip(value: FloatArray, shape: tuple[int, int]) -> IntArray:
     """Return pixel indices (y, x), (n, 2), inside a map."""
     return np.clip(np.ceil(value), 0, shape).astype(np.int64)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray
 
 _ROUNDING = 1e-12
 """What the sum of four edges may leave of a pixel outside."""

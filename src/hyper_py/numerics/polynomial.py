@@ -11,12 +11,10 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 
-BoolArray: TypeAlias = NDArray[np.bool_]
-IntArray: TypeAlias = NDArray[np.intp]
 Box: TypeAlias = tuple[int, int, int, int]
 """Rectangle of pixels (y0, y1, x0, x1), ends excluded."""
 
@@ -50,7 +48,7 @@ def n_terms(order: int) -> int:
 
 
 @lru_cache(maxsize=32)
-def term_powers(order: int) -> tuple[IntArray, IntArray]:
+def term_powers(order: int) -> tuple[IndexArray, IndexArray]:
     """Return the powers of y and of x of each term: 1, x, y, x^2, xy, y^2, ..."""
     pairs = [(j, total - j) for total in range(order + 1) for j in range(total + 1)]
     powers = np.array(pairs, dtype=np.intp)
@@ -161,7 +159,7 @@ def box_moments(
 
 
 def block_moments(
-    values: FloatArray, *, edges: tuple[IntArray, IntArray], powers: tuple[FloatArray, FloatArray]
+    values: FloatArray, *, edges: tuple[IndexArray, IndexArray], powers: tuple[FloatArray, FloatArray]
 ) -> FloatArray:
     """Return sum(values y^q x^p) over each rectangle of a grid, in two matrix products.
 
@@ -184,7 +182,7 @@ def block_moments(
     return np.ascontiguousarray(grid).reshape(n_powers**2, values.shape[0], n_rows * n_columns)
 
 
-def _split_by_block(powers: FloatArray, edges: IntArray) -> FloatArray:
+def _split_by_block(powers: FloatArray, edges: IndexArray) -> FloatArray:
     """Return powers of the rows between the first and last edge, in columns of their own for each block."""
     rows = np.arange(edges[0], edges[-1])
     block = np.searchsorted(edges, rows, side="right") - 1

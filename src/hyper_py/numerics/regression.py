@@ -6,15 +6,11 @@ of all subsets and Newton's method for their spatial median.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hyper_py.geometry import FloatArray
-
-BoolArray: TypeAlias = NDArray[np.bool_]
-IntArray: TypeAlias = NDArray[np.intp]
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 
 _SMALLEST_SCALE = 1e-13
 """Relative to the largest value: residuals below it are rounding errors."""
@@ -177,7 +173,7 @@ def theil_sen_regression(
     design: FloatArray,
     values: FloatArray,
     *,
-    subsets: IntArray | None = None,
+    subsets: IndexArray | None = None,
     n_subsets: int = 1000,
     seed: int | np.random.Generator = 0,
 ) -> Regression:
@@ -224,7 +220,7 @@ def theil_sen_regression(
     )
 
 
-def random_subsets(n: int, k: int, *, n_subsets: int, seed: int | np.random.Generator) -> IntArray:
+def random_subsets(n: int, k: int, *, n_subsets: int, seed: int | np.random.Generator) -> IndexArray:
     """Draw subsets of k out of n without repetition inside a subset: shape (n_subsets, k), k <= n."""
     rng = np.random.default_rng(seed)
     subsets = rng.integers(n, size=(n_subsets, k), dtype=np.intp)
@@ -240,7 +236,7 @@ def random_subsets(n: int, k: int, *, n_subsets: int, seed: int | np.random.Gene
             subsets[repeated] = rng.integers(n, size=(int(repeated.sum()), k), dtype=np.intp)
 
 
-def subset_solutions(design: FloatArray, values: FloatArray, *, subsets: IntArray) -> FloatArray:
+def subset_solutions(design: FloatArray, values: FloatArray, *, subsets: IndexArray) -> FloatArray:
     """Solve each minimal subset exactly: shape (n_subsets, k); smallest norm where it is singular.
 
     Gaussian elimination with row pivoting along the last axis, for all subsets at once: on a pixel grid

@@ -4,11 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.numerics.candidates import Fits, Frames, Plan, box_image, enough_pixels, with_guard
 from hyper_py.numerics.polynomial import (
-    BoolArray,
-    IntArray,
     block_moments,
     box_moments,
     normal_matrix,

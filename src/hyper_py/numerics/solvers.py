@@ -6,25 +6,61 @@ Failure is a status in the result, never an exception.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 Problem: TypeAlias = Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]
 """(parameters (k, p), which problems (k,)) -> (residuals (k, n), jacobian (k, p, n))."""
 
-LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
+Loss: TypeAlias = Literal["linear", "soft_l1", "huber", "cauchy", "arctan"]
+LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 _FIRST_DAMPING = 1e-3
 _LAST_DAMPING = 1e12
 _SMALLEST_CURVATURE = np.finfo(np.float64).eps
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverOptions:
+    """How a fit is iterated and when it stops.
+
+    Attributes
+    ----------
+    loss : {"linear", "soft_l1", "huber", "cauchy", "arctan"}
+        As for `scipy.optimize.least_squares`.
+    f_scale : float
+        Residual at which a loss other than linear sets in, in the unit of the residuals.
+    ftol, xtol : float
+        Relative change of the cost, and of the parameters (each scaled by its curvature), at which to stop.
+    gtol : float
+        Largest cosine between residuals and a column of the Jacobian at which to stop (as MINPACK).
+    max_evaluations : int
+        Largest number of evaluations of one problem.
+    """
+
+    loss: Loss = "linear"
+    f_scale: float = 1.0
+    ftol: float = 1e-8
+    xtol: float = 1e-8
+    gtol: float = 1e-8
+    max_evaluations: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {LOSSES}, not {self.loss!r}")
+        for name in ("f_scale", "ftol", "xtol", "gtol", "max_evaluations"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+
+    def with_tolerance(self, tolerance: float) -> "SolverOptions":
+        """Return options that stop at `tolerance` by each of the three criteria."""
+        return replace(self, ftol=tolerance, xtol=tolerance, gtol=tolerance)
 
 
 class FitStatus(IntEnum):

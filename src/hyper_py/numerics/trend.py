@@ -1,15 +1,11 @@
 """The plane through a map by least squares."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import LazyPlane, Plane, blocks, combined, sample_step, size_of
-
-IntArray: TypeAlias = NDArray[np.int64]
+from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.numerics.tiles import LazyPlane, Plane, blocks, combined, sample_step, size_of
 
 _BLOCK = 200
 """Side of blocks in pixels: what is made of one stays in the cache."""
@@ -62,7 +58,7 @@ def fit_trend(data: Plane, *, level: Plane, size: int | None = None) -> Trend:
     level : Plane, shape (ny, nx)
         Noise over its median.
     size : int, optional
-        Side of the blocks in which the map is worked on, see `hyper_py.numerics.blocks.blocks`.
+        Side of the blocks in which the map is worked on, see `hyper_py.numerics.tiles.blocks`.
 
     Returns
     -------

@@ -4,17 +4,19 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.background.group_polynomials import box_sizes, group_backgrounds
+from hyper_py.background.polynomial import background_without_sources
+from hyper_py.background.spectral_smoothing import smooth_background
 from hyper_py.catalog import empty_catalog
+from hyper_py.detection.highpass import Peaks
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
     Ellipse,
-    FloatArray,
     celestial_degrees,
     covariance_from_ellipse,
     ellipse_from_covariance,
@@ -24,12 +26,6 @@ from hyper_py.image import SkyImage
 from hyper_py.numerics import models
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import Extraction, FixedSources, NoiseLevel, extract_sources
-from hyper_py.pipeline.smooth_background import smooth_background
-from hyper_py.pipeline.unit_backgrounds import box_sizes, unit_backgrounds
-from hyper_py.steps.background import background_without_sources
-from hyper_py.steps.detection import Peaks
-
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _SMALLEST_SHARE = 0.3
 """A source in a channel of a larger or smaller beam keeps at least this share of that beam's variance."""
@@ -151,7 +147,7 @@ def channel_background(extraction: Extraction, *, extent: str = "boxes") -> Floa
     Without sources it is that of `background.pol_orders_bkg_no_sources` over the whole plane. With sources,
     `background.method: polynomial` joins the polynomials of the sources' boxes, with weights that vanish at
     the edges of each; `conditional` estimates one smooth field over the whole plane, see
-    `hyper_py.pipeline.smooth_background`.
+    `hyper_py.background.spectral_smoothing`.
 
     Parameters
     ----------
@@ -238,7 +234,7 @@ def _joined_polynomials(extraction: Extraction, *, tiled: bool) -> FloatArray:
     if not tiled and options.background.method == "polynomial":
         return field.background_image()
     sources = _tile_centres(extraction) if tiled else extraction.sources
-    patches = unit_backgrounds(
+    patches = group_backgrounds(
         extraction.residual_image(),
         models.footprints(extraction.sources, image.shape) | ~np.isfinite(image.data),
         sources,

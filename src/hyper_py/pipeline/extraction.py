@@ -2,37 +2,35 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from hyper_py.arrays import FloatArray
 from hyper_py.catalog import Measurement, empty_catalog, make_catalog
+from hyper_py.detection.highpass import Peaks, detect_high_pass
+from hyper_py.detection.matched import detect_matched
+from hyper_py.detection.matched_filter import measure_filter
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     Ellipse,
-    FloatArray,
     celestial_frame,
     pixel_ellipse_from_sky,
     pixel_from_celestial,
 )
 from hyper_py.image import SkyImage
+from hyper_py.noise.covariance import clipped_statistics, local_rms_map
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import LazyPlane, at, sample
-from hyper_py.numerics.noise import clipped_statistics, local_rms_map
+from hyper_py.numerics.tiles import LazyPlane, at, sample
 from hyper_py.options import Options, check_options
 from hyper_py.pipeline.measurement import MeasuredField, measure_sources
-from hyper_py.steps.detection import Peaks, detect_high_pass
-from hyper_py.steps.matched import detect_matched
-from hyper_py.steps.matched_filter import measure_filter
 
 if TYPE_CHECKING:
     from regions import Regions
-
-IntArray: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -277,16 +275,15 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     size = options.tile_size_pix
     mean = clipped_statistics(sample(image.data, size=size)).mean
     if detection.use_manual_rms:
-        unit = 1e-3 if options.original and options.convert_mJy else 1.0
-        return NoiseLevel(mean=mean, rms=detection.rms_value * unit)
-    if image.error is not None and image.relative_noise is not None:
+        return NoiseLevel(mean=mean, rms=detection.rms_value * options.working_unit)
+    if image.error is not None and image.relative_rms is not None:
         known = np.isfinite(image.data) & np.isfinite(image.error)
-        return NoiseLevel(mean=mean, rms=float(np.median(image.error[known])) * image.relative_noise)
-    rms: float | FloatArray = clipped_statistics(sample(image.even_noise, size=size)).rms
+        return NoiseLevel(mean=mean, rms=float(np.median(image.error[known])) * image.relative_rms)
+    rms: float | FloatArray = clipped_statistics(sample(image.flattened, size=size)).rms
     if detection.rms_map == "local":
         mesh = max(round(detection.rms_mesh_beams * image.beam_fwhm_pix), 8)
-        rms = local_rms_map(image.even_noise, mesh=mesh)
-    return NoiseLevel(mean=mean, rms=rms if image.relative_noise is None else rms * image.relative_noise)
+        rms = local_rms_map(image.flattened, mesh=mesh)
+    return NoiseLevel(mean=mean, rms=rms if image.relative_rms is None else rms * image.relative_rms)
 
 
 def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> tuple[Peaks, dict[str, float]]:
@@ -315,7 +312,7 @@ def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> tuple[Pe
         "shoulder_n_angles": detection.shoulder_n_angles,
         "shoulder_neighbor_mask": detection.shoulder_neighbor_mask,
     }
-    data, relative = image.even_noise, image.relative_noise
+    data, relative = image.flattened, image.relative_rms
     facts, size = {}, options.tile_size_pix
     if detection.method == "matched":
         optimal = measure_filter(

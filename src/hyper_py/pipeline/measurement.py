@@ -1,39 +1,35 @@
 """From peaks to measured sources on one map; everything in pixels and Jy/pixel.
 
 Starting values, bounds and units are made here; the measuring itself has two ways:
-`hyper_py.pipeline.weighted` for white noise on a polynomial background, and
+`hyper_py.pipeline.polynomial` for white noise on a polynomial background, and
 `hyper_py.pipeline.correlated` for all else.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import FloatArray
+from hyper_py.background.plane import trend_of, with_trend, without_trend
 from hyper_py.catalog import Measurement
+from hyper_py.deblending.grouping import friends_of_friends, partition_groups
+from hyper_py.deblending.model_selection import partition_correlated
+from hyper_py.detection.highpass import Peaks
 from hyper_py.diagnostics import Flag
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.fitting.binning import bin_size, binned_task, unbinned_measurement
+from hyper_py.fitting.iterative import FitProblem, Measured
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import Where, is_inside, usable
-from hyper_py.numerics.neighbours import neighbours
+from hyper_py.numerics.pairs import pairs_within
+from hyper_py.numerics.tiles import Where, is_inside, usable
 from hyper_py.numerics.trend import Trend
 from hyper_py.options import Options
-from hyper_py.pipeline.binning import bin_size, binned_task, unbinned_measurement
 from hyper_py.pipeline.correlated import measure_correlated
-from hyper_py.pipeline.detrending import trend_of, with_trend, without_trend
-from hyper_py.pipeline.misfit import PATTERN_BEAMS
-from hyper_py.pipeline.revising import units_in_noise
-from hyper_py.pipeline.sweeps import Measured, Task
-from hyper_py.pipeline.weighted import measure_weighted
-from hyper_py.steps.detection import Peaks
-from hyper_py.steps.grouping import fit_units, friends_of_friends
+from hyper_py.pipeline.polynomial import measure_weighted
+from hyper_py.psf.residual import PATTERN_BEAMS
 
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
-
-_LARGEST_WHITE_UNIT = 6
+_LARGEST_WHITE_GROUP = 6
 """Larger groups are fitted piecewise in white noise."""
 _AT_BOUND_FLAGS = {
     Flag.AMPLITUDE_AT_BOUND: [models.AMPLITUDE],
@@ -153,7 +149,7 @@ def measure_sources(
         bic=measured.bic,
     )
     left_out = peaks.select(np.delete(np.arange(len(peaks)), measured.given))
-    again, _ = neighbours(
+    again, _ = pairs_within(
         np.column_stack(centre), np.column_stack([left_out.x, left_out.y]), 0.5 * image.beam_fwhm_pix
     )
     return MeasuredField(
@@ -162,7 +158,7 @@ def measure_sources(
     )  # fmt: skip
 
 
-def _measure_field(task: Task, options: Options) -> Measured:
+def _measure_field(task: FitProblem, options: Options) -> Measured:
     """Measure a task in correlated noise, on its map no finer than it need be.
 
     The plane through it is part of the background, if there is one.
@@ -193,7 +189,7 @@ def make_task(
     options: Options,
     shapes: FloatArray | None,
     forced: bool,
-) -> tuple[Task, float]:
+) -> tuple[FitProblem, float]:
     """Return the task of a map and the linking length of its groups in pixels."""
     ny, nx = image.shape
     fwhm, photometry = image.beam_fwhm_pix, options.photometry
@@ -209,17 +205,17 @@ def make_task(
     beyond = image.beam.beyond
     linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * fwhm
     if _is_classical(options):
-        units = fit_units(
-            peaks.x, peaks.y, linking_length=linking, max_size=_LARGEST_WHITE_UNIT, min_length=0.5 * fwhm
+        units = partition_groups(
+            peaks.x, peaks.y, linking_length=linking, max_size=_LARGEST_WHITE_GROUP, min_length=0.5 * fwhm
         )
     else:
-        units = units_in_noise(peaks.x, peaks.y, beam_fwhm=fwhm)
-    task = Task(
+        units = partition_correlated(peaks.x, peaks.y, beam_fwhm=fwhm)
+    task = FitProblem(
         data=image.data,
         usable=usable(image.data),
-        block_size=options.tile_size_pix,
+        tile_size=options.tile_size_pix,
         rms=rms,
-        relative_noise=image.relative_noise,
+        relative_rms=image.relative_rms,
         start=start,
         fixed=fixed,
         assumed=np.zeros(start.shape),

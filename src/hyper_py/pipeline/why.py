@@ -7,15 +7,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from hyper_py.diagnostics import InputError, describe_flags
-from hyper_py.geometry import FloatArray, celestial_degrees, celestial_frame, pixel_from_celestial
-from hyper_py.image import SkyImage
-from hyper_py.numerics.blocks import LazyPlane, Plane, at, sample
-from hyper_py.numerics.noise import clipped_statistics
-from hyper_py.options import Options
-from hyper_py.pipeline.extraction import Extraction, extract_sources
-from hyper_py.steps.daofind import convolve_kernel, daofind_kernel, daofind_statistics
-from hyper_py.steps.detection import (
+from hyper_py.arrays import FloatArray
+from hyper_py.detection.daofind import convolve_kernel, daofind_kernel, daofind_statistics
+from hyper_py.detection.highpass import (
     FILTERED_SIGNIFICANCE,
     FILTERED_THRESHOLD,
     default_kernel_size,
@@ -24,14 +18,21 @@ from hyper_py.steps.detection import (
     shoulder_score,
     snap_to_maximum,
 )
-from hyper_py.steps.matched import (
+from hyper_py.detection.matched import (
     NARROW_FACTOR,
     peak_shapes,
     significant_peaks,
     threshold_for_false_rate,
 )
-from hyper_py.steps.matched_filter import SEPARATION, measure_filter
-from hyper_py.steps.spectrum import beam_fwhm
+from hyper_py.detection.matched_filter import SEPARATION, measure_filter
+from hyper_py.detection.power_spectrum import beam_fwhm
+from hyper_py.diagnostics import InputError, describe_flags
+from hyper_py.geometry import celestial_degrees, celestial_frame, pixel_from_celestial
+from hyper_py.image import SkyImage
+from hyper_py.noise.covariance import clipped_statistics
+from hyper_py.numerics.tiles import LazyPlane, Plane, at, sample
+from hyper_py.options import Options
+from hyper_py.pipeline.extraction import Extraction, extract_sources
 
 _HERE_BEAMS = 0.5
 """A source this near to the place is the one asked about."""
@@ -193,11 +194,11 @@ def detection_stages(extraction: Extraction) -> tuple[Stages, Plane]:
 
 
 def _high_pass_stages(extraction: Extraction) -> tuple[Stages, Plane]:
-    """Return the tests of `hyper_py.steps.detection.detect_high_pass`."""
+    """Return the tests of `hyper_py.detection.highpass.detect_high_pass`."""
     image, detection, rms = extraction.image, extraction.options.detection, extraction.rms
-    data, fwhm = image.even_noise, beam_fwhm(_beam(image))
-    if image.relative_noise is not None:
-        rms = rms / image.relative_noise
+    data, fwhm = image.flattened, beam_fwhm(_beam(image))
+    if image.relative_rms is not None:
+        rms = rms / image.relative_rms
     difference = high_pass(data, kernel_size=detection.kernel_size_pix or default_kernel_size(fwhm))
     level = np.broadcast_to(np.asarray(rms / np.nanmedian(rms)), data.shape)
     relative = difference / level
@@ -235,9 +236,9 @@ def _high_pass_stages(extraction: Extraction) -> tuple[Stages, Plane]:
 
 
 def _matched_stages(extraction: Extraction) -> tuple[Stages, Plane]:
-    """Return the tests of `hyper_py.steps.matched.detect_matched`."""
+    """Return the tests of `hyper_py.detection.matched.detect_matched`."""
     image, detection = extraction.image, extraction.options.detection
-    data, size = image.even_noise, extraction.options.tile_size_pix
+    data, size = image.flattened, extraction.options.tile_size_pix
     optimal = measure_filter(
         data, beam_covariance=_beam(image), local_spectrum=detection.local_spectrum, size=size
     )
@@ -353,8 +354,8 @@ def _plain(value: float) -> str:
 
 def _shower(extraction: Extraction) -> Callable[[float], str]:
     """Return what writes Jy/pixel per beam."""
-    area = extraction.image.beam_area_pix
-    factor, unit = (1e3 * area, "mJy/beam") if extraction.options.convert_mJy else (area, "Jy/beam")
+    options = extraction.options
+    factor, unit = options.flux_per_jy * extraction.image.beam_area_pix, f"{options.flux_unit}/beam"
     return lambda value: f"{value * factor:.4g} {unit}"
 
 

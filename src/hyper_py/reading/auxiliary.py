@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import LazyPlane
+from hyper_py.numerics.tiles import LazyPlane
 from hyper_py.reading.fits_files import FitsFile, choose_hdu, open_fits, read_plane
 from hyper_py.reading.headers import header_unit
 from hyper_py.reading.mapfacts import MapFacts
@@ -103,8 +102,8 @@ def _squared_unit(text: str) -> MapUnit | None:
 
 
 def read_mask(
-    file: FitsFile, facts: MapFacts, where: str | int | Path | NDArray[np.bool_], *, channel: int
-) -> NDArray[np.bool_]:
+    file: FitsFile, facts: MapFacts, where: str | int | Path | BoolArray, *, channel: int
+) -> BoolArray:
     """Read a mask, shape (ny, nx): True where the map is not to be used (not zero, or NaN, in a file)."""
     if isinstance(where, np.ndarray):
         if where.shape != facts.shape:
@@ -114,12 +113,12 @@ def read_mask(
         return np.asarray(where, dtype=np.bool_)
     with _opened(file, where, "io.mask") as (place, index):
         plane = _plane(place, index, facts, channel=channel, option="io.mask")
-    masked: NDArray[np.bool_] = plane != 0  # NaN is not equal to zero
+    masked: BoolArray = plane != 0  # NaN is not equal to zero
     return masked
 
 
 def streamed_mask(
-    file: FitsFile, facts: MapFacts, where: str | int | Path | NDArray[np.bool_], *, channel: int
+    file: FitsFile, facts: MapFacts, where: str | int | Path | BoolArray, *, channel: int
 ) -> LazyPlane | None:
     """Return the plane of a mask, not zero or NaN where the map is not to be used, to be read in pieces.
 

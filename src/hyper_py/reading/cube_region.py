@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray
 from hyper_py.diagnostics import ConfigurationError
 
-BoolArray: TypeAlias = NDArray[np.bool_]
 _EXAMPLES = (
     "[x0, y0, x1, y1] in pixels from 0, DS9 text such as 'icrs; circle(10.5, 41.2, 30\")' or "
     "'galactic; box(59.1, 0.2, 2\\', 1\\', 0)', or the name of a .reg file"

@@ -17,8 +17,9 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyWarning
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import ARCSEC_PER_RADIAN, Beam, FloatArray
+from hyper_py.geometry import ARCSEC_PER_RADIAN, Beam
 from hyper_py.reading.headers import ERROR_WORDS, REMARKS, number, ordered_beam
 
 _SUFFIXES = re.compile(r"(\.fits?|\.fts)?(\.(gz|fz|bz2|z))?$", re.IGNORECASE)

@@ -14,8 +14,9 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, FloatArray, celestial_frame
+from hyper_py.geometry import Beam, celestial_frame
 from hyper_py.units import FREQUENCY_RANGE
 
 ERROR_WORDS = re.compile(

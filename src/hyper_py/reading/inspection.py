@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
-    FloatArray,
     celestial_degrees,
     celestial_frame,
     pixel_areas,
     reference_jacobian,
 )
 from hyper_py.image import SkyImage
-from hyper_py.numerics.noise import clipped_statistics
+from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.reading.auxiliary import is_error_name
 from hyper_py.reading.fits_files import FitsFile, open_fits, read_plane, warnings_into
 from hyper_py.reading.io import read_image

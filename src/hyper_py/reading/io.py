@@ -9,12 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, FloatArray, pixel_areas, pixel_areas_in_parts
+from hyper_py.geometry import Beam, pixel_areas, pixel_areas_in_parts
 from hyper_py.image import SkyImage
-from hyper_py.numerics.blocks import LazyPlane
+from hyper_py.numerics.tiles import LazyPlane
 from hyper_py.reading.auxiliary import read_error, read_mask, read_primary_beam, streamed_mask
 from hyper_py.reading.fits_files import FitsFile, open_fits, read_plane, warnings_into
 from hyper_py.reading.headers import header_frequency, spectral_values
@@ -32,7 +32,7 @@ class _Extras:
     """What goes with a map, as given to `read_image`."""
 
     error: str | int | Path | None = None
-    mask: str | int | Path | NDArray[np.bool_] | None = None
+    mask: str | int | Path | BoolArray | None = None
     primary_beam: str | int | Path | None = None
     primary_beam_corrected: bool | None = None
 
@@ -58,7 +58,7 @@ def read_image(
     survey_name: str | None = None,
     survey_code: int = HEADER_CODE,
     frequency: float | None = None,
-    mask: str | Path | int | NDArray[np.bool_] | None = None,
+    mask: str | Path | int | BoolArray | None = None,
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
     plane: int | None = None,
@@ -351,7 +351,7 @@ def open_cube(
     survey_name: str | None = None,
     survey_code: int = HEADER_CODE,
     frequency: float | None = None,
-    mask: str | Path | int | NDArray[np.bool_] | None = None,
+    mask: str | Path | int | BoolArray | None = None,
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
 ) -> CubeReader:

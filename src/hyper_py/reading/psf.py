@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     GAUSSIAN_AREA,
     Beam,
     BeyondGaussian,
-    FloatArray,
     ellipse_from_covariance,
 )
 from hyper_py.reading.fits_files import choose_hdu, map_name, open_fits, read_plane, warnings_into

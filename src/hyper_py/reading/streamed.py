@@ -8,8 +8,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import LazyPlane
+from hyper_py.arrays import FloatArray
+from hyper_py.numerics.tiles import LazyPlane
 from hyper_py.reading.fits_files import FitsFile, is_gzip
 
 _TYPES = {-32: ">f4", -64: ">f8", 8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8"}

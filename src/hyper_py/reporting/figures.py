@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray, ellipse_from_covariance
+from hyper_py.arrays import FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA, ellipse_from_covariance
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.fits_products import GroupCutout, deblended, group_cutouts
 from hyper_py.writing.products import Layout, Stage
@@ -144,8 +145,8 @@ def _panels(
 
 def _unit(extraction: Extraction) -> tuple[float, str]:
     """Return what turns Jy/pixel into the unit of figures, and that unit."""
-    area = extraction.image.beam_area_pix
-    return (1e3 * area, "mJy/beam") if extraction.options.convert_mJy else (area, "Jy/beam")
+    options = extraction.options
+    return options.flux_per_jy * extraction.image.beam_area_pix, f"{options.flux_unit}/beam"
 
 
 def _ellipses(

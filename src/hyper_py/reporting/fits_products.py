@@ -10,18 +10,17 @@ from typing import TypeAlias
 
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from hyper_py import __version__
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.diagnostics import HyperPyWarning
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.report_data import group_labels
 from hyper_py.writing.products import Layout, Stage, image_hdu, write_image, write_plane
 
-IntArray: TypeAlias = NDArray[np.int64]
 Corner: TypeAlias = tuple[slice, slice]
 
 _MARGIN_BEAMS = 2.5
@@ -212,10 +211,10 @@ def _shifted(sources: FloatArray, corner: tuple[int, int]) -> FloatArray:
     return moved
 
 
-def _reaches(sources: FloatArray, where: Corner) -> NDArray[np.bool_]:
+def _reaches(sources: FloatArray, where: Corner) -> BoolArray:
     """Return which sources are near enough to a cutout to matter there."""
     reach = 5.0 * sources[:, models.SIGMA_1]
     x, y = sources[:, models.X], sources[:, models.Y]
-    inside: NDArray[np.bool_] = (x > where[1].start - reach) & (x < where[1].stop + reach)
+    inside: BoolArray = (x > where[1].start - reach) & (x < where[1].stop + reach)
     inside &= (y > where[0].start - reach) & (y < where[0].stop + reach)
     return inside

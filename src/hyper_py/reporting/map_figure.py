@@ -7,14 +7,12 @@ import base64
 import math
 from collections.abc import Iterator
 from html import escape
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
-    FloatArray,
     celestial_degrees,
     ellipse_from_covariance,
     pixel_from_celestial,
@@ -23,8 +21,6 @@ from hyper_py.numerics import models
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.images import indexed, palette, palettes, png
 from hyper_py.reporting.report_data import REMARKS, bin_image, detected_places
-
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _SIDE = 900.0
 """Longer side of the map on the page, in CSS pixels."""
@@ -55,7 +51,7 @@ def map_svg(extraction: Extraction) -> str:
     ny, nx = image.shape
     scale = _SIDE / max(nx, ny)
     width, height = nx * scale, ny * scale
-    milli, unit = (1e3, "mJy/beam") if extraction.options.convert_mJy else (1.0, "Jy/beam")
+    milli, unit = extraction.options.flux_per_jy, f"{extraction.options.flux_unit}/beam"
     data = bin_image(image.data, math.ceil(max(nx, ny) / _MOST_PIXELS)) * (milli * image.beam_area_pix)
     low, high = np.nanpercentile(data, [0.5, 99.7]) if np.isfinite(data).any() else (0.0, 1.0)
     picture = base64.b64encode(png(indexed(data, low, high)[::-1], colours=palette(_COLOURS, 255))).decode()

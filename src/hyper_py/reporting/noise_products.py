@@ -7,9 +7,9 @@ import numpy as np
 from astropy.io import fits
 
 from hyper_py import __version__
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray
+from hyper_py.noise.statistics import NoiseStatistics, noise_statistics
 from hyper_py.pipeline.extraction import Extraction
-from hyper_py.pipeline.noise_statistics import NoiseStatistics, noise_statistics
 from hyper_py.writing.products import Layout, Stage
 
 if TYPE_CHECKING:

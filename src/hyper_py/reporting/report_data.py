@@ -16,20 +16,20 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.catalog import COLUMNS
+from hyper_py.deblending.grouping import friends_of_friends
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
-    FloatArray,
     celestial_degrees,
     celestial_frame,
     ellipse_from_covariance,
 )
+from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import Plane
-from hyper_py.numerics.noise import clipped_statistics
+from hyper_py.numerics.tiles import Plane
 from hyper_py.pipeline.extraction import Extraction
-from hyper_py.steps.grouping import friends_of_friends
 
 UInt16Array: TypeAlias = NDArray[np.uint16]
 
@@ -85,7 +85,7 @@ def make_report_data(extraction: Extraction) -> ReportData:
         Fluxes in mJy (Jy without `convert_mJy`), pixels in mJy/beam (Jy/beam).
     """
     image, options = extraction.image, extraction.options
-    milli = 1e3 if options.convert_mJy else 1.0
+    milli = options.flux_per_jy
     per_beam = milli * image.beam_area_pix
     noise = extraction.noise
     blobs: dict[str, bytes] = {}
@@ -118,7 +118,7 @@ def make_report_data(extraction: Extraction) -> ReportData:
         )
     columns, blobs["catalog"] = _pack_catalog(extraction)
     facts = {
-        **_map_facts(extraction, unit="mJy/beam" if options.convert_mJy else "Jy/beam", per_beam=per_beam),
+        **_map_facts(extraction, unit=f"{options.flux_unit}/beam", per_beam=per_beam),
         "binning": binning,
         "rms_binning": rms_binning,
         "layers": layers,
@@ -255,7 +255,7 @@ def _pack_catalog(extraction: Extraction) -> tuple[list[dict[str, Any]], bytes]:
     return columns, zlib.compress(b"".join(parts), 5)
 
 
-def group_labels(extraction: Extraction) -> NDArray[np.int64]:
+def group_labels(extraction: Extraction) -> IntArray:
     """Return the label of each source's group."""
     photometry, table = extraction.options.photometry, extraction.catalog
     linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * extraction.image.beam_fwhm_pix

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyper_py.evidence.comparison import Comparison
-from hyper_py.evidence.validation import Validation
+from hyper_py.validation.comparison import Comparison
+from hyper_py.validation.validation import Validation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import ConfigurationError, InputError
-from hyper_py.geometry import Beam, FloatArray
+from hyper_py.geometry import Beam
 from hyper_py.writing.tables import read_table
 
 if TYPE_CHECKING:

@@ -331,7 +331,7 @@ def _extract_and_write(
 
     extraction = measure(task)
     image, catalog = extraction.image, extraction.catalog
-    rms, unit = _noise(extraction, convert_mjy=task.config.units.convert_mJy)
+    rms, unit = _noise(extraction)
     log.add(f"rms {rms:.4g} {unit}, {len(catalog)} sources, {time.perf_counter() - start:.2f} s")
     if "local_spectrum_gain" in catalog.meta:
         gain = catalog.meta["local_spectrum_gain"]
@@ -392,7 +392,7 @@ def _extract_and_write(
 
 def _write_fits(stage: "Stage", layout: "Layout", task: MapTask, extraction: Any, log: MapLog) -> None:
     """Write the covariances of the fits, and the report of them, if they were asked for."""
-    from hyper_py.pipeline.fit_report import fit_covariances, fit_report
+    from hyper_py.reporting.fit_report import fit_covariances, fit_report
 
     fit = task.config.fit_options
     if fit.calc_covar:
@@ -431,13 +431,14 @@ def restored(task: MapTask, layout: "Layout") -> MapResult | None:
     )
 
 
-def _noise(extraction: Any, *, convert_mjy: bool) -> tuple[float, str]:
+def _noise(extraction: Any) -> tuple[float, str]:
     import numpy as np
 
     rms = np.asarray(extraction.rms)
     known = rms[np.isfinite(rms)]
     per_beam = float(np.median(known) if known.size else np.nan) * extraction.image.beam_area_pix
-    return (1e3 * per_beam, "mJy/beam") if convert_mjy else (per_beam, "Jy/beam")
+    options = extraction.options
+    return options.flux_per_jy * per_beam, f"{options.flux_unit}/beam"
 
 
 def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from hyper_py.arrays import BoolArray
 from hyper_py.diagnostics import ConfigurationError, HyperPyWarning, InputError
-from hyper_py.evidence.comparison import SourceTable, match_in_pixels
-from hyper_py.evidence.complexes import on_clumps
-from hyper_py.evidence.matching import BoolArray, inside_margin
-from hyper_py.evidence.validation import Validation, validate
+from hyper_py.simulation.complexes import on_clumps
+from hyper_py.validation.comparison import SourceTable, match_in_pixels
+from hyper_py.validation.matching import inside_margin
+from hyper_py.validation.validation import Validation, validate
 from hyper_py.writing.tables import read_table
 
 MARGIN = 0.5

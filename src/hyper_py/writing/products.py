@@ -20,10 +20,10 @@ from astropy.table import Column as TableColumn
 from astropy.table import Table
 
 from hyper_py import __version__
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import FloatArray
 from hyper_py.image import SkyImage
-from hyper_py.numerics.blocks import Plane
+from hyper_py.numerics.tiles import Plane
 from hyper_py.writing.tables import (
     SUFFIXES,
     TEXT_FORMS,

@@ -12,8 +12,8 @@ from astropy.table import Table, vstack
 
 from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.evidence.presets import SkyModel
-from hyper_py.evidence.simulate import SimulatedCube, Simulation
+from hyper_py.simulation.presets import SkyModel
+from hyper_py.simulation.simulate import SimulatedCube, Simulation
 from hyper_py.writing.products import Stage
 
 SUFFIXES = (".fits", ".fit", ".fts")
@@ -90,7 +90,7 @@ def write_cube(path: Path, cube: SimulatedCube) -> int:
     path : Path
         FITS file; its directory is made.
     cube : SimulatedCube
-        From `hyper_py.evidence.simulate.simulate_cube`.
+        From `hyper_py.simulation.simulate.simulate_cube`.
 
     Returns
     -------

@@ -8,8 +8,9 @@ from astropy import units as u
 from astropy.coordinates import FK4, FK5, ICRS, Galactic, SkyCoord
 from astropy.table import Table
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.geometry import Ellipse, FloatArray, celestial_degrees, celestial_frame, sky_ellipse_from_pixel
+from hyper_py.geometry import Ellipse, celestial_degrees, celestial_frame, sky_ellipse_from_pixel
 from hyper_py.image import SkyImage
 from hyper_py.pipeline.extraction import FixedSources
 

@@ -1,0 +1,1 @@
+"""The background under a group: `conditional` (default), `polynomial` (separate, joint), plane."""

@@ -1,0 +1,116 @@
+"""Which sources must be measured together."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.numerics.pairs import pairs_within
+
+_SHRINK = 0.8
+
+
+def friends_of_friends(x: ArrayLike, y: ArrayLike, *, linking_length: float) -> IntArray:
+    """Label groups of points that are chained by steps of at most `linking_length`.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (n,)
+    linking_length : float
+        Same unit as the positions.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Group of each point, numbered from 0 in the order of the groups' first points.
+    """
+    points = np.column_stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)])
+    n = len(points)
+    if n == 0:
+        return np.empty(0, dtype=np.int64)
+    own, other = pairs_within(points, points, linking_length)
+    starts, labels = np.searchsorted(own, np.arange(n)), np.arange(n)
+    while True:
+        # Each takes the lowest label beside it, and that which this one's point has.
+        lowest = np.minimum.reduceat(labels[other], starts)
+        lowest = lowest[lowest]
+        if (lowest == labels).all():
+            return _in_order(labels)
+        labels = lowest
+
+
+def _in_order(labels: NDArray[np.integer]) -> IntArray:
+    """Renumber labels in the order of their first appearance."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(first.size, dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(first.size)
+    result: IntArray = rank[inverse]
+    return result
+
+
+def members(labels: IntArray) -> list[IntArray]:
+    """Return the indices of each group's points, group after group."""
+    if labels.size == 0:
+        return []
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
+def partition_groups(
+    x: FloatArray,
+    y: FloatArray,
+    *,
+    linking_length: float,
+    max_size: int,
+    min_length: float,
+    max_extent: float = np.inf,
+) -> list[IntArray]:
+    """Cut the groups into units of at most `max_size` points that are fitted at once.
+
+    A group that is too large is cut where its chains are longest, by shrinking the linking length, so that
+    the closest neighbours stay together; clumps still too large at `min_length`, and what is too wide, are
+    cut in two along their longer side.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n,)
+    linking_length : float
+        That of the groups.
+    max_size : int
+        Largest number of points in a unit.
+    min_length : float
+        Linking length below which shrinking stops.
+    max_extent : float
+        Largest extent of a unit along x or y.
+
+    Returns
+    -------
+    list of ndarray
+        Indices of each unit, ascending; the units are in the order of their first points.
+    """
+    units: list[IntArray] = []
+    waiting = [
+        (group, linking_length) for group in members(friends_of_friends(x, y, linking_length=linking_length))
+    ]
+    while waiting:
+        group, length = waiting.pop()
+        extent = max(np.ptp(x[group]), np.ptp(y[group]))
+        if group.size == 1 or (group.size <= max_size and extent <= max_extent):
+            units.append(group)
+            continue
+        if extent <= max_extent and _SHRINK * length >= min_length:
+            length *= _SHRINK
+            labels = friends_of_friends(x[group], y[group], linking_length=length)
+            waiting.extend((group[part], length) for part in members(labels))
+        else:
+            waiting.extend((part, length) for part in _halves(group, x, y))
+    return sorted(units, key=lambda unit: int(unit[0]))
+
+
+def _halves(group: IntArray, x: FloatArray, y: FloatArray) -> list[IntArray]:
+    """Cut a group in two along its longer side, at the widest gap of the middle half."""
+    along = x[group] if np.ptp(x[group]) > np.ptp(y[group]) else y[group]
+    order = np.lexsort((group, along))
+    first = group.size // 4
+    gaps = np.diff(along[order])[first : max(first + 1, group.size - 1 - first)]
+    cut = first + 1 + int(np.argmax(gaps))
+    return [np.sort(group[part]) for part in (order[:cut], order[cut:])]

@@ -1,0 +1,1 @@
+"""Groups of sources and their fits: fit pixels, the group fit, the iterative fit."""

@@ -1,0 +1,211 @@
+"""Maps piece by piece: planes that are read where they are needed, and the blocks in which work is done.
+
+A filter of finite support needs a block of pixels and a rim around it, its halo. What is computed block by
+block is then what would be computed at once; blocks are an order of work, not an approximation.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
+
+Where: TypeAlias = tuple[slice, slice]
+"""Rows and columns, with start and stop."""
+
+_AUTOMATIC_SIZE = 512
+"""Side of a block in pixels: its transforms stay in the cache of a processor."""
+_MOST_SAMPLES = 4_000_000
+"""Statistics of a whole map need no more pixels than this."""
+
+
+class Plane(Protocol):
+    """A map that gives its pixels piece by piece: an array, or something that reads or computes them."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(ny, nx)."""
+
+    def __getitem__(self, where: Where, /) -> FloatArray:
+        """Return the pixels of rows and columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class LazyPlane:
+    """A map of which each piece is made when it is asked for.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        (ny, nx).
+    make : callable
+        Gives float64 pixels of rows and columns.
+    """
+
+    shape: tuple[int, int]
+    make: Callable[[slice, slice], FloatArray]
+    ndim = 2
+    dtype = np.dtype(np.float64)
+
+    def __getitem__(self, where: Where) -> FloatArray:
+        """Return the pixels of rows and columns; slices may be open, as those of arrays."""
+        rows, columns = (slice(*part.indices(size)[:2]) for part, size in zip(where, self.shape, strict=True))
+        return self.make(rows, columns)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the whole map as an array."""
+        return np.asarray(self[:, :], dtype=dtype)
+
+    def at(self, y: IntArray, x: IntArray) -> FloatArray:
+        """Return the values of pixels, shape (n,)."""
+        values = np.empty(y.size)
+        if not y.size:
+            return values
+        y0, y1, x0, x1 = int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1
+        if (y1 - y0) * (x1 - x0) <= _AUTOMATIC_SIZE**2:
+            return self[y0:y1, x0:x1][y - y0, x - x0]
+        for where in blocks(self.shape):
+            own = np.flatnonzero(is_inside(where, y, x))
+            if own.size:
+                values[own] = self[where][y[own] - where[0].start, x[own] - where[1].start]
+        return values
+
+
+def combined(
+    operation: Callable[[FloatArray, FloatArray], FloatArray], one: Plane, other: Plane
+) -> LazyPlane:
+    """Return two maps of one shape combined pixel by pixel, as by `numpy.divide`."""
+    return LazyPlane(size_of(one), lambda rows, columns: operation(one[rows, columns], other[rows, columns]))
+
+
+def kept_like(lazy: LazyPlane, data: Plane) -> Plane:
+    """Return a plane as `data` is kept: as an array if that is one."""
+    return lazy[:, :] if isinstance(data, np.ndarray) else lazy
+
+
+def usable(data: Plane) -> Any:
+    """Return where a map is not blank: a mask, or a plane of 1 and 0 if the map is no array."""
+    if isinstance(data, np.ndarray):
+        return np.isfinite(data)
+    lazy = data
+    return LazyPlane(size_of(data), lambda rows, columns: np.isfinite(lazy[rows, columns]).astype(np.float64))
+
+
+def at(plane: Any, y: IntArray, x: IntArray) -> FloatArray:
+    """Return the values of a plane at pixels, shape (n,)."""
+    values: FloatArray = plane[y, x] if isinstance(plane, np.ndarray) else plane.at(y, x)
+    return values
+
+
+def size_of(plane: Plane) -> tuple[int, int]:
+    """Return (ny, nx) of a plane."""
+    return plane.shape[0], plane.shape[1]
+
+
+def edges(length: int, *, size: int, multiple: int = 1) -> list[int]:
+    """Cut an axis into pieces of about `size` pixels, at multiples of `multiple`; `size` 0: one piece."""
+    if size <= 0:
+        return [0, length]
+    step = max(round(size / multiple), 1) * multiple
+    return [*range(0, max(length - step // 2, 1), step), length]
+
+
+def blocks(shape: tuple[int, ...], *, size: int | None = None, multiple: int = 1) -> Iterator[Where]:
+    """Yield the rows and columns of blocks that cover a map, row by row.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+    size : int, optional
+        Side in pixels; 0: the whole map at once; None: what suits a processor.
+    multiple : int
+        Blocks begin at multiples of this.
+    """
+    side = _AUTOMATIC_SIZE if size is None else size
+    rows, columns = (edges(n, size=side, multiple=multiple) for n in shape)
+    for y0, y1 in itertools.pairwise(rows):
+        for x0, x1 in itertools.pairwise(columns):
+            yield slice(y0, y1), slice(x0, x1)
+
+
+def grown(where: Where, halo: int, shape: tuple[int, ...]) -> tuple[Where, Where]:
+    """Return a block with a rim of `halo` pixels, cut at the map's border, and the block's place in it."""
+    outer = [
+        slice(max(part.start - halo, 0), min(part.stop + halo, size))
+        for part, size in zip(where, shape, strict=True)
+    ]
+    inner = [
+        slice(part.start - out.start, part.stop - out.start) for part, out in zip(where, outer, strict=True)
+    ]
+    return (outer[0], outer[1]), (inner[0], inner[1])
+
+
+def is_inside(where: Where, y: IntArray, x: IntArray) -> BoolArray:
+    """Return which pixels belong to a block."""
+    rows, columns = where
+    inside: BoolArray = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
+    return inside
+
+
+def sample_step(shape: tuple[int, ...]) -> int:
+    """Return how far the rows and columns of the comb of `sample` are apart, in pixels."""
+    return max(1, math.ceil(math.sqrt(shape[0] * shape[1] / _MOST_SAMPLES)))
+
+
+def sample(plane: Plane, *, size: int | None = None) -> FloatArray:
+    """Return the finite pixels of a map, or of a regular comb of it where they are very many, shape (n,).
+
+    The comb depends on the shape of the map only.
+    """
+    step = sample_step(plane.shape)
+    found = []
+    for rows, columns in blocks(plane.shape, size=size):
+        piece = plane[rows, columns][-rows.start % step :: step, -columns.start % step :: step]
+        found.append(piece[np.isfinite(piece)])
+    return np.concatenate(found)
+
+
+class Correlator:
+    """Correlation of blocks with kernels of odd sides by real Fourier transforms; beyond a block all is zero.
+
+    Transforms of the kernels are kept for every shape of block that was met.
+    """
+
+    def __init__(self, *kernels: FloatArray) -> None:
+        self._kernels = kernels
+        self._known: dict[tuple[int, ...], list[NDArray[np.complex128]]] = {}
+
+    @property
+    def radius(self) -> int:
+        """Largest half side of a kernel in pixels."""
+        return int(max(side // 2 for kernel in self._kernels for side in kernel.shape))
+
+    def __call__(self, data: FloatArray) -> list[FloatArray]:
+        """Return the correlation of a block (ny, nx) with each kernel, of the same shape."""
+        ny, nx = data.shape
+        shape = tuple(fft.next_fast_len(max(n, self.radius + 1) + self.radius, real=True) for n in data.shape)
+        if shape not in self._known:
+            self._known[shape] = [self._transformed(kernel, shape) for kernel in self._kernels]
+        transform = fft.rfft2(data, shape)
+        # Column by column first: of the rows only those of the block are looked at.
+        return [
+            fft.irfft(fft.ifft(transform * own, axis=0, overwrite_x=True)[:ny], shape[1], axis=1)[:, :nx]
+            for own in self._known[shape]
+        ]
+
+    @staticmethod
+    def _transformed(kernel: FloatArray, shape: tuple[int, ...]) -> NDArray[np.complex128]:
+        """Return the conjugate transform of a kernel with its middle at the origin."""
+        y, x = (np.arange(-(side // 2), side // 2 + 1) for side in kernel.shape)
+        rows = np.zeros((y.size, shape[1]))
+        rows[:, x] = kernel
+        waves = np.zeros((shape[0], shape[1] // 2 + 1), dtype=np.complex128)
+        waves[y] = fft.rfft(rows, axis=1)
+        transform: NDArray[np.complex128] = np.conj(fft.fft(waves, axis=0, overwrite_x=True))
+        return transform

@@ -1,0 +1,1 @@
+"""Aperture fluxes and their errors."""

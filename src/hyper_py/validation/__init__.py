@@ -1,0 +1,1 @@
+"""Any catalogue compared with a truth."""
