@@ -5,7 +5,8 @@
 
 The first runs `hyper-py run` with defaults on every map below DIR, holds the catalogues against the right
 answers that are stated (real/expected.json, true sources of simulated maps, other finders), and prints a
-table; `--only` takes beginnings of names, and `--write` writes benchmarks/results/real_maps.md. The second
+table; `--only` takes beginnings of names, and `--write` writes benchmarks/results/real_maps.md. A map of
+which the output directory has a catalogue is not run again. The second
 looks at single maps more closely: benchmarks/results/maps.md. What is printed is Markdown.
 """
 
@@ -42,13 +43,13 @@ map's sources but the last.
 """
 
 
-def answer_table(data: Path, output: Path, only: list[str]) -> str:
+def answer_table(data: Path, output: Path, only: list[str], *, timeout: float) -> str:
     """Run every map, or those named; return the summary and the table."""
     rows, verdicts = [], []
-    for number, answer in enumerate(all_answers(data)):
+    for answer in all_answers(data):
         if only and not answer.name.startswith(tuple(only)):
             continue
-        verdict = run(answer, output / f"{number}")
+        verdict = run(answer, output / answer.name, timeout=timeout)
         rows.append(lines(answer, verdict))
         verdicts.append(verdict)
         print(f"{answer.name}: {rows[-1][-2]} {rows[-1][-1]}", file=sys.stderr, flush=True)
@@ -70,13 +71,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, help="directory for products; a temporary one if not given")
     parser.add_argument("--only", nargs="+", default=[], help="maps whose names begin so")
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one map")
     parser.add_argument("--write", action="store_true", help="write the page of results")
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="look at these maps more closely instead")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         data, output = arguments.data.resolve(), arguments.output or Path(temporary)
         if arguments.parts is None:
-            counts, rows = answer_table(data, output, arguments.only).split("\n\n", 1)
+            counts, rows = answer_table(data, output, arguments.only, timeout=arguments.timeout).split(
+                "\n\n", 1
+            )
             print(f"{counts}\n\n{rows}")
             if arguments.write:
                 head = PAGE.format(version=versions("ours", sys.executable), summary=counts)
