@@ -19,7 +19,7 @@ SOURCES = (
 
 
 def catalogue(tmp_path: Path, rows: list[tuple[float, ...]]) -> Table:
-    """Rows of x, y, peak (mJy/beam), flux and its error (mJy), read back from a file as the benchmark does."""
+    """Rows of x, y, peak (mJy/beam), flux and its error (mJy), read from a file as the benchmark does."""
     columns = np.array(rows, dtype=float).reshape(-1, 5).T
     table = QTable(dict(zip(("X", "Y", "FLUX_PEAK", "FLUX", "FLUX_ERR"), columns, strict=True)))
     for name, unit in (("FLUX_PEAK", "mJy / beam"), ("FLUX", "mJy"), ("FLUX_ERR", "mJy")):
