@@ -284,9 +284,11 @@ def numbers(result: dict[str, Any]) -> dict[str, float]:
         return np.nan if value is None else float(value)
 
     place = [get(every, axis, "scatter") for axis in "xy"]
-    return {
-        "completeness": result["completeness"]["value"] or 0.0,
-        "purity": result["purity"]["value"] or 0.0,
+    return {  # without a true source only the false ones say something
+        **{
+            key: np.nan if result["completeness"]["whole"] == 0 else result[key]["value"] or 0.0
+            for key in ("completeness", "purity")
+        },
         "false": result["purity"]["whole"] - result["purity"]["part"],
         "flux bias": get(every, "flux", "bias"),
         "flux scatter": get(every, "flux", "scatter"),
