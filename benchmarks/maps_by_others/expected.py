@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,17 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How near a catalogue is to the right answer; `wrong` says in words what is not right."""
+    """How near a catalogue is to the right answer.
+
+    `wrong` says in words what is not right; `refused` why there is no catalogue, where that is right too.
+    """
 
     rows: int = 0
     found: int = 0
     extra: int = 0
     no_measurement: int = 0
-    wrong: tuple[str, ...] = field(default=())
+    wrong: tuple[str, ...] = ()
+    refused: str = ""
 
 
 def read_expected(folder: Path) -> list[Answer]:
@@ -153,8 +157,9 @@ def run(answer: Answer, out: Path, *, timeout: float) -> Verdict:
         return Verdict(wrong=(f"no end within {timeout:g} s",))
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing printed"])[-1][:160]
-        refused = answer.may_be_refused and "Traceback" not in done.stderr
-        return Verdict(wrong=() if refused else (f"status {done.returncode}: {last}",))
+        if answer.may_be_refused and "Traceback" not in done.stderr:
+            return Verdict(refused=last)
+        return Verdict(wrong=(f"status {done.returncode}: {last}",))
     return judge(Table.read(catalogue), answer)
 
 
@@ -163,12 +168,13 @@ def lines(answer: Answer, verdict: Verdict) -> list[str]:
     asked = f"{verdict.found} of {len(answer.sources)}" if answer.sources else "-"
     limit = "" if answer.max_extra is None else f" (at most {answer.max_extra})"
     judged = answer.sources or answer.max_extra is not None
-    shown = [*verdict.wrong[:6], *(["..."] if len(verdict.wrong) > 6 else [])]
+    good = "refused" if verdict.refused else "right" if judged else "runs"
+    shown = [verdict.refused, *verdict.wrong[:6], *(["..."] if len(verdict.wrong) > 6 else [])]
     return [
         answer.name, ", ".join(f"`{option}`" for option in answer.options), answer.basis, str(verdict.rows),
         asked, f"{verdict.extra}{limit}", str(verdict.no_measurement),
-        "**wrong**" if verdict.wrong else "right" if judged else "runs",
-        "; ".join(shown).replace("|", "/"),
+        "**wrong**" if verdict.wrong else good,
+        "; ".join(filter(None, shown)).replace("|", "/"),
     ]  # fmt: skip
 
 
