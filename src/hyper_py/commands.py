@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from hyper_py.simulation.simulate import Simulation
     from hyper_py.validation.validation import TextTable, Validation
 
-PRESETS = ("alma", "deep", "herschel", "faint", "crowded", "cube")
+PRESETS = (
+    "alma", "deep", "herschel", "faint", "crowded", "cube", "interferometer", "interferometer_dirty",
+    "dynamic", "complex", "edges", "edges_error", "empty", "empty_lognormal", "oversampled",
+)  # fmt: skip
 CUBE_FIELDS = ("n_channels", "frequency", "channel_width", "line_fwhm", "turnover")
 DEMO_SKY = {
     "name": "demo", "shape": [240, 320], "n_sources": 60, "unit": "Jy/beam", "peak_range": [5.0, 60.0]
@@ -92,13 +95,15 @@ def simulate(
             raise ConfigurationError("--limits: only for maps, not for cubes")
         cube = simulate_cube(preset, seed=seed, **fields)
         files.write_cube(path, cube)
+        dirty = False
         size, n_sources = list(cube.shape), cube.model.n_sources
     else:
         simulation = simulate_image(preset, seed=seed, **fields)
-        n_sources = files.write_simulation(path, simulation, limits=limits)
+        n_sources, dirty = files.write_simulation(path, simulation, limits=limits), simulation.is_dirty
         size = list(simulation.image.shape)
     text = " x ".join(map(str, size[::-1]))
-    typer.echo(f"wrote {path} ({text} pixels, {n_sources} sources) and {files.truth_path(path)}")
+    beside = f"{files.truth_path(path)}{f' and {files.psf_path(path)}' if dirty else ''}"
+    typer.echo(f"wrote {path} ({text} pixels, {n_sources} sources) and {beside}")
 
 
 def _check_kinds(fields: dict[str, Any]) -> None:
@@ -106,12 +111,17 @@ def _check_kinds(fields: dict[str, Any]) -> None:
     import inspect as introspection
     from dataclasses import asdict
 
-    from hyper_py.simulation.presets import SkyModel
+    from hyper_py.simulation.presets import PARTS, SkyModel
     from hyper_py.simulation.simulate import simulate_cube
 
     parameters = introspection.signature(simulate_cube).parameters
     defaults = asdict(SkyModel()) | {name: parameters[name].default for name in CUBE_FIELDS}
-    for name, value in fields.items():
+    given = {name: value for name, value in fields.items() if name not in PARTS}
+    for part, kind in PARTS.items():
+        defaults |= {f"{part}.{name}": value for name, value in asdict(kind()).items()}
+        if isinstance(fields.get(part), dict):
+            given |= {f"{part}.{name}": value for name, value in fields[part].items()}
+    for name, value in given.items():
         if name in defaults and not _is_like(value, defaults[name]):
             expected = str(list(defaults[name]) if isinstance(defaults[name], tuple) else defaults[name])
             raise ConfigurationError(f"simulation: {name} is {value!r}; it must be such as {expected}")

@@ -134,7 +134,7 @@ def make_report_data(extraction: Extraction) -> ReportData:
 
 def save_report_data(path: Path, data: ReportData) -> None:
     """Write report data to a file of NumPy's npz format."""
-    arrays = {name: np.frombuffer(blob, dtype=np.uint8) for name, blob in data.blobs.items()}
+    arrays: dict[str, Any] = {n: np.frombuffer(blob, dtype=np.uint8) for n, blob in data.blobs.items()}
     text = json.dumps(data.facts, separators=(",", ":"), allow_nan=False).encode()
     with path.open("wb") as stream:
         np.savez(stream, facts=np.frombuffer(text, dtype=np.uint8), **arrays)
