@@ -86,7 +86,7 @@ class FakeExtraction:
         self.catalog = make_catalogue(n_sources, seed=seed, name=name)
         self.catalog.meta = {}
         self.rms = 1e-3
-        self.field = None
+        self.measured = self.explained = None
 
     def model_image(self) -> np.ndarray:
         return 0.25 * self.image.data
