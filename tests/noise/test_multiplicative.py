@@ -50,13 +50,18 @@ def test_without_light_there_is_no_share(rng):
     assert multiplicative_noise(residual + np.nan, nothing + 1.0, level=nothing + 1.0) == 0.0
 
 
-def test_grain_of_bright_sources_is_no_companion_and_widens_errors(random_seed):
-    """Six per cent of several hundred sigma: none is split, pairs are kept, and errors hold."""
-    image, simulation = bright_map(random_seed, 0.06)
-    catalog = extract_sources(image, options=Options(detection=DetectionOptions(sigma_thres=5.0))).catalog
-    result = validate(catalog, simulation.truth, beam_fwhm=image.beam_fwhm_pix)
-    assert result.completeness.value == 1.0
-    assert result.false.size <= 2
-    flux = result.samples["all"]["flux (Gaussian)"]
-    # Of 25 pulls: the robust width of so few is uncertain by a quarter, and was 0.4 to 1.9 on twenty seeds.
-    assert 0.3 < flux.pull_width < 2.2
+def test_noise_of_bright_sources_is_no_companion_and_widens_errors(random_seed):
+    """Six per cent of several hundred sigma: none is split, pairs are kept, and errors hold.
+
+    The pulls of 25 sources tell their width to a quarter: three maps are judged together.
+    """
+    widths = []
+    for seed in np.random.SeedSequence(random_seed).generate_state(3):
+        image, simulation = bright_map(int(seed), 0.06)
+        options = Options(detection=DetectionOptions(sigma_thres=5.0))
+        catalog = extract_sources(image, options=options).catalog
+        result = validate(catalog, simulation.truth, beam_fwhm=image.beam_fwhm_pix)
+        assert result.completeness.value == 1.0
+        assert result.false.size <= 1
+        widths.append(result.samples["all"]["flux (Gaussian)"].pull_width)
+    assert 0.7 < np.mean(widths) < 1.3

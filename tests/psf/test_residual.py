@@ -119,14 +119,14 @@ def both_ways(simulation):
 def test_lobes_of_the_beam_are_no_companions_and_cost_no_accuracy(random_seed):
     """Hardly any is taken for a source, and fluxes are nearer the truth than those of an unweighted fit.
 
-    On six seeds 0 to 4 were; 4 to 13 detections were left out.
+    On six seeds 0 to 4 were, and 30 where no pattern is looked for; 4 to 13 detections were left out.
     """
     simulation = simulate_image("alma", seed=random_seed, shape=(340, 360), n_sources=150, side_lobes=0.1)
     found, results = both_ways(simulation)
-    assert results["ours"].false.size <= 8
+    assert results["ours"].false.size <= 4
     flux = {name: result.samples["isolated"]["flux (Gaussian)"] for name, result in results.items()}
     error = {name: np.hypot(one.bias, one.scatter) for name, one in flux.items()}
-    assert error["ours"] < 0.7 * error["white"]
+    assert error["ours"] < 0.5 * error["white"]
     ours = found["ours"]
     catalog = ours.catalog
     added = np.count_nonzero(catalog["FLAGS"] & int(Flag.ADDED_IN_RESIDUAL))
@@ -144,9 +144,9 @@ def test_wings_of_the_sources_own_profile_count_in_flux_and_errors(random_seed):
     simulation = simulate_image("alma", seed=random_seed, shape=(340, 360), n_sources=150, profile="moffat")
     found, results = both_ways(simulation)
     ours, white = (results[name].samples["isolated"]["flux (Gaussian)"] for name in ("ours", "white"))
-    assert abs(ours.bias) < 1.1 * abs(white.bias)
-    assert ours.scatter < 0.8 * white.scatter
-    assert ours.pull_width < white.pull_width
+    assert abs(ours.bias) < abs(white.bias)
+    assert ours.scatter < 0.65 * white.scatter
+    assert ours.pull_width < 0.5 * white.pull_width
     factor, table = found["ours"].measured.flux_factor, found["ours"].catalog
     assert factor > 1.05
     assert (table["FLUX_ERR"] > (1.0 - 1.0 / factor) * table["FLUX"]).all()

@@ -1,6 +1,6 @@
 """What a configuration file of the original Hyper-Py means by the keys that it has and those that it lacks.
 
-`hyper_py.options.Policy` says what each field decides.
+The fields of `hyper_py.options.Policy` say what each of them decides.
 """
 
 from typing import Any

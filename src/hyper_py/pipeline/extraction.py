@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -36,7 +36,7 @@ from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import models
 from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.tiles import LazyPlane, at, sample
-from hyper_py.options import Options, check_options
+from hyper_py.options import OptionChanges, Options
 from hyper_py.photometry.measurements import MeasuredMap, SourceTable
 from hyper_py.pipeline.measurement import measure_sources
 
@@ -176,7 +176,11 @@ class Extraction:
 
 
 def extract_sources(
-    image: SkyImage, *, options: Options | None = None, fixed: FixedSources | None = None
+    image: SkyImage,
+    *,
+    options: Options | None = None,
+    fixed: FixedSources | None = None,
+    **changes: Unpack[OptionChanges],
 ) -> Extraction:
     """Find the compact sources of a map and measure them.
 
@@ -188,6 +192,9 @@ def extract_sources(
         Default: those of a new configuration.
     fixed : FixedSources, optional
         Measure these instead of detecting.
+    **changes
+        Other values of `options`, by the names of its fields: `detection={"sigma_thres": 5}` changes that key
+        of the section, a `DetectionOptions` replaces it.
 
     Returns
     -------
@@ -199,10 +206,9 @@ def extract_sources(
     InputError
         If the map is blank.
     ConfigurationError
-        If options exclude each other.
+        If a value is not allowed, a name is not known, or choices exclude each other.
     """
-    options = options or Options()
-    check_options(options)
+    options = (options or Options()).updated(**changes)
     if not image.is_whole:
         check_streamable(image, options)
     elif np.isinf(image.data).any():

@@ -1,4 +1,4 @@
-"""Maps that go with a map: its error, its mask, and the response of the primary beam."""
+"""Further images of a map: its error, its mask, and the response of the primary beam."""
 
 import re
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def read_error(
     Raises
     ------
     InputError
-        If there is no such HDU, its shape is not the map's, or it holds weights or coverage.
+        If there is no such HDU, its shape differs from the map's, or it holds weights or coverage.
     """
     option = "io.error_hdu"
     with _opened(file, where, option) as (place, index):
@@ -81,7 +81,7 @@ def read_error(
 
 
 def _error_unit(text: str, name: str, facts: MapFacts, file: FitsFile) -> MapUnit:
-    """Return the unit of an error, or raise."""
+    """Return the unit of an error; raise an error if it is not usable."""
     try:
         unit = parse_unit(text)
     except InputError as error:
@@ -104,7 +104,7 @@ def _squared_unit(text: str) -> MapUnit | None:
 def read_mask(
     file: FitsFile, facts: MapFacts, where: str | int | Path | BoolArray, *, channel: int
 ) -> BoolArray:
-    """Read a mask, shape (ny, nx): True where the map is not to be used (not zero, or NaN, in a file)."""
+    """Read a mask, shape (ny, nx): True where the map is not used (not zero, or NaN, in a file)."""
     if isinstance(where, np.ndarray):
         if where.shape != facts.shape:
             raise InputError(
@@ -120,9 +120,9 @@ def read_mask(
 def streamed_mask(
     file: FitsFile, facts: MapFacts, where: str | int | Path | BoolArray, *, channel: int
 ) -> LazyPlane | None:
-    """Return the plane of a mask, not zero or NaN where the map is not to be used, to be read in pieces.
+    """Return the plane of a mask that is read in pieces; not zero, or NaN, where the map is not used.
 
-    None where the file cannot be read so.
+    None if the file cannot be read in pieces.
     """
     if isinstance(where, np.ndarray):
         mask = read_mask(file, facts, where, channel=channel)
@@ -142,7 +142,7 @@ def read_primary_beam(
     file, facts, where, channel
         As in `read_error`.
     corrected : bool or None
-        The user's word; None asks the names in header and file (`pbcor`).
+        Given by the user; if None, the names in header and file decide (`pbcor`).
 
     Returns
     -------
@@ -153,7 +153,7 @@ def read_primary_beam(
     Raises
     ------
     InputError
-        As `read_error`, and if nothing tells whether the map is corrected.
+        As `read_error`, and if it is not known whether the map is corrected.
     """
     with _opened(file, where, "io.primary_beam") as (place, index):
         response = _plane(place, index, facts, channel=channel, option="io.primary_beam")

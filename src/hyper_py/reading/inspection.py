@@ -1,4 +1,4 @@
-"""What was understood of a file, and what is missing: `inspect_image`."""
+"""`inspect_image`: what is read from a file, and what is missing."""
 
 import re
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ _MEASURED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What was understood of a map or cube; None, or '', where it could not be.
+    """What was read of a map or cube; None, or '', for what could not be read.
 
     Attributes
     ----------

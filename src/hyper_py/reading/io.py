@@ -29,7 +29,7 @@ _CUBE_KEYS = ("OBJECT", "TELESCOP", "INSTRUME", "DATE-OBS")
 
 @dataclass(frozen=True, kw_only=True)
 class _Extras:
-    """What goes with a map, as given to `read_image`."""
+    """Error, mask and primary beam of a map, as given to `read_image`."""
 
     error: str | int | Path | None = None
     mask: str | int | Path | BoolArray | None = None
@@ -39,7 +39,7 @@ class _Extras:
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """A map or cube that is open and understood; `areas` are its pixel areas in arcsec2."""
+    """An open map or cube and the facts of its header; `areas` are its pixel areas in arcsec2."""
 
     file: FitsFile
     facts: MapFacts
@@ -90,12 +90,12 @@ def read_image(
     primary_beam : path, int or str, optional
         HDU or other file with the response of the primary beam.
     primary_beam_corrected : bool, optional
-        Whether the map is divided by the primary beam already; needed if the file does not say so itself.
+        Whether the map is divided by the primary beam already; needed if the file does not say so.
     plane : int, optional
         Channel of a cube, from 0.
     max_memory : float, optional
-        Bytes; the pixels of a map that would take more at once stay in their file and are read where they
-        are needed.
+        Bytes; the pixels of a map that would need more memory stay in the file and are read when they are
+        needed.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def read_image(
     Raises
     ------
     InputError
-        If something is missing or impossible: one line with the file, all that is missing, and the options.
+        If something is missing or impossible; one line names the file, all that is missing, and the options.
     ConfigurationError
         If there is no such survey.
     """
@@ -138,7 +138,7 @@ def read_image(
 
 
 def _make_image(source: _Source, channel: int) -> SkyImage:
-    """Read one plane and what goes with it, and turn it into Jy/pixel."""
+    """Read one plane with its error, mask and primary beam, and convert it to Jy/pixel."""
     file, facts, extras, areas = source.file, source.facts, source.extras, source.areas
     beam, frequency = facts.beam(channel), facts.frequency
     if channel and source.given.frequency is None:
@@ -182,7 +182,7 @@ def _make_image(source: _Source, channel: int) -> SkyImage:
 
 
 def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
-    """Return a map of which the pixels stay in the file."""
+    """Return a map whose pixels stay in the file."""
     file, facts, extras = source.file, source.facts, source.extras
     need = f"{facts.shape[1]} x {facts.shape[0]} pixels take up to {bytes_at_once(facts.shape) / 1e9:.1f} GB"
     advice = f"more than control.max_memory = {limit / 1e9:g}: set it higher"
@@ -234,7 +234,7 @@ def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
 
 
 def _meta(facts: MapFacts, frequency: tuple[float, str] | None) -> dict[str, Any]:
-    """Return the facts of a header that outputs repeat."""
+    """Return the facts of a header that outputs repeat, such as object and telescope."""
     meta: dict[str, Any] = {"hdu": facts.index, "unit_source": facts.unit_source}
     if frequency is not None:
         meta |= {"frequency": frequency[0], "frequency_source": frequency[1]}
@@ -267,9 +267,9 @@ class CubeReader:
     spectral_unit : str
         '' for channel numbers.
     spectral_type : str
-        Kind of the axis of channels as in CTYPE, such as FREQ or VRAD; '' for channel numbers.
+        Type of the spectral axis as in CTYPE, such as FREQ or VRAD; '' for channel numbers.
     dtype : str
-        float64 where the file has that, else float32: what derived cubes are written in.
+        Type of derived cubes: float64 if the file has float64, else float32.
     header : astropy.io.fits.Header
         For a cube of this shape in this unit: coordinates of all three axes, the beam, the object.
     """
@@ -325,7 +325,7 @@ class CubeReader:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was assumed or odd in the file."""
+        """Remarks about the file: assumptions and oddities."""
         return tuple(self._source.file.notes)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What the fits of a map did: a report for its log, and the covariances of what was fitted together."""
+"""Report of the fits of a map for its log, and the covariances of the parameters of each fit."""
 
 from collections.abc import Iterator, Sequence
 
@@ -27,9 +27,9 @@ _WHY = {
 
 
 def fit_report(extraction: Extraction) -> list[str]:
-    """Return lines that say for each fit how it ended, on which background, and what it found.
+    """Return lines that describe each fit: how it ended, its background, its sources.
 
-    Sources are called by their HYPER_ID; amplitudes are in Jy/pixel, lengths in pixels, angles in degrees
+    Sources are named by their HYPER_ID; amplitudes are in Jy/pixel, lengths in pixels, angles in degrees
     from the x axis.
     """
     if extraction.measured is None:
@@ -73,7 +73,7 @@ def _described(background: BackgroundModel) -> str:
 
 
 def _sources(group: MeasuredGroup) -> Iterator[str]:
-    """Describe each source of a fit: values, errors, and what stopped at a bound."""
+    """Describe each source of a fit: values, errors, and parameters at a bound."""
     for k, (source, values) in enumerate(zip(group.members, group.fit.parameters, strict=True)):
         errors = _errors(group, k)
         texts = []
@@ -106,7 +106,7 @@ def fit_covariances(extraction: Extraction) -> Table:
         parameters that were fixed.
     """
     groups = [] if extraction.measured is None else extraction.measured.groups
-    numbers, sources, values, blocks = [], [], [], []
+    numbers, sources, values, covariances = [], [], [], []
     for number, group in enumerate(groups, start=1):
         n = len(group.members)
         covariance = group.covariance.reshape(n, models.N_PARAMETERS, n, models.N_PARAMETERS)
@@ -114,9 +114,9 @@ def fit_covariances(extraction: Extraction) -> Table:
             numbers.append(number)
             sources.append(int(source) + 1)
             values.append(group.fit.parameters[k])
-            blocks.append(covariance[k].transpose(1, 0, 2).ravel())
-    column = np.empty(len(blocks), dtype=object)
-    column[:] = blocks
+            covariances.append(covariance[k].transpose(1, 0, 2).ravel())
+    column = np.empty(len(covariances), dtype=object)
+    column[:] = covariances
     table = Table(
         {
             "FIT": np.array(numbers, dtype=np.int64),
