@@ -73,7 +73,7 @@ def main() -> None:
         if not any(text in name for text in arguments.only) and name not in REFERENCES:
             continue
         options, start = make_options(changes), time.perf_counter()
-        result = measure_sources(image, peaks, rms=noise.rms, options=options).measurement
+        result = measure_sources(image, peaks, rms=noise.rms, options=options).sources
         seconds = time.perf_counter() - start
         distance, nearest = tree.query(
             result.parameters[:, 1:3], distance_upper_bound=0.5 * image.beam_fwhm_pix

@@ -295,14 +295,14 @@ class BackgroundOptions(Checked, key_path="background"):
     )
 
     @property
-    def apart(self) -> bool:
+    def is_separate(self) -> bool:
         """Whether a polynomial is fitted before the Gaussians."""
         return self.method == "polynomial" and self.fit_gauss_and_bg_separately
 
     @property
     def is_subtracted(self) -> bool:
-        """Whether there is a background: a polynomial neither apart nor along is `method: none`."""
-        return self.method == "conditional" or self.apart or self.fit_gauss_and_bg_together
+        """Whether there is a background: a polynomial neither separate nor joint is `method: none`."""
+        return self.method == "conditional" or self.is_separate or self.fit_gauss_and_bg_together
 
     def conflicts(self) -> Iterator[str]:
         """Yield what is wrong with the values together."""

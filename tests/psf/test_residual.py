@@ -127,11 +127,12 @@ def test_lobes_of_the_beam_are_no_companions_and_cost_no_accuracy(random_seed):
     flux = {name: result.samples["isolated"]["flux (Gaussian)"] for name, result in results.items()}
     error = {name: np.hypot(one.bias, one.scatter) for name, one in flux.items()}
     assert error["ours"] < 0.5 * error["white"]
-    catalog, field = found["ours"].catalog, found["ours"].field
+    ours = found["ours"]
+    catalog = ours.catalog
     added = np.count_nonzero(catalog["FLAGS"] & int(Flag.ADDED_IN_RESIDUAL))
-    assert len(field.peaks) + added == len(catalog)
-    place = field.explained.x[0], field.explained.y[0]
-    assert "side lobes of brighter sources" in explain_place(found["ours"], *place).verdict
+    assert len(ours.peaks) + added == len(catalog)
+    place = ours.explained.x[0], ours.explained.y[0]
+    assert "side lobes of brighter sources" in explain_place(ours, *place).verdict
 
 
 @pytest.mark.slow
@@ -146,6 +147,6 @@ def test_wings_of_the_sources_own_profile_count_in_flux_and_errors(random_seed):
     assert abs(ours.bias) < abs(white.bias)
     assert ours.scatter < 0.65 * white.scatter
     assert ours.pull_width < 0.5 * white.pull_width
-    factor, table = found["ours"].field.measured.flux_factor, found["ours"].catalog
+    factor, table = found["ours"].measured.flux_factor, found["ours"].catalog
     assert factor > 1.05
     assert (table["FLUX_ERR"] > (1.0 - 1.0 / factor) * table["FLUX"]).all()

@@ -410,9 +410,9 @@ def _nearest(extraction: Extraction, x: float, y: float) -> NearestSource | None
 
 def _is_lobe(extraction: Extraction, x: float, y: float) -> bool:
     """Whether a peak here was left out because side lobes of brighter sources explain it."""
-    if extraction.field is None:
+    if extraction.explained is None:
         return False
-    peaks = extraction.field.explained
+    peaks = extraction.explained
     apart = np.hypot(peaks.x - x, peaks.y - y)
     return bool((apart <= _HERE_BEAMS * extraction.image.beam_fwhm_pix).any())
 

@@ -80,7 +80,7 @@ def group_cutouts(extraction: Extraction) -> Iterator[GroupCutout]:
     extraction : Extraction
         Without fits there are no groups.
     """
-    if extraction.field is None:
+    if extraction.measured is None:
         return
     sources, image = extraction.sources, extraction.image
     model, background = extraction.model_image(), extraction.background_image()

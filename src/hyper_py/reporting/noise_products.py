@@ -8,8 +8,8 @@ from astropy.io import fits
 
 from hyper_py import __version__
 from hyper_py.arrays import FloatArray
-from hyper_py.noise.statistics import NoiseStatistics, noise_statistics
-from hyper_py.pipeline.extraction import Extraction
+from hyper_py.noise.statistics import NoiseStatistics
+from hyper_py.pipeline.extraction import Extraction, noise_statistics
 from hyper_py.writing.layout import Layout
 from hyper_py.writing.staging import Stage
 

@@ -282,7 +282,7 @@ class _CubeWork:
 
     def smooth(self, cube: "CubeReader", files: Mapping[str, "PlaneFile"]) -> dict[str, "PlaneFile"]:
         """Smooth the background along the spectrum, and compute the cubes that depend on it again."""
-        from hyper_py.pipeline.cubes import smooth_spectrally
+        from hyper_py.background.spectral_smoothing import smooth_spectrally
 
         wanted = set(self.config.cube.outputs) & {"subtracted", "residual"} | {"background"}
         made = {kind: self.create(cube, kind)[0] for kind in sorted(wanted)}

@@ -185,9 +185,9 @@ def _log_details(log: MapLog, extraction: "Extraction") -> None:
         log.add(
             f"the spectrum varies over the map: following it leaves {gain:.1%} less variance to detection"
         )
-    if extraction.field is None:
+    if extraction.measured is None or extraction.explained is None:
         return
-    lobes, factor = len(extraction.field.explained), extraction.field.measured.flux_factor
+    lobes, factor = len(extraction.explained), extraction.measured.flux_factor
     if lobes:
         log.add(f"{lobes} detections left out: side lobes of brighter sources explain them")
     if factor != 1.0:

@@ -1,20 +1,28 @@
-"""Background of a source: polynomials over nested boxes, and the choice between them.
+"""How the background under a source is chosen: polynomials over nested boxes, and the best of them.
 
-Candidates (box, order, estimator) are fitted in `hyper_py.numerics.candidates` and
-`hyper_py.numerics.robust`; here the best one is chosen and becomes a `Background`. The background of a map
-without sources is here too.
+The candidates of a cutout are all combinations of a box around the sources, an order and an estimator (least
+squares, Huber, Theil-Sen), each fitted to the unmasked pixels of its own box. All are compared on one common
+set: the unmasked pixels of the smallest box. The candidate with the lowest value of a criterion is taken:
+
+    nmse     mean(res^2) / mean(data^2) redchi   chi2 / (n_pixels - k),    chi2 = sum(res^2 / rms^2), k the
+    number of terms bic      n mean(res^2 / rms^2) + k ln n,    n = n_pixels / beam_area independent beams cv
+    mean squared error, in units of rms, of predicting each block of about a beam from a fit without it,
+             times 1 + k / n
+
+`cv`, the default, is the only one that predicts; in-sample criteria elect small boxes and high orders.
+Candidates are fitted in `hyper_py.numerics.candidates` and `hyper_py.numerics.robust`. The background of a
+map without sources is here too.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hyper_py.arrays import BoolArray, FloatArray, IntArray
-from hyper_py.diagnostics import Flag
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.background.cutout_polynomial import CutoutPolynomial, Estimator
 from hyper_py.numerics.candidates import (
     PIXELS_PER_TERM,
     Common,
@@ -28,18 +36,8 @@ from hyper_py.numerics.candidates import (
     make_frames,
     make_plan,
 )
-from hyper_py.numerics.polynomial import (
-    Box,
-    Scaling,
-    evaluate_polynomial,
-    inverse_or_pseudo,
-    n_terms,
-    polynomial_design,
-)
+from hyper_py.numerics.polynomial import Box, n_terms, polynomial_design
 from hyper_py.numerics.robust import huber_fits, theil_sen_fits
-
-Estimator: TypeAlias = tuple[str, float | None]
-"""Name, and epsilon if it is Huber's."""
 
 CRITERIA = ("nmse", "redchi", "bic", "cv")
 ESTIMATORS = ("least_squares", "huber", "theil_sen")
@@ -48,95 +46,65 @@ _CHUNK = 16
 """Cutouts handled at once: enough to amortise calls, few enough to stay in the cache."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Background:
-    """The chosen polynomial of one cutout, in the cutout's pixel coordinates.
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which polynomials are tried, and which of them is the best.
 
     Attributes
     ----------
-    order : int
-        Total degree.
-    box : (y0, y1, x0, x1)
-        Where it was fitted, ends excluded.
-    estimator : str
-        least_squares, huber, theil_sen, median or none.
-    epsilon : float or None
-        Of Huber.
-    coefficients : ndarray, shape (n_terms,)
-        Of 1, x, y, x^2, xy, y^2, ... in scaled coordinates.
-    scaling : Scaling
-        Centre and half-size of these coordinates in pixels.
-    fit_mask : ndarray of bool, shape of the cutout
-        True where a pixel did not determine the coefficients: outside the box, masked, blank, clipped,
-        or an outlier of Huber.
-    scores : mapping of str to ndarray, shape (n_estimators, n_boxes, n_orders)
-        Of all candidates by each criterion; inf where invalid.
-    estimators : sequence of (str, float or None)
-        Estimators and epsilons along the first axis of the scores.
-    n_pixels : int
-        Unmasked pixels of the box.
-    n_common : int
-        Pixels that all candidates were compared on.
-    status : str
-        "ok"; "lower_order" when too few pixels forced an order below those asked for; "no_pixels" when
-        nothing could be fitted, and the background is 0.
+    orders : sequence of int
+        Total degrees of the polynomials.
+    estimators : sequence of str
+        Of least_squares, huber, theil_sen.
+    huber_epsilons : sequence of float
+        Each makes an estimator of its own.
+    criterion : {"nmse", "redchi", "bic", "cv"}
+        See the top of this module. In cv Huber takes one Newton step without each block, Theil-Sen the
+        subsets that miss it.
+    guard : int
+        Blocks around each block that cv leaves out with it. Noise is correlated over a beam: without a guard
+        the nearest pixels predict the noise and high orders win (h-block cross-validation, Burman et al.
+        1994, Biometrika 81, 351). 0 leaves out the block alone.
+    parsimony : float
+        The score of cv is the prediction error x (1 + parsimony k / n): of orders that predict about equally
+        well, which is chance, the lower is better under the source (measured in benchmarks/background.py).
+        0 is the plain prediction error.
+    clip_sigma : float, optional
+        Mask first what is further than this from the mean, iterated (at most 10 times).
+    n_subsets : int
+        Random minimal subsets of Theil-Sen, for each candidate.
+    seed : int or Generator
+        For drawing them; with an int a cutout's result does not depend on the others.
+
+    Raises
+    ------
+    ValueError
+        For an unknown estimator or criterion.
     """
 
-    order: int
-    box: Box
-    estimator: str
-    epsilon: float | None
-    coefficients: FloatArray
-    scaling: Scaling
-    fit_mask: BoolArray
-    n_pixels: int
-    n_common: int
-    status: str = "ok"
-    scores: Mapping[str, FloatArray] = field(default_factory=dict)
-    estimators: Sequence[Estimator] = ()
+    orders: Sequence[int]
+    estimators: Sequence[str] = ("least_squares",)
+    huber_epsilons: Sequence[float] = (1.35,)
+    criterion: str = "cv"
+    guard: int = 1
+    parsimony: float = 1.0
+    clip_sigma: float | None = None
+    n_subsets: int = 1000
+    seed: int | np.random.Generator = 0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.estimators if name not in ESTIMATORS]
+        if unknown or not self.estimators:
+            raise ValueError(f"background estimators must be among {ESTIMATORS}, not {unknown}")
+        if self.criterion not in CRITERIA:
+            raise ValueError(f"the criterion must be one of {CRITERIA}, not {self.criterion!r}")
 
     @property
-    def flag(self) -> Flag:
-        """BACKGROUND_POOR unless all went as asked."""
-        return Flag(0) if self.status == "ok" else Flag.BACKGROUND_POOR
-
-    def evaluate(self, y: ArrayLike, x: ArrayLike) -> FloatArray:
-        """Return the background at pixels (y, x) of any shape, inside the box or not."""
-        return evaluate_polynomial(self.coefficients, y, x, order=self.order, scaling=self.scaling)
-
-    def design(self, y: ArrayLike, x: ArrayLike) -> FloatArray:
-        """Return the design matrix (..., n_terms): the background is design @ coefficients."""
-        return polynomial_design(y, x, order=self.order, scaling=self.scaling)
-
-    @property
-    def fit_pixels(self) -> tuple[IntArray, IntArray]:
-        """(y, x) of the pixels that determined the coefficients, one-dimensional."""
-        y, x = np.nonzero(~self.fit_mask)
-        return y, x
-
-    @cached_property
-    def normal_inverse(self) -> FloatArray:
-        """(D^T D)^-1 on the fit pixels, shape (n_terms, n_terms); zeros where there are no pixels."""
-        design = self.design(*self.fit_pixels)
-        return inverse_or_pseudo(design.T @ design)
-
-    def response(self, y: ArrayLike, x: ArrayLike) -> FloatArray:
-        """Return d background(y, x) / d data(fit pixels).
-
-        Exact for least squares, linearised for the others (Huber's outliers have no influence).
-
-        Parameters
-        ----------
-        y, x : array_like, shape (...)
-            Where the background is wanted.
-
-        Returns
-        -------
-        ndarray, shape (..., number of fit pixels)
-            D_p (D^T D)^-1 D^T: with noise covariance C of the fit pixels, that of the background at p
-            is response @ C @ response.T.
-        """
-        result: FloatArray = self.design(y, x) @ self.normal_inverse @ self.design(*self.fit_pixels).T
+    def named(self) -> list[Estimator]:
+        """The estimators, Huber's once for each epsilon."""
+        result: list[Estimator] = []
+        for name in self.estimators:
+            result += [(name, e) for e in self.huber_epsilons] if name == "huber" else [(name, None)]
         return result
 
 
@@ -145,18 +113,10 @@ def select_background(
     mask: BoolArray | None = None,
     *,
     boxes: Sequence[Box],
-    orders: Sequence[int],
+    choice: Choice,
     rms: ArrayLike,
     beam_area: float,
-    estimators: Sequence[str] = ("least_squares",),
-    huber_epsilons: Sequence[float] = (1.35,),
-    criterion: str = "cv",
-    guard: int = 1,
-    parsimony: float = 1.0,
-    clip_sigma: float | None = None,
-    n_subsets: int = 1000,
-    seed: int | np.random.Generator = 0,
-) -> Background:
+) -> CutoutPolynomial:
     """Fit all candidate backgrounds of one cutout and return the best.
 
     Parameters
@@ -167,28 +127,16 @@ def select_background(
         True where a pixel must not be used: the sources.
     rms : float or ndarray of shape (ny, nx)
         Noise per pixel, for chi-square.
-
-    Other parameters are those of `select_backgrounds`.
-
-    Returns
-    -------
-    Background
+    boxes, choice, beam_area
+        See `select_backgrounds`.
     """
     return select_backgrounds(
         data[None],
         None if mask is None else mask[None],
         boxes=boxes,
-        orders=orders,
+        choice=choice,
         rms=np.atleast_1d(np.asarray(rms, dtype=np.float64)[None]),
         beam_area=beam_area,
-        estimators=estimators,
-        huber_epsilons=huber_epsilons,
-        criterion=criterion,
-        guard=guard,
-        parsimony=parsimony,
-        clip_sigma=clip_sigma,
-        n_subsets=n_subsets,
-        seed=seed,
     )[0]
 
 
@@ -197,18 +145,10 @@ def select_backgrounds(
     mask: BoolArray | None = None,
     *,
     boxes: Sequence[Box],
-    orders: Sequence[int],
+    choice: Choice,
     rms: ArrayLike,
     beam_area: float,
-    estimators: Sequence[str] = ("least_squares",),
-    huber_epsilons: Sequence[float] = (1.35,),
-    criterion: str = "cv",
-    guard: int = 1,
-    parsimony: float = 1.0,
-    clip_sigma: float | None = None,
-    n_subsets: int = 1000,
-    seed: int | np.random.Generator = 0,
-) -> list[Background]:
+) -> list[CutoutPolynomial]:
     """Fit all candidate backgrounds of many cutouts of one shape and return the best of each.
 
     Parameters
@@ -219,87 +159,52 @@ def select_backgrounds(
         True where a pixel must not be used.
     boxes : sequence of (y0, y1, x0, x1)
         Rectangles of the cutout, the first (the smallest) inside all others.
-    orders : sequence of int
-        Total degrees of the polynomials.
+    choice : Choice
     rms : array_like
         Noise per pixel: one number, or of shape (n,), or (n, ny, nx); used by redchi, bic and cv.
     beam_area : float
         In pixels: sets the number of independent beams of bic and the blocks of cv.
-    estimators : sequence of str
-        Of least_squares, huber, theil_sen.
-    huber_epsilons : sequence of float
-        Each makes an estimator of its own.
-    criterion : {"nmse", "redchi", "bic", "cv"}
-        On the common pixels: nmse is mean(res^2) / mean(data^2); redchi is chi2 / (n_pixels - k), chi2
-        with the given rms; bic is chi2 + k ln(n) with n = n_pixels / beam_area independent beams and
-        chi2 = n mean(res^2 / rms^2), since pixels of one beam are one measurement; cv is the mean
-        squared error, in units of rms, of predicting each block of about a beam from a fit without it
-        (Huber by one Newton step, Theil-Sen with the subsets that miss the block).
-    guard : int
-        Blocks around each block that cv leaves out with it: noise is correlated over a beam, so that
-        without a guard the nearest pixels tell the noise and high orders win (h-block cross-validation,
-        Burman et al. 1994, Biometrika 81, 351). 0 leaves out the block alone.
-    parsimony : float
-        The score of cv is the prediction error x (1 + parsimony k / n), n beams as for bic: of orders that
-        predict about equally well, which is chance, the lower is better under the source (measured in
-        benchmarks/background.py). 0 is the plain prediction error.
-    clip_sigma : float, optional
-        Mask first what is further than this from the mean, iterated (at most 10 times).
-    n_subsets : int
-        Random minimal subsets of Theil-Sen, for each candidate.
-    seed : int or Generator
-        For drawing them; with an int a cutout's result does not depend on the others.
 
     Returns
     -------
-    list of Background
+    list of CutoutPolynomial
         In the order of the cutouts. Too few pixels are a status, not an error.
 
     Raises
     ------
     ValueError
-        For an unknown estimator or criterion, or boxes that are not nested.
+        For boxes that are not nested.
     """
-    _check_arguments(data.shape, boxes=boxes, estimators=estimators, criterion=criterion)
+    _check_boxes(data.shape, boxes)
     plan = make_plan(
         (data.shape[1], data.shape[2]),
         boxes=boxes,
-        orders=orders,
+        orders=choice.orders,
         beam_area=beam_area,
-        guard=guard,
-        parsimony=parsimony,
-        cross_validated=criterion == "cv",
+        guard=choice.guard,
+        parsimony=choice.parsimony,
+        cross_validated=choice.criterion == "cv",
     )
     noise = _noise_images(rms, data.shape[0])
-    names = _expand_estimators(estimators, huber_epsilons)
-    result: list[Background] = []
+    result: list[CutoutPolynomial] = []
     for start in range(0, data.shape[0], _CHUNK):
         part = slice(start, start + _CHUNK)
         used = np.isfinite(data[part])
         if mask is not None:
             used &= ~mask[part]
-        if clip_sigma is not None:
-            used = clip_pixels(data[part], used, clip_sigma=clip_sigma)
+        if choice.clip_sigma is not None:
+            used = clip_pixels(data[part], used, clip_sigma=choice.clip_sigma)
         frames = make_frames(data[part], used, plan=plan)
         common = make_common(data[part], frames, noise[part], plan=plan)
-        squares = _least_squares(frames, common, plan=plan, criterion=criterion)
+        squares = _least_squares(frames, common, plan=plan, criterion=choice.criterion)
         for i in range(used.shape[0]):
             candidates = [
                 squares[i]
-                if name == "least_squares"
-                else _robust(
-                    (name, epsilon),
-                    frames,
-                    common,
-                    i,
-                    plan=plan,
-                    criterion=criterion,
-                    n_subsets=n_subsets,
-                    seed=seed,
-                )
-                for name, epsilon in names
+                if estimator[0] == "least_squares"
+                else _robust(estimator, frames, common, i, plan=plan, choice=choice)
+                for estimator in choice.named
             ]
-            result.append(_choose(candidates, frames, i, plan=plan, criterion=criterion))
+            result.append(_best(candidates, frames, i, plan=plan, criterion=choice.criterion))
     return result
 
 
@@ -334,14 +239,6 @@ def clip_pixels(data: FloatArray, used: BoolArray, *, clip_sigma: float, iterati
     return kept.reshape(used.shape)
 
 
-def _expand_estimators(estimators: Sequence[str], huber_epsilons: Sequence[float]) -> list[Estimator]:
-    """Return the estimators, Huber's once for each epsilon."""
-    result: list[Estimator] = []
-    for name in estimators:
-        result += [(name, epsilon) for epsilon in huber_epsilons] if name == "huber" else [(name, None)]
-    return result
-
-
 class _Candidates(NamedTuple):
     """All candidates of one estimator for one cutout.
 
@@ -372,25 +269,23 @@ def _robust(
     index: int,
     *,
     plan: Plan,
-    criterion: str,
-    n_subsets: int,
-    seed: int | np.random.Generator,
+    choice: Choice,
 ) -> _Candidates:
     """Fit and score one cutout by Huber (which has an epsilon) or Theil-Sen."""
-    leave_out, outliers = criterion == "cv", None
+    leave_out, outliers = choice.criterion == "cv", None
     if estimator[1] is not None:
         fits, left, outliers = huber_fits(frames, index, plan=plan, epsilon=estimator[1], leave_out=leave_out)
     else:
         fits, left = theil_sen_fits(
-            frames, index, plan=plan, n_subsets=n_subsets, seed=seed, leave_out=leave_out
+            frames, index, plan=plan, n_subsets=choice.n_subsets, seed=choice.seed, leave_out=leave_out
         )
     scores = candidate_scores(fits, left, common.of(index), plan=plan)
     return _Candidates(estimator, fits.coefficients[:, 0], {n: s[0] for n, s in scores.items()}, outliers)
 
 
-def _choose(
+def _best(
     candidates: Sequence[_Candidates], frames: Frames, index: int, *, plan: Plan, criterion: str
-) -> Background:
+) -> CutoutPolynomial:
     """Return the candidate of the best score, or a simpler polynomial where none is valid.
 
     Where too few pixels are left beside the blocks to predict them, bic stands in for cv.
@@ -413,7 +308,7 @@ def _choose(
         coefficients, order, status = _fit_lower_order(frames.values[index], fit_mask, plan=plan)
     if status != "no_pixels":
         coefficients[0] += frames.level[index]
-    return Background(
+    return CutoutPolynomial(
         order=order,
         box=plan.boxes[b],
         estimator=estimator[0],
@@ -429,14 +324,7 @@ def _choose(
     )
 
 
-def _check_arguments(
-    shape: tuple[int, ...], *, boxes: Sequence[Box], estimators: Sequence[str], criterion: str
-) -> None:
-    unknown = [name for name in estimators if name not in ESTIMATORS]
-    if unknown or not estimators:
-        raise ValueError(f"background estimators must be among {ESTIMATORS}, not {unknown}")
-    if criterion not in CRITERIA:
-        raise ValueError(f"the criterion must be one of {CRITERIA}, not {criterion!r}")
+def _check_boxes(shape: tuple[int, ...], boxes: Sequence[Box]) -> None:
     first = boxes[0]
     for y0, y1, x0, x1 in boxes:
         inside = 0 <= y0 <= first[0] < first[1] <= y1 <= shape[1]
@@ -474,7 +362,7 @@ def background_without_sources(
     beam_area: float,
     criterion: str = "cv",
     clip_sigma: float = 3.0,
-) -> Background:
+) -> CutoutPolynomial:
     """Return the background of a map in which no source was found.
 
     Parameters
@@ -485,12 +373,14 @@ def background_without_sources(
         True where a pixel must not be used.
     orders : sequence of int
         Order 0 is the clipped median; of several orders the one of the best score is taken.
-    rms, beam_area, criterion, clip_sigma
-        As in `select_background`; least squares over the whole map.
+    rms, beam_area
+        As in `select_background`.
+    criterion, clip_sigma
+        As in `Choice`; least squares over the whole map.
 
     Returns
     -------
-    Background
+    CutoutPolynomial
         Its estimator is "median" for order 0.
     """
     ny, nx = data.shape
@@ -498,11 +388,9 @@ def background_without_sources(
         data,
         mask,
         boxes=((0, ny, 0, nx),),
-        orders=orders,
+        choice=Choice(orders=orders, criterion=criterion, clip_sigma=clip_sigma),
         rms=rms,
         beam_area=beam_area,
-        criterion=criterion,
-        clip_sigma=clip_sigma,
     )
     if background.order > 0 or background.status == "no_pixels":
         return background
