@@ -330,10 +330,11 @@ def _normal_equations(
 
 
 def _smallest_scale(hessian: FloatArray, x_scale: FloatArray | None) -> FloatArray:
-    """Return the smallest scale that keeps the damped equations regular where a parameter has no effect (yet), (b, p).
+    """Return the smallest scale of each parameter, shape (b, p).
 
-    Curvatures are compared per typical size of their parameters: in the parameters' own units, amplitudes in
-    Jy would decide what angles in radians may do.
+    It keeps the damped equations regular where a parameter has no effect (yet). Curvatures are compared per
+    typical size of their parameters: in the parameters' own units, amplitudes in Jy would decide what angles
+    in radians may do.
     """
     curvature = np.diagonal(hessian, axis1=1, axis2=2)
     size = np.ones(curvature.shape) if x_scale is None else np.broadcast_to(x_scale, curvature.shape)
