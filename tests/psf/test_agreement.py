@@ -15,7 +15,7 @@ def correlated_residuals(rng, n=120, m=200):
 
 
 def test_residuals_of_any_power_agree_by_chance_only():
-    """In 400 draws mean 0 and standard deviation 1; half a percent may lie beyond 4 (few directions count)."""
+    """In 400 draws mean 0 and standard deviation 1; few lie beyond 5, though few directions count."""
     rng = np.random.default_rng(SEED)
     sigmas = np.array([agreement(correlated_residuals(rng)).sigmas for _ in range(400)])
     assert abs(sigmas.mean()) < 3.0 / np.sqrt(sigmas.size)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray
 
 
 class Agreement(NamedTuple):

@@ -24,6 +24,8 @@ _CONTINUOUS = 0.25
 
 0.07 for half a Gaussian and for an exponential, near 1 where the map is elsewhere.
 """
+_SMALL = 1e-3
+"""Such a step over the 90% quantile of the map's distances from the value below which it comes near anyway."""
 _STEP = 2048
 
 
@@ -165,4 +167,6 @@ def _is_limit(data: Plane, value: float) -> bool:
     if not all_steps.size or (all_steps.min() < 0.0 < all_steps.max()):
         return False
     low, middle = np.quantile(np.abs(all_steps), [0.05, 0.5])
-    return bool(low < _CONTINUOUS * middle)
+    rest = np.abs(sample(data) - value)
+    wide = float(np.quantile(rest[rest > 0.0], 0.9))
+    return bool(low < max(_CONTINUOUS * middle, _SMALL * wide))

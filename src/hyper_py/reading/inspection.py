@@ -260,7 +260,7 @@ def _signal(file: FitsFile, facts: MapFacts, *, given: Sequence[float] | str) ->
         file.notes.append(str(error))
         return {}
     fills = find_fill(data, given=given, header_blank=header_blank(facts.header))
-    file.notes += [fill.describe() for fill in fills]
+    file.notes.extend(fill.describe() for fill in fills)
     data = without_fill(data, fills)
     good = data[np.isfinite(data)]
     found: dict[str, Any] = {"blank_share": 1.0 - good.size / data.size}
