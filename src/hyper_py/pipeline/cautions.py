@@ -78,7 +78,11 @@ def _crowded(catalog: QTable, image: SkyImage) -> list[str]:
 
 def _near_edges(catalog: QTable, image: SkyImage) -> tuple[BoolArray, float]:
     """Return which rows are near an edge, and the share of the map that is."""
-    x, y = (np.asarray(getattr(catalog[name], "value", catalog[name])) for name in ("X", "Y"))
+    x, y = (
+        np.ma.filled(np.ma.asarray(getattr(catalog[name], "value", catalog[name]), dtype=np.float64), np.nan)
+        for name in ("X", "Y")
+    )
+    x, y = (values[np.isfinite(x) & np.isfinite(y)] for values in (x, y))
     reach = _EDGE_BEAMS * image.beam_fwhm_pix
     step = max(1, int(_BLANK_BEAMS * image.beam_fwhm_pix))
     ny, nx = image.shape
