@@ -25,7 +25,7 @@ _CONTINUOUS = 0.25
 0.07 for half a Gaussian and for an exponential, near 1 where the map is elsewhere.
 """
 _SMALL = 1e-3
-"""Such a step over the 90% quantile of the map's distances from the value below which it comes near anyway."""
+"""Such a step over the 90% quantile of the map's distances from the value is near anyway."""
 _STEP = 2048
 
 
