@@ -86,6 +86,7 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
         "spectral_smoothing": 0.0,
     },
     "cube": {"positions": "per_channel", "channel": 1, "shapes": "fixed", "extent": "boxes"},
+    "io": {"error_hdu": None, "fill_values": []},
 }
 """What keys mean that an original file lacks. Every key that decides what is measured is here, so that a new
 default of ours never changes what an original file does."""
