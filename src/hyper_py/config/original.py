@@ -20,6 +20,7 @@ ORIGINAL_POLICY = Policy(
     start_sigma=3.0,
     shift_pix=1.0,
     moment_discs=True,
+    keep_below_noise=True,
     residuals_column="residual",
 )
 

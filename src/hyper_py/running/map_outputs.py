@@ -190,6 +190,8 @@ def _log_details(log: MapLog, extraction: "Extraction") -> None:
         )
     if extraction.measured is None or extraction.explained is None:
         return
+    if extraction.vanished is not None and (n_vanished := len(extraction.vanished)):
+        log.add(f"{n_vanished} detections left out: their fits left no peak or flux above its error")
     lobes, factor = len(extraction.explained), extraction.measured.flux_factor
     if lobes:
         log.add(f"{lobes} detections left out: side lobes of brighter sources explain them")
