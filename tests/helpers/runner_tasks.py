@@ -17,6 +17,7 @@ from hyper_py.config import Config
 from hyper_py.diagnostics import HyperPyWarning, InputError
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
+from hyper_py.options import Options
 from hyper_py.running.map_task import measure_map
 from hyper_py.writing.table_columns import COORDINATE_COLUMNS
 
@@ -87,6 +88,7 @@ class FakeExtraction:
         self.catalog.meta = {}
         self.rms = 1e-3
         self.measured = self.explained = None
+        self.options = Options()
 
     def model_image(self) -> np.ndarray:
         return 0.25 * self.image.data
