@@ -45,7 +45,7 @@ def find_pattern(rng, *, level, stretched):
     field = np.sqrt(0.8) * smooth / smooth.std() + np.sqrt(0.2) * rng.standard_normal(shape)
     truth = shared_pattern(sources, shape, level=level, stretched=stretched)
     pattern = measure_residual_pattern(
-        truth + field + models.render(sources, shape), sources, noise=noise, level=np.ones(shape),
+        truth + field + models.render(sources, shape), sources, noise=noise, relative_rms=np.ones(shape),
         beam_fwhm=3.5,
     )  # fmt: skip
     return pattern, sources, truth

@@ -11,7 +11,7 @@ is generalised least squares. With the whitening matrix M of `hyper_py.noise.whi
 is chi2(p) = |M (d - g(p))|^2, an ordinary least-squares problem for
 `hyper_py.numerics.solvers.levenberg_marquardt`; the cost that fits report is chi2 / 2. In white noise M is
 diagonal: weights w of the pixels, |w (d - g(p))|^2, or the sum of a robust loss of these residuals. A
-polynomial fitted along takes the place of m (`hyper_py.noise.whitening.LinearTerms`).
+joint polynomial takes the place of m (`hyper_py.noise.whitening.LinearTerms`).
 
 Groups of the same size run as one batch.
 """

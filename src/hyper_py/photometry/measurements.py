@@ -297,16 +297,16 @@ def corrected_fluxes(
     aperture_correction : bool
         Whether fluxes are corrected for what is outside the apertures.
     """
-    beyond = beam_factor * flux_factor
-    correction = beyond if aperture_correction else table.aperture_fraction
-    # Light beyond the Gaussians was seen to some distance only: how much more there is, is as uncertain.
+    factor = beam_factor * flux_factor
+    correction = factor if aperture_correction else table.aperture_fraction
+    # That light is measured out to some distance only, and uncertain by as much as it adds.
     uncertain = abs(1.0 - 1.0 / flux_factor)
-    flux, flux_gauss = table.flux * correction, table.flux_gauss * beyond
+    flux, flux_gauss = table.flux * correction, table.flux_gauss * factor
     return replace(
         table,
         flux=flux,
         flux_err=np.hypot(table.flux_err * correction, uncertain * flux),
         flux_gauss=flux_gauss,
-        flux_gauss_err=np.hypot(table.flux_gauss_err * beyond, uncertain * flux_gauss),
-        aperture_fraction=table.aperture_fraction / beyond,
+        flux_gauss_err=np.hypot(table.flux_gauss_err * factor, uncertain * flux_gauss),
+        aperture_fraction=table.aperture_fraction / factor,
     )

@@ -27,7 +27,7 @@ from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
 from hyper_py.fitting.groups import Group
 from hyper_py.fitting.iterative import alternative_starts, fit_iteratively, retry_failed
 from hyper_py.fitting.joint_orders import choose_orders
-from hyper_py.fitting.neighbours import with_neighbours
+from hyper_py.fitting.other_sources import with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.setup import FitSetup, OwnBackground
 from hyper_py.noise.covariance import CovarianceModel
@@ -49,12 +49,12 @@ from hyper_py.psf.residual import (
 )
 
 _MOST_ADDITIONS = 3
-"""Rounds of deblending."""
+"""Largest number of times that sources are added, and that some are removed."""
 _MOST_PATTERNS = 3
-"""Rounds in which the residual pattern of all sources is measured and subtracted."""
+"""Largest number of times that the residual pattern of all sources is measured and subtracted."""
 _EXPLAINED = 0.15
 """Detections of which the pattern of brighter ones makes this share of the peak are left to the search."""
-_KNOWN_ROUNDS = 3
+_KNOWN_PSF_FITS = 3
 """Fits after each of which the known shape of the PSF is drawn anew, with the fluxes that it left."""
 
 
@@ -95,8 +95,8 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     given, vanished = given[kept], given[~kept]
     added = np.arange(len(model.sources)) >= given.size
     measured = measured.with_flags(Flag.ADDED_IN_RESIDUAL, added)
-    assumed: BoolArray = np.any(model.problem.prior_variance > 0.0, axis=1)
-    measured = measured.with_flags(Flag.SHAPE_ASSUMED, assumed)
+    uncertain: BoolArray = np.any(model.problem.prior_variance > 0.0, axis=1)
+    measured = measured.with_flags(Flag.SHAPE_ASSUMED, uncertain)
     return replace(measured, given=given, vanished=vanished, flux_factor=flux_factor)
 
 
@@ -126,7 +126,7 @@ def _setup(cleaned: _Cleaned, options: Options) -> FitSetup:
     """Return how groups are fitted in the noise of a cleaned map, multiplicative noise included."""
     problem, noise = cleaned.problem, cleaned.noise
     light = kept_like(models.drawn(cleaned.sources, size_of(problem.data)), problem.data)
-    share = multiplicative_noise(problem.data, light, level=noise.relative_rms, size=problem.tile_size)
+    share = multiplicative_noise(problem.data, light, relative_rms=noise.relative_rms, size=problem.tile_size)
     multiplicative = LazyPlane(size_of(light), lambda rows, columns: share * light[rows, columns])
     cache = WhitenerCache(noise.covariance, multiplicative=multiplicative if share else None)
     return _fit_setup(problem, cache, noise.relative_rms, options)
@@ -178,13 +178,13 @@ def _without_patterns(
     beam: BeamPattern | None = None
     if problem.psf_residual is not None:
         beam = known_residual_pattern(problem.psf_residual, beam_covariance=problem.beam_covariance)
-        for _ in range(_KNOWN_ROUNDS):
+        for _ in range(_KNOWN_PSF_FITS):
             cleaned, kept = less(beam)
             given = given[kept]
     for _ in range(_MOST_PATTERNS * measurable):
         more = measure_residual_pattern(
             cleaned.problem.data, cleaned.sources, noise=cleaned.noise.covariance,
-            level=cleaned.noise.relative_rms, beam_fwhm=problem.beam_fwhm, beam=beam,
+            relative_rms=cleaned.noise.relative_rms, beam_fwhm=problem.beam_fwhm, beam=beam,
         )  # fmt: skip
         pattern = beam if more is None else more
         if pattern is None:
@@ -272,7 +272,7 @@ def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: S
     groups = setup.groups(problem, backgrounds=[OwnBackground(own) for own in separate])
     candidates = [
         setup.candidates(group, group.background, background.polynomial_orders)
-        for group in with_neighbours(groups, sources)
+        for group in with_other_sources(groups, sources)
     ]
     return choose_orders(
         candidates, [sources[group.members] for group in groups], solver=solver,

@@ -69,8 +69,8 @@ class FixedSources:
         """Return x, y on a map; NaN where its coordinates do not reach."""
         longitude, latitude = self.longitude, self.latitude
         if self.frame != "map":
-            sky = SkyCoord(longitude, latitude, unit="deg", frame=self.frame)
-            own = sky.transform_to(celestial_frame(wcs)).spherical
+            places = SkyCoord(longitude, latitude, unit="deg", frame=self.frame)
+            own = places.transform_to(celestial_frame(wcs)).spherical
             longitude, latitude = own.lon.deg, own.lat.deg
         x, y = pixel_from_celestial(wcs, longitude, latitude)
         return x, y
@@ -283,7 +283,7 @@ def check_streamable(image: SkyImage, options: Options) -> None:
 def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     """Return mean and rms of a map as the options say: given, from its error map, or measured.
 
-    On a map with a primary beam it is measured where the noise is even, and then divided by the response.
+    On a map with a primary beam it is measured where the noise is uniform, and then divided by the response.
     """
     detection = options.detection
     size = options.tile_size_pix
@@ -301,7 +301,7 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
 
 
 def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> tuple[Peaks, dict[str, float]]:
-    """Detect peaks as section `detection` of the options says, where the noise is even.
+    """Detect peaks as section `detection` of the options says, where the noise is uniform.
 
     Returns
     -------
@@ -419,11 +419,11 @@ def noise_statistics(extraction: Extraction) -> NoiseStatistics:
         covariance, step = measured.noise.unconditioned, measured.noise_step
         white = extraction.options.fit_options.noise_model == "white"
         use = "errors are for it; the fit took white noise" if white else "the fit's whitener"
-    seen = beam_covariance_model(
+    of_beam = beam_covariance_model(
         binned_beam(beam, step), rms=1.0, max_lag=covariance.reach, white_fraction=0.0
     )
     return NoiseStatistics(
-        covariance=covariance, step=step, beam=seen, beam_fwhm=image.beam_fwhm_pix, use=use
+        covariance=covariance, step=step, beam=of_beam, beam_fwhm=image.beam_fwhm_pix, use=use
     )
 
 

@@ -151,7 +151,7 @@ def fit_problem(
     fixed = np.zeros(start.shape, dtype=bool)
     fixed[:, models.SIGMA_1 :] = shapes is not None
     fixed[:, models.X : models.Y + 1] = forced or not options.fit_options.vary
-    psf_residual, shift_pix = image.beam.beyond, options.policy.shift_pix
+    psf_residual, shift_pix = image.beam.psf_residual, options.policy.shift_pix
     linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * fwhm
     if _is_weighted(options):
         partition = partition_groups(
