@@ -86,7 +86,7 @@ class Split:
 
 
 class _Around(NamedTuple):
-    """The sources of a group around a place where one more might be, as a group of their own.
+    """The sources around a place where one more might be, as a group of their own.
 
     The group's other sources are subtracted. As these stand still, the cost of a larger model is no smaller
     than that of the whole group's.
@@ -285,7 +285,7 @@ def _is_better(group: Group, larger: _Larger, *, cost: float) -> bool:
 
 
 def residual_variance_at_last(group: Group) -> tuple[float, float]:
-    """Return the mean square of the whitened residual at the last source, and of how many numbers it is.
+    """Return the mean square of the whitened residual at the last source, and how many numbers are in it.
 
     The weights are the squares of what this source has of its own, which the others cannot take up. So the
     mean is the variance of its score over that in noise, wherever the residual comes from (White 1980,

@@ -166,8 +166,8 @@ def _without_patterns(
     """Return the fit on the map less the residual pattern of all sources, and which sources are left.
 
     The pattern is known from an image of the PSF, or, where it is `measurable`, common to all sources.
-    Detections that it explains are left to the search in the residual; without a search all stay. The number
-    is what the flux of a source is over that of its Gaussian.
+    Detections that it explains are dropped for the search in the residual to find again; without a search all
+    stay. The number is the ratio of the flux of a source to that of its Gaussian.
     """
     problem, given = cleaned.problem, np.arange(len(cleaned.sources))
 
