@@ -43,7 +43,7 @@ def find_pattern(rng, *, level, stretched):
     noise = beam_covariance_model(np.diag([2.0, 2.0]), rms=1.0, max_lag=40, white_fraction=0.2)
     smooth = ndimage.gaussian_filter(rng.standard_normal(shape), np.sqrt(2.0))
     field = np.sqrt(0.8) * smooth / smooth.std() + np.sqrt(0.2) * rng.standard_normal(shape)
-    truth = shared_pattern(sources, shape, relative_rms=level, stretched=stretched)
+    truth = shared_pattern(sources, shape, level=level, stretched=stretched)
     pattern = measure_residual_pattern(
         truth + field + models.render(sources, shape), sources, noise=noise, relative_rms=np.ones(shape),
         beam_fwhm=3.5,
@@ -61,7 +61,7 @@ def test_a_pattern_that_all_sources_share_is_found(stretched, kind, rng):
     """
     missed = []
     for one in rng.spawn(4):
-        pattern, sources, truth = find_pattern(one, relative_rms=0.08, stretched=stretched)
+        pattern, sources, truth = find_pattern(one, level=0.08, stretched=stretched)
         assert isinstance(pattern, kind)
         found = pattern.drawn(sources, truth.shape)
         whole = found[:, :]
@@ -71,7 +71,7 @@ def test_a_pattern_that_all_sources_share_is_found(stretched, kind, rng):
 
 
 def test_no_pattern_is_found_where_sources_share_none(rng):
-    assert find_pattern(rng, relative_rms=0.0, stretched=False)[0] is None
+    assert find_pattern(rng, level=0.0, stretched=False)[0] is None
 
 
 def log_normal_cirrus(rng, shape):
@@ -120,7 +120,7 @@ def test_the_pattern_of_a_profile_is_stretched_as_the_source_is():
 def test_a_lobe_is_explained_by_its_source_and_a_source_is_not():
     """What the pattern of brighter sources has at a place, against that pattern drawn there."""
     sources = np.array([[10.0, 40.3, 40.1, 1.6, 1.4, 0.3], [1.5, 45.3, 40.1, 1.5, 1.5, 0.0]])
-    pattern = shared_pattern(np.array([[1.0, 12.0, 12.0, 1.5, 1.5, 0.0]]), (25, 25), relative_rms=0.1)
+    pattern = shared_pattern(np.array([[1.0, 12.0, 12.0, 1.5, 1.5, 0.0]]), (25, 25), level=0.1)
     misfit = BeamPattern.of(pattern, np.array([[1.0, 0.0, 0.0, 1.5, 1.5, 0.0]]), np.ones(1))
     share = misfit.share(sources)
     alone = misfit.drawn(sources[:1], (80, 80))[:, :]
