@@ -249,8 +249,9 @@ def _above_noise(
         )  # fmt: skip
         model = Model(model.problem, sources, groups)
         measured = _measured(model.problem, sources, groups, setup=setup, noise=noise, options=options)
-        keep_all = model.problem.forced or options.policy.keep_below_noise
-        kept = keep_all | ~measured.sources.is_below_noise
+        kept = np.ones(len(sources), dtype=bool)
+        if not (model.problem.forced or options.policy.keep_below_noise):
+            kept = measured.above_noise(n_given=remaining.size)
         if kept.all():
             return model, measured, np.isin(np.arange(n_given), remaining)
         if not kept.any():
