@@ -12,6 +12,7 @@ _PUBLIC = {
     "HyperPyError": "diagnostics",
     "Options": "options",
     "SkyImage": "image",
+    "completeness": "running.completeness",
     "extract_cube": "pipeline.cubes",
     "extract_sources": "pipeline.extraction",
     "open_cube": "reading.io",

@@ -1,0 +1,150 @@
+"""What is injected into: a map with its catalogue, its noise, and the sources that look like its own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.diagnostics import ConfigurationError, Flag, InputError
+from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.image import SkyImage
+from hyper_py.injection.sensitivity import Sensitivity, at_pixels, measure_sensitivity
+from hyper_py.numerics import models
+from hyper_py.options import Options
+from hyper_py.pipeline.extraction import Extraction
+from hyper_py.validation.matching import inside_margin
+
+SEPARATION_BEAMS = 5.0
+"""Least distance between two injected sources: they are no neighbours of each other."""
+SHARE_OF_SOURCES = 0.25
+"""Injected sources over those of the catalogue, in one realisation: the crowding stays what it is."""
+BEAMS_PER_SOURCE = 250.0
+"""Beams of the map for each injected source, where the catalogue has few."""
+FEWEST = 4
+_SHAPE_FLAGS = Flag.SIZE_AT_BOUND | Flag.FIT_FAILED | Flag.SHAPE_ASSUMED | Flag.EDGE | Flag.NOT_CONVERGED
+_LEAST_SNR = 8.0
+_FEWEST_SHAPES = 5
+_NEIGHBOUR_BEAMS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InjectionSetup:
+    """All that realisations have in common; picklable.
+
+    Attributes
+    ----------
+    image : SkyImage
+    options : Options
+    known : ndarray, shape (n, 6)
+        Gaussians of the map's own catalogue, in the order of `hyper_py.numerics.models`.
+    sensitivity : Sensitivity
+    usable : ndarray of bool, shape (ny, nx)
+        Where sources are injected: where the pipeline can find one.
+    beam : ndarray, shape (3,)
+        sigma_1, sigma_2, theta of the beam in pixels.
+    shapes : ndarray, shape (k, 3)
+        The same of the map's own sources; the beam's where too few are measured well.
+    neighbours : ndarray, shape (n,)
+        Distance in pixels from each row of the catalogue to the next one.
+    n_sources : int
+        To inject in one realisation.
+    """
+
+    image: SkyImage
+    options: Options
+    known: FloatArray
+    sensitivity: Sensitivity
+    usable: BoolArray
+    beam: FloatArray
+    shapes: FloatArray
+    neighbours: FloatArray
+    n_sources: int
+
+    @property
+    def fwhm(self) -> float:
+        """Mean FWHM of the beam in pixels."""
+        return float(FWHM_PER_SIGMA * np.sqrt(self.beam[0] * self.beam[1]))
+
+    @property
+    def separation(self) -> float:
+        """Least distance between injected sources, in pixels."""
+        return SEPARATION_BEAMS * self.fwhm
+
+    def light(self, parameters: FloatArray) -> FloatArray:
+        """Return the light of the catalogue's sources at the pixels of Gaussians (n, 6), Jy/pixel."""
+        return at_pixels(models.render(self.known, self.image.shape), parameters)
+
+    @property
+    def typical_sigma(self) -> float:
+        """Median noise of the optimal filter where sources are injected, Jy/pixel."""
+        return float(np.nanmedian(self.sensitivity.sigma[self.usable]))
+
+
+def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> InjectionSetup:
+    """Prepare injections into a map of which the sources are known.
+
+    Parameters
+    ----------
+    extraction : Extraction
+        Of the map as it is.
+    n_sources : int, optional
+        How many to inject in one realisation; by default a quarter of the catalogue or one in 250 beams,
+        whichever is more.
+
+    Raises
+    ------
+    ConfigurationError
+        For options that measure no detected sources.
+    InputError
+        If no pixel is far enough from the edges.
+    """
+    image, options = extraction.image, extraction.options
+    if options.detection_only:
+        raise ConfigurationError("completeness: needs measured sources; set control.detection_only: false")
+    if not image.is_whole:
+        raise ConfigurationError(
+            f"{image.name}: completeness needs the map in memory; set control.max_memory higher, or cut the map"
+        )
+    ny, nx = image.shape
+    covariance = image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+    beam = models.shape_parameters(covariance)
+    fwhm = float(FWHM_PER_SIGMA * np.sqrt(beam[0] * beam[1]))
+    known = extraction.sources[np.isfinite(extraction.sources).all(axis=1)]
+    sensitivity = measure_sensitivity(
+        extraction.residual_image(), beam_covariance=covariance, relative_rms=image.relative_rms
+    )
+    y, x = np.mgrid[:ny, :nx]
+    margin = max(options.photometry.aper_inf, 0.5) * fwhm
+    inside = inside_margin(x.ravel(), y.ravel(), valid=sensitivity.valid, margin=margin).reshape(image.shape)
+    if not inside.any():
+        raise InputError(f"{image.name}: no place is half a beam from the edges: nothing can be injected")
+    if n_sources is None:
+        by_area = inside.sum() / (image.beam_area_pix * BEAMS_PER_SOURCE)
+        n_sources = max(round(SHARE_OF_SOURCES * len(known)), round(by_area), FEWEST)
+    return InjectionSetup(
+        image=image, options=options, known=known, sensitivity=sensitivity, usable=inside, beam=beam,
+        shapes=_own_shapes(extraction, beam), neighbours=_next_distances(known), n_sources=n_sources,
+    )  # fmt: skip
+
+
+def _own_shapes(extraction: Extraction, beam: FloatArray) -> FloatArray:
+    """Return the shapes of well measured sources, (k, 3); the beam's if there are too few."""
+    table, sources = extraction.catalog, extraction.sources
+    if len(table) != len(sources):
+        return beam[None]
+    good = np.isfinite(sources).all(axis=1) & (np.asarray(table["FLAGS"]) & int(_SHAPE_FLAGS) == 0)
+    bright = good & (np.asarray(table["SNR"], dtype=np.float64) >= _LEAST_SNR)
+    chosen = bright if bright.sum() >= _FEWEST_SHAPES else good
+    shapes: FloatArray = sources[chosen][:, models.SIGMA_1 :]
+    return shapes if len(shapes) >= _FEWEST_SHAPES else beam[None]
+
+
+def _next_distances(known: FloatArray) -> FloatArray:
+    """Return the distance of each source to the next, (n,); infinite for a single one."""
+    from scipy.spatial import cKDTree
+
+    places = known[:, [models.X, models.Y]]
+    if len(places) < 2:
+        return np.full(len(places), np.inf)
+    distances: FloatArray = cKDTree(places).query(places, k=2)[0][:, 1]
+    return distances
