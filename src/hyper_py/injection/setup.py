@@ -1,6 +1,7 @@
 """What is injected into: a map with its catalogue, its noise, and the sources that look like its own."""
 
-from dataclasses import dataclass
+import pickle
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,7 +25,6 @@ FEWEST = 4
 _SHAPE_FLAGS = Flag.SIZE_AT_BOUND | Flag.FIT_FAILED | Flag.SHAPE_ASSUMED | Flag.EDGE | Flag.NOT_CONVERGED
 _LEAST_SNR = 8.0
 _FEWEST_SHAPES = 5
-_NEIGHBOUR_BEAMS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +98,10 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     InputError
         If no pixel is far enough from the edges.
     """
-    image, options = extraction.image, extraction.options
+    options = extraction.options
+    # A pickled WCS has been through the text of a header. All realisations see that one, or those of worker
+    # processes would differ in the last digits.
+    image = replace(extraction.image, wcs=pickle.loads(pickle.dumps(extraction.image.wcs)))
     if options.detection_only:
         raise ConfigurationError("completeness: needs measured sources; set control.detection_only: false")
     if not image.is_whole:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 GROWTH = 1.5
 """A round makes at most this many times the realisations of all before: the curve may still change."""
+LEAST_GROWTH = 0.15
 _SURROGATE, _REALISATION = 1, 2
 """Second numbers of seeds, so that no two maps share random numbers."""
 
@@ -306,9 +307,11 @@ class _Estimate:
             result = self.result(records)
             if self.on_event is not None:
                 self.on_event(RoundFinished(result=result))
-            n_next = min(state.n_more, math.ceil(GROWTH * n_realised), plan.max_runs - n_realised)
-            if n_next <= 0:
+            if not state.n_more or n_realised >= plan.max_runs:
                 return result
+            # No rounds of one: workers have to be started for each.
+            n_next = max(state.n_more, math.ceil(LEAST_GROWTH * n_realised))
+            n_next = min(n_next, math.ceil(GROWTH * n_realised), plan.max_runs - n_realised)
             self.n_expected = len(empty) + min(n_realised + state.n_more, plan.max_runs)
 
     def do(self, tasks: Iterable[RealisationTask]) -> None:
