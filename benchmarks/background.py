@@ -18,10 +18,11 @@ from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import HuberRegressor, TheilSenRegressor
 
 from hyper_py.background.polynomial import Background, select_background, select_backgrounds
-from hyper_py.numerics.polynomial import polynomial_design, scaling_of_box
-from hyper_py.numerics.regression import huber_regression, theil_sen_regression
+from hyper_py.numerics.polynomial import Scaling, polynomial_design
+from hyper_py.numerics.regression import huber_regression, random_subsets, spatial_median, subset_solutions
 
 SIDE, CENTRE, FWHM, PEAK = 41, 20, 5.0, 10.0
+SCALING = Scaling(CENTRE, CENTRE, CENTRE, CENTRE)
 SIGMA = FWHM / 2.3548
 BEAM_AREA = 1.1331 * FWHM**2
 Y, X = np.mgrid[:SIDE, :SIDE] - CENTRE
@@ -47,10 +48,14 @@ def noise(rng: np.random.Generator) -> np.ndarray:
     return np.sqrt(0.99) * wide + 0.1 * rng.normal(size=wide.shape)
 
 
+def theil_sen(design: np.ndarray, values: np.ndarray, *, n_subsets: int) -> np.ndarray:
+    subsets = random_subsets(values.size, design.shape[1], n_subsets=n_subsets, seed=0)
+    return spatial_median(subset_solutions(design, values, subsets=subsets))[0]
+
+
 def polynomial(rng: np.random.Generator, order: int, slope: float = 0.1) -> np.ndarray:
     """Return a background whose terms of each order reach about `slope` x 20 at the edge."""
-    scaling = scaling_of_box((0, SIDE, 0, SIDE))
-    design = polynomial_design(Y + CENTRE, X + CENTRE, order=order, scaling=scaling)
+    design = polynomial_design(Y + CENTRE, X + CENTRE, order=order, scaling=SCALING)
     return design @ rng.normal(scale=slope * CENTRE, size=design.shape[-1])
 
 
@@ -277,7 +282,7 @@ def speed(seed: int) -> None:
     ]
     table(f"Milliseconds of processor time per source ({len(BOXES)} boxes x 3 orders)", ["what", "ms"], rows)
     y, x = np.mgrid[:SIDE, :SIDE]
-    design = polynomial_design(y.ravel(), x.ravel(), order=2, scaling=scaling_of_box((0, SIDE, 0, SIDE)))
+    design = polynomial_design(y.ravel(), x.ravel(), order=2, scaling=SCALING)
     values = data[0].ravel()
     model = HuberRegressor(alpha=0.0, max_iter=1000)
     forest = TheilSenRegressor(n_subsamples=6, max_subpopulation=10000, random_state=0)
@@ -289,7 +294,7 @@ def speed(seed: int) -> None:
         ],
         [
             "Theil-Sen, 10000 subsets",
-            best_time(lambda: theil_sen_regression(design, values, n_subsets=10000), 5),
+            best_time(lambda: theil_sen(design, values, n_subsets=10000), 5),
             best_time(lambda: forest.fit(design[:, 1:], values), 2),
         ],
     ]

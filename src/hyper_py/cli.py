@@ -147,7 +147,7 @@ def why(
 
     from hyper_py.pipeline.why import explain, pixel_of
     from hyper_py.reading.io import read_image
-    from hyper_py.running.map_task import reading_options
+    from hyper_py.running.tasks import reading_options
 
     limit = 1e9 * config.control.max_memory
     image = read_image(path, max_memory=limit, **reading_options(config))

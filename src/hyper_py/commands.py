@@ -208,7 +208,7 @@ def _show_tables(tables: "Sequence[TextTable]") -> None:
 
 def _draw(validation: "Validation", path: Path, *, title: str) -> None:
     from hyper_py.reporting.validation_figure import plot_validation
-    from hyper_py.writing.products import Stage
+    from hyper_py.writing.staging import Stage
 
     figure = plot_validation(validation, title=title)
     known = figure.canvas.get_supported_filetypes()
@@ -238,7 +238,7 @@ def inspect(
     config = Config.from_mapping(apply_overrides({"version": 2}, overrides or []), source="--set")
 
     from hyper_py.reading.inspection import inspect_image
-    from hyper_py.running.map_task import reading_options
+    from hyper_py.running.tasks import reading_options
 
     if path.is_dir():
         raise InputError(f"{path}: a directory; name one of the maps in it")
@@ -359,8 +359,10 @@ def demo(
     from hyper_py.running import runner
     from hyper_py.running.scoring import validate_files
     from hyper_py.simulation.simulate import simulate_image
-    from hyper_py.writing.products import Layout, as_json, write_text
+    from hyper_py.writing.layout import Layout
     from hyper_py.writing.simulated_files import truth_path, write_simulation
+    from hyper_py.writing.staging import write_text
+    from hyper_py.writing.state import as_json
 
     simulation = simulate_image("deep", seed=seed, **DEMO_SKY)
     write_simulation(map_path, simulation)

@@ -7,7 +7,6 @@ from hyper_py.options import BackgroundOptions, FitOptions, Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.simulation.simulate import simulate_image
 
-SEED = int(np.random.SeedSequence().generate_state(1)[0])
 WHITE = Options(
     fit_options=FitOptions(noise_model="white"), background=BackgroundOptions(method="polynomial")
 )
@@ -15,9 +14,9 @@ POLYNOMIAL = Options(background=BackgroundOptions(method="polynomial"))
 
 
 @pytest.mark.parametrize("options", [Options(), WHITE, POLYNOMIAL], ids=["default", "white", "polynomial"])
-def test_a_plane_through_the_map_changes_neither_fluxes_nor_errors(options):
+def test_a_plane_through_the_map_changes_neither_fluxes_nor_errors(options, random_seed):
     """Of two rms a beam: errors were 8 and 50 times too large when it was taken for noise."""
-    simulation = simulate_image("alma", seed=SEED, shape=(220, 230), n_sources=50)
+    simulation = simulate_image("alma", seed=random_seed, shape=(220, 230), n_sources=50)
     image = simulation.image
     noise = np.std(image.data)
     y, x = np.indices(image.shape)
@@ -40,8 +39,9 @@ def test_a_plane_through_the_map_changes_neither_fluxes_nor_errors(options):
     assert np.nanmedian(np.abs(difference)) < 0.3 * noise
 
 
-def test_backgrounds_get_the_plane_back():
-    extraction = extract_sources(simulate_image("alma", seed=SEED, shape=(120, 120), n_sources=8).image)
+def test_backgrounds_get_the_plane_back(random_seed):
+    image = simulate_image("alma", seed=random_seed, shape=(120, 120), n_sources=8).image
+    extraction = extract_sources(image)
     measured, plane = extraction.field.measured, Trend(constant=1.0, slope_y=2.0, slope_x=3.0)
     raised = with_trend(measured, plane)
     y, x, values, weights = measured.patches[0].paint()

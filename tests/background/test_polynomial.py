@@ -14,7 +14,7 @@ from hyper_py.background.polynomial import (
 from hyper_py.diagnostics import Flag
 from hyper_py.numerics.candidates import make_plan
 from hyper_py.numerics.interpolation import interpolate_masked
-from hyper_py.numerics.polynomial import Scaling, n_terms, polynomial_design, scaling_of_box, solve_leading
+from hyper_py.numerics.polynomial import Scaling, n_terms, polynomial_design, solve_leading
 from hyper_py.numerics.regression import huber_regression
 
 SIDE = 30
@@ -83,8 +83,7 @@ def plain_scores(data, mask, *, orders, rms, beam_area, criterion, guard, parsim
 @pytest.mark.parametrize("criterion", ["nmse", "redchi", "bic", "cv"])
 @pytest.mark.parametrize("rms", ["number", "map"])
 @pytest.mark.parametrize(("orders", "guard"), [((0, 1, 2), 0), ((3,), 1), ((4, 1), 0), ((2, 1), 2)])
-def test_scores_are_those_of_plain_fits(criterion, rms, orders, guard):
-    rng = np.random.default_rng()
+def test_scores_are_those_of_plain_fits(criterion, rms, orders, guard, rng):
     (data,), (mask,) = cutouts(rng)
     data[3, 20], data[14, 22] = np.nan, np.nan
     noise = 1.3 if rms == "number" else rng.uniform(0.5, 2.0, data.shape)
@@ -102,8 +101,7 @@ def test_scores_are_those_of_plain_fits(criterion, rms, orders, guard):
     np.testing.assert_allclose(background.evaluate(y, x), fit, rtol=1e-9)
 
 
-def test_scores_keep_their_digits_on_a_high_level():
-    rng = np.random.default_rng()
+def test_scores_keep_their_digits_on_a_high_level(rng):
     (data,), (mask,) = cutouts(rng)
     options = {"boxes": BOXES, "orders": (0, 1, 2), "rms": 1.0, "beam_area": 16.0}
     low = select_background(data, mask, **options)
@@ -111,8 +109,7 @@ def test_scores_keep_their_digits_on_a_high_level():
     np.testing.assert_allclose(high.scores["cv"], low.scores["cv"], rtol=1e-6)
 
 
-def test_batches_are_the_same_as_single_cutouts():
-    rng = np.random.default_rng()
+def test_batches_are_the_same_as_single_cutouts(rng):
     data, mask = cutouts(rng, 37)
     rms = rng.uniform(0.5, 2.0, 37)
     options = {"boxes": BOXES, "orders": (0, 1, 2), "beam_area": 16.0}
@@ -124,8 +121,7 @@ def test_batches_are_the_same_as_single_cutouts():
         np.testing.assert_allclose(alone.coefficients, together.coefficients, rtol=1e-10)
 
 
-def test_response_propagates_noise():
-    rng = np.random.default_rng()
+def test_response_propagates_noise(rng):
     (data,), (mask,) = cutouts(rng)
     background = select_background(data, mask, boxes=BOXES, orders=(2,), rms=1.0, beam_area=16.0)
     y, x = np.array([15, 3]), np.array([14, 28])
@@ -155,8 +151,7 @@ def evaluate(_, plan):
 
 
 @pytest.mark.parametrize("criterion", ["nmse", "cv"])
-def test_all_estimators_together(criterion):
-    rng = np.random.default_rng()
+def test_all_estimators_together(criterion, rng):
     (data,), (mask,) = cutouts(rng)
     data[rng.random(data.shape) < 0.05] += 30.0
     background = select_background(
@@ -186,8 +181,7 @@ def test_all_estimators_together(criterion):
         assert background.box == BOXES[0]
 
 
-def test_huber_candidates_and_their_influence():
-    rng = np.random.default_rng()
+def test_huber_candidates_and_their_influence(rng):
     (data,), (mask,) = cutouts(rng)
     hit = (rng.random(data.shape) < 0.05) & ~mask
     data[hit] += 30.0
@@ -206,8 +200,7 @@ def test_huber_candidates_and_their_influence():
 
 
 @pytest.mark.parametrize("guard", [0, 1])
-def test_leaving_out_agrees_with_refitting_for_huber(guard):
-    rng = np.random.default_rng()
+def test_leaving_out_agrees_with_refitting_for_huber(guard, rng):
     (data,), (mask,) = cutouts(rng)
     data[rng.random(data.shape) < 0.03] += 20.0
     options = {"boxes": BOXES[-1:], "orders": (1,), "rms": 1.0, "beam_area": 16.0, "guard": guard}
@@ -227,8 +220,7 @@ def test_leaving_out_agrees_with_refitting_for_huber(guard):
 
 
 @pytest.mark.parametrize("guard", [0, 1])
-def test_leaving_out_agrees_with_refitting_for_theil_sen(guard):
-    rng = np.random.default_rng()
+def test_leaving_out_agrees_with_refitting_for_theil_sen(guard, rng):
     (data,), (mask,) = cutouts(rng)
     options = {"boxes": BOXES[-1:], "orders": (1,), "rms": 1.0, "beam_area": 16.0, "guard": guard}
     options["parsimony"] = 0.0
@@ -237,8 +229,7 @@ def test_leaving_out_agrees_with_refitting_for_theil_sen(guard):
     assert theil_sen == pytest.approx(squares, rel=0.05)
 
 
-def test_theil_sen_repeats_with_its_seed():
-    rng = np.random.default_rng()
+def test_theil_sen_repeats_with_its_seed(rng):
     data, mask = cutouts(rng, 3)
     options = {"boxes": BOXES[:3], "orders": (1,), "rms": 1.0, "beam_area": 16.0, "n_subsets": 100}
     together = select_backgrounds(data, mask, estimators=("theil_sen",), seed=7, **options)
@@ -246,8 +237,7 @@ def test_theil_sen_repeats_with_its_seed():
     np.testing.assert_array_equal(alone.coefficients, together[2].coefficients)
 
 
-def test_prediction_finds_the_order_and_in_sample_error_does_not():
-    rng = np.random.default_rng()
+def test_prediction_finds_the_order_and_in_sample_error_does_not(rng):
     data, mask = cutouts(rng, 200, slope=0.15)
     options = {"boxes": BOXES, "orders": (0, 1, 2), "rms": 1.0, "beam_area": 4.0}
     predicted = [b.order for b in select_backgrounds(data, mask, **options)]
@@ -285,8 +275,8 @@ def test_few_pixels_are_a_status(n_known, seed):
             assert background.status == "lower_order"
 
 
-def test_a_single_row_of_pixels_gets_a_lower_order():
-    (data,), _ = cutouts(np.random.default_rng())
+def test_a_single_row_of_pixels_gets_a_lower_order(rng):
+    (data,), _ = cutouts(rng)
     mask = np.ones(data.shape, bool)
     mask[15] = False
     background = select_background(data, mask, boxes=BOXES, orders=(1, 2), rms=1.0, beam_area=16.0)
@@ -294,8 +284,7 @@ def test_a_single_row_of_pixels_gets_a_lower_order():
     assert background.order == 0
 
 
-def test_clipping_is_that_of_a_loop():
-    rng = np.random.default_rng()
+def test_clipping_is_that_of_a_loop(rng):
     data = rng.normal(size=(5, 20, 20))
     data[:, :3, :3] += 20.0
     used = rng.random(data.shape) < 0.9
@@ -309,8 +298,7 @@ def test_clipping_is_that_of_a_loop():
 
 
 @pytest.mark.parametrize("shape", [(60, 90), (90, 60)])
-def test_maps_without_sources(shape):
-    rng = np.random.default_rng()
+def test_maps_without_sources(shape, rng):
     y, x = np.mgrid[: shape[0], : shape[1]]
     data = 2.0 + rng.normal(scale=0.1, size=shape)
     data[rng.random(shape) < 0.01] += 50.0
@@ -342,11 +330,6 @@ def test_designs_span_the_polynomials_and_nest(order, y0, half):
     np.testing.assert_allclose(design, np.stack(terms, axis=-1), atol=1e-12)
 
 
-def test_scaling_of_box():
-    assert scaling_of_box((2, 7, 0, 11)) == Scaling(4.0, 5.0, 2.0, 5.0)
-    assert scaling_of_box((2, 3, 0, 1)) == Scaling(2.0, 0.0, 0.5, 0.5)
-
-
 @given(k=st.integers(1, 15), seed=st.integers(0, 10**6))
 @settings(max_examples=30, deadline=None)
 def test_leading_systems_are_solved(k, seed):
@@ -368,8 +351,7 @@ def test_singular_systems_are_known():
     assert not second.any()
 
 
-def test_interpolation_continues_a_plane_and_exceeds_nothing():
-    rng = np.random.default_rng()
+def test_interpolation_continues_a_plane_and_exceeds_nothing(rng):
     plane = 0.3 * Y - 0.2 * X
     mask = (Y - 14) ** 2 + (X - 12) ** 2 < 30
     filled = interpolate_masked(np.where(mask, 1e3, plane), mask)
@@ -420,8 +402,8 @@ def test_interpolation_without_neighbours():
         ({"boxes": [(0, 31, 0, 30)]}, "box"),
     ],
 )
-def test_wrong_arguments_are_named(change, text):
-    (data,), (mask,) = cutouts(np.random.default_rng())
+def test_wrong_arguments_are_named(change, text, rng):
+    (data,), (mask,) = cutouts(rng)
     options = {"boxes": BOXES, "orders": (1,), "rms": 1.0, "beam_area": 16.0} | change
     with pytest.raises(ValueError, match=text):
         select_background(data, mask, **options)

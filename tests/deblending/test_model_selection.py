@@ -29,8 +29,8 @@ def test_what_is_taken_out_leaves_the_rest_in_order_and_no_empty_unit():
     assert len(left.shift) == len(left.fixed) == 3
 
 
-def test_added_sources_of_assumed_shape_are_told_and_have_errors_of_their_size():
-    simulation = simulate_image("crowded", seed=int(np.random.SeedSequence().generate_state(1)[0]))
+def test_added_sources_of_assumed_shape_are_told_and_have_errors_of_their_size(random_seed):
+    simulation = simulate_image("crowded", seed=random_seed)
     table = extract_sources(simulation.image).catalog
     assumed = table["FLAGS"] & int(Flag.SHAPE_ASSUMED) != 0
     added = table["FLAGS"] & int(Flag.ADDED_IN_RESIDUAL) != 0
@@ -96,9 +96,8 @@ def test_a_unit_that_cannot_be_cut_grows_by_one_source_that_keeps_it_small():
 
 
 @pytest.mark.parametrize("method", ["conditional", "polynomial"])
-def test_a_straight_chain_longer_than_the_covariance_reaches_is_measured(method):
+def test_a_straight_chain_longer_than_the_covariance_reaches_is_measured(method, rng):
     """Its sources are a beam apart over thirty beams, the brighter and the fainter in turns."""
-    rng = np.random.default_rng(np.random.SeedSequence().generate_state(1)[0])
     image = simulate_image(
         "alma", seed=3, shape=(80, 240), n_sources=0, background="none", pixel_scale=1.0, beam=(5.0, 5.0, 0.0)
     ).image

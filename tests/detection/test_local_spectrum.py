@@ -98,9 +98,9 @@ class TestTiles:
 
 class TestDecision:
     @pytest.mark.parametrize("background", [0.0, 2.0])
-    def test_a_map_of_one_spectrum_has_one(self, background):
+    def test_a_map_of_one_spectrum_has_one(self, background, random_seed):
         """Also with every gain thought worth it: the test alone is right in all of so few maps."""
-        for seed in np.random.SeedSequence().generate_state(12):
+        for seed in np.random.SeedSequence(random_seed).generate_state(12):
             data = noise_field(np.random.default_rng(seed), (6 * TILE, 7 * TILE), background=background)
             spectrum = measure_spectrum(data, beam_covariance=BEAM)
             with pytest.MonkeyPatch.context() as patch:
@@ -123,8 +123,8 @@ class TestDecision:
         data *= np.exp(np.log(3.0) * np.linspace(0, 1, data.shape[1]))
         assert measure_filter(data, beam_covariance=BEAM).local is None
 
-    def test_a_changing_spectrum_is_seen(self):
-        for seed in np.random.SeedSequence().generate_state(3):
+    def test_a_changing_spectrum_is_seen(self, random_seed):
+        for seed in np.random.SeedSequence(random_seed).generate_state(3):
             simulation, covariance = changing(int(seed))
             optimal = measure_filter(simulation.image.data, beam_covariance=covariance)
             assert optimal.local.gain > 0.03, seed

@@ -110,17 +110,16 @@ def test_a_map_full_of_bright_sources_keeps_them(seed, blank, peaks):
     found, extra = found_and_true(image, simulation.truth, sigma_threshold=4.5)
     apart = distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, 64.0)
     x, y = (np.rint(simulation.truth[name].value).astype(int) for name in ("X", "Y"))
-    # A quarter of them were lost; one in a thousand such maps still loses one.
-    assert np.count_nonzero(~found[apart[y, x] > 2 * image.beam_fwhm_pix]) <= 1
-    assert extra <= 3
+    assert found[apart[y, x] > 2 * image.beam_fwhm_pix].all()
+    assert extra <= 1
 
 
 @pytest.mark.parametrize("pixels", [3.5, 7.0])
-def test_the_edge_of_blanks_is_no_source(pixels):
+def test_the_edge_of_blanks_is_no_source(pixels, random_seed):
     """Noise without small scales: to its filter a step down to zero is a row of sources."""
     rows, columns = np.mgrid[:128, :128]
     blank, extra = np.hypot(rows - 64, columns - 64) > 57, 0
-    for seed in np.random.SeedSequence().generate_state(4):
+    for seed in np.random.SeedSequence(random_seed).generate_state(4):
         simulation = simulate_image(
             "deep", seed=int(seed), shape=(128, 128), n_sources=0, noise_white_fraction=0.01,
             beam=(0.013 * pixels, 0.013 * pixels, 0.0),

@@ -18,7 +18,7 @@ from hyper_py.diagnostics import HyperPyWarning, InputError
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
 from hyper_py.running.map_task import measure_map
-from hyper_py.writing.tables import COORDINATE_COLUMNS
+from hyper_py.writing.table_columns import COORDINATE_COLUMNS
 
 
 def make_config(root, *, control=None, **sections):

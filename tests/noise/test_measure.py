@@ -210,9 +210,8 @@ def test_what_is_known_of_the_level_comes_back():
     np.testing.assert_allclose(level / rise, np.ones(rise.shape), rtol=0.3)
 
 
-def test_an_offset_of_the_map_is_no_noise():
+def test_an_offset_of_the_map_is_no_noise(rng):
     """Over a level that varies, a constant looked like structure: errors were seven times too large."""
-    rng = np.random.default_rng()
     rise = np.linspace(1.0, 3.0, 200) * np.ones((180, 1))
     field = ndimage.gaussian_filter(rng.standard_normal((180, 200)), 1.7) * rise
     tilt = 0.3 * np.arange(180)[:, None]

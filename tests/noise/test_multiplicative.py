@@ -12,8 +12,6 @@ from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.simulation.simulate import simulate_image
 from hyper_py.validation.validation import validate
 
-SEED = np.random.SeedSequence()
-
 
 def bright_map(seed, share):
     """A map of 25 sources of some hundred sigma, each pixel with an error of a share of its light."""
@@ -27,8 +25,7 @@ def bright_map(seed, share):
 
 
 @pytest.mark.parametrize("share", [0.02, 0.06])
-def test_the_share_that_was_put_in_is_measured(share):
-    rng = np.random.default_rng(SEED)
+def test_the_share_that_was_put_in_is_measured(share, rng):
     y, x = np.mgrid[:120, :130]
     light = sum(
         a * np.exp(-0.5 * ((x - x0) ** 2 + (y - y0) ** 2) / 1.6**2)
@@ -46,16 +43,16 @@ def test_the_share_that_was_put_in_is_measured(share):
     assert clean < 0.1 * share
 
 
-def test_without_light_there_is_no_share():
+def test_without_light_there_is_no_share(rng):
     nothing = np.zeros((20, 20))
-    residual = np.random.default_rng(SEED).standard_normal((20, 20))
+    residual = rng.standard_normal((20, 20))
     assert multiplicative_noise(residual, nothing, level=nothing + 1.0) == 0.0
     assert multiplicative_noise(residual + np.nan, nothing + 1.0, level=nothing + 1.0) == 0.0
 
 
-def test_grain_of_bright_sources_is_no_companion_and_widens_errors():
+def test_grain_of_bright_sources_is_no_companion_and_widens_errors(random_seed):
     """Six per cent of several hundred sigma: none is split, pairs are kept, and errors hold."""
-    image, simulation = bright_map(int(SEED.generate_state(1)[0]), 0.06)
+    image, simulation = bright_map(random_seed, 0.06)
     catalog = extract_sources(image, options=Options(detection=DetectionOptions(sigma_thres=5.0))).catalog
     result = validate(catalog, simulation.truth, beam_fwhm=image.beam_fwhm_pix)
     assert result.completeness.value == 1.0

@@ -11,8 +11,7 @@ BOXES = [(12 - h, 12 + h, 12 - h, 12 + h) for h in (8, 10, 12)]
 Y, X = np.mgrid[:SIDE, :SIDE]
 
 
-def frames_of(plan, n=3):
-    rng = np.random.default_rng()
+def frames_of(plan, rng, n=3):
     data = rng.normal(size=(n, SIDE, SIDE)) + 0.2 * X
     data[rng.random(data.shape) < 0.05] += 20.0
     used = np.broadcast_to((Y - 12) ** 2 + (X - 12) ** 2 >= 16, data.shape)
@@ -20,9 +19,9 @@ def frames_of(plan, n=3):
 
 
 @pytest.mark.parametrize("epsilon", [1.1, 1.7])
-def test_each_huber_candidate_is_the_regression_on_its_box(epsilon):
+def test_each_huber_candidate_is_the_regression_on_its_box(epsilon, rng):
     plan = make_plan((SIDE, SIDE), boxes=BOXES, orders=(0, 2), beam_area=9.0)
-    frames = frames_of(plan)
+    frames = frames_of(plan, rng)
     fits, left, outliers = huber_fits(frames, 1, plan=plan, epsilon=epsilon, leave_out=False)
     assert left is None
     for b, (y0, y1, x0, x1) in enumerate(BOXES):
@@ -39,9 +38,9 @@ def test_each_huber_candidate_is_the_regression_on_its_box(epsilon):
 
 
 @pytest.mark.parametrize("guard", [0, 1])
-def test_theil_sen_without_a_block_uses_the_subsets_that_miss_it(guard):
+def test_theil_sen_without_a_block_uses_the_subsets_that_miss_it(guard, rng):
     plan = make_plan((SIDE, SIDE), boxes=BOXES[1:2], orders=(1,), beam_area=9.0, guard=guard)
-    frames = frames_of(plan)
+    frames = frames_of(plan, rng)
     fits, left = theil_sen_fits(frames, 0, plan=plan, n_subsets=2000, seed=5, leave_out=True)
     y0, y1, x0, x1 = BOXES[1]
     y, x = np.nonzero(frames.used[0])
@@ -66,8 +65,8 @@ def test_theil_sen_without_a_block_uses_the_subsets_that_miss_it(guard):
     assert worst > 0.0
 
 
-def test_order_zero_of_theil_sen_is_the_median():
+def test_order_zero_of_theil_sen_is_the_median(rng):
     plan = make_plan((SIDE, SIDE), boxes=BOXES[2:], orders=(0,), beam_area=9.0)
-    frames = frames_of(plan)
+    frames = frames_of(plan, rng)
     fits, _ = theil_sen_fits(frames, 2, plan=plan, n_subsets=10, seed=0, leave_out=True)
     assert fits.coefficients.item() == np.median(frames.values[2][frames.used[2]])

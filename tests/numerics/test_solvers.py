@@ -73,10 +73,7 @@ def solve(problem, start, lower, upper, **options):
         start[None],
         lower=lower[None],
         upper=upper[None],
-        ftol=1e-12,
-        xtol=1e-12,
-        gtol=1e-9,
-        **options,
+        options=SolverOptions(**{"ftol": 1e-12, "xtol": 1e-12, "gtol": 1e-9, **options}),
     )
 
 

@@ -15,8 +15,6 @@ from hyper_py.psf.residual import BeamPattern, ProfilePattern, measure_residual_
 from hyper_py.simulation.simulate import simulate_image
 from hyper_py.validation.validation import validate
 
-SEED = np.random.SeedSequence()
-
 
 def shared_pattern(sources, shape, *, level, stretched=False):
     """Six lobes around each source, as sharp as it is: at one distance, or as far as the source is wide."""
@@ -32,13 +30,8 @@ def shared_pattern(sources, shape, *, level, stretched=False):
     return image
 
 
-@pytest.mark.parametrize(
-    ("level", "stretched", "kind"),
-    [(0.0, False, None), (0.08, False, BeamPattern), (0.08, True, ProfilePattern)],
-)
-def test_what_all_sources_share_is_found_and_nothing_else(level, stretched, kind):
-    """Lobes that are in the same places are the beam's, and those that are farther from wider sources not."""
-    rng = np.random.default_rng(SEED)
+def find_pattern(rng, *, level, stretched):
+    """Return what is found on one map, the sources of the map, and the pattern that was put around them."""
     shape, n = (260, 250), 60
     places = rng.uniform(14, 236, (4 * n, 2))
     apart = [i for i, p in enumerate(places) if (np.hypot(*(places[:i] - p).T) > 12.0).all()][:n]
@@ -50,19 +43,34 @@ def test_what_all_sources_share_is_found_and_nothing_else(level, stretched, kind
     smooth = ndimage.gaussian_filter(rng.standard_normal(shape), np.sqrt(2.0))
     field = np.sqrt(0.8) * smooth / smooth.std() + np.sqrt(0.2) * rng.standard_normal(shape)
     truth = shared_pattern(sources, shape, level=level, stretched=stretched)
-    misfit = measure_residual_pattern(
+    pattern = measure_residual_pattern(
         truth + field + models.render(sources, shape), sources, noise=noise, level=np.ones(shape),
         beam_fwhm=3.5,
     )  # fmt: skip
-    if kind is None:
-        assert misfit is None
-    else:
-        assert isinstance(misfit, kind)
-        found = misfit.drawn(sources, shape)
-        # Three beams around the sources only; 0.10 to 0.17 of the power are noise and lack of sharpness.
+    return pattern, sources, truth
+
+
+@pytest.mark.parametrize(
+    ("stretched", "kind"), [(False, BeamPattern), (True, ProfilePattern)], ids=["beam", "profile"]
+)
+def test_a_pattern_that_all_sources_share_is_found(stretched, kind, rng):
+    """Lobes that are in the same places are the beam's, and those that are farther from wider sources not.
+
+    The noise of 60 sources leaves 0.07 to 0.18 of the pattern's power on one map, 0.10 on average.
+    """
+    missed = []
+    for one in rng.spawn(4):
+        pattern, sources, truth = find_pattern(one, level=0.08, stretched=stretched)
+        assert isinstance(pattern, kind)
+        found = pattern.drawn(sources, truth.shape)
         whole = found[:, :]
-        assert np.sum((whole - truth) ** 2) < 0.25 * np.sum(truth**2)
+        missed.append(np.sum((whole - truth) ** 2) / np.sum(truth**2))
         np.testing.assert_allclose(found[40:97, 11:200], whole[40:97, 11:200], atol=1e-12)
+    assert np.mean(missed) < 0.15
+
+
+def test_no_pattern_is_found_where_sources_share_none(rng):
+    assert find_pattern(rng, level=0.0, stretched=False)[0] is None
 
 
 def test_the_pattern_of_a_profile_is_stretched_as_the_source_is():
@@ -108,13 +116,12 @@ def both_ways(simulation):
 
 
 @pytest.mark.slow
-def test_lobes_of_the_beam_are_no_companions_and_cost_no_accuracy():
+def test_lobes_of_the_beam_are_no_companions_and_cost_no_accuracy(random_seed):
     """Hardly any is taken for a source, and fluxes are nearer the truth than those of an unweighted fit.
 
     On six seeds 0 to 4 were; 4 to 13 detections were left out.
     """
-    seed = int(SEED.generate_state(2)[1])
-    simulation = simulate_image("alma", seed=seed, shape=(340, 360), n_sources=150, side_lobes=0.1)
+    simulation = simulate_image("alma", seed=random_seed, shape=(340, 360), n_sources=150, side_lobes=0.1)
     found, results = both_ways(simulation)
     assert results["ours"].false.size <= 8
     flux = {name: result.samples["isolated"]["flux (Gaussian)"] for name, result in results.items()}
@@ -128,13 +135,12 @@ def test_lobes_of_the_beam_are_no_companions_and_cost_no_accuracy():
 
 
 @pytest.mark.slow
-def test_wings_of_the_sources_own_profile_count_in_flux_and_errors():
+def test_wings_of_the_sources_own_profile_count_in_flux_and_errors(random_seed):
     """Two-dimensional Lorentzians: nearer the truth than an unweighted fit, in bias, scatter and pulls.
 
     On six seeds the bias was 0.87 to 0.98 of the other, the scatter 0.38 to 0.58, the width 0.29 to 0.45.
     """
-    seed = int(SEED.generate_state(3)[2])
-    simulation = simulate_image("alma", seed=seed, shape=(340, 360), n_sources=150, profile="moffat")
+    simulation = simulate_image("alma", seed=random_seed, shape=(340, 360), n_sources=150, profile="moffat")
     found, results = both_ways(simulation)
     ours, white = (results[name].samples["isolated"]["flux (Gaussian)"] for name in ("ours", "white"))
     assert abs(ours.bias) < 1.1 * abs(white.bias)

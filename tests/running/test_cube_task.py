@@ -10,7 +10,8 @@ from astropy.wcs import WCS
 from hyper_py.config import Config
 from hyper_py.reading.io import open_cube
 from hyper_py.reporting import spectra, spectra_figure
-from hyper_py.running.cube_task import channel_names, spectral_column
+from hyper_py.running.channel_task import channel_names, spectral_column
+from hyper_py.running.cube_task import unpacked
 from hyper_py.running.runner import run
 from hyper_py.simulation.simulate import simulate_cube
 from hyper_py.writing import plane_files
@@ -395,3 +396,14 @@ def test_spectral_columns(cube_path):
         assert spectral_column(cube, 1) is None
     assert channel_names("a", 2) == ["a_slice_001", "a_slice_002"]
     assert channel_names("a", 1000)[0] == "a_slice_0001"
+
+
+def test_a_gzipped_file_is_unpacked_while_it_is_used(tmp_path):
+    plain, packed = tmp_path / "a.fits", tmp_path / "b.fits.gz"
+    plain.write_bytes(b"pixels")
+    packed.write_bytes(gzip.compress(b"pixels"))
+    with unpacked(plain) as path:
+        assert path == plain
+    with unpacked(packed) as path:
+        assert (path.name, path.read_bytes()) == ("b.fits", b"pixels")
+    assert not path.exists()

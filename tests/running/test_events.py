@@ -14,7 +14,7 @@ from hyper_py.running.events import (
     RunStarted,
     describe_event,
 )
-from hyper_py.running.map_task import MapResult
+from hyper_py.running.tasks import MapResult
 
 
 def result(status, **facts):

@@ -11,7 +11,8 @@ from hyper_py.config import Config
 from hyper_py.diagnostics import ConfigurationError, Flag
 from hyper_py.reading.io import read_image
 from hyper_py.running import runner
-from hyper_py.running.map_task import MapTask, process_map, reading_options
+from hyper_py.running.map_task import process_map
+from hyper_py.running.tasks import MapTask, reading_options
 from hyper_py.writing.tables import read_table
 
 PLACES = np.array([[20.0, 22.0], [44.3, 30.6], [30.1, 50.2]])

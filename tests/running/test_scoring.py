@@ -9,7 +9,8 @@ from hyper_py.running.scoring import validate_files
 from hyper_py.simulation.simulate import simulate_image
 from hyper_py.validation.validation import validate
 from hyper_py.writing.simulated_files import truth_path, write_simulation
-from hyper_py.writing.tables import SUFFIXES, prepare_table, template_of, write_table
+from hyper_py.writing.table_columns import prepare_table, template_of
+from hyper_py.writing.tables import SUFFIXES, write_table
 
 
 @pytest.fixture

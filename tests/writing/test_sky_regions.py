@@ -1,17 +1,115 @@
-"""Regions in memory; that their files lie on the sources is shown in test_products."""
+"""Region files lie on the sources, whatever the map's projection and orientation."""
 
 import numpy as np
 import pytest
+from astropy import units as u
+from astropy.coordinates import BarycentricMeanEcliptic
 from astropy.table import Table
 from regions import Regions
 
 from helpers.runner_tasks import make_wcs
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.geometry import Beam
+from hyper_py.geometry import (
+    Beam,
+    Ellipse,
+    covariance_from_ellipse,
+    ellipse_from_covariance,
+    sky_ellipse_from_pixel,
+)
 from hyper_py.image import SkyImage
 from hyper_py.pipeline.extraction import NoiseLevel, given_peaks
-from hyper_py.writing.products import Layout, Stage, write_regions
-from hyper_py.writing.sky_regions import crtf_text, ds9_texts, read_regions
+from hyper_py.writing.layout import Layout
+from hyper_py.writing.sky_regions import crtf_text, ds9_texts, read_regions, write_regions
+from hyper_py.writing.staging import Stage
+
+WCS_CASES = [
+    {},
+    {"angle": 33.0},
+    {"parity": 1},
+    {"parity": 1, "angle": -75.0},
+    {"kind": "GLON/GLAT", "angle": 12.0},
+    {"equinox": 1975.0},
+]
+
+
+def image_for(equinox=None, **case):
+    wcs = make_wcs(**case)
+    if equinox:
+        wcs.wcs.radesys, wcs.wcs.equinox = "FK5", equinox
+        wcs.wcs.set()
+    return SkyImage(
+        data=np.zeros((60, 64)), wcs=wcs, beam=Beam(major=12.0, minor=11.0), name="m", unit="Jy/beam"
+    )
+
+
+def sources_on(image, *, seed, n=7):
+    """Ellipses on the pixel grid, and the catalogue that describes them on the sky."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(5, 55, n), rng.uniform(5, 55, n)
+    pixel = Ellipse(rng.uniform(6, 9, n), rng.uniform(3, 5, n), rng.uniform(0, np.pi, n))
+    sky = sky_ellipse_from_pixel(pixel, image.jacobian(x, y))
+    table = Table(
+        {
+            "HYPER_ID": np.arange(1, n + 1),
+            "X": x,
+            "Y": y,
+            "FWHM_1": sky.major,
+            "FWHM_2": sky.minor,
+            "PA": sky.angle,
+        }
+    )
+    return pixel, table
+
+
+@pytest.mark.parametrize("case", WCS_CASES)
+def test_region_files_lie_on_the_sources(tmp_path, case):
+    image = image_for(**case)
+    pixel, table = sources_on(image, seed=len(str(case)))
+    layout = Layout(root=tmp_path)
+    with Stage(tmp_path) as stage:
+        write_regions(stage, layout, table, image, name="m", fwhm_radius_ratio=0.8)
+    centroids = Regions.read(tmp_path / "regions/region_files_m_centroids.reg")
+    ellipses = Regions.read(tmp_path / "regions/region_files_m_ellipses.reg")
+    assert [str(region.meta["text"]) for region in centroids] == [str(i) for i in table["HYPER_ID"]]
+    assert [str(region.meta["text"]) for region in ellipses] == [str(i) for i in table["HYPER_ID"]]
+    for i, (point, ellipse) in enumerate(zip(centroids, ellipses, strict=True)):
+        on_map, shape = point.to_pixel(image.wcs), ellipse.to_pixel(image.wcs)
+        assert np.hypot(on_map.center.x - table["X"][i], on_map.center.y - table["Y"][i]) < 1e-3
+        assert np.hypot(shape.center.x - table["X"][i], shape.center.y - table["Y"][i]) < 1e-3
+        got = covariance_from_ellipse(shape.width, shape.height, shape.angle.to_value(u.rad))
+        expected = covariance_from_ellipse(1.6 * pixel.major[i], 1.6 * pixel.minor[i], pixel.angle[i])
+        np.testing.assert_allclose(got, expected, rtol=2e-3, atol=2e-3 * np.trace(expected))
+        assert ellipse_from_covariance(got).major > ellipse_from_covariance(got).minor
+
+
+def test_regions_of_an_ecliptic_map_are_where_astropy_says(tmp_path):
+    """`to_pixel` would take longitudes of the ecliptic for right ascensions."""
+    image = image_for(kind="ELON/ELAT", angle=50.0)
+    _, table = sources_on(image, seed=5)
+    with Stage(tmp_path) as stage:
+        write_regions(stage, Layout(root=tmp_path), table, image, name="m", fwhm_radius_ratio=1.0)
+    for kind in ("centroids", "ellipses"):
+        for region, row in zip(
+            Regions.read(tmp_path / f"regions/region_files_m_{kind}.reg"), table, strict=True
+        ):
+            place = region.center.transform_to(BarycentricMeanEcliptic())
+            x, y = image.wcs.all_world2pix(place.lon.deg, place.lat.deg, 0)
+            assert np.hypot(x - row["X"], y - row["Y"]) < 1e-3
+
+
+def test_regions_of_nothing_and_of_sources_without_shape(tmp_path):
+    image = image_for()
+    _, table = sources_on(image, seed=1)
+    layout = Layout(root=tmp_path)
+    with Stage(tmp_path) as stage:
+        write_regions(stage, layout, table[:0], image, name="none", fwhm_radius_ratio=1.0)
+    for kind in ("centroids", "ellipses"):
+        assert len(Regions.read(tmp_path / layout.region("none", kind))) == 0
+    table["FWHM_1"][2], table["X"][3] = np.nan, np.nan
+    with Stage(tmp_path) as stage:
+        write_regions(stage, layout, table, image, name="some", fwhm_radius_ratio=1.0)
+    assert len(Regions.read(tmp_path / layout.region("some", "centroids"))) == 6
+    assert len(Regions.read(tmp_path / layout.region("some", "ellipses"))) == 5
 
 
 def catalogue(n=3):

@@ -268,7 +268,7 @@ def select_backgrounds(
         beam_area=beam_area,
         guard=guard,
         parsimony=parsimony,
-        in_blocks=criterion == "cv",
+        cross_validated=criterion == "cv",
     )
     noise = _noise_images(rms, data.shape[0])
     names = _expand_estimators(estimators, huber_epsilons)

@@ -16,7 +16,7 @@ from scipy.linalg import blas
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.numerics import models
 from hyper_py.numerics.models import N_PARAMETERS, gaussian_sum, gaussian_sum_and_jacobian
-from hyper_py.numerics.solvers import FitStatus, levenberg_marquardt
+from hyper_py.numerics.solvers import FitStatus, Loss, SolverOptions, levenberg_marquardt
 from hyper_py.numerics.tiles import Plane, at
 
 _UNFELT = 1e-100
@@ -263,7 +263,7 @@ def fit_groups(
     *,
     lower: Sequence[FloatArray],
     upper: Sequence[FloatArray],
-    loss: str = "linear",
+    loss: Loss = "linear",
     f_scale: float = 1.0,
     ftol: float = 1e-8,
     xtol: float = 1e-8,
@@ -281,7 +281,7 @@ def fit_groups(
     start, lower, upper : sequence of ndarray, shape (n_sources_k, 6)
         Starting values and bounds; equal bounds fix a parameter.
     loss, f_scale, ftol, xtol, gtol, max_evaluations
-        See `hyper_py.numerics.solvers.levenberg_marquardt`.
+        See `hyper_py.numerics.solvers.SolverOptions`.
 
     Returns
     -------
@@ -302,8 +302,10 @@ def fit_groups(
         if explicit:
             first, low, high = pick.with_coefficients(first, low, high)
         result = levenberg_marquardt(
-            pick.explicit_problem if explicit else pick.problem, first, lower=low, upper=high, loss=loss,
-            f_scale=f_scale, ftol=ftol, xtol=xtol, gtol=gtol, max_evaluations=max_evaluations,
+            pick.explicit_problem if explicit else pick.problem, first, lower=low, upper=high,
+            options=SolverOptions(
+                loss=loss, f_scale=f_scale, ftol=ftol, xtol=xtol, gtol=gtol, max_evaluations=max_evaluations
+            ),
             chunk=max(1, _CHUNK_ELEMENTS // max(1, first.shape[1] * pick.y.shape[1])),
         )  # fmt: skip
         n = n_sources * N_PARAMETERS

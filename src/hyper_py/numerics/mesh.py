@@ -1,10 +1,9 @@
-"""Smooth maps, such as a noise level, by their values on a mesh."""
+"""Smooth maps, such as the local rms, known by their values on a mesh."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
@@ -43,7 +42,7 @@ class MeshMap:
         values: FloatArray = (1.0 - weight)[:, None] * across[low] + weight[:, None] * across[high]
         return values
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.generic]:
         """Return the whole map as an array."""
         return np.asarray(self[:, :], dtype=dtype)
 

@@ -20,7 +20,6 @@ from hyper_py.numerics.tiles import LazyPlane
 
 N_PARAMETERS = 6
 AMPLITUDE, X, Y, SIGMA_1, SIGMA_2, THETA = range(N_PARAMETERS)
-LN2 = math.log(2.0)
 _STAMP_NUMBERS = 30_000
 """Pixels of stamps that are drawn at once: they stay in the cache."""
 

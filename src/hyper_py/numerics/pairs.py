@@ -1,21 +1,21 @@
 """Points near places: on a grid of cells as wide as the largest radius, so that few are looked at in vain."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.arrays import FloatArray, IndexArray
 
+RealArray: TypeAlias = NDArray[np.number]
+
 _PLACES_AT_ONCE = 2000
 _MOST_CELLS = 2000
 """Along an axis: numbers of cells stay small however small the radius is."""
 
 
-def pairs_within(
-    points: NDArray[Any], places: NDArray[Any], radius: ArrayLike
-) -> tuple[IndexArray, IndexArray]:
+def pairs_within(points: RealArray, places: RealArray, radius: ArrayLike) -> tuple[IndexArray, IndexArray]:
     """Return which points lie within a radius of which places.
 
     Parameters

@@ -2,8 +2,8 @@
 
 Terms are ordered by total degree, so that the normal matrix of a lower order is a leading submatrix of
 that of a higher one, and its Cholesky factor a leading submatrix of the other's: one factorisation
-serves all orders. The normal matrix of a rectangle is made of its moments sum(w y^q x^p), which
-factorise into two small matrix products.
+serves all orders. The normal matrix of a rectangle consists of its moments sum(w y^q x^p), which two small
+matrix products give.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,6 @@ Box: TypeAlias = tuple[int, int, int, int]
 
 _SMALLEST_PIVOT = 1e-11
 """Of a normal matrix of unit diagonal: a smaller pivot leaves fewer than five digits to a coefficient."""
-
-
 _SMALLEST_ROOT = 1e-4
 """Pivots whose roots differ by more are left to the pseudo-inverse."""
 
@@ -33,13 +31,6 @@ class Scaling(NamedTuple):
     x: float
     y_half: float
     x_half: float
-
-
-def scaling_of_box(box: Box) -> Scaling:
-    """Return the scaling that takes the pixel centres of a box to [-1, 1]; a single row or column to 0."""
-    y0, y1, x0, x1 = box
-    halves = max(0.5 * (y1 - y0 - 1), 0.5), max(0.5 * (x1 - x0 - 1), 0.5)
-    return Scaling(0.5 * (y0 + y1 - 1), 0.5 * (x0 + x1 - 1), *halves)
 
 
 def n_terms(order: int) -> int:
@@ -65,7 +56,7 @@ def polynomial_design(y: ArrayLike, x: ArrayLike, *, order: int, scaling: Scalin
     order : int
         Highest total degree, 0 or more.
     scaling : Scaling
-        Centre and half-size in pixels; `scaling_of_box` gives those of a box.
+        Centre and half-size in pixels.
 
     Returns
     -------
@@ -158,7 +149,7 @@ def box_moments(
     return np.ascontiguousarray(result.reshape(*result.shape[:2], -1).T)
 
 
-def block_moments(
+def grid_moments(
     values: FloatArray, *, edges: tuple[IndexArray, IndexArray], powers: tuple[FloatArray, FloatArray]
 ) -> FloatArray:
     """Return sum(values y^q x^p) over each rectangle of a grid, in two matrix products.
@@ -172,9 +163,9 @@ def block_moments(
 
     Returns
     -------
-    ndarray, shape (n_powers**2, n, n_blocks)
+    ndarray, shape (n_powers**2, n, n_rectangles)
     """
-    columns_y, columns_x = (_split_by_block(p, e) for p, e in zip(powers, edges, strict=True))
+    columns_y, columns_x = (_split_by_rectangle(p, e) for p, e in zip(powers, edges, strict=True))
     (y0, y1), (x0, x1) = ((edge[0], edge[-1]) for edge in edges)
     n_powers, n_rows, n_columns = powers[0].shape[1], edges[0].size - 1, edges[1].size - 1
     sums = columns_y.T @ (values[:, y0:y1, x0:x1] @ columns_x)
@@ -182,12 +173,12 @@ def block_moments(
     return np.ascontiguousarray(grid).reshape(n_powers**2, values.shape[0], n_rows * n_columns)
 
 
-def _split_by_block(powers: FloatArray, edges: IndexArray) -> FloatArray:
-    """Return powers of the rows between the first and last edge, in columns of their own for each block."""
+def _split_by_rectangle(powers: FloatArray, edges: IndexArray) -> FloatArray:
+    """Return powers of the rows from first to last edge, each rectangle in columns of its own."""
     rows = np.arange(edges[0], edges[-1])
-    block = np.searchsorted(edges, rows, side="right") - 1
+    rectangle = np.searchsorted(edges, rows, side="right") - 1
     result = np.zeros((rows.size, edges.size - 1, powers.shape[1]))
-    result[np.arange(rows.size), block] = powers[rows]
+    result[np.arange(rows.size), rectangle] = powers[rows]
     return result.reshape(rows.size, -1)
 
 

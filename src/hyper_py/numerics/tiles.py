@@ -8,10 +8,10 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy import fft
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
@@ -36,6 +36,14 @@ class Plane(Protocol):
         """Return the pixels of rows and columns."""
 
 
+@runtime_checkable
+class _PointPlane(Protocol):
+    """A plane that gives single pixels too."""
+
+    def at(self, y: IntArray, x: IntArray) -> FloatArray:
+        """Return the values at pixels, shape (n,)."""
+
+
 @dataclass(frozen=True, eq=False)
 class LazyPlane:
     """A map of which each piece is made when it is asked for.
@@ -58,7 +66,7 @@ class LazyPlane:
         rows, columns = (slice(*part.indices(size)[:2]) for part, size in zip(where, self.shape, strict=True))
         return self.make(rows, columns)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.generic]:
         """Return the whole map as an array."""
         return np.asarray(self[:, :], dtype=dtype)
 
@@ -89,7 +97,7 @@ def kept_like(lazy: LazyPlane, data: Plane) -> Plane:
     return lazy[:, :] if isinstance(data, np.ndarray) else lazy
 
 
-def usable(data: Plane) -> Any:
+def usable(data: Plane) -> BoolArray | Plane:
     """Return where a map is not blank: a mask, or a plane of 1 and 0 if the map is no array."""
     if isinstance(data, np.ndarray):
         return np.isfinite(data)
@@ -97,10 +105,13 @@ def usable(data: Plane) -> Any:
     return LazyPlane(size_of(data), lambda rows, columns: np.isfinite(lazy[rows, columns]).astype(np.float64))
 
 
-def at(plane: Any, y: IntArray, x: IntArray) -> FloatArray:
+def at(plane: Plane | BoolArray, y: IntArray, x: IntArray) -> FloatArray:
     """Return the values of a plane at pixels, shape (n,)."""
-    values: FloatArray = plane[y, x] if isinstance(plane, np.ndarray) else plane.at(y, x)
-    return values
+    if isinstance(plane, np.ndarray):
+        return np.asarray(plane[y, x], dtype=np.float64)
+    if isinstance(plane, _PointPlane):
+        return plane.at(y, x)
+    return LazyPlane(size_of(plane), lambda rows, columns: plane[rows, columns]).at(y, x)
 
 
 def size_of(plane: Plane) -> tuple[int, int]:

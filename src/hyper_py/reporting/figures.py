@@ -12,7 +12,8 @@ from hyper_py.arrays import FloatArray
 from hyper_py.geometry import FWHM_PER_SIGMA, ellipse_from_covariance
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.fits_products import GroupCutout, deblended, group_cutouts
-from hyper_py.writing.products import Layout, Stage
+from hyper_py.writing.layout import Layout
+from hyper_py.writing.staging import Stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

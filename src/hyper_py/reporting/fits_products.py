@@ -19,7 +19,9 @@ from hyper_py.image import SkyImage
 from hyper_py.numerics import models
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.report_data import group_labels
-from hyper_py.writing.products import Layout, Stage, image_hdu, write_image, write_plane
+from hyper_py.writing.images import image_hdu, write_image, write_plane
+from hyper_py.writing.layout import Layout
+from hyper_py.writing.staging import Stage
 
 Corner: TypeAlias = tuple[slice, slice]
 

@@ -10,7 +10,8 @@ from hyper_py import __version__
 from hyper_py.arrays import FloatArray
 from hyper_py.noise.statistics import NoiseStatistics, noise_statistics
 from hyper_py.pipeline.extraction import Extraction
-from hyper_py.writing.products import Layout, Stage
+from hyper_py.writing.layout import Layout
+from hyper_py.writing.staging import Stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

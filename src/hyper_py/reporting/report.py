@@ -18,15 +18,9 @@ from hyper_py import __version__
 from hyper_py.diagnostics import InputError
 from hyper_py.reporting.images import palettes, png
 from hyper_py.reporting.report_data import ReportData, bin_image, load_report_data, unpack_codes
-from hyper_py.writing.products import (
-    MANIFEST,
-    REPORT_DIR,
-    Layout,
-    Stage,
-    parts_of,
-    read_state,
-    report_data_name,
-)
+from hyper_py.writing.layout import MANIFEST, REPORT_DIR, Layout, report_data_name
+from hyper_py.writing.staging import Stage
+from hyper_py.writing.state import parts_of, read_state
 
 INDEX = f"{REPORT_DIR}/index.html"
 _SCRIPTS = ("theme", "data", "paint", "sky", "source", "charts", "table", "main")

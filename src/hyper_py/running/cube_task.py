@@ -8,48 +8,28 @@ import gzip
 import shutil
 import tempfile
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
-from hyper_py.running.executors import one_blas_thread
-from hyper_py.running.map_task import (
-    MapLog,
-    MapResult,
-    MapTask,
-    explain,
-    failed,
-    input_checksum,
-    log_warnings,
-    process_map,
-    reading_options,
-    restored,
-    user_warnings,
-)
+from hyper_py.running.channel_task import ChannelTask, channel_names, measure_channel, spectral_column
+from hyper_py.running.map_log import MapLog, log_warnings, user_warnings
+from hyper_py.running.map_outputs import MapWork, input_checksum, record_of, restored, write_failure
+from hyper_py.running.map_task import process_map
+from hyper_py.running.tasks import MapResult, MapTask, reading_options
 
 if TYPE_CHECKING:
     from hyper_py.pipeline.cubes import Reference
     from hyper_py.reading.io import CubeReader
     from hyper_py.running.executors import Outcomes
+    from hyper_py.writing.layout import Layout
     from hyper_py.writing.plane_files import PlaneFile
-    from hyper_py.writing.products import Layout
 
-_SPECTRAL_COLUMNS = {
-    "FREQ": ("FREQUENCY", "Frequency of the channel"),
-    "VRAD": ("VELOCITY", "Radio velocity of the channel"),
-    "VOPT": ("VELOCITY", "Optical velocity of the channel"),
-    "VELO": ("VELOCITY", "Velocity of the channel"),
-    "FELO": ("VELOCITY", "Optical velocity of the channel"),
-    "WAVE": ("WAVELENGTH", "Wavelength of the channel"),
-    "AWAV": ("WAVELENGTH", "Wavelength of the channel in air"),
-}
 _CONTENT = {
     "background": "background",
     "raw": "background of each channel by itself",
@@ -61,96 +41,9 @@ _CONTENT = {
 
 Execute: TypeAlias = "Callable[[Callable[[Any], Any], list[Any], Callable[[int, int], None]], Outcomes]"
 """Does a function's tasks, as the executors of `hyper_py.running.executors` do."""
+
 OnChannel: TypeAlias = Callable[[MapResult, int, int], None]
 """Told of every channel: its result, how many are done, how many there are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelTask(MapTask):
-    """One channel to do; small and picklable.
-
-    Attributes
-    ----------
-    channel : int
-        From 0.
-    spectral : tuple of (str, float, str, str), optional
-        Name, value, unit and description of the column with the channel's frequency or velocity.
-    files : mapping of str to PlaneFile
-        Product cubes to write planes to, by their kind.
-    reference : Reference, optional
-        Sources to measure.
-    slice : Path, optional
-        Where the channel is written as a map.
-    """
-
-    has_figure: ClassVar[bool] = False
-    channel: int = 0
-    spectral: tuple[str, float, str, str] | None = None
-    files: Mapping[str, "PlaneFile"] = field(default_factory=dict)
-    reference: "Reference | None" = None
-    slice: Path | None = None
-
-
-def measure_channel(task: Any) -> Any:
-    """Extract the sources of a channel and write its planes.
-
-    Parameters
-    ----------
-    task : ChannelTask
-
-    Raises
-    ------
-    InputError
-        The file cannot be read there.
-    """
-    import numpy as np
-    from astropy import units as u
-
-    from hyper_py.pipeline.cubes import channel_planes, extract_channel
-    from hyper_py.reading.io import open_cube
-
-    config = task.config
-    with open_cube(task.path, **reading_options(config)) as cube:
-        image = replace(cube.channel(task.channel), name=task.name)
-    if task.slice is not None:
-        _write_slice(task.slice, image)
-    options = config.options()
-    reference = task.reference or _given_apertures(config, image)
-    extraction = extract_channel(image, options=options, reference=reference)
-    # Planes that the cubes want are made from what was measured, in the cube's own unit.
-    for kind, plane in channel_planes(extraction, kinds=task.files, extent=config.cube.extent).items():
-        task.files[kind].write(task.channel, plane / image.jy_per_pixel)
-    catalog = extraction.catalog
-    catalog["CHANNEL"] = np.full(len(catalog), task.channel + 1, dtype=np.int64)
-    catalog["CHANNEL"].info.description = "Channel of the cube, from 1"
-    if task.spectral is not None:
-        name, value, unit, description = task.spectral
-        catalog[name] = u.Quantity(np.full(len(catalog), value), unit)
-        catalog[name].info.description = description
-    return extraction
-
-
-def _write_slice(path: Path, image: Any) -> None:
-    from hyper_py.writing.products import Stage, write_image
-
-    with Stage(path.parent) as stage:
-        write_image(stage.path(path.name), image.data, image, what="channel of a cube")
-
-
-def _given_apertures(config: Any, image: Any) -> "Reference | None":
-    """Return the channel's own detections with the apertures of `photometry.fixed_radius`, if it is set."""
-    if not config.photometry.fixed_radius or config.control.detection_only:
-        return None
-    from hyper_py.pipeline.cubes import Reference, extract_channel
-    from hyper_py.pipeline.extraction import FixedSources
-    from hyper_py.running.forced import fixed_apertures
-
-    found = extract_channel(image, options=replace(config.options(), detection_only=True)).catalog
-    if len(found) == 0:
-        return None
-    apertures = fixed_apertures(config, len(found))
-    place = {"longitude": found["RA"].value, "latitude": found["DEC"].value}
-    return Reference(sources=FixedSources(**place, frame="icrs", **apertures))
 
 
 def process_cube(
@@ -167,33 +60,26 @@ def process_cube(
     resume : bool
         Keep the channels that are complete from an earlier run.
     """
-    from hyper_py.writing.products import Layout
+    from hyper_py.writing.layout import Layout
 
-    start, layout, log = time.perf_counter(), Layout.from_config(task.config), MapLog()
-    log.add(f"Hyper-Py {__version__}: {task.path}")
-    with one_blas_thread(), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    work = MapWork(task, Layout.from_config(task.config), time.perf_counter(), checksum=task.checksum)
+    with work.collected_warnings():
         try:
-            task = replace(task, checksum=input_checksum(task.path))
+            work.checksum = input_checksum(task.path)
             with unpacked(task.path) as path:
-                work = _CubeWork(replace(task, path=path), layout, log, on_channel)
-                result = work.run(execute, resume=resume)
-            log_warnings(log, caught)
-            merged = (*user_warnings(caught), *result.warnings)
+                cube = _CubeWork(
+                    replace(task, path=path, checksum=work.checksum), work.layout, work.log, on_channel
+                )
+                result = cube.run(execute, resume=resume)
+            log_warnings(work.log, work.caught)
+            merged = (*user_warnings(work.caught), *result.warnings)
             result = replace(
-                result,
-                path=task.path,
-                seconds=time.perf_counter() - start,
-                warnings=tuple(dict.fromkeys(merged)),
+                result, path=task.path, seconds=work.seconds, warnings=tuple(dict.fromkeys(merged))
             )
-            return work.record(result)
+            return cube.record(result)
         except Exception as error:
-            reason = explain(error)
-            log_warnings(log, caught)
-            log.add(f"failed: {reason}")
-            if not isinstance(error, HyperPyError):
-                log.lines.append(traceback.format_exc().rstrip())
-    return failed(task, layout, reason, log=log, caught=caught, checksum=task.checksum, start=start)
+            reason = work.log_failure(error)
+    return write_failure(work, reason)
 
 
 @contextmanager
@@ -248,7 +134,7 @@ class _CubeWork:
 
     def forget(self, *, resume: bool) -> None:
         """Remove what an earlier run left of this cube, but for what is to be resumed."""
-        from hyper_py.writing.products import forget_map, parts_of
+        from hyper_py.writing.state import forget_map, parts_of
 
         if resume:
             (self.layout.root / self.layout.state(self.task.name)).unlink(missing_ok=True)
@@ -324,7 +210,8 @@ class _CubeWork:
 
     def write_reference(self, extraction: Any) -> None:
         """Write the catalogue of the image on which the list for all channels was found."""
-        from hyper_py.writing.products import Stage, write_catalogue
+        from hyper_py.writing.catalogues import write_catalogue
+        from hyper_py.writing.staging import Stage
 
         with Stage(self.layout.root) as stage:
             write_catalogue(
@@ -431,7 +318,7 @@ class _CubeWork:
     def write_tables(self, results: Sequence[MapResult], *, spectra: bool) -> None:
         """Write the catalogue of all channels, and the spectra of the sources if there is one list."""
         from hyper_py.reporting.spectra import write_spectra
-        from hyper_py.writing.products import write_merged
+        from hyper_py.writing.catalogues import write_merged
 
         meta = {
             "creator": f"Hyper-Py {__version__}",
@@ -446,7 +333,8 @@ class _CubeWork:
 
     def record(self, result: MapResult) -> MapResult:
         """Write the log and the record of the complete cube."""
-        from hyper_py.writing.products import Stage, as_json
+        from hyper_py.writing.staging import Stage
+        from hyper_py.writing.state import as_json
 
         layout, name = self.layout, self.task.name
         result = replace(result, outputs=(*self.written, layout.map_log(name)))
@@ -454,40 +342,9 @@ class _CubeWork:
         with Stage(layout.root) as stage:
             stage.text(layout.map_log(name), self.log.text())
             sizes = {one: (layout.root / one).stat().st_size for one in self.written}
-            keys = ("name", "n_sources", "rms", "unit", "pixel_scale", "seconds", "warnings", "outputs")
-            state = {key: getattr(result, key) for key in keys} | {
-                "fingerprint": self.task.fingerprint,
-                "checksum": self.task.checksum,
-                "parts": self.parts,
-                "columns": [],
-                "sizes": sizes | stage.sizes(),
-            }
-            stage.text(layout.state(name), as_json(state))
+            record = record_of(result, self.task, columns=[], sizes=sizes | stage.sizes())
+            stage.text(layout.state(name), as_json({**record, "parts": self.parts}))
         return result
-
-
-def channel_names(name: str, n_channels: int) -> list[str]:
-    """Return the names under which channels are done: CUBE_slice_001 and so on."""
-    digits = max(3, len(str(n_channels)))
-    return [f"{name}_slice_{k + 1:0{digits}d}" for k in range(n_channels)]
-
-
-def spectral_column(cube: "CubeReader", channel: int) -> tuple[str, float, str, str] | None:
-    """Return name, value, unit and description of a channel's frequency or velocity; None if it has none.
-
-    Velocities are in km/s.
-    """
-    if not cube.spectral_unit:
-        return None
-    from astropy import units as u
-
-    name, description = _SPECTRAL_COLUMNS.get(
-        cube.spectral_type, ("SPECTRAL_VALUE", f"Value of the axis {cube.spectral_type} at the channel")
-    )
-    value, unit = float(cube.spectral_values[channel]), u.Unit(cube.spectral_unit)
-    if name == "VELOCITY":
-        value, unit = float(value * unit.to(u.km / u.s)), u.km / u.s
-    return name, value, str(unit), description
 
 
 def _shape_of(beam: Any) -> tuple[float, float, float]:

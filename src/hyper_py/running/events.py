@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hyper_py import __version__
-from hyper_py.running.map_task import MapResult
+from hyper_py.running.tasks import MapResult
 
 
 @dataclass(frozen=True, kw_only=True)

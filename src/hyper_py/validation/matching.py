@@ -46,7 +46,10 @@ def match_positions(
     # Weights from 1 to 2, never 0: a stored zero would count as no edge.
     weights = 1.0 + near.data / tolerance if tolerance > 0 else np.ones_like(near.data)
     cost = np.concatenate([weights, np.full(n, 2.0 * min(n, m) + 1.0)])
-    edges = (np.concatenate([near.row, dummy]), np.concatenate([near.col, m + dummy]))
+    # Before SciPy 1.15 an array keeps 64-bit indices, and the matching takes 32-bit ones only.
+    edges = tuple(
+        np.concatenate(part).astype(np.int32) for part in ([near.row, dummy], [near.col, m + dummy])
+    )
     i, j = min_weight_full_bipartite_matching(csr_array((cost, edges), shape=(n, m + n)))
     real = j < m
     return rows[i[real]], columns[j[real]]

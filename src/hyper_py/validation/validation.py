@@ -1,4 +1,4 @@
-"""How good is a catalogue, where the truth is known: completeness, purity, bias, scatter and pulls."""
+"""Comparison of a catalogue with the truth: completeness, purity, bias, scatter and pulls."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ class Sample:
 
 
 class TextTable(NamedTuple):
-    """A table of words, for whoever prints it."""
+    """A table of texts, ready to be printed."""
 
     title: str
     header: tuple[str, ...]
@@ -88,7 +88,7 @@ class TextTable(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Validation:
-    """What `validate` found.
+    """Result of `validate`.
 
     Attributes
     ----------
@@ -216,15 +216,15 @@ def validate(
         Units by Hyper-Py's column name, in place of the table's own. A column without a unit has that
         of its counterpart.
     limits : Table or mapping of columns, optional
-        Smallest possible errors, row by row of the truth, named as the catalogue's error columns (as from
-        `Simulation.limits`); by default the truth's own error columns, if it has any.
+        Smallest possible errors of each row of the truth (as `Simulation.limits` gives them). Its columns are
+        named like the catalogue's error columns. By default the truth's own error columns, if it has any.
     counted : array_like of bool, shape (n_truth,), optional
-        False for truth that no finder can be asked for, such as inside the border margin
-        (`hyper_py.validation.matching.inside_margin`): it and detections matched to it count neither for nor
-        against.
+        False for true sources that no finder is expected to find, such as those inside the border margin
+        (`hyper_py.validation.matching.inside_margin`). They and the detections that match them count neither
+        for nor against the catalogue.
     rms : float, optional
-        Noise in the truth's unit of FLUX_PEAK: signal to noise is then FLUX_PEAK / rms in both tables,
-        else the column SNR.
+        Noise in the truth's unit of FLUX_PEAK. With it the signal to noise is FLUX_PEAK / rms in both tables,
+        without it the column SNR.
     snr_edges : sequence of float
         Edges of the bins of signal to noise.
     isolation : float
@@ -255,17 +255,9 @@ def validate(
     if not np.isfinite(true_points).all():
         raise InputError("truth: every source needs a finite position; remove the rows without one")
     tolerance = 0.5 * beam_fwhm if tolerance is None else tolerance
-    i, j = match_positions(points, true_points, tolerance=tolerance)
-
-    count = np.ones(len(true_points), bool) if counted is None else np.asarray(counted, dtype=bool)
-    if count.shape != (len(true_points),):
-        raise ConfigurationError(f"counted has shape {count.shape} for {len(true_points)} true sources")
-    judged = np.ones(len(points), dtype=bool)
-    judged[i[~count[j]]] = False
-    i, j = i[count[j]], j[count[j]]
-    is_true, is_found = np.zeros(len(points), dtype=bool), np.zeros(len(true_points), dtype=bool)
-    is_true[i], is_found[j] = True, True
-
+    matches = _Matches.make(points, true_points, tolerance=tolerance, counted=counted)
+    i, j = matches.rows
+    is_found, count = matches.is_found, matches.counted
     alone = is_isolated(true_points, distance=isolation * beam_fwhm)
     snr_true, snr_measured = true.snr(rms, true), found.snr(rms, true)
     comparisons = tuple(compare(found, true, best, rows=(i, j), min_elongation=min_elongation))
@@ -274,8 +266,8 @@ def validate(
         tolerance=tolerance,
         unit="pix" if in_pixels else "arcsec",
         completeness=_share(is_found, count),
-        purity=_share(is_true, judged),
-        bins=_bins(snr_edges, snr_true, snr_measured, is_found, count, is_true, judged),
+        purity=_share(matches.is_true, matches.judged),
+        bins=_bins(snr_edges, matches, snr_true=snr_true, snr_measured=snr_measured),
         samples={
             name: Sample(
                 completeness=_share(is_found, count & of),
@@ -285,7 +277,7 @@ def validate(
         },
         comparisons=comparisons,
         matched=(i, j),
-        false=np.flatnonzero(judged & ~is_true),
+        false=np.flatnonzero(matches.judged & ~matches.is_true),
         missed=np.flatnonzero(count & ~is_found),
         isolated=alone[j],
         snr_true=snr_true,
@@ -293,25 +285,57 @@ def validate(
     )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Matches:
+    """Which rows of catalogue and truth belong together.
+
+    Attributes
+    ----------
+    rows : tuple of two ndarrays of int, shape (k,)
+        Rows of the catalogue and of the truth, of the counted pairs.
+    is_true, judged : ndarray of bool, shape (n_found,)
+        Detections that match a counted true source; detections that count for or against the catalogue.
+    is_found, counted : ndarray of bool, shape (n_truth,)
+        True sources that are found; true sources that count.
+    """
+
+    rows: tuple[IndexArray, IndexArray]
+    is_true: BoolArray
+    judged: BoolArray
+    is_found: BoolArray
+    counted: BoolArray
+
+    @classmethod
+    def make(
+        cls, points: FloatArray, true_points: FloatArray, *, tolerance: float, counted: ArrayLike | None
+    ) -> "_Matches":
+        """Match positions one to one; detections of true sources that do not count are not judged."""
+        i, j = match_positions(points, true_points, tolerance=tolerance)
+        count = np.ones(len(true_points), bool) if counted is None else np.asarray(counted, dtype=bool)
+        if count.shape != (len(true_points),):
+            raise ConfigurationError(f"counted has shape {count.shape} for {len(true_points)} true sources")
+        judged = np.ones(len(points), dtype=bool)
+        judged[i[~count[j]]] = False
+        i, j = i[count[j]], j[count[j]]
+        is_true, is_found = np.zeros(len(points), dtype=bool), np.zeros(len(true_points), dtype=bool)
+        is_true[i], is_found[j] = True, True
+        return cls(rows=(i, j), is_true=is_true, judged=judged, is_found=is_found, counted=count)
+
+
 def _share(part: BoolArray, of: BoolArray) -> Fraction:
     return binomial_fraction(int(np.count_nonzero(part & of)), int(np.count_nonzero(of)))
 
 
 def _bins(
-    edges: Sequence[float],
-    snr_true: FloatArray,
-    snr_measured: FloatArray,
-    is_found: BoolArray,
-    count: BoolArray,
-    is_true: BoolArray,
-    judged: BoolArray,
+    edges: Sequence[float], matches: _Matches, *, snr_true: FloatArray, snr_measured: FloatArray
 ) -> tuple[Bin, ...]:
+    """Return completeness and purity by signal to noise; bins without a source are left out."""
     bins = (
         Bin(
             low=low,
             high=high,
-            completeness=_share(is_found, count & (snr_true >= low) & (snr_true < high)),
-            purity=_share(is_true, judged & (snr_measured >= low) & (snr_measured < high)),
+            completeness=_share(matches.is_found, matches.counted & (snr_true >= low) & (snr_true < high)),
+            purity=_share(matches.is_true, matches.judged & (snr_measured >= low) & (snr_measured < high)),
         )
         for low, high in pairwise(edges)
     )

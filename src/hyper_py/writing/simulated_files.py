@@ -14,7 +14,7 @@ from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.simulation.presets import SkyModel
 from hyper_py.simulation.simulate import SimulatedCube, Simulation
-from hyper_py.writing.products import Stage
+from hyper_py.writing.staging import Stage
 
 SUFFIXES = (".fits", ".fit", ".fts")
 
