@@ -1,6 +1,6 @@
 """Completeness, limits, false rows and errors predicted from a map alone, against the truth of that map.
 
-    python benchmarks/completeness_on_maps.py run    --work DIR [--presets alma ...] [--seeds 1 2] [--side 260]
+    python benchmarks/completeness_on_maps.py run    --work DIR [--presets alma ...] [--seeds 1 2]
     python benchmarks/completeness_on_maps.py report --work DIR [--output FILE.md]
 
 `run` simulates a map a preset and seed (of the preset's density of sources), estimates its completeness as
@@ -160,7 +160,11 @@ def preset_lines(preset: str, parts: list[dict[str, Any]]) -> list[str]:
             lines.append(f"| {low:g}-{high:g} | {n} | {share:.3f} | {mean:.3f} | {z:+.1f} |")
     real = completeness_curve(snr, found > 0)
     injected = completeness_curve(joined("injected_snr"), joined("recovered") > 0)
-    lines += ["", "| limit | real sources | injected | difference | standard errors |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| limit | real sources | injected | difference | standard errors |",
+        "|---|---|---|---|---|",
+    ]
     for one, other in zip(real.limits, injected.limits, strict=True):
         spread = math.hypot(0.5 * (one.high - one.low), 0.5 * (other.high - other.low))
         lines.append(
@@ -185,7 +189,9 @@ def preset_lines(preset: str, parts: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=("run", "report"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--presets", nargs="+", default=CHOSEN, choices=CHOSEN)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ SNR_EDGES = (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 50.0, math.inf)
 NEIGHBOUR_EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, math.inf)
 """Distances to the nearest source of the catalogue, in beams."""
 MAD_ERROR = 1.166
-"""Standard error of 1.4826 MAD of a Gaussian sample, over sigma / sqrt(n): 0.7413 / (0.6745 phi(0.6745) 2)."""
+"""Standard error of 1.4826 MAD of a Gaussian sample, over sigma / sqrt(n): 1.4826 / (4 phi(0.6745))."""
 _FEWEST = 3
 
 
@@ -72,7 +73,7 @@ def accuracy(
         Of its bins; empty ones are left out.
     """
     result = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (values >= low) & (values < high)
         if inside.any():
             result.append(_of(records, inside, low=low, high=high))
@@ -112,9 +113,7 @@ def _scatter(values: FloatArray) -> float:
     return robust_sigma(values) if values.size >= _FEWEST else math.nan
 
 
-def running_bias(
-    snr: FloatArray, ratio: FloatArray, *, at: FloatArray, number: int = 60
-) -> FloatArray:
+def running_bias(snr: FloatArray, ratio: FloatArray, *, at: FloatArray, number: int = 60) -> FloatArray:
     """Return the median of ratio - 1 among the nearest sources in the logarithm of signal to noise.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy.table import QTable
@@ -15,13 +15,10 @@ from hyper_py.injection.drawing import KINDS
 from hyper_py.injection.limit_map import LocalCompleteness, local_completeness
 from hyper_py.injection.plan import InjectionPlan
 from hyper_py.injection.purity import Purity
-from hyper_py.injection.setup import InjectionSetup
 from hyper_py.injection.sensitivity import at_pixels
+from hyper_py.injection.setup import InjectionSetup
 from hyper_py.numerics import models
 from hyper_py.pipeline.extraction import Extraction
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 QUANTITIES = ("FLUX_PEAK", "FLUX", "SNR")
 """What completeness is given against."""
@@ -62,8 +59,8 @@ class Completeness:
     def __repr__(self) -> str:
         limit = self.curve("FLUX_PEAK").limit(0.8)
         return (
-            f"Completeness({self.name}: {len(self.records)} sources injected in {self.n_runs} runs; 80% of beam-sized "
-            f"ones are found at {limit.value:.4g} {self.units['FLUX_PEAK']}; "
+            f"Completeness({self.name}: {len(self.records)} sources injected in {self.n_runs} runs; 80% of "
+            f"beam-sized ones are found at {limit.value:.4g} {self.units['FLUX_PEAK']}; "
             f"{self.purity.expected_false():.2g} of {len(self.purity.rows)} rows are expected to be false)"
         )
 
@@ -207,9 +204,3 @@ class Completeness:
             "expected_false": [self.purity.expected_false(), low, high],
             "purity": self.purity.purity(),
         }
-
-    def plot(self) -> "Figure":
-        """Return the four figures: completeness, limits on the map, bias and pulls, purity."""
-        from hyper_py.reporting.completeness_figure import plot_completeness
-
-        return plot_completeness(self)

@@ -74,14 +74,16 @@ class CompletenessCurve:
     @property
     def centres(self) -> FloatArray:
         """Geometric centres of the bins."""
-        return np.sqrt(self.edges[1:] * self.edges[:-1])
+        centres: FloatArray = np.sqrt(self.edges[1:] * self.edges[:-1])
+        return centres
 
     @property
     def shares(self) -> FloatArray:
         """Recovered over injected in each bin; NaN in empty ones."""
-        return np.divide(
-            self.recovered, self.injected, out=np.full(self.injected.shape, np.nan), where=self.injected > 0
-        )
+        shares: FloatArray = np.full(self.injected.shape, np.nan)
+        some = self.injected > 0
+        shares[some] = self.recovered[some] / self.injected[some]
+        return shares
 
     def limit(self, level: float) -> Limit:
         """Return one of the limits."""
@@ -167,7 +169,8 @@ def log_likelihood(values: FloatArray, recovered: BoolArray) -> float:
 def _edges(low: float, high: float) -> FloatArray:
     """Return edges of bins on multiples of their width, so that they do not depend on the extremes."""
     width = math.log(10.0) / BINS_PER_DEX
-    return width * np.arange(math.floor(low / width), math.ceil(high / width - 1e-9) + 1)
+    numbers = np.arange(math.floor(low / width), math.ceil(high / width - 1e-9) + 1)
+    return width * numbers.astype(np.float64)
 
 
 def crossing(level: float, grid: FloatArray, curve: FloatArray) -> float:

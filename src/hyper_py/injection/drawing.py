@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.injection.setup import InjectionSetup
 from hyper_py.numerics import models
@@ -79,32 +79,32 @@ def draw_sources(
     return parameters[placed], kinds[placed].astype(np.float64)
 
 
-def _draw_places(setup: InjectionSetup, rng: np.random.Generator, *, clustered: FloatArray) -> FloatArray:
-    """Return x, y of sources apart from each other, (n, 2); NaN where no place was found."""
-    n = clustered.size
-    rows, columns = np.nonzero(setup.usable)
-    places = np.full((n, 2), np.nan)
-    known = setup.known[:, [models.X, models.Y]]
+def _draw_places(setup: InjectionSetup, rng: np.random.Generator, *, clustered: BoolArray) -> FloatArray:
+    """Return x, y of sources apart from each other, (n, 2); NaN where no place was found.
+
+    Clustered ones have their nearest neighbour in the catalogue as far away as a row of it has, if that is
+    within three beams; else none within three beams.
+    """
+    n, known = clustered.size, setup.known[:, [models.X, models.Y]]
     near = _NEIGHBOUR_BEAMS * setup.fwhm
-    distances = setup.neighbours[rng.integers(len(known), size=n)] if len(known) > 1 else np.full(n, np.inf)
-    tree = cKDTree(known) if len(known) else None
+    distances = np.full(n, np.inf)
+    if len(known) > 1:
+        distances = setup.neighbours[rng.integers(len(known), size=n)]
+    beside = clustered & (distances < near)
+    least = np.where(beside, distances - 1e-6, np.where(clustered, near, 0.0))
+    places = np.full((n, 2), np.nan)
     for _ in range(_ROUNDS):
         missing = np.flatnonzero(np.isnan(places[:, 0]))
         if not missing.size:
             break
-        chosen = rng.integers(rows.size, size=missing.size)
-        offset = rng.uniform(-0.5, 0.5, size=(missing.size, 2))
-        tried = np.column_stack([columns[chosen], rows[chosen]]) + offset
-        angle, centre = rng.uniform(0.0, 2.0 * np.pi, missing.size), rng.integers(max(len(known), 1), size=missing.size)
-        beside = clustered[missing] & (distances[missing] < near)
+        tried = _random_places(setup, rng, n=missing.size)
         if beside.any():
-            step = distances[missing, None] * np.column_stack([np.cos(angle), np.sin(angle)])
-            tried[beside] = (known[centre] + step)[beside]
+            angle, centre = rng.uniform(0.0, 2.0 * np.pi, n), known[rng.integers(len(known), size=n)]
+            around = centre + distances[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+            tried = np.where(beside[missing, None], around[missing], tried)
         good = _usable(setup, tried)
-        if tree is not None and clustered.any():
-            apart = tree.query(tried)[0]
-            # The nearest neighbour is the one that was drawn, or far away.
-            good &= ~clustered[missing] | np.where(beside, apart >= distances[missing] - 1e-6, apart >= near)
+        if len(known):
+            good &= cKDTree(known).query(tried)[0] >= least[missing]
         for k, place in zip(missing[good], tried[good], strict=True):
             others = places[np.isfinite(places[:, 0])]
             if not len(others) or np.hypot(*(others - place).T).min() >= setup.separation:
@@ -112,7 +112,17 @@ def _draw_places(setup: InjectionSetup, rng: np.random.Generator, *, clustered: 
     return places
 
 
-def _usable(setup: InjectionSetup, places: FloatArray) -> FloatArray:
+def _random_places(setup: InjectionSetup, rng: np.random.Generator, *, n: int) -> FloatArray:
+    """Return x, y of places uniform over the usable pixels, (n, 2)."""
+    rows, columns = np.nonzero(setup.usable)
+    chosen = rng.integers(rows.size, size=n)
+    places: FloatArray = np.column_stack([columns[chosen], rows[chosen]]) + rng.uniform(
+        -0.5, 0.5, size=(n, 2)
+    )
+    return places
+
+
+def _usable(setup: InjectionSetup, places: FloatArray) -> BoolArray:
     """Return which positions x, y are on usable pixels."""
     x, y = np.rint(places).astype(int).T
     ny, nx = setup.usable.shape

@@ -55,7 +55,8 @@ def local_completeness(records: NDArray[np.void], *, seed: int = 0) -> LocalComp
     """
     signal, found = records["amplitude"] * records["response"], records["recovered"] > 0
     likelihoods = [
-        log_likelihood(signal / np.hypot(records["sigma"], share * records["light"]), found) for share in SHARES
+        log_likelihood(signal / np.hypot(records["sigma"], share * records["light"]), found)
+        for share in SHARES
     ]
     share = SHARES[int(np.argmax(likelihoods))]
     curve = completeness_curve(

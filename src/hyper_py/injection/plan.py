@@ -50,7 +50,9 @@ class InjectionPlan:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.precision < 0.5:
-            raise ConfigurationError(f"completeness: precision is {self.precision}; it must be between 0 and 0.5")
+            raise ConfigurationError(
+                f"completeness: precision is {self.precision}; it must be between 0 and 0.5"
+            )
         if self.positions not in POSITIONS:
             raise ConfigurationError(
                 f"completeness: positions is {self.positions!r}; it must be {' or '.join(POSITIONS)}"

@@ -119,7 +119,9 @@ class Purity:
 
         NaN if there is none with rows above it.
         """
-        for threshold in np.arange(self.threshold, max(self.rows.max(initial=0.0), self.threshold) + 0.01, 0.01):
+        for threshold in np.arange(
+            self.threshold, max(self.rows.max(initial=0.0), self.threshold) + 0.01, 0.01
+        ):
             share = self.purity(None if threshold == self.threshold else float(threshold))
             if share >= purity:
                 return float(round(threshold, 2))
@@ -142,7 +144,8 @@ class Purity:
             distance = np.sort(np.abs(rows - snr[index]))[k - 1] or _LEAST_DECAY
             low, high = max(snr[index] - distance, self.threshold), snr[index] + distance
             false = n_false * (
-                math.exp(-(low - self.threshold) / self._decay) - math.exp(-max(high - self.threshold, 0.0) / self._decay)
+                math.exp(-(low - self.threshold) / self._decay)
+                - math.exp(-max(high - self.threshold, 0.0) / self._decay)
             )
             highest = max(highest, min(1.0, max(0.0, 1.0 - false / k)))
             result[index] = highest

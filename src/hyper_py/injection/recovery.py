@@ -77,7 +77,11 @@ def match_new_rows(
 
 
 def realise(
-    setup: InjectionSetup, *, seed: tuple[int, ...], ranges: tuple[FluxRange, FluxRange], positions: str = "random"
+    setup: InjectionSetup,
+    *,
+    seed: tuple[int, ...],
+    ranges: tuple[FluxRange, FluxRange],
+    positions: str = "random",
 ) -> NDArray[np.void]:
     """Inject sources, run the pipeline, and return what became of each of them.
 
@@ -124,7 +128,9 @@ def _true_values(
     image = setup.image
     jacobian = image.jacobian(parameters[:, models.X], parameters[:, models.Y]).reshape(n, 2, 2)
     pixel_areas = np.abs(np.linalg.det(jacobian))
-    sizes = np.sqrt(8.0 * np.log(2.0) * parameters[:, models.SIGMA_1] * parameters[:, models.SIGMA_2] * pixel_areas)
+    sizes = np.sqrt(
+        8.0 * np.log(2.0) * parameters[:, models.SIGMA_1] * parameters[:, models.SIGMA_2] * pixel_areas
+    )
     places = parameters[:, [models.X, models.Y]]
     known = setup.known[:, [models.X, models.Y]]
     records["realisation"], records["kind"] = realisation, kinds
@@ -135,7 +141,17 @@ def _true_values(
     records["peak"] = parameters[:, models.AMPLITUDE] * image.beam.solid_angle / pixel_areas
     # The catalogue counts the wings of a beam whose area is known: so does the truth.
     records["flux"] = models.gaussian_flux(parameters) * image.beam.flux_factor(sizes)
-    for name in ("x_found", "y_found", "x_err", "y_err", "peak_found", "peak_err", "flux_found", "flux_err", "snr_found"):
+    for name in (
+        "x_found",
+        "y_found",
+        "x_err",
+        "y_err",
+        "peak_found",
+        "peak_err",
+        "flux_found",
+        "flux_err",
+        "snr_found",
+    ):
         records[name] = np.nan
     return records
 

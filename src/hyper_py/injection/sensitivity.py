@@ -111,17 +111,17 @@ def measure_sensitivity(
     level = coverage * local_level(centred / coverage, cell=cell)
     even = centred / level
     field = periodic_part(filled(even))
-    template = fft.rfft2(centred_gaussian(beam, even.shape))
-    transfer = np.conj(template) / smoothed_power(field, template)
-    transfer /= full_mean(transfer * template, even.shape[1]).real
+    # A Gaussian around pixel (0, 0) is even: its transform is real, and so is the filter.
+    template = fft.rfft2(centred_gaussian(beam, even.shape)).real
+    transfer = template / smoothed_power(field, template)
+    transfer /= full_mean(transfer * template, even.shape[1])
     filtered = fft.irfft2(fft.rfft2(field) * transfer, s=even.shape)
     radius = int(min(np.ceil(KERNEL_BEAMS * fwhm), (min(even.shape) - 1) // 2))
-    # The answer at the centre of a source is the sum of the map there times the filter turned by 180 degrees.
-    turned = fft.irfft2(np.conj(transfer), s=even.shape)
+    kernel = fft.irfft2(transfer, s=even.shape)
     lags = np.arange(-radius, radius + 1)
     noise = local_level(np.where(known, filtered, np.nan), cell=cell)
     return Sensitivity(
-        sigma=np.where(known, noise * level, np.nan), kernel=turned[np.ix_(lags, lags)], even=even,
+        sigma=np.where(known, noise * level, np.nan), kernel=kernel[np.ix_(lags, lags)], even=even,
         level=level, mean=mean,
     )  # fmt: skip
 
@@ -158,7 +158,9 @@ def local_level(data: FloatArray, *, cell: int) -> FloatArray:
         return result
 
     total = smooth(weights)
-    mesh = np.exp(smooth(weights * np.log(np.where(weights > 0, values, 1.0))) / np.where(total > 0, total, 1.0))
+    mesh = np.exp(
+        smooth(weights * np.log(np.where(weights > 0, values, 1.0))) / np.where(total > 0, total, 1.0)
+    )
     nearest = ndimage.distance_transform_edt(total <= 0, return_distances=False, return_indices=True)
     mesh = mesh[tuple(nearest)]
     centres = [0.5 * (edge[1:] + edge[:-1] - 1.0) for edge in edges]
@@ -171,7 +173,9 @@ def _interpolated(values: FloatArray, places: FloatArray) -> FloatArray:
     """Interpolate the rows of an image linearly at fractional indices."""
     below = np.minimum(places.astype(int), max(len(values) - 2, 0))
     share = (places - below)[:, None]
-    result: FloatArray = (1.0 - share) * values[below] + share * values[np.minimum(below + 1, len(values) - 1)]
+    result: FloatArray = (1.0 - share) * values[below] + share * values[
+        np.minimum(below + 1, len(values) - 1)
+    ]
     return result
 
 
@@ -238,12 +242,13 @@ def smoothed_power(field: FloatArray, template: FloatArray) -> FloatArray:
     width = max(1.0, min(ny, nx) / 100.0)
     tiny = 1e-12 * float(power.mean())
     smooth = np.exp(ndimage.gaussian_filter(np.log(power + tiny), width, mode="wrap"))[:, : nx // 2 + 1]
-    weight = np.abs(template) ** 2
+    weight = template**2
     floor = POWER_FLOOR * full_mean(weight * smooth, nx) / full_mean(weight, nx)
-    return np.maximum(smooth, floor.real)
+    raised: FloatArray = np.maximum(smooth, floor)
+    return raised
 
 
-def full_mean(half: FloatArray, nx: int) -> complex:
+def full_mean(half: FloatArray, nx: int) -> float:
     """Return the mean over the whole Fourier plane of half of it, as `scipy.fft.rfft2` lays it out."""
     doubled = 2.0 * half.sum() - half[:, 0].sum() - (half[:, -1].sum() if nx % 2 == 0 else 0.0)
-    return complex(doubled) / (half.shape[0] * nx)
+    return float(doubled / (half.shape[0] * nx))

@@ -106,7 +106,7 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
         raise ConfigurationError("completeness: needs measured sources; set control.detection_only: false")
     if not image.is_whole:
         raise ConfigurationError(
-            f"{image.name}: completeness needs the map in memory; set control.max_memory higher, or cut the map"
+            f"{image.name}: completeness needs the map in memory; set control.max_memory higher, or cut it"
         )
     ny, nx = image.shape
     covariance = image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))

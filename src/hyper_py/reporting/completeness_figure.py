@@ -35,7 +35,7 @@ def plot_completeness(result: Completeness, *, panels: tuple[str, ...] = PANELS)
 
     alone = len(panels) == 1
     figure = Figure(figsize=(6.4, 4.8) if alone else (12.0, 9.0), layout="constrained")
-    cells = [figure] if alone else list(figure.subfigures(2, 2).flat)
+    cells: list[Any] = [figure] if alone else [*np.ravel(np.asarray(figure.subfigures(2, 2)))]
     for cell, panel in zip(cells, panels, strict=False):
         _DRAW[panel](cell, result)
     if not alone:
@@ -52,9 +52,10 @@ def _draw_curves(figure: Any, result: Completeness) -> None:
         some = curve.injected > 0
         low, high = jeffreys_interval(curve.recovered[some], curve.injected[some])
         shares = curve.shares[some]
+        error = np.abs([low - shares, high - shares])
         axes.errorbar(
-            curve.centres[some], shares, yerr=np.abs([low - shares, high - shares]), color=color, marker=marker,
-            ms=4, lw=0.0, elinewidth=1.0, capsize=2,
+            curve.centres[some], shares, yerr=error, color=color, marker=marker, ms=4, lw=0.0,
+            elinewidth=1.0, capsize=2,
         )  # fmt: skip
         limit = curve.limit(0.8)
         text = f"{words}: 80% at {limit.value:.3g}" if np.isfinite(limit.value) else f"{words}: 80% never"
@@ -106,12 +107,16 @@ def _draw_accuracy(figure: Any, result: Completeness) -> None:
         middle = np.array([np.sqrt(one.low * min(one.high, 2.0 * one.low)) for one in bins])
         bias, scatter = (np.array([getattr(o, f"flux_{n}") for o in bins]) for n in ("bias", "scatter"))
         upper.plot(middle, bias, color=_BEAM, marker="o", ms=4, label="median")
-        upper.fill_between(middle, bias - scatter, bias + scatter, color=_BEAM, alpha=0.2, lw=0, label="scatter")
+        upper.fill_between(
+            middle, bias - scatter, bias + scatter, color=_BEAM, alpha=0.2, lw=0, label="scatter"
+        )
         upper.legend(frameon=False, fontsize=8)
         for name, color in (("flux", _BEAM), ("peak", _OWN), ("position", _THIRD)):
             width = np.array([getattr(one, f"{name}_pull_width") for one in bins])
             error = width * [one.pull_width_error for one in bins]
-            lower.errorbar(middle, width, yerr=error, color=color, marker="o", ms=4, lw=1.2, capsize=2, label=name)
+            lower.errorbar(
+                middle, width, yerr=error, color=color, marker="o", ms=4, lw=1.2, capsize=2, label=name
+            )
         lower.set_ylim(0.0, max(2.0, lower.get_ylim()[1]))
         lower.legend(frameon=False, fontsize=8, ncols=3)
         _plain_ticks(lower)
@@ -133,7 +138,9 @@ def _draw_purity(figure: Any, result: Completeness) -> None:
         (np.concatenate([*purity.surrogates, []]), max(len(purity.surrogates), 1), "surrogates", "^"),
     ):
         ordered = np.sort(values)[::-1]
-        axes.plot(ordered, np.arange(1, ordered.size + 1) / n, marker, ms=4, color=_GREY, mfc="none", label=words)
+        axes.plot(
+            ordered, np.arange(1, ordered.size + 1) / n, marker, ms=4, color=_GREY, mfc="none", label=words
+        )
     axes.set(
         xscale="log", yscale="log", ylim=(0.03, 2.0 * max(len(purity.rows), 1)), title="False rows",
         xlabel="threshold in signal to noise", ylabel="rows above it",

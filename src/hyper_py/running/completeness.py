@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from hyper_py import __version__
 from hyper_py.diagnostics import HyperPyError
 from hyper_py.running import executors
+from hyper_py.running.dask_cluster import execute_dask
+from hyper_py.running.process_settings import one_blas_thread
+from hyper_py.running.worker_processes import execute_processes
 
 if TYPE_CHECKING:
     from hyper_py.image import SkyImage
@@ -47,8 +50,9 @@ class RealisationTask:
 
     @property
     def name(self) -> str:
-        """Name under which its result is kept."""
-        return f"{self.kind}_{self.index:04d}"
+        """Name under which its result is kept: another one where other sources are injected."""
+        what = hashlib.sha256(repr((self.seed, self.ranges, self.positions)).encode()).hexdigest()[:12]
+        return f"{self.kind}_{self.index:04d}_{what}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +148,7 @@ def local_executor(jobs: int) -> Execute:
         n_workers = min(jobs, len(tasks))
         if n_workers <= 1:
             return executors.execute_serial(function, tasks, on_start=_ignore)
-        return executors.execute_processes(function, tasks, n_workers=n_workers, on_start=_ignore)
+        return execute_processes(function, tasks, n_workers=n_workers, on_start=_ignore)
 
     return execute
 
@@ -154,9 +158,7 @@ def dask_executor(jobs: int, scheduler: str | None) -> Execute:
 
     def execute(function: Callable[[Any], Any], tasks: Sequence[Any]) -> executors.Outcomes:
         n_workers = max(1, min(jobs, len(tasks)))
-        return executors.execute_dask(
-            function, tasks, n_workers=n_workers, scheduler=scheduler, on_start=_ignore
-        )
+        return execute_dask(function, tasks, n_workers=n_workers, scheduler=scheduler, on_start=_ignore)
 
     return execute
 
@@ -170,7 +172,7 @@ def run_task(task: RealisationTask, *, setup: "InjectionSetup") -> Any:
     from hyper_py.injection import purity
     from hyper_py.injection.recovery import realise
 
-    with executors.one_blas_thread(), warnings.catch_warnings():
+    with one_blas_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the map's own extraction has given them
         if task.kind == "inverted":
             return purity.false_rows(purity.inverted_map(setup), setup)
@@ -276,10 +278,13 @@ class _Estimate:
         self.store, self.on_event = store, on_event
         self.setup = make_setup(extraction, n_sources=plan.n_sources)
         self.error, self.n_done, self.n_expected = math.inf, 0, 0
+        self.realised: list[RealisationTask] = []
         self.started, self.n_made = time.perf_counter(), 0
 
     def run(self) -> "Completeness":
         """Make rounds until the precision is reached."""
+        import numpy as np
+
         from hyper_py.injection.plan import first_ranges, next_ranges, pilot_runs, reached
 
         plan, setup = self.plan, self.setup
@@ -300,11 +305,12 @@ class _Estimate:
             ]
             self.do(tasks if n_realised else empty + tasks)
             n_realised += n_next
-            records = self.records(n_realised)
+            self.realised += tasks
+            records = np.concatenate([self.store.results[task.name] for task in self.realised])
             ranges = next_ranges(records, setup, ranges)
             state = reached(records, setup, plan, ranges)
             self.error = state.error
-            result = self.result(records)
+            result = self.result(records, empty)
             if self.on_event is not None:
                 self.on_event(RoundFinished(result=result))
             if not state.n_more or n_realised >= plan.max_runs:
@@ -328,9 +334,9 @@ class _Estimate:
                     raise HyperPyError(f"{self.setup.image.name}: {task.name}: {outcome.error}")
                 self.store.add(task.name, outcome.value)
                 self.n_done, self.n_made = self.n_done + 1, self.n_made + 1
-                self.tell(task)
+                self.tell()
 
-    def tell(self, task: RealisationTask) -> None:
+    def tell(self) -> None:
         """Tell that a task was done."""
         if self.on_event is None:
             return
@@ -343,25 +349,19 @@ class _Estimate:
             )
         )  # fmt: skip
 
-    def records(self, n: int) -> Any:
-        """Return the records of the first realisations, in their order."""
-        import numpy as np
-
-        return np.concatenate([self.store.results[f"realisation_{k:04d}"] for k in range(n)])
-
-    def result(self, records: Any) -> "Completeness":
+    def result(self, records: Any, empty: Sequence[RealisationTask]) -> "Completeness":
         """Return what is known so far."""
         import numpy as np
 
         from hyper_py.injection.completeness import Completeness
         from hyper_py.injection.purity import Purity
 
-        results = self.store.results
+        inverted, *surrogates = (self.store.results[task.name] for task in empty)
         purity = Purity(
             threshold=self.setup.options.detection.sigma_thres,
             rows=np.asarray(self.extraction.catalog["SNR"], dtype=np.float64),
-            inverted=results["inverted_0000"],
-            surrogates=tuple(results[f"surrogate_{k:04d}"] for k in range(self.plan.n_surrogates)),
+            inverted=inverted,
+            surrogates=tuple(surrogates),
         )
         return Completeness(
             extraction=self.extraction, setup=self.setup, plan=self.plan, records=records, purity=purity,

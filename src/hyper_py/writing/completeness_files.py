@@ -6,10 +6,13 @@ from typing import Any
 from hyper_py import __version__
 from hyper_py.injection.completeness import Completeness
 from hyper_py.injection.tables import completeness_tables
-from hyper_py.writing.products import STATE_DIR, Stage, as_json, write_image
-from hyper_py.writing.tables import SUFFIXES, prepare_table, template_of, write_table
+from hyper_py.writing.images import write_image
+from hyper_py.writing.layout import COMPLETENESS_DIR, STATE_DIR
+from hyper_py.writing.staging import Stage
+from hyper_py.writing.state import as_json
+from hyper_py.writing.table_columns import prepare_table, template_of
+from hyper_py.writing.tables import SUFFIXES, write_table
 
-DIRECTORY = "completeness"
 LIMIT_LEVEL = 0.8
 """Completeness of which the limit is written as a map."""
 
@@ -17,17 +20,12 @@ LIMIT_LEVEL = 0.8
 def table_name(name: str, what: str, form: str) -> str:
     """Return where a table of a map goes, relative to the output directory."""
     middle = "" if what == "completeness" else f"_{what}"
-    return f"{DIRECTORY}/completeness{middle}_{name}{SUFFIXES[form]}"
+    return f"{COMPLETENESS_DIR}/completeness{middle}_{name}{SUFFIXES[form]}"
 
 
 def limit_name(name: str) -> str:
     """Return where the map of the limit goes."""
-    return f"{DIRECTORY}/limit_{name}.fits"
-
-
-def page_name(name: str) -> str:
-    """Return where the page of a map goes."""
-    return f"{DIRECTORY}/completeness_{name}.html"
+    return f"{COMPLETENESS_DIR}/limit_{name}.fits"
 
 
 def results_directory(root: Path, name: str) -> Path:
@@ -77,5 +75,5 @@ def write_completeness(
         what = f"flux of a beam-sized source that is found with {LIMIT_LEVEL:.0%} probability"
         path = stage.path(limit_name(result.name))
         write_image(path, result.limit_map(level=LIMIT_LEVEL), image, what=what[:68])
-        stage.text(f"{DIRECTORY}/completeness_{result.name}.json", as_json(summary))
+        stage.text(f"{COMPLETENESS_DIR}/completeness_{result.name}.json", as_json(summary))
     return stage.names
