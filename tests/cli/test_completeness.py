@@ -134,8 +134,8 @@ def test_channels_of_a_cube_are_maps_of_their_own(call, capsys):
 
 
 def test_validate_shows_the_limits_of_the_same_curve(call, capsys):
-    assert call("simulate", "--preset", "faint", "--seed", "5", "-o", "more.fits", "--set", "shape=[160, 170]",
-                "--set", "n_sources=40") == 0  # fmt: skip
+    fields = ("--set", "shape=[160, 170]", "--set", "n_sources=40")
+    assert call("simulate", "--preset", "faint", "--seed", "5", "-o", "more.fits", *fields) == 0
     assert call("run", "more.fits", "-o", "out2", "-q") == 0
     capsys.readouterr()
     assert call("validate", "out2/params/params_more.ecsv", "more_truth.ecsv", "--figure", "more.png") == 0

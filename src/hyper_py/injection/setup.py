@@ -22,6 +22,7 @@ SHARE_OF_SOURCES = 0.25
 BEAMS_PER_SOURCE = 250.0
 """Beams of the map for each injected source, where the catalogue has few."""
 FEWEST = 4
+LEAST_ROOM = 2
 _SHAPE_FLAGS = Flag.SIZE_AT_BOUND | Flag.FIT_FAILED | Flag.SHAPE_ASSUMED | Flag.EDGE | Flag.NOT_CONVERGED
 _LEAST_SNR = 8.0
 _FEWEST_SHAPES = 5
@@ -96,7 +97,7 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     ConfigurationError
         For options that measure no detected sources.
     InputError
-        If no pixel is far enough from the edges.
+        If two sources have no room far enough from the edges and from each other.
     """
     options = extraction.options
     # A pickled WCS has been through the text of a header. All realisations see that one, or those of worker
@@ -119,11 +120,17 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     y, x = np.mgrid[:ny, :nx]
     margin = max(options.photometry.aper_inf, 0.5) * fwhm
     inside = inside_margin(x.ravel(), y.ravel(), valid=sensitivity.valid, margin=margin).reshape(image.shape)
-    if not inside.any():
-        raise InputError(f"{image.name}: no place is half a beam from the edges: nothing can be injected")
+    # Random places fill about half of what could be filled.
+    room = int(inside.sum() / (2.0 * (SEPARATION_BEAMS * fwhm) ** 2))
+    if room < LEAST_ROOM:
+        raise InputError(
+            f"{image.name}: too small: no room for {LEAST_ROOM} injected sources {SEPARATION_BEAMS:g} beams "
+            "apart"
+        )
     if n_sources is None:
         by_area = inside.sum() / (image.beam_area_pix * BEAMS_PER_SOURCE)
         n_sources = max(round(SHARE_OF_SOURCES * len(known)), round(by_area), FEWEST)
+    n_sources = min(n_sources, room)
     return InjectionSetup(
         image=image, options=options, known=known, sensitivity=sensitivity, usable=inside, beam=beam,
         shapes=_own_shapes(extraction, beam), neighbours=_next_distances(known), n_sources=n_sources,

@@ -60,7 +60,7 @@ class RealisationDone:
     """A run of the pipeline was done.
 
     `n_runs` is how many are expected in all, as far as can be told; `error` the largest binomial error so
-    far, infinite before the first round is over; `seconds_left` NaN while it is not known.
+    far, infinite where a bin is empty; `seconds_left` is NaN in the first round.
     """
 
     name: str
@@ -341,7 +341,7 @@ class _Estimate:
         if self.on_event is None:
             return
         pace = (time.perf_counter() - self.started) / self.n_made
-        left = pace * (self.n_expected - self.n_done) if math.isfinite(self.error) else math.nan
+        left = pace * (self.n_expected - self.n_done) if self.realised else math.nan
         self.on_event(
             RealisationDone(
                 name=self.setup.image.name, n_done=self.n_done, n_runs=self.n_expected, error=self.error,
