@@ -4,6 +4,8 @@ import pickle
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
+from scipy.spatial import cKDTree
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import ConfigurationError, Flag, InputError
@@ -13,7 +15,6 @@ from hyper_py.injection.sensitivity import Sensitivity, at_pixels, measure_sensi
 from hyper_py.numerics import models
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import Extraction
-from hyper_py.validation.matching import inside_margin
 
 SEPARATION_BEAMS = 5.0
 """Least distance between two injected sources: they are no neighbours of each other."""
@@ -64,7 +65,7 @@ class InjectionSetup:
     @property
     def fwhm(self) -> float:
         """Mean FWHM of the beam in pixels."""
-        return float(FWHM_PER_SIGMA * np.sqrt(self.beam[0] * self.beam[1]))
+        return _mean_fwhm(self.beam)
 
     @property
     def separation(self) -> float:
@@ -112,14 +113,14 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     ny, nx = image.shape
     covariance = image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
     beam = models.shape_parameters(covariance)
-    fwhm = float(FWHM_PER_SIGMA * np.sqrt(beam[0] * beam[1]))
+    fwhm = _mean_fwhm(beam)
     known = extraction.sources[np.isfinite(extraction.sources).all(axis=1)]
     sensitivity = measure_sensitivity(
         extraction.residual_image(), beam_covariance=covariance, relative_rms=image.relative_rms
     )
-    y, x = np.mgrid[:ny, :nx]
-    margin = max(options.photometry.aper_inf, 0.5) * fwhm
-    inside = inside_margin(x.ravel(), y.ravel(), valid=sensitivity.valid, margin=margin).reshape(image.shape)
+    # As far from borders and blank pixels as the detection keeps.
+    distance = distance_transform_edt(np.pad(sensitivity.valid, 1))[1:-1, 1:-1]
+    inside = distance > max(options.photometry.aper_inf, 0.5) * fwhm
     # Random places fill about half of what could be filled.
     room = int(inside.sum() / (2.0 * (SEPARATION_BEAMS * fwhm) ** 2))
     if room < LEAST_ROOM:
@@ -137,6 +138,10 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     )  # fmt: skip
 
 
+def _mean_fwhm(beam: FloatArray) -> float:
+    return float(FWHM_PER_SIGMA * np.sqrt(beam[0] * beam[1]))
+
+
 def _own_shapes(extraction: Extraction, beam: FloatArray) -> FloatArray:
     """Return the shapes of well measured sources, (k, 3); the beam's if there are too few."""
     table, sources = extraction.catalog, extraction.sources
@@ -151,8 +156,6 @@ def _own_shapes(extraction: Extraction, beam: FloatArray) -> FloatArray:
 
 def _next_distances(known: FloatArray) -> FloatArray:
     """Return the distance of each source to the next, (n,); infinite for a single one."""
-    from scipy.spatial import cKDTree
-
     places = known[:, [models.X, models.Y]]
     if len(places) < 2:
         return np.full(len(places), np.inf)
