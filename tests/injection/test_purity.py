@@ -86,6 +86,20 @@ def test_probability_of_a_row_to_be_true_rises_and_sums_to_the_true_rows(rng):
     assert missing == pytest.approx(purity.expected_false(), rel=0.4)
 
 
+def test_an_inverted_map_with_more_false_rows_than_surrogates_explain_is_counted_alone():
+    few, many = np.full(2, 5.0), np.linspace(4.5, 9.0, 16)
+    gaussian = Purity(threshold=4.5, rows=many, inverted=few, surrogates=(few,) * 8)
+    tails = Purity(threshold=4.5, rows=many, inverted=many, surrogates=(few,) * 8)
+    assert not gaussian.has_tails
+    assert gaussian.expected_false() == 2.0
+    assert tails.has_tails
+    assert tails.expected_false() == 16.0
+    # Fewer than the surrogates have are no tails.
+    fewer = Purity(threshold=4.5, rows=many, inverted=np.empty(0), surrogates=(many,) * 8)
+    assert not fewer.has_tails
+    assert fewer.expected_false() == pytest.approx(16.0 * 8 / 9)
+
+
 def test_without_false_rows_all_are_true():
     nothing = np.empty(0)
     purity = Purity(threshold=4.5, rows=np.array([5.0, 9.0]), inverted=nothing, surrogates=(nothing,))

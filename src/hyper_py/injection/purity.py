@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
+from scipy.stats import binom
 
 from hyper_py.arrays import FloatArray
 from hyper_py.image import SkyImage
@@ -18,6 +19,7 @@ _NEAREST_ROWS = 20
 _LEAST_DECAY = 0.1
 """Of the signal to noise of false rows, where too few are there to measure it."""
 _STEP = 0.25
+_CHANCE = 0.01
 
 
 def inverted_map(setup: InjectionSetup) -> SkyImage:
@@ -70,14 +72,23 @@ class Purity:
     surrogates: tuple[FloatArray, ...]
 
     @property
+    def has_tails(self) -> bool:
+        """Whether the inverted map has more false rows than Gaussian surrogates explain.
+
+        It does where as many would be there by chance in one map of a hundred.
+        """
+        counts = [len(one) for one in (self.inverted, *self.surrogates)]
+        return bool(binom.sf(counts[0] - 1, sum(counts), 1.0 / len(counts)) < _CHANCE)
+
+    @property
     def n_maps(self) -> int:
-        """Maps without sources."""
-        return 1 + len(self.surrogates)
+        """Maps without sources that are counted: the inverted one alone where it `has_tails`, else all."""
+        return 1 if self.has_tails else 1 + len(self.surrogates)
 
     @property
     def false(self) -> FloatArray:
-        """Signal to noise of all rows found on maps without sources."""
-        return np.concatenate([self.inverted, *self.surrogates])
+        """Signal to noise of all rows found on these maps."""
+        return self.inverted if self.has_tails else np.concatenate([self.inverted, *self.surrogates])
 
     @property
     def _decay(self) -> float:
