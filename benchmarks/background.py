@@ -12,13 +12,16 @@ import argparse
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import HuberRegressor, TheilSenRegressor
 
-from hyper_py.background.polynomial import Background, select_background, select_backgrounds
-from hyper_py.numerics.polynomial import Scaling, polynomial_design
+from hyper_py.background import selection
+from hyper_py.background.cutout_polynomial import CutoutPolynomial
+from hyper_py.background.selection import Choice
+from hyper_py.numerics.polynomial import Box, Scaling, polynomial_design
 from hyper_py.numerics.regression import huber_regression, random_subsets, spatial_median, subset_solutions
 
 SIDE, CENTRE, FWHM, PEAK = 41, 20, 5.0, 10.0
@@ -109,13 +112,19 @@ def cutouts(case: str, *, seed: int, trials: int) -> Iterator[tuple[np.ndarray, 
         yield truth + contamination + gaussian(0.0, 0.0, FWHM, PEAK) + noise(rng), truth
 
 
-def error(background: Background, truth: np.ndarray) -> float:
+def error(background: CutoutPolynomial, truth: np.ndarray) -> float:
     return float((background.evaluate(Y[MASK] + CENTRE, X[MASK] + CENTRE) - truth[MASK]).mean())
 
 
-def fit(data: np.ndarray, **options: object) -> Background:
+def select(
+    data: np.ndarray, mask: np.ndarray, *, boxes: list[Box], rms: float, beam_area: float, **choice: Any
+) -> list[CutoutPolynomial]:
+    return selection.select(data, mask, boxes=boxes, rms=rms, beam_area=beam_area, choice=Choice(**choice))
+
+
+def fit(data: np.ndarray, **options: object) -> CutoutPolynomial:
     defaults = {"boxes": BOXES, "orders": (0, 1, 2), "rms": 1.0, "beam_area": BEAM_AREA, "n_subsets": 500}
-    return select_background(data, MASK, **(defaults | options))
+    return select(data[None], MASK[None], **(defaults | options))[0]
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -171,7 +180,7 @@ def criteria(seed: int, trials: int) -> None:
         data = np.stack([d for d, _ in pairs])
         every = {}
         for criterion in ("nmse", "redchi", "bic", "cv, plain", "cv, guard", "cv"):
-            chosen = select_backgrounds(
+            chosen = select(
                 data,
                 np.broadcast_to(MASK, data.shape),
                 boxes=BOXES,
@@ -187,7 +196,7 @@ def criteria(seed: int, trials: int) -> None:
             (box, order): [
                 error(b, t)
                 for b, (_, t) in zip(
-                    select_backgrounds(
+                    select(
                         data,
                         np.broadcast_to(MASK, data.shape),
                         boxes=[box],
@@ -272,7 +281,7 @@ def speed(seed: int) -> None:
     rows = [
         [
             f"least squares, {c}, many at once",
-            f"{best_time(lambda c=c: select_backgrounds(data, mask, criterion=c, **options), 5) / 64:.2f}",
+            f"{best_time(lambda c=c: select(data, mask, criterion=c, **options), 5) / 64:.2f}",
         ]
         for c in ("nmse", "bic", "cv")
     ]

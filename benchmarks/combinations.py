@@ -15,7 +15,6 @@ its scatter; the scatter of (FLUX - truth) / FLUX_ERR; seconds.
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +23,19 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 import hyper_py
-from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions, check_options
+from hyper_py.config.original import ORIGINAL_POLICY
+from hyper_py.options import Options, Policy
 from hyper_py.pipeline.extraction import find_peaks, noise_level
 from hyper_py.pipeline.measurement import measure_sources
-from option_sets import combinations
+from option_sets import as_sections, combinations
 
 REFERENCES = ("correlated, conditional (default)", "white, polynomial", "original's defaults")
 
 
 def make_options(changes: dict[str, Any]) -> Options:
-    """Return options with keys set, each in the section that has it."""
-    sections: dict[str, Any] = {
-        "fit_options": FitOptions(), "background": BackgroundOptions(), "photometry": PhotometryOptions()
-    }  # fmt: skip
-    rest = {}
-    for name, value in changes.items():
-        section = next((s for s, default in sections.items() if hasattr(default, name)), None)
-        if section is None:
-            rest[name] = value
-        else:
-            sections[section] = replace(sections[section], **{name: value})
-    options = Options(**sections, **rest)
-    # Detection is fixed: no source is added either.
-    options = replace(options, detection=replace(options.detection, deblend_residual=False))
-    check_options(options)
-    return options
+    """Return options with keys set; detection is fixed: no source is added either."""
+    policy = ORIGINAL_POLICY if changes.get("original") else Policy()
+    return Options(**as_sections(changes), detection={"deblend_residual": False}, policy=policy)
 
 
 def main() -> None:
@@ -86,7 +73,7 @@ def main() -> None:
         if not any(text in name for text in arguments.only) and name not in REFERENCES:
             continue
         options, start = make_options(changes), time.perf_counter()
-        result = measure_sources(image, peaks, rms=noise.rms, options=options).measurement
+        result = measure_sources(image, peaks, rms=noise.rms, options=options).sources
         seconds = time.perf_counter() - start
         distance, nearest = tree.query(
             result.parameters[:, 1:3], distance_upper_bound=0.5 * image.beam_fwhm_pix

@@ -47,7 +47,7 @@ from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.io import read_image
 import hyper_py.detection.matched, hyper_py.pipeline.correlated
 path, config, repeats = sys.argv[1], sys.argv[2], int(sys.argv[3])
-options = load_config(config).options() if config else Config.model_validate({"version": 2}).options()
+options = load_config(config).options() if config else Config().options()
 def peak():
     # getrusage would count the parent before exec too
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

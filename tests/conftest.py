@@ -1,13 +1,16 @@
-"""One thread for linear algebra, and the seeds of random tests.
+"""One thread for linear algebra, the seeds of random tests, and the smoke tests.
 
 A random test takes `random_seed` (an int) or `rng` (a generator made from it), or is a test of hypothesis.
 By default all of them repeat themselves: the seed is 1, or those of the mark `seeds`, and hypothesis
 derives its examples from the test. `pytest -m fresh` runs these tests, and no others, with a seed that
 is drawn and printed; HYPER_PY_SEED sets it, to run a failure again.
+
+`pytest -m smoke` runs the few modules that tell whether the versions of other packages will do.
 """
 
 import os
 import secrets
+from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     # Set before NumPy is loaded: pytest-xdist fills the cores.
@@ -17,6 +20,26 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+TESTS = Path(__file__).parent
+SMOKE = (
+    "cli/test_commands.py",
+    "config/test_config.py",
+    "numerics/test_solvers.py",
+    "reading/test_cube_region.py",
+    "reading/test_streamed.py",
+    "reporting/test_figures.py",
+    "reporting/test_map_figure.py",
+    "reporting/test_noise_products.py",
+    "reporting/test_report_data.py",
+    "running/test_executors.py",
+    "running/test_process_settings.py",
+    "test_image.py",
+    "validation/test_matching.py",
+    "writing/test_sky_regions.py",
+    "writing/test_tables.py",
+    "writing/test_text_tables.py",
+)
+"""Marked `smoke`: where other packages are used the most, within a minute."""
 FIXED_SEEDS = (1,)
 VARIABLE = "HYPER_PY_SEED"
 
@@ -49,9 +72,20 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("random_seed", seeds, ids=names, indirect=True, scope="module")
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leave other modules alone in a smoke run: what they import need not be installed."""
+    others = collection_path.suffix == ".py" and collection_path not in {TESTS / name for name in SMOKE}
+    return True if others and config.getoption("markexpr") == "smoke" else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
+    if missing := [name for name in SMOKE if not (TESTS / name).is_file()]:
+        raise pytest.UsageError(f"{__file__}: SMOKE names files that are not there: {', '.join(missing)}")
+    smoke = {TESTS / name for name in SMOKE}
     for item in items:
+        if item.path in smoke:
+            item.add_marker("smoke")
         test = getattr(item, "obj", None)
         if "random_seed" in getattr(item, "fixturenames", ()) or getattr(test, "is_hypothesis_test", False):
             item.add_marker("fresh")

@@ -8,5 +8,4 @@ from numpy.typing import NDArray
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
-IndexArray: TypeAlias = NDArray[np.intp]
-"""Indices, as numpy's own functions return them."""
+IndexArray: TypeAlias = NDArray[np.intp]  # as numpy's own functions return indices

@@ -1,6 +1,5 @@
 """The catalogue: one table of columns, and everything derived from it."""
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +7,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
-from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
@@ -19,6 +18,7 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
+from hyper_py.photometry.measurements import SourceTable
 
 
 class Column(NamedTuple):
@@ -83,50 +83,12 @@ COLUMNS: tuple[Column, ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Measurement:
-    """What was measured of `n` sources, in pixels and Jy/pixel; the catalogue is computed from it.
-
-    Attributes
-    ----------
-    parameters : ndarray, shape (n, 6)
-        Fitted Gaussians, in the order of `hyper_py.numerics.models`.
-    covariance : ndarray, shape (n, 6, 6)
-        Covariance of `parameters`; NaN where it is unknown.
-    flux, flux_err, flux_gauss, flux_gauss_err, aperture_fraction : ndarray, shape (n,)
-        Jy; the aperture's flux and the Gaussian's, with their corrections applied, and errors.
-    local_rms, snr, background, shoulder_score : ndarray, shape (n,)
-    order, n_in_group, n_blank, status, flags : int ndarray, shape (n,)
-    nmse, chi2_red, bic : ndarray, shape (n,)
-    """
-
-    parameters: FloatArray
-    covariance: FloatArray
-    flux: FloatArray
-    flux_err: FloatArray
-    flux_gauss: FloatArray
-    flux_gauss_err: FloatArray
-    aperture_fraction: FloatArray
-    local_rms: FloatArray
-    snr: FloatArray
-    background: FloatArray
-    shoulder_score: FloatArray
-    order: IntArray
-    n_in_group: IntArray
-    n_blank: IntArray
-    status: IntArray
-    flags: IntArray
-    nmse: FloatArray
-    chi2_red: FloatArray
-    bic: FloatArray
-
-
-def make_catalog(measured: Measurement, image: SkyImage, *, convert_mjy: bool = True) -> QTable:
+def make_catalog(measured: SourceTable, image: SkyImage, *, convert_mjy: bool = True) -> QTable:
     """Return the catalogue of one map.
 
     Parameters
     ----------
-    measured : Measurement
+    measured : SourceTable
     image : SkyImage
         The map that was measured.
     convert_mjy : bool
@@ -162,7 +124,7 @@ def make_catalog(measured: Measurement, image: SkyImage, *, convert_mjy: bool = 
     return _table({**columns, **sizes, "FLAGS": measured.flags | flags}, convert_mjy=convert_mjy)
 
 
-def _flux_columns(measured: Measurement, image: SkyImage, jacobian: FloatArray) -> dict[str, FloatArray]:
+def _flux_columns(measured: SourceTable, image: SkyImage, jacobian: FloatArray) -> dict[str, FloatArray]:
     """Return fluxes, their errors and the noise, in Jy and Jy/beam."""
     beam_area = image.beam.solid_angle / np.abs(np.linalg.det(jacobian))
     amplitude, flux_gauss = (
@@ -182,7 +144,7 @@ def _flux_columns(measured: Measurement, image: SkyImage, jacobian: FloatArray) 
     }
 
 
-def _position_columns(measured: Measurement, image: SkyImage, jacobian: FloatArray) -> dict[str, FloatArray]:
+def _position_columns(measured: SourceTable, image: SkyImage, jacobian: FloatArray) -> dict[str, FloatArray]:
     """Return positions on the map and on the sky, and their errors."""
     x, y = measured.parameters[:, models.X], measured.parameters[:, models.Y]
     longitude, latitude = celestial_degrees(image.wcs, x, y)
@@ -203,7 +165,7 @@ def _position_columns(measured: Measurement, image: SkyImage, jacobian: FloatArr
 
 
 def _size_columns(
-    measured: Measurement, image: SkyImage, jacobian: FloatArray
+    measured: SourceTable, image: SkyImage, jacobian: FloatArray
 ) -> tuple[dict[str, FloatArray], BoolArray]:
     """Return sizes and angles on the sky and their errors, and which sources are unresolved."""
     p = measured.parameters
@@ -223,7 +185,7 @@ def _size_columns(
     return columns, ~(shape["DECONV_2"][:, 0] > 2.0 * error["DECONV_2"][:, 0])
 
 
-def _errors(measured: Measurement) -> FloatArray:
+def _errors(measured: SourceTable) -> FloatArray:
     """Return the 1-sigma errors of the parameters, shape (n, 6)."""
     return np.sqrt(np.diagonal(measured.covariance, axis1=1, axis2=2))
 
@@ -251,7 +213,7 @@ def _table(columns: dict[str, Any], *, convert_mjy: bool) -> QTable:
 
 
 def _sky_shape(
-    measured: Measurement, image: SkyImage, jacobian: FloatArray
+    measured: SourceTable, image: SkyImage, jacobian: FloatArray
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Return sizes and angles on the sky with their errors, propagated by central differences.
 

@@ -1,6 +1,6 @@
-"""The commands beside `run`: simulate, validate, inspect and demo. `hyper_py.cli` registers them.
+"""The commands simulate, validate, inspect and demo. `hyper_py.cli` registers them.
 
-As there: nothing heavy is imported before a command needs it.
+Nothing heavy is imported before a command needs it.
 """
 
 import json
@@ -19,13 +19,20 @@ if TYPE_CHECKING:
     from hyper_py.simulation.simulate import Simulation
     from hyper_py.validation.validation import TextTable, Validation
 
-PRESETS = ("alma", "deep", "herschel", "faint", "crowded", "cube")
+PRESETS = (
+    "alma", "deep", "herschel", "faint", "crowded", "cube", "interferometer", "interferometer_dirty",
+    "dynamic", "complex", "edges", "edges_error", "empty", "empty_lognormal", "oversampled",
+)  # fmt: skip
 CUBE_FIELDS = ("n_channels", "frequency", "channel_width", "line_fwhm", "turnover")
 DEMO_SKY = {
     "name": "demo", "shape": [240, 320], "n_sources": 60, "unit": "Jy/beam", "peak_range": [5.0, 60.0]
 }  # fmt: skip
 DEMO_MAP = "demo.fits"
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."),
+]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
@@ -88,26 +95,33 @@ def simulate(
             raise ConfigurationError("--limits: only for maps, not for cubes")
         cube = simulate_cube(preset, seed=seed, **fields)
         files.write_cube(path, cube)
+        dirty = False
         size, n_sources = list(cube.shape), cube.model.n_sources
     else:
         simulation = simulate_image(preset, seed=seed, **fields)
-        n_sources = files.write_simulation(path, simulation, limits=limits)
+        n_sources, dirty = files.write_simulation(path, simulation, limits=limits), simulation.is_dirty
         size = list(simulation.image.shape)
     text = " x ".join(map(str, size[::-1]))
-    typer.echo(f"wrote {path} ({text} pixels, {n_sources} sources) and {files.truth_path(path)}")
+    beside = f"{files.truth_path(path)}{f' and {files.psf_path(path)}' if dirty else ''}"
+    typer.echo(f"wrote {path} ({text} pixels, {n_sources} sources) and {beside}")
 
 
 def _check_kinds(fields: dict[str, Any]) -> None:
-    """Raise ConfigurationError where a value is of another kind than the default: a text, a list of two."""
+    """Raise ConfigurationError if a value is of another type than the default."""
     import inspect as introspection
     from dataclasses import asdict
 
-    from hyper_py.simulation.presets import SkyModel
+    from hyper_py.simulation.presets import PARTS, SkyModel
     from hyper_py.simulation.simulate import simulate_cube
 
     parameters = introspection.signature(simulate_cube).parameters
     defaults = asdict(SkyModel()) | {name: parameters[name].default for name in CUBE_FIELDS}
-    for name, value in fields.items():
+    given = {name: value for name, value in fields.items() if name not in PARTS}
+    for part, kind in PARTS.items():
+        defaults |= {f"{part}.{name}": value for name, value in asdict(kind()).items()}
+        if isinstance(fields.get(part), dict):
+            given |= {f"{part}.{name}": value for name, value in fields[part].items()}
+    for name, value in given.items():
         if name in defaults and not _is_like(value, defaults[name]):
             expected = str(list(defaults[name]) if isinstance(defaults[name], tuple) else defaults[name])
             raise ConfigurationError(f"simulation: {name} is {value!r}; it must be such as {expected}")
@@ -154,7 +168,7 @@ def validate(
     ] = None,
     margin: Annotated[
         float,
-        typer.Option("--margin", min=0.0, help="Beams from the border where truth counts for nothing."),
+        typer.Option("--margin", min=0.0, help="Sources this near to the border do not count (in beams)."),
     ] = 0.5,
     channel: Annotated[
         int | None, typer.Option("--channel", min=1, help="Only this channel of a cube, from 1.")
@@ -202,7 +216,7 @@ def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
 
 
 def _show_tables(tables: "Sequence[TextTable]") -> None:
-    """Show tables in full: what a pipe gets is not cut to the width of a terminal."""
+    """Show tables in full width when the output is not a terminal."""
     for title, header, rows in tables:
         typer.echo(f"\n{title}")
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
@@ -230,14 +244,9 @@ def _draw(validation: "Validation", path: Path, *, title: str) -> None:
 
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="MAP", help="FITS file.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."
-        ),
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
-    """Show what is understood of a map, and what is missing. Exit status 1 if it cannot be run as it is."""
+    """Show what is read from a map, and what is missing. Exit status 1 if it cannot be run as it is."""
     from hyper_py.config import Config, apply_overrides
 
     config = Config.from_mapping(apply_overrides({"version": 2}, overrides or []), source="--set")
@@ -255,7 +264,7 @@ def inspect(
 
 
 def describe(found: "Inspection") -> list[tuple[str, str]]:
-    """Return what was understood of a map as pairs of a word and a line."""
+    """Return what was read from a map as pairs of a word and a line."""
     ny, nx = found.shape
     facts = [("file", found.hdus), ("map", f"extension {found.hdu}, {nx} x {ny} pixels (x, y)")]
     if found.n_channels > 1:
@@ -355,7 +364,7 @@ def demo(
     ] = Path("hyper_demo"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
 ) -> None:
-    """Simulate a small map, extract its sources, compare them with the truth, and say where to look."""
+    """Simulate a small map, extract its sources, compare them with the truth, and list the files."""
     map_path = output / DEMO_MAP
     if output.is_dir() and any(output.iterdir()) and not map_path.exists():
         raise ConfigurationError(f"{output}: not empty, and not of an earlier demo; choose another directory")
@@ -371,7 +380,7 @@ def demo(
 
     simulation = simulate_image("deep", seed=seed, **DEMO_SKY)
     write_simulation(map_path, simulation)
-    typer.echo(_told(simulation))
+    typer.echo(_summary(simulation))
     root = str(output.absolute())
     config = Config.from_mapping(
         {
@@ -408,7 +417,7 @@ def demo(
     typer.echo("\nNow your own: hyper-py inspect MAP.fits, then hyper-py run MAP.fits -o OUT")
 
 
-def _told(simulation: "Simulation") -> str:
+def _summary(simulation: "Simulation") -> str:
     ny, nx = simulation.image.shape
     low, high = simulation.model.peak_range
     return (

@@ -1,4 +1,4 @@
-"""`SkyImage`: one map with all that is needed to measure on it."""
+"""`SkyImage`: one map with its error, mask, coordinates and beam."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,8 +25,8 @@ class SkyImage:
     Attributes
     ----------
     data : ndarray, shape (ny, nx)
-        Jy/pixel, float64; blank pixels are NaN. For a map too large for memory a plane that reads them
-        where they are needed, see `is_whole`.
+        Jy/pixel, float64; blank pixels are NaN. For a map too large for memory, a plane that reads pixels
+        when they are needed, see `is_whole`.
     wcs : astropy.wcs.WCS
         Two celestial axes.
     beam : Beam
@@ -36,11 +36,11 @@ class SkyImage:
     unit : str
         The unit of the file, in which FITS products are written back.
     jy_per_pixel : float or ndarray of shape (ny, nx)
-        What one `unit` is in Jy/pixel; an array where pixel areas differ across the map.
+        Value of one `unit` in Jy/pixel; an array if pixel areas vary over the map.
     error : ndarray, shape (ny, nx), optional
         1-sigma error in Jy/pixel.
     primary_beam : ndarray, shape (ny, nx), optional
-        Response by which `data` and `error` were divided; `flat_noise` undoes that.
+        Response by which `data` and `error` were divided; `flat_noise` multiplies by it again.
     meta : dict
         Facts from the header that outputs repeat: `frequency` in Hz, `object`, `history`.
     """
@@ -71,7 +71,7 @@ class SkyImage:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the pixels are in memory; else `data` is a `hyper_py.numerics.tiles.LazyPlane`."""
+        """Whether the pixels are in memory; if not, `data` is a `hyper_py.numerics.tiles.LazyPlane`."""
         return isinstance(self.data, np.ndarray)
 
     @property
@@ -85,7 +85,7 @@ class SkyImage:
         return reference_jacobian(self.wcs, self.shape)
 
     def jacobian(self, x: ArrayLike, y: ArrayLike) -> FloatArray:
-        """Jacobian (..., 2, 2) in arcsec/pixel at pixels; the reference's where there is no sky."""
+        """Jacobian (..., 2, 2) in arcsec/pixel at pixels; the reference's outside the projection."""
         local = local_jacobian(self.wcs, x, y)
         missing = ~np.isfinite(local).all(axis=(-1, -2))
         local[missing] = self.reference_jacobian
@@ -117,9 +117,9 @@ class SkyImage:
 
     @cached_property
     def relative_rms(self) -> FloatArray | None:
-        """How the noise varies over the map, of median 1, (ny, nx): by its error, else its primary beam.
+        """Relative rms (median 1), shape (ny, nx), from the error map or else the primary beam.
 
-        None if it has neither. Blank pixels have 1.
+        None if there is neither. Blank pixels have 1.
         """
         if self.error is not None:
             noise = self.error
@@ -134,15 +134,15 @@ class SkyImage:
 
     @property
     def flattened(self) -> FloatArray:
-        """Data of which the noise is the same everywhere, (ny, nx): detection is done on this.
+        """Flattened data, shape (ny, nx): the data divided by `relative_rms`; detection uses them.
 
-        The data over `relative_rms`; for a primary beam this is `flat_noise` but for a factor.
+        With a primary beam they are `flat_noise` up to a factor.
         """
         return self.data if self.relative_rms is None else self.data / self.relative_rms
 
     @property
     def frame(self) -> str:
-        """Name of the map's own frame, as astropy has it: icrs, fk5, fk4, galactic, ..."""
+        """Astropy's name of the map's own frame: icrs, fk5, fk4, galactic, ..."""
         return str(celestial_frame(self.wcs).name)
 
     def with_data(self, data: FloatArray) -> "SkyImage":

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from hyper_py.background.plane import with_trend
+from hyper_py.background.conditional import ConditionalBackground
+from hyper_py.background.plane import OnPlane, plane_through
+from hyper_py.numerics import models
 from hyper_py.numerics.trend import Trend
 from hyper_py.options import BackgroundOptions, FitOptions, Options
 from hyper_py.pipeline.extraction import extract_sources
@@ -39,13 +41,23 @@ def test_a_plane_through_the_map_changes_neither_fluxes_nor_errors(options, rand
     assert np.nanmedian(np.abs(difference)) < 0.3 * noise
 
 
-def test_backgrounds_get_the_plane_back(random_seed):
-    image = simulate_image("alma", seed=random_seed, shape=(120, 120), n_sources=8).image
-    extraction = extract_sources(image)
-    measured, plane = extraction.field.measured, Trend(constant=1.0, slope_y=2.0, slope_x=3.0)
-    raised = with_trend(measured, plane)
-    y, x, values, weights = measured.patches[0].paint()
-    np.testing.assert_allclose(raised.patches[0].paint()[2], values + 1.0 + 2.0 * y + 3.0 * x)
-    np.testing.assert_array_equal(raised.patches[0].paint()[3], weights)
-    row = measured.parameters[0]
-    assert raised.background[0] == pytest.approx(measured.background[0] + 1.0 + 2.0 * row[2] + 3.0 * row[1])
+def test_a_background_on_a_plane_is_their_sum():
+    plane = Trend(constant=1.0, slope_y=2.0, slope_x=3.0)
+    own = ConditionalBackground(y=np.array([4, 5]), x=np.array([7, 9]), values=np.array([0.5, -0.5]))
+    raised = OnPlane(background=own, trend=plane)
+    y, x, values, weights = raised.paint()
+    np.testing.assert_allclose(values, [0.5 + 1 + 8 + 21, -0.5 + 1 + 10 + 27])
+    np.testing.assert_array_equal(weights, own.paint().weights)
+    np.testing.assert_allclose(raised.at(y, x), values)
+    assert np.isnan(raised.at(np.array([4]), np.array([9]))).all()
+    assert raised.order == own.order
+
+
+def test_the_plane_is_measured_outside_the_sources():
+    source = np.array([[50.0, 40.0, 30.0, 2.0, 2.0, 0.0]])
+    y, x = np.indices((90, 100))
+    truth = Trend(constant=1.0, slope_y=0.02, slope_x=-0.03)
+    data = truth.at(y, x) + models.render(source, y.shape)
+    data += 0.1 * np.random.default_rng(1).normal(size=y.shape)
+    found = plane_through(data, source, beam_fwhm=4.7)
+    np.testing.assert_allclose(found.at(y, x), truth.at(y, x), atol=0.02)

@@ -7,26 +7,30 @@ import numpy as np
 import pytest
 from sklearn.linear_model import HuberRegressor, TheilSenRegressor
 
+from helpers.groups import bounds_around, make_group
 from helpers.polynomials import square_design, theil_sen
 from hyper_py.deblending.score_test import best_additions
 from hyper_py.detection.matched_filter import measure_filter
-from hyper_py.fitting.group_fit import Whitener, bounds, fit_groups, influences, select_fit_pixels
+from hyper_py.fitting.group_fit import fit_groups
+from hyper_py.fitting.linear_response import linear_response
 from hyper_py.noise.covariance import autocovariance, beam_covariance_model
+from hyper_py.noise.whitener_cache import WhitenerCache
+from hyper_py.noise.whitening import Whitener
 from hyper_py.numerics import models
+from hyper_py.numerics.fit_pixels import select_fit_pixels
 from hyper_py.numerics.regression import huber_regression
-from hyper_py.pipeline.correlated import WhitenerCache
 
-SHAPE, SIGMA, N_UNITS = (400, 400), 1.6, 64
+SHAPE, SIGMA, N_GROUPS = (400, 400), 1.6, 64
 BEAM = np.array([SIGMA, SIGMA, 0.0])
 
 
 @pytest.fixture(scope="module")
 def field():
-    """Sources on a grid in white noise, their windows, and the data on these."""
+    """Sources on a grid in white noise, their fit pixels, and the map."""
     rng = np.random.default_rng(5)
     y, x = np.mgrid[30:370:48, 30:370:48] + rng.uniform(-2, 2, (2, 8, 8))
-    shape = np.full(N_UNITS, SIGMA)
-    amplitude = rng.uniform(10, 30, N_UNITS)
+    shape = np.full(N_GROUPS, SIGMA)
+    amplitude = rng.uniform(10, 30, N_GROUPS)
     sources = np.column_stack([amplitude, x.ravel(), y.ravel(), 1.2 * shape, shape, 0.4 * shape])
     data = models.render(sources, SHAPE) + rng.normal(size=SHAPE)
     usable = np.ones(SHAPE, dtype=bool)
@@ -34,20 +38,28 @@ def field():
     return sources[:, None], data, windows
 
 
-def metrics_of(kind, windows):
-    if kind == "white":
-        return [Whitener(weights=np.ones(w.y.size)) for w in windows]
+def groups_of(field, kind):
+    sources, data, windows = field
     noise = beam_covariance_model(np.eye(2) * SIGMA**2, rms=1.0, max_lag=40)
-    return WhitenerCache(noise).whiteners(windows, [1.0] * len(windows))
+    cache = WhitenerCache(noise)
+    return [
+        make_group(
+            data[w.y, w.x], w,
+            Whitener(weights=np.ones(w.y.size)) if kind == "white" else cache.whitener(w, 1.0), s,
+            limits=bounds_around(s, sigma_limits=(0.8, 4), amplitude_limits=(0, np.inf), shift=2.0),
+        )
+        for s, w in zip(sources, windows, strict=True)
+    ]  # fmt: skip
 
 
 def fitted(field, kind):
-    sources, data, windows = field
-    ends = [bounds(s, sigma_limits=(0.8, 4), amplitude_limits=(0, np.inf), shift=2.0) for s in sources]
-    return fit_groups(
-        [data[w.y, w.x] for w in windows], windows, metrics_of(kind, windows), list(sources),
-        lower=[low for low, _ in ends], upper=[high for _, high in ends],
-    )  # fmt: skip
+    return fit_groups(groups_of(field, kind), list(field[0]))
+
+
+def fitted_groups(field):
+    groups = groups_of(field, "correlated")
+    fits = fit_groups(groups, list(field[0]))
+    return [group.prepared().refitted(fit) for group, fit in zip(groups, fits, strict=True)]
 
 
 @pytest.mark.parametrize("kind", ["white", "correlated"])
@@ -63,19 +75,15 @@ def test_fits(benchmark, field, kind):
         assert cost == pytest.approx(0.5 * (1 - 6 / field[2][0].y.size), rel=0.05)
 
 
-def test_influences(benchmark, field):
-    fits, whiteners = fitted(field, "correlated"), metrics_of("correlated", field[2])
-    moves, inverse, jacobian = benchmark(influences, fits, field[2], whiteners)
+def test_linear_response(benchmark, field):
+    moves, inverse, jacobian = benchmark(linear_response, fitted_groups(field))
     # Moving the data by the model's own derivative moves the parameter by one.
     np.testing.assert_allclose(moves @ jacobian.swapaxes(1, 2) @ inverse, inverse, rtol=1e-5, atol=1e-9)
 
 
 def test_search_for_neighbours(benchmark, field):
-    _, data, windows = field
-    fits, whiteners = fitted(field, "correlated"), metrics_of("correlated", windows)
-    values = [data[w.y, w.x] for w in windows]
-    places = benchmark(best_additions, values, windows, whiteners, fits, beam=BEAM)
-    assert len(places) == N_UNITS
+    places = benchmark(best_additions, fitted_groups(field), beam=BEAM)
+    assert len(places) == N_GROUPS
 
 
 def test_render(benchmark, field):

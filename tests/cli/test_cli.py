@@ -348,7 +348,6 @@ def test_until_a_map_is_read_slow_libraries_wait():
         "photutils",
         "regions",
         "matplotlib",
-        "pydantic",
     )
     code = (
         f"import sys; sys.path.insert(0, {str(Path(hyper_py.__file__).parents[1])!r})\n"

@@ -148,7 +148,7 @@ def test_shoulders_are_scored_by_their_keys_and_removed_on_request(image):
 
 
 def fits_of(extraction):
-    return [record.fit for record in extraction.field.measured.fits]
+    return [group.fit for group in extraction.measured.groups]
 
 
 def test_fits_stop_after_max_nfev_and_say_so():

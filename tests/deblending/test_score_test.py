@@ -3,8 +3,17 @@
 import numpy as np
 import pytest
 
-from helpers.blends import BEAM, beam_sources, best_addition, fit_of, metric_of, noise_of, value, window_of
-from hyper_py.deblending.score_test import _apart
+from helpers.blends import (
+    BEAM,
+    beam_sources,
+    best_addition,
+    fit_of,
+    make_whitener,
+    noise_of,
+    value,
+    window_of,
+)
+from hyper_py.deblending.score_test import distant_places
 from hyper_py.numerics import models
 
 
@@ -14,7 +23,7 @@ def test_place_and_amplitude_are_those_of_the_best_linear_refit(kind, seed):
     rng = np.random.default_rng(seed)
     truth = beam_sources((40, 23.2, 22.1), (14, 27.5, 24.0))
     window = window_of(truth[:1])
-    whitener = metric_of(window, kind)
+    whitener = make_whitener(window, kind)
     data = value(truth, window) + noise_of(window, kind, rng)
     fit = fit_of(data, window, whitener, truth[:1])
     place = best_addition(data, window, whitener, fit, beam=BEAM)
@@ -23,7 +32,7 @@ def test_place_and_amplitude_are_those_of_the_best_linear_refit(kind, seed):
     model, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
 
     def whiten(v):
-        return v if whitener.matrix is None else whitener.matrix @ v
+        return v if whitener.matrix is None else whitener.matrix.values @ v
 
     def refit(columns):
         design, target = whiten(np.column_stack(columns)), whiten(data - model[0])
@@ -50,7 +59,7 @@ def test_noise_alone_rarely_scores(kind):
     rng = np.random.default_rng(5)
     truth = beam_sources((40, 23.2, 22.1))
     window = window_of(truth)
-    whitener = metric_of(window, kind)
+    whitener = make_whitener(window, kind)
     found = 0
     for _ in range(150):
         data = value(truth, window) + noise_of(window, kind, rng)
@@ -63,7 +72,7 @@ def test_noise_alone_rarely_scores(kind):
 def test_nothing_where_there_is_no_pixel_to_look_at():
     truth = beam_sources((40, 23.0, 22.0))
     window = window_of(truth)
-    whitener = metric_of(window, "white")
+    whitener = make_whitener(window, "white")
     far = fit_of(value(truth, window), window, whitener, truth)
     moved = type(far)(
         parameters=np.add(far.parameters, [0, 300.0, 0, 0, 0, 0]),
@@ -79,7 +88,7 @@ def test_nothing_where_there_is_no_pixel_to_look_at():
 def test_negative_residuals_are_no_sources():
     truth = beam_sources((40, 23.2, 22.1), (-20, 28.0, 24.0))
     window = window_of(truth[:1])
-    whitener = metric_of(window, "white")
+    whitener = make_whitener(window, "white")
     data = value(truth, window)
     place = best_addition(data, window, whitener, fit_of(data, window, whitener, truth[:1]), beam=BEAM)
     assert place is None or np.hypot(place[1] - 28, place[2] - 24) > 3
@@ -88,6 +97,6 @@ def test_negative_residuals_are_no_sources():
 def test_places_keep_a_distance_and_the_best_come_first():
     x = np.arange(10.0)
     score = np.array([4, 9, 8, 4, 7, 1, 5, 6, 2, 3.6])
-    assert _apart(score, x, 0 * x, most=9, distance=2.5) == [1, 4, 7]
-    assert _apart(score, x, 0 * x, most=2, distance=2.5) == [1, 4]
-    assert _apart(np.full(3, 3.4), x[:3], x[:3], most=2, distance=1.0) == []
+    assert distant_places(score, x, 0 * x, most=9, distance=2.5) == [1, 4, 7]
+    assert distant_places(score, x, 0 * x, most=2, distance=2.5) == [1, 4]
+    assert distant_places(np.full(3, 3.4), x[:3], x[:3], most=2, distance=1.0) == []

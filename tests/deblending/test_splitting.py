@@ -12,23 +12,34 @@ from helpers.blends import (
     beam_sources,
     best_addition,
     fit_of,
-    metric_of,
+    make_whitener,
     noise_of,
     value,
     window_of,
 )
-from hyper_py.deblending.splitting import TypicalShape, _left_at_last, split_groups
-from hyper_py.fitting.group_fit import bounds, fit_groups
+from helpers.groups import bounds_around, fit_all, fitted_group
+from hyper_py.deblending.splitting import (
+    SplitLimits,
+    TypicalShape,
+    residual_variance_at_last,
+    split_groups,
+)
 from hyper_py.numerics import models
+from hyper_py.numerics.solvers import SolverOptions
+
+LIMITS = SplitLimits(sigma_limits=SIGMA_LIMITS, shift=SHIFT, significance=4.0)
+
+
+def split_all(groups):
+    return split_groups(groups, beam=BEAM, typical=BEAM, limits=LIMITS, solver=SolverOptions())
 
 
 def splits_of(data, window, whitener, fit, *, fixed=None):
-    fixed = np.zeros(fit.parameters.shape, dtype=bool) if fixed is None else fixed
-    return split_groups(
-        [data], [window], [whitener], [fit], units=[0], beam=BEAM, typical=BEAM, fixed=[fixed],
-        sigma_limits=SIGMA_LIMITS,
-        shift=SHIFT, significance=4.0,
-    )  # fmt: skip
+    return split_all([fitted_group(fit, window, whitener, data=data, fixed=fixed)])
+
+
+def variance_of(data, window, whitener, fit):
+    return residual_variance_at_last(fitted_group(fit, window, whitener, data=data))
 
 
 # ---- splits
@@ -42,10 +53,10 @@ def test_a_pair_beyond_a_beam_is_found_and_measured(kind, angle):
     dx, dy = separation * np.cos(angle), separation * np.sin(angle)
     truth = beam_sources((60, 22.2, 22.1), (40, 22.2 + dx, 22.1 + dy))
     window = window_of(truth[:1], radius=12.0)
-    whitener = metric_of(window, kind)
+    whitener = make_whitener(window, kind)
     data = value(truth, window) + noise_of(window, kind, rng)
     split = splits_of(data, window, whitener, fit_of(data, window, whitener, truth[:1]))[0]
-    assert split.unit == 0
+    assert split.members.tolist() == [0]
     assert split.parameters.shape == (2, 6)
     assert split.typical.shape == (2,)
     order = np.argsort(-split.parameters[:, 0])
@@ -66,7 +77,7 @@ def test_pairs_are_split_where_the_noise_allows_it(kind, separation, snr, at_lea
         truth = beam_sources((snr, 23.1 - dx, 22.3), (snr, 23.1 + dx, 22.3))
         start = beam_sources((1.5 * snr, 23.1, 22.3))
         window = window_of(start, radius=11.0)
-        whitener = metric_of(window, kind)
+        whitener = make_whitener(window, kind)
         data = value(truth, window) + noise_of(window, kind, rng)
         found += bool(splits_of(data, window, whitener, fit_of(data, window, whitener, start)))
     assert at_least <= found <= at_most
@@ -78,7 +89,7 @@ def test_one_source_elongated_or_not_stays_one(kind, source):
     rng = np.random.default_rng(8)
     truth = np.array([source])
     window = window_of(truth)
-    whitener = metric_of(window, kind)
+    whitener = make_whitener(window, kind)
     false = 0
     for _ in range(60):
         data = value(truth, window) + noise_of(window, kind, rng)
@@ -86,39 +97,35 @@ def test_one_source_elongated_or_not_stays_one(kind, source):
     assert false <= 1
 
 
-def test_units_that_are_not_asked_for_or_need_nothing_are_left_alone():
+def test_groups_that_need_nothing_are_left_alone():
     truth = beam_sources((60, 22.2, 22.1), (50, 28.2, 22.1))
     window = window_of(truth[:1])
-    whitener = metric_of(window, "white")
+    whitener = make_whitener(window, "white")
     data = value(truth, window) + noise_of(window, "white", np.random.default_rng(1))
-    fit = fit_of(data, window, whitener, truth[:1])
-    arguments = {
-        "beam": BEAM,
-        "typical": BEAM,
-        "sigma_limits": SIGMA_LIMITS,
-        "significance": 4.0,
-        "shift": SHIFT,
-        "fixed": [np.zeros((1, 6), bool)] * 2,
-    }
-    both = [[v, v] for v in (data, window, whitener, fit)]
-    assert [s.unit for s in split_groups(*both, units=[1], **arguments)] == [1]
-    assert split_groups(*both, units=[], **arguments) == []
     alone = value(truth[:1], window)
-    assert splits_of(alone, window, whitener, fit_of(alone, window, whitener, truth[:1])) == []
+    asking, content = (
+        fitted_group(
+            fit_of(values, window, whitener, truth[:1]), window, whitener, data=values, members=members
+        )
+        for values, members in ((data, np.array([7])), (alone, np.array([3])))
+    )
+    assert [s.members.tolist() for s in split_all([content, asking])] == [[7]]
+    assert split_all([]) == []
+    assert split_all([content]) == []
 
 
 def test_fixed_parameters_of_the_old_source_stay_and_typical_shapes_are_told():
     truth = beam_sources((60, 22.2, 22.1), (30, 28.4, 23.1))
     window = window_of(truth[:1], radius=12.0)
-    whitener = metric_of(window, "white")
+    whitener = make_whitener(window, "white")
     data = value(truth, window) + noise_of(window, "white", np.random.default_rng(2))
     fixed = np.zeros((1, 6), dtype=bool)
     fixed[0, models.SIGMA_1 :] = True
-    lower, upper = bounds(
+    lower, upper = bounds_around(
         truth[:1], sigma_limits=SIGMA_LIMITS, amplitude_limits=(-np.inf, np.inf), shift=SHIFT
     )
     lower, upper = np.where(fixed, truth[:1], lower), np.where(fixed, truth[:1], upper)
-    fit = fit_groups([data], [window], [whitener], [truth[:1]], lower=[lower], upper=[upper])[0]
+    fit = fit_all([data], [window], [whitener], [truth[:1]], lower=[lower], upper=[upper])[0]
     split = splits_of(data, window, whitener, fit, fixed=fixed)[0]
     np.testing.assert_allclose(split.parameters[0, 3:], BEAM)
     for kept, source in zip(split.typical, split.parameters, strict=True):
@@ -158,7 +165,7 @@ def test_errors_of_a_bright_sources_own_light_are_rarely_taken_for_a_companion(k
     for _ in range(30):
         truth = beam_sources((400, *rng.uniform((22.7, 21.6), (23.7, 22.6))))
         window = window_of(truth)
-        whitener = metric_of(window, kind)
+        whitener = make_whitener(window, kind)
         light = value(truth, window) * (1.0 + 0.1 * rng.normal(size=window.y.size))
         data = light + noise_of(window, kind, rng)
         found += bool(splits_of(data, window, whitener, fit_of(data, window, whitener, truth)))
@@ -172,7 +179,7 @@ def test_a_companion_outside_the_imperfect_light_is_found():
         truth = beam_sources((400, *rng.uniform((22.7, 21.6), (23.7, 22.6))))
         companion = beam_sources((14, truth[0, 1] + 7.0, truth[0, 2]))
         window = window_of(truth)
-        whitener = metric_of(window, "white")
+        whitener = make_whitener(window, "white")
         light = value(truth, window) * (1.0 + 0.03 * rng.normal(size=window.y.size))
         data = light + value(companion, window) + noise_of(window, "white", rng)
         splits = splits_of(data, window, whitener, fit_of(data, window, whitener, truth))
@@ -184,12 +191,12 @@ def test_a_companion_outside_the_imperfect_light_is_found():
 def test_what_is_left_at_a_source_does_not_depend_on_its_peak(peak):
     truth = beam_sources((40, 23.2, 22.1), (peak, 27.5, 24.0))
     window = window_of(truth)
-    whitener = metric_of(window, "correlated")
+    whitener = make_whitener(window, "correlated")
     noise = noise_of(window, "correlated", np.random.default_rng(3))
     fit = replace(fit_of(value(truth, window) + noise, window, whitener, truth), parameters=truth)
     louder = replace(fit, parameters=truth + beam_sources((0, 0, 0), (7, 0, 0)) * [1, 0, 0, 0, 0, 0])
-    expected = _left_at_last(value(louder.parameters, window) + noise, window, whitener, louder)
-    np.testing.assert_allclose(_left_at_last(value(truth, window) + noise, window, whitener, fit), expected)
+    expected = variance_of(value(louder.parameters, window) + noise, window, whitener, louder)
+    np.testing.assert_allclose(variance_of(value(truth, window) + noise, window, whitener, fit), expected)
 
 
 @pytest.mark.parametrize("kind", ["white", "correlated"])
@@ -197,12 +204,12 @@ def test_what_is_left_at_the_last_source_is_weighted_by_what_it_has_of_its_own(k
     rng = np.random.default_rng(11)
     truth = beam_sources((60, 21.2, 22.1), (40, 26.9, 22.9))
     window = window_of(truth[:1])
-    whitener = metric_of(window, kind)
+    whitener = make_whitener(window, kind)
     data = value(truth, window) + noise_of(window, kind, rng) * (1.0 + (window.x > 24))
     fit = fit_of(data, window, whitener, truth)
-    left, n_left = _left_at_last(data, window, whitener, fit)
+    left, n_left = variance_of(data, window, whitener, fit)
 
-    whiten = np.eye(window.y.size) if whitener.matrix is None else whitener.matrix
+    whiten = np.eye(window.y.size) if whitener.matrix is None else whitener.matrix.values
     y, x = window.y.astype(float), window.x.astype(float)
     model, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
     first = whiten @ jacobian[0, :6].T
@@ -230,7 +237,7 @@ def test_a_large_unit_gains_several_sources_at_once_each_beside_those_near_it(ki
     known = grid_of_sources()
     hidden = beam_sources((25, known[0, 1] - 5.5, known[0, 2]), (25, known[8, 1] + 5.5, known[8, 2]))
     window = window_of(known, radius=9.0)
-    whitener = metric_of(window, kind)
+    whitener = make_whitener(window, kind)
     data = value(np.concatenate([known, hidden]), window) + noise_of(window, kind, rng)
     fit = fit_of(data, window, whitener, known)
     splits = splits_of(data, window, whitener, fit)
@@ -248,14 +255,16 @@ def test_the_cost_around_a_place_is_no_smaller_than_that_of_the_whole_unit():
     known = grid_of_sources()
     hidden = beam_sources((30, known[4, 1] + 4.0, known[4, 2] + 3.0))
     window = window_of(known, radius=9.0)
-    whitener = metric_of(window, "correlated")
+    whitener = make_whitener(window, "correlated")
     data = value(np.concatenate([known, hidden]), window) + noise_of(window, "correlated", rng)
     fit = fit_of(data, window, whitener, known)
     (split,) = splits_of(data, window, whitener, fit)
     start = fit.parameters.copy()
     start[split.members] = split.parameters[:-1]
-    whole = fit_of(data, window, whitener, np.concatenate([start, split.parameters[-1:]]))
-    assert whole.cost < split.fit.cost < fit.cost
+    larger = np.concatenate([start, split.parameters[-1:]])
+    whole = fit_of(data, window, whitener, larger)
+    cost = 0.5 * np.sum(whitener.project(data - value(larger, window)) ** 2)
+    assert whole.cost < cost < fit.cost
 
 
 @pytest.mark.parametrize("kind", ["white", "correlated"])
@@ -268,7 +277,7 @@ def test_a_core_in_an_envelope_is_one_source(kind):
         off = 0.5 * np.array([np.cos(seed), np.sin(seed)])
         envelope = np.array([[50, 23.2 + off[0], 22.1 + off[1], 3.6, 2.2, 0.3 * seed]])
         window = window_of(core)
-        whitener = metric_of(window, kind)
+        whitener = make_whitener(window, kind)
         data = value(np.concatenate([core, envelope]), window) + noise_of(window, kind, rng)
         fit = fit_of(data, window, whitener, core)
         asked += best_addition(data, window, whitener, fit, beam=BEAM) is not None

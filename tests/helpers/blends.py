@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from helpers.groups import bounds_around, fit_all, fitted_group, whitener_of
 from hyper_py.deblending.score_test import best_additions
-from hyper_py.fitting.group_fit import Whitener, bounds, fit_groups, select_fit_pixels
 from hyper_py.noise.whitening import whitening_matrix
 from hyper_py.numerics import models
+from hyper_py.numerics.fit_pixels import select_fit_pixels
 
 SHAPE = (45, 47)
 BEAM = np.array([2.0, 1.8, 0.4])
@@ -31,11 +32,11 @@ def covariance_of(window, kind):
     return 0.7 * np.exp(-0.25 * distance / 1.9**2) + 0.3 * np.eye(n)
 
 
-def metric_of(window, kind):
+def make_whitener(window, kind):
     """A whitener in noise of rms 1, the mean free in correlated noise as in the pipeline."""
     if kind == "white":
-        return Whitener(weights=np.ones(window.y.size))
-    return Whitener(weights=np.ones(window.y.size), matrix=whitening_matrix(covariance_of(window, kind)))
+        return whitener_of(weights=np.ones(window.y.size))
+    return whitener_of(weights=np.ones(window.y.size), matrix=whitening_matrix(covariance_of(window, kind)))
 
 
 def noise_of(window, kind, rng):
@@ -43,12 +44,14 @@ def noise_of(window, kind, rng):
 
 
 def fit_of(data, window, whitener, start):
-    lower, upper = bounds(start, sigma_limits=SIGMA_LIMITS, amplitude_limits=(-np.inf, np.inf), shift=SHIFT)
-    return fit_groups([data], [window], [whitener], [start], lower=[lower], upper=[upper])[0]
+    lower, upper = bounds_around(
+        start, sigma_limits=SIGMA_LIMITS, amplitude_limits=(-np.inf, np.inf), shift=SHIFT
+    )
+    return fit_all([data], [window], [whitener], [start], lower=[lower], upper=[upper])[0]
 
 
 def best_addition(data, window, whitener, fit, *, beam):
-    found = best_additions([data], [window], [whitener], [fit], beam=beam)[0]
+    found = best_additions([fitted_group(fit, window, whitener, data=data)], beam=beam)[0]
     return found[0] if len(found) else None
 
 

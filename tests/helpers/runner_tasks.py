@@ -17,6 +17,7 @@ from hyper_py.config import Config
 from hyper_py.diagnostics import HyperPyWarning, InputError
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
+from hyper_py.options import Options
 from hyper_py.running.map_task import measure_map
 from hyper_py.writing.table_columns import COORDINATE_COLUMNS
 
@@ -86,7 +87,8 @@ class FakeExtraction:
         self.catalog = make_catalogue(n_sources, seed=seed, name=name)
         self.catalog.meta = {}
         self.rms = 1e-3
-        self.field = None
+        self.measured = self.explained = self.vanished = None
+        self.options = Options()
 
     def model_image(self) -> np.ndarray:
         return 0.25 * self.image.data

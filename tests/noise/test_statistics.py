@@ -5,9 +5,9 @@ import pytest
 
 from helpers.maps import RMS, WHITE_PART, noisy_image
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.noise.statistics import noise_statistics
+from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.options import BackgroundOptions, FitOptions, Options
-from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.pipeline.extraction import extract_sources, noise_statistics
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -15,6 +15,7 @@ from hyper_py.pipeline.extraction import extract_sources
 def test_profile_and_spectrum_are_those_of_the_noise(fwhm, step, seed):
     image = noisy_image(fwhm, seed=seed)
     statistics = noise_statistics(extract_sources(image))
+    assert isinstance(statistics, NoiseStatistics)
     assert statistics.step == step
     assert not statistics.covariance.assumed
     assert statistics.use == "the fit's whitener"

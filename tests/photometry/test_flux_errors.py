@@ -4,68 +4,56 @@ import numpy as np
 import pytest
 from photutils.aperture import EllipticalAperture
 
-from helpers.unit_cases import SETTINGS, TIGHT, dense, fitted_unit, noise_model, plane
-from hyper_py.background.group_polynomials import group_backgrounds
-from hyper_py.background.joint import JointBackground, NoBackground, window_scaling
-from hyper_py.fitting.group_fit import GroupFit, Whitener, bounds, fit_groups, linear_terms, select_fit_pixels
+from helpers.group_cases import (
+    SETTINGS,
+    TIGHT,
+    backgrounds_with,
+    dense,
+    noise_model,
+    plane,
+    with_apertures,
+)
+from helpers.groups import bounds_around, fit_all
+from hyper_py.background.joint import JointPolynomial
+from hyper_py.fitting.groups import GroupFit
 from hyper_py.noise.covariance import CovarianceModel
+from hyper_py.noise.whitening import Whitener, linear_terms
 from hyper_py.numerics import models
-from hyper_py.numerics.polynomial import polynomial_design
+from hyper_py.numerics.fit_pixels import select_fit_pixels
+from hyper_py.numerics.polynomial import polynomial_design, scaling_of_pixels
 from hyper_py.photometry.aperture import aperture_fraction, source_apertures
-from hyper_py.photometry.flux_errors import GroupErrors, field_covariance, group_errors, hybrid_fluxes
-
-# ---- errors
-
-
-@pytest.mark.parametrize("shape", [(9, 14), (30, 23)])
-@pytest.mark.parametrize(("reach", "width"), [(12, 1.2), (5, 1.2), (40, 9.0), (17, 9.0)])
-@pytest.mark.parametrize("share", [0.03, 1.0])
-def test_covariance_of_sums_is_that_of_the_dense_matrix(shape, reach, width, share):
-    rng = np.random.default_rng(1)
-    noise = noise_model(reach=reach, width=width)
-    images = rng.normal(size=(3, *shape)) * (rng.random(shape) < share)
-    y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
-    flat = images.reshape(3, -1)
-    expected = flat @ dense(noise, y, x) @ flat.T
-    scale = np.sqrt(np.outer(np.diagonal(expected), np.diagonal(expected)))
-    np.testing.assert_allclose(field_covariance(images, noise) / scale, expected / scale, atol=1e-9)
-
-
-def test_covariance_of_white_sums():
-    noise = CovarianceModel(np.pad(np.array([[4.0]]), 6))
-    images = np.random.default_rng(2).normal(size=(4, 12, 11))
-    flat = images.reshape(4, -1)
-    np.testing.assert_allclose(field_covariance(images, noise), 4.0 * flat @ flat.T, rtol=1e-9)
+from hyper_py.photometry.aperture_flux import aperture_fluxes
+from hyper_py.photometry.flux_errors import GroupErrors, group_errors
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["whole", "blank"])
 def monte_carlo(request):
-    """Many fits of a pair on a sloping sky in correlated noise, each with its own background."""
+    """Many fits of a pair on a sloping background in correlated noise, each with its own background."""
     shape, scale = (37, 39), 0.003
     truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4], [2.0, 22.8, 19.6, 2.0, 1.5, 1.2]])
     noise = noise_model()
     y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
     factor = np.linalg.cholesky(dense(noise, y, x) + 1e-9 * np.eye(y.size))
-    sky = plane(shape) + models.render(truth, shape)
+    truth_map = plane(shape) + models.render(truth, shape)
     mask = models.footprints(truth, shape, n_sigma=2.0)
     mask[5:9, 20:30] = True
     usable = np.ones(shape, dtype=bool)
     if request.param:
         usable[17:24, 23:27] = False
     mask |= ~usable
-    sky[~usable] = np.nan
+    truth_map[~usable] = np.nan
     window = select_fit_pixels(truth[:, 1], truth[:, 2], radius=np.full(2, 4.5), usable=usable)
     whitener = Whitener(weights=np.exp(-0.01 * np.arange(window.y.size)))
-    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
+    lower, upper = bounds_around(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
 
     def measure(data):
         settings = {**SETTINGS, "max_box": 2.0, "clip_sigma": None}
         # The wings beyond the footprint are taken off, as in the last pass of the pipeline.
-        background = group_backgrounds(
+        background = backgrounds_with(
             data - models.render(truth, shape), mask, truth, [np.arange(2)], **settings
         )[0]
         values = data[window.y, window.x] - background.at(window.y, window.x)
-        fit = fit_groups([values], [window], [whitener], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
+        fit = fit_all([values], [window], [whitener], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
         apertures = source_apertures(fit.parameters, radius_in_fwhm=0.7)
         fractions = np.array(
             [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
@@ -73,17 +61,17 @@ def monte_carlo(request):
         residual = data - models.render(fit.parameters, shape, n_sigma=9)
         return fit, background, apertures, fractions, residual
 
-    fit, background, apertures, fractions, residual = measure(sky)
-    unit = fitted_unit(fit, window, whitener, background, apertures, fractions, scale=scale)
+    fit, background, apertures, fractions, residual = measure(truth_map)
+    unit = with_apertures(fit, window, whitener, background, apertures, fractions, scale=scale)
     errors = group_errors([unit], noise, usable=usable)
     rng = np.random.default_rng(3)
     parameters, flux = [], []
     for _ in range(250):
-        data = sky + scale * (factor @ rng.normal(size=y.size)).reshape(shape)
+        data = truth_map + scale * (factor @ rng.normal(size=y.size)).reshape(shape)
         fit, background, apertures, fractions, residual = measure(data)
         parameters.append(fit.parameters)
-        unit = fitted_unit(fit, window, whitener, background, apertures, fractions)
-        flux.append(hybrid_fluxes(residual, [unit], errors)[0].flux)
+        unit = with_apertures(fit, window, whitener, background, apertures, fractions)
+        flux.append(aperture_fluxes(residual, [unit], errors)[0].flux)
     return truth, errors[0], np.array(parameters), np.array(flux)
 
 
@@ -112,11 +100,11 @@ def test_errors_count_how_far_an_assumed_shape_may_be_off(joint):
     fixed = np.zeros(truth.shape, dtype=bool)
     fixed[1, models.SIGMA_1 :] = True
     window = select_fit_pixels(truth[:, 1], truth[:, 2], radius=np.full(2, 8.5), usable=np.ones(shape, bool))
-    weights, scaling = np.exp(-0.01 * np.arange(window.y.size)), window_scaling(window)
+    weights, scaling = np.exp(-0.01 * np.arange(window.y.size)), scaling_of_pixels(window.y, window.x)
     design = polynomial_design(window.y, window.x, order=1, scaling=scaling)
     terms = linear_terms(design, weights=weights) if joint else None
     whitener = Whitener(weights=weights, terms=terms)
-    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
+    lower, upper = bounds_around(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
     lower, upper = np.where(fixed, truth, lower), np.where(fixed, truth, upper)
     own = source_apertures(truth, radius_in_fwhm=0.7)
     fractions = np.array([aperture_fraction(p, a) for p, a in zip(truth, own, strict=True)])
@@ -124,18 +112,14 @@ def test_errors_count_how_far_an_assumed_shape_may_be_off(joint):
     def measure(real, *, assumed):
         data = models.render(real, shape, n_sigma=9)
         values = data[window.y, window.x]
-        fit = fit_groups([values], [window], [whitener], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
-        sky = NoBackground()
-        if joint:
-            sky = JointBackground(
-                order=1, scaling=scaling, coefficients=fit.coefficients, window=window, below=NoBackground()
-            )
-        unit = fitted_unit(
-            fit, window, whitener, None, own, fractions, sky=sky, fixed=fixed, assumed=assumed, scale=1e-3
-        )
+        fit = fit_all([values], [window], [whitener], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
+        unit = with_apertures(
+            fit, window, whitener, None, own, fractions, fixed=fixed, prior_variance=assumed, scale=1e-3,
+            joint=JointPolynomial(1, scaling) if joint else None,
+        )  # fmt: skip
         errors = group_errors([unit], noise_model())
         left = data - models.render(fit.parameters, shape, n_sigma=9)
-        flux = hybrid_fluxes(left, [unit], errors)[0].flux
+        flux = aperture_fluxes(left, [unit], errors)[0].flux
         return fit.parameters - real, flux - models.gaussian_flux(real), errors[0]
 
     nothing = np.zeros(truth.shape)
@@ -153,16 +137,16 @@ def test_a_level_common_to_all_pixels_is_no_error_of_fluxes():
     """The background takes it up: in the fit and in the aperture."""
     truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4]])
     shape = (37, 39)
-    background = group_backgrounds(plane(shape), np.zeros(shape, bool), truth, [np.array([0])], **SETTINGS)[0]
+    background = backgrounds_with(plane(shape), np.zeros(shape, bool), truth, [np.array([0])], **SETTINGS)[0]
     window = select_fit_pixels(truth[:, 1], truth[:, 2], radius=np.full(1, 4.5), usable=np.ones(shape, bool))
     whitener = Whitener(weights=np.ones(window.y.size))
-    fit = fit_groups(
+    fit = fit_all(
         [models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))], [window], [whitener],
         [truth], lower=[truth - 1], upper=[truth + 1],
     )[0]  # fmt: skip
     apertures = source_apertures(truth[:1], radius_in_fwhm=0.7)
     common = CovarianceModel(np.ones((129, 129)))
-    unit = fitted_unit(fit, window, whitener, background, apertures, np.array([0.7]))
+    unit = with_apertures(fit, window, whitener, background, apertures, np.array([0.7]))
     errors = group_errors([unit], common)[0]
     alone = group_errors([unit], CovarianceModel(np.pad([[1.0]], 9)))[0]
     assert errors.flux_err[0] < 1e-5 * alone.flux_err[0]
@@ -176,8 +160,8 @@ def test_what_the_fit_left_in_the_aperture_is_part_of_the_flux():
     residual[17, 15:18] = np.nan
     aperture = source_apertures(source[:1], radius_in_fwhm=0.7)[0]
     nothing = GroupErrors(flux_err=np.zeros(1), flux_gauss_err=np.zeros(1), covariance=np.zeros((6, 6)))
-    unit = fitted_unit(fit, None, None, None, [aperture], np.array([0.7]))
-    photometry = hybrid_fluxes(residual, [unit], [nothing])[0]
+    unit = with_apertures(fit, None, None, None, [aperture], np.array([0.7]))
+    photometry = aperture_fluxes(residual, [unit], [nothing])[0]
     left = EllipticalAperture(
         (17.2, 18.1), 0.7 * 1.9 * 2.35482, 0.7 * 1.6 * 2.35482, theta=0.4
     ).do_photometry(np.nan_to_num(residual), method="exact")[0][0]
@@ -188,17 +172,18 @@ def test_what_the_fit_left_in_the_aperture_is_part_of_the_flux():
 def test_fixed_parameters_have_no_error():
     truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4]])
     shape = (37, 39)
-    background = group_backgrounds(plane(shape), np.zeros(shape, bool), truth, [np.array([0])], **SETTINGS)[0]
+    background = backgrounds_with(plane(shape), np.zeros(shape, bool), truth, [np.array([0])], **SETTINGS)[0]
     window = select_fit_pixels(truth[:, 1], truth[:, 2], radius=np.full(1, 4.5), usable=np.ones(shape, bool))
     whitener = Whitener(weights=np.ones(window.y.size))
-    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(0, 9), shift=2.0)
+    lower, upper = bounds_around(truth, sigma_limits=(0.5, 5), amplitude_limits=(0, 9), shift=2.0)
     values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
-    fit = fit_groups([values], [window], [whitener], [truth], lower=[lower], upper=[upper])[0]
+    fit = fit_all([values], [window], [whitener], [truth], lower=[lower], upper=[upper])[0]
     apertures = source_apertures(truth[:1], radius_in_fwhm=0.7)
     fixed = np.array([[False, True, True, True, True, True]])
     arguments = (fit, window, whitener, background, apertures, np.array([0.7]))
     units = [
-        fitted_unit(*arguments, fixed=fixed), fitted_unit(*arguments), fitted_unit(*arguments, scale=3.0)
+        with_apertures(*arguments, fixed=fixed), with_apertures(*arguments),
+        with_apertures(*arguments, scale=3.0),
     ]  # fmt: skip
     some, free, louder = group_errors(units, noise_model())
     assert not some.covariance[1:].any()
@@ -217,42 +202,43 @@ def joint_monte_carlo(request):
     noise = noise_model()
     y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
     factor = np.linalg.cholesky(dense(noise, y, x) + 1e-9 * np.eye(y.size))
-    sky = models.render(truth, shape, n_sigma=9) + plane(shape) * (1.0 if request.param else 0.02)
+    truth_map = models.render(truth, shape, n_sigma=9) + plane(shape) * (1.0 if request.param else 0.02)
     mask = models.footprints(truth, shape, n_sigma=2.0)
     window = select_fit_pixels(truth[:, 1], truth[:, 2], radius=np.full(2, 8.5), usable=np.ones(shape, bool))
-    weights, scaling = np.exp(-0.01 * np.arange(window.y.size)), window_scaling(window)
+    weights, scaling = np.exp(-0.01 * np.arange(window.y.size)), scaling_of_pixels(window.y, window.x)
     design = polynomial_design(window.y, window.x, order=2, scaling=scaling)
     terms = linear_terms(design, weights=weights, penalty=np.array([0.0, 3, 3, 3, 3, 3]))
     whitener = Whitener(weights=weights, terms=terms)
-    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
+    lower, upper = bounds_around(truth, sigma_limits=(0.5, 5), amplitude_limits=(-np.inf, np.inf), shift=2.0)
 
     def measure(data):
         background = None
         if request.param:
             settings = {**SETTINGS, "max_box": 2.0, "clip_sigma": None}
-            background = group_backgrounds(
+            background = backgrounds_with(
                 data - models.render(truth, shape), mask, truth, [np.arange(2)], **settings
             )[0]
-        below = NoBackground() if background is None else background
-        values = data[window.y, window.x] - below.at(window.y, window.x)
-        fit = fit_groups([values], [window], [whitener], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
-        joint = JointBackground(
-            order=2, scaling=scaling, coefficients=fit.coefficients, window=window, below=below
-        )
+        values = data[window.y, window.x]
+        if background is not None:
+            values = values - background.at(window.y, window.x)
+        fit = fit_all([values], [window], [whitener], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
         apertures = source_apertures(fit.parameters, radius_in_fwhm=0.7)
         fractions = np.array(
             [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
         )
-        unit = fitted_unit(fit, window, whitener, background, apertures, fractions, sky=joint, scale=scale)
+        unit = with_apertures(
+            fit, window, whitener, background, apertures, fractions, joint=JointPolynomial(2, scaling),
+            scale=scale,
+        )  # fmt: skip
         return unit, data - models.render(fit.parameters, shape, n_sigma=9)
 
-    errors = group_errors([measure(sky)[0]], noise)
+    errors = group_errors([measure(truth_map)[0]], noise)
     rng, parameters, flux = np.random.default_rng(5), [], []
     for _ in range(250):
-        data = sky + scale * (factor @ rng.normal(size=y.size)).reshape(shape)
+        data = truth_map + scale * (factor @ rng.normal(size=y.size)).reshape(shape)
         unit, residual = measure(data)
-        parameters.append(unit.fit.parameters)
-        flux.append(hybrid_fluxes(residual, [unit], errors)[0].flux)
+        parameters.append(unit.group.fitted.parameters)
+        flux.append(aperture_fluxes(residual, [unit], errors)[0].flux)
     return errors[0], np.array(parameters), np.array(flux)
 
 
@@ -273,9 +259,9 @@ def test_without_a_background_errors_are_those_of_sums():
     )
     whitener = Whitener(weights=np.ones(window.y.size))
     values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
-    fit = fit_groups([values], [window], [whitener], [truth], lower=[truth], upper=[truth])[0]
+    fit = fit_all([values], [window], [whitener], [truth], lower=[truth], upper=[truth])[0]
     aperture, white = source_apertures(truth[:1], radius_in_fwhm=0.7)[0], CovarianceModel(np.pad([[4.0]], 6))
-    unit = fitted_unit(
+    unit = with_apertures(
         fit, window, whitener, None, [aperture], np.array([0.5]), fixed=np.ones((1, 6), dtype=bool)
     )
     errors = group_errors([unit], white)[0]
@@ -290,19 +276,19 @@ def test_wide_and_narrow_ways_to_the_errors_of_a_background_agree(order, monkeyp
     window = select_fit_pixels(truth[:, 1], truth[:, 2], radius=np.full(1, 4.5), usable=np.ones(shape, bool))
     settings = {**SETTINGS, "min_box": 0, "orders": (order,)}
     mask = models.footprints(truth, shape)
-    background = group_backgrounds(plane(shape), mask, truth, [np.array([0])], **settings)[0]
+    background = backgrounds_with(plane(shape), mask, truth, [np.array([0])], **settings)[0]
     whitener = Whitener(weights=np.ones(window.y.size))
-    lower, upper = bounds(truth, sigma_limits=(0.5, 5), amplitude_limits=(0, 9), shift=2.0)
+    lower, upper = bounds_around(truth, sigma_limits=(0.5, 5), amplitude_limits=(0, 9), shift=2.0)
     values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
-    fit = fit_groups([values], [window], [whitener], [truth], lower=[lower], upper=[upper])[0]
+    fit = fit_all([values], [window], [whitener], [truth], lower=[lower], upper=[upper])[0]
     apertures = source_apertures(truth[:1], radius_in_fwhm=0.7)
 
     def errors():
-        unit = fitted_unit(fit, window, whitener, background, apertures, np.array([0.7]), scale=0.3)
+        unit = with_apertures(fit, window, whitener, background, apertures, np.array([0.7]), scale=0.3)
         return group_errors([unit], noise_model(), usable=np.ones(shape, dtype=bool))[0]
 
     narrow = errors()
-    monkeypatch.setattr("hyper_py.background.group_polynomials._WIDE", 100)
+    monkeypatch.setattr("hyper_py.background.separate._WIDE", 100)
     wide = errors()
     assert wide.flux_err == pytest.approx(narrow.flux_err, rel=1e-3)
     np.testing.assert_allclose(
@@ -310,7 +296,7 @@ def test_wide_and_narrow_ways_to_the_errors_of_a_background_agree(order, monkeyp
     )
 
 
-def test_units_measured_together_are_those_measured_alone():
+def test_groups_measured_together_are_those_measured_alone():
     """Singles and a pair, at the border and inside, with and without a background of their own."""
     shape, rng = (60, 71), np.random.default_rng(4)
     truth = np.array(
@@ -321,7 +307,7 @@ def test_units_measured_together_are_those_measured_alone():
     usable[17:19, 21] = False
     residual = rng.normal(size=shape)
     mask = models.footprints(truth, shape) | (rng.random(shape) < 0.1)
-    backgrounds = group_backgrounds(data, mask, truth, units[:4], **SETTINGS)
+    backgrounds = backgrounds_with(data, mask, truth, units[:4], **SETTINGS)
     fitted = []
     for k, unit in enumerate(units):
         own, background = truth[unit], backgrounds[k] if k < 4 else None
@@ -332,14 +318,14 @@ def test_units_measured_together_are_those_measured_alone():
         apertures = source_apertures(own, radius_in_fwhm=0.7)
         whitener = Whitener(weights=rng.uniform(0.5, 1.5, window.y.size))
         fitted.append(
-            fitted_unit(
+            with_apertures(
                 fit, window, whitener, background, apertures, rng.uniform(0.6, 0.8, len(own)), scale=k + 1.0
             )
         )
     errors = group_errors(fitted, noise_model(), usable=usable)
-    fluxes = hybrid_fluxes(residual, fitted, errors)
+    fluxes = aperture_fluxes(residual, fitted, errors)
     for unit, error, flux in zip(fitted, errors, fluxes, strict=True):
         alone = group_errors([unit], noise_model(), usable=usable)[0]
         np.testing.assert_allclose(error.flux_err, alone.flux_err, rtol=1e-9)
         np.testing.assert_allclose(error.covariance, alone.covariance, rtol=1e-6, atol=1e-12)
-        np.testing.assert_allclose(flux.flux, hybrid_fluxes(residual, [unit], [alone])[0].flux, rtol=1e-12)
+        np.testing.assert_allclose(flux.flux, aperture_fluxes(residual, [unit], [alone])[0].flux, rtol=1e-12)

@@ -240,7 +240,7 @@ def test_noise_alone_gives_an_empty_table_at_five_sigma(seed, white):
 def test_without_sources_images_are_empty_too():
     options = Options(detection=DetectionOptions(sigma_thres=50.0))
     extraction = extract_sources(make_image(noise_of((60, 64), seed=1)), options=options)
-    assert extraction.field is None
+    assert extraction.measured is None
     assert not extraction.model_image().any()
     assert np.isnan(extraction.background_image()).all()
     assert len(extraction.regions()) == 0
@@ -551,7 +551,7 @@ def test_detection_only_gives_the_detections(options):
     extraction = extract_sources(image, options=replace(options, detection_only=True))
     table = extraction.catalog
     rows = matched(table, SKY[:, 1], SKY[:, 2])
-    assert extraction.field is None
+    assert extraction.measured is None
     assert np.isnan(rows["FLUX"].value).all()
     assert np.isfinite(rows["FLUX_PEAK"].value).all()
     assert (rows["SNR"] > 4).all()

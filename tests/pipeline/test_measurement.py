@@ -1,18 +1,16 @@
-"""From peaks to measured sources: tasks, flags, corrections and the painted background."""
+"""From peaks to measured sources: problems, flags and corrections."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from helpers.maps import FWHM, ORIGINAL, SIGMA, WHITE, make_image, make_map, sources_of
-from hyper_py.detection.highpass import Peaks, empty_peaks
+from hyper_py.detection.highpass import Peaks
 from hyper_py.diagnostics import Flag
-from hyper_py.fitting.iterative import Collector
-from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.numerics import models
 from hyper_py.options import Options, PhotometryOptions
-from hyper_py.pipeline.measurement import MeasuredField, make_task, measure_sources
+from hyper_py.pipeline.measurement import fit_problem, measure_sources
 
 PAIR = sources_of((30.0, 30.3, 35.6), (20.0, 37.2, 37.8), (25.0, 70.6, 50.2))
 
@@ -26,34 +24,34 @@ def peaks_at(sources):
     )  # fmt: skip
 
 
-def task_of(sources, *, options=WHITE, shapes=None, forced=False, rms=1.0):
+def problem_of(sources, *, options=WHITE, shapes=None, forced=False, rms=1.0):
     image = make_image(make_map(sources))
-    return make_task(image, peaks_at(sources), rms=rms, options=options, shapes=shapes, forced=forced)
+    return fit_problem(image, peaks_at(sources), rms=rms, options=options, shapes=shapes, forced=forced)
 
 
 def measure(sources, *, options=WHITE, data=None, rms=1.0, **changes):
     image = make_image(make_map(sources) if data is None else data)
-    return measure_sources(image, peaks_at(sources), rms=rms, options=options, **changes).measurement
+    return measure_sources(image, peaks_at(sources), rms=rms, options=options, **changes).sources
 
 
-# ---- tasks
+# ---- problems
 
 
-def test_task_starts_from_peaks_with_the_shape_of_the_beam():
-    task, linking = task_of(PAIR)
-    np.testing.assert_allclose(task.start[:, :5], PAIR[:, :5], rtol=1e-4)
-    assert not task.fixed.any()
+def test_fits_start_from_peaks_with_the_shape_of_the_beam():
+    problem, linking = problem_of(PAIR)
+    np.testing.assert_allclose(problem.start[:, :5], PAIR[:, :5], rtol=1e-4)
+    assert not problem.fixed.any()
     assert linking == pytest.approx(2 * 2.0 * 1.0 * FWHM, rel=1e-4)
-    np.testing.assert_allclose(task.shift, 0.5 * FWHM, rtol=1e-4)
-    assert task.beam_fwhm == pytest.approx(FWHM, rel=1e-4)
-    np.testing.assert_allclose(task.beam_covariance, np.eye(2) * SIGMA**2, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(task_of(PAIR, options=ORIGINAL)[0].shift, 1.0)
+    np.testing.assert_allclose(problem.shift, 0.5 * FWHM, rtol=1e-4)
+    assert problem.beam_fwhm == pytest.approx(FWHM, rel=1e-4)
+    np.testing.assert_allclose(problem.beam_covariance, np.eye(2) * SIGMA**2, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(problem_of(PAIR, options=ORIGINAL)[0].shift, 1.0)
 
 
 def test_what_is_given_is_fixed():
     shapes = np.array([[3.0, 2.0, 0.3]] * 3)
     free, given, forced, still = (
-        task_of(PAIR, **k)[0].fixed[0].tolist()
+        problem_of(PAIR, **k)[0].fixed[0].tolist()
         for k in (
             {}, {"shapes": shapes}, {"forced": True},
             {"options": replace(WHITE, fit_options=replace(WHITE.fit_options, vary=False))},
@@ -62,25 +60,25 @@ def test_what_is_given_is_fixed():
     assert free == [False] * 6
     assert given == [False, False, False, True, True, True]
     assert forced == still == [False, True, True, False, False, False]
-    np.testing.assert_array_equal(task_of(PAIR, shapes=shapes)[0].start[:, 3:], shapes)
+    np.testing.assert_array_equal(problem_of(PAIR, shapes=shapes)[0].start[:, 3:], shapes)
 
 
-def test_units_are_groups_cut_to_size():
-    near, far = task_of(PAIR)[0], task_of(PAIR, options=Options())[0]
+def test_groups_are_cut_to_size():
+    near, far = problem_of(PAIR)[0], problem_of(PAIR, options=Options())[0]
     assert np.hypot(6.9, 2.2) > 1.6 * FWHM
-    assert [u.tolist() for u in near.units] == [[0, 1], [2]]
-    assert [u.tolist() for u in far.units] == [[0], [1], [2]]
+    assert [u.tolist() for u in near.partition] == [[0, 1], [2]]
+    assert [u.tolist() for u in far.partition] == [[0], [1], [2]]
     many = sources_of(*[(20.0, 8.0 + 9.0 * (k % 9), 8.0 + 9.0 * (k // 9)) for k in range(81)])
-    units = task_of(many)[0].units
-    assert max(len(u) for u in units) <= 6
-    np.testing.assert_array_equal(np.sort(np.concatenate(units)), np.arange(81))
+    partition = problem_of(many)[0].partition
+    assert max(len(u) for u in partition) <= 6
+    np.testing.assert_array_equal(np.sort(np.concatenate(partition)), np.arange(81))
 
 
 def test_a_peak_on_a_blank_pixel_starts_from_the_noise():
     sources = PAIR.copy()
     sources[1, 0] = np.nan
-    task, _ = task_of(sources, rms=2.5)
-    np.testing.assert_array_equal(task.start[:, 0], [30.0, 2.5, 25.0])
+    problem, _ = problem_of(sources, rms=2.5)
+    np.testing.assert_array_equal(problem.start[:, 0], [30.0, 2.5, 25.0])
 
 
 # ---- measurements
@@ -144,30 +142,3 @@ def test_forced_sources_are_flagged_and_stay():
     assert all(f & Flag.FORCED for f in measured.flags)
     np.testing.assert_array_equal(measured.parameters[:, 1:3], PAIR[:, 1:3])
     assert not measured.covariance[:, 1:3].any()
-
-
-# ---- the painted background
-
-
-@dataclass(frozen=True)
-class Piece:
-    y: tuple
-    x: tuple
-    value: float
-    weight: float
-
-    def paint(self):
-        n = len(self.y)
-        return np.array(self.y), np.array(self.x), np.full(n, self.value), np.full(n, self.weight)
-
-
-def test_background_is_the_weighted_mean_of_pieces_inside_the_map():
-    collected = Collector(0)
-    collected.patches.extend([Piece((1, 1, -1), (1, 2, 0), 2.0, 1.0), Piece((1, 9, 0), (2, 0, -1), 5.0, 2.0)])
-    measured = collected.measured(np.empty((0, 6)), noise=CovarianceModel(np.ones((1, 1))))
-    none = empty_peaks()
-    field = MeasuredField(measurement=None, measured=measured, shape=(3, 4), peaks=none, explained=none)
-    image = field.background_image()
-    expected = np.full((3, 4), np.nan)
-    expected[1, 1], expected[1, 2] = 2.0, (2.0 + 2 * 5.0) / 3
-    np.testing.assert_allclose(image, expected)

@@ -1,4 +1,4 @@
-"""The classical way: weights, and whole maps."""
+"""Whole maps in white noise on polynomial backgrounds."""
 
 from dataclasses import replace
 
@@ -7,81 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.unit_cases import FWHM, plane, sources_at
-from hyper_py.background.group_polynomials import box_sizes
+from helpers.group_cases import FWHM, plane
+from helpers.problems import make_problem
+from hyper_py.background.separate import Boxes
 from hyper_py.config.original import ORIGINAL_POLICY
 from hyper_py.diagnostics import Flag
-from hyper_py.fitting.group_fit import select_fit_pixels
-from hyper_py.fitting.iterative import FitProblem
+from hyper_py.fitting.weights import WEIGHTS
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import models
 from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions, Policy
 from hyper_py.pipeline.polynomial import (
-    WEIGHTS,
-    _levels,
-    _starting_point,
-    fit_backgrounds,
+    initial_of,
     measure_weighted,
-    pixel_weights,
+    separate_backgrounds_of,
+    surroundings_of,
 )
 
-# ---- weights
-
-
-def weights_of(kind, values, *, sources=None, window=None, **changes):
-    sources = sources_at((10, 10)) if sources is None else sources
-    if window is None:
-        window = select_fit_pixels(
-            sources[:, 1], sources[:, 2], radius=np.full(len(sources), 5.0), usable=np.ones((21, 21), bool)
-        )
-    given = {"power_snr": 3.0, "spatial_sigma": 2.0, "mean": -0.3, "std": 0.5, **changes}
-    return pixel_weights(kind, values, window, sources, **given), window
-
-
-def test_weights_are_as_defined():
-    window = weights_of(None, np.zeros(81))[1]
-    values = np.linspace(-2, 3, window.y.size)
-    expected = {
-        None: np.ones(values.size),
-        "inverse_rms": np.full(values.size, 1 / 0.8),
-        "snr": np.where(values > 0, values / 0.5, 0),
-        "power_snr": np.where(values > 0, values / 0.5, 0) ** 3,
-        "map": values,
-        "mask": np.where((values >= -1.8) & (values <= 1.2), 1.0, 0.0),
-        "spatial": np.exp(-((window.x - 10) ** 2 + (window.y - 10) ** 2) / 8.0),
-    }
-    assert set(expected) == {None, *WEIGHTS}
-    for kind, value in expected.items():
-        np.testing.assert_allclose(weights_of(kind, values)[0], value, rtol=1e-12, atol=1e-12)
-
-
-def test_spatial_weight_in_a_group_is_that_of_the_nearest():
-    sources = sources_at((8, 10), (13, 11))
-    window = select_fit_pixels(
-        sources[:, 1], sources[:, 2], radius=np.full(2, 5.0), usable=np.ones((21, 21), bool)
-    )
-    weights, _ = weights_of("spatial", np.zeros(window.y.size), sources=sources, window=window)
-    distance = np.minimum(np.hypot(window.x - 8, window.y - 10), np.hypot(window.x - 13, window.y - 11))
-    np.testing.assert_allclose(weights, np.exp(-(distance**2) / 8.0))
-
-
-def test_unknown_weights_are_an_error():
-    with pytest.raises(ValueError, match="inverse_rms"):
-        weights_of("none", np.zeros(81))
-
-
 # ---- a whole map
-
-
-def make_task(sources, data, **changes):
-    task = {
-        "data": data, "usable": np.isfinite(data), "rms": 1.0, "start": sources,
-        "fixed": np.zeros(sources.shape, dtype=bool), "assumed": np.zeros(sources.shape),
-        "units": [np.array([k]) for k in range(len(sources))],
-        "beam_fwhm": FWHM, "beam_area": 18.1, "beam_covariance": np.eye(2) * (FWHM / FWHM_PER_SIGMA) ** 2,
-        "forced": False, "shift": np.full(len(sources), 2.0),
-    }  # fmt: skip
-    return FitProblem(**{**task, **changes})
 
 
 def white_options(*, original=False, weights=None, loss="linear", **background):
@@ -104,23 +46,23 @@ def test_every_kind_of_weights_measures_bright_sources(weights, original):
     rng = np.random.default_rng(1)
     data = models.render(TRUTH, shape) + plane(shape) + 0.1 * rng.normal(size=shape)
     options = white_options(original=original, weights=weights)
-    measured = measure_weighted(make_task(START, data, rms=0.1), options)
-    assert (measured.status == 1).all()
+    measured = measure_weighted(make_problem(START, data, rms=0.1), options)
+    assert (measured.sources.status == 1).all()
     # The mask leaves out what stands out: the peak itself.
     tolerance = 0.6 if weights == "mask" else 0.05
-    np.testing.assert_allclose(measured.flux, models.gaussian_flux(TRUTH), rtol=tolerance)
-    assert np.isfinite(measured.flux_err).all()
-    # The original's RESIDUALS say what is left, ours what was taken off.
-    level = np.zeros(2) if original else plane(shape)[[26, 30], [20, 53]]
-    np.testing.assert_allclose(measured.background, level, atol=0.25)
+    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(TRUTH), rtol=tolerance)
+    assert np.isfinite(measured.sources.flux_err).all()
+    # The original's RESIDUALS say what is left, ours what was subtracted.
+    expected = np.zeros(2) if original else plane(shape)[[26, 30], [20, 53]]
+    np.testing.assert_allclose(measured.sources.background, expected, atol=0.25)
 
 
 @pytest.mark.parametrize("loss", ["soft_l1", "huber", "cauchy"])
 def test_losses_on_a_map(loss):
     shape = (58, 75)
     data = models.render(TRUTH, shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
-    measured = measure_weighted(make_task(START, data, rms=0.1), white_options(loss=loss))
-    np.testing.assert_allclose(measured.flux, models.gaussian_flux(TRUTH), rtol=0.03)
+    measured = measure_weighted(make_problem(START, data, rms=0.1), white_options(loss=loss))
+    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(TRUTH), rtol=0.03)
 
 
 @pytest.mark.parametrize("original", [False, True])
@@ -129,14 +71,16 @@ def test_losses_on_a_map(loss):
 def test_flux_scale_does_not_matter(original, exponent):
     shape, scale = (58, 75), 10.0**exponent
     data = models.render(TRUTH, shape) + plane(shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
-    one = measure_weighted(make_task(START, data, rms=0.1), white_options(original=original))
+    one = measure_weighted(make_problem(START, data, rms=0.1), white_options(original=original))
     flux = np.array([scale, 1, 1, 1, 1, 1])
     other = measure_weighted(
-        make_task(START * flux, scale * data, rms=0.1 * scale), white_options(original=original)
+        make_problem(START * flux, scale * data, rms=0.1 * scale), white_options(original=original)
     )
     for name in ("flux", "flux_err", "flux_gauss_err", "background"):
-        np.testing.assert_allclose(getattr(other, name), scale * getattr(one, name), rtol=1e-3)
-    np.testing.assert_array_equal(other.status, one.status)
+        np.testing.assert_allclose(
+            getattr(other.sources, name), scale * getattr(one.sources, name), rtol=1e-3
+        )
+    np.testing.assert_array_equal(other.sources.status, one.sources.status)
 
 
 def test_original_bounds_of_amplitude_shift_and_size():
@@ -144,26 +88,26 @@ def test_original_bounds_of_amplitude_shift_and_size():
     truth = TRUTH * [1, 1, 1, 2.4, 2.0, 1]
     data = models.render(truth, shape) + 0.05 * np.random.default_rng(1).normal(size=shape)
     measured = measure_weighted(
-        make_task(START, data, rms=0.05, shift=np.ones(2)), white_options(original=True)
+        make_problem(START, data, rms=0.05, shift=np.ones(2)), white_options(original=True)
     )
     peak = [data[25:28, 19:22].max(), data[29:32, 52:55].max()]
-    ratio = measured.parameters[:, 0] / peak
+    ratio = measured.sources.parameters[:, 0] / peak
     assert ((ratio > 0.79) & (ratio < 1.31)).all()
-    assert (np.abs(measured.parameters[:, 1:3] - START[:, 1:3]) <= 1.0 + 1e-9).all()
+    assert (np.abs(measured.sources.parameters[:, 1:3] - START[:, 1:3]) <= 1.0 + 1e-9).all()
 
 
 @pytest.mark.parametrize("together", [False, True])
 def test_original_amplitudes_are_bounded_by_the_local_peak(together):
     shape = (58, 75)
     data = models.render(TRUTH, shape) + 0.05 * np.random.default_rng(1).normal(size=shape)
-    task = {"rms": 0.05, "shift": np.ones(2)}
+    changes = {"rms": 0.05, "shift": np.ones(2)}
     if together:
-        task["units"] = [np.array([0, 1])]
+        changes["partition"] = [np.array([0, 1])]
     options = white_options(original=True, fix_min_box=5.0, fix_max_box=5.0)
     spike = data.copy()
     spike[26, 20] += 200.0
     peak = spike[26, 20]
-    low = measure_weighted(make_task(START, spike, **task), options).parameters[0, 0]
+    low = measure_weighted(make_problem(START, spike, **changes), options).sources.parameters[0, 0]
     if together:  # down to 0.4 of the peak
         assert 0.4 * peak < low < 0.75 * peak
     else:
@@ -172,7 +116,7 @@ def test_original_amplitudes_are_bounded_by_the_local_peak(together):
     hole = data.copy()
     hole[24:29, 18:23] = np.nan
     start = START * [0.5, 1, 1, 1, 1, 1]
-    high = measure_weighted(make_task(start, hole, **task), options).parameters[0, 0]
+    high = measure_weighted(make_problem(start, hole, **changes), options).sources.parameters[0, 0]
     assert high == pytest.approx(1.3 * start[0, 0], rel=1e-6)
 
 
@@ -180,20 +124,20 @@ def test_blank_pixels_in_the_aperture_are_filled_by_the_model():
     shape = (58, 75)
     data = models.render(TRUTH, shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
     data[27:29, 19:23] = np.nan
-    measured = measure_weighted(make_task(START, data, rms=0.1), white_options())
-    assert measured.n_blank[0] > 0
-    assert measured.n_blank[1] == 0
-    np.testing.assert_allclose(measured.flux, models.gaussian_flux(TRUTH), rtol=0.03)
+    measured = measure_weighted(make_problem(START, data, rms=0.1), white_options())
+    assert measured.sources.n_blank[0] > 0
+    assert measured.sources.n_blank[1] == 0
+    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(TRUTH), rtol=0.03)
 
 
 def test_whole_map_background_of_a_map_that_is_not_square():
     shape = (58, 75)
     data = models.render(TRUTH, shape) + plane(shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
-    measured = measure_weighted(make_task(START, data, rms=0.1), white_options(fix_min_box=0.0))
-    np.testing.assert_allclose(measured.flux, models.gaussian_flux(TRUTH), rtol=0.03)
-    np.testing.assert_array_equal(measured.order, 1)
+    measured = measure_weighted(make_problem(START, data, rms=0.1), white_options(fix_min_box=0.0))
+    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(TRUTH), rtol=0.03)
+    np.testing.assert_array_equal(measured.sources.order, 1)
     image = np.full(shape, np.nan)
-    y, x, values, _ = measured.patches[0].paint()
+    y, x, values, _ = measured.groups[0].background.paint()
     image[y, x] = values
     np.testing.assert_allclose(image, plane(shape), atol=0.05)
 
@@ -202,9 +146,9 @@ def test_source_with_all_pixels_blank_fails_quietly():
     shape = (58, 75)
     data = models.render(TRUTH, shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
     data[10:45, 5:38] = np.nan
-    measured = measure_weighted(make_task(START, data, rms=0.1), white_options())
-    assert measured.flux[1] == pytest.approx(models.gaussian_flux(TRUTH)[1], rel=0.03)
-    assert np.isnan(measured.flux[0]) or measured.n_blank[0] > 0
+    measured = measure_weighted(make_problem(START, data, rms=0.1), white_options())
+    assert measured.sources.flux[1] == pytest.approx(models.gaussian_flux(TRUTH)[1], rel=0.03)
+    assert np.isnan(measured.sources.flux[0]) or measured.sources.n_blank[0] > 0
 
 
 # ---- joint fits, and what keys of an original configuration mean
@@ -233,30 +177,31 @@ def test_original_ridge_is_on_all_coefficients_in_pixels_of_the_cutout_and_worki
         background=BackgroundOptions(method="polynomial", polynomial_orders=(1,), **JOINT),
         photometry=PhotometryOptions(aper_inf=0.5, aper_sup=4.0), policy=ORIGINAL_POLICY, convert_mJy=convert,
     )  # fmt: skip
-    record = measure_weighted(make_task(start, data, rms=1e-4), options).fits[0]
-    sky, window = record.background, record.background.window
+    group = measure_weighted(make_problem(start, data, rms=1e-4), options).groups[0]
+    background, pixels = group.background, group.background.pixels
     unit = 1e3 if convert else 1.0
     # The cutout is the smallest box; its side is known from the definition of boxes.
-    side = box_sizes(fwhm=FWHM, min_box=3.0, max_box=3.0, aper_sup=4.0, extent=0.0)[0]
+    boxes = Boxes(beam_fwhm=FWHM, beam_area=18.1, min_box=3.0, max_box=3.0, aper_sup=4.0)
+    side = boxes.sides(0.0)[0]
     y0, x0 = round(25.8) - side // 2, round(30.3) - side // 2
-    assert (sky.scaling.y, sky.scaling.x) == (y0, x0)
+    assert background.polynomial.scaling[:2] == (y0, x0)
     weights = np.exp(
-        -0.5 * ((window.x - 30.3) ** 2 + (window.y - 25.8) ** 2) / (1.5 * FWHM / FWHM_PER_SIGMA) ** 2
+        -0.5 * ((pixels.x - 30.3) ** 2 + (pixels.y - 25.8) ** 2) / (1.5 * FWHM / FWHM_PER_SIGMA) ** 2
     )
-    left = unit * (data - models.render(record.fit.parameters, data.shape, n_sigma=9))[window.y, window.x]
-    rows = np.column_stack([np.ones(left.size), window.x - x0, window.y - y0]) * weights[:, None]
+    left = unit * (data - models.render(group.fit.parameters, data.shape, n_sigma=9))[pixels.y, pixels.x]
+    rows = np.column_stack([np.ones(left.size), pixels.x - x0, pixels.y - y0]) * weights[:, None]
     expected = np.linalg.solve(rows.T @ rows + lambda_l2**2 * np.eye(3), rows.T @ (weights * left))
-    np.testing.assert_allclose(unit * sky.coefficients, expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(unit * background.coefficients, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_our_ridge_leaves_the_constant_free():
     data = noisy() + 1000.0
     options = white_options(polynomial_orders=(2,), **JOINT)
     fit = replace(options.fit_options, lambda_l2=1e4)
-    measured = measure_weighted(make_task(ONE, data, rms=0.1), replace(options, fit_options=fit))
-    sky = measured.fits[0].background
-    assert sky.coefficients[0] == pytest.approx(1002, abs=2)
-    assert np.abs(sky.coefficients[1:]).max() < 0.01
+    measured = measure_weighted(make_problem(ONE, data, rms=0.1), replace(options, fit_options=fit))
+    background = measured.groups[0].background
+    assert background.coefficients[0] == pytest.approx(1002, abs=2)
+    assert np.abs(background.coefficients[1:]).max() < 0.01
 
 
 @pytest.mark.parametrize("loss", ["linear", "soft_l1", "huber", "cauchy", "arctan"])
@@ -267,58 +212,59 @@ def test_joint_fits_find_source_and_plane(loss, both):
     options = white_options(
         loss=loss, **{**JOINT, "fit_gauss_and_bg_separately": both}, polynomial_orders=(0, 1)
     )
-    task = make_task(sources * [0.9, 1, 1, 1.1, 1.1, 1], data, rms=0.1, units=[np.array([0, 1])])
-    measured = measure_weighted(task, options)
-    assert (measured.status == 1).all()
-    np.testing.assert_allclose(measured.flux, models.gaussian_flux(sources), rtol=0.03)
-    np.testing.assert_allclose(measured.background, plane(data.shape)[[26, 27], [30, 37]], atol=0.1)
-    assert (measured.order == 1).all()
-    y, x, values, _ = measured.patches[0].paint()
+    problem = make_problem(sources * [0.9, 1, 1, 1.1, 1.1, 1], data, rms=0.1, partition=[np.array([0, 1])])
+    measured = measure_weighted(problem, options)
+    assert (measured.sources.status == 1).all()
+    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(sources), rtol=0.03)
+    np.testing.assert_allclose(measured.sources.background, plane(data.shape)[[26, 27], [30, 37]], atol=0.1)
+    assert (measured.sources.order == 1).all()
+    y, x, values, _ = measured.groups[0].background.paint()
     np.testing.assert_allclose(values, 3.0 + 0.02 * x - 0.05 * y, atol=0.2)
 
 
 def test_without_any_background_the_map_is_fitted_as_it_is():
     data = models.render(ONE, (58, 75)) + 0.1 * np.random.default_rng(1).normal(size=(58, 75))
     options = white_options(fit_gauss_and_bg_separately=False)
-    measured = measure_weighted(make_task(ONE, data, rms=0.1), options)
-    np.testing.assert_allclose(measured.flux, models.gaussian_flux(ONE), rtol=0.03)
-    assert (measured.background == 0.0).all()
-    assert (measured.order == -1).all()
+    measured = measure_weighted(make_problem(ONE, data, rms=0.1), options)
+    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(ONE), rtol=0.03)
+    assert (measured.sources.background == 0.0).all()
+    assert (measured.sources.order == -1).all()
 
 
 @pytest.mark.parametrize(
-    ("kind", "changes"), [("joint", JOINT), ("apart", {}), ("group", JOINT), ("group apart", {})]
+    ("kind", "changes"), [("joint", JOINT), ("separate", {}), ("group", JOINT), ("group separate", {})]
 )
 def test_original_ranges_of_amplitudes(kind, changes):
     sources = np.concatenate([ONE, ONE + np.array([0, 5, 0, 0, 0, 0])]) if "group" in kind else ONE
     low, high = {
-        "joint": (0.4, 1.5), "apart": (0.8, 1.3), "group": (0.2, 1.5), "group apart": (0.4, 1.3)
+        "joint": (0.4, 1.5), "separate": (0.8, 1.3), "group": (0.2, 1.5), "group separate": (0.4, 1.3)
     }[kind]  # fmt: skip
     data = models.render(sources, (58, 75)) + 0.01 * np.random.default_rng(1).normal(size=(58, 75))
-    task = make_task(sources, data, rms=0.01, units=[np.arange(len(sources))])
+    problem = make_problem(sources, data, rms=0.01, partition=[np.arange(len(sources))])
     options = white_options(original=True, **changes)
-    apart = fit_backgrounds(data, sources, task, options)
-    start, limits = _starting_point(task, apart, _levels(task.data, apart, options)[1], options)
-    np.testing.assert_allclose(limits.lower[:, 0], low * start[:, 0])
-    np.testing.assert_allclose(limits.upper[:, 0], high * start[:, 0])
+    separate = separate_backgrounds_of(problem, data, sources, options)
+    start, bounds = initial_of(problem, surroundings_of(data, separate, options), options)
+    np.testing.assert_allclose(bounds.lower[:, 0], low * start[:, 0])
+    np.testing.assert_allclose(bounds.upper[:, 0], high * start[:, 0])
 
 
 def test_original_isolated_peaks_start_at_three_sigma_at_least():
     data = 0.5 * np.random.default_rng(1).normal(size=(58, 75))
     faint = ONE * [1e-3, 1, 1, 1, 1, 1]
     data[20:32, 25:37] *= 0.01
-    task, options = make_task(faint, data, rms=0.5), white_options(original=True)
-    apart = fit_backgrounds(data, faint, task, options)
-    start, _ = _starting_point(task, apart, _levels(data, apart, options)[1], options)
+    problem, options = make_problem(faint, data, rms=0.5), white_options(original=True)
+    separate = separate_backgrounds_of(problem, data, faint, options)
+    start, _ = initial_of(problem, surroundings_of(data, separate, options), options)
     assert start[0, 0] == pytest.approx(1.5, rel=0.15)
 
 
 def test_other_sources_are_interpolated_in_original_configurations_and_masked_in_ours():
     sources = np.concatenate([ONE, [[20.0, 39.0, 30.0, 1.6, 1.6, 0.0]]])
     data = noisy(sources=sources)
-    task = make_task(sources, data, rms=0.1)
+    problem = make_problem(sources, data, rms=0.1)
     for original in (False, True):
-        background = fit_backgrounds(data, sources, task, white_options(original=original))[0]
+        options = white_options(original=original)
+        background = separate_backgrounds_of(problem, data, sources, options)[0]
         used = ~background.polynomial.fit_mask
         at_neighbour, at_own = (used[y - background.y0, x - background.x0] for y, x in ((30, 39), (26, 30)))
         assert at_neighbour == original
@@ -331,13 +277,13 @@ def test_other_sources_are_interpolated_in_original_configurations_and_masked_in
 def test_fits_without_enough_evaluations_are_flagged_and_kept():
     data = noisy()
     fit = replace(white_options().fit_options, max_nfev=2)
-    measured = measure_weighted(make_task(ONE, data, rms=0.1), replace(white_options(), fit_options=fit))
-    assert measured.status.tolist() == [0]
-    assert measured.flags[0] & Flag.NOT_CONVERGED
-    assert np.isfinite(measured.flux).all()
+    measured = measure_weighted(make_problem(ONE, data, rms=0.1), replace(white_options(), fit_options=fit))
+    assert measured.sources.status.tolist() == [0]
+    assert measured.sources.flags[0] & Flag.NOT_CONVERGED
+    assert np.isfinite(measured.sources.flux).all()
     fit = replace(fit, max_nfev=6)
     start = ONE + np.array([-30.0, 1.8, 1.8, 2.0, 1.0, 1])
-    measured = measure_weighted(make_task(start, data, rms=0.1), replace(white_options(), fit_options=fit))
-    assert measured.status.tolist() == [2]
-    assert measured.flags[0] & Flag.RETRIED
-    np.testing.assert_allclose(measured.flux, models.gaussian_flux(ONE), rtol=0.05)
+    measured = measure_weighted(make_problem(start, data, rms=0.1), replace(white_options(), fit_options=fit))
+    assert measured.sources.status.tolist() == [2]
+    assert measured.sources.flags[0] & Flag.RETRIED
+    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(ONE), rtol=0.05)

@@ -7,6 +7,7 @@ from scipy.linalg import sqrtm
 
 from hyper_py.diagnostics import Flag
 from hyper_py.noise.covariance import beam_covariance_model
+from hyper_py.noise.measure import measure_noise
 from hyper_py.numerics import models
 from hyper_py.options import BackgroundOptions, FitOptions, Options
 from hyper_py.pipeline.extraction import extract_sources
@@ -44,7 +45,7 @@ def find_pattern(rng, *, level, stretched):
     field = np.sqrt(0.8) * smooth / smooth.std() + np.sqrt(0.2) * rng.standard_normal(shape)
     truth = shared_pattern(sources, shape, level=level, stretched=stretched)
     pattern = measure_residual_pattern(
-        truth + field + models.render(sources, shape), sources, noise=noise, level=np.ones(shape),
+        truth + field + models.render(sources, shape), sources, noise=noise, relative_rms=np.ones(shape),
         beam_fwhm=3.5,
     )  # fmt: skip
     return pattern, sources, truth
@@ -71,6 +72,35 @@ def test_a_pattern_that_all_sources_share_is_found(stretched, kind, rng):
 
 def test_no_pattern_is_found_where_sources_share_none(rng):
     assert find_pattern(rng, level=0.0, stretched=False)[0] is None
+
+
+def log_normal_cirrus(rng, shape):
+    """Power k^-2.8, exponentiated, through a beam of sigma 1.3; most of its structure is in a few places."""
+    k = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None])
+    k[0, 0] = np.inf
+    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal(shape)) * k**-1.4, shape)
+    return ndimage.gaussian_filter(np.exp(1.5 * field / field.std()), 1.3, mode="wrap")
+
+
+@pytest.mark.parametrize("draw", range(8))
+def test_gaussians_on_cirrus_have_nothing_in_common(draw):
+    """Its structure is far from that of a stationary noise, which must not decide what is significant."""
+    rng = np.random.default_rng([118, draw])
+    shape, n = (300, 300), 144
+    cirrus = 3.0 * log_normal_cirrus(rng, shape)
+    data = cirrus + ndimage.gaussian_filter(rng.standard_normal(shape), 1.3, mode="wrap") * 4.6
+    y, x = np.mgrid[20:280:12j, 20:280:12j].reshape(2, n) + rng.uniform(-5, 5, (2, n))
+    local = np.sqrt(1.0 + ndimage.gaussian_filter((cirrus - ndimage.gaussian_filter(cirrus, 4)) ** 2, 10))
+    peak = rng.uniform(5.0, 60.0, n) * local[np.rint(y).astype(int), np.rint(x).astype(int)]
+    sigma = 1.3 * rng.uniform(1.0, 1.4, n)
+    sources = np.column_stack([peak, x, y, sigma, sigma / 1.1, rng.uniform(0, 3, n)])
+    noise, level = measure_noise(data, beam_covariance=1.69 * np.eye(2), beam_fwhm=3.06)
+    assert (
+        measure_residual_pattern(
+            data + models.render(sources, shape), sources, noise=noise, level=level, beam_fwhm=3.06
+        )
+        is None
+    )
 
 
 def test_the_pattern_of_a_profile_is_stretched_as_the_source_is():
@@ -119,19 +149,20 @@ def both_ways(simulation):
 def test_lobes_of_the_beam_are_no_companions_and_cost_no_accuracy(random_seed):
     """Hardly any is taken for a source, and fluxes are nearer the truth than those of an unweighted fit.
 
-    On six seeds 0 to 4 were; 4 to 13 detections were left out.
+    On six seeds 0 to 4 were, and 30 where no pattern is looked for; 4 to 13 detections were left out.
     """
     simulation = simulate_image("alma", seed=random_seed, shape=(340, 360), n_sources=150, side_lobes=0.1)
     found, results = both_ways(simulation)
-    assert results["ours"].false.size <= 8
+    assert results["ours"].false.size <= 4
     flux = {name: result.samples["isolated"]["flux (Gaussian)"] for name, result in results.items()}
     error = {name: np.hypot(one.bias, one.scatter) for name, one in flux.items()}
-    assert error["ours"] < 0.7 * error["white"]
-    catalog, field = found["ours"].catalog, found["ours"].field
+    assert error["ours"] < 0.5 * error["white"]
+    ours = found["ours"]
+    catalog = ours.catalog
     added = np.count_nonzero(catalog["FLAGS"] & int(Flag.ADDED_IN_RESIDUAL))
-    assert len(field.peaks) + added == len(catalog)
-    place = field.explained.x[0], field.explained.y[0]
-    assert "side lobes of brighter sources" in explain_place(found["ours"], *place).verdict
+    assert len(ours.peaks) + added == len(catalog)
+    place = ours.explained.x[0], ours.explained.y[0]
+    assert "side lobes of brighter sources" in explain_place(ours, *place).verdict
 
 
 @pytest.mark.slow
@@ -143,9 +174,9 @@ def test_wings_of_the_sources_own_profile_count_in_flux_and_errors(random_seed):
     simulation = simulate_image("alma", seed=random_seed, shape=(340, 360), n_sources=150, profile="moffat")
     found, results = both_ways(simulation)
     ours, white = (results[name].samples["isolated"]["flux (Gaussian)"] for name in ("ours", "white"))
-    assert abs(ours.bias) < 1.1 * abs(white.bias)
-    assert ours.scatter < 0.8 * white.scatter
-    assert ours.pull_width < white.pull_width
-    factor, table = found["ours"].field.measured.flux_factor, found["ours"].catalog
+    assert abs(ours.bias) < abs(white.bias)
+    assert ours.scatter < 0.65 * white.scatter
+    assert ours.pull_width < 0.5 * white.pull_width
+    factor, table = found["ours"].measured.flux_factor, found["ours"].catalog
     assert factor > 1.05
     assert (table["FLUX_ERR"] > (1.0 - 1.0 / factor) * table["FLUX"]).all()

@@ -15,7 +15,7 @@ WHITE = FitOptions(noise_model="white")
 KINDS = {
     "conditional": Options(),
     "polynomial": Options(fit_options=WHITE, background=BackgroundOptions(method="polynomial")),
-    "along": Options(
+    "joint": Options(
         background=BackgroundOptions(
             method="polynomial", fit_gauss_and_bg_together=True, fit_gauss_and_bg_separately=False
         )
@@ -37,7 +37,7 @@ def test_report_has_every_source_once_and_its_background(extraction):
     sources = [int(m[1]) for line in lines if (m := re.match(r"  (\d+): amplitude", line))]
     assert sorted(sources) == list(extracted.catalog["HYPER_ID"])
     heads = [line for line in lines if line.startswith("fit ")]
-    words = {"conditional": "conditional", "polynomial": "least_squares in", "along": "fitted along"}
+    words = {"conditional": "conditional", "polynomial": "least_squares in", "joint": "fitted jointly"}
     assert all(words.get(kind, "on top of polynomial") in line for line in heads)
     assert all("converged" in line for line in heads)
     text = "\n".join(lines)

@@ -8,8 +8,7 @@ from astropy.table import Table
 from helpers.maps import noisy_image
 from helpers.report_tasks import small_image, write_map
 from helpers.runner_tasks import make_config
-from hyper_py.noise.statistics import noise_statistics
-from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.pipeline.extraction import extract_sources, noise_statistics
 from hyper_py.reporting.noise_products import noise_hdus, plot_noise
 from hyper_py.running import runner
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
+from scipy.stats import kstest
 
+from hyper_py import commands
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.simulation.presets import PRESETS, SkyModel, sky_model
@@ -417,10 +419,35 @@ def test_flux_peak_is_amplitude_times_beam_area() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_a_sky(preset: str) -> None:
-    s = simulate_image(preset, seed=1, **SMALL)
+    room = {"shape": (340, 360), "n_sources": 10}
+    s = simulate_image(preset, seed=1, **room)
     assert s.image.name == preset
-    assert np.isfinite(s.image.data).all()
+    assert np.isfinite(s.image.data).all() == (s.model.coverage is None)
     assert s.truth.meta["seed"] == 1
+    assert np.count_nonzero(~s.truth["CLUMP"]) == 10
+    np.testing.assert_array_equal(
+        (s.sources + s.noise + s.background)[np.isfinite(s.image.data)],
+        s.image.data[np.isfinite(s.image.data)],
+    )
+
+
+def test_the_command_names_every_preset() -> None:
+    assert tuple(PRESETS) == commands.PRESETS
+
+
+def test_dynamic_peaks_are_log_uniform_to_what_is_asked_for() -> None:
+    for highest in (3000.0, 10000.0):
+        peaks = simulate_image("dynamic", seed=2, peak_range=(5.0, highest)).truth["PEAK_TO_NOISE"]
+        assert kstest(np.log(peaks), "uniform", (math.log(5), math.log(highest / 5))).pvalue > 0.01
+        assert peaks.max() > 0.8 * highest
+
+
+def test_oversampled_maps_have_twelve_pixels_in_a_beam_and_nothing_finer() -> None:
+    s = simulate_image("oversampled", seed=2)
+    assert s.model.beam_fwhm_pix == pytest.approx(12.0, rel=1e-3)
+    k, power = windowed_power(s.noise)
+    # The transform of the beam at 1 / 4 of a cycle per pixel: exp(-2 (pi sigma k)^2) squared, about 1e-28.
+    assert power[k > 0.25].max() < 1e-6 * power.max()
 
 
 def test_a_cube_is_a_stream_of_maps_with_the_truth_of_each() -> None:

@@ -10,6 +10,8 @@ from astropy.wcs import WCS
 from photutils.aperture import SkyCircularAperture, aperture_photometry
 
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.reading.io import read_image
+from hyper_py.running.scoring import validate_files
 from hyper_py.simulation.simulate import simulate_cube, simulate_image
 from hyper_py.writing.simulated_files import refuse_to_overwrite, truth_path, write_cube, write_simulation
 
@@ -114,3 +116,41 @@ def test_names(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no simulated map"):
         refuse_to_overwrite(tmp_path / "a.fits")
     refuse_to_overwrite(tmp_path / "b.fits")
+
+
+def test_a_dirty_map_has_its_beam_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "map.fits"
+    simulation = simulate_image("interferometer_dirty", seed=1, shape=(160, 160), n_sources=3)
+    write_simulation(path, simulation)
+    with fits.open(tmp_path / "map_psf.fits") as file:
+        beam, header = file[0].data, file[0].header
+    ny, nx = beam.shape
+    assert beam[ny // 2, nx // 2] == beam.max() == 1.0
+    assert (header["CRPIX1"], header["CRPIX2"]) == (nx // 2 + 1, ny // 2 + 1)
+    assert abs(beam.sum(dtype=float)) < 1e-4
+    np.testing.assert_allclose(header["CDELT2"] * 3600, simulation.image.pixel_scale, rtol=1e-6)
+    write_simulation(path, simulate_image("interferometer", seed=1, shape=(160, 160), n_sources=3))
+    assert sorted(one.name for one in tmp_path.glob(".*")) == []
+
+
+def test_errors_are_an_extension_that_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "map.fits"
+    simulation = simulate_image("edges_error", seed=1, shape=(340, 360), n_sources=3)
+    write_simulation(path, simulation)
+    image = read_image(path, error_hdu="ERROR")
+    assert image.error is not None
+    np.testing.assert_allclose(image.error, simulation.image.error, rtol=1e-5)
+    np.testing.assert_allclose(image.data, simulation.image.data, rtol=1e-5, atol=1e-12)
+    read_image(path)
+
+
+def test_clumps_are_counted_neither_way_by_the_files_too(tmp_path: Path) -> None:
+    path = tmp_path / "map.fits"
+    sky = {"shape": (260, 280), "n_sources": 20, "complexes": {"number": 2, "clumps": 12}}
+    assert write_simulation(path, simulate_image("complex", seed=1, **sky)) == 20
+    truth = Table.read(truth_path(path))
+    assert truth.meta["sky"]["complexes"]["clumps"] == 12
+    Table({"X": truth["X"], "Y": truth["Y"]}).write(tmp_path / "rows.ecsv")
+    result = validate_files(tmp_path / "rows.ecsv", truth_path(path))
+    assert (result.completeness.whole, result.purity.whole) == (20, 20)
+    assert result.completeness.part == result.purity.part == 20

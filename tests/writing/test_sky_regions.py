@@ -17,7 +17,8 @@ from hyper_py.geometry import (
     sky_ellipse_from_pixel,
 )
 from hyper_py.image import SkyImage
-from hyper_py.pipeline.extraction import NoiseLevel, given_peaks
+from hyper_py.noise.level import NoiseLevel
+from hyper_py.pipeline.extraction import given_peaks
 from hyper_py.writing.layout import Layout
 from hyper_py.writing.sky_regions import crtf_text, ds9_texts, read_regions, write_regions
 from hyper_py.writing.staging import Stage

@@ -17,7 +17,7 @@ def test_ecsv_header_says_what_astropy_would_say(tmp_path):
     prepared = write_one(write_ecsv, tmp_path / "ours.ecsv", table)
     prepared.write(tmp_path / "astropy.ecsv", format="ascii.ecsv")
     ours, theirs = (Table.read(tmp_path / f"{name}.ecsv") for name in ("ours", "astropy"))
-    assert ours.meta == theirs.meta == prepared.meta
+    assert dict(ours.meta) == dict(theirs.meta) == dict(prepared.meta)
     for name in theirs.colnames:
         for attribute in ("dtype", "unit", "format", "description", "meta"):
             assert getattr(ours[name], attribute) == getattr(theirs[name], attribute)

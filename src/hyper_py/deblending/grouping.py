@@ -6,6 +6,15 @@ from numpy.typing import ArrayLike, NDArray
 from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.numerics.pairs import pairs_within
 
+LINKING_BEAMS = 1.6
+"""Sources further apart need no common fit in correlated noise: the iterative fit is enough."""
+LARGEST_EXTENT_BEAMS = 8.5
+"""Larger groups are fitted piecewise: their fit pixels must fit into the reach of the covariance."""
+_LARGEST_GROUP = 40
+"""Larger groups are fitted piecewise: the cost of a group grows with the cube of its size.
+
+That is not for the better: pieces of a blend cannot separate one another's light from the background.
+"""
 _SHRINK = 0.8
 
 
@@ -64,30 +73,30 @@ def partition_groups(
     min_length: float,
     max_extent: float = np.inf,
 ) -> list[IntArray]:
-    """Cut the groups into units of at most `max_size` points that are fitted at once.
+    """Cut the groups of linked points into groups of at most `max_size` that are fitted together.
 
     A group that is too large is cut where its chains are longest, by shrinking the linking length, so that
     the closest neighbours stay together; clumps still too large at `min_length`, and what is too wide, are
-    cut in two along their longer side.
+    cut in two across their longer side.
 
     Parameters
     ----------
     x, y : ndarray, shape (n,)
     linking_length : float
-        That of the groups.
+        That of the linked points.
     max_size : int
-        Largest number of points in a unit.
+        Largest number of points in a group that is fitted.
     min_length : float
         Linking length below which shrinking stops.
     max_extent : float
-        Largest extent of a unit along x or y.
+        Largest extent of such a group in x or y.
 
     Returns
     -------
     list of ndarray
-        Indices of each unit, ascending; the units are in the order of their first points.
+        Indices of each group, ascending; the groups are in the order of their first points.
     """
-    units: list[IntArray] = []
+    groups: list[IntArray] = []
     waiting = [
         (group, linking_length) for group in members(friends_of_friends(x, y, linking_length=linking_length))
     ]
@@ -95,7 +104,7 @@ def partition_groups(
         group, length = waiting.pop()
         extent = max(np.ptp(x[group]), np.ptp(y[group]))
         if group.size == 1 or (group.size <= max_size and extent <= max_extent):
-            units.append(group)
+            groups.append(group)
             continue
         if extent <= max_extent and _SHRINK * length >= min_length:
             length *= _SHRINK
@@ -103,14 +112,22 @@ def partition_groups(
             waiting.extend((group[part], length) for part in members(labels))
         else:
             waiting.extend((part, length) for part in _halves(group, x, y))
-    return sorted(units, key=lambda unit: int(unit[0]))
+    return sorted(groups, key=lambda group: int(group[0]))
+
+
+def partition_correlated(x: FloatArray, y: FloatArray, *, beam_fwhm: float) -> list[IntArray]:
+    """Return which sources are fitted together in correlated noise; see `partition_groups`."""
+    return partition_groups(
+        x, y, linking_length=LINKING_BEAMS * beam_fwhm, max_size=_LARGEST_GROUP,
+        min_length=0.5 * beam_fwhm, max_extent=LARGEST_EXTENT_BEAMS * beam_fwhm,
+    )  # fmt: skip
 
 
 def _halves(group: IntArray, x: FloatArray, y: FloatArray) -> list[IntArray]:
-    """Cut a group in two along its longer side, at the widest gap of the middle half."""
-    along = x[group] if np.ptp(x[group]) > np.ptp(y[group]) else y[group]
-    order = np.lexsort((group, along))
+    """Cut a group in two across its longer side, at the widest gap of the middle half."""
+    axis = x[group] if np.ptp(x[group]) > np.ptp(y[group]) else y[group]
+    order = np.lexsort((group, axis))
     first = group.size // 4
-    gaps = np.diff(along[order])[first : max(first + 1, group.size - 1 - first)]
+    gaps = np.diff(axis[order])[first : max(first + 1, group.size - 1 - first)]
     cut = first + 1 + int(np.argmax(gaps))
     return [np.sort(group[part]) for part in (order[:cut], order[cut:])]

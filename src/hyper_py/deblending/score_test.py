@@ -1,6 +1,6 @@
-"""Where the residual of a fit has evidence for one more source.
+"""The score test: where one more source would improve a fit.
 
-The evidence for a source of the beam's shape at a place is its score test: the whitened residual against the
+The score of a source of the beam's shape at a place is the whitened residual against the
 whitened beam there, both cleared of all that the fitted parameters could still take up (Rao 1948, Proc. Camb.
 Phil. Soc. 44, 50).
 """
@@ -10,113 +10,96 @@ from collections.abc import Sequence
 import numpy as np
 
 from hyper_py.arrays import FloatArray, IntArray
-from hyper_py.fitting.group_fit import (
-    IN_CACHE,
-    FitPixels,
-    GroupFit,
-    Whitener,
-    alike_groups,
-    points_and_weights,
-    whiten,
-)
+from hyper_py.fitting.groups import IN_CACHE, Group, alike_groups, points_and_weights
 from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.noise.whitening import Whitener
 from hyper_py.numerics import models
 
 MEMBERS = 6
-"""Sources around a new one that are fitted with it; the others of a large unit stand still."""
+"""Sources around a new one that are fitted with it; the others of a large group stand still."""
 _SCORE = 3.5
 """Scores below this cannot pay for the three parameters of a source: z^2 is the gain in chi-square."""
 _REACH_BEAMS = 1.6
 """How far from a fitted source another is looked for."""
 _PLACES_APART = 2.0
-"""Beams between places of one unit that are tried at the same time."""
+"""Beams between places of one group that are tried at the same time."""
 
 
-def best_additions(
-    values: Sequence[FloatArray],
-    windows: Sequence[FitPixels],
-    whiteners: Sequence[Whitener],
-    fits: Sequence[GroupFit],
-    *,
-    beam: FloatArray,
-) -> list[FloatArray]:
-    """Return where one more source of the beam's shape would help the fit of each unit most.
+def best_additions(groups: Sequence[Group], *, beam: FloatArray) -> list[FloatArray]:
+    """Return where one more source of the beam's shape would help the fit of each group most.
 
-    Those alike share the work.
+    Groups alike share the work.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        As fitted, with their whiteners made.
+    beam : ndarray, shape (3,)
+        sigma_1, sigma_2 (pixels) and theta.
 
     Returns
     -------
     list of ndarray, shape (n_places, 3)
         Amplitude, x and y of sources that are far from one another, the best first: at most one, and one
-        more for every `MEMBERS` sources of the unit. None where no score reaches the threshold.
+        more for every `MEMBERS` sources of the group. None where no score reaches the threshold.
     """
-    places = [np.empty((0, 3))] * len(values)
-    # Terms that are fitted along differ from unit to unit.
-    most = IN_CACHE if all(whitener.terms is None for whitener in whiteners) else 1
-    for batch in alike_groups([len(fit.parameters) for fit in fits], windows, whiteners, most=most):
-        found = _best_of_alike(
-            [values[k] for k in batch],
-            [windows[k] for k in batch],
-            [whiteners[k] for k in batch],
-            np.stack([fits[k].parameters for k in batch]),
-            beam=beam,
-        )
-        for k, place in zip(batch, found, strict=True):
-            places[k] = place
-    return places
+    places: dict[int, FloatArray] = {}
+    # Linear terms differ from group to group.
+    most = IN_CACHE if all(group.whitener.terms is None for group in groups) else 1
+    for batch in alike_groups(groups, most=most):
+        places.update(zip(batch, _best_of_alike([groups[k] for k in batch], beam=beam), strict=True))
+    return [places[k] for k in range(len(groups))]
 
 
-def _best_of_alike(
-    values: Sequence[FloatArray],
-    windows: Sequence[FitPixels],
-    whiteners: Sequence[Whitener],
-    sources: FloatArray,
-    *,
-    beam: FloatArray,
-) -> list[FloatArray]:
-    """Return the best places in each unit of a batch, sources of shape (n_groups, n_sources, 6).
+def _best_of_alike(groups: Sequence[Group], *, beam: FloatArray) -> list[FloatArray]:
+    """Return the best places in each group of a batch.
 
     With T the whitened templates of all places, J the whitened Jacobian and r the whitened residual, the
     score is t (r - J^T (J J^T)^-1 J r) over the norm of what J leaves of t.
     """
-    matrix = whiteners[0].matrix
-    y, x, weights = points_and_weights(windows, whiteners)
+    sources = np.stack([group.fitted.parameters for group in groups])
+    y, x, weights = points_and_weights(groups)
     data = np.zeros(y.shape)
-    for row, own in enumerate(values):
-        data[row, : own.size] = own
+    for row, group in zip(data, groups, strict=True):
+        row[: group.pixels.y.size] = group.values
     value, jacobian = models.gaussian_sum_and_jacobian(sources, y, x)
     beam_fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0] * beam[1]))
     distance = np.hypot(x[:, None] - sources[..., models.X, None], y[:, None] - sources[..., models.Y, None])
     near = (distance.min(axis=1) <= _REACH_BEAMS * beam_fwhm) & ((x + y) % 2 == 0) & (weights != 0.0)
     places = np.flatnonzero(near.any(axis=0))
     if not places.size:
-        return [np.empty((0, 3))] * len(values)
+        return [np.empty((0, 3))] * len(groups)
+    shared = slice(None) if groups[0].whitener.matrix is None else slice(1)
     templates, fitted, residual, weight = _projected(
-        _beams_at(places, *((y, x) if matrix is None else (y[:1], x[:1])), beam=beam),
+        _beams_at(places, y[shared], x[shared], beam=beam),
         jacobian,
         data - value,
         weights,
-        whiteners,
+        groups[0].whitener,
     )
     basis = np.linalg.qr(fitted.swapaxes(1, 2))[0]
     residual = residual - (basis @ (residual[:, None] @ basis).swapaxes(1, 2))[..., 0]
     power = np.sum(templates**2, axis=-1)
     imitated = np.sum((templates @ basis) ** 2, axis=-1)
-    # A place that the fitted parameters can imitate fully has no evidence of its own.
-    left = np.where(power - imitated > 1e-3 * power, power - imitated, np.inf)
+    # A place that the fitted parameters can imitate fully has no score of its own.
+    own = np.where(power - imitated > 1e-3 * power, power - imitated, np.inf)
     projected = (templates @ residual[..., None])[..., 0]
-    score = np.where(near[:, places], projected / np.sqrt(left), -np.inf)
+    score = np.where(near[:, places], projected / np.sqrt(own), -np.inf)
     result = []
-    for i in range(len(values)):
+    for i in range(len(groups)):
         at = x[i, places], y[i, places]
-        best = _apart(score[i], *at, most=1 + sources.shape[1] // MEMBERS, distance=_PLACES_APART * beam_fwhm)
+        best = distant_places(
+            score[i], *at, most=1 + sources.shape[1] // MEMBERS, distance=_PLACES_APART * beam_fwhm
+        )
         result.append(
-            np.column_stack([projected[i, best] / (left[i, best] * weight[i]), *(axis[best] for axis in at)])
+            np.column_stack([projected[i, best] / (own[i, best] * weight[i]), *(axis[best] for axis in at)])
         )
     return result
 
 
-def _apart(score: FloatArray, x: FloatArray, y: FloatArray, *, most: int, distance: float) -> list[int]:
+def distant_places(
+    score: FloatArray, x: FloatArray, y: FloatArray, *, most: int, distance: float
+) -> list[int]:
     """Return the places of the highest scores above the threshold that keep a distance from one another."""
     chosen: list[int] = []
     score = score.copy()
@@ -127,7 +110,7 @@ def _apart(score: FloatArray, x: FloatArray, y: FloatArray, *, most: int, distan
 
 
 def _beams_at(places: IntArray, y: FloatArray, x: FloatArray, *, beam: FloatArray) -> FloatArray:
-    """Return sources of peak 1 at some of the pixels of each unit, shape (n_groups, n_places, n)."""
+    """Return sources of peak 1 at some of the pixels of each group, shape (n_groups, n_places, n)."""
     a, b, c = (float(e[0, 0]) for e in models.exponents(np.array([[1.0, 0.0, 0.0, *beam]])))
     dy, dx = (v[:, None] - v[:, places, None] for v in (y, x))
     beams: FloatArray = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
@@ -135,22 +118,18 @@ def _beams_at(places: IntArray, y: FloatArray, x: FloatArray, *, beam: FloatArra
 
 
 def _projected(
-    templates: FloatArray,
-    jacobian: FloatArray,
-    residual: FloatArray,
-    weights: FloatArray,
-    whiteners: Sequence[Whitener],
+    templates: FloatArray, jacobian: FloatArray, residual: FloatArray, weights: FloatArray, whitener: Whitener
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return templates, Jacobian and residual of a batch in its whitener, and what the templates lack.
+    """Return templates, Jacobian and residual of a batch whitened, and what the templates lack.
 
-    That is one factor a unit. Units that share a matrix have their pixels in the same places and one weight
+    That is one factor a group. Groups that share a matrix have their pixels in the same places and one weight
     each, so that they share templates up to their weight: shape (1, n_places, n).
     """
-    one, matrix = np.ones(len(residual)), whiteners[0].matrix
-    if whiteners[0].terms is not None:
-        project = whiteners[0].project
+    one, matrix = np.ones(len(residual)), whitener.matrix
+    if whitener.terms is not None:
+        project = whitener.project
         return project(templates[0])[None], project(jacobian[0])[None], project(residual[0])[None], one
     jacobian, residual = jacobian * weights[:, None], residual * weights
     if matrix is None:
         return templates * weights[:, None], jacobian, residual, one
-    return whiten(templates[:1], matrix), whiten(jacobian, matrix), whiten(residual, matrix), weights[:, 0]
+    return matrix.times(templates[:1]), matrix.times(jacobian), matrix.times(residual), weights[:, 0]

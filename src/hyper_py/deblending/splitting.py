@@ -1,4 +1,4 @@
-"""More sources where a fit leaves evidence for them: neighbours hidden in wings, and blends split in two.
+"""More sources where the score test asks for them: neighbours hidden in wings, and blends split in two.
 
 Where the score of one more source is high, larger models are fitted, and one replaces the smaller only if the
 Bayesian information criterion (Schwarz 1978, Ann. Stat. 6, 461) prefers it clearly. Where that prefers two
@@ -7,33 +7,36 @@ sources at one place, what it shows is the shape of one source, and nothing is a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.deblending.score_test import MEMBERS, best_additions
-from hyper_py.fitting.group_fit import FitPixels, GroupFit, Whitener, bounds, fit_groups, influence
+from hyper_py.fitting.group_fit import fit_groups
+from hyper_py.fitting.groups import Bounds, Group
+from hyper_py.fitting.linear_response import amplitude_significance
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import models
+from hyper_py.numerics.solvers import SolverOptions
 
 _CLEARLY = 6.0
 """By how much the criterion must fall: strong evidence (Kass & Raftery 1995, J. Am. Stat. Assoc. 90, 773)."""
-_MISFIT_SIGMAS = 3.0
-"""What is left where a new source is counts when it exceeds noise by so many standard deviations."""
+_RESIDUAL_SIGMAS = 3.0
+"""The residual where a new source is counts when it exceeds noise by so many standard deviations."""
 _WIDER = 1.6
 """By how much a source at its size limit may grow when it is compared with two."""
 CLOSEST_BEAMS = 0.4
-"""Two sources closer than this cannot be told apart."""
+"""Two sources closer than this cannot be separated."""
 _FEWEST_SIZES = 10
-"""Sources that must be measured alone before they tell the size of those that cannot be."""
+"""Sources that must be measured alone to give the typical size."""
 _UNKNOWN_SPREAD = 0.15
-"""Scatter of sizes that is taken where they do not: beams to sources of 1.3 beams."""
+"""Scatter of sizes if there are fewer: from beams to sources of 1.3 beams."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TypicalShape:
-    """What a source looks like whose shape the data do not tell: as its neighbours do.
+    """The shape taken for a source whose own is not identifiable: that of the other sources.
 
     Attributes
     ----------
@@ -64,77 +67,51 @@ class TypicalShape:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """Some sources of a unit, and one more than before.
+    """Some sources of a group, and one more than before.
 
     Attributes
     ----------
-    unit : int
-        Which unit.
     members : ndarray of int, shape (n_members,)
-        Which of its sources were fitted again; the others stood still.
-    fit : GroupFit
-        Of the members and the new source, which is the last.
+        Sources of the group that were fitted again, as places in the table of sources; the group's others
+        stood still.
+    parameters : ndarray, shape (n_members + 1, 6)
+        Gaussians of the members and of the new source, which is the last.
     typical : bool ndarray, shape (n_members + 1,)
         Sources whose shape is kept the typical one.
     """
 
-    unit: int
     members: IntArray
-    fit: GroupFit
+    parameters: FloatArray
     typical: BoolArray
 
-    @property
-    def fixed(self) -> BoolArray:
-        """Parameters that were not fitted, shape (n_members + 1, 6)."""
-        fixed = np.zeros(self.parameters.shape, dtype=bool)
-        fixed[self.typical, models.SIGMA_1 :] = True
-        return fixed
 
-    @property
-    def parameters(self) -> FloatArray:
-        """Gaussians, shape (n_members + 1, 6)."""
-        return self.fit.parameters
+class _Around(NamedTuple):
+    """The sources of a group around a place where one more might be, as a group of their own.
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Around:
-    """The sources of a unit around a place where one more might be, the others being subtracted.
-
-    As these stand still, the cost of a larger model is no smaller than that of the whole unit's.
+    The group's other sources are subtracted. As these stand still, the cost of a larger model is no smaller
+    than that of the whole group's.
     """
 
-    unit: int
     place: FloatArray
-    members: IntArray
-    values: FloatArray
-    window: FitPixels
-    whitener: Whitener
-    fit: GroupFit
-    fixed: BoolArray
+    group: Group
 
     @classmethod
-    def make(
-        cls,
-        unit: int,
-        place: FloatArray,
-        values: FloatArray,
-        window: FitPixels,
-        whitener: Whitener,
-        fit: GroupFit,
-        fixed: BoolArray,
-    ) -> "_Around":
-        sources = fit.parameters
+    def make(cls, place: FloatArray, group: Group) -> "_Around":
+        sources = group.fitted.parameters
         distance = np.hypot(sources[:, models.X] - place[1], sources[:, models.Y] - place[2])
         near = np.zeros(len(sources), dtype=bool)
         near[np.argsort(distance, kind="stable")[:MEMBERS]] = True
-        if not near.all():
-            y, x = window.y.astype(np.float64), window.x.astype(np.float64)
-            values = values - models.gaussian_sum(sources[~near], y, x)
-        return cls(
-            unit=unit, place=place, members=np.flatnonzero(near), values=values, window=window,
-            whitener=whitener, fixed=fixed[near],
-            fit=replace(fit, parameters=sources[near], at_bound=fit.at_bound[near]),
+        if near.all():
+            return cls(place, group)
+        y, x = group.pixels.y.astype(np.float64), group.pixels.x.astype(np.float64)
+        own = np.flatnonzero(near)
+        fit = replace(group.fitted, parameters=sources[near], at_bound=group.fitted.at_bound[near])
+        part = replace(
+            group, members=group.members[near], data=group.values - models.gaussian_sum(sources[~near], y, x),
+            below=np.zeros(()), others=np.zeros(()), bounds=group.bounds.of(own), fixed=group.fixed[near],
+            prior_variance=group.prior_variance[near], fit=fit,
         )  # fmt: skip
+        return cls(place, part)
 
 
 class _Trial(NamedTuple):
@@ -146,130 +123,122 @@ class _Trial(NamedTuple):
 
 
 class _Larger(NamedTuple):
-    """A larger model that was fitted, its criterion, and how many of its parameters were free."""
+    """A larger model that was fitted, its criterion, and which shapes are kept the typical one."""
 
     criterion: float
-    n_free: int
-    split: Split
+    group: Group
+    typical: BoolArray
+
+    @property
+    def n_free(self) -> int:
+        """Number of free parameters."""
+        return int((self.group.bounds.lower < self.group.bounds.upper).sum())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SplitLimits:
+    """What a split may do.
+
+    Attributes
+    ----------
+    sigma_limits : (float, float)
+        Smallest and largest sigma of a source, in pixels.
+    shift : float
+        Largest move of a centre along x or y, in pixels.
+    significance : float
+        Every source of a split must have at least this amplitude in units of its error.
+    """
+
+    sigma_limits: tuple[float, float]
+    shift: float
+    significance: float
+
+    def bounds(self, start: FloatArray, fixed: BoolArray, *, wider: float = 1.0) -> Bounds:
+        """Return the bounds around starting values, the largest sigma being `wider` times as large."""
+        limits = self.sigma_limits[0], wider * self.sigma_limits[1]
+        free = Bounds.around(start, sigma_limits=limits, amplitude_limits=(0.0, np.inf), shift=self.shift)
+        return free.fixed_at(start, fixed)
 
 
 def split_groups(
-    values: Sequence[FloatArray],
-    windows: Sequence[FitPixels],
-    whiteners: Sequence[Whitener],
-    fits: Sequence[GroupFit],
+    groups: Sequence[Group],
     *,
-    units: Sequence[int],
     beam: FloatArray,
     typical: FloatArray,
-    fixed: Sequence[BoolArray],
-    sigma_limits: tuple[float, float],
-    shift: float,
-    significance: float,
-    **solver: Any,
+    limits: SplitLimits,
+    solver: SolverOptions,
 ) -> list[Split]:
-    """Return where units clearly ask for one more source.
+    """Return where groups clearly ask for one more source.
 
     Parameters
     ----------
-    values : sequence of ndarray, shape (n_k,)
-        Data of each unit, foreign sources removed.
-    windows, whiteners, fits
-        The units as fitted.
-    units : sequence of int
-        Which of them to look at.
+    groups : sequence of Group
+        As fitted, with the light of other sources removed.
     beam : ndarray, shape (3,)
         sigma_1, sigma_2 (pixels) and theta of the beam.
     typical : ndarray, shape (3,)
-        The same of a source whose shape the data do not tell.
-    fixed : sequence of bool ndarray, shape (n_sources_k, 6)
-        Parameters that are not fitted.
-    sigma_limits, shift
-        See `hyper_py.fitting.group_fit.bounds`.
-    significance : float
-        Every source of a split must have at least this amplitude in units of its error.
-    **solver
-        Options of `hyper_py.fitting.group_fit.fit_groups`.
+        The same of a source whose shape is not identifiable.
+    limits : SplitLimits
+    solver : SolverOptions
 
     Returns
     -------
     list of Split
-        In the order of `units`; of a unit at most one, and one more for every `MEMBERS` sources that it has.
+        In the order of the groups; of a group at most one, and one more for every `MEMBERS` sources that it
+        has.
     """
     beam_fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0] * beam[1]))
-    places = best_additions(
-        [values[k] for k in units],
-        [windows[k] for k in units],
-        [whiteners[k] for k in units],
-        [fits[k] for k in units],
-        beam=beam,
-    )
+    ready = [group.prepared() for group in groups]
     around = [
-        _Around.make(k, place, values[k], windows[k], whiteners[k], fits[k], fixed[k])
-        for k, found in zip(units, places, strict=True)
-        for place in found
+        _Around.make(place, group)
+        for group, places in zip(ready, best_additions(ready, beam=beam), strict=True)
+        for place in places
     ]
-    wide = _widened(around, sigma_limits, shift, solver)
-
-    trials = [
-        trial
-        for k, part in enumerate(around)
-        for trial in _trials(k, part.fit, part.place, typical, sigma_limits)
-    ]
-    best = _best_of(around, trials, sigma_limits, shift, solver)
+    wide = _widened(around, limits, solver)
+    trials = [trial for k, part in enumerate(around) for trial in _trials(k, part, typical, limits)]
+    best = _best_of(around, trials, limits, solver)
     return [
-        larger.split
+        Split(
+            members=around[k].group.members, parameters=larger.group.fitted.parameters, typical=larger.typical
+        )
         for k, larger in best.items()
-        if closest_neighbour(larger.split.parameters).min() >= CLOSEST_BEAMS * beam_fwhm
-        and _is_better(around[k], larger, cost=min(around[k].fit.cost, wide[k]))
-        and amplitude_significance(
-            larger.split.fit, around[k].window, around[k].whitener, fixed=larger.split.fixed
-        ).min() >= significance
-    ]  # fmt: skip
+        if closest_neighbour(larger.group.fitted.parameters).min() >= CLOSEST_BEAMS * beam_fwhm
+        and _is_better(around[k].group, larger, cost=min(around[k].group.fitted.cost, wide[k]))
+        and amplitude_significance(larger.group).min() >= limits.significance
+    ]
 
 
 def _best_of(
-    around: Sequence[_Around],
-    trials: Sequence[_Trial],
-    sigma_limits: tuple[float, float],
-    shift: float,
-    solver: dict[str, Any],
+    around: Sequence[_Around], trials: Sequence[_Trial], limits: SplitLimits, solver: SolverOptions
 ) -> dict[int, _Larger]:
-    """Return the model with the lowest criterion of those tried in each place, sources of it apart or not."""
-    lower, upper = [], []
-    for trial in trials:
-        low, high = bounds(
-            trial.start, sigma_limits=sigma_limits, amplitude_limits=(0.0, np.inf), shift=shift
-        )
-        held = np.zeros(low.shape, dtype=bool)
-        held[:-1] = around[trial.part].fixed
-        held[trial.typical, models.SIGMA_1 :] = True
-        lower.append(np.where(held, trial.start, low))
-        upper.append(np.where(held, trial.start, high))
-    results = fit_groups(
-        [around[trial.part].values for trial in trials],
-        [around[trial.part].window for trial in trials],
-        [around[trial.part].whitener for trial in trials],
-        [trial.start for trial in trials],
-        lower=lower,
-        upper=upper,
-        **solver,
-    )
+    """Return the model with the lowest criterion of those tried in each place, however close its sources."""
+    larger = [_larger_group(around[trial.part].group, trial, limits) for trial in trials]
+    results = fit_groups(larger, [trial.start for trial in trials], solver=solver)
     best: dict[int, _Larger] = {}
-    for trial, result, low, high in zip(trials, results, lower, upper, strict=True):
-        if not result.converged:
+    for trial, group, fit in zip(trials, larger, results, strict=True):
+        if not fit.converged:
             continue
-        n_free, own = int((low < high).sum()), around[trial.part]
-        criterion = _criterion(result.cost, n_free, own.window)
+        n_free = int((group.bounds.lower < group.bounds.upper).sum())
+        criterion = _criterion(fit.cost, n_free, group.pixels.y.size)
         if trial.part not in best or criterion < best[trial.part].criterion:
-            split = Split(unit=own.unit, members=own.members, fit=result, typical=trial.typical)
-            best[trial.part] = _Larger(criterion=criterion, n_free=n_free, split=split)
+            best[trial.part] = _Larger(criterion, replace(group, fit=fit), trial.typical)
     return best
 
 
-def _widened(
-    around: Sequence[_Around], sigma_limits: tuple[float, float], shift: float, solver: dict[str, Any]
-) -> FloatArray:
+def _larger_group(group: Group, trial: _Trial, limits: SplitLimits) -> Group:
+    """Return a group with one more source, the last, and some shapes held; not fitted."""
+    n = models.N_PARAMETERS
+    held = np.zeros(trial.start.shape, dtype=bool)
+    held[:-1] = group.fixed
+    typical = np.zeros(trial.start.shape, dtype=bool)
+    typical[trial.typical, models.SIGMA_1 :] = True
+    return replace(
+        group, fixed=typical, prior_variance=np.concatenate([group.prior_variance, np.zeros((1, n))]),
+        bounds=limits.bounds(trial.start, held | typical), fit=None,
+    )  # fmt: skip
+
+
+def _widened(around: Sequence[_Around], limits: SplitLimits, solver: SolverOptions) -> FloatArray:
     """Return the costs where those of the sources that are at the size limit may be larger; inf elsewhere.
 
     Two sources must beat one that is free to be as large as both, not one that is cut short.
@@ -277,85 +246,58 @@ def _widened(
     costs = np.full(len(around), np.inf)
     cut = [
         k for k, part in enumerate(around)
-        if (part.fit.parameters[:, models.SIGMA_1] > 0.99 * sigma_limits[1]).any()
+        if (part.group.fitted.parameters[:, models.SIGMA_1] > 0.99 * limits.sigma_limits[1]).any()
     ]  # fmt: skip
-    parts = [around[k] for k in cut]
-    limits = sigma_limits[0], _WIDER * sigma_limits[1]
-    starts = [part.fit.parameters for part in parts]
-    ends = [
-        bounds(start, sigma_limits=limits, amplitude_limits=(0.0, np.inf), shift=shift) for start in starts
+    parts = [around[k].group for k in cut]
+    starts = [part.fitted.parameters for part in parts]
+    wider = [
+        replace(part, bounds=limits.bounds(start, part.fixed, wider=_WIDER))
+        for part, start in zip(parts, starts, strict=True)
     ]
-    results = fit_groups(
-        [part.values for part in parts],
-        [part.window for part in parts],
-        [part.whitener for part in parts],
-        starts,
-        lower=[
-            np.where(part.fixed, part.fit.parameters, low) for part, (low, _) in zip(parts, ends, strict=True)
-        ],
-        upper=[
-            np.where(part.fixed, part.fit.parameters, high)
-            for part, (_, high) in zip(parts, ends, strict=True)
-        ],
-        **solver,
-    )
-    costs[cut] = [result.cost for result in results]
+    costs[cut] = [fit.cost for fit in fit_groups(wider, starts, solver=solver)]
     return costs
 
 
-def amplitude_significance(
-    fit: GroupFit, window: FitPixels, whitener: Whitener, *, fixed: BoolArray
-) -> FloatArray:
-    """Return the amplitudes of a unit's sources in units of their errors, shape (n_sources,)."""
-    _, covariance, _ = influence(fit, window, whitener, fixed=fixed)
-    variance = np.diagonal(covariance)[models.AMPLITUDE :: models.N_PARAMETERS]
-    error = np.sqrt(np.where(variance > 0.0, variance, np.inf))
-    significance: FloatArray = fit.parameters[:, models.AMPLITUDE] / error
-    return significance
-
-
-def _criterion(cost: float, n_free: int, window: FitPixels) -> float:
-    """Return the Bayesian information criterion, the noise level being that of the fit.
+def _criterion(cost: float, n_free: int, n: int) -> float:
+    """Return the Bayesian information criterion on n pixels, the noise being that of the fit.
 
     Where sources are not quite Gaussians the chi-square of bright ones is above that of noise, and so is
-    any gain of a larger model: n ln(chi2 / n) weighs the gain by the misfit that there is.
+    any gain of a larger model: n ln(chi2 / n) weighs the gain by the residual that there is.
     """
-    n = window.y.size
     return n * float(np.log(max(2.0 * cost, np.finfo(np.float64).tiny) / n)) + n_free * float(np.log(n))
 
 
-def _is_better(around: _Around, larger: _Larger, *, cost: float) -> bool:
+def _is_better(group: Group, larger: _Larger, *, cost: float) -> bool:
     """Return whether a larger model, its new source the last, is clearly better than one of a given cost.
 
-    The criterion must say so. Where the larger model fails as well just where its new source is, evidence
-    there is not that of a source, but of the imperfect shapes of its neighbours: the gain in chi-square is
-    then counted in units of the mean square that is left there.
+    The criterion must say so. Where the larger model also fails just where its new source is, a high score is
+    no sign of a source: it comes from the imperfect shapes of its neighbours. The gain in chi-square is then
+    scaled by the local residual variance.
     """
-    window, n_before, fit = around.window, int((~around.fixed).sum()), larger.split.fit
-    if larger.criterion > _criterion(cost, n_before, window) - _CLEARLY:
+    n, n_before, fit = group.pixels.y.size, int((~group.fixed).sum()), larger.group.fitted
+    if larger.criterion > _criterion(cost, n_before, n) - _CLEARLY:
         return False
-    left, n_left = _left_at_last(around.values, window, around.whitener, fit)
-    if left <= 1.0 + _MISFIT_SIGMAS * np.sqrt(2.0 / n_left):
+    variance, n_numbers = residual_variance_at_last(larger.group)
+    if variance <= 1.0 + _RESIDUAL_SIGMAS * np.sqrt(2.0 / n_numbers):
         return True
-    gain = 2.0 * (cost - fit.cost) / left
-    return gain - (larger.n_free - n_before) * float(np.log(window.y.size)) > _CLEARLY
+    gain = 2.0 * (cost - fit.cost) / variance
+    return gain - (larger.n_free - n_before) * float(np.log(n)) > _CLEARLY
 
 
-def _left_at_last(
-    values: FloatArray, window: FitPixels, whitener: Whitener, fit: GroupFit
-) -> tuple[float, float]:
+def residual_variance_at_last(group: Group) -> tuple[float, float]:
     """Return the mean square of the whitened residual at the last source, and of how many numbers it is.
 
     The weights are the squares of what this source has of its own, which the others cannot take up. So the
-    mean is the variance of its score over that in noise, wherever the misfit is (White 1980,
+    mean is the variance of its score over that in noise, wherever the residual comes from (White 1980,
     Econometrica 48, 817).
     """
-    y, x = window.y.astype(np.float64), window.x.astype(np.float64)
-    value, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
-    residual = whitener.project(values - value[0])
+    sources, whitener = group.fitted.parameters, group.whitener
+    y, x = group.pixels.y.astype(np.float64), group.pixels.x.astype(np.float64)
+    value, jacobian = models.gaussian_sum_and_jacobian(sources[None], y[None], x[None])
+    residual = whitener.project(group.values - value[0])
     others = whitener.project(jacobian[0, : -models.N_PARAMETERS])
     # Of peak 1, for it may have vanished in the fit.
-    last = whitener.project(models.gaussian_sum(np.array([[1.0, *fit.parameters[-1, 1:]]]), y, x))
+    last = whitener.project(models.gaussian_sum(np.array([[1.0, *sources[-1, 1:]]]), y, x))
     basis = np.linalg.qr(others.T)[0]
     weights = (last - basis @ (last @ basis)) ** 2
     return float(weights @ residual**2 / weights.sum()), float(weights.sum() ** 2 / (weights @ weights))
@@ -370,13 +312,11 @@ def closest_neighbour(sources: FloatArray) -> FloatArray:
     return nearest
 
 
-def _trials(
-    part: int, fit: GroupFit, place: FloatArray, typical: FloatArray, sigma_limits: tuple[float, float]
-) -> list[_Trial]:
+def _trials(part: int, around: _Around, typical: FloatArray, limits: SplitLimits) -> list[_Trial]:
     """Return the larger models to try: a new source at a place, and two in place of the nearest one."""
-    sources = fit.parameters
+    sources, place = around.group.fitted.parameters, around.place
     n = len(sources)
-    low, high = (float(limit) for limit in sigma_limits)
+    low, high = (float(limit) for limit in limits.sigma_limits)
     new = np.array([[place[0], place[1], place[2], *typical]])
     nearest = int(np.argmin(np.hypot(sources[:, models.X] - place[1], sources[:, models.Y] - place[2])))
     added = np.concatenate([sources, new])
@@ -384,9 +324,9 @@ def _trials(
     halves = np.concatenate([sources, sources[nearest : nearest + 1]])
     old = sources[nearest]
     reach = np.sqrt(max(old[models.SIGMA_1] ** 2 - typical[0] * typical[1], 0.25 * typical[1] ** 2))
-    along = np.array([np.cos(old[models.THETA]), np.sin(old[models.THETA])])
+    axis = np.array([np.cos(old[models.THETA]), np.sin(old[models.THETA])])
     for index, side in ((nearest, -1.0), (n, 1.0)):
-        halves[index, models.X : models.Y + 1] += side * reach * along
+        halves[index, models.X : models.Y + 1] += side * reach * axis
         halves[index, models.AMPLITUDE] = 0.6 * old[models.AMPLITUDE]
         halves[index, models.SIGMA_1 :] = typical
     free, last, both = (np.zeros(n + 1, dtype=bool) for _ in range(3))

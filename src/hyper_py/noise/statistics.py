@@ -3,26 +3,15 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 from scipy import fft
 
 from hyper_py.arrays import FloatArray
-from hyper_py.fitting.binning import binned_beam
-from hyper_py.image import SkyImage
-from hyper_py.noise.covariance import (
-    CovarianceModel,
-    beam_covariance_model,
-    power_spectrum,
-    radial_profile,
-)
-from hyper_py.noise.measure import measure_noise, outside_sources
-from hyper_py.numerics import models
-from hyper_py.pipeline.extraction import Extraction
+from hyper_py.noise.covariance import CovarianceModel, power_spectrum, radial_profile
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoiseStatistics:
-    """The covariance of a map's noise and background, where their level is its median over the map.
+    """The covariance of a map's noise and background, where the local rms is its median over the map.
 
     Attributes
     ----------
@@ -78,43 +67,3 @@ class NoiseStatistics:
 def _spectrum(covariance: CovarianceModel, step: int) -> FloatArray:
     power: FloatArray = fft.fftshift(power_spectrum(covariance.lags)) * step**2
     return power
-
-
-def noise_statistics(extraction: Extraction) -> NoiseStatistics:
-    """Return the covariance that the errors of an extraction come from.
-
-    Parameters
-    ----------
-    extraction : Extraction
-        If nothing was fitted, the covariance is measured outside the peaks.
-    """
-    image, field = extraction.image, extraction.field
-    if field is None:
-        covariance, step = _outside_peaks(extraction), 1
-        use = "nothing was fitted"
-    else:
-        covariance, step = field.measured.noise.unconditioned, field.measured.noise_step
-        white = extraction.options.fit_options.noise_model == "white"
-        use = "errors are for it; the fit took white noise" if white else "the fit's whitener"
-    beam = beam_covariance_model(
-        binned_beam(_beam(image), step), rms=1.0, max_lag=covariance.reach, white_fraction=0.0
-    )
-    return NoiseStatistics(
-        covariance=covariance, step=step, beam=beam, beam_fwhm=image.beam_fwhm_pix, use=use
-    )
-
-
-def _beam(image: SkyImage) -> FloatArray:
-    ny, nx = image.shape
-    return image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
-
-
-def _outside_peaks(extraction: Extraction) -> CovarianceModel:
-    image, peaks = extraction.image, extraction.peaks
-    shape = models.shape_parameters(_beam(image))
-    sources = np.column_stack([peaks.peak, peaks.x, peaks.y, np.tile(shape, (len(peaks), 1))])
-    covariance, _ = measure_noise(
-        outside_sources(image.data, sources), beam_covariance=_beam(image), beam_fwhm=image.beam_fwhm_pix,
-        relative=image.relative_rms, size=extraction.options.tile_size_pix,
-    )  # fmt: skip
-    return covariance.unconditioned

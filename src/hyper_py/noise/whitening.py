@@ -1,23 +1,16 @@
-"""The covariance of a window's pixels, and the whiteners that fits in correlated noise make of it."""
+"""Whitening: the linear map that turns correlated noise into independent noise of variance 1.
 
-from collections import OrderedDict
-from collections.abc import Sequence
+With a noise covariance C = L L^T, the cost of a residual r is r^T C^-1 r = |L^-1 r|^2: the sum of squares of
+the whitened residual. A mean, or a polynomial, that is fitted jointly is eliminated from that cost.
+"""
+
 from dataclasses import dataclass
-from typing import overload
+from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import LinAlgError, cholesky, lapack
+from scipy.linalg import LinAlgError, blas, cholesky, lapack
 
 from hyper_py.arrays import FloatArray
-from hyper_py.background.joint import window_scaling
-from hyper_py.fitting.group_fit import FitPixels, LinearTerms, Whitener, linear_terms
-from hyper_py.fitting.iterative import CACHE_BYTES, WhitenersOnDemand
-from hyper_py.noise.covariance import CovarianceModel, power_spectrum
-from hyper_py.numerics.polynomial import polynomial_design
-from hyper_py.numerics.tiles import Plane, at
-
-_NEGLIGIBLE = 0.5
-"""Grain below this share of the noise power at small scales (its median) changes no error by a percent."""
 
 
 def inverse_factor(covariance: FloatArray) -> FloatArray:
@@ -70,153 +63,139 @@ def whitening_matrix(covariance: FloatArray) -> FloatArray:
     return matrix
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NoiseMatrices:
-    """A window's covariance, whitening matrix and precision, for unit variance scale.
+@dataclass(frozen=True, eq=False)
+class TriangularMatrix:
+    """A lower triangular matrix, shape (n, n). Groups that share one such object are fitted as one batch."""
 
-    `measured` is the covariance that errors come from, which need not be invertible.
+    values: FloatArray
+
+    def times(self, vectors: FloatArray) -> FloatArray:
+        """Return M v for vectors v of shape (..., n)."""
+        return self._product(vectors, transposed=False)
+
+    def transposed_times(self, vectors: FloatArray) -> FloatArray:
+        """Return M^T v for vectors v of shape (..., n)."""
+        return self._product(vectors, transposed=True)
+
+    def _product(self, vectors: FloatArray, *, transposed: bool) -> FloatArray:
+        """Return one product for all vectors; half of a triangular matrix is not worth multiplying by."""
+        if not vectors.size:
+            return vectors
+        columns = vectors.reshape(-1, vectors.shape[-1]).T
+        # BLAS stores columns first: for it the matrix is the transposed, upper one.
+        result: FloatArray = blas.dtrmm(1.0, self.values.T, columns, trans_a=not transposed)
+        return result.T.reshape(vectors.shape)
+
+
+class LinearTerms(NamedTuple):
+    """Terms that a fit determines jointly with the Gaussians, such as a polynomial, and their elimination.
+
+    For given Gaussians the best coefficients c are those of a linear fit to the residual r. They leave the
+    part of r that is orthogonal to the terms: with Q an orthonormal basis of the weighted terms, their
+    penalties below, the cost is |(1 - Q Q^T) (r, 0)|^2 (Golub & Pereyra 2003, Inverse Problems 19, R1).
+
+    Attributes
+    ----------
+    design : ndarray, shape (n, k)
+        Value of each term at each pixel.
+    penalty : ndarray, shape (k,)
+        |penalty c|^2 is added to the cost (ridge regression).
+    basis : ndarray, shape (n, k)
+        Rows of Q that belong to pixels.
+    tail : ndarray, shape (k, k)
+        Rows of Q that belong to penalties.
+    solution : ndarray, shape (k, n)
+        c = solution @ r.
     """
 
-    covariance: FloatArray
-    whitening: FloatArray
-    precision: FloatArray
-    measured: FloatArray
+    design: FloatArray
+    penalty: FloatArray
+    basis: FloatArray
+    tail: FloatArray
+    solution: FloatArray
+
+    def scaled(self, factor: float) -> "LinearTerms":
+        """Return the terms for weights and penalties that are both `factor` times as large."""
+        return self._replace(penalty=factor * self.penalty)
 
 
-class GroupWhiteners(WhitenersOnDemand):
-    """The whiteners of windows in one stationary noise, each made when it is asked for."""
-
-    def __init__(self, cache: "WhitenerCache", windows: Sequence[FitPixels], scales: Sequence[float]) -> None:
-        self._cache, self._windows, self._scales = cache, windows, scales
-
-    def __len__(self) -> int:
-        return len(self._windows)
-
-    @overload
-    def __getitem__(self, index: int) -> Whitener: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Whitener]: ...
-
-    def __getitem__(self, index: int | slice) -> Whitener | Sequence[Whitener]:
-        """Return the whitener of a window, or of several."""
-        if isinstance(index, slice):
-            return GroupWhiteners(self._cache, self._windows[index], self._scales[index])
-        window = self._windows[index]
-        weights = np.broadcast_to(1.0 / self._scales[index], window.y.shape)
-        return Whitener(weights=weights, matrix=self._cache.whitening(window, self._scales[index]))
-
-    def key(self, index: int) -> bytes:
-        """Return the same for whiteners that share a matrix."""
-        return self._cache.key(self._windows[index], self._scales[index])
-
-
-class WhitenerCache:
-    """Matrices of windows by their shape: a stationary covariance depends on the pixels' separations only.
-
-    They are kept as far as `CACHE_BYTES` go; the one that was not used for longest is dropped first.
+def linear_terms(
+    design: FloatArray,
+    *,
+    weights: FloatArray,
+    matrix: TriangularMatrix | None = None,
+    penalty: FloatArray | None = None,
+) -> LinearTerms:
+    """Prepare the elimination of linear terms.
 
     Parameters
     ----------
-    covariance : CovarianceModel
-    grain : Plane, shape (ny, nx), optional
-        Independent error of each pixel on top of it, such as a share of the light there, in the unit of the
-        map. Windows in which it matters are one of a kind.
+    design : ndarray, shape (n, k)
+    weights, matrix
+        See `Whitener`.
+    penalty : ndarray, shape (k,), optional
+        Zero if not given. Combinations of terms that the pixels cannot tell apart are left out.
+    """
+    k = design.shape[1]
+    penalty = np.zeros(k) if penalty is None else penalty
+    weighted = design * weights[:, None]
+    stacked = np.vstack([weighted if matrix is None else matrix.values @ weighted, np.diag(penalty)])
+    norm = np.linalg.norm(stacked, axis=0)
+    norm[norm == 0.0] = 1.0
+    u, s, vt = np.linalg.svd(stacked / norm, full_matrices=False)
+    identifiable = s > 1e-9 * s[:1]
+    u[:, ~identifiable] = 0.0
+    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=identifiable)
+    back = u[:-k] if matrix is None else matrix.values.T @ u[:-k]
+    solution = (vt.T * inverse) @ (back * weights[:, None]).T / norm[:, None]
+    return LinearTerms(design, penalty, u[:-k], u[-k:], solution)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Whitener:
+    """The cost of a residual: |matrix (weights * residual)|^2, linear terms eliminated.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (n,)
+    matrix : TriangularMatrix, optional
+        The identity if not given.
+    terms : LinearTerms, optional
+        What is fitted jointly; it must have been prepared with these weights and this matrix.
     """
 
-    def __init__(self, covariance: CovarianceModel, *, grain: Plane | None = None) -> None:
-        self._covariance, self._grain = covariance, grain
-        self._finest = float(np.median(power_spectrum(covariance.lags)))
-        self._known: OrderedDict[bytes, FloatArray] = OrderedDict()
-        self._bytes = 0
-        self._factors: dict[bytes, FloatArray] = {}
-        self._terms: dict[tuple[bytes, int, float], LinearTerms] = {}
-        self._variances: dict[tuple[FitPixels, float], FloatArray | None] = {}
+    weights: FloatArray
+    matrix: TriangularMatrix | None = None
+    terms: LinearTerms | None = None
 
-    def whitening(self, window: FitPixels, scale: float | None = None) -> FloatArray:
-        """Return the whitening matrix of a window in units of `scale`, its grain included."""
-        variance = self._grain_variance(window, scale)
-        key = _key(window, variance)
-        if key in self._known:
-            self._known.move_to_end(key)
-            return self._known[key]
-        matrix = whitening_matrix(_matrix(self._covariance, window, variance))
-        self._known[key] = matrix
-        self._bytes += matrix.nbytes
-        while self._bytes > CACHE_BYTES and len(self._known) > 1:
-            self._bytes -= self._known.popitem(last=False)[1].nbytes
-        return matrix
+    @property
+    def n_terms(self) -> int:
+        """Number of linear terms."""
+        return 0 if self.terms is None else self.terms.penalty.size
 
-    def key(self, window: FitPixels, scale: float) -> bytes:
-        """Return the same for windows that share a matrix."""
-        return _key(window, self._grain_variance(window, scale))
+    def project(self, values: FloatArray) -> FloatArray:
+        """Return values (..., n) weighted and whitened, without what the linear terms take up."""
+        result = values * self.weights
+        if self.matrix is not None:
+            result = self.matrix.times(result)
+        if self.terms is not None:
+            taken = result @ self.terms.basis
+            result = np.concatenate(
+                [result - taken @ self.terms.basis.T, -taken @ self.terms.tail.T], axis=-1
+            )
+        return result
 
-    def __getitem__(self, window: FitPixels) -> NoiseMatrices:
-        """Return the noise window of a shape, without grain."""
-        return self.at(window, None)
-
-    def at(self, window: FitPixels, scale: float | None) -> NoiseMatrices:
-        """Return the noise of a window in units of `scale`, its grain included."""
-        whitening, variance = self.whitening(window, scale), self._grain_variance(window, scale)
-        return NoiseMatrices(
-            covariance=_matrix(self._covariance, window, variance),
-            whitening=whitening,
-            precision=whitening.T @ whitening,
-            measured=_matrix(self._covariance.unconditioned, window, variance),
-        )
-
-    def whiteners(self, windows: Sequence[FitPixels], scales: Sequence[float]) -> GroupWhiteners:
-        """Return the whitener of each window, its noise `scales` times that of the covariance."""
-        return GroupWhiteners(self, windows, scales)
-
-    def joint_whitener(self, window: FitPixels, scale: float, *, order: int, ridge: float) -> Whitener:
-        """Return the whitener of a window with a polynomial fitted along.
-
-        Parameters
-        ----------
-        window : FitPixels
-        scale : float
-            Noise in units of that of the covariance.
-        order : int
-            Of the polynomial, in coordinates scaled to the window.
-        ridge : float
-            Penalty of the coefficients but for the constant, in units of the rms.
-        """
-        variance = self._grain_variance(window, scale)
-        shape = _key(window, variance)
-        if shape not in self._factors:
-            self._factors[shape] = inverse_factor(_matrix(self._covariance, window, variance))
-        factor, key = self._factors[shape], (shape, order, ridge)
-        if key not in self._terms:
-            design = polynomial_design(window.y, window.x, order=order, scaling=window_scaling(window))
-            penalty = np.full(design.shape[1], ridge / np.sqrt(self._covariance.variance))
-            penalty[0] = 0.0
-            ones = np.ones(window.y.size)
-            self._terms[key] = linear_terms(design, weights=ones, matrix=factor, penalty=penalty)
-        terms = self._terms[key].scaled(1.0 / scale)
-        return Whitener(weights=np.full(window.y.size, 1.0 / scale), matrix=factor, terms=terms)
-
-    def _grain_variance(self, window: FitPixels, scale: float | None) -> FloatArray | None:
-        """Return the variance of the grain of a window in units of scale^2; None where it is negligible."""
-        if self._grain is None or scale is None or not window.y.size:
-            return None
-        if (window, scale) not in self._variances:
-            variance: FloatArray = (at(self._grain, window.y, window.x) / scale) ** 2
-            matters = variance.max() > _NEGLIGIBLE * self._finest
-            self._variances[window, scale] = variance if matters else None
-        return self._variances[window, scale]
+    def precision_times(self, values: FloatArray) -> FloatArray:
+        """Return the precision matrix of the cost, project^T project, times values (..., n)."""
+        result = self.project(values)[..., : self.weights.size]
+        if self.matrix is not None:
+            result = self.matrix.transposed_times(result)
+        return result * self.weights
 
 
-def _matrix(covariance: CovarianceModel, window: FitPixels, variance: FloatArray | None) -> FloatArray:
-    """Return the covariance of the pixels of a window, with the variance of their grain."""
-    matrix = covariance.matrix(window.y, window.x)
-    if variance is not None:
-        matrix[np.diag_indices_from(matrix)] += variance
-    return matrix
-
-
-def _key(window: FitPixels, variance: FloatArray | None) -> bytes:
-    """Return what windows of the same noise have in common: the shape, and the place if it has a grain."""
-    if variance is None:
-        return window.key
-    return window.key + np.array([window.y[0], window.x[0]]).tobytes()
+def white_whitener(rms: FloatArray) -> Whitener:
+    """Return the whitener of independent noise of some rms, (n,); the local mean is free."""
+    weights = 1.0 / rms
+    if not weights.size:
+        return Whitener(weights=weights)
+    return Whitener(weights=weights, terms=linear_terms(np.ones((weights.size, 1)), weights=weights))

@@ -12,7 +12,7 @@ from hyper_py.numerics.tiles import Where
 
 @dataclass(frozen=True, eq=False)
 class MeshMap:
-    """A map that is known at the centres of the cells of a mesh and linear between them.
+    """A map known at the centres of the cells of a mesh, with linear interpolation between them.
 
     Beyond the outermost centres it stays constant.
 
@@ -61,7 +61,7 @@ class MeshMap:
         return replace(self, levels=factor * self.levels)
 
     def _place(self, pixels: IntArray, *, axis: int) -> tuple[IntArray, FloatArray]:
-        """Return the cell whose centre is below each pixel, and how far it is to the next, from 0 to 1."""
+        """Return the cell whose centre is below each pixel, and the distance from it in cells."""
         size = self.levels.shape[axis]
         position = np.clip((pixels + 0.5) / self.mesh - 0.5, 0.0, size - 1.0)
         low = np.minimum(position.astype(np.int64), max(size - 2, 0))
@@ -81,7 +81,7 @@ def cell_sums(values: FloatArray, cell: int) -> FloatArray:
 
 
 def coarse_map(levels: FloatArray, *, mesh: int, shape: tuple[int, int]) -> MeshMap:
-    """Return the map of levels; those that are missing (NaN) are filled from the nearest."""
+    """Return the map of values in the cells of a mesh; missing ones (NaN) are filled from the nearest."""
     return MeshMap(fill_nearest(levels), mesh, shape)
 
 
@@ -90,7 +90,7 @@ def fill_nearest(values: FloatArray) -> FloatArray:
     missing = ~np.isfinite(values)
     if not missing.any() or missing.all():
         return values
-    # Growing rings keep the result free of a preferred direction, unlike one nearest neighbour.
+    # Averages over growing rings have no preferred direction, unlike the nearest cell alone.
     filled, known = np.where(missing, 0.0, values), (~missing).astype(np.float64)
     kernel = np.ones((3, 3))
     while (known == 0).any():

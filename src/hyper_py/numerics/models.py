@@ -21,7 +21,7 @@ from hyper_py.numerics.tiles import LazyPlane
 N_PARAMETERS = 6
 AMPLITUDE, X, Y, SIGMA_1, SIGMA_2, THETA = range(N_PARAMETERS)
 _STAMP_NUMBERS = 30_000
-"""Pixels of stamps that are drawn at once: they stay in the cache."""
+"""Pixels of the stamps that are computed at once; they fit in the cache."""
 
 
 def gaussian_sum(parameters: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
@@ -123,7 +123,7 @@ class SourcesByPlace:
     n_sigma : float
         How far each reaches, in units of its larger sigma.
     more : float
-        And in pixels beyond that.
+        Pixels added to that.
     """
 
     def __init__(self, parameters: FloatArray, *, n_sigma: float, more: float = 0.0) -> None:
@@ -134,7 +134,7 @@ class SourcesByPlace:
         self._farthest = float(self._reach.max(initial=0.0))
 
     def indices(self, where: tuple[slice, slice]) -> IndexArray:
-        """Return which sources reach into rows and columns, in their own order."""
+        """Return the indices of the sources that reach into rows and columns, in ascending order."""
         rows, columns = where
         ends = np.searchsorted(self._rows, [rows.start - self._farthest, rows.stop + self._farthest])
         likely = np.sort(self._order[slice(*ends)])
@@ -145,7 +145,7 @@ class SourcesByPlace:
         return indices
 
     def __getitem__(self, where: tuple[slice, slice]) -> FloatArray:
-        """Return the sources that reach into rows and columns, on the pixels of that part."""
+        """Return the sources that reach into rows and columns, in the pixel coordinates of that part."""
         own: FloatArray = self._parameters[self.indices(where)]
         own[:, Y] -= where[0].start
         own[:, X] -= where[1].start
@@ -153,7 +153,7 @@ class SourcesByPlace:
 
 
 def drawn(parameters: FloatArray, shape: tuple[int, int]) -> LazyPlane:
-    """Return the image of Gaussians out to 6 sigma, drawn piece by piece where it is asked for.
+    """Return the image of Gaussians out to 6 sigma, computed piece by piece when it is needed.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float
 def footprint_stamps(
     parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0
 ) -> dict[int, tuple[tuple[slice, slice], BoolArray]]:
-    """Return `footprints` of each Gaussian on the map alone, by its index: place and mask there."""
+    """Return the footprint of each Gaussian on the map by its index: rows and columns, and a mask."""
     result = {}
     for sources, places, exponents in _stamps(parameters, shape, n_sigma):
         for i, (rows, columns), stamp in zip(
@@ -192,9 +192,9 @@ def footprint_stamps(
 def _stamps(
     parameters: FloatArray, shape: tuple[int, int], n_sigma: float
 ) -> Iterator[tuple[IndexArray, list[tuple[slice, slice]], FloatArray]]:
-    """Yield sources on the map, their stamps' places and the exponents (positive) there, some at a time.
+    """Yield some sources at a time: indices, rows and columns of their stamps, and the exponents (positive).
 
-    Exponents are of shape (k, ny, nx) of the largest stamp; the others are in the first rows and columns.
+    Exponents have the shape (k, ny, nx) of the largest stamp; smaller stamps are the first rows and columns.
     """
     a, b, c = (e[..., None] for e in exponents(parameters))
     reach = n_sigma * parameters[:, SIGMA_1 : SIGMA_2 + 1].max(axis=1, initial=0.0)

@@ -1,4 +1,4 @@
-"""Points near places: on a grid of cells as wide as the largest radius, so that few are looked at in vain."""
+"""Pairs of points within a radius, found on a grid of cells as wide as the largest radius."""
 
 from collections.abc import Iterator
 from typing import TypeAlias
@@ -12,7 +12,7 @@ RealArray: TypeAlias = NDArray[np.number]
 
 _PLACES_AT_ONCE = 2000
 _MOST_CELLS = 2000
-"""Along an axis: numbers of cells stay small however small the radius is."""
+"""Largest number of cells along an axis, however small the radius is."""
 
 
 def pairs_within(points: RealArray, places: RealArray, radius: ArrayLike) -> tuple[IndexArray, IndexArray]:
@@ -23,7 +23,7 @@ def pairs_within(points: RealArray, places: RealArray, radius: ArrayLike) -> tup
     points : ndarray, shape (n, 2)
     places : ndarray, shape (m, 2)
     radius : array_like, broadcast to (m,)
-        Points at exactly this distance are near.
+        Inclusive.
 
     Returns
     -------
@@ -40,23 +40,23 @@ def pairs_within(points: RealArray, places: RealArray, radius: ArrayLike) -> tup
 
 
 def group_pairs(place: IndexArray, point: IndexArray, n_places: int) -> list[IndexArray]:
-    """Return what `pairs_within` found, place by place."""
+    """Return the pairs of `pairs_within` as one array of points for each place."""
     return np.split(point, np.searchsorted(place, np.arange(1, n_places))) if n_places else []
 
 
 def _pairs(
     points: FloatArray, places: FloatArray, radii: FloatArray
 ) -> Iterator[tuple[IndexArray, IndexArray]]:
-    """Yield the pairs of some of the places at a time."""
+    """Yield pairs, for some of the places at a time."""
     low, extent = points.min(axis=0), np.ptp(points, axis=0).max()
     side = max(float(radii.max()), float(extent) / _MOST_CELLS) or 1.0
     cells = np.floor((points - low) / side).astype(np.intp)
-    # Places beyond the points belong to the cells around theirs; those beside the last in a row are empty.
+    # Places outside the points get the cells around the grid, which are empty.
     own = np.clip(np.floor((places - low) / side), -1, cells.max(axis=0) + 1).astype(np.intp)
     columns = int(cells[:, 1].max()) + 3
     numbers = cells[:, 0] * columns + cells[:, 1]
     order = np.argsort(numbers, kind="stable")
-    # Three cells side by side are consecutive: in each of three rows.
+    # The numbers of three adjacent cells are consecutive, in each of three rows.
     middles = (own[:, :1] + [-1, 0, 1]) * columns + own[:, 1:]
     first = np.searchsorted(numbers[order], middles - 1)
     counts = np.searchsorted(numbers[order], middles + 1, side="right") - first

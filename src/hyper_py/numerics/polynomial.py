@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
 
 Box: TypeAlias = tuple[int, int, int, int]
 """Rectangle of pixels (y0, y1, x0, x1), ends excluded."""
@@ -31,6 +31,15 @@ class Scaling(NamedTuple):
     x: float
     y_half: float
     x_half: float
+
+
+def scaling_of_pixels(y: IntArray, x: IntArray) -> Scaling:
+    """Return the scaling that takes pixels, (n,), to [-1, 1]; it moves with them."""
+    if not y.size:
+        return Scaling(0.0, 0.0, 1.0, 1.0)
+    ends = [(int(axis.min()), int(axis.max())) for axis in (y, x)]
+    (y_mid, y_half), (x_mid, x_half) = ((0.5 * (a + b), max(0.5 * (b - a), 0.5)) for a, b in ends)
+    return Scaling(y_mid, x_mid, y_half, x_half)
 
 
 def n_terms(order: int) -> int:

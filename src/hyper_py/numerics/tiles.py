@@ -1,7 +1,7 @@
-"""Maps piece by piece: planes that are read where they are needed, and the blocks in which work is done.
+"""Maps in pieces: planes whose pixels are read when they are needed, and tiles that cover a map.
 
-A filter of finite support needs a block of pixels and a rim around it, its halo. What is computed block by
-block is then what would be computed at once; blocks are an order of work, not an approximation.
+A filter of finite support needs the pixels of a tile and of a rim around it, its halo. The result of each
+tile is then the same as that of the whole map: tiles are not an approximation.
 """
 
 import itertools
@@ -20,13 +20,13 @@ Where: TypeAlias = tuple[slice, slice]
 """Rows and columns, with start and stop."""
 
 _AUTOMATIC_SIZE = 512
-"""Side of a block in pixels: its transforms stay in the cache of a processor."""
+"""Side of a tile in pixels; the transforms of a tile fit in the cache of a processor."""
 _MOST_SAMPLES = 4_000_000
 """Statistics of a whole map need no more pixels than this."""
 
 
 class Plane(Protocol):
-    """A map that gives its pixels piece by piece: an array, or something that reads or computes them."""
+    """A map whose pixels are read or computed piece by piece; an array is one too."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -46,7 +46,7 @@ class _PointPlane(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LazyPlane:
-    """A map of which each piece is made when it is asked for.
+    """A map of which each piece is computed when it is needed.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ def combined(
 
 
 def kept_like(lazy: LazyPlane, data: Plane) -> Plane:
-    """Return a plane as `data` is kept: as an array if that is one."""
+    """Return a lazy plane as an array if `data` is an array; else as it is."""
     return lazy[:, :] if isinstance(data, np.ndarray) else lazy
 
 
@@ -128,15 +128,15 @@ def edges(length: int, *, size: int, multiple: int = 1) -> list[int]:
 
 
 def blocks(shape: tuple[int, ...], *, size: int | None = None, multiple: int = 1) -> Iterator[Where]:
-    """Yield the rows and columns of blocks that cover a map, row by row.
+    """Yield the rows and columns of tiles that cover a map, row by row.
 
     Parameters
     ----------
     shape : (ny, nx)
     size : int, optional
-        Side in pixels; 0: the whole map at once; None: what suits a processor.
+        Side in pixels; 0: the whole map at once; None: 512, which fits in the cache of a processor.
     multiple : int
-        Blocks begin at multiples of this.
+        Tiles begin at multiples of this.
     """
     side = _AUTOMATIC_SIZE if size is None else size
     rows, columns = (edges(n, size=side, multiple=multiple) for n in shape)
@@ -146,7 +146,7 @@ def blocks(shape: tuple[int, ...], *, size: int | None = None, multiple: int = 1
 
 
 def grown(where: Where, halo: int, shape: tuple[int, ...]) -> tuple[Where, Where]:
-    """Return a block with a rim of `halo` pixels, cut at the map's border, and the block's place in it."""
+    """Return a tile with a rim of `halo` pixels, cut at the map's border, and the tile's slices inside it."""
     outer = [
         slice(max(part.start - halo, 0), min(part.stop + halo, size))
         for part, size in zip(where, shape, strict=True)
@@ -158,21 +158,21 @@ def grown(where: Where, halo: int, shape: tuple[int, ...]) -> tuple[Where, Where
 
 
 def is_inside(where: Where, y: IntArray, x: IntArray) -> BoolArray:
-    """Return which pixels belong to a block."""
+    """Return which pixels are inside a tile."""
     rows, columns = where
     inside: BoolArray = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
     return inside
 
 
 def sample_step(shape: tuple[int, ...]) -> int:
-    """Return how far the rows and columns of the comb of `sample` are apart, in pixels."""
+    """Return the step in pixels between the rows and columns that `sample` takes."""
     return max(1, math.ceil(math.sqrt(shape[0] * shape[1] / _MOST_SAMPLES)))
 
 
 def sample(plane: Plane, *, size: int | None = None) -> FloatArray:
-    """Return the finite pixels of a map, or of a regular comb of it where they are very many, shape (n,).
+    """Return the finite pixels of a map, shape (n,); of a very large map those of a regular grid.
 
-    The comb depends on the shape of the map only.
+    The grid depends on the shape of the map only.
     """
     step = sample_step(plane.shape)
     found = []
@@ -183,9 +183,9 @@ def sample(plane: Plane, *, size: int | None = None) -> FloatArray:
 
 
 class Correlator:
-    """Correlation of blocks with kernels of odd sides by real Fourier transforms; beyond a block all is zero.
+    """Correlation of tiles with kernels of odd sides by real Fourier transforms; outside a tile all is zero.
 
-    Transforms of the kernels are kept for every shape of block that was met.
+    The transforms of the kernels are kept for each shape of tile.
     """
 
     def __init__(self, *kernels: FloatArray) -> None:
@@ -198,13 +198,13 @@ class Correlator:
         return int(max(side // 2 for kernel in self._kernels for side in kernel.shape))
 
     def __call__(self, data: FloatArray) -> list[FloatArray]:
-        """Return the correlation of a block (ny, nx) with each kernel, of the same shape."""
+        """Return the correlation of a tile (ny, nx) with each kernel, of the same shape."""
         ny, nx = data.shape
         shape = tuple(fft.next_fast_len(max(n, self.radius + 1) + self.radius, real=True) for n in data.shape)
         if shape not in self._known:
             self._known[shape] = [self._transformed(kernel, shape) for kernel in self._kernels]
         transform = fft.rfft2(data, shape)
-        # Column by column first: of the rows only those of the block are looked at.
+        # Columns are transformed first: afterwards only the rows of the tile are needed.
         return [
             fft.irfft(fft.ifft(transform * own, axis=0, overwrite_x=True)[:ny], shape[1], axis=1)[:, :nx]
             for own in self._known[shape]
@@ -212,7 +212,7 @@ class Correlator:
 
     @staticmethod
     def _transformed(kernel: FloatArray, shape: tuple[int, ...]) -> NDArray[np.complex128]:
-        """Return the conjugate transform of a kernel with its middle at the origin."""
+        """Return the conjugate transform of a kernel whose centre is at the origin."""
         y, x = (np.arange(-(side // 2), side // 2 + 1) for side in kernel.shape)
         rows = np.zeros((y.size, shape[1]))
         rows[:, x] = kernel

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.fitting.groups import Group
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import models
 from hyper_py.numerics.overlap import ellipse_overlap
@@ -97,6 +98,40 @@ def source_apertures(sources: FloatArray, *, radius_in_fwhm: float) -> list[Aper
     )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GroupApertures:
+    """A fitted group and the apertures of its sources.
+
+    Attributes
+    ----------
+    group : Group
+    apertures : sequence of Aperture
+    fractions : ndarray, shape (n_sources,)
+        Share of each source's flux in its aperture.
+    """
+
+    group: Group
+    apertures: Sequence[Aperture]
+    fractions: FloatArray
+
+
+def group_apertures(groups: Sequence[Group], *, radius_in_fwhm: float) -> list[GroupApertures]:
+    """Return the apertures of fitted groups; see `source_apertures`."""
+    if not groups:
+        return []
+    sources = np.concatenate([group.fitted.parameters for group in groups])
+    apertures = source_apertures(sources, radius_in_fwhm=radius_in_fwhm)
+    fractions = aperture_fractions(sources, apertures)
+    ends = np.cumsum([group.n_sources for group in groups]).tolist()
+    return [
+        GroupApertures(
+            group=group, apertures=apertures[end - group.n_sources : end],
+            fractions=fractions[end - group.n_sources : end],
+        )
+        for group, end in zip(groups, ends, strict=True)
+    ]  # fmt: skip
+
+
 def aperture_fraction(source: FloatArray, aperture: Aperture) -> float:
     """Return the share of a source's flux that the aperture's sum over pixels holds.
 
@@ -166,7 +201,7 @@ def flux_gradient(parameters: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupPhotometry:
-    """Fluxes and covariances of the sources of one unit.
+    """Fluxes and covariances of the sources of one group.
 
     Attributes
     ----------

@@ -1,15 +1,19 @@
-"""What the fits of a map did: a report for its log, and the covariances of what was fitted together."""
+"""Report of the fits of a map for its log, and the covariances of the parameters of each fit."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from astropy.table import Table
 
-from hyper_py.background.group_polynomials import GroupBackground
+from hyper_py.background.binned import BinnedBackground
+from hyper_py.background.conditional import ConditionalBackground
 from hyper_py.background.joint import JointBackground
-from hyper_py.fitting.iterative import FitRecord, Patch
+from hyper_py.background.model import BackgroundModel
+from hyper_py.background.plane import OnPlane
+from hyper_py.background.separate import SeparateBackground
 from hyper_py.numerics import models
 from hyper_py.numerics.solvers import FitStatus
+from hyper_py.photometry.measurements import MeasuredGroup
 from hyper_py.pipeline.extraction import Extraction
 
 PARAMETER_NAMES = ("AMPLITUDE", "X", "Y", "SIGMA_1", "SIGMA_2", "THETA")
@@ -23,69 +27,70 @@ _WHY = {
 
 
 def fit_report(extraction: Extraction) -> list[str]:
-    """Return lines that say for each fit how it ended, on which background, and what it found.
+    """Return lines that describe each fit: how it ended, its background, its sources.
 
-    Sources are called by their HYPER_ID; amplitudes are in Jy/pixel, lengths in pixels, angles in degrees
+    Sources are named by their HYPER_ID; amplitudes are in Jy/pixel, lengths in pixels, angles in degrees
     from the x axis.
     """
-    if extraction.field is None:
+    if extraction.measured is None:
         return ["no fits"]
-    measured = extraction.field.measured
-    lines = [f"{len(measured.fits)} fits of {len(measured.parameters)} sources"]
-    for number, record in enumerate(measured.fits, start=1):
-        lines.append(f"fit {number}: {_summary(record)}; {_ground(record.background)}")
-        lines.extend(_sources(record))
+    groups, n_sources = extraction.measured.groups, len(extraction.measured.sources)
+    lines = [f"{len(groups)} fits of {n_sources} sources"]
+    for number, group in enumerate(groups, start=1):
+        lines.append(f"fit {number}: {_summary(group)}; {_described(group.background)}")
+        lines.extend(_sources(group))
     return lines
 
 
-def _summary(record: FitRecord) -> str:
-    names = " ".join(str(i + 1) for i in record.sources)
-    fit, free = record.fit, max(record.n_pixels - record.n_free, 1)
-    retried = " from another start" if record.retried else ""
+def _summary(group: MeasuredGroup) -> str:
+    names = " ".join(str(i + 1) for i in group.members)
+    fit, free = group.fit, max(group.n_pixels - group.n_free, 1)
+    retried = " from another start" if group.retried else ""
     return (
-        f"source{'s' if len(record.sources) > 1 else ''} {names}, {record.n_pixels} pixels, "
-        f"{record.n_free} free parameters, {_WHY[FitStatus(fit.status)]}{retried} after "
-        f"{fit.n_evaluations} evaluations, cost {fit.cost:.6g}, chi2_red {record.chi2 / free:.4g}"
+        f"source{'s' if len(group.members) > 1 else ''} {names}, {group.n_pixels} pixels, "
+        f"{group.n_free} free parameters, {_WHY[FitStatus(fit.status)]}{retried} after "
+        f"{fit.n_evaluations} evaluations, cost {fit.cost:.6g}, chi2_red {group.chi2 / free:.4g}"
     )
 
 
-def _ground(patch: Patch | None) -> str:
+def _described(background: BackgroundModel) -> str:
     """Describe a background."""
-    if isinstance(patch, JointBackground):
-        below = f" on top of {_ground(patch.below)}" if isinstance(patch.below, GroupBackground) else ""
-        return f"polynomial of order {patch.order} fitted along{below}"
-    if isinstance(patch, GroupBackground):
-        chosen = patch.polynomial
+    if isinstance(background, OnPlane | BinnedBackground):
+        return _described(background.background)
+    if isinstance(background, JointBackground):
+        separate = isinstance(background.below, SeparateBackground)
+        below = f" on top of {_described(background.below)}" if separate else ""
+        return f"polynomial of order {background.polynomial.order} fitted jointly{below}"
+    if isinstance(background, SeparateBackground):
+        chosen = background.polynomial
         y0, y1, x0, x1 = chosen.box
         estimator = chosen.estimator + ("" if chosen.epsilon is None else f" {chosen.epsilon:g}")
         return (
             f"polynomial of order {chosen.order} by {estimator} in {x1 - x0} x {y1 - y0} pixels "
             f"({chosen.fit_pixels[0].size} used)"
         )
-    return "conditional background" if patch is not None else "no background"
+    return "conditional background" if isinstance(background, ConditionalBackground) else "no background"
 
 
-def _sources(record: FitRecord) -> Iterator[str]:
-    """Describe each source of a fit: values, errors, and what stopped at a bound."""
-    for k, (source, values) in enumerate(zip(record.sources, record.fit.parameters, strict=True)):
-        errors = _errors(record, k)
+def _sources(group: MeasuredGroup) -> Iterator[str]:
+    """Describe each source of a fit: values, errors, and parameters at a bound."""
+    for k, (source, values) in enumerate(zip(group.members, group.fit.parameters, strict=True)):
+        errors = _errors(group, k)
         texts = []
         for name, value, error in zip(PARAMETER_NAMES, values, errors, strict=True):
             unit = np.degrees(1.0) if name == "THETA" else 1.0
             texts.append(f"{name.lower()} {unit * value:.6g} +- {unit * error:.2g}")
         held = [
             name.lower()
-            for name, at in zip(PARAMETER_NAMES, record.fit.at_bound[k], strict=True)
+            for name, at in zip(PARAMETER_NAMES, group.fit.at_bound[k], strict=True)
             if at
         ]  # fmt: skip
         yield f"  {source + 1}: {', '.join(texts)}{'; at bound: ' + ', '.join(held) if held else ''}"
 
 
-def _errors(record: FitRecord, k: int) -> Sequence[float]:
+def _errors(group: MeasuredGroup, k: int) -> Sequence[float]:
     own = slice(k * models.N_PARAMETERS, (k + 1) * models.N_PARAMETERS)
-    if record.covariance is None:
-        return [float("nan")] * models.N_PARAMETERS
-    variance = np.diagonal(record.covariance)[own]
+    variance = np.diagonal(group.covariance)[own]
     return [float(error) for error in np.sqrt(np.maximum(variance, 0.0))]
 
 
@@ -100,20 +105,18 @@ def fit_covariances(extraction: Extraction) -> Table:
         the order of the rows. In Jy/pixel, pixels and radians; `meta` names the parameters. Zero for
         parameters that were fixed.
     """
-    fits = [] if extraction.field is None else extraction.field.measured.fits
-    numbers, sources, values, blocks = [], [], [], []
-    for number, record in enumerate(fits, start=1):
-        n = len(record.sources)
-        if record.covariance is None:
-            continue
-        covariance = record.covariance.reshape(n, models.N_PARAMETERS, n, models.N_PARAMETERS)
-        for k, source in enumerate(record.sources):
+    groups = [] if extraction.measured is None else extraction.measured.groups
+    numbers, sources, values, covariances = [], [], [], []
+    for number, group in enumerate(groups, start=1):
+        n = len(group.members)
+        covariance = group.covariance.reshape(n, models.N_PARAMETERS, n, models.N_PARAMETERS)
+        for k, source in enumerate(group.members):
             numbers.append(number)
             sources.append(int(source) + 1)
-            values.append(record.fit.parameters[k])
-            blocks.append(covariance[k].transpose(1, 0, 2).ravel())
-    column = np.empty(len(blocks), dtype=object)
-    column[:] = blocks
+            values.append(group.fit.parameters[k])
+            covariances.append(covariance[k].transpose(1, 0, 2).ravel())
+    column = np.empty(len(covariances), dtype=object)
+    column[:] = covariances
     table = Table(
         {
             "FIT": np.array(numbers, dtype=np.int64),

@@ -1,4 +1,4 @@
-"""Pictures without a plotting library: palettes, and PNG files of grey or indexed pixels."""
+"""PNG files without a plotting library, of grey or indexed pixels, and palettes."""
 
 import json
 import struct

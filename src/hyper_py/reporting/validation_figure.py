@@ -1,4 +1,4 @@
-"""The picture of a validation: what was found, how right the fluxes, the positions and the errors are."""
+"""Figure of a validation: completeness, and the accuracy of fluxes, positions and errors."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ def plot_validation(validation: Validation, *, title: str = "") -> "Figure":
     Completeness and purity by signal to noise with their intervals, and the smooth curve of completeness
     that `hyper_py.completeness` would have predicted; measured over true flux by true
     signal to noise (by order of flux where that is not known); offsets in position with the tolerance;
-    histograms of the pulls with the unit Gaussian that honest errors follow.
+    histograms of the pulls with the unit Gaussian that correct errors follow.
 
     Parameters
     ----------

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hyper_py.running.tasks import MapTask, reading_options
 
 if TYPE_CHECKING:
+    from hyper_py.config import Config
+    from hyper_py.image import SkyImage
     from hyper_py.pipeline.cubes import Reference
     from hyper_py.reading.io import CubeReader
     from hyper_py.writing.plane_files import PlaneFile
@@ -75,7 +77,7 @@ def measure_channel(task: Any) -> Any:
     options = config.options()
     reference = task.reference or _given_apertures(config, image)
     extraction = extract_channel(image, options=options, reference=reference)
-    # Planes that the cubes want are made from what was measured, in the cube's own unit.
+    # Planes of the product cubes are in the cube's own unit.
     for kind, plane in channel_planes(extraction, kinds=task.files, extent=config.cube.extent).items():
         task.files[kind].write(task.channel, plane / image.jy_per_pixel)
     catalog = extraction.catalog
@@ -88,7 +90,7 @@ def measure_channel(task: Any) -> Any:
     return extraction
 
 
-def _write_slice(path: Path, image: Any) -> None:
+def _write_slice(path: Path, image: "SkyImage") -> None:
     from hyper_py.writing.images import write_image
     from hyper_py.writing.staging import Stage
 
@@ -96,7 +98,7 @@ def _write_slice(path: Path, image: Any) -> None:
         write_image(stage.path(path.name), image.data, image, what="channel of a cube")
 
 
-def _given_apertures(config: Any, image: Any) -> "Reference | None":
+def _given_apertures(config: "Config", image: "SkyImage") -> "Reference | None":
     """Return the channel's own detections with the apertures of `photometry.fixed_radius`, if it is set."""
     if not config.photometry.fixed_radius or config.control.detection_only:
         return None

@@ -1,7 +1,7 @@
-"""One cube, from its file to its outputs: channels by an executor, then what belongs to all of them.
+"""One cube, from its file to its outputs: its channels by an executor, then the products of the whole cube.
 
-A channel is done as a map is, under the name CUBE_slice_NNN; its planes of the product cubes are in place
-before its record is. A cube that was interrupted goes on with the channels that have no record.
+A channel is processed as a map, under the name CUBE_slice_NNN. Its planes of the product cubes are written
+before its record. An interrupted cube continues with the channels that have no record.
 """
 
 import gzip
@@ -24,7 +24,9 @@ from hyper_py.running.map_task import process_map
 from hyper_py.running.tasks import MapResult, MapTask, reading_options
 
 if TYPE_CHECKING:
+    from hyper_py.geometry import Beam
     from hyper_py.pipeline.cubes import Reference
+    from hyper_py.pipeline.extraction import Extraction
     from hyper_py.reading.io import CubeReader
     from hyper_py.running.executors import Outcomes
     from hyper_py.writing.layout import Layout
@@ -40,10 +42,10 @@ _CONTENT = {
 }
 
 Execute: TypeAlias = "Callable[[Callable[[Any], Any], list[Any], Callable[[int, int], None]], Outcomes]"
-"""Does a function's tasks, as the executors of `hyper_py.running.executors` do."""
+"""Calls a function with each task, as the executors of `hyper_py.running.executors` do."""
 
 OnChannel: TypeAlias = Callable[[MapResult, int, int], None]
-"""Told of every channel: its result, how many are done, how many there are."""
+"""Called for every channel with its result, the number of channels done, and the number of all."""
 
 
 def process_cube(
@@ -55,7 +57,7 @@ def process_cube(
     ----------
     task : MapTask
     execute : callable
-        Does the channels, in this process or others.
+        Processes the channels, in this process or others.
     on_channel : callable, optional
     resume : bool
         Keep the channels that are complete from an earlier run.
@@ -84,7 +86,7 @@ def process_cube(
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """Yield the path of a file, gunzipped once to a temporary one if need be: workers then share it."""
+    """Yield the path of a file; a gzipped one is unpacked once to a temporary file that workers share."""
     from hyper_py.reading.fits_files import is_gzip
 
     if not is_gzip(path):
@@ -110,7 +112,7 @@ class _CubeWork:
     # ------------------------------------------------------------------------------------------- channels
 
     def run(self, execute: Execute, *, resume: bool) -> MapResult:
-        """Do the channels that are not done, and what belongs to all."""
+        """Process the channels that are not done, then the products of the whole cube."""
         from hyper_py.reading.io import open_cube
 
         with open_cube(self.task.path, **reading_options(self.config)) as cube:
@@ -133,7 +135,7 @@ class _CubeWork:
         return _summed(self.task, results)
 
     def forget(self, *, resume: bool) -> None:
-        """Remove what an earlier run left of this cube, but for what is to be resumed."""
+        """Remove the outputs of an earlier run of this cube, unless it is resumed."""
         from hyper_py.writing.state import forget_map, parts_of
 
         if resume:
@@ -151,12 +153,12 @@ class _CubeWork:
         return {"raw"} | ({"model"} if outputs & {"model", "residual"} else set())
 
     def partial_path(self, kind: str) -> Path:
-        """Return where a cube is while it grows: beside its final place, to be looked at."""
+        """Return the path of a product cube while it is being written, beside its final one."""
         final = self.layout.root / self.layout.cube(self.task.name, kind)
         return final.with_name(f"{final.stem}.partial{final.suffix}")
 
     def create(self, cube: "CubeReader", kind: str, *, reuse: bool = False) -> tuple["PlaneFile", bool]:
-        """Begin a cube of full size, or take over a grown one."""
+        """Begin a product cube of full size, or continue one of an earlier run; say which."""
         from hyper_py.writing.plane_files import PlaneFile
 
         path, final = self.partial_path(kind), self.layout.root / self.layout.cube(self.task.name, kind)
@@ -170,7 +172,7 @@ class _CubeWork:
         )  # fmt: skip
 
     def open_files(self, cube: "CubeReader", *, resume: bool) -> tuple[dict[str, "PlaneFile"], bool]:
-        """Begin or take over all cubes; say whether all were taken over."""
+        """Begin or continue all product cubes; say whether all were continued."""
         made = {kind: self.create(cube, kind, reuse=resume) for kind in sorted(self.kinds())}
         return {kind: file for kind, (file, _) in made.items()}, all(reused for _, reused in made.values())
 
@@ -208,7 +210,7 @@ class _CubeWork:
         self.write_reference(extraction)
         return reference_from(extraction, keep_shapes=config.cube.shapes == "fixed")
 
-    def write_reference(self, extraction: Any) -> None:
+    def write_reference(self, extraction: "Extraction") -> None:
         """Write the catalogue of the image on which the list for all channels was found."""
         from hyper_py.writing.catalogues import write_catalogue
         from hyper_py.writing.staging import Stage
@@ -225,7 +227,7 @@ class _CubeWork:
     ) -> list[ChannelTask]:
         """Return one task a channel."""
         shared = {one.name: getattr(self.task, one.name) for one in fields(MapTask)}
-        # The raw background is the background as a channel sees it.
+        # The raw background is that of each channel before smoothing along the spectrum.
         files = {"background" if kind == "raw" else kind: file for kind, file in files.items()}
         tasks = []
         for k, name in enumerate(self.parts):
@@ -264,7 +266,7 @@ class _CubeWork:
 
     def finish_cubes(self, cube: "CubeReader", files: dict[str, "PlaneFile"], region: Any) -> None:
         """Smooth along the spectrum and cut to the region if asked; give all cubes their names."""
-        outputs = set(self.config.cube.outputs)
+        outputs: set[str] = set(self.config.cube.outputs)
         if "raw" in files:
             files |= self.smooth(cube, files)
         if region is not None:
@@ -279,8 +281,8 @@ class _CubeWork:
                 file.path.unlink()
 
     def smooth(self, cube: "CubeReader", files: Mapping[str, "PlaneFile"]) -> dict[str, "PlaneFile"]:
-        """Average the background over channels, and make anew what follows from it."""
-        from hyper_py.pipeline.cubes import smooth_spectrally
+        """Smooth the background along the spectrum, and compute the cubes that depend on it again."""
+        from hyper_py.background.spectral_smoothing import smooth_spectrally
 
         wanted = set(self.config.cube.outputs) & {"subtracted", "residual"} | {"background"}
         made = {kind: self.create(cube, kind)[0] for kind in sorted(wanted)}
@@ -347,7 +349,7 @@ class _CubeWork:
         return result
 
 
-def _shape_of(beam: Any) -> tuple[float, float, float]:
+def _shape_of(beam: "Beam") -> tuple[float, float, float]:
     return beam.major, beam.minor, beam.pa
 
 
@@ -355,7 +357,7 @@ def _summed(task: MapTask, results: Sequence[MapResult]) -> MapResult:
     """Return the result of a cube from those of its channels."""
     import statistics
 
-    levels = [one.rms for one in results if one.rms == one.rms]
+    values = [one.rms for one in results if one.rms == one.rms]
     return MapResult(
         index=task.index,
         name=task.name,
@@ -363,7 +365,7 @@ def _summed(task: MapTask, results: Sequence[MapResult]) -> MapResult:
         status="done",
         warnings=tuple(dict.fromkeys(text for one in results for text in one.warnings)),
         n_sources=sum(one.n_sources for one in results),
-        rms=statistics.median(levels) if levels else float("nan"),
+        rms=statistics.median(values) if values else float("nan"),
         unit=results[0].unit,
         pixel_scale=results[0].pixel_scale,
         checksum=task.checksum,

@@ -1,4 +1,4 @@
-"""Tasks on a dask cluster, one that is running or one of this machine."""
+"""Tasks on a dask cluster: a running one, or a local one that is started."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -53,7 +53,7 @@ def execute_dask(
     function : callable
         Of one task; importable by the workers.
     tasks : iterable
-        Picklable; at most two a worker thread are under way.
+        Picklable; each worker thread is given at most two at a time.
     n_workers : int
         Size of the local cluster that is started when no scheduler is given.
     scheduler : str, optional
@@ -89,9 +89,9 @@ def execute_dask(
             return False
 
         def top_up() -> None:
-            room = 2 * max(1, sum(client.nthreads().values())) - len(indices)
-            while room > 0 and submit():
-                room -= 1
+            free = 2 * max(1, sum(client.nthreads().values())) - len(indices)
+            while free > 0 and submit():
+                free -= 1
 
         top_up()
         try:

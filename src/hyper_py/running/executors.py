@@ -1,4 +1,4 @@
-"""How many independent tasks are done: what an executor yields, and the one that does them in this process.
+"""Executors of many independent tasks: their outcomes, and the executor that runs in this process.
 
 `hyper_py.running.worker_processes` and `hyper_py.running.dask_cluster` have the others. All three take the
 same arguments and yield an `Outcome` per task as it completes. None holds more tasks in flight than it has
@@ -17,7 +17,7 @@ MAX_ATTEMPTS = 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one task.
+    """Result of one task.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ Outcomes = Generator[Outcome, None, None]
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an exception in one line, with its class unless it is one for users."""
+    """Return the message of an exception in one line, with its class unless it is a `HyperPyError`."""
     text = " ".join(str(error).split())
     if isinstance(error, HyperPyError):
         return text
@@ -51,7 +51,7 @@ def one_line(error: BaseException) -> str:
 
 
 def attempt(function: Function, task: Any) -> tuple[Any, str]:
-    """Return what a function makes of a task, and the error in one line; empty if there is none."""
+    """Return the result of a task, and its error in one line (empty if there is none)."""
     try:
         return function(task), ""
     except Exception as error:

@@ -47,7 +47,7 @@ def _one_each(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def user_warnings(caught: Any) -> tuple[str, ...]:
-    """Return the warnings that are for users, once each."""
+    """Return the warnings for users, each once."""
     from astropy.utils.exceptions import AstropyWarning
 
     kinds = (HyperPyWarning, AstropyWarning)
@@ -55,6 +55,6 @@ def user_warnings(caught: Any) -> tuple[str, ...]:
 
 
 def log_warnings(log: MapLog, caught: Any) -> None:
-    """Write all warnings to a log, once each."""
+    """Write all warnings to a log, each once."""
     for text in _one_each(f"{one.category.__name__}: {' '.join(str(one.message).split())}" for one in caught):
         log.add(f"warning: {text}")

@@ -1,4 +1,4 @@
-"""The outputs of one map: written all at once, recorded, and found again by a later run."""
+"""Writing the outputs of one map and its record, from which a later run restores the result."""
 
 import time
 import traceback
@@ -16,6 +16,7 @@ from hyper_py.running.process_settings import one_blas_thread
 from hyper_py.running.tasks import MapResult, MapTask
 
 if TYPE_CHECKING:
+    from hyper_py.pipeline.extraction import Extraction
     from hyper_py.writing.layout import Layout
     from hyper_py.writing.staging import Stage
 
@@ -106,7 +107,7 @@ def input_checksum(path: Path) -> str:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def write_outputs(work: MapWork, extraction: Any) -> MapResult:
+def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     """Write all outputs of a map, and last the record that it is complete.
 
     Parameters
@@ -114,6 +115,7 @@ def write_outputs(work: MapWork, extraction: Any) -> MapResult:
     work : MapWork
     extraction : Extraction
     """
+    from hyper_py.pipeline.cautions import cautions
     from hyper_py.writing.catalogues import describe_columns, write_catalogue
     from hyper_py.writing.layout import STATE_DIR
     from hyper_py.writing.sky_regions import write_regions
@@ -125,6 +127,8 @@ def write_outputs(work: MapWork, extraction: Any) -> MapResult:
     rms, unit = _noise(extraction)
     log.add(f"rms {rms:.4g} {unit}, {len(catalog)} sources, {work.seconds:.2f} s")
     _log_details(log, extraction)
+    for text in cautions(catalog, image):
+        warnings.warn(text, HyperPyWarning, stacklevel=2)
     with Stage(layout.root) as stage:
         meta = _header(task, extraction, rms=rms, unit=unit)
         write_catalogue(stage, layout, catalog, name=task.name, pixel_scale=image.pixel_scale, meta=meta)
@@ -153,7 +157,7 @@ def write_outputs(work: MapWork, extraction: Any) -> MapResult:
         log.add(f"done in {result.seconds:.2f} s: {', '.join(result.outputs)}")
         stage.text(layout.map_log(task.name), log.text())
         record = record_of(result, task, columns=describe_columns(catalog), sizes=stage.sizes())
-        # Last, so that it is there only when all else is.
+        # The record is last: it is there only if all other files are.
         stage.text(layout.state(task.name), as_json(record))
     return result
 
@@ -177,24 +181,28 @@ def record_of(
     return {**known, "fingerprint": task.fingerprint, "columns": columns, "sizes": dict(sizes)}
 
 
-def _log_details(log: MapLog, extraction: Any) -> None:
-    """Write to the log what the detection and the profile of the sources were found to need."""
+def _log_details(log: MapLog, extraction: "Extraction") -> None:
+    """Write to the log whether a local spectrum, side lobes or another source profile were used."""
     gain = extraction.catalog.meta.get("local_spectrum_gain")
     if gain is not None:
         log.add(
             f"the spectrum varies over the map: following it leaves {gain:.1%} less variance to detection"
         )
-    if extraction.field is None:
+    if extraction.measured is None or extraction.explained is None:
         return
-    lobes, factor = len(extraction.field.explained), extraction.field.measured.flux_factor
+    if extraction.vanished is not None and (n_vanished := len(extraction.vanished)):
+        log.add(f"{n_vanished} detections left out: their fits left no peak or flux above its error")
+    lobes, factor = len(extraction.explained), extraction.measured.flux_factor
     if lobes:
         log.add(f"{lobes} detections left out: side lobes of brighter sources explain them")
     if factor != 1.0:
         log.add(f"fluxes are {factor:.3f} times those of Gaussians: the sources have another profile")
 
 
-def _write_fits(stage: "Stage", layout: "Layout", task: MapTask, extraction: Any, log: MapLog) -> None:
-    """Write the covariances of the fits, and the report of them, if they were asked for."""
+def _write_fits(
+    stage: "Stage", layout: "Layout", task: MapTask, extraction: "Extraction", log: MapLog
+) -> None:
+    """Write the covariances of the fits, and their report, if they are wanted."""
     from hyper_py.reporting.fit_report import fit_covariances, fit_report
 
     fit = task.config.fit_options
@@ -234,7 +242,7 @@ def restored(task: MapTask, layout: "Layout") -> MapResult | None:
     )
 
 
-def _noise(extraction: Any) -> tuple[float, str]:
+def _noise(extraction: "Extraction") -> tuple[float, str]:
     import numpy as np
 
     rms = np.asarray(extraction.rms)
@@ -244,8 +252,8 @@ def _noise(extraction: Any) -> tuple[float, str]:
     return options.flux_per_jy * per_beam, f"{options.flux_unit}/beam"
 
 
-def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[str, Any]:
-    """Return what the headers of a map's tables say about the run; the same for the same run."""
+def _header(task: MapTask, extraction: "Extraction", *, rms: float, unit: str) -> dict[str, Any]:
+    """Return the metadata of a map's tables; the same for the same run."""
     from hyper_py.geometry import celestial_frame
 
     image = extraction.image
@@ -263,12 +271,16 @@ def _header(task: MapTask, extraction: Any, *, rms: float, unit: str) -> dict[st
         "rms_unit": unit,
         "sigma_thres": task.config.detection.sigma_thres,
         "n_sources": len(extraction.catalog),
+        **({"fill": "; ".join(image.meta["fill"])} if "fill" in image.meta else {}),
+        **({"errors": image.meta["errors"]} if "errors" in image.meta else {}),
         **extraction.catalog.meta,
     }
 
 
-def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: MapTask, log: MapLog) -> None:
-    """Stage what the configuration asks for besides tables and regions."""
+def _write_on_request(
+    stage: "Stage", layout: "Layout", extraction: "Extraction", task: MapTask, log: MapLog
+) -> None:
+    """Stage the products that the configuration names besides tables and regions."""
     if layout.fitting or layout.deblended or layout.background:
         from hyper_py.reporting.fits_products import write_fits_products
 
@@ -299,7 +311,7 @@ def _write_on_request(stage: "Stage", layout: "Layout", extraction: Any, task: M
 
 
 def _leave_out(what: str) -> None:
-    """Warn that a map that was read in pieces has no such output."""
+    """Warn that an output is left out because the map was read in pieces."""
     warnings.warn(
         f"{what}: left out, the map was read in pieces (control.max_memory)", HyperPyWarning, stacklevel=2
     )

@@ -1,4 +1,4 @@
-"""One map, from its file to its outputs: the piece of work that executors carry to wherever they run it."""
+"""One map, from its file to its outputs; executors run this for each map, in any process."""
 
 import sys
 import time

@@ -44,6 +44,7 @@ from hyper_py.running.tasks import MapResult, MapTask, Measure, fingerprint
 from hyper_py.running.worker_processes import execute_processes
 
 if TYPE_CHECKING:
+    from hyper_py.config import Config
     from hyper_py.writing.layout import Layout
 
 __all__ = [
@@ -62,11 +63,11 @@ __all__ = [
 ]
 
 SUMMARY = "summary.csv"
-_PACKAGES = ("numpy", "scipy", "astropy", "regions", "pydantic", "distributed", "pyarrow")
+_PACKAGES = ("numpy", "scipy", "astropy", "regions", "distributed", "pyarrow")
 
 
 def run(
-    config: Any,
+    config: "Config",
     inputs: Sequence[str | Path] | None = None,
     *,
     on_event: OnEvent | None = None,
@@ -156,7 +157,7 @@ class _Run:
 
     def __init__(
         self,
-        config: Any,
+        config: "Config",
         layout: "Layout",
         tasks: list[MapTask],
         measure: Measure,
@@ -343,7 +344,7 @@ class _Run:
             "finished": datetime.now().astimezone().isoformat(timespec="seconds") if over else None,
             "seconds": result.seconds if result else None,
             "fingerprint": self.tasks[0].fingerprint,
-            "configuration": self.config.model_dump(mode="json"),
+            "configuration": self.config.to_mapping(),
             "merged": merged,
             "maps": [asdict(one) for one in (result.maps if result else map(_pending, self.tasks))],
         }

@@ -1,13 +1,17 @@
-"""What is to be done with one map, and what became of it."""
+"""The task of one map, and its result."""
 
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from hyper_py import __version__
+
+if TYPE_CHECKING:
+    from hyper_py.config import Config
+    from hyper_py.pipeline.extraction import Extraction
 
 _IRRELEVANT = (
     ("control", "parallel_maps"),
@@ -21,7 +25,7 @@ _IRRELEVANT = (
     ("files", "file_log_name"),
     ("outputs", "report"),
 )
-"""Keys that change nothing in a map's outputs."""
+"""Keys that do not affect a map's outputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ class MapTask:
     index: int
     name: str
     path: Path
-    config: Any
+    config: "Config"
     fingerprint: str = ""
     checksum: str = ""
     has_figure: ClassVar[bool] = True
@@ -56,7 +60,7 @@ class MapTask:
 
 @dataclass(frozen=True, kw_only=True)
 class MapResult:
-    """What became of one map.
+    """Result of one map.
 
     Attributes
     ----------
@@ -101,13 +105,13 @@ class MapResult:
         return self.status in ("done", "resumed")
 
 
-Measure: TypeAlias = Callable[[MapTask], Any]
+Measure: TypeAlias = "Callable[[MapTask], Extraction]"
 """Gives the `Extraction` of a task."""
 
 
-def fingerprint(config: Any) -> str:
-    """Return a hash of all that decides outputs besides the map: configuration, fixed sources, version."""
-    values = config.model_dump(mode="json")
+def fingerprint(config: "Config") -> str:
+    """Return a hash of everything besides the map that affects its outputs."""
+    values = config.to_mapping()
     for section, key in _IRRELEVANT:
         values[section].pop(key, None)
     values["paths"]["output"].pop("dir_root", None)
@@ -122,8 +126,8 @@ def fingerprint(config: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def reading_options(config: Any) -> dict[str, Any]:
-    """Return what a configuration says about reading files, as `io.read_image` and `open_cube` take it.
+def reading_options(config: "Config") -> dict[str, Any]:
+    """Return the keyword arguments of `io.read_image` and `open_cube` that a configuration gives.
 
     Raises
     ------
@@ -134,9 +138,10 @@ def reading_options(config: Any) -> dict[str, Any]:
     from hyper_py.reading.auxiliary import is_file_name
     from hyper_py.reading.psf import beam_from_psf
 
-    io, survey, beam = config.io, config.survey, config.survey.beam
-    if beam is not None:
-        beam = Beam(major=beam.major, minor=beam.minor or beam.major, pa=beam.pa, source="survey.beam")
+    io, survey, given = config.io, config.survey, config.survey.beam
+    beam = None
+    if given is not None:
+        beam = Beam(major=given.major, minor=given.minor or given.major, pa=given.pa, source="survey.beam")
     if survey.psf is not None:
         path = config.below_config(survey.psf)
         beam = beam_from_psf(path, pixel=survey.psf_pixel, hdu=survey.psf_hdu)
@@ -150,6 +155,7 @@ def reading_options(config: Any) -> dict[str, Any]:
         "mask": place(io.mask),
         "primary_beam": place(io.primary_beam),
         "primary_beam_corrected": io.primary_beam_corrected,
+        "fill_values": io.fill_values,
         "bunit": config.units.bunit,
         "frequency": config.units.frequency,
         "beam": beam,

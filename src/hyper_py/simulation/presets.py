@@ -1,6 +1,7 @@
 """What a simulated sky is made of: `SkyModel`, and the presets."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -9,13 +10,21 @@ import numpy as np
 
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import Beam
+from hyper_py.simulation.complexes import Complexes
+from hyper_py.simulation.coverage import Coverage
+from hyper_py.simulation.interferometer import Interferometer
 
 UNITS = ("Jy/pixel", "Jy/beam", "MJy/sr")
 FRAMES = ("icrs", "galactic")
 BACKGROUNDS = ("none", "smooth", "powerlaw", "lognormal")
-PEAK_SCALES = ("noise", "structure", "total")
+PEAK_SCALES = ("noise", "local", "structure", "total")
+SIZES = ("observed", "intrinsic")
 PROFILES = ("gaussian", "moffat")
 PROJECTIONS = ("SIN", "TAN", "ARC", "STG", "ZEA")
+PARTS: dict[str, type[Any]] = {
+    "interferometer": Interferometer, "complexes": Complexes, "coverage": Coverage
+}  # fmt: skip
+"""Parts of a sky that have fields of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +42,8 @@ class SkyModel:
     pixel_scale : float
         Arcsec.
     beam : (float, float, float)
-        FWHM of both axes in arcsec, position angle of the major one in degrees east of north.
+        FWHM of both axes in arcsec, position angle of the major one in degrees east of north. Of an
+        interferometer only the geometric mean counts: axis ratio and angle are those of its coverage.
     unit : str
         `Jy/pixel`, `Jy/beam` or `MJy/sr`: the unit of the file; arrays are in Jy/pixel whatever it is.
     frame : str
@@ -47,7 +57,7 @@ class SkyModel:
     mirrored : bool
         East to the right.
     noise_rms : float
-        Jy/beam; root mean square over the map where the noise varies.
+        Jy/beam; root mean square over the map where the noise varies, at full coverage with `coverage`.
     noise_white_fraction : float
         Share of the noise power that is white; the rest has the autocorrelation of the beam.
     noise_kernel : float
@@ -89,12 +99,15 @@ class SkyModel:
     peak_log : bool
         Log-uniform in that range instead of uniform.
     peak_scale : str
-        `noise`: the noise; `total`: rms of noise and background together, of this very map;
+        `noise`: the noise; `local`: the noise at the source; `total`: rms of noise and background
+        together, of this very map;
         `structure`: noise and the background at wavelengths below three beams, in quadrature.
     size_range : (float, float)
-        Geometric-mean FWHM as observed, in beams, uniform.
+        Geometric-mean FWHM, in beams, uniform.
     axis_ratio_range : (float, float)
         Major over minor FWHM, uniform.
+    sizes : str
+        `observed`: both are those seen in the map; `intrinsic`: those before the beam.
     profile : str
         `gaussian`, or `moffat`: peak (1 + r^2 / alpha^2)^-beta with the same FWHM.
     moffat_beta : float
@@ -112,6 +125,12 @@ class SkyModel:
     side_lobes : float
         Largest side lobe of the beam over its peak: a dirty interferometer beam with six spokes, for
         sources and noise. Peak and integral of a source stay what they were.
+    interferometer : Interferometer, optional
+        Sky and noise are seen through its sampled (u, v) plane, which holds no level and no gradient.
+    complexes : Complexes, optional
+        Clumpy extended complexes, part of the background; their clumps are in the truth, marked.
+    coverage : Coverage, optional
+        Noise that rises where the map was observed less, and blanks where it was not.
     """
 
     name: str = "simulated"
@@ -154,7 +173,11 @@ class SkyModel:
     min_separation: float = 2.0
     margin: float = 4.5
     blank_border: int = 0
+    sizes: str = "observed"
     side_lobes: float = 0.0
+    interferometer: Interferometer | None = None
+    complexes: Complexes | None = None
+    coverage: Coverage | None = None
 
     def __post_init__(self) -> None:
         for key, allowed in _CHOICES.items():
@@ -188,6 +211,17 @@ class SkyModel:
         _require(self.side_lobes < 1, self, "side_lobes", "below 1")
         _require(min(self.shape) >= 8, self, "shape", "at least 8 pixels each way")
         _require(2 * self.blank_border < min(self.shape), self, "blank_border", "less than half the map")
+        for key, part in PARTS.items():
+            value = getattr(self, key)
+            _require(
+                value is None or isinstance(value, part), self, key, f"none, or fields of {part.__name__}"
+            )
+        if self.interferometer:
+            _require(self.frame == "icrs", self, "frame", "icrs with an interferometer")
+            _require(self.profile == "gaussian", self, "profile", "gaussian with an interferometer")
+            for key in ("n_filaments", "side_lobes"):
+                _require(not getattr(self, key), self, key, "0 with an interferometer")
+            _require(self.complexes is None, self, "complexes", "none with an interferometer")
 
     @property
     def beam_fwhm_pix(self) -> float:
@@ -207,6 +241,7 @@ _CHOICES = {
     "peak_scale": PEAK_SCALES,
     "profile": PROFILES,
     "projection": PROJECTIONS,
+    "sizes": SIZES,
 }
 _POSITIVE = ("pixel_scale", "noise_rms", "noise_kernel", "background_scale", "background_outer",
              "lognormal_contrast", "filament_width")  # fmt: skip
@@ -225,6 +260,25 @@ def _require(condition: bool, model: SkyModel, key: str, expected: str) -> None:
 
 _ALMA = SkyModel(name="alma")
 _DEEP = replace(_ALMA, name="deep", peak_range=(3.0, 60.0), peak_log=True, peak_scale="structure")
+
+_SNAPSHOT = Interferometer(weighting="uniform", hour_angles=(-0.5, 0.5))
+_CLEANED = SkyModel(
+    name="interferometer", shape=(512, 512), pixel_scale=3.5, beam=(30.0, 30.0, 0.0), unit="Jy/beam",
+    centre=(173.14, 27.7), noise_rms=6.1e-5, noise_white_fraction=0.0, background="lognormal",
+    background_rms=0.7, background_level=0.0, n_sources=15, peak_range=(5.0, 20.0), peak_log=True,
+    peak_scale="noise", size_range=(0.01, 0.5), sizes="intrinsic", crowded_fraction=0.0,
+    min_separation=5.0, interferometer=_SNAPSHOT,
+)  # fmt: skip
+_EDGES = SkyModel(
+    name="edges", unit="Jy/beam", noise_white_fraction=0.6, background="powerlaw", background_rms=2.0,
+    background_level=0.0, n_sources=150, peak_range=(4.0, 60.0), peak_log=True, peak_scale="local",
+    size_range=(0.95, 1.3), margin=1.0, coverage=Coverage(),
+)  # fmt: skip
+_EMPTY = replace(
+    _ALMA, name="empty", n_sources=0, peak_scale="structure", background="powerlaw", background_rms=40.0,
+    noise_white_fraction=0.0,
+    background_slope=2.8, background_level=60.0, gradient=20.0, n_filaments=3, filament_peak=60.0,
+)  # fmt: skip
 
 PRESETS: dict[str, SkyModel] = {
     "alma": _ALMA,
@@ -258,6 +312,31 @@ PRESETS: dict[str, SkyModel] = {
     "cube": replace(
         _DEEP, name="cube", shape=(200, 240), n_sources=60, peak_range=(6.0, 60.0), unit="Jy/beam"
     ),
+    "interferometer": _CLEANED,
+    "interferometer_dirty": replace(
+        _CLEANED, name="interferometer_dirty", n_sources=10, peak_range=(6.0, 30.0),
+        interferometer=replace(_SNAPSHOT, image="dirty"),
+    ),
+    "dynamic": replace(
+        _DEEP, name="dynamic", peak_range=(5.0, 3000.0), peak_scale="noise", n_sources=200,
+        background_rms=0.5, background_level=2.0, noise_white_fraction=0.05,
+    ),
+    "complex": replace(
+        _DEEP, name="complex", n_sources=120, peak_range=(15.0, 40.0), peak_scale="noise",
+        size_range=(0.95, 1.2), axis_ratio_range=(1.0, 1.2), background="powerlaw", background_rms=3.0,
+        crowded_fraction=0.0,
+        background_level=5.0, complexes=Complexes(),
+    ),
+    "edges": _EDGES,
+    "edges_error": replace(_EDGES, name="edges_error", coverage=Coverage(error_extension=True)),
+    "empty": _EMPTY,
+    "empty_lognormal": replace(
+        _EMPTY, name="empty_lognormal", background="lognormal", lognormal_contrast=1.1
+    ),
+    "oversampled": replace(
+        _DEEP, name="oversampled", shape=(720, 720), pixel_scale=0.003585, n_sources=100,
+        noise_white_fraction=0.0, peak_range=(5.0, 60.0), unit="Jy/beam",
+    ),
 }  # fmt: skip
 
 
@@ -269,7 +348,8 @@ def sky_model(preset: str | SkyModel, **overrides: Any) -> SkyModel:
     preset : str or SkyModel
         A name in `PRESETS`, or a model.
     **overrides
-        Fields of `SkyModel`; lists are taken for tuples.
+        Fields of `SkyModel`; lists are taken for tuples, mappings for fields of a part of it, such as
+        `interferometer={"weighting": "uniform"}`.
 
     Returns
     -------
@@ -287,10 +367,20 @@ def sky_model(preset: str | SkyModel, **overrides: Any) -> SkyModel:
     for key in overrides:
         _known(key, names, "option")
     try:
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
-        return replace(preset, **values)
+        return replace(preset, **{key: _value(preset, key, value) for key, value in overrides.items()})
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"simulation: an option has a value of the wrong kind ({error})") from None
+
+
+def _value(preset: SkyModel, key: str, value: Any) -> Any:
+    """Return a field's value: lists as tuples, a part with those of its fields replaced that are given."""
+    if key not in PARTS or not isinstance(value, Mapping):
+        return tuple(value) if isinstance(value, list) else value
+    names = {field.name for field in fields(PARTS[key])}
+    for name in value:
+        _known(name, names, f"option of {key}")
+    plain = {name: tuple(one) if isinstance(one, list) else one for name, one in value.items()}
+    return replace(getattr(preset, key) or PARTS[key](), **plain)
 
 
 def _known(name: str, names: Any, what: str) -> None:

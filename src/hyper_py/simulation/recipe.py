@@ -9,14 +9,24 @@ from astropy.wcs import WCS
 from scipy.interpolate import RectBivariateSpline
 
 from hyper_py.arrays import BoolArray, FloatArray
-from hyper_py.geometry import ARCSEC_PER_RADIAN, FWHM_PER_SIGMA, local_jacobian
+from hyper_py.geometry import (
+    ARCSEC_PER_RADIAN,
+    FWHM_PER_SIGMA,
+    ellipse_from_covariance,
+    local_jacobian,
+    sky_ellipse_from_pixel,
+)
 from hyper_py.image import SkyImage
-from hyper_py.simulation import fields
+from hyper_py.simulation import fields, interferometer
+from hyper_py.simulation.complexes import Emission, draw_complexes
+from hyper_py.simulation.coverage import relative_noise
 from hyper_py.simulation.presets import SkyModel
+from hyper_py.simulation.truth import draw_profiles
 
 STRUCTURE_BEAMS = 3.0
 """`peak_scale: structure` counts the background at wavelengths below this many beams."""
-_STREAMS = {"noise": 0, "background": 1, "sources": 2, "filaments": 3, "trends": 4, "lines": 5}
+_STREAMS = {"noise": 0, "background": 1, "sources": 2, "filaments": 3, "trends": 4, "lines": 5,
+            "complexes": 6, "coverage": 7}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +35,22 @@ class Recipe:
 
     model: SkyModel
     seed: int
+    sampling: interferometer.Sampling | None = None
+
+    @classmethod
+    def of(cls, model: SkyModel, seed: int) -> "Recipe":
+        """Return the recipe of a model, whose beam becomes that of its interferometer, if it has one."""
+        array = model.interferometer
+        if array is None:
+            return cls(model, seed)
+        jacobian = empty_image(model).reference_jacobian
+        sampling = interferometer.sample(
+            array, grid=fields.grid_shape(model.shape), jacobian=jacobian, declination=model.centre[1],
+            fwhm=model.beam_fwhm_pix,
+        )  # fmt: skip
+        beam = sky_ellipse_from_pixel(ellipse_from_covariance(sampling.beam_covariance), jacobian)
+        axes = float(beam.major), float(beam.minor), float(beam.angle)
+        return cls(replace(model, beam=axes), seed, sampling)
 
     def rng(self, stream: str, *key: int) -> np.random.Generator:
         """Return the random numbers of one component (and channel): no two share any."""
@@ -62,8 +88,10 @@ class Recipe:
     @cached_property
     def noise_power(self) -> FloatArray:
         """Spectrum of the noise, (Jy/pixel)^2."""
-        kernel = fields.gaussian_transfer(self.grid, self.beam_covariance * self.model.noise_kernel**2)
         white = self.model.noise_white_fraction
+        if self.sampling is not None:
+            return self.rms**2 * ((1.0 - white) * self.sampling.noise_power + white)
+        kernel = fields.gaussian_transfer(self.grid, self.beam_covariance * self.model.noise_kernel**2)
         return self.rms**2 * fields.noise_power(self.grid, kernel * self.lobes, white_fraction=white)
 
     @cached_property
@@ -77,7 +105,8 @@ class Recipe:
             power = fields.gaussian_transfer(grid, sigma**2 * np.eye(2)) ** 2
             return power / fields.plane_mean(power, grid[1])
         beam = fields.gaussian_transfer(grid, self.beam_covariance) * self.lobes
-        transfer = beam if model.background_in_beam else np.ones_like(beam)
+        on_sky = not model.background_in_beam or self.sampling is not None
+        transfer = np.ones_like(beam) if on_sky else beam
         outer = model.background_outer * max(model.shape)
         return fields.power_law(grid, slope=model.background_slope, outer=outer, transfer=transfer)
 
@@ -85,15 +114,49 @@ class Recipe:
     def background_power(self) -> FloatArray:
         """Spectrum of the random background, (Jy/pixel)^2."""
         model, scale = self.model, (self.model.background_rms * self.rms) ** 2
-        if model.background != "lognormal" or not scale:
-            return scale * self.field_power
-        contrast = model.lognormal_contrast
-        return scale / contrast**2 * fields.lognormal_power(self.grid, self.field_power, contrast)
+        power = self.field_power
+        if model.background == "lognormal" and scale:
+            contrast = model.lognormal_contrast
+            power = fields.lognormal_power(self.grid, power, contrast) / contrast**2
+        if self.sampling is None or not power.any():
+            return scale * power
+        power = power * self.sampling.weight**2
+        return scale / fields.plane_mean(power, self.grid[1]) * power
 
     @cached_property
     def variation(self) -> FloatArray:
-        """Noise rms across the map over its root mean square."""
-        return self._ramp(self.model.noise_variation, 0)
+        """Noise rms across the map over its root mean square, or over that at full coverage."""
+        ramp, coverage = self._ramp(self.model.noise_variation, 0), self.coverage_noise
+        if self.model.coverage is None:
+            return ramp
+        return ramp * np.where(np.isfinite(coverage), coverage, self.model.coverage.largest_noise)
+
+    @cached_property
+    def coverage_noise(self) -> FloatArray:
+        """Noise over that at full coverage; NaN where nothing was observed."""
+        model = self.model
+        if model.coverage is None:
+            return np.ones(model.shape)
+        return relative_noise(
+            self.rng("coverage"), model.shape, beam=model.beam_fwhm_pix, coverage=model.coverage
+        )
+
+    @cached_property
+    def emission(self) -> Emission | None:
+        """The complexes, in units of the noise."""
+        if self.model.complexes is None:
+            return None
+        return draw_complexes(
+            self.rng("complexes"), self.model.complexes, shape=self.model.shape,
+            beam=self.model.beam_fwhm_pix, beam_covariance=self.beam_covariance,
+        )  # fmt: skip
+
+    @cached_property
+    def emission_image(self) -> FloatArray | None:
+        """Envelopes and clumps of the complexes together, in units of the noise."""
+        if self.emission is None:
+            return None
+        return self.emission.envelope + draw_profiles(self.model.shape, **self.emission.clumps, beta=None)
 
     @cached_property
     def background_variation(self) -> FloatArray:
@@ -102,10 +165,10 @@ class Recipe:
 
     @cached_property
     def blank(self) -> BoolArray:
-        """True on the blank border."""
+        """True on the blank border, and where nothing was observed."""
         width, mask = self.model.blank_border, np.ones(self.model.shape, dtype=bool)
         mask[width : mask.shape[0] - width, width : mask.shape[1] - width] = False
-        return mask
+        return mask | ~np.isfinite(self.coverage_noise)
 
     def _ramp(self, largest: float, index: int) -> FloatArray:
         """Exponential from 1 to `largest` across the map along a random direction, over its rms."""
@@ -131,14 +194,18 @@ class Recipe:
         return self._cut(field) * self.variation
 
     def random_background(self, *key: int) -> FloatArray:
-        """Return a random field of unit rms."""
+        """Return a random field of unit rms; for an interferometer on the whole grid, as the sky has it."""
+        on_sky = self.sampling is not None
         if not self.field_power.any():
-            return np.zeros(self.model.shape)
-        return self._cut(fields.random_field(self.rng("background", *key), self.grid, self.field_power))
+            return np.zeros(self.grid if on_sky else self.model.shape)
+        field = fields.random_field(self.rng("background", *key), self.grid, self.field_power)
+        return field if on_sky else self._cut(field)
 
     def shape_background(self, field: FloatArray) -> FloatArray:
         """Turn a field of unit rms into the background in Jy/pixel: scale, logarithm, level, trends."""
         model, rms = self.model, self.rms
+        if self.sampling is not None:
+            return self._sampled_background(field)
         background = model.background_level * rms + model.gradient * rms * self._slope(1)
         scale = model.background_rms * rms * self.background_variation
         if model.background == "lognormal" and model.background_rms:
@@ -155,11 +222,29 @@ class Recipe:
                 peak=model.filament_peak * rms,
                 fwhm=model.filament_width * model.beam_fwhm_pix,
             )
+        if self.emission_image is not None:
+            background += rms * self.emission_image
         return background
+
+    def _sampled_background(self, field: FloatArray) -> FloatArray:
+        """Return the background in Jy/pixel as an interferometer sees it: no level, no gradient."""
+        model, sampling = self.model, self.sampling
+        assert sampling is not None  # for type checkers
+        if not self.background_power.any():
+            return np.zeros(model.shape)
+        power = self.field_power
+        if model.background == "lognormal":
+            contrast = model.lognormal_contrast
+            variance = fields.lognormal_variance(contrast)
+            field = np.exp(math.sqrt(variance) * field - 0.5 * variance) / contrast
+            power = fields.lognormal_power(self.grid, power, contrast) / contrast**2
+        rms = math.sqrt(fields.plane_mean(power * sampling.weight**2, self.grid[1]))
+        seen = fields.convolve(field, sampling.weight / rms, self.grid)
+        return model.background_rms * self.rms * self.background_variation * self._cut(seen)
 
     def sigma(self, noise: FloatArray, background: FloatArray) -> float:
         """Return the unit of the peaks in Jy/pixel: see `SkyModel.peak_scale`."""
-        if self.model.peak_scale == "noise":
+        if self.model.peak_scale in ("noise", "local"):
             return self.rms
         if self.model.peak_scale == "total":
             return float(np.std((noise + background)[~self.blank]))

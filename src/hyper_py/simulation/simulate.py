@@ -6,7 +6,7 @@ each of which has random numbers of its own: changing the number of sources does
 Sources are sampled at pixel centres (not integrated over pixels), as in the published maps. Their true
 flux is the analytical integral, which the sum over pixels reproduces to 1e-3 and better where the minor
 FWHM is above 1.5 pixels. Sizes are those seen in the map: nothing is convolved with the beam afterwards,
-except with its side lobes.
+except with its side lobes. In a dirty map FLUX is that of the sky, and peaks are those that the map shows.
 """
 
 import math
@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
+from numpy.typing import NDArray
 
 from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.geometry import Ellipse, pixel_ellipse_from_sky
+from hyper_py.geometry import Ellipse, covariance_from_ellipse, pixel_ellipse_from_sky
 from hyper_py.image import SkyImage
-from hyper_py.simulation import fields
+from hyper_py.simulation import fields, interferometer
 from hyper_py.simulation.limits import source_limits
 from hyper_py.simulation.presets import SkyModel, sky_model
 from hyper_py.simulation.recipe import Recipe
@@ -42,7 +43,9 @@ class Simulation:
     image : SkyImage
         The map in Jy/pixel; `image.unit` and `image.jy_per_pixel` say how to write it.
     truth : astropy.table.QTable
-        One row a source, names and units as in the catalogue; the metadata say how it was made.
+        One row a source, names and units as in the catalogue; the metadata say how it was made. Rows of
+        which CLUMP is true are clumps of complexes, which count neither for nor against a finder
+        (`hyper_py.simulation.complexes.on_clumps`): they are in `background`.
     sources, noise, background : ndarray, shape (ny, nx)
         Jy/pixel; their sum is the map, blanks apart.
     noise_rms : ndarray, shape (ny, nx)
@@ -56,6 +59,8 @@ class Simulation:
         background only, without gradient and filaments; averaged over the map where strengths vary.
     model : SkyModel
         The kind of sky.
+    psf : ndarray, shape (gy, gx), optional
+        The dirty beam of an interferometer, peak 1 at pixel (gy // 2, gx // 2).
     """
 
     image: SkyImage
@@ -69,6 +74,7 @@ class Simulation:
     noise_power: FloatArray
     background_power: FloatArray
     model: SkyModel
+    psf: FloatArray | None = None
 
     def autocovariance(self, radius: int, *, background: bool = True) -> FloatArray:
         """Return the true autocovariance of the noise, and by default of the background with it.
@@ -100,17 +106,20 @@ class Simulation:
         Raises
         ------
         ConfigurationError
-            If sources are not Gaussian, or have side lobes, or the strength of the background varies.
+            If sources are not Gaussian, or have side lobes, or the strength of the background varies; for
+            interferometers and complexes.
         """
         if self.model.profile != "gaussian" or self.model.side_lobes:
             raise ConfigurationError("limits: only for Gaussian sources without side lobes")
         if self.model.background_variation > 1.0:
             raise ConfigurationError("limits: only on a background of one strength (background_variation)")
+        if self.model.interferometer or self.model.complexes:
+            raise ConfigurationError("limits: not known for maps of interferometers and for complexes")
         radius, truth = math.ceil(radius_beams * self.model.beam_fwhm_pix), self.truth
         x, y, amplitude = (truth[name].value for name in ("X", "Y", "AMPLITUDE"))
         major, minor, theta = self.pixel_ellipses
         iy, ix = np.rint(y).astype(int), np.rint(x).astype(int)
-        varies = self.model.noise_variation > 1
+        varies = self.model.noise_variation > 1 or self.model.coverage is not None
         rms = math.sqrt(fields.plane_mean(self.noise_power, self.grid[1]))
         best = source_limits(
             x=x, y=y, amplitude=amplitude, fwhm_major=major, fwhm_minor=minor, theta=theta,
@@ -139,6 +148,12 @@ class Simulation:
         truth = self.truth
         sky = Ellipse(*(truth[name].value for name in ("FWHM_1", "FWHM_2", "PA")))
         return pixel_ellipse_from_sky(sky, self.image.jacobian(truth["X"].value, truth["Y"].value))
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether sources are seen through the dirty beam."""
+        array = self.model.interferometer
+        return array is not None and array.image == "dirty"
 
     def header(self) -> dict[str, str | float | int]:
         """Return the FITS keywords that describe the map in its own unit."""
@@ -252,7 +267,7 @@ def simulate_image(
     ConfigurationError
         If an option makes no sense, or the sources cannot be placed as asked.
     """
-    recipe = Recipe(sky_model(preset, **overrides), _plain_seed(seed))
+    recipe = Recipe.of(sky_model(preset, **overrides), _plain_seed(seed))
     noise, background = recipe.noise(), recipe.shape_background(recipe.random_background())
     return _assemble(recipe, noise=noise, background=background, sigma=recipe.sigma(noise, background))
 
@@ -298,7 +313,7 @@ def simulate_cube(
             f"simulation: a cube needs at least one channel ({n_channels}), a frequency ({frequency}), "
             f"a channel width ({channel_width}), line widths {line_fwhm} and a turnover ({turnover}) above 0"
         )
-    recipe = Recipe(sky_model(preset, **overrides), _plain_seed(seed))
+    recipe = Recipe.of(sky_model(preset, **overrides), _plain_seed(seed))
     rng, n = recipe.rng("lines"), recipe.model.n_sources
     return SimulatedCube(
         n_channels=n_channels, frequency=frequency, channel_width=channel_width,
@@ -313,24 +328,76 @@ def _assemble(
 ) -> Simulation:  # fmt: skip
     """Add sources of peaks in units of `sigma`, dimmed by `brightness`, and tell the truth."""
     model = recipe.model
-    drawn = draw_sources(recipe.rng("sources"), model, sigma)
+    drawn = draw_sources(
+        recipe.rng("sources"), model, sigma, valid=None if model.coverage is None else ~recipe.blank,
+        emission=recipe.emission_image, relative_noise=recipe.variation,
+        beam_covariance=recipe.beam_covariance,
+    )  # fmt: skip
     drawn["amplitude"] = drawn["amplitude"] * brightness
     lit = drawn["amplitude"] > 0
     drawn = {key: values[lit] for key, values in drawn.items()}
     sources = draw_profiles(model.shape, **drawn, beta=moffat_beta(model))
     if model.side_lobes:
         sources = fields.convolve(sources, recipe.lobes, recipe.grid)
+    if recipe.sampling is not None:
+        sources, drawn["peak"] = _through_array(recipe, sources, drawn)
     data = np.where(recipe.blank, np.nan, sources + noise + background)
-    image = replace(recipe.canvas, data=data, meta=dict(facts or {}))
     noise_rms = recipe.rms * recipe.variation
+    image = replace(recipe.canvas, data=data, meta=dict(facts or {}))
+    if model.coverage is not None and model.coverage.error_extension:
+        image = replace(image, error=np.where(recipe.blank, np.nan, noise_rms))
+    drawn, ids = _with_clumps(recipe, drawn, np.flatnonzero(lit) + 1)
     truth = truth_table(image, model, drawn, sigma=sigma, noise_rms=noise_rms, background=background)
-    truth["ID"] = np.flatnonzero(lit) + 1
+    truth["ID"] = ids
     truth.meta.update(seed=recipe.seed, **image.meta)
     return Simulation(
         image=image, truth=truth, sources=sources, noise=noise, background=background,
         noise_rms=noise_rms, sigma=sigma, grid=recipe.grid, noise_power=recipe.noise_power,
         background_power=recipe.background_power, model=model,
+        psf=None if recipe.sampling is None else recipe.sampling.dirty_beam,
     )  # fmt: skip
+
+
+def _through_array(
+    recipe: Recipe, sources: FloatArray, drawn: dict[str, FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Return the sources as an interferometer's map shows them, and the peak of each, in Jy/pixel.
+
+    What is drawn is restored with the CLEAN beam. The part that was not cleaned, all in a dirty map, has the
+    dirty beam instead.
+    """
+    model, sampling = recipe.model, recipe.sampling
+    assert sampling is not None  # for type checkers
+    assert model.interferometer is not None
+    shapes = covariance_from_ellipse(drawn["fwhm_major"], drawn["fwhm_minor"], drawn["theta"])
+    peak = drawn["amplitude"]
+    dirty = np.ones(peak.size)
+    if model.interferometer.image == "clean":
+        dirty = np.minimum(model.interferometer.clean_depth * recipe.rms / peak, 1.0)
+    if not dirty.any():
+        return sources, peak
+    left = draw_profiles(model.shape, **{**drawn, "amplitude": peak * dirty}, beta=None)
+    beam = fields.gaussian_transfer(recipe.grid, sampling.beam_covariance)
+    area = interferometer.beam_area(sampling.beam_covariance)
+    ratio = np.where(sampling.weight > 0, sampling.transfer(area), 0.0) / beam
+    seen = fields.convolve(left, ratio, recipe.grid)
+    return sources - left + seen, peak * (1.0 - dirty + dirty * sampling.peak_ratio(shapes))
+
+
+def _with_clumps(
+    recipe: Recipe, drawn: dict[str, FloatArray], ids: NDArray[np.intp]
+) -> tuple[dict[str, FloatArray], NDArray[np.intp]]:
+    """Return the sources with the clumps of the complexes after them, and numbers of all."""
+    if recipe.emission is None:
+        return drawn, ids
+    clumps = recipe.emission.clumps
+    n = clumps["x"].size
+    clumps = {**clumps, "amplitude": recipe.rms * clumps["amplitude"], "clump": np.ones(n)}
+    drawn = {**drawn, "clump": np.zeros(ids.size)}
+    first = recipe.model.n_sources + 1
+    return {key: np.concatenate([drawn[key], clumps[key]]) for key in clumps}, np.concatenate(
+        [ids, np.arange(first, first + n)]
+    )
 
 
 def _plain_seed(seed: int | np.random.Generator) -> int:

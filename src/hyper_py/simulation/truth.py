@@ -6,15 +6,18 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
+from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     GAUSSIAN_AREA,
     Ellipse,
     celestial_degrees,
+    covariance_from_ellipse,
+    ellipse_from_covariance,
     sky_ellipse_from_pixel,
 )
 from hyper_py.image import SkyImage
@@ -33,11 +36,39 @@ def moffat_beta(model: SkyModel) -> float | None:
     return model.moffat_beta if model.profile == "moffat" else None
 
 
-def draw_sources(rng: np.random.Generator, model: SkyModel, sigma: float) -> dict[str, FloatArray]:
+def draw_sources(
+    rng: np.random.Generator,
+    model: SkyModel,
+    sigma: float,
+    *,
+    valid: BoolArray | None = None,
+    emission: FloatArray | None = None,
+    relative_noise: FloatArray | None = None,
+    beam_covariance: FloatArray | None = None,
+) -> dict[str, FloatArray]:
     """Return the sources of a map whose unit of brightness is `sigma`, in Jy/pixel.
 
-    Keys: x, y, fwhm_major, fwhm_minor in zero-based pixels, theta in radians, amplitude in Jy/pixel.
     Positions and shapes have random numbers of their own.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    model : SkyModel
+    sigma : float
+        Jy/pixel.
+    valid : ndarray of bool, shape (ny, nx), optional
+        False where the map is blank: sources keep `model.margin` from there.
+    emission : ndarray, shape (ny, nx), optional
+        Emission of complexes in units of `sigma`: see `Complexes.source_share`.
+    relative_noise : ndarray, shape (ny, nx), optional
+        The unit of the peaks is `sigma` times this at the source, for `peak_scale: local`.
+    beam_covariance : ndarray, shape (2, 2), optional
+        Pixels squared; for `sizes: intrinsic`.
+
+    Returns
+    -------
+    dict
+        x, y, fwhm_major, fwhm_minor in zero-based pixels, theta in radians, amplitude in Jy/pixel.
     """
     n, beam = model.n_sources, model.beam_fwhm_pix
     shapes, positions = rng.spawn(2)
@@ -47,31 +78,50 @@ def draw_sources(rng: np.random.Generator, model: SkyModel, sigma: float) -> dic
     size = beam * shapes.uniform(*model.size_range, n)
     ratio = np.sqrt(shapes.uniform(*model.axis_ratio_range, n))
     theta = shapes.uniform(0.0, math.pi, n)
-    x, y = _place(positions, model)
+    x, y = _place(positions, model, valid=valid, emission=emission)
+    pixel = np.rint(y).astype(int), np.rint(x).astype(int)
+    if emission is not None:
+        peak = np.maximum(peak, emission[pixel])
+    if model.peak_scale == "local" and relative_noise is not None:
+        peak = peak * relative_noise[pixel]
+    major, minor = size * ratio, size / ratio
+    if model.sizes == "intrinsic" and beam_covariance is not None:
+        seen = covariance_from_ellipse(major, minor, theta) + beam_covariance
+        major, minor, theta = ellipse_from_covariance(seen)
     return {
-        "x": x, "y": y, "amplitude": peak * sigma,
-        "fwhm_major": size * ratio, "fwhm_minor": size / ratio, "theta": theta,
+        "x": x, "y": y, "amplitude": peak * sigma, "fwhm_major": major, "fwhm_minor": minor, "theta": theta,
     }  # fmt: skip
 
 
-def _place(rng: np.random.Generator, model: SkyModel) -> FloatArray:
+def _place(
+    rng: np.random.Generator, model: SkyModel, *, valid: BoolArray | None, emission: FloatArray | None
+) -> FloatArray:
     """Return positions (2, n) of pairs and single sources, in random order."""
     n, beam, tries = model.n_sources, model.beam_fwhm_pix, 2000
     edge = model.margin * beam + model.blank_border
     low, high = np.array([edge, edge]), np.array(model.shape[::-1]) - 1.0 - edge
     n_pairs = round(0.5 * model.crowded_fraction * n)
     placed = np.full((n, 2), np.inf)
+    clear = (
+        None if valid is None else distance_transform_edt(np.pad(valid, 1))[1:-1, 1:-1] > model.margin * beam
+    )
+    bright: FloatArray | None = None
+    if emission is not None and model.complexes is not None:
+        bright, share = np.argwhere(emission > 1.0)[:, ::-1].astype(float), model.complexes.source_share
 
     def free(point: FloatArray, count: int) -> bool:
         distance = np.hypot(*(placed[:count] - point).T)
-        return bool(np.all(point >= low) and np.all(point <= high)) and bool(
-            np.all(distance >= model.min_separation * beam)
-        )
+        inside = bool(np.all(point >= low) and np.all(point <= high))
+        if inside and clear is not None:
+            inside = bool(clear[tuple(np.rint(point[::-1]).astype(int))])
+        return inside and bool(np.all(distance >= model.min_separation * beam))
 
     done = failures = 0
     while done < n and failures < tries and np.all(low <= high):
         members = 2 if done < 2 * n_pairs else 1
         points = rng.uniform(low, high)[None, :]
+        if bright is not None and done < share * n:
+            points = bright[rng.integers(len(bright))] + rng.uniform(-0.5, 0.5, (1, 2))
         if members == 2:
             length, angle = beam * rng.uniform(*model.crowded_separation), rng.uniform(0.0, 2.0 * math.pi)
             points = points + length * np.array([[0.0, 0.0], [math.cos(angle), math.sin(angle)]])
@@ -145,13 +195,15 @@ def truth_table(
     model : SkyModel
         The kind of sky.
     catalogue : dict
-        As from `draw_sources`.
+        As from `draw_sources`; and, if given, `peak`: what the map shows if that is not the amplitude of the
+        Gaussian; `clump`: above 0 for a clump of a complex.
     sigma : float
         Unit of PEAK_SNR, Jy/pixel.
     noise_rms, background : ndarray, shape (ny, nx)
         Jy/pixel; their values at the sources are given.
     """
-    x, y, amplitude = catalogue["x"], catalogue["y"], catalogue["amplitude"]
+    x, y, drawn = catalogue["x"], catalogue["y"], catalogue["amplitude"]
+    amplitude = catalogue.get("peak", drawn)
     major, minor, theta = catalogue["fwhm_major"], catalogue["fwhm_minor"], catalogue["theta"]
     jacobian = image.jacobian(x, y)
     sky = sky_ellipse_from_pixel(Ellipse(major, minor, theta), jacobian)
@@ -161,6 +213,7 @@ def truth_table(
     iy, ix = np.rint(y).astype(int), np.rint(x).astype(int)
     nearest = _nearest(x, y) / model.beam_fwhm_pix
     jy_pixel = u.Jy / u.pix
+    clump = catalogue.get("clump", np.zeros(x.size)).astype(bool)
     table = QTable(
         {
             "ID": np.arange(1, x.size + 1),
@@ -170,17 +223,18 @@ def truth_table(
             "DEC": icrs.dec.deg * u.deg,
             "GLON": galactic.l.deg * u.deg,
             "GLAT": galactic.b.deg * u.deg,
-            "FLUX": amplitude * major * minor * profile_area(moffat_beta(model)) * u.Jy,
+            "FLUX": drawn * major * minor * profile_area(moffat_beta(model)) * u.Jy,
             "FLUX_PEAK": amplitude * beam_area * u.Jy / u.beam,
             "AMPLITUDE": amplitude * jy_pixel,
             "FWHM_1": sky.major * u.arcsec,
             "FWHM_2": sky.minor * u.arcsec,
             "PA": sky.angle * u.deg,
-            "PEAK_SNR": amplitude / sigma,
+            "PEAK_SNR": amplitude / (noise_rms[iy, ix] if model.peak_scale == "local" else sigma),
             "PEAK_TO_NOISE": amplitude / noise_rms[iy, ix],
             "BACKGROUND": background[iy, ix] * jy_pixel,
             "NEAREST": nearest,
             "ISOLATED": nearest > ISOLATION_BEAMS,
+            "CLUMP": clump,
         }
     )
     table.meta.update(

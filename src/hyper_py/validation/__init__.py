@@ -1,1 +1,1 @@
-"""Any catalogue compared with a truth."""
+"""Comparison of a catalogue with the truth."""

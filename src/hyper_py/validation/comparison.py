@@ -1,4 +1,4 @@
-"""Two tables of sources, row against row: every quantity that both have, whatever they call it."""
+"""Comparison of two tables of sources row by row, for every quantity that both have."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -77,9 +77,9 @@ class Statistic:
     n_pull : int
         Sources with an error too.
     pull_median, pull_width : float
-        Median and 1.4826 MAD of (measured - true) / error; honest errors give 0 and 1.
+        Median and 1.4826 MAD of (measured - true) / error; correct errors give 0 and 1.
     pull_within : float
-        Fraction of pulls within +-1; honest errors give 0.683.
+        Fraction of pulls within +-1; correct errors give 0.683.
     excess : float
         Scatter in units of the smallest possible error, where that is known.
     """
@@ -175,7 +175,7 @@ class SourceTable:
         return result
 
     def unit(self, name: str) -> Any:
-        """Return the unit of a quantity, None if not known; an error's may be its value's."""
+        """Return the unit of a quantity, None if not known; for errors that of their value."""
         text = self.units.get(name) or getattr(self.table[self.names[name]], "unit", None)
         value = name.removesuffix("_ERR")
         if not text and value != name and name not in _COMMON_UNIT and self.has(value):
@@ -214,7 +214,7 @@ class SourceTable:
         """Values of a quantity, axes put in order; None where the table lacks it."""
         if name == "FWHM_GEOM" and not self.has(name) and self.has("FWHM_1", "FWHM_2"):
             product = self.converted("FWHM_1", unit) * self.converted("FWHM_2", unit)
-            return np.sqrt(np.where(product > 0.0, product, np.nan))  # other fits may end with a negative one
+            return np.sqrt(np.where(product > 0.0, product, np.nan))  # an axis may be negative
         if not self.has(name):
             return None
         own, other = self.converted(name, unit), _OTHER_AXIS.get(name)

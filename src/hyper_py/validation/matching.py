@@ -31,8 +31,9 @@ def match_positions(
     Notes
     -----
     Sparse linear assignment (Jonker & Volgenant 1987, Computing 38, 325, as in
-    `scipy.sparse.csgraph`), made always solvable by a private dummy partner for each row of `first`. A
-    dummy costs more than all real pairs together, so the number of pairs comes before their distance.
+    `scipy.sparse.csgraph`). A dummy partner for each row of `first` makes it always solvable. A dummy costs
+    more than all real pairs together, so that the number of pairs is maximised before their distance is
+    minimised.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     rows, columns = np.flatnonzero(_finite(a)), np.flatnonzero(_finite(b))

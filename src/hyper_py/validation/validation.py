@@ -192,6 +192,7 @@ def validate(
     truth_units: Mapping[str, str] | None = None,
     limits: Any = None,
     counted: ArrayLike | None = None,
+    neutral: ArrayLike | None = None,
     rms: float | None = None,
     snr_edges: Sequence[float] = SNR_EDGES,
     isolation: float = 2.0,
@@ -222,6 +223,9 @@ def validate(
         False for true sources that no finder is expected to find, such as those inside the border margin
         (`hyper_py.validation.matching.inside_margin`). They and the detections that match them count neither
         for nor against the catalogue.
+    neutral : array_like of bool, shape (n_catalog,), optional
+        True for detections that are not false where they match nothing, such as those on the clumps of a
+        complex (`hyper_py.simulation.complexes.on_clumps`).
     rms : float, optional
         Noise in the truth's unit of FLUX_PEAK. With it the signal to noise is FLUX_PEAK / rms in both tables,
         without it the column SNR.
@@ -255,7 +259,7 @@ def validate(
     if not np.isfinite(true_points).all():
         raise InputError("truth: every source needs a finite position; remove the rows without one")
     tolerance = 0.5 * beam_fwhm if tolerance is None else tolerance
-    matches = _Matches.make(points, true_points, tolerance=tolerance, counted=counted)
+    matches = _Matches.make(points, true_points, tolerance=tolerance, counted=counted, neutral=neutral)
     i, j = matches.rows
     is_found, count = matches.is_found, matches.counted
     alone = is_isolated(true_points, distance=isolation * beam_fwhm)
@@ -307,9 +311,15 @@ class _Matches:
 
     @classmethod
     def make(
-        cls, points: FloatArray, true_points: FloatArray, *, tolerance: float, counted: ArrayLike | None
+        cls,
+        points: FloatArray,
+        true_points: FloatArray,
+        *,
+        tolerance: float,
+        counted: ArrayLike | None,
+        neutral: ArrayLike | None,
     ) -> "_Matches":
-        """Match positions one to one; detections of true sources that do not count are not judged."""
+        """Match one to one; neutral detections, and those of truth that does not count, are not judged."""
         i, j = match_positions(points, true_points, tolerance=tolerance)
         count = np.ones(len(true_points), bool) if counted is None else np.asarray(counted, dtype=bool)
         if count.shape != (len(true_points),):
@@ -319,6 +329,8 @@ class _Matches:
         i, j = i[count[j]], j[count[j]]
         is_true, is_found = np.zeros(len(points), dtype=bool), np.zeros(len(true_points), dtype=bool)
         is_true[i], is_found[j] = True, True
+        if neutral is not None:
+            judged &= is_true | ~np.asarray(neutral, dtype=bool)
         return cls(rows=(i, j), is_true=is_true, judged=judged, is_found=is_found, counted=count)
 
 

@@ -31,7 +31,7 @@ def write_catalogue(
     pixel_scale : float
         Arcsec; decides the digits of coordinates.
     meta : mapping
-        What the run was, for the headers.
+        Metadata of the run, for the headers.
     """
     prepared = prepare_table(catalog, pixel_scale=pixel_scale, meta=meta)
     template = template_of(prepared, text_widths={}, meta=prepared.meta)
@@ -42,7 +42,7 @@ def write_catalogue(
 
 
 def describe_columns(catalog: Table) -> list[list[str]]:
-    """Return name, unit and description of each column: what `write_catalogue`'s rows do not hold."""
+    """Return name, unit and description of each column; the stored rows do not have them."""
     return [
         [name, str(column.unit or ""), column.info.description or ""]
         for name, column in catalog.columns.items()
@@ -60,14 +60,14 @@ def write_merged(
 ) -> tuple[str, ...]:
     """Write the catalogue of several complete maps, with some thousand rows in memory at a time.
 
-    It has the columns that all of them have.
+    It has the columns that are in all of them.
 
     Parameters
     ----------
     names : sequence of str
         Complete maps, in the order of the rows.
     meta : mapping
-        What the run was, for the headers.
+        Metadata of the run, for the headers.
     merged : str
         In the names of the files.
 
@@ -118,7 +118,7 @@ def write_merged(
 
 
 def _in_batches(parts: Iterable[np.ndarray[Any, Any]]) -> Iterator[list[np.ndarray[Any, Any]]]:
-    """Collect the rows of maps until there are enough: making a table costs as much as hundreds of rows."""
+    """Collect the rows of maps into batches: making a table costs as much as hundreds of rows."""
     held: list[np.ndarray[Any, Any]] = []
     for rows in parts:
         held.append(rows)

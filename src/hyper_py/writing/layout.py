@@ -3,9 +3,12 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from hyper_py.writing.tables import SUFFIXES
+
+if TYPE_CHECKING:
+    from hyper_py.config import Config
 
 STATE_DIR = ".hyper_py"
 """Hidden directory of the states of maps, below the output directory."""
@@ -41,8 +44,8 @@ class Layout:
     plot_noise: str | None = None
 
     @classmethod
-    def from_config(cls, config: Any) -> Self:
-        """Take what a configuration says about outputs."""
+    def from_config(cls, config: "Config") -> Self:
+        """Return the layout that a configuration gives."""
         paths, files, fits = config.paths.output, config.files, config.fits_output
         plots = config.visualization
         return cls(
@@ -90,7 +93,7 @@ class Layout:
         return f"plots/{name}_map.svg"
 
     def images(self, name: str) -> dict[str, str]:
-        """FITS images of a map that were asked for, by what they show."""
+        """Paths of the FITS images of a map that are wanted, by their content."""
         wanted = {
             "model": self.fitting,
             "residual": self.fitting,
@@ -100,14 +103,14 @@ class Layout:
         return {what: f"{place}/{name}_{what}.fits" for what, place in wanted.items() if place is not None}
 
     def noise_files(self, name: str) -> dict[str, str]:
-        """FITS file and figure of the noise of a map that were asked for, by their suffix."""
+        """Paths of the FITS file and figure of the noise of a map that are wanted, by their suffix."""
         wanted = {"fits": self.noise, "png": self.plot_noise}
         return {
             suffix: f"{place}/{name}_noise.{suffix}" for suffix, place in wanted.items() if place is not None
         }
 
     def outputs(self, name: str) -> list[str]:
-        """Every file that a map may have, but for its log and state."""
+        """Every file that a map may have, except its log and record."""
         tables = [self.table(name, form) for form in SUFFIXES]
         regions = [self.region(name, kind) for kind in REGION_KINDS]
         return [
@@ -123,7 +126,7 @@ class Layout:
         ]
 
     def cube(self, name: str, kind: str) -> str:
-        """Cube made from a cube; of the background there is one of full size, and one cut to a region."""
+        """Product cube of a cube; the background has one of full size, and one cut to a region."""
         return f"{self.cubes}/{name}_{_CUBE_NAMES.get(kind, kind + '_cube')}.fits"
 
     def slice(self, name: str) -> str:

@@ -39,7 +39,7 @@ class Stage:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What was staged, in order."""
+        """Names of the staged files, in order."""
         return tuple(self._staged)
 
     def sizes(self) -> dict[str, int]:
@@ -59,7 +59,7 @@ class Stage:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            # The file that could not be written, by the name that the user knows.
+            # Name the file that could not be written as the user knows it.
             for relative, temporary in self._staged.items():
                 if str(error.filename) == str(temporary):
                     raise OSError(error.errno, error.strerror, str(self.root / relative)) from None
@@ -84,7 +84,7 @@ def remove_stale(directories: Iterable[Path]) -> int:
 def locked(layout: Layout) -> Iterator[bool]:
     """Hold the output directory for one run; yields False if another run holds it.
 
-    Where the system or the file system knows no locks, nothing is held and True is yielded.
+    Without locks (some file systems and operating systems) True is yielded.
     """
     path = layout.root / STATE_DIR / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ def file_checksum(path: Path) -> str:
 
 
 def read_state(layout: Layout, name: str) -> dict[str, Any] | None:
-    """Return the record of a complete map, or None; one that cannot be read is none."""
+    """Return the record of a complete map, or None; also if it cannot be read."""
     try:
         state = json.loads((layout.root / layout.state(name)).read_text(encoding="utf-8"))
     except (OSError, ValueError):

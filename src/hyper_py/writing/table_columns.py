@@ -31,7 +31,7 @@ def prepare_table(table: Table, *, pixel_scale: float, meta: Mapping[str, Any] |
     Parameters
     ----------
     table : Table or QTable
-        Columns known to `hyper_py.catalog` are described by it, others by themselves.
+        Columns of `hyper_py.catalog` get its descriptions; others keep their own.
     pixel_scale : float
         Arcsec; decides the digits of coordinates.
     meta : mapping, optional
@@ -76,7 +76,7 @@ def _plain(column: Any) -> np.ndarray[Any, Any]:
 
 
 def _scalars(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what every header can hold: text, numbers and truth values; the rest as JSON text."""
+    """Keep text, numbers and truth values, which every header can hold; convert the rest to JSON text."""
     kept = {}
     for key, value in meta.items():
         value = value.item() if isinstance(value, np.generic) else value
@@ -89,7 +89,7 @@ def _scalars(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def template_of(table: Table, *, text_widths: Mapping[str, int], meta: Mapping[str, Any]) -> Table:
-    """Return an empty table like a prepared one, with room for texts of the given widths."""
+    """Return an empty table like a prepared one, whose text columns have at least the given widths."""
     template = table[:0]
     template.meta = _scalars(meta)
     for name, column in template.columns.items():

@@ -28,7 +28,7 @@ SUFFIXES = {
 """File suffix of each format of `outputs.tables`."""
 
 TEXT_FORMS = ("ipac", "ecsv", "csv")
-"""Formats of which rows are lines after a header, see `join_tables`."""
+"""Formats with a header and one line for each row, see `join_tables`."""
 
 _READERS = {
     ".txt": "ascii.ipac",
@@ -41,7 +41,7 @@ _READERS = {
     ".parquet": "parquet",
 }
 _MARKS = {"ipac": ("\\", "|"), "ecsv": ("#",), "csv": ()}
-"""What lines of headers begin with."""
+"""Beginnings of header lines."""
 
 
 def write_table(path: Path, batches: Batches, *, form: str, template: Table) -> None:
@@ -50,7 +50,7 @@ def write_table(path: Path, batches: Batches, *, form: str, template: Table) -> 
     Parameters
     ----------
     path : Path
-        Written as it is; whoever wants it to appear at once gives a temporary name.
+        Written directly; use a `Stage` to let the file appear at once.
     batches : iterable of Table
         From `prepare_table`, with the columns of `template`; consumed one at a time.
     form : str
@@ -69,7 +69,7 @@ def write_table(path: Path, batches: Batches, *, form: str, template: Table) -> 
 
 
 def join_tables(path: Path, parts: Iterable[Path], *, form: str, template: Table) -> None:
-    """Write a catalogue from the rows of others as they stand there.
+    """Write a catalogue by copying the rows of other catalogues.
 
     Parameters
     ----------
@@ -97,14 +97,14 @@ def read_table(path: Path, *, default: str | None = None) -> Table:
     Parameters
     ----------
     path : Path
-        Its suffix says what it is.
+        Its suffix gives the format.
     default : str, optional
         astropy's name of the format of files with other suffixes.
 
     Raises
     ------
     InputError
-        A suffix that is not known, or a file that is not what its suffix says.
+        An unknown suffix, or a file that does not have the format of its suffix.
     """
     form = _READERS.get(path.suffix.lower(), default)
     if form is None:

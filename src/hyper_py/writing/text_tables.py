@@ -19,12 +19,12 @@ _SPECIAL = re.compile(r'[",\r\n]')
 
 
 def _exact(column: TableColumn) -> list[str]:
-    """Values as shortest text that gives the same number back."""
+    """Return values as the shortest texts that give the same numbers back."""
     return list(map(repr if column.dtype.kind == "f" else str, column.tolist()))
 
 
 def _formatted(column: TableColumn, *, missing: str) -> list[str]:
-    """Values in the column's format."""
+    """Return values in the column's format."""
     values = column.tolist()
     if column.dtype.kind == "f":
         form = column.format
@@ -33,7 +33,7 @@ def _formatted(column: TableColumn, *, missing: str) -> list[str]:
 
 
 def _quoted(texts: Iterable[str]) -> list[str]:
-    """Texts as fields of CSV: in quotes where it takes some."""
+    """Return texts as fields of CSV, in quotes where necessary."""
     quoted = '"{}"'.format
     return [quoted(text.replace('"', '""')) if _SPECIAL.search(text) else text for text in texts]
 
@@ -54,7 +54,7 @@ def write_ecsv(path: Path, template: Table, batches: Batches) -> None:
 def _write_fields(
     stream: TextIO, template: Table, batches: Batches, texts_of: Callable[[TableColumn], list[str]]
 ) -> None:
-    """Write names and rows with commas between: a column at a time, csv.writer would look at each letter."""
+    """Write names and rows separated by commas, a column at a time; csv.writer checks each character."""
     stream.write(f"{','.join(_quoted(template.colnames))}\n")
     for batch in batches:
         columns = [batch[name] for name in template.colnames]
@@ -63,7 +63,7 @@ def _write_fields(
 
 
 def _write_ecsv_header(stream: TextIO, template: Table) -> None:
-    """Write what the columns are, one a line: JSON is YAML, and made a hundred times faster."""
+    """Describe the columns, one on each line, in JSON: valid YAML, and a hundred times faster."""
     stream.write("# %ECSV 1.0\n# ---\n# delimiter: ','\n# datatype:\n")
     for name, column in template.columns.items():
         about = {
@@ -92,7 +92,7 @@ def _ipac_width(column: TableColumn) -> int:
     elif kind == "i":
         value = 11
     else:
-        # Sign, point, exponent; `.4f` leaves room for six digits before the point.
+        # Sign, point, exponent; `.4f` leaves six digits before the point.
         value = int(column.format[1:-1]) + 8
     widths: tuple[int, ...] = (
         value,

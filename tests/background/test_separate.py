@@ -1,4 +1,4 @@
-"""Backgrounds of units: boxes and cutouts against planes."""
+"""Separate backgrounds of groups: boxes and cutouts against planes."""
 
 import math
 
@@ -7,15 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyper_py.background.group_polynomials import box_sizes, group_backgrounds
+from helpers.group_cases import FWHM, SETTINGS, backgrounds_with, plane, sources_at
+from hyper_py.background.separate import Boxes
 from hyper_py.numerics import models
 
-FWHM = 4.0
-SETTINGS = {
-    "fwhm": FWHM, "beam_area": 18.1, "rms": 1.0, "min_box": 2.0, "max_box": 3.0, "aper_sup": 1.5,
-    "orders": (1,), "estimators": ("least_squares",), "huber_epsilons": (1.35,), "criterion": "cv",
-}  # fmt: skip
-TIGHT = {"ftol": 1e-14, "xtol": 1e-12, "gtol": 1e-13}
+
+def box_sizes(*, fwhm, min_box, max_box, aper_sup, extent):
+    boxes = Boxes(beam_fwhm=fwhm, beam_area=18.1, min_box=min_box, max_box=max_box, aper_sup=aper_sup)
+    return boxes.sides(extent)
 
 
 # ---- boxes
@@ -38,26 +37,17 @@ def test_a_largest_box_below_the_smallest_is_the_smallest():
 # ---- backgrounds
 
 
-def plane(shape):
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    return 3.0 + 0.02 * x - 0.05 * y
-
-
-def sources_at(*places):
-    return np.array([[1.0, x, y, 1.7, 1.7, 0.0] for x, y in places])
-
-
 @pytest.mark.parametrize(("x", "y"), [(30, 25), (0, 0), (60.4, 49.4), (0, 25), (30.2, 49.0), (3, 2)])
 @pytest.mark.parametrize("rms", [1.0, "map"])
 def test_background_anywhere_on_the_map_is_that_of_a_plane(x, y, rms):
     shape = (50, 61)
-    sky, sources = plane(shape), sources_at((x, y))
-    data = sky + models.render(sources, shape) * 50
+    truth, sources = plane(shape), sources_at((x, y))
+    data = truth + models.render(sources, shape) * 50
     mask = models.footprints(sources, shape, n_sigma=6.0)
     mask[20:30, 40:55] = True
     data[20:30, 40:55] = np.nan
     settings = {**SETTINGS, "rms": np.full(shape, 0.5) if rms == "map" else rms, "orders": (0, 1)}
-    background = group_backgrounds(data, mask, sources, [np.array([0])], **settings)[0]
+    background = backgrounds_with(data, mask, sources, [np.array([0])], **settings)[0]
     assert background.polynomial.order == 1
     rows, columns = np.mgrid[max(0, int(y) - 5) : int(y) + 6, max(0, int(x) - 5) : int(x) + 6]
     expected = 3.0 + 0.02 * columns - 0.05 * rows
@@ -75,8 +65,8 @@ def test_background_anywhere_on_the_map_is_that_of_a_plane(x, y, rms):
 def test_a_group_shares_one_box_around_its_extent():
     sources = sources_at((20, 20), (34, 24), (50, 12))
     data = plane((60, 70))
-    units = [np.array([0, 1]), np.array([2])]
-    pair, single = group_backgrounds(data, np.zeros(data.shape, bool), sources, units, **SETTINGS)
+    partition = [np.array([0, 1]), np.array([2])]
+    pair, single = backgrounds_with(data, np.zeros(data.shape, bool), sources, partition, **SETTINGS)
     size = pair.polynomial.fit_mask.shape[0]
     assert size == box_sizes(fwhm=FWHM, min_box=2, max_box=3, aper_sup=1.5, extent=14)[-1]
     assert (pair.y0 + size // 2, pair.x0 + size // 2) == (22, 27)
@@ -87,7 +77,7 @@ def test_a_group_shares_one_box_around_its_extent():
 def test_box_zero_is_the_whole_map(shape):
     sources = sources_at((30, 20), (10, 11))
     mask = np.zeros(shape, dtype=bool)
-    both = group_backgrounds(
+    both = backgrounds_with(
         plane(shape),
         mask,
         sources,
@@ -102,13 +92,13 @@ def test_box_zero_is_the_whole_map(shape):
 
 def test_no_pixels_at_all_is_a_flag_and_zero():
     data = np.full((40, 40), np.nan)
-    background = group_backgrounds(data, np.isnan(data), sources_at((20, 20)), [np.array([0])], **SETTINGS)[0]
+    background = backgrounds_with(data, np.isnan(data), sources_at((20, 20)), [np.array([0])], **SETTINGS)[0]
     assert background.polynomial.flag
     assert background.at(np.array([20]), np.array([20])) == 0.0
 
 
 def test_painted_background_covers_its_box_and_fades():
-    background = group_backgrounds(
+    background = backgrounds_with(
         plane((50, 61)), np.zeros((50, 61), bool), sources_at((30, 25)), [np.array([0])], **SETTINGS
     )[0]
     y, x, values, weights = background.paint()

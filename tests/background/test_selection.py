@@ -5,12 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyper_py.background.polynomial import (
-    background_without_sources,
-    clip_pixels,
-    select_background,
-    select_backgrounds,
-)
+from helpers.selection import select_background, select_backgrounds
+from hyper_py.background.cutout_polynomial import CutoutPolynomial
+from hyper_py.background.selection import background_without_sources, clip_pixels
 from hyper_py.diagnostics import Flag
 from hyper_py.numerics.candidates import make_plan
 from hyper_py.numerics.interpolation import interpolate_masked
@@ -90,6 +87,7 @@ def test_scores_are_those_of_plain_fits(criterion, rms, orders, guard, rng):
     options = {"orders": orders, "rms": noise, "beam_area": 6.0, "criterion": criterion, "guard": guard}
     options["parsimony"] = rng.choice([0.0, 1.0])
     background = select_background(data, mask, boxes=BOXES, **options)
+    assert isinstance(background, CutoutPolynomial)
     expected = plain_scores(np.nan_to_num(data), mask | np.isnan(data), **options)
     np.testing.assert_allclose(background.scores[criterion], expected, rtol=1e-10)
     _, box, order = np.unravel_index(np.argmin(expected), expected.shape)
