@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hyper_py.pipeline.cubes import extract_cube
     from hyper_py.pipeline.extraction import Extraction, extract_sources
     from hyper_py.reading.io import open_cube, read_image
+    from hyper_py.running.completeness import completeness
     from hyper_py.simulation.simulate import simulate_image
     from hyper_py.validation.validation import validate
 
@@ -38,6 +39,7 @@ __all__ = [
     "PhotometryOptions",
     "SkyImage",
     "__version__",
+    "completeness",
     "extract_cube",
     "extract_sources",
     "open_cube",
@@ -63,6 +65,7 @@ _HOMES = {
     "pipeline.cubes": ("extract_cube",),
     "pipeline.extraction": ("Extraction", "extract_sources"),
     "reading.io": ("open_cube", "read_image"),
+    "running.completeness": ("completeness",),
     "simulation.simulate": ("simulate_image",),
     "validation.validation": ("validate",),
 }
