@@ -31,9 +31,10 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
     """
     # Without O_NONBLOCK, opening a FIFO waits for its other end.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError(f"{path}: no such file, but a directory, pipe or device")
     with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise InputError(f"{path}: not a regular file, but a directory, pipe or device")
         yield stream
 
 

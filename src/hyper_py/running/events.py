@@ -1,8 +1,8 @@
 """Events of a run, for a progress bar or a log, and its result."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,7 +28,7 @@ class Progress:
 class RunStarted:
     """The inputs are known and the outputs' directory is ready; `n_resumed` maps need no work.
 
-    `redone` has the maps that an earlier run completed and that are done again, and why.
+    `redone` has the names of maps that an earlier run completed and that are done again, and why.
     """
 
     n_maps: int
@@ -36,7 +36,7 @@ class RunStarted:
     executor: str
     n_workers: int
     root: Path
-    redone: Mapping[str, str] = field(default_factory=dict)
+    redone: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,9 +160,9 @@ def describe_event(event: Event) -> str:
 
 def redone_lines(event: RunStarted) -> list[str]:
     """Return one line for each reason why maps that were complete are done again."""
-    counts = Counter(event.redone.values())
+    counts = Counter(reason for _, reason in event.redone)
     first: dict[str, str] = {}
-    for name, reason in event.redone.items():
+    for name, reason in event.redone:
         first.setdefault(reason, name)
     return [
         f"{first[reason]}{f' and {n - 1} other maps' if n > 1 else ''}: done again: {reason}"

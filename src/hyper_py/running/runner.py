@@ -170,7 +170,7 @@ class _Run:
         self.log, self.on_event = log, on_event
         self.manifest = Manifest(layout, config)
         self.results: dict[int, MapResult] = {}
-        self.redone: dict[str, str] = {}
+        self.redone: list[tuple[str, str]] = []
         self.n_resumed = 0
         self.clock = time.perf_counter()
 
@@ -239,7 +239,7 @@ class _Run:
             RunStarted(
                 n_maps=len(self.tasks),
                 n_resumed=self.n_resumed,
-                redone=self.redone,
+                redone=tuple(self.redone),
                 executor=name,
                 n_workers=n_workers,
                 root=self.layout.root,
@@ -263,7 +263,7 @@ class _Run:
             if isinstance(result, MapResult):
                 self.results[task.index] = result
             elif result:
-                self.redone[task.name] = result
+                self.redone.append((task.name, result))
         self.n_resumed = len(self.results)
 
     def outcomes(self, name: str, n_workers: int, todo: list[MapTask]) -> Outcomes:

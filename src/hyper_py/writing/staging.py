@@ -32,6 +32,8 @@ class Stage:
         final.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays last: writers look at it. The name is short, however long that of the map is.
         number = len(self._staged)
+        if relative in self._staged:
+            return self._staged[relative]
         temporary = final.with_name(f"{_TEMPORARY}.{self._token}{number}{final.suffix}")
         self._staged[relative] = temporary
         return temporary
