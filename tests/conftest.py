@@ -72,6 +72,12 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("random_seed", seeds, ids=names, indirect=True, scope="module")
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leave other modules alone in a smoke run: what they import need not be installed."""
+    others = collection_path.suffix == ".py" and collection_path not in {TESTS / name for name in SMOKE}
+    return True if others and config.getoption("markexpr") == "smoke" else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     if missing := [name for name in SMOKE if not (TESTS / name).is_file()]:

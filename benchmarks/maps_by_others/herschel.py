@@ -69,7 +69,7 @@ def lobed_beams(folder: Path) -> None:
         for noise, width in (("white", 0.0), ("correlated", 0.3 * beam.fwhm / pixel)):
             for number in (8, 100):
                 row = [band, noise, str(number)]
-                for known in (beam, replace(beam, beyond=None)):
+                for known in (beam, replace(beam, psf_residual=None)):
                     draws = [lobed_draw(psf, known, pixel, number, width, seed) for seed in range(5)]
                     ratio, pull = (np.concatenate(parts) for parts in list(zip(*draws, strict=True))[:2])
                     row += [

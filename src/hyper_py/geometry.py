@@ -83,7 +83,7 @@ def transform_covariance(covariance: ArrayLike, jacobian: ArrayLike) -> FloatArr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BeyondGaussian:
+class PsfResidual:
     """Residual of an image of the point spread function from the Gaussian of its beam.
 
     Attributes
@@ -125,7 +125,7 @@ class Beam:
         Effective area in arcsec2 where it was measured; None means that of the Gaussian.
     wings : float
         FWHM in arcsec of the wings that the area includes beyond the Gaussian; infinite if not known.
-    beyond : BeyondGaussian, optional
+    psf_residual : PsfResidual, optional
         Residual of the beam from its Gaussian, if an image of the beam is known.
     source : str
         Where the numbers come from, for the log and for `inspect`.
@@ -136,7 +136,7 @@ class Beam:
     pa: float = 0.0
     area: float | None = None
     wings: float = math.inf
-    beyond: BeyondGaussian | None = None
+    psf_residual: PsfResidual | None = None
     source: str = "given"
 
     def __post_init__(self) -> None:

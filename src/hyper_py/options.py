@@ -98,6 +98,11 @@ class Policy(Checked, key_path="policy"):
         "discs of the largest size plus `fit_aperture_sigma`, in a joint fit of at least `fix_min_box` "
         "beams.",
     )
+    keep_below_noise: bool = option(
+        False,
+        "The catalogue keeps detections of which the fit left no peak or flux above its own error. Otherwise "
+        "they are no sources; the log counts them, and `hyper-py why` tells of them.",
+    )
     residuals_column: Literal["background", "residual"] = option(
         "background",
         "What RESIDUALS holds: the background under the source; or the clipped median of what is left after "

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyper_py.fitting.binning import (
+    bin_mean,
     bin_size,
     binned_sources,
-    block_mean,
     unbinned_sources,
 )
 from hyper_py.numerics import models
@@ -30,15 +30,15 @@ def test_binned_gaussian_is_the_mean_of_the_blocks(size):
     source = np.array([[2.0, 61.3, 57.9, 2.2 * size, 1.7 * size, 0.6]])
     fine = models.render(source, (120, 120), n_sigma=9)
     coarse = models.render(binned_sources(source, size), (120 // size, 120 // size), n_sigma=9)
-    np.testing.assert_allclose(block_mean(fine, size), coarse, atol=4e-3)
+    np.testing.assert_allclose(bin_mean(fine, size), coarse, atol=4e-3)
     assert coarse.sum() * size**2 == pytest.approx(fine.sum(), rel=1e-6)
 
 
-def test_block_mean_ignores_blank_pixels():
+def test_bin_mean_ignores_blank_pixels():
     image = np.arange(20.0).reshape(4, 5)
     image[0, 0] = np.nan
     image[2:, 2:4] = np.nan
-    result = block_mean(image, 2)
+    result = bin_mean(image, 2)
     assert result.shape == (2, 2)
     assert result[0, 0] == pytest.approx((1 + 5 + 6) / 3)
     assert np.isnan(result[1, 1])

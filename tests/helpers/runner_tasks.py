@@ -87,7 +87,7 @@ class FakeExtraction:
         self.catalog = make_catalogue(n_sources, seed=seed, name=name)
         self.catalog.meta = {}
         self.rms = 1e-3
-        self.measured = self.explained = None
+        self.measured = self.explained = self.vanished = None
         self.options = Options()
 
     def model_image(self) -> np.ndarray:

@@ -37,17 +37,17 @@ def test_the_share_that_was_put_in_is_measured(share, rng):
     usable = np.ones(light.shape, dtype=bool)
     usable[:, 60] = False
     residual[~usable] = np.nan
-    measured = multiplicative_noise(residual + light, light, level=level, size=50)
+    measured = multiplicative_noise(residual + light, light, relative_rms=level, size=50)
     assert measured == pytest.approx(share, rel=0.3)
-    clean = multiplicative_noise(level * noise + light, light, level=level)
+    clean = multiplicative_noise(level * noise + light, light, relative_rms=level)
     assert clean < 0.1 * share
 
 
 def test_without_light_there_is_no_share(rng):
     nothing = np.zeros((20, 20))
     residual = rng.standard_normal((20, 20))
-    assert multiplicative_noise(residual, nothing, level=nothing + 1.0) == 0.0
-    assert multiplicative_noise(residual + np.nan, nothing + 1.0, level=nothing + 1.0) == 0.0
+    assert multiplicative_noise(residual, nothing, relative_rms=nothing + 1.0) == 0.0
+    assert multiplicative_noise(residual + np.nan, nothing + 1.0, relative_rms=nothing + 1.0) == 0.0
 
 
 def test_noise_of_bright_sources_is_no_companion_and_widens_errors(random_seed):

@@ -7,6 +7,7 @@ from scipy.linalg import sqrtm
 
 from hyper_py.diagnostics import Flag
 from hyper_py.noise.covariance import beam_covariance_model
+from hyper_py.noise.measure import measure_noise
 from hyper_py.numerics import models
 from hyper_py.options import BackgroundOptions, FitOptions, Options
 from hyper_py.pipeline.extraction import extract_sources
@@ -44,7 +45,7 @@ def find_pattern(rng, *, level, stretched):
     field = np.sqrt(0.8) * smooth / smooth.std() + np.sqrt(0.2) * rng.standard_normal(shape)
     truth = shared_pattern(sources, shape, level=level, stretched=stretched)
     pattern = measure_residual_pattern(
-        truth + field + models.render(sources, shape), sources, noise=noise, level=np.ones(shape),
+        truth + field + models.render(sources, shape), sources, noise=noise, relative_rms=np.ones(shape),
         beam_fwhm=3.5,
     )  # fmt: skip
     return pattern, sources, truth
@@ -71,6 +72,35 @@ def test_a_pattern_that_all_sources_share_is_found(stretched, kind, rng):
 
 def test_no_pattern_is_found_where_sources_share_none(rng):
     assert find_pattern(rng, level=0.0, stretched=False)[0] is None
+
+
+def log_normal_cirrus(rng, shape):
+    """Power k^-2.8, exponentiated, through a beam of sigma 1.3; most of its structure is in a few places."""
+    k = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None])
+    k[0, 0] = np.inf
+    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal(shape)) * k**-1.4, shape)
+    return ndimage.gaussian_filter(np.exp(1.5 * field / field.std()), 1.3, mode="wrap")
+
+
+@pytest.mark.parametrize("draw", range(8))
+def test_gaussians_on_cirrus_have_nothing_in_common(draw):
+    """Its structure is far from that of a stationary noise, which must not decide what is significant."""
+    rng = np.random.default_rng([118, draw])
+    shape, n = (300, 300), 144
+    cirrus = 3.0 * log_normal_cirrus(rng, shape)
+    data = cirrus + ndimage.gaussian_filter(rng.standard_normal(shape), 1.3, mode="wrap") * 4.6
+    y, x = np.mgrid[20:280:12j, 20:280:12j].reshape(2, n) + rng.uniform(-5, 5, (2, n))
+    local = np.sqrt(1.0 + ndimage.gaussian_filter((cirrus - ndimage.gaussian_filter(cirrus, 4)) ** 2, 10))
+    peak = rng.uniform(5.0, 60.0, n) * local[np.rint(y).astype(int), np.rint(x).astype(int)]
+    sigma = 1.3 * rng.uniform(1.0, 1.4, n)
+    sources = np.column_stack([peak, x, y, sigma, sigma / 1.1, rng.uniform(0, 3, n)])
+    noise, level = measure_noise(data, beam_covariance=1.69 * np.eye(2), beam_fwhm=3.06)
+    assert (
+        measure_residual_pattern(
+            data + models.render(sources, shape), sources, noise=noise, level=level, beam_fwhm=3.06
+        )
+        is None
+    )
 
 
 def test_the_pattern_of_a_profile_is_stretched_as_the_source_is():

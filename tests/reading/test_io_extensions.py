@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from helpers.fits_maps import BEAM_PIXELS, SHAPE, extensions, make_data, write_map
+from helpers.fits_maps import BEAM_PIXELS, SHAPE, extensions, make_data, make_header, write_map
 from hyper_py.diagnostics import InputError
 from hyper_py.reading.io import read_image
 
@@ -29,6 +29,34 @@ def test_hdu_that_is_not_there(many, hdu):
 def test_errors_of_all_kinds(many, name):
     image = read_image(many, error_hdu=name)
     np.testing.assert_allclose(image.error, extensions()["ERR"][0] / BEAM_PIXELS, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["VARIANCE", "ERROR", "RMS", "NOISE", "STDDEV", "IVAR"])
+def test_the_only_errors_of_a_file_are_found(tmp_path, name):
+    """Those of the size of the map; an extension of another sky, or of another size, is none."""
+    error = 0.1 + np.random.default_rng(1).random(SHAPE)
+    value = {"VARIANCE": error**2, "IVAR": 1.0 / error**2}.get(name, error)
+    path = write_map(tmp_path / "m.fits", make_data(), [fits.ImageHDU(value, name=name)])
+    image = read_image(path, error_hdu="auto")
+    np.testing.assert_allclose(image.error, error / BEAM_PIXELS, rtol=1e-6)
+    assert f"{name} is taken for the errors of the map (io.error_hdu: null" in image.meta["errors"]
+    assert read_image(path).error is None
+    for k, other in enumerate((value[:5, :5], value)):
+        hdu = fits.ImageHDU(other, make_header(CRVAL1=11.0) if k else None, name=name)
+        elsewhere = read_image(write_map(tmp_path / f"{k}.fits", make_data(), [hdu]), error_hdu="auto")
+        assert elsewhere.error is None
+        assert "errors" not in elsewhere.meta
+
+
+def test_errors_that_cannot_be_chosen_are_named(many, tmp_path):
+    image = read_image(many, error_hdu="auto")
+    assert image.error is None
+    assert "set io.error_hdu to one of them" in image.meta["errors"]
+    path = write_map(tmp_path / "w.fits", make_data(), [fits.ImageHDU(np.ones(SHAPE), name="WEIGHT")])
+    assert "HDU 1 WEIGHT may say where the map is noisy" in read_image(path, error_hdu="auto").meta["errors"]
+    path = write_map(tmp_path / "e.fits", make_data(), [fits.ImageHDU(np.ones(SHAPE), name="ERR")])
+    streamed = read_image(path, error_hdu="auto", max_memory=1e6)
+    assert "read in pieces: not used" in streamed.meta["errors"]
 
 
 def test_error_in_another_file(many, tmp_path):

@@ -149,7 +149,7 @@ def lobed_psf(path, *, side=1.0, half=40):
 ])  # fmt: skip
 def test_gaussian_and_the_rest_are_the_beam_on_any_map(tmp_path, jacobian):
     beam, turn = lobed_psf(tmp_path / "psf.fits"), np.array(jacobian)
-    rest = beam.beyond.on_grid(turn, reach=12)
+    rest = beam.psf_residual.on_grid(turn, reach=12)
     y, x = np.mgrid[-12:13, -12:13]
     offsets = np.moveaxis(np.einsum("ij,jyx->iyx", turn, np.stack([x, y])), 0, -1)
     inverse = np.linalg.inv(beam.covariance)
@@ -199,7 +199,7 @@ def test_few_sources_of_a_lobed_beam_need_its_image(tmp_path):
     number, ratio = measured(beam)
     assert number == 8
     assert ratio == pytest.approx(1.0, abs=0.02)
-    number, ratio = measured(replace(beam, beyond=None))
+    number, ratio = measured(replace(beam, psf_residual=None))
     assert number > 8
     assert ratio < 0.97
 
@@ -210,6 +210,6 @@ def test_a_dirty_beam_has_the_area_of_its_core_and_its_side_lobes(tmp_path):
     beam = beam_from_psf(tmp_path / "map_psf.fits")
     assert beam.area is None
     assert beam.fwhm == pytest.approx(np.sqrt(np.prod(simulation.model.beam[:2])), rel=0.1)
-    assert beam.beyond.values.min() == pytest.approx(simulation.psf.min(), abs=0.02)
+    assert beam.psf_residual.values.min() == pytest.approx(simulation.psf.min(), abs=0.02)
     # A point source of 1 Jy/beam is 1 Jy, as in the map that it is the beam of.
     assert beam.flux_factor(beam.fwhm) == 1.0

@@ -1,13 +1,13 @@
-"""The conditional background: what the field is under a source, given what it is around it.
+"""The conditional background: the mean of the field under a source, given the field around it.
 
 Noise and structured background are one random field of covariance C. With r the residual of the fit, i the
 pixels under the sources and o those around them, the mean of the field under the sources is
 
-    b_i = C_io C_oo^-1 r_o = -Q_ii^-1 Q_io r_o,     Q = C^-1,
+    b_i = -Q_ii^-1 Q_io r_o,    Q = C^-1 - C^-1 1 1^T C^-1 / (1^T C^-1 1),
 
-the mean of the field being unknown (Rue & Held 2005, Gaussian Markov Random Fields, theorem 2.5). Nothing is
-chosen: the covariance, measured on the map, says how far the surroundings matter. It is linear in the data,
-so that its error follows from C (`hyper_py.photometry.conditional_flux`).
+with the precision Q of a field of unknown mean (Rue & Held 2005, Gaussian Markov Random Fields, theorem 2.5).
+Nothing is chosen: the covariance, measured on the map, decides how far the surroundings matter. The mean is
+linear in the data, so that its error follows from C (`hyper_py.photometry.conditional_flux`).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from hyper_py.noise.whitener_cache import NoiseMatrices
 from hyper_py.numerics import models
 
 _FOOTPRINT_SIGMA = 2.0
-"""Pixels this near a source say nothing about the background under it."""
+"""Pixels this near a source do not constrain the background under it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

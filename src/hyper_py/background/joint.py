@@ -2,7 +2,7 @@
 
 The model of a group is sum of Gaussians + sum_k c_k t_k(x, y), with the terms t_k of a polynomial. It is
 linear in the coefficients c_k, so that a fit with squared residuals eliminates them
-(`hyper_py.noise.whitening.LinearTerms`); robust losses fit them along with the Gaussians. Which order is
+(`hyper_py.noise.whitening.LinearTerms`); robust losses fit them together with the Gaussians. Which order is
 taken is chosen in `hyper_py.fitting.joint_orders`.
 """
 

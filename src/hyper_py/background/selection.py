@@ -4,10 +4,11 @@ The candidates of a cutout are all combinations of a box around the sources, an 
 squares, Huber, Theil-Sen), each fitted to the unmasked pixels of its own box. All are compared on one common
 set: the unmasked pixels of the smallest box. The candidate with the lowest value of a criterion is taken:
 
-    nmse     mean(res^2) / mean(data^2) redchi   chi2 / (n_pixels - k),    chi2 = sum(res^2 / rms^2), k the
-    number of terms bic      n mean(res^2 / rms^2) + k ln n,    n = n_pixels / beam_area independent beams cv
-    mean squared error, in units of rms, of predicting each block of about a beam from a fit without it,
-             times 1 + k / n
+    nmse     mean(res^2) / mean(data^2)
+    redchi   chi2 / (n_pixels - k),    chi2 = sum(res^2 / rms^2), k terms
+    bic      n mean(res^2 / rms^2) + k ln n,    n = n_pixels / beam_area independent beams
+    cv       (1 + k / n) x mean squared error, over rms^2, of predicting each block of about a beam from a
+             fit without it
 
 `cv`, the default, is the only one that predicts; in-sample criteria elect small boxes and high orders.
 Candidates are fitted in `hyper_py.numerics.candidates` and `hyper_py.numerics.robust`. The background of a
@@ -216,7 +217,7 @@ def clip_pixels(data: FloatArray, used: BoolArray, *, clip_sigma: float, iterati
     data, used : ndarray, shape (n, ny, nx)
         Images and the pixels that count.
     clip_sigma : float
-        In standard deviations of the pixels left, about their mean.
+        In standard deviations of the remaining pixels, about their mean.
     iterations : int
         At most.
     """
@@ -230,9 +231,9 @@ def clip_pixels(data: FloatArray, used: BoolArray, *, clip_sigma: float, iterati
         np.copyto(deviation, 0.0, where=~valid)
         limit = clip_sigma * np.sqrt(np.einsum("rn,rn->r", deviation, deviation) / number)
         valid &= np.abs(deviation, out=deviation) <= limit[:, None]
-        left = valid.sum(axis=1)
-        goes_on = left < count
-        moving, rows, valid, count = moving[goes_on], rows[goes_on], valid[goes_on], left[goes_on]
+        kept_now = valid.sum(axis=1)
+        goes_on = kept_now < count
+        moving, rows, valid, count = moving[goes_on], rows[goes_on], valid[goes_on], kept_now[goes_on]
         if not moving.size:
             break
         kept[moving] = valid
@@ -254,8 +255,8 @@ class _Candidates(NamedTuple):
 def _least_squares(frames: Frames, common: Common, *, plan: Plan, criterion: str) -> list[_Candidates]:
     """Fit and score all cutouts at once."""
     fits = least_squares_fits(frames, plan=plan)
-    left = least_squares_left_out(frames, common, plan=plan) if criterion == "cv" else None
-    scores = candidate_scores(fits, left, common, plan=plan)
+    predicted = least_squares_left_out(frames, common, plan=plan) if criterion == "cv" else None
+    scores = candidate_scores(fits, predicted, common, plan=plan)
     return [
         _Candidates(("least_squares", None), fits.coefficients[:, i], {n: s[i] for n, s in scores.items()})
         for i in range(frames.used.shape[0])
@@ -274,12 +275,14 @@ def _robust(
     """Fit and score one cutout by Huber (which has an epsilon) or Theil-Sen."""
     leave_out, outliers = choice.criterion == "cv", None
     if estimator[1] is not None:
-        fits, left, outliers = huber_fits(frames, index, plan=plan, epsilon=estimator[1], leave_out=leave_out)
+        fits, predicted, outliers = huber_fits(
+            frames, index, plan=plan, epsilon=estimator[1], leave_out=leave_out
+        )
     else:
-        fits, left = theil_sen_fits(
+        fits, predicted = theil_sen_fits(
             frames, index, plan=plan, n_subsets=choice.n_subsets, seed=choice.seed, leave_out=leave_out
         )
-    scores = candidate_scores(fits, left, common.of(index), plan=plan)
+    scores = candidate_scores(fits, predicted, common.of(index), plan=plan)
     return _Candidates(estimator, fits.coefficients[:, 0], {n: s[0] for n, s in scores.items()}, outliers)
 
 

@@ -19,14 +19,14 @@ from hyper_py.noise.covariance import autocovariance, clipped_statistics, local_
 from hyper_py.noise.measure import extend_lags
 
 _REACH_BEAMS = 16.0
-_LEVEL_MESH_BEAMS = 20.0
+_MESH_BEAMS = 20.0
 _PAD_BEAMS = 6.0
-_ROUNDS = 8
-_REJECT_ROUNDS = (2, 4, 6)
+_ITERATIONS = 8
+_REJECT_ITERATIONS = (2, 4, 6)
 _REJECT_SIGMA = 3.5
-"""What stands out of background plus noise by more is a source that was not found: it says nothing either."""
+"""Pixels further from background plus noise belong to sources that were not found: they are masked too."""
 _WHITE_BELOW, _BEAM_ABOVE = 1e-4, 0.02
-"""Squared transfer of the beam: below the one all power is white, above the other the beam can be seen."""
+"""Squared transfer of the beam: below the first all power is white, above the second the beam matters."""
 _LONGEST_RINGS = 3
 _FALLBACK_BEAMS = 3.0
 """FWHM of the smoothing where a map is too small to measure a spectrum on it."""
@@ -73,8 +73,8 @@ def smooth_background(
         return np.full(residual.shape, np.nan)
     masked = np.where(known, residual, np.nan)
     mean = clipped_statistics(masked).mean
-    level = _noise_level(masked, beam_fwhm=beam_fwhm)
-    scaled = (masked - mean) / level
+    relative_rms = _relative_rms(masked, beam_fwhm=beam_fwhm)
+    scaled = (masked - mean) / relative_rms
     ny, nx = residual.shape
     pad = math.ceil(_PAD_BEAMS * beam_fwhm)
     grid = (fft.next_fast_len(ny + 2 * pad, real=True), fft.next_fast_len(nx + 2 * pad, real=True))
@@ -86,25 +86,25 @@ def smooth_background(
     trusted = known
     filled = np.where(known, scaled, fill_smoothly(scaled, known))
     smooth = filled
-    for k in range(_ROUNDS):
+    for k in range(_ITERATIONS):
         smooth = _filtered(filled, share, grid)
-        if k in _REJECT_ROUNDS and np.isfinite(noise):
+        if k in _REJECT_ITERATIONS and np.isfinite(noise):
             far = np.abs(np.where(known, scaled, smooth) - smooth) > _REJECT_SIGMA * noise
             trusted = known & ~ndimage.binary_dilation(far)
         filled = np.where(trusted, scaled, smooth)
-    background: FloatArray = np.where(np.isfinite(residual), mean + level * smooth, np.nan)
+    background: FloatArray = np.where(np.isfinite(residual), mean + relative_rms * smooth, np.nan)
     return background
 
 
-def _noise_level(masked: FloatArray, *, beam_fwhm: float) -> FloatArray:
+def _relative_rms(masked: FloatArray, *, beam_fwhm: float) -> FloatArray:
     """Return the local rms over its median, 1 on maps that are too small to see it vary."""
-    mesh = max(8, round(_LEVEL_MESH_BEAMS * beam_fwhm))
+    mesh = max(8, round(_MESH_BEAMS * beam_fwhm))
     if min(masked.shape) < 3 * mesh:
         return np.ones(masked.shape)
-    level = local_rms_map(masked, mesh=mesh)
-    if not np.isfinite(level).all():
+    rms = local_rms_map(masked, mesh=mesh)
+    if not np.isfinite(rms).all():
         return np.ones(masked.shape)
-    relative: FloatArray = level / np.median(level[np.isfinite(masked)])
+    relative: FloatArray = rms / np.median(rms[np.isfinite(masked)])
     return relative
 
 
@@ -130,7 +130,7 @@ def split_spectrum(
     """Split the power of a map into noise and background.
 
     Noise is A B(k)^2 + w: the white part w is the power where the beam's transfer B vanishes, A the smallest
-    ratio of what is left to B^2 where the beam can be seen; the background is the rest, averaged over waves
+    ratio of the rest to B^2 where the beam is not negligible; the background is the rest, averaged over waves
     of one length in beams. A background is made of long waves: its share in the power never rises towards
     shorter ones. So noise that is not that of the beam is not taken for background.
 
@@ -149,13 +149,13 @@ def split_spectrum(
     beam = np.exp(-(wave**2))
     blind = beam < _WHITE_BELOW
     white = max(float(np.median(power[blind])), 0.0) if np.count_nonzero(blind) > 50 else 0.0
-    # Waves closer than this cannot be told apart within the reach of the lags.
+    # Waves closer than this cannot be separated within the reach of the lags.
     step = math.pi * beam_fwhm / (FWHM_PER_SIGMA * reach)
     ring = (wave / step).astype(np.intp)
     count = np.maximum(np.bincount(ring.ravel()), 1)
     mean_power, mean_beam = (np.bincount(ring.ravel(), values.ravel()) / count for values in (power, beam))
-    seen = np.flatnonzero(mean_beam > _BEAM_ABOVE)
-    ratio = ndimage.uniform_filter1d((mean_power[seen] - white) / mean_beam[seen], 3, mode="nearest")
+    shown = np.flatnonzero(mean_beam > _BEAM_ABOVE)
+    ratio = ndimage.uniform_filter1d((mean_power[shown] - white) / mean_beam[shown], 3, mode="nearest")
     amplitude = max(float(ratio[min(_LONGEST_RINGS, ratio.size - 1) :].min()), 0.0)
     excess = np.maximum(mean_power - amplitude * mean_beam - white, 0.0)
     total = np.maximum(mean_power, amplitude * mean_beam + white)
@@ -228,7 +228,7 @@ def fill_smoothly(data: FloatArray, known: BoolArray) -> FloatArray:
     weight = known.astype(np.float64)
     margins = ((0, 2 * ny - data.shape[0]), (0, 2 * nx - data.shape[1]))
     total, count = (np.pad(part, margins).reshape(ny, 2, nx, 2).sum(axis=(1, 3)) for part in (values, weight))
-    coarse = fill_smoothly(np.divide(total, count, out=np.zeros_like(total), where=count > 0.0), count > 0.0)
-    doubled = coarse.repeat(2, axis=0).repeat(2, axis=1)
+    means = fill_smoothly(np.divide(total, count, out=np.zeros_like(total), where=count > 0.0), count > 0.0)
+    doubled = means.repeat(2, axis=0).repeat(2, axis=1)
     blurred = ndimage.uniform_filter(doubled, 3, mode="nearest")[: data.shape[0], : data.shape[1]]
     return np.where(known, data, blurred)

@@ -20,6 +20,7 @@ ORIGINAL_POLICY = Policy(
     start_sigma=3.0,
     shift_pix=1.0,
     moment_discs=True,
+    keep_below_noise=True,
     residuals_column="residual",
 )
 
@@ -86,6 +87,7 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
         "spectral_smoothing": 0.0,
     },
     "cube": {"positions": "per_channel", "channel": 1, "shapes": "fixed", "extent": "boxes"},
+    "io": {"error_hdu": None, "fill_values": []},
 }
 """What keys mean that an original file lacks. Every key that decides what is measured is here, so that a new
 default of ours never changes what an original file does."""

@@ -267,9 +267,10 @@ class Io(Checked, key_path="io"):
 
     hdu: Hdu = option(None, "Name or number of the extension that holds the map; null looks for it.")
     error_hdu: Hdu = option(
-        None,
+        "auto",
         "Extension that holds 1-sigma errors, variances or inverse variances: its name or number, or another "
-        "file, such as error.fits or error.fits[ERR], relative to this file; null for none.",
+        "file, such as error.fits or error.fits[ERR], relative to this file; null for none; auto for the "
+        "one that is named so and has the pixels of the map.",
     )
     mask: Hdu = option(
         None, "Extension or other file with a mask: pixels that are not zero are not used; null for none."
@@ -282,4 +283,9 @@ class Io(Checked, key_path="io"):
     primary_beam_corrected: bool | None = option(
         None,
         "Whether the map is divided by the primary beam already; null takes it from names in the header.",
+    )
+    fill_values: Literal["auto"] | tuple[float, ...] = option(
+        "auto",
+        "Numbers in the map that mean blank, such as [-999]; [] for none. auto finds them: a value that many "
+        "pixels have exactly, ten times more than any other, unless the map is only clipped there.",
     )

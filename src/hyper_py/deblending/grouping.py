@@ -13,7 +13,7 @@ LARGEST_EXTENT_BEAMS = 8.5
 _LARGEST_GROUP = 40
 """Larger groups are fitted piecewise: the cost of a group grows with the cube of its size.
 
-That is not for the better: pieces of a blend do not tell one another's light from the background's.
+That is not for the better: pieces of a blend cannot separate one another's light from the background.
 """
 _SHRINK = 0.8
 
@@ -77,7 +77,7 @@ def partition_groups(
 
     A group that is too large is cut where its chains are longest, by shrinking the linking length, so that
     the closest neighbours stay together; clumps still too large at `min_length`, and what is too wide, are
-    cut in two along their longer side.
+    cut in two across their longer side.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def partition_groups(
     min_length : float
         Linking length below which shrinking stops.
     max_extent : float
-        Largest extent of such a group along x or y.
+        Largest extent of such a group in x or y.
 
     Returns
     -------
@@ -124,10 +124,10 @@ def partition_correlated(x: FloatArray, y: FloatArray, *, beam_fwhm: float) -> l
 
 
 def _halves(group: IntArray, x: FloatArray, y: FloatArray) -> list[IntArray]:
-    """Cut a group in two along its longer side, at the widest gap of the middle half."""
-    along = x[group] if np.ptp(x[group]) > np.ptp(y[group]) else y[group]
-    order = np.lexsort((group, along))
+    """Cut a group in two across its longer side, at the widest gap of the middle half."""
+    axis = x[group] if np.ptp(x[group]) > np.ptp(y[group]) else y[group]
+    order = np.lexsort((group, axis))
     first = group.size // 4
-    gaps = np.diff(along[order])[first : max(first + 1, group.size - 1 - first)]
+    gaps = np.diff(axis[order])[first : max(first + 1, group.size - 1 - first)]
     cut = first + 1 + int(np.argmax(gaps))
     return [np.sort(group[part]) for part in (order[:cut], order[cut:])]

@@ -24,7 +24,7 @@ from hyper_py.deblending.splitting import (
 from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
 from hyper_py.fitting.groups import Group, memory_batches
 from hyper_py.fitting.linear_response import amplitude_significance
-from hyper_py.fitting.neighbours import group_of, with_neighbours
+from hyper_py.fitting.other_sources import group_of, with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.setup import FitSetup, OwnBackground
 from hyper_py.numerics import models
@@ -59,7 +59,7 @@ class Search:
     Attributes
     ----------
     typical : TypicalShape
-        Of sources whose shape the data do not tell.
+        Of sources whose shape is not identifiable.
     significance : float
         Least amplitude of an added source in units of its error.
     setup : FitSetup
@@ -120,7 +120,7 @@ def _splits(model: Model, search: Search) -> list[Split]:
         sigma_limits=search.setup.sigma_limits, shift=0.5 * problem.beam_fwhm,
         significance=search.significance,
     )  # fmt: skip
-    open_ = with_neighbours([group for group in model.groups if not group.searched], model.sources)
+    open_ = with_other_sources([group for group in model.groups if not group.searched], model.sources)
     return [
         split
         for batch in memory_batches(open_)

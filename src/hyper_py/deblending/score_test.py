@@ -1,6 +1,6 @@
-"""Where the residual of a fit has evidence for one more source.
+"""The score test: where one more source would improve a fit.
 
-The evidence for a source of the beam's shape at a place is its score test: the whitened residual against the
+The score of a source of the beam's shape at a place is the whitened residual against the
 whitened beam there, both cleared of all that the fitted parameters could still take up (Rao 1948, Proc. Camb.
 Phil. Soc. 44, 50).
 """
@@ -44,7 +44,7 @@ def best_additions(groups: Sequence[Group], *, beam: FloatArray) -> list[FloatAr
         more for every `MEMBERS` sources of the group. None where no score reaches the threshold.
     """
     places: dict[int, FloatArray] = {}
-    # Terms that are fitted along differ from group to group.
+    # Linear terms differ from group to group.
     most = IN_CACHE if all(group.whitener.terms is None for group in groups) else 1
     for batch in alike_groups(groups, most=most):
         places.update(zip(batch, _best_of_alike([groups[k] for k in batch], beam=beam), strict=True))
@@ -81,7 +81,7 @@ def _best_of_alike(groups: Sequence[Group], *, beam: FloatArray) -> list[FloatAr
     residual = residual - (basis @ (residual[:, None] @ basis).swapaxes(1, 2))[..., 0]
     power = np.sum(templates**2, axis=-1)
     imitated = np.sum((templates @ basis) ** 2, axis=-1)
-    # A place that the fitted parameters can imitate fully has no evidence of its own.
+    # A place that the fitted parameters can imitate fully has no score of its own.
     own = np.where(power - imitated > 1e-3 * power, power - imitated, np.inf)
     projected = (templates @ residual[..., None])[..., 0]
     score = np.where(near[:, places], projected / np.sqrt(own), -np.inf)

@@ -1,4 +1,4 @@
-"""More sources where a fit leaves evidence for them: neighbours hidden in wings, and blends split in two.
+"""More sources where the score test asks for them: neighbours hidden in wings, and blends split in two.
 
 Where the score of one more source is high, larger models are fitted, and one replaces the smaller only if the
 Bayesian information criterion (Schwarz 1978, Ann. Stat. 6, 461) prefers it clearly. Where that prefers two
@@ -27,16 +27,16 @@ _RESIDUAL_SIGMAS = 3.0
 _WIDER = 1.6
 """By how much a source at its size limit may grow when it is compared with two."""
 CLOSEST_BEAMS = 0.4
-"""Two sources closer than this cannot be told apart."""
+"""Two sources closer than this cannot be separated."""
 _FEWEST_SIZES = 10
-"""Sources that must be measured alone before they tell the size of those that cannot be."""
+"""Sources that must be measured alone to give the typical size."""
 _UNKNOWN_SPREAD = 0.15
-"""Scatter of sizes that is taken where they do not: beams to sources of 1.3 beams."""
+"""Scatter of sizes if there are fewer: from beams to sources of 1.3 beams."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TypicalShape:
-    """What a source looks like whose shape the data do not tell: as its neighbours do.
+    """The shape taken for a source whose own is not identifiable: that of the other sources.
 
     Attributes
     ----------
@@ -177,7 +177,7 @@ def split_groups(
     beam : ndarray, shape (3,)
         sigma_1, sigma_2 (pixels) and theta of the beam.
     typical : ndarray, shape (3,)
-        The same of a source whose shape the data do not tell.
+        The same of a source whose shape is not identifiable.
     limits : SplitLimits
     solver : SolverOptions
 
@@ -324,9 +324,9 @@ def _trials(part: int, around: _Around, typical: FloatArray, limits: SplitLimits
     halves = np.concatenate([sources, sources[nearest : nearest + 1]])
     old = sources[nearest]
     reach = np.sqrt(max(old[models.SIGMA_1] ** 2 - typical[0] * typical[1], 0.25 * typical[1] ** 2))
-    along = np.array([np.cos(old[models.THETA]), np.sin(old[models.THETA])])
+    axis = np.array([np.cos(old[models.THETA]), np.sin(old[models.THETA])])
     for index, side in ((nearest, -1.0), (n, 1.0)):
-        halves[index, models.X : models.Y + 1] += side * reach * along
+        halves[index, models.X : models.Y + 1] += side * reach * axis
         halves[index, models.AMPLITUDE] = 0.6 * old[models.AMPLITUDE]
         halves[index, models.SIGMA_1 :] = typical
     free, last, both = (np.zeros(n + 1, dtype=bool) for _ in range(3))

@@ -24,27 +24,27 @@ def bin_size(beam_fwhm: float) -> int:
     return max(1, int(beam_fwhm / _PIXELS_PER_BEAM))
 
 
-def block_mean(image: FloatArray, size: int) -> FloatArray:
+def bin_mean(image: FloatArray, size: int) -> FloatArray:
     """Return the means of bins, shape (ny // size, nx // size); rows and columns left over are dropped.
 
     Blank pixels take no part; a bin is NaN where less than half of it is known.
     """
     ny, nx = (n // size for n in image.shape)
-    blocks = image[: ny * size, : nx * size].reshape(ny, size, nx, size)
-    seen = np.isfinite(blocks)
-    count = seen.sum(axis=(1, 3))
-    total = np.where(seen, blocks, 0.0).sum(axis=(1, 3))
+    bins = image[: ny * size, : nx * size].reshape(ny, size, nx, size)
+    known = np.isfinite(bins)
+    count = known.sum(axis=(1, 3))
+    total = np.where(known, bins, 0.0).sum(axis=(1, 3))
     return np.where(2 * count >= size * size, total / np.maximum(count, 1), np.nan)
 
 
 def _binned(image: Plane, size: int) -> Plane:
     """Return the map of the means of bins: an array where `image` is one."""
     if isinstance(image, np.ndarray):
-        return block_mean(image, size)
+        return bin_mean(image, size)
 
     def make(rows: slice, columns: slice) -> FloatArray:
         fine = (slice(size * part.start, size * part.stop) for part in (rows, columns))
-        return block_mean(image[next(fine), next(fine)], size)
+        return bin_mean(image[next(fine), next(fine)], size)
 
     return LazyPlane((image.shape[0] // size, image.shape[1] // size), make)
 
@@ -88,7 +88,7 @@ def binned_problem(problem: FitProblem, size: int) -> FitProblem:
     if size == 1:
         return problem
     data = _binned(problem.data, size)
-    rms = block_mean(problem.rms, size) if isinstance(problem.rms, np.ndarray) else problem.rms
+    rms = bin_mean(problem.rms, size) if isinstance(problem.rms, np.ndarray) else problem.rms
     covariance = binned_beam(problem.beam_covariance, size)
     wider = math.sqrt(math.sqrt(np.linalg.det(covariance) / np.linalg.det(problem.beam_covariance)))
     return replace(

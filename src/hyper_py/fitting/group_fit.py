@@ -11,7 +11,7 @@ is generalised least squares. With the whitening matrix M of `hyper_py.noise.whi
 is chi2(p) = |M (d - g(p))|^2, an ordinary least-squares problem for
 `hyper_py.numerics.solvers.levenberg_marquardt`; the cost that fits report is chi2 / 2. In white noise M is
 diagonal: weights w of the pixels, |w (d - g(p))|^2, or the sum of a robust loss of these residuals. A
-polynomial fitted along takes the place of m (`hyper_py.noise.whitening.LinearTerms`).
+joint polynomial takes the place of m (`hyper_py.noise.whitening.LinearTerms`).
 
 Groups of the same size run as one batch.
 """
@@ -75,6 +75,7 @@ def _fit_alike(groups: Sequence[Group], start: FloatArray, solver: SolverOptions
     result = levenberg_marquardt(
         batch.explicit_problem if explicit else batch.problem, first, lower=low, upper=high,
         chunk=max(1, _CHUNK_ELEMENTS // max(1, first.shape[1] * batch.y.shape[1])), options=solver,
+        x_scale=_typical_sizes(batch.data, first.shape[1], n_sources),
     )  # fmt: skip
     n = n_sources * N_PARAMETERS
     gaussians, at_bound = _ordered(
@@ -101,6 +102,20 @@ def _origins(sources: FloatArray) -> FloatArray:
     places = [models.X, models.Y]
     origins[:, places] = np.rint(sources[:, :, places].mean(axis=1))
     return origins
+
+
+def _typical_sizes(data: FloatArray, n_parameters: int, n_sources: int) -> FloatArray:
+    """Return typical sizes of parameters for the solver, (b, p): those in the map's unit go with the data.
+
+    Centres and sizes are of the order of a pixel, angles of a radian. Coefficients of linear terms follow the
+    Gaussians.
+    """
+    largest = np.abs(data).max(axis=1, initial=0.0)
+    sizes = np.ones((len(data), n_parameters))
+    in_unit = [*range(models.AMPLITUDE, N_PARAMETERS * n_sources, N_PARAMETERS)]
+    in_unit += range(N_PARAMETERS * n_sources, n_parameters)
+    sizes[:, in_unit] = np.where(largest > 0.0, largest, 1.0)[:, None]
+    return sizes
 
 
 def _coefficients(gaussians: FloatArray, group: Group) -> FloatArray:

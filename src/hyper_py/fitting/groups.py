@@ -128,7 +128,7 @@ class Group:
     below : ndarray, shape (n,)
         The same on the pixels.
     joint : JointPolynomial, optional
-        The polynomial that is fitted along with the Gaussians.
+        The polynomial that is fitted jointly with the Gaussians.
     others : ndarray, shape (n,) or ()
         Light of the sources of other groups on the pixels.
     fit : GroupFit, optional
@@ -186,7 +186,7 @@ class Group:
 
     @property
     def background_model(self) -> BackgroundModel:
-        """The whole background after the fit: what was subtracted, and what was fitted along."""
+        """The whole background after the fit: what was subtracted, and what was fitted jointly."""
         if self.joint is None or not self.pixels.y.size:
             return self.background
         return JointBackground(

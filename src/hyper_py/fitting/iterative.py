@@ -11,7 +11,7 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.fitting.group_fit import fit_groups
 from hyper_py.fitting.groups import Group, memory_batches
-from hyper_py.fitting.neighbours import sources_in_reach, with_neighbours
+from hyper_py.fitting.other_sources import sources_in_reach, with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.numerics import models
 from hyper_py.numerics.solvers import SolverOptions
@@ -49,7 +49,7 @@ def fit_iteratively(
     todo = [k for k, near in enumerate(reach) if groups[k].fit is None or moved[near].any()]
     for _ in range(max_iterations):
         before = sources.copy()
-        present = with_neighbours([groups[k] for k in todo], sources)
+        present = with_other_sources([groups[k] for k in todo], sources)
         for batch in memory_batches(present):
             some = [present[i] for i in batch]
             fits = fit_groups(some, [before[group.members] for group in some], solver=solver)
@@ -103,7 +103,7 @@ def retry_failed(
         failed = [k for k, group in enumerate(groups) if not group.fitted.converged]
         if not failed:
             break
-        present = with_neighbours([groups[k] for k in failed], sources)
+        present = with_other_sources([groups[k] for k in failed], sources)
         for k, group in zip(failed, present, strict=True):
             before, again = group.fitted, fit_groups([group], [start[group.members]], solver=solver)[0]
             if again.converged or not np.isfinite(before.cost) or again.cost < before.cost:

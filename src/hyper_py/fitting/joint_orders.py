@@ -72,9 +72,9 @@ def order_score(group: Group, *, criterion: str, beam_area: float) -> float:
         As fitted. `rms` is needed unless its whitener has a matrix.
     criterion : str
         nmse: mean(res^2) / mean(data^2); redchi: chi-square over degrees of freedom; bic: chi-square + k ln n
-        with n independent beams; cv: mean squared error, in units of the noise, of predicting blocks of
+        with n independent beams; cv: mean squared error, in units of the noise, of predicting folds of
         a beam outside the sources from a fit without them and their neighbours, times 1 + k / n.
-        A whitener with a matrix makes residuals independent: they are their own beams and blocks.
+        A whitener with a matrix makes residuals independent: they are their own beams and folds.
     beam_area : float
         In pixels.
     """
@@ -105,7 +105,7 @@ def order_score(group: Group, *, criterion: str, beam_area: float) -> float:
         error = _left_out_one_by_one(white, whitener.matrix.times(derivatives * whitener.weights), penalty)
     else:
         side = float(np.sqrt(beam_area))
-        error = _left_out_in_blocks(group, residual, derivatives=derivatives, penalty=penalty, side=side)
+        error = _left_out_in_folds(group, residual, derivatives=derivatives, penalty=penalty, side=side)
     return error * (1.0 + n_free / n)
 
 
@@ -122,10 +122,10 @@ def _left_out_one_by_one(residual: FloatArray, derivatives: FloatArray, penalty:
     return float(squares.mean())
 
 
-def _left_out_in_blocks(
+def _left_out_in_folds(
     group: Group, residual: FloatArray, *, derivatives: FloatArray, penalty: FloatArray, side: float
 ) -> float:
-    """Return the mean squared error of predicting square blocks from a fit without them and the next ones."""
+    """Return the mean squared error of predicting square folds from a fit without them and the next ones."""
     pixels, weights, rms = group.pixels, group.whitener.weights, _rms(group)
     predicted = ~source_footprint(group.fitted.parameters, pixels.y, pixels.x)
     if not predicted.any():
@@ -134,17 +134,17 @@ def _left_out_in_blocks(
     weighted, weighted_residual = derivatives * weights, residual * weights
     normal = weighted @ weighted.T + np.diag(penalty**2)
     scale = 1.0 / np.sqrt(np.maximum(np.diagonal(normal), np.finfo(np.float64).tiny))
-    blocks = np.unique(np.column_stack([row, column])[predicted], axis=0)
-    matrices, vectors = np.empty((len(blocks), *normal.shape)), np.empty((len(blocks), len(normal)))
-    for i, (r, c) in enumerate(blocks):
+    folds = np.unique(np.column_stack([row, column])[predicted], axis=0)
+    matrices, vectors = np.empty((len(folds), *normal.shape)), np.empty((len(folds), len(normal)))
+    for i, (r, c) in enumerate(folds):
         out = (np.abs(row - r) <= 1) & (np.abs(column - c) <= 1)
         matrices[i] = normal - weighted[:, out] @ weighted[:, out].T
         vectors[i] = weighted[:, out] @ weighted_residual[out]
     matrices = matrices * scale * scale[:, None] + 1e-9 * np.eye(len(normal))
     change = -scale * np.linalg.solve(matrices, (vectors * scale)[..., None])[..., 0]
     number = np.full((row.max() + 1, column.max() + 1), -1)
-    number[blocks[:, 0], blocks[:, 1]] = np.arange(len(blocks))
-    block = number[row, column][predicted]
-    error = residual[predicted] - np.einsum("np,pn->n", change[block], derivatives[:, predicted])
+    number[folds[:, 0], folds[:, 1]] = np.arange(len(folds))
+    fold = number[row, column][predicted]
+    error = residual[predicted] - np.einsum("np,pn->n", change[fold], derivatives[:, predicted])
     squares = (error / rms[predicted]) ** 2
     return float(squares.mean())

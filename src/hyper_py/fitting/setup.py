@@ -10,7 +10,7 @@ from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.background.joint import JointPolynomial, affordable_orders
 from hyper_py.background.model import BackgroundModel, NoBackground
 from hyper_py.fitting.groups import Bounds, Group
-from hyper_py.fitting.neighbours import means_on, rms_on
+from hyper_py.fitting.other_sources import means_on, rms_on
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.whitener_cache import WhitenerCache, WhitenerOnDemand

@@ -12,7 +12,7 @@ from hyper_py.background.model import BackgroundModel, NoBackground
 from hyper_py.background.separate import SeparateBackground
 from hyper_py.background.surroundings import Surroundings
 from hyper_py.fitting.groups import Bounds, Group
-from hyper_py.fitting.neighbours import rms_on
+from hyper_py.fitting.other_sources import rms_on
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.weights import per_rms, pixel_weights
 from hyper_py.geometry import FWHM_PER_SIGMA

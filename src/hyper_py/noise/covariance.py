@@ -1,4 +1,4 @@
-"""The noise of a map: its level, how it varies over the map, and how it is correlated."""
+"""The noise of a map: its rms, how it varies over the map, and how it is correlated."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from hyper_py.numerics.tiles import Plane
 _SQUARE = 1024
 """Side in pixels of the squares in which the autocovariance of large maps is summed."""
 _MOST_SQUARES = 36
-"""More of them tell nothing new: with a beam of 5 pixels so many hold a million beams and more."""
+"""More of them add nothing: with a beam of 5 pixels so many hold a million beams and more."""
 MIN_VALID_FRACTION = 0.3
 """A mesh cell with less of its pixels valid takes the level of its neighbours."""
 AGAINST_NEIGHBOURS = np.array([[0.0, -0.25, 0.0], [-0.25, 1.0, -0.25], [0.0, -0.25, 0.0]])
@@ -93,10 +93,10 @@ def _moments(values: FloatArray, sums: FloatArray) -> tuple[float, float]:
 def local_rms_map(
     data: FloatArray, *, mesh: int, mask: BoolArray | None = None, sigma: float = 3.0
 ) -> FloatArray:
-    """Return the noise level at every pixel: the clipped rms on a mesh, interpolated.
+    """Return the rms at every pixel: the clipped rms on a mesh, interpolated.
 
     The mesh starts at pixel (0, 0), so that a tile which starts at a multiple of `mesh` gives the same
-    values. Cells with too few valid pixels take the level of the nearest cells that have enough.
+    values. Cells with too few valid pixels take the rms of the nearest cells that have enough.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def local_rms_map(
     Returns
     -------
     ndarray, shape (ny, nx)
-        Finite and positive everywhere if any cell has a level, blank pixels included; else NaN.
+        Finite and positive everywhere if any cell has one, blank pixels included; else NaN.
     """
     values = data if mask is None else np.where(mask, np.nan, data)
     shape = data.shape[0], data.shape[1]
@@ -129,8 +129,8 @@ def mesh_rms(data: FloatArray, *, mesh: int, sigma: float = 3.0, max_iterations:
     enough = valid.sum(axis=-1) >= MIN_VALID_FRACTION * mesh * mesh
     scale = np.max(np.abs(cells), where=valid, initial=0.0)
     _, rms = clipped_rows(cells / (scale if scale > 0 else 1.0), sigma=sigma, max_iterations=max_iterations)
-    level = rms * scale
-    return np.where(enough & (level > 0), level, np.nan)
+    scaled = rms * scale
+    return np.where(enough & (scaled > 0), scaled, np.nan)
 
 
 def clipped_rows(
@@ -156,10 +156,10 @@ def clipped_rows(
         mean[moving], rms[moving] = middle, spread
         distance = rows - middle
         valid &= np.abs(distance, out=distance) <= sigma * spread
-        left = valid.sum(axis=1, keepdims=True)
+        remaining = valid.sum(axis=1, keepdims=True)
         # Rounding can put all of many equal values outside limits of nearly zero width.
-        goes_on = ((left < count) & (left > 0))[:, 0]
-        moving, rows, valid, count = moving[goes_on], rows[goes_on], valid[goes_on], left[goes_on]
+        goes_on = ((remaining < count) & (remaining > 0))[:, 0]
+        moving, rows, valid, count = moving[goes_on], rows[goes_on], valid[goes_on], remaining[goes_on]
         if not moving.size:
             break
     return (mean[:, 0] + offset).reshape(values.shape[:-1]), rms.reshape(values.shape[:-1])
@@ -260,13 +260,13 @@ def autocovariance(
     power, cross, pairs, total, count = _pair_sums(
         data, mask, itertools.product(_comb(rows, step=step), _comb(columns, step=step)), shape
     )
-    if step > 1 and count < _SQUARE**2:  # what is seen of the map lies between
+    if step > 1 and count < _SQUARE**2:  # the known pixels of the map lie between
         everything = itertools.product(itertools.pairwise(rows), itertools.pairwise(columns))
         power, cross, pairs, total, count = _pair_sums(data, mask, everything, shape)
     lags = np.arange(-max_lag, max_lag + 1)
     if not count:
         return np.full((lags.size, lags.size), np.nan)
-    mean = total / count  # what is left of it is taken off the sums
+    mean = total / count  # the remaining mean is subtracted from the sums
     power += mean * (mean * pairs - 2.0 * cross)
     # Column by column first: of the rows only those of the lags are looked at.
     sums, numbers = (
@@ -306,10 +306,10 @@ def _pair_sums(
             offset = float(values[valid].mean())
         values = np.where(valid, values - offset, 0.0)
         total, count = total + float(values.sum()), count + int(np.count_nonzero(valid))
-        waves, window = fft.rfft2(values, shape), fft.rfft2(valid.astype(np.float64), shape)
+        waves, mask_waves = fft.rfft2(values, shape), fft.rfft2(valid.astype(np.float64), shape)
         power += waves.real**2 + waves.imag**2
-        cross += waves.real * window.real + waves.imag * window.imag
-        pairs += window.real**2 + window.imag**2
+        cross += waves.real * mask_waves.real + waves.imag * mask_waves.imag
+        pairs += mask_waves.real**2 + mask_waves.imag**2
     return power, cross, pairs, total, count
 
 
@@ -358,7 +358,7 @@ def covariance_model(
     lags : ndarray, shape (n, n), n odd
         From `autocovariance`.
     sharp : ndarray, shape (n, n), optional
-        That of the same map seen through `AGAINST_NEIGHBOURS`.
+        That of the same map convolved with `AGAINST_NEIGHBOURS`.
     floor : float
         Fraction of the median power.
 

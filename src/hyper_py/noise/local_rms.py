@@ -10,7 +10,7 @@ from hyper_py.numerics.tiles import Where, grown
 CLIPPED_GAUSSIAN_RMS = 0.98658
 """Rms of a normal distribution cut off at 3 sigma."""
 _LEAST_SHARE = 0.05
-"""A level needs this share of its window's pixels."""
+"""The rms of a cell needs this share of the pixels in reach."""
 WEIGHTS = np.array([0.25, 0.5, 0.25])
 """Of a cell and its neighbours on either axis: with cells of half a window about a triangle of its FWHM."""
 
@@ -28,20 +28,20 @@ class NoiseMesh:
     def __init__(self, shape: tuple[int, int], *, cell: int) -> None:
         self.shape, self.cell = shape, cell
         cells = tuple(-(-n // cell) for n in shape)
-        self._total, self._count, self._seen = (np.zeros(cells) for _ in range(3))
+        self._total, self._count, self._known = (np.zeros(cells) for _ in range(3))
 
     def add(self, where: Where, data: FloatArray, *, usable: BoolArray, expected: FloatArray) -> None:
         """Add a block.
 
-        Pixels beyond three times the local noise are left out, as it is with those left out that are beyond
-        five times the noise expected.
+        Pixels beyond three times the local noise are left out. That noise is measured without those beyond
+        five times the expected noise.
 
         Parameters
         ----------
         where : (slice, slice)
             Its rows and columns.
         data : ndarray, shape (ny, nx)
-            Of the block and of the cells around it; finite where it is seen.
+            Of the block and of the cells around it; finite where it is not blank.
         usable : bool ndarray, shape (ny, nx)
             False on sources and blank pixels.
         expected : ndarray, shape (ny, nx)
@@ -62,15 +62,15 @@ class NoiseMesh:
             slice(part.start - out.start // self.cell, part.stop - out.start // self.cell)
             for part, out in zip(place, (rows, columns), strict=True)
         )
-        self._seen[place] = cell_counts(np.isfinite(data), self.cell)[own]
+        self._known[place] = cell_counts(np.isfinite(data), self.cell)[own]
         self._total[place] = cell_sums(np.where(used, square, 0.0), self.cell)[own]
         self._count[place] = cell_counts(used, self.cell)[own]
 
     def level(self, *, correlated_area: float, otherwise: float) -> MeshMap:
-        """Return the local rms, as far as it can be told from the global one.
+        """Return the local rms, as far as it differs significantly from the global one.
 
         The scatter of its logarithm over the map is partly that of the estimate itself; the logarithm is
-        drawn to its mean by that share, so that a map of uniform noise gets a uniform level.
+        drawn to its mean by that share, so that a map of uniform noise gets a uniform rms.
 
         Parameters
         ----------
@@ -86,15 +86,15 @@ class NoiseMesh:
         if not known.any():
             return MeshMap(np.full(share.shape, otherwise), self.cell, self.shape)
         logarithm = 0.5 * np.log(np.divide(total, count, out=np.ones(share.shape), where=known))
-        seen = known & (self._seen > 0)
-        seen = seen if seen.any() else known
+        shown = known & (self._known > 0)
+        shown = shown if shown.any() else known
         # Pixels that count fully: 1 / sum of the squared weights, on both axes.
-        window = (self.cell / float(np.sum(WEIGHTS**2))) ** 2
-        independent = max(window * float(share[seen].mean()) / correlated_area, 1.0)
-        middle, scatter = float(logarithm[seen].mean()), float(logarithm[seen].var())
+        n_pixels = (self.cell / float(np.sum(WEIGHTS**2))) ** 2
+        independent = max(n_pixels * float(share[shown].mean()) / correlated_area, 1.0)
+        middle, scatter = float(logarithm[shown].mean()), float(logarithm[shown].var())
         trust = max(0.0, 1.0 - 0.5 / independent / scatter) if scatter > 0 else 0.0
-        levels = np.exp(middle + trust * (logarithm - middle)) / CLIPPED_GAUSSIAN_RMS
-        return coarse_map(np.where(known, levels, np.nan), mesh=self.cell, shape=self.shape)
+        rms = np.exp(middle + trust * (logarithm - middle)) / CLIPPED_GAUSSIAN_RMS
+        return coarse_map(np.where(known, rms, np.nan), mesh=self.cell, shape=self.shape)
 
 
 def smooth(values: FloatArray, *, weights: FloatArray = WEIGHTS) -> FloatArray:

@@ -23,16 +23,16 @@ from hyper_py.numerics.trend import Trend, fit_trend
 _FEWEST_BEAMS = 50
 """With fewer beams outside sources than this the covariance is assumed, not measured."""
 _SMALL_SCALE_BEAMS = 1.0
-"""The level that matters for a source is that of structure of its own size."""
+"""The rms that matters for a source is that of structure of its own size."""
 
 _MASK_SIGMA = 3.0
 """Sources are masked to this many sigma where the noise is measured."""
 _REACH_BEAMS = 16.0
-"""Largest separation of pixels in one window, in beams."""
+"""Largest separation of the fit pixels of one group, in beams."""
 _LEAST_LEFT = 0.6
-"""Where blanks are scattered few pixels have all their neighbours: fewer than this share tell nothing."""
-_LEVEL_MESH_BEAMS = 10.0
-"""Cells of the map of noise levels: some 100 beams each, so that a level is known to 7%.
+"""Where blanks are scattered few pixels have all their neighbours: this share of them is needed."""
+_MESH_BEAMS = 10.0
+"""Side in beams of the cells of the local rms: some 100 beams each, so that it is known to 7%.
 
 Larger ones miss noise that changes by factors within 20 beams, smaller ones take cirrus for noise.
 """
@@ -76,7 +76,7 @@ def measure_noise(
     relative: Plane | None = None,
     size: int | None = None,
 ) -> tuple[CovarianceModel, Plane]:
-    """Return the covariance of a map's noise and background, and how its level varies over the map.
+    """Return the covariance of a map's noise and background, and how its rms varies over the map.
 
     Parameters
     ----------
@@ -89,72 +89,72 @@ def measure_noise(
     beam_fwhm : float
         In pixels.
     relative : Plane, shape (ny, nx), optional
-        What is known beforehand of how the noise varies, such as an error map; what is left is measured.
+        What is known beforehand of how the noise varies, such as an error map; the rest is measured.
     size : int, optional
         Side of the blocks in which the map is worked on, see `hyper_py.numerics.tiles.blocks`.
 
     Returns
     -------
     covariance : CovarianceModel
-        Of the residual, less the plane through it (`hyper_py.numerics.trend`), divided by the level.
-    level : Plane, shape (ny, nx)
+        Of the residual, less the plane through it (`hyper_py.numerics.trend`), divided by the relative rms.
+    relative_rms : Plane, shape (ny, nx)
         Local rms over its median.
     """
     if relative is not None:
-        even, level = measure_noise(
+        flattened, relative_rms = measure_noise(
             combined(np.divide, residual, relative), mask, beam_covariance=beam_covariance,
             beam_fwhm=beam_fwhm, size=size,
         )  # fmt: skip
-        return even, combined(np.multiply, level, relative)
+        return flattened, combined(np.multiply, relative_rms, relative)
     masked = residual if mask is None else np.where(mask, np.nan, residual[:, :])
     shape, reach = size_of(masked), math.ceil(_REACH_BEAMS * beam_fwhm)
-    levels, n_seen = _levels(masked, beam_fwhm=beam_fwhm, size=size)
-    masked = combined(np.subtract, masked, fit_trend(masked, level=levels, size=size).plane(shape))
+    relative_rms, n_known = _relative_rms(masked, beam_fwhm=beam_fwhm, size=size)
+    masked = combined(np.subtract, masked, fit_trend(masked, level=relative_rms, size=size).plane(shape))
     measurable = min(reach, min(shape) // 3)
     model = None
-    if measurable >= beam_fwhm and n_seen / beam_fwhm**2 >= _FEWEST_BEAMS:
-        flat = combined(np.divide, masked, levels)
+    if measurable >= beam_fwhm and n_known / beam_fwhm**2 >= _FEWEST_BEAMS:
+        flat = combined(np.divide, masked, relative_rms)
         against = kept_like(_against_neighbours(flat), residual)
         lags, sharp = (
             extend_lags(autocovariance(plane, max_lag=measurable), reach=reach) for plane in (flat, against)
         )
-        told = sample(against, size=size).size >= _LEAST_LEFT * sample(flat, size=size).size
-        model = covariance_model(lags, sharp=sharp if told else None)
+        identifiable = sample(against, size=size).size >= _LEAST_LEFT * sample(flat, size=size).size
+        model = covariance_model(lags, sharp=sharp if identifiable else None)
     if model is None:
         rms = clipped_statistics(sample(masked, size=size)).rms
         model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)
-    return model, levels
+    return model, relative_rms
 
 
 def measure_trend(masked: Plane, *, beam_fwhm: float, size: int | None = None) -> Trend:
     """Return the plane that `measure_noise` takes off a map without its sources."""
-    return fit_trend(masked, level=_levels(masked, beam_fwhm=beam_fwhm, size=size)[0], size=size)
+    return fit_trend(masked, level=_relative_rms(masked, beam_fwhm=beam_fwhm, size=size)[0], size=size)
 
 
-def _levels(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple[MeshMap, int]:
-    """Return the local rms of small scales over its median, or 1; and how many pixels are seen."""
+def _relative_rms(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple[MeshMap, int]:
+    """Return the local rms of small scales over its median, or 1; and how many pixels are known."""
     shape = size_of(masked)
-    mesh, width = max(8, round(_LEVEL_MESH_BEAMS * beam_fwhm)), _SMALL_SCALE_BEAMS * beam_fwhm
-    levels = np.full(tuple(-(-n // mesh) for n in shape), np.nan)
-    seen, varies = np.zeros(levels.shape), min(shape) >= 3 * mesh
-    even = MeshMap(np.ones((1, 1)), max(shape), shape)
+    mesh, width = max(8, round(_MESH_BEAMS * beam_fwhm)), _SMALL_SCALE_BEAMS * beam_fwhm
+    relative_rms = np.full(tuple(-(-n // mesh) for n in shape), np.nan)
+    counts, varies = np.zeros(relative_rms.shape), min(shape) >= 3 * mesh
+    uniform = MeshMap(np.ones((1, 1)), max(shape), shape)
     if varies:  # a slope is structure of small scales at the borders, where the local mean is one-sided
-        masked = fit_trend(masked, level=even, size=size).taken_off(masked)
+        masked = fit_trend(masked, level=uniform, size=size).taken_off(masked)
     for where in blocks(shape, size=size, multiple=mesh):
         place = tuple(slice(part.start // mesh, -(-part.stop // mesh)) for part in where)
         outer, inner = grown(where, math.ceil(3.0 * width) + 1, shape)
         piece = masked[outer]
-        seen[place] = cell_counts(np.isfinite(piece[inner]), mesh)
+        counts[place] = cell_counts(np.isfinite(piece[inner]), mesh)
         if varies:
-            levels[place] = mesh_rms(small_scales(piece, width=width)[inner], mesh=mesh)
-    n_seen = int(seen.sum())
-    if not np.isfinite(levels).any():
-        return even, n_seen
-    known = np.isfinite(levels)
-    order = np.argsort(levels[known])
-    below = np.cumsum(seen[known][order])
-    middle = float(levels[known][order][np.searchsorted(below, 0.5 * below[-1])])  # over pixels
-    return coarse_map(levels / middle, mesh=mesh, shape=shape), n_seen
+            relative_rms[place] = mesh_rms(small_scales(piece, width=width)[inner], mesh=mesh)
+    n_known = int(counts.sum())
+    if not np.isfinite(relative_rms).any():
+        return uniform, n_known
+    known = np.isfinite(relative_rms)
+    order = np.argsort(relative_rms[known])
+    below = np.cumsum(counts[known][order])
+    middle = float(relative_rms[known][order][np.searchsorted(below, 0.5 * below[-1])])  # over pixels
+    return coarse_map(relative_rms / middle, mesh=mesh, shape=shape), n_known
 
 
 def small_scales(data: FloatArray, *, width: float) -> FloatArray:
@@ -169,13 +169,14 @@ def small_scales(data: FloatArray, *, width: float) -> FloatArray:
 
 
 def _against_neighbours(data: Plane) -> LazyPlane:
-    """Return a map seen through `AGAINST_NEIGHBOURS`; NaN where a neighbour is, and at the border."""
+    """Return a map convolved with `AGAINST_NEIGHBOURS`; NaN where a neighbour is, and at the border."""
     shape = size_of(data)
 
     def make(rows: slice, columns: slice) -> FloatArray:
         outer, inner = grown((rows, columns), 1, shape)
-        seen: FloatArray = ndimage.convolve(data[outer], AGAINST_NEIGHBOURS, mode="constant", cval=np.nan)
-        return seen[inner]
+        values = data[outer]
+        convolved: FloatArray = ndimage.convolve(values, AGAINST_NEIGHBOURS, mode="constant", cval=np.nan)
+        return convolved[inner]
 
     return LazyPlane(shape, make)
 

@@ -15,18 +15,18 @@ _MEDIAN_CHI2 = 0.4549
 """Median of the square of a normal deviate."""
 _FEWEST_PIXELS = 20
 _LEAST_POWER = 1e-3
-"""Pixels with less light than this share of the noise tell nothing: they would weigh a millionth."""
+"""Pixels with less light than this share of the noise have no information: they would weigh a millionth."""
 _LEAST_LIGHT = 1e-5
 """Pixels with less light than this share of the brightest are not looked at."""
 _LARGEST_SHARE = 1.0
 
 
-def multiplicative_noise(data: Plane, light: Plane, *, level: Plane, size: int | None = None) -> float:
+def multiplicative_noise(data: Plane, light: Plane, *, relative_rms: Plane, size: int | None = None) -> float:
     """Return the independent error of each pixel in units of the sources' light on it.
 
-    The variance of the residual seen through `AGAINST_NEIGHBOURS` is that of the noise, measured where there
-    is no light, plus share^2 times q, the light squared seen through the kernel squared. The share is that
-    for which the squares have the median of such variances, pixels weighted by what they tell.
+    The variance of the residual convolved with `AGAINST_NEIGHBOURS` is that of the noise, measured where
+    there is no light, plus share^2 times q, the light squared convolved with the kernel squared. The share
+    is that for which the squares have the median of such variances, pixels weighted by their information.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def multiplicative_noise(data: Plane, light: Plane, *, level: Plane, size: int |
         Map; blank pixels are NaN.
     light : Plane, shape (ny, nx)
         The models of all sources.
-    level : Plane, shape (ny, nx)
+    relative_rms : Plane, shape (ny, nx)
         Local noise over its median.
     size : int, optional
         Side of the blocks in which the map is worked on, see `hyper_py.numerics.tiles.blocks`.
@@ -49,10 +49,10 @@ def multiplicative_noise(data: Plane, light: Plane, *, level: Plane, size: int |
     lit: list[FloatArray] = []
     for where in blocks(data.shape, size=size):
         outer, own = grown(where, 2, data.shape)
-        values, own_light, noise = data[outer], light[outer], level[outer]
+        values, own_light, noise = data[outer], light[outer], relative_rms[outer]
         inside = ndimage.binary_erosion(np.isfinite(values), np.ones((3, 3)))[own]
-        left = np.where(np.isfinite(values), values - own_light, 0.0) / noise
-        squares = ndimage.convolve(left, AGAINST_NEIGHBOURS)[own] ** 2
+        residual = np.where(np.isfinite(values), values - own_light, 0.0) / noise
+        squares = ndimage.convolve(residual, AGAINST_NEIGHBOURS)[own] ** 2
         power = ndimage.convolve((own_light / noise) ** 2, AGAINST_NEIGHBOURS**2)[own]
         faint = inside & (np.abs(own_light[own]) <= 0.01 * brightest)
         step = sample_step(data.shape)
@@ -65,8 +65,8 @@ def multiplicative_noise(data: Plane, light: Plane, *, level: Plane, size: int |
         return 0.0
     noise_power = float(np.median(faintest)) / _MEDIAN_CHI2
     squares, power = np.concatenate(lit, axis=1)
-    told = power > _LEAST_POWER * noise_power
-    squares, power = squares[told], power[told]
+    identifiable = power > _LEAST_POWER * noise_power
+    squares, power = squares[identifiable], power[identifiable]
 
     def excess(share: float) -> float:
         variance = noise_power + share**2 * power

@@ -124,7 +124,7 @@ class WhitenerCache:
         return WhitenerOnDemand(cache=self, pixels=pixels, scale=scale)
 
     def joint_whitener(self, pixels: FitPixels, scale: float, *, order: int, ridge: float) -> Whitener:
-        """Return the whitener of a fit that determines a polynomial along with the Gaussians.
+        """Return the whitener of a fit that determines a polynomial jointly with the Gaussians.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
 """Whitening: the linear map that turns correlated noise into independent noise of variance 1.
 
 With a noise covariance C = L L^T, the cost of a residual r is r^T C^-1 r = |L^-1 r|^2: the sum of squares of
-the whitened residual. A mean, or a polynomial, that is fitted along is eliminated from that cost.
+the whitened residual. A mean, or a polynomial, that is fitted jointly is eliminated from that cost.
 """
 
 from dataclasses import dataclass
@@ -82,13 +82,13 @@ class TriangularMatrix:
         if not vectors.size:
             return vectors
         columns = vectors.reshape(-1, vectors.shape[-1]).T
-        # BLAS counts along columns first: to it the matrix is an upper one, transposed.
+        # BLAS stores columns first: for it the matrix is the transposed, upper one.
         result: FloatArray = blas.dtrmm(1.0, self.values.T, columns, trans_a=not transposed)
         return result.T.reshape(vectors.shape)
 
 
 class LinearTerms(NamedTuple):
-    """Terms that a fit determines along with the Gaussians, such as a polynomial, and how to eliminate them.
+    """Terms that a fit determines jointly with the Gaussians, such as a polynomial, and their elimination.
 
     For given Gaussians the best coefficients c are those of a linear fit to the residual r. They leave the
     part of r that is orthogonal to the terms: with Q an orthonormal basis of the weighted terms, their
@@ -161,7 +161,7 @@ class Whitener:
     matrix : TriangularMatrix, optional
         The identity if not given.
     terms : LinearTerms, optional
-        What is fitted along; it must have been prepared with these weights and this matrix.
+        What is fitted jointly; it must have been prepared with these weights and this matrix.
     """
 
     weights: FloatArray

@@ -24,6 +24,7 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 _FIRST_DAMPING = 1e-3
 _LAST_DAMPING = 1e12
+_SMALLEST_SCALE = 1e-12
 _SMALLEST_CURVATURE = np.finfo(np.float64).eps
 
 
@@ -134,6 +135,7 @@ def levenberg_marquardt(
     upper: FloatArray,
     options: SolverOptions = DEFAULT_OPTIONS,
     chunk: int | None = None,
+    x_scale: FloatArray | None = None,
 ) -> FitResult:
     """Minimise a batch of bounded nonlinear least-squares problems.
 
@@ -151,6 +153,9 @@ def levenberg_marquardt(
         Loss, tolerances and the largest number of evaluations.
     chunk : int, optional
         Most problems evaluated at once; None: all.
+    x_scale : ndarray, broadcast to shape (b, p), optional
+        Typical size of each parameter, positive, in its own unit; None: 1. A parameter whose curvature over
+        that size is negligible beside the largest moves no further than that curvature allows.
 
     Returns
     -------
@@ -158,7 +163,7 @@ def levenberg_marquardt(
     """
     x = np.clip(start, lower, upper).astype(np.float64)
     evaluate = partial(_evaluate, problem, options=options, chunk=chunk)
-    moving = _Moving.begin(x, lower, upper, evaluate)
+    moving = _Moving.begin(x, lower, upper, evaluate, x_scale)
     batch = _Batch.begin(x, moving)
     moving = batch.stop(moving, ~np.isfinite(moving.cost), FitStatus.NOT_FINITE)
     while moving.which.size:
@@ -265,11 +270,18 @@ class _Moving:
     upper: FloatArray
 
     @classmethod
-    def begin(cls, x: FloatArray, lower: FloatArray, upper: FloatArray, evaluate: _Evaluate) -> "_Moving":
+    def begin(
+        cls,
+        x: FloatArray,
+        lower: FloatArray,
+        upper: FloatArray,
+        evaluate: _Evaluate,
+        x_scale: FloatArray | None,
+    ) -> "_Moving":
         """Return all problems at their starting values."""
         everyone = np.arange(len(x))
         cost, gradient, hessian = evaluate(x, everyone)
-        scale = np.maximum(np.diagonal(hessian, axis1=1, axis2=2), _tiny(hessian))
+        scale = np.maximum(np.diagonal(hessian, axis1=1, axis2=2), _smallest_scale(hessian, x_scale))
         damping, growth = np.full(len(x), _FIRST_DAMPING), np.full(len(x), 2.0)
         return cls(everyone, x.copy(), cost, gradient, hessian, scale, damping, growth, lower, upper)
 
@@ -317,10 +329,17 @@ def _normal_equations(
     return 0.5 * rho.sum(axis=1), gradient, weighted @ jacobian.swapaxes(1, 2)
 
 
-def _tiny(hessian: FloatArray) -> FloatArray:
-    """Smallest scale that keeps the damped equations regular where a parameter has no effect (yet)."""
-    largest = np.diagonal(hessian, axis1=1, axis2=2).max(axis=1, initial=0.0)
-    return np.where(largest > 0.0, 1e-12 * largest, 1.0)[:, None]
+def _smallest_scale(hessian: FloatArray, x_scale: FloatArray | None) -> FloatArray:
+    """Return the smallest scale of each parameter, shape (b, p).
+
+    It keeps the damped equations regular where a parameter has no effect (yet). Curvatures are compared per
+    typical size of their parameters: in the parameters' own units, amplitudes in Jy would decide what angles
+    in radians may do.
+    """
+    curvature = np.diagonal(hessian, axis1=1, axis2=2)
+    size = np.ones(curvature.shape) if x_scale is None else np.broadcast_to(x_scale, curvature.shape)
+    largest = (curvature * size**2).max(axis=1, initial=0.0)[:, None]
+    return np.where(largest > 0.0, _SMALLEST_SCALE * largest, 1.0) / size**2
 
 
 def _held(x: FloatArray, gradient: FloatArray, lower: FloatArray, upper: FloatArray) -> BoolArray:

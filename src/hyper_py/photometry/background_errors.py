@@ -1,6 +1,6 @@
 """What the error of a separately fitted background adds to the errors of sums over the data less it.
 
-With weights L of the pixels of (data - background), S = L D (D^T D)^-1 what they see of the coefficients of
+With weights L of the pixels of (data - background), S = L D (D^T D)^-1 their response to the coefficients of
 the polynomial D, and G = D^T on the pixels that it was fitted to, the sums are (L - S G) data: their
 covariance in noise of covariance C is (L - S G) C (L - S G)^T.
 """
@@ -89,11 +89,11 @@ def on_background(
     flat = images.reshape(*images.shape[:2], -1)
     if first.is_wide:
         y, x = (axis.ravel() for axis in frames[0].grid())
-        seen = flat @ polynomial.design(y - first.y0, x - first.x0) @ polynomial.normal_inverse
+        response = flat @ polynomial.design(y - first.y0, x - first.x0) @ polynomial.normal_inverse
         return np.stack(
             [
                 _on_wide_background(image, s, first, *frame.grid(), noise)
-                for image, s, frame in zip(images, seen, frames, strict=True)
+                for image, s, frame in zip(images, response, frames, strict=True)
             ]
         )
     free = np.zeros((len(measured), height, width))
@@ -107,12 +107,13 @@ def on_background(
         polynomial.order, polynomial.scaling, corner, (height, width), noise
     )
     normals = (free[:, 0] @ products).reshape(len(measured), len(terms), len(terms))
-    seen = flat @ terms.T @ inverse_or_pseudo(normals)
+    response = flat @ terms.T @ inverse_or_pseudo(normals)
     # As if the background were fitted to all pixels of the frame, and the few that are not free put back.
-    rest = flat + (seen @ terms) * (1.0 - free)
-    cross = rest @ smooth.T @ seen.swapaxes(1, 2)
+    rest = flat + (response @ terms) * (1.0 - free)
+    cross = rest @ smooth.T @ response.swapaxes(1, 2)
     of_rest = field_covariance(rest.reshape(images.shape), noise)
-    covariances: FloatArray = of_rest - cross - cross.swapaxes(1, 2) + seen @ own @ seen.swapaxes(1, 2)
+    of_background = response @ own @ response.swapaxes(1, 2)
+    covariances: FloatArray = of_rest - cross - cross.swapaxes(1, 2) + of_background
     return covariances
 
 
@@ -134,7 +135,7 @@ def _terms(
 
 def _on_wide_background(
     images: FloatArray,
-    seen: FloatArray,
+    response: FloatArray,
     background: SeparateBackground,
     y: IntArray,
     x: IntArray,
@@ -142,14 +143,14 @@ def _on_wide_background(
 ) -> FloatArray:
     """Return the covariance of sums over (data - background) for a background fitted to many pixels.
 
-    With L the images, S what they see of the polynomial's coefficients and G the coefficients' own images,
-    it is (L - S G) C (L - S G)^T; C G^T and G C G^T are the same for all groups on this background.
+    With L the images, S their response to the polynomial's coefficients and G the images of these, it is
+    (L - S G) C (L - S G)^T; C G^T and G C G^T are the same for all groups on this background.
     """
     smooth, own = _wide_background_noise(background, noise)
     row, column = y - background.y0, x - background.x0
     inside = (row >= 0) & (row < smooth.shape[1]) & (column >= 0) & (column < smooth.shape[2])
-    cross = seen @ (smooth[:, row[inside], column[inside]] @ images[:, inside].T)
-    covariance: FloatArray = field_covariance(images, noise) - cross - cross.T + seen @ own @ seen.T
+    cross = response @ (smooth[:, row[inside], column[inside]] @ images[:, inside].T)
+    covariance: FloatArray = field_covariance(images, noise) - cross - cross.T + response @ own @ response.T
     return covariance
 
 

@@ -11,8 +11,8 @@ That is linear in the data: dF = w e for a change e of the data, with
     w = (a - K^T a) / f + (dF_gauss/dp - (a - K^T a) J / f) R,
 
 J the Jacobian of the Gaussians and R the response of the parameters (`hyper_py.fitting.linear_response`). In
-noise of covariance C the error of F is sqrt(w C w). What is assumed of fixed parameters adds its own
-variance.
+noise of covariance C the error of F is sqrt(w C w). Fixed parameters add their prior
+variances.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from hyper_py.background.conditional import (
 )
 from hyper_py.fitting.groups import Group, alike_groups, memory_batches
 from hyper_py.fitting.linear_response import linear_response, prior_covariance
-from hyper_py.fitting.neighbours import models_on
+from hyper_py.fitting.other_sources import models_on
 from hyper_py.noise.whitener_cache import NoiseMatrices, WhitenerCache
 from hyper_py.numerics import models
 from hyper_py.numerics.tiles import Plane
@@ -134,9 +134,9 @@ def measure_on_conditional(
         for alike in alike_groups(some, same_shape=True):
             own = group_apertures([some[k] for k in alike], radius_in_fwhm=radius_in_fwhm)
             noise = cache.matrices(own[0].group.pixels, own[0].group.noise_scale)
-            left = [residuals[k] for k in alike]
-            found = conditional_fluxes(own, left, noise=noise)
-            for one, residual, (photometry, background) in zip(own, left, found, strict=True):
+            some_residuals = [residuals[k] for k in alike]
+            found = conditional_fluxes(own, some_residuals, noise=noise)
+            for one, residual, (photometry, background) in zip(own, some_residuals, found, strict=True):
                 whitened = one.group.whitener.project(residual)
                 results.append(
                     measured_group(

@@ -19,7 +19,7 @@ outside its sources, is
 
 and the covariance of the parameters R C R^T. It never uses the scatter of the aperture's own pixels, which
 hold the source. Sums are done in Fourier space (`hyper_py.noise.weighted_sums`), for groups alike at once.
-Fixed parameters whose values are assumed add their prior variances.
+Fixed parameters add their prior variances.
 """
 
 import math

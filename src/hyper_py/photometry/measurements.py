@@ -1,7 +1,7 @@
 """What was measured: one table of values over the sources of a map, and the groups that they come from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -65,6 +65,14 @@ class SourceTable:
 
     def __len__(self) -> int:
         return len(self.parameters)
+
+    @property
+    def is_below_noise(self) -> BoolArray:
+        """Whether the fit left nothing of a source: no peak, or a peak or flux below its own error."""
+        peak = self.parameters[:, models.AMPLITUDE]
+        peak_err = np.sqrt(self.covariance[:, models.AMPLITUDE, models.AMPLITUDE])
+        below: BoolArray = (peak <= 0.0) | (peak < peak_err) | (self.flux < self.flux_err)
+        return below
 
     @classmethod
     def unmeasured(cls, parameters: FloatArray) -> "SourceTable":
@@ -240,6 +248,8 @@ class MeasuredMap:
         took white noise.
     given : int ndarray
         Which of the sources given the first rows are; the others were added.
+    vanished : int ndarray
+        Which of the sources given are none: the fit left nothing of them above the noise.
     noise_step : int
     flux_factor : float
         What the flux of a source is over that of its Gaussian, where the map shows that.
@@ -249,8 +259,15 @@ class MeasuredMap:
     groups: Sequence[MeasuredGroup]
     noise: CovarianceModel
     given: IntArray
+    vanished: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     noise_step: int = 1
     flux_factor: float = 1.0
+
+    def of_nothing(self) -> "MeasuredMap":
+        """Return the map without any source: all those given have vanished."""
+        sources = SourceTable.unmeasured(np.empty((0, models.N_PARAMETERS)))
+        none = np.empty(0, dtype=np.int64)
+        return replace(self, sources=sources, groups=[], given=none, vanished=np.arange(self.given.size))
 
     def with_flags(self, flag: Flag, where: BoolArray | bool = True) -> "MeasuredMap":
         """Return the same with a flag set for some sources, or for all."""
@@ -280,16 +297,16 @@ def corrected_fluxes(
     aperture_correction : bool
         Whether fluxes are corrected for what is outside the apertures.
     """
-    beyond = beam_factor * flux_factor
-    correction = beyond if aperture_correction else table.aperture_fraction
-    # Light beyond the Gaussians was seen to some distance only: how much more there is, is as uncertain.
+    factor = beam_factor * flux_factor
+    correction = factor if aperture_correction else table.aperture_fraction
+    # That light is measured out to some distance only, and uncertain by as much as it adds.
     uncertain = abs(1.0 - 1.0 / flux_factor)
-    flux, flux_gauss = table.flux * correction, table.flux_gauss * beyond
+    flux, flux_gauss = table.flux * correction, table.flux_gauss * factor
     return replace(
         table,
         flux=flux,
         flux_err=np.hypot(table.flux_err * correction, uncertain * flux),
         flux_gauss=flux_gauss,
-        flux_gauss_err=np.hypot(table.flux_gauss_err * beyond, uncertain * flux_gauss),
-        aperture_fraction=table.aperture_fraction / beyond,
+        flux_gauss_err=np.hypot(table.flux_gauss_err * factor, uncertain * flux_gauss),
+        aperture_fraction=table.aperture_fraction / factor,
     )

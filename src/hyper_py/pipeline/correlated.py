@@ -27,7 +27,7 @@ from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
 from hyper_py.fitting.groups import Group
 from hyper_py.fitting.iterative import alternative_starts, fit_iteratively, retry_failed
 from hyper_py.fitting.joint_orders import choose_orders
-from hyper_py.fitting.neighbours import with_neighbours
+from hyper_py.fitting.other_sources import with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.setup import FitSetup, OwnBackground
 from hyper_py.noise.covariance import CovarianceModel
@@ -49,12 +49,12 @@ from hyper_py.psf.residual import (
 )
 
 _MOST_ADDITIONS = 3
-"""Rounds of deblending."""
+"""Largest number of times that sources are added, and that some are removed."""
 _MOST_PATTERNS = 3
-"""Rounds in which the residual pattern of all sources is measured and subtracted."""
+"""Largest number of times that the residual pattern of all sources is measured and subtracted."""
 _EXPLAINED = 0.15
 """Detections of which the pattern of brighter ones makes this share of the peak are left to the search."""
-_KNOWN_ROUNDS = 3
+_KNOWN_PSF_FITS = 3
 """Fits after each of which the known shape of the PSF is drawn anew, with the fluxes that it left."""
 
 
@@ -82,7 +82,6 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     The covariance is measured with the sources masked, and once more from the residual of a first fit.
     Then groups that ask for one more source get it, until none does.
     """
-    solver = options.fit_options.solver()
     initial = _clean(problem, problem.start, _noise(problem, problem.start, subtracted=False), options)
     # Only in the noise measured on the map a residual can be told from a source.
     measurable = options.fit_options.noise_model != "white" and not (
@@ -91,16 +90,14 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     search = options.detection.deblend_residual and measurable
     cleaned, given, flux_factor = _without_patterns(initial, options, measurable=measurable, search=search)
     setup = _setup(cleaned, options)
-    problem, sources, groups = _deblended(cleaned, setup, options, n_given=given.size, search=search)
-    sources, groups = retry_failed(
-        groups, sources, starts=alternative_starts(problem, sources), solver=solver
-    )
-    measured = _measured(problem, sources, groups, setup=setup, noise=cleaned.noise, options=options)
-    added = np.arange(len(sources)) >= given.size
+    model = _deblended(cleaned, setup, options, n_given=given.size, search=search)
+    model, measured, kept = _above_noise(model, setup, options, noise=cleaned.noise, n_given=given.size)
+    given, vanished = given[kept], given[~kept]
+    added = np.arange(len(model.sources)) >= given.size
     measured = measured.with_flags(Flag.ADDED_IN_RESIDUAL, added)
-    assumed: BoolArray = np.any(problem.prior_variance > 0.0, axis=1)
-    measured = measured.with_flags(Flag.SHAPE_ASSUMED, assumed)
-    return replace(measured, given=given, flux_factor=flux_factor)
+    uncertain: BoolArray = np.any(model.problem.prior_variance > 0.0, axis=1)
+    measured = measured.with_flags(Flag.SHAPE_ASSUMED, uncertain)
+    return replace(measured, given=given, vanished=vanished, flux_factor=flux_factor)
 
 
 def _noise(problem: FitProblem, sources: FloatArray, *, subtracted: bool) -> _Noise:
@@ -129,7 +126,7 @@ def _setup(cleaned: _Cleaned, options: Options) -> FitSetup:
     """Return how groups are fitted in the noise of a cleaned map, multiplicative noise included."""
     problem, noise = cleaned.problem, cleaned.noise
     light = kept_like(models.drawn(cleaned.sources, size_of(problem.data)), problem.data)
-    share = multiplicative_noise(problem.data, light, level=noise.relative_rms, size=problem.tile_size)
+    share = multiplicative_noise(problem.data, light, relative_rms=noise.relative_rms, size=problem.tile_size)
     multiplicative = LazyPlane(size_of(light), lambda rows, columns: share * light[rows, columns])
     cache = WhitenerCache(noise.covariance, multiplicative=multiplicative if share else None)
     return _fit_setup(problem, cache, noise.relative_rms, options)
@@ -181,13 +178,13 @@ def _without_patterns(
     beam: BeamPattern | None = None
     if problem.psf_residual is not None:
         beam = known_residual_pattern(problem.psf_residual, beam_covariance=problem.beam_covariance)
-        for _ in range(_KNOWN_ROUNDS):
+        for _ in range(_KNOWN_PSF_FITS):
             cleaned, kept = less(beam)
             given = given[kept]
     for _ in range(_MOST_PATTERNS * measurable):
         more = measure_residual_pattern(
             cleaned.problem.data, cleaned.sources, noise=cleaned.noise.covariance,
-            level=cleaned.noise.relative_rms, beam_fwhm=problem.beam_fwhm, beam=beam,
+            relative_rms=cleaned.noise.relative_rms, beam_fwhm=problem.beam_fwhm, beam=beam,
         )  # fmt: skip
         pattern = beam if more is None else more
         if pattern is None:
@@ -207,12 +204,8 @@ def _without_patterns(
 def _deblended(cleaned: _Cleaned, setup: FitSetup, options: Options, *, n_given: int, search: bool) -> Model:
     """Return the full fit, with the sources that the residual asks for and without those that do not hold."""
     solver = options.fit_options.solver()
-
-    def fit(model: Model) -> Model:
-        sources, groups = fit_iteratively(model.groups, model.sources, solver=solver, max_iterations=5)
-        return Model(model.problem, sources, groups)
-
-    model = fit(Model(cleaned.problem, cleaned.sources, _full_groups(cleaned, setup, options, solver)))
+    groups = _full_groups(cleaned, setup, options, solver)
+    model = _fit(Model(cleaned.problem, cleaned.sources, groups), solver)
     how = Search(
         typical=typical_shape(model.problem, model.sources), significance=options.detection.sigma_thres,
         setup=setup, solver=solver,
@@ -221,13 +214,49 @@ def _deblended(cleaned: _Cleaned, setup: FitSetup, options: Options, *, n_given:
         larger = add_sources(model, how)
         if larger is None:
             break
-        model = fit(larger)
+        model = _fit(larger, solver)
     for _ in range(_MOST_ADDITIONS):
         kept = supported_sources(model, how, n_given=n_given)
         if kept.all():
             break
-        model = fit(remove_sources(model, kept, setup=setup))
+        model = _fit(remove_sources(model, kept, setup=setup), solver)
     return model
+
+
+def _fit(model: Model, solver: SolverOptions) -> Model:
+    """Fit the groups of a model that are not fitted, and those beside them."""
+    sources, groups = fit_iteratively(model.groups, model.sources, solver=solver, max_iterations=5)
+    return Model(model.problem, sources, groups)
+
+
+def _above_noise(
+    model: Model, setup: FitSetup, options: Options, *, noise: _Noise, n_given: int
+) -> tuple[Model, MeasuredMap, BoolArray]:
+    """Measure the sources of a model; one that the fit left nothing of goes, and its group is fitted anew.
+
+    Returns
+    -------
+    model : Model
+    measured : MeasuredMap
+    kept : bool ndarray, shape (n_given,)
+        Which of the sources given are left. Forced ones all are.
+    """
+    solver, left = options.fit_options.solver(), np.arange(n_given)
+    while True:
+        sources, groups = retry_failed(
+            model.groups, model.sources, starts=alternative_starts(model.problem, model.sources),
+            solver=solver,
+        )  # fmt: skip
+        model = Model(model.problem, sources, groups)
+        measured = _measured(model.problem, sources, groups, setup=setup, noise=noise, options=options)
+        keep_all = model.problem.forced or options.policy.keep_below_noise
+        kept = keep_all | ~measured.sources.is_below_noise
+        if kept.all():
+            return model, measured, np.isin(np.arange(n_given), left)
+        if not kept.any():
+            return remove_sources(model, kept, setup=setup), measured.of_nothing(), np.zeros(n_given, bool)
+        left = left[kept[: left.size]]
+        model = _fit(remove_sources(model, kept, setup=setup), solver)
 
 
 def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: SolverOptions) -> list[Group]:
@@ -243,7 +272,7 @@ def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: S
     groups = setup.groups(problem, backgrounds=[OwnBackground(own) for own in separate])
     candidates = [
         setup.candidates(group, group.background, background.polynomial_orders)
-        for group in with_neighbours(groups, sources)
+        for group in with_other_sources(groups, sources)
     ]
     return choose_orders(
         candidates, [sources[group.members] for group in groups], solver=solver,

@@ -54,12 +54,12 @@ class Reference:
         major = np.asarray(own.fwhm_1, dtype=np.float64)
         minor = major if own.fwhm_2 is None else np.asarray(own.fwhm_2, dtype=np.float64)
         pa = np.zeros_like(major) if own.pa is None else np.asarray(own.pa, dtype=np.float64)
-        seen = covariance_from_ellipse(major, minor, position_angle_to_east_angle(pa))
+        own_covariance = covariance_from_ellipse(major, minor, position_angle_to_east_angle(pa))
         change = beam.covariance - self.beam.covariance
         # In the beam's own scale the smallest eigenvalue says how much of a beam is left.
         root = np.linalg.cholesky(beam.covariance)
         inverse = np.linalg.inv(root)
-        values, vectors = np.linalg.eigh(inverse @ (seen + change) @ inverse.T)
+        values, vectors = np.linalg.eigh(inverse @ (own_covariance + change) @ inverse.T)
         kept = (vectors * np.maximum(values, _SMALLEST_SHARE)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
         ellipse = ellipse_from_covariance(root @ kept @ root.T)
         angle = np.mod(90.0 - np.degrees(ellipse.angle), 180.0)

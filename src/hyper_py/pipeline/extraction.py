@@ -69,8 +69,8 @@ class FixedSources:
         """Return x, y on a map; NaN where its coordinates do not reach."""
         longitude, latitude = self.longitude, self.latitude
         if self.frame != "map":
-            sky = SkyCoord(longitude, latitude, unit="deg", frame=self.frame)
-            own = sky.transform_to(celestial_frame(wcs)).spherical
+            places = SkyCoord(longitude, latitude, unit="deg", frame=self.frame)
+            own = places.transform_to(celestial_frame(wcs)).spherical
             longitude, latitude = own.lon.deg, own.lat.deg
         x, y = pixel_from_celestial(wcs, longitude, latitude)
         return x, y
@@ -87,11 +87,13 @@ class Extraction:
     catalog : astropy.table.QTable
     noise : NoiseLevel
     peaks : Peaks
-        The detections, in the order of the catalogue, without those that side lobes explain.
+        The detections, in the order of the catalogue, without those that were left out.
     measured : MeasuredMap, optional
         The table of sources, fits and backgrounds; None when nothing was fitted.
     explained : Peaks, optional
         Detections that side lobes of brighter sources explain; they were not measured.
+    vanished : Peaks, optional
+        Detections of which the fit left no peak or flux above its own error; they are no sources.
     """
 
     image: SkyImage
@@ -101,6 +103,7 @@ class Extraction:
     peaks: Peaks
     measured: MeasuredMap | None = None
     explained: Peaks | None = None
+    vanished: Peaks | None = None
 
     @property
     def rms(self) -> float | FloatArray:
@@ -221,7 +224,7 @@ def extract_sources(
         peaks = given_peaks(image, fixed, noise)
     else:
         peaks, facts = find_peaks(image, noise, options)
-    measured, explained = None, None
+    measured, explained, vanished = None, None, None
     if len(peaks) == 0:
         catalog = empty_catalog(convert_mjy=options.convert_mJy)
     elif options.detection_only:
@@ -232,6 +235,7 @@ def extract_sources(
             forced=fixed is not None,
         )  # fmt: skip
         catalog = make_catalog(measured.sources, image, convert_mjy=options.convert_mJy)
+        vanished = peaks.select(measured.vanished)
         explained = _explained(peaks, measured, beam_fwhm=image.beam_fwhm_pix)
         peaks = peaks.select(measured.given)
     catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
@@ -239,13 +243,14 @@ def extract_sources(
     catalog.meta.update(facts)
     return Extraction(
         image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, measured=measured,
-        explained=explained,
+        explained=explained, vanished=vanished,
     )  # fmt: skip
 
 
 def _explained(peaks: Peaks, measured: MeasuredMap, *, beam_fwhm: float) -> Peaks:
     """Return the peaks that were not measured, nor found again in the residual."""
-    left_out = peaks.select(np.delete(np.arange(len(peaks)), measured.given))
+    known = np.concatenate([measured.given, measured.vanished])
+    left_out = peaks.select(np.delete(np.arange(len(peaks)), known))
     centres = measured.sources.parameters[:, [models.X, models.Y]]
     again, _ = pairs_within(centres, np.column_stack([left_out.x, left_out.y]), 0.5 * beam_fwhm)
     return left_out.select(np.delete(np.arange(len(left_out)), again))
@@ -278,7 +283,7 @@ def check_streamable(image: SkyImage, options: Options) -> None:
 def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     """Return mean and rms of a map as the options say: given, from its error map, or measured.
 
-    On a map with a primary beam it is measured where the noise is even, and then divided by the response.
+    On a map with a primary beam it is measured where the noise is uniform, and then divided by the response.
     """
     detection = options.detection
     size = options.tile_size_pix
@@ -296,7 +301,7 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
 
 
 def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> tuple[Peaks, dict[str, float]]:
-    """Detect peaks as section `detection` of the options says, where the noise is even.
+    """Detect peaks as section `detection` of the options says, where the noise is uniform.
 
     Returns
     -------
@@ -414,11 +419,11 @@ def noise_statistics(extraction: Extraction) -> NoiseStatistics:
         covariance, step = measured.noise.unconditioned, measured.noise_step
         white = extraction.options.fit_options.noise_model == "white"
         use = "errors are for it; the fit took white noise" if white else "the fit's whitener"
-    seen = beam_covariance_model(
+    of_beam = beam_covariance_model(
         binned_beam(beam, step), rms=1.0, max_lag=covariance.reach, white_fraction=0.0
     )
     return NoiseStatistics(
-        covariance=covariance, step=step, beam=seen, beam_fwhm=image.beam_fwhm_pix, use=use
+        covariance=covariance, step=step, beam=of_beam, beam_fwhm=image.beam_fwhm_pix, use=use
     )
 
 

@@ -65,7 +65,7 @@ def measure_sources(
     MeasuredMap
     """
     problem, linking = fit_problem(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
-    measured = measure_weighted(problem, options) if _is_weighted(options) else _in_noise(problem, options)
+    measured = _in_white_noise(problem, options) if _is_weighted(options) else _in_noise(problem, options)
     table, own = measured.sources, peaks.select(measured.given)
     centre = table.parameters[:, models.X], table.parameters[:, models.Y]
     labels = friends_of_friends(*centre, linking_length=linking)
@@ -88,6 +88,19 @@ def measure_sources(
         aperture_correction=options.photometry.aperture_correction,
     )  # fmt: skip
     return replace(measured, sources=table)
+
+
+def _in_white_noise(problem: FitProblem, options: Options) -> MeasuredMap:
+    """Measure a problem in white noise; what the fit leaves nothing of is no source, and is left out."""
+    measured = measure_weighted(problem, options)
+    below = measured.sources.is_below_noise
+    if problem.forced or options.policy.keep_below_noise or not below.any():
+        return measured
+    if below.all():
+        return measured.of_nothing()
+    index, again = np.flatnonzero(~below), _in_white_noise(problem.only(~below), options)
+    vanished = np.concatenate([np.flatnonzero(below), index[again.vanished]])
+    return replace(again, given=index[again.given], vanished=vanished)
 
 
 def _in_noise(problem: FitProblem, options: Options) -> MeasuredMap:
@@ -138,7 +151,7 @@ def fit_problem(
     fixed = np.zeros(start.shape, dtype=bool)
     fixed[:, models.SIGMA_1 :] = shapes is not None
     fixed[:, models.X : models.Y + 1] = forced or not options.fit_options.vary
-    psf_residual, shift_pix = image.beam.beyond, options.policy.shift_pix
+    psf_residual, shift_pix = image.beam.psf_residual, options.policy.shift_pix
     linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * fwhm
     if _is_weighted(options):
         partition = partition_groups(

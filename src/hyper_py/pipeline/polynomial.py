@@ -20,7 +20,7 @@ from hyper_py.fitting.groups import Bounds, Group
 from hyper_py.fitting.initial import AmplitudeFactors, in_groups, initial_bounds, initial_values
 from hyper_py.fitting.iterative import alternative_starts, fit_iteratively, retry_failed
 from hyper_py.fitting.joint_orders import choose_orders
-from hyper_py.fitting.neighbours import means_on, with_neighbours
+from hyper_py.fitting.other_sources import means_on, with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.white import Discs, Ridge, Weighting, joint_candidates, weighted_groups
 from hyper_py.geometry import FWHM_PER_SIGMA
@@ -158,7 +158,7 @@ def _mean_below(background: JointBackground) -> float:
 
 
 def _with_residuals(measured: MeasuredMap, groups: Sequence[Group], medians: FloatArray) -> MeasuredMap:
-    """Return the map with the column RESIDUALS of the original: the median of what is left in the boxes."""
+    """Return the map with the column RESIDUALS of the original: the median of the residual in the boxes."""
     background = measured.sources.background.copy()
     for group, median in zip(groups, medians, strict=True):
         if group.pixels.y.size:
@@ -231,7 +231,7 @@ def _candidates(
         joint_candidates(
             group, options.background.polynomial_orders, cutout=own.background, ridge=ridge, highest=highest
         )
-        for group, own in zip(with_neighbours(groups, sources), surroundings, strict=True)
+        for group, own in zip(with_other_sources(groups, sources), surroundings, strict=True)
     ]
 
 

@@ -160,7 +160,7 @@ def explain_place(extraction: Extraction, x: float, y: float) -> Explanation:
         values=_values(extraction, column, row),
         checks=checks,
         nearest=nearest,
-        verdict=_verdict(blank, checks, nearest, is_lobe=_is_lobe(extraction, x, y)),
+        verdict=_verdict(blank, checks, nearest, left_out=_left_out(extraction, x, y)),
     )
 
 
@@ -408,23 +408,30 @@ def _nearest(extraction: Extraction, x: float, y: float) -> NearestSource | None
     )
 
 
-def _is_lobe(extraction: Extraction, x: float, y: float) -> bool:
-    """Whether a peak here was left out because side lobes of brighter sources explain it."""
-    if extraction.explained is None:
-        return False
-    peaks = extraction.explained
-    apart = np.hypot(peaks.x - x, peaks.y - y)
-    return bool((apart <= _HERE_BEAMS * extraction.image.beam_fwhm_pix).any())
+def _left_out(extraction: Extraction, x: float, y: float) -> str | None:
+    """Return why a detection here was left out of the catalogue; None if there is none."""
+    reasons = (
+        (extraction.explained, "side lobes of brighter sources explain this peak"),
+        (extraction.vanished, "this peak was detected, but its fit left no flux above its error"),
+    )
+    for peaks, reason in reasons:
+        if peaks is not None:
+            distance = np.hypot(peaks.x - x, peaks.y - y)
+            if (distance <= _HERE_BEAMS * extraction.image.beam_fwhm_pix).any():
+                return reason
+    return None
 
 
-def _verdict(blank: bool, checks: tuple[Check, ...], nearest: NearestSource | None, *, is_lobe: bool) -> str:
+def _verdict(
+    blank: bool, checks: tuple[Check, ...], nearest: NearestSource | None, *, left_out: str | None
+) -> str:
     here = nearest is not None and nearest.beams <= _HERE_BEAMS
     if here and nearest is not None:
         return f"There is a source here: number {nearest.number}."
     if blank:
         return "There is no source here: the pixel is blank."
-    if is_lobe:
-        return "There is no source of its own here: side lobes of brighter sources explain this peak."
+    if left_out is not None:
+        return f"There is no source of its own here: {left_out}."
     failed = [check for check in checks if not check.passed]
     if failed:
         first = failed[0]

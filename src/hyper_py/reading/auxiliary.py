@@ -11,7 +11,7 @@ from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.numerics.tiles import LazyPlane
 from hyper_py.reading.fits_files import FitsFile, choose_hdu, open_fits, read_plane
-from hyper_py.reading.headers import header_unit
+from hyper_py.reading.headers import celestial_wcs, header_unit
 from hyper_py.reading.mapfacts import MapFacts
 from hyper_py.reading.streamed import streamed_plane
 from hyper_py.units import MapUnit, parse_unit
@@ -21,6 +21,9 @@ _INVERSE = re.compile(r"(?<![a-z])ivar|inv_?var|inverse", re.IGNORECASE)
 _VARIANCE = re.compile(r"var", re.IGNORECASE)
 _NO_SCALE = re.compile(r"weight|wht|hit|cov|exp|samp|mask|flag|snr", re.IGNORECASE)
 _ERRORS = re.compile(r"err|unc|std|sigma|var|rms|noise", re.IGNORECASE)
+_WEIGHTS = re.compile(r"weight|wht|hit|coverage|exposure", re.IGNORECASE)
+_SAME_PIXEL = 0.1
+"""Pixels by which coordinates of a map and its errors may differ."""
 _CORRECTED = re.compile(r"pb_?cor|pbcorimage", re.IGNORECASE)
 
 
@@ -32,6 +35,50 @@ def is_file_name(where: str) -> bool:
 def is_error_name(name: str) -> bool:
     """Return whether an HDU of this name holds errors, variances or inverse variances."""
     return _ERRORS.search(name) is not None
+
+
+def find_error(file: FitsFile, facts: MapFacts) -> tuple[int | None, str]:
+    """Find the extension with the errors of a map.
+
+    Returns
+    -------
+    index : int or None
+        Of the only HDU that is named as errors, variances or inverse variances and has the map's pixels.
+    remark : str
+        What was found, and the option; empty if there is nothing that looks like errors.
+    """
+    alike = [i for i in file.images if i != facts.index and _on_same_pixels(file, i, facts)]
+    named = [i for i in alike if is_error_name(file.hdus[i].name)]
+    usable = [i for i in named if not _NO_SCALE.search(file.hdus[i].name)]
+    usable += [i for i in named if i not in usable and _INVERSE.search(file.hdus[i].name)]
+    if len(usable) == 1:
+        label = file.label(usable[0])
+        return usable[0], f"{label} is taken for the errors of the map (io.error_hdu: null leaves it out)"
+    if usable:
+        labels = ", ".join(map(file.label, usable))
+        return None, f"{labels} may hold the errors of the map, none is used: set io.error_hdu to one of them"
+    weights = [file.label(i) for i in alike if _WEIGHTS.search(file.hdus[i].name)]
+    if weights:
+        remark = f"{', '.join(weights)} may say where the map is noisy, but holds no errors in its unit: "
+        return None, remark + "set io.error_hdu to a file that does, or mask loud edges with io.mask"
+    return None, ""
+
+
+def _on_same_pixels(file: FitsFile, index: int, facts: MapFacts) -> bool:
+    """Return whether an HDU has the shape of the map and, if it has coordinates, the same sky."""
+    if file.images[index] != file.images[facts.index]:
+        return False
+    header = file.header(index)
+    if "CRVAL1" not in header:
+        return True
+    try:
+        wcs, _, _ = celestial_wcs(header, [])
+    except InputError:
+        return False
+    ny, nx = facts.shape
+    corners = np.array([[0.0, 0.0], [nx - 1.0, 0.0], [0.0, ny - 1.0], [0.5 * nx, 0.5 * ny]])
+    here, there = (one.wcs_world2pix(facts.wcs.wcs_pix2world(corners, 0), 0) for one in (facts.wcs, wcs))
+    return bool(np.allclose(here, there, atol=_SAME_PIXEL, equal_nan=True))
 
 
 def read_error(

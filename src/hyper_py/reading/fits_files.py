@@ -273,6 +273,13 @@ def check_scaling(file: FitsFile, index: int) -> None:
         raise InputError(f"BLANK = {blank!r} is not an integer: correct the file")
 
 
+def header_blank(header: Any) -> float | None:
+    """Return BLANK of floating-point data, where FITS gives it no meaning; None if there is none."""
+    value = header.get("BLANK")
+    known = isinstance(value, int | float) and not isinstance(value, bool) and int(header["BITPIX"]) < 0
+    return float(value) if known else None
+
+
 def read_plane(file: FitsFile, index: int, *, x: int, y: int, fixed: dict[int, int]) -> FloatArray:
     """Read one plane of an image, and no other pixels.
 

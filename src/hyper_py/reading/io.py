@@ -1,6 +1,6 @@
 """Maps and cubes from FITS files: `read_image`, `open_cube`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from hyper_py.diagnostics import InputError
 from hyper_py.geometry import Beam, pixel_areas, pixel_areas_in_parts
 from hyper_py.image import SkyImage
 from hyper_py.numerics.tiles import LazyPlane
-from hyper_py.reading.auxiliary import read_error, read_mask, read_primary_beam, streamed_mask
-from hyper_py.reading.fits_files import FitsFile, open_fits, read_plane, warnings_into
+from hyper_py.reading.auxiliary import find_error, read_error, read_mask, read_primary_beam, streamed_mask
+from hyper_py.reading.fill import AUTO, Fill, find_fill, without_fill
+from hyper_py.reading.fits_files import FitsFile, header_blank, open_fits, read_plane, warnings_into
 from hyper_py.reading.headers import header_frequency, spectral_values
 from hyper_py.reading.mapfacts import Given, MapFacts, understand
 from hyper_py.reading.streamed import bytes_at_once, streamed_plane
@@ -35,6 +36,7 @@ class _Extras:
     mask: str | int | Path | BoolArray | None = None
     primary_beam: str | int | Path | None = None
     primary_beam_corrected: bool | None = None
+    fill_values: Sequence[float] | str = AUTO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ def read_image(
     mask: str | Path | int | BoolArray | None = None,
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
+    fill_values: Sequence[float] | str = AUTO,
     plane: int | None = None,
     max_memory: float | None = None,
 ) -> SkyImage:
@@ -74,7 +77,8 @@ def read_image(
         Number or name of the HDU of the map; found if not given.
     error_hdu : int, str or Path, optional
         HDU with the 1-sigma error, the variance or the inverse variance, or another file (`error.fits`,
-        `error.fits[ERR]`); a pixel without a positive error is blank.
+        `error.fits[ERR]`); a pixel without a positive error is blank. "auto" takes the extension of the file
+        that is named so and has the map's pixels, if there is just one.
     bunit : str, optional
         Unit of the map, in place of BUNIT.
     beam : Beam, optional
@@ -91,6 +95,8 @@ def read_image(
         HDU or other file with the response of the primary beam.
     primary_beam_corrected : bool, optional
         Whether the map is divided by the primary beam already; needed if the file does not say so.
+    fill_values : sequence of float, or "auto"
+        Values, in the file's unit, that mean blank; "auto" finds them, see `hyper_py.reading.fill`.
     plane : int, optional
         Channel of a cube, from 0.
     max_memory : float, optional
@@ -101,7 +107,8 @@ def read_image(
     -------
     SkyImage
         `meta` holds `notes` (what was assumed or odd), `unit_source`, `frequency` in Hz and its source,
-        `hdu`, and `object`, `telescope`, `instrument`, `observed` where the header has them.
+        `hdu`, `fill` (values that stand for blank pixels, and what was done), and `object`, `telescope`,
+        `instrument`, `observed` where the header has them.
 
     Raises
     ------
@@ -113,8 +120,9 @@ def read_image(
     survey = find_survey(code=survey_code, name=survey_name)
     given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency)
     extras = _Extras(
-        error=error_hdu, mask=mask, primary_beam=primary_beam, primary_beam_corrected=primary_beam_corrected
-    )
+        error=error_hdu, mask=mask, primary_beam=primary_beam,
+        primary_beam_corrected=primary_beam_corrected, fill_values=fill_values,
+    )  # fmt: skip
     with open_fits(path) as file, warnings_into(file.notes):
         facts = understand(file, given)
         if plane is None and facts.n_channels > 1:
@@ -150,13 +158,16 @@ def _make_image(source: _Source, channel: int) -> SkyImage:
     }
     factor = jy_per_pixel(facts.unit, **convert)
     at = facts.fixed if facts.channel_axis is None else facts.fixed | {facts.channel_axis: channel}
-    data = read_plane(file, facts.index, x=facts.axes.x, y=facts.axes.y, fixed=at) * factor
+    raw = read_plane(file, facts.index, x=facts.axes.x, y=facts.axes.y, fixed=at)
+    fills = find_fill(raw, given=extras.fill_values, header_blank=header_blank(facts.header))
+    data = without_fill(raw, fills) * factor
+    place, remark = find_error(file, facts) if extras.error == AUTO else (extras.error, "")
     data[np.isnan(np.broadcast_to(areas, data.shape))] = np.nan
     error, response = None, None
     if extras.mask is not None:
         data[read_mask(file, facts, extras.mask, channel=channel)] = np.nan
-    if extras.error is not None:
-        error, error_unit = read_error(file, facts, extras.error, channel=channel)
+    if place is not None:
+        error, error_unit = read_error(file, facts, place, channel=channel)
         if error_unit.needs_frequency and frequency is None:
             text = f"the errors' unit '{error_unit.text}' needs a frequency: set units.frequency (Hz)"
             raise InputError(f"{facts.name}: {text}")
@@ -177,7 +188,7 @@ def _make_image(source: _Source, channel: int) -> SkyImage:
         jy_per_pixel=factor,
         error=error,
         primary_beam=response,
-        meta=_meta(facts, frequency),
+        meta=_meta(facts, frequency) | _said(fills) | ({"errors": remark} if remark else {}),
     )
 
 
@@ -186,7 +197,12 @@ def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
     file, facts, extras = source.file, source.facts, source.extras
     need = f"{facts.shape[1]} x {facts.shape[0]} pixels take up to {bytes_at_once(facts.shape) / 1e9:.1f} GB"
     advice = f"more than control.max_memory = {limit / 1e9:g}: set it higher"
-    for key, extra in (("io.error_hdu", extras.error), ("io.primary_beam", extras.primary_beam)):
+    found, remark = find_error(file, facts) if extras.error == AUTO else (None, "")
+    if found is not None:
+        remark = f"{file.label(found)} may hold the errors of the map, which was read in pieces: not used; "
+        remark += "io.error_hdu needs the map in memory, see control.max_memory"
+    named = None if extras.error == AUTO else extras.error
+    for key, extra in (("io.error_hdu", named), ("io.primary_beam", extras.primary_beam)):
         if extra is not None:
             raise InputError(f"{facts.name}: {need}, {advice}; with {key} a map cannot be read in pieces")
     at = facts.fixed if facts.channel_axis is None else facts.fixed | {facts.channel_axis: channel}
@@ -213,8 +229,10 @@ def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
     if not isinstance(areas, float) and facts.unit.per != "pixel":
         factor = LazyPlane(facts.shape, lambda rows, columns: np.asarray(factor_of(areas(rows, columns))))
 
+    fills = find_fill(raw, given=extras.fill_values, header_blank=header_blank(facts.header))
+
     def make(rows: slice, columns: slice) -> FloatArray:
-        values = raw[rows, columns]
+        values = without_fill(raw[rows, columns], fills)
         if mask is not None:
             values[mask[rows, columns] != 0] = np.nan
         if isinstance(areas, float):
@@ -229,8 +247,14 @@ def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
     notes = (*file.notes, f"{need} at once: read in pieces")
     return SkyImage(
         data=data, wcs=facts.wcs, beam=beam, name=facts.name, unit=facts.unit.text, jy_per_pixel=factor,
-        meta=_meta(facts, frequency) | {"notes": notes},
+        meta=_meta(facts, frequency) | _said(fills) | ({"errors": remark} if remark else {})
+        | {"notes": notes},
     )  # fmt: skip
+
+
+def _said(fills: Sequence[Fill]) -> dict[str, Any]:
+    """Return what is said of numbers that stand for blank pixels."""
+    return {"fill": tuple(fill.describe() for fill in fills)} if fills else {}
 
 
 def _meta(facts: MapFacts, frequency: tuple[float, str] | None) -> dict[str, Any]:
@@ -354,6 +378,7 @@ def open_cube(
     mask: str | Path | int | BoolArray | None = None,
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
+    fill_values: Sequence[float] | str = AUTO,
 ) -> CubeReader:
     """Open a cube, to read its channels one at a time.
 
@@ -361,7 +386,7 @@ def open_cube(
     ----------
     path, hdu, error_hdu, bunit, beam, survey_name, survey_code, frequency
         As in `read_image`.
-    mask, primary_beam, primary_beam_corrected
+    mask, primary_beam, primary_beam_corrected, fill_values
         As in `read_image`; error, mask and primary beam may be cubes of as many channels, or maps.
 
     Returns
@@ -377,8 +402,9 @@ def open_cube(
     survey = find_survey(code=survey_code, name=survey_name)
     given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency)
     extras = _Extras(
-        error=error_hdu, mask=mask, primary_beam=primary_beam, primary_beam_corrected=primary_beam_corrected
-    )
+        error=error_hdu, mask=mask, primary_beam=primary_beam,
+        primary_beam_corrected=primary_beam_corrected, fill_values=fill_values,
+    )  # fmt: skip
     with ExitStack() as stack:
         file = stack.enter_context(open_fits(path))
         with warnings_into(file.notes):

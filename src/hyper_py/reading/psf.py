@@ -13,7 +13,7 @@ from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     GAUSSIAN_AREA,
     Beam,
-    BeyondGaussian,
+    PsfResidual,
     ellipse_from_covariance,
 )
 from hyper_py.reading.fits_files import choose_hdu, map_name, open_fits, read_plane, warnings_into
@@ -86,8 +86,10 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
         pa=float((np.degrees(ellipse.angle) - 90.0) % 180.0),
         area=None if dirty else area,
         wings=wings,
-        beyond=BeyondGaussian(
-            values=_beyond(data / peak, centre, covariance), centre=centre, sides=(sides[0], sides[1])
+        psf_residual=PsfResidual(
+            values=_without_gaussian(data / peak, centre, covariance),
+            centre=centre,
+            sides=(sides[0], sides[1]),
         ),
         source=f"PSF image {Path(path).name}",
     )
@@ -111,7 +113,7 @@ def _gaussian(data: FloatArray, name: str) -> tuple[float, tuple[float, float], 
     return _core(data, name, _PEAK)[0], centre, covariance
 
 
-def _beyond(data: FloatArray, centre: tuple[float, float], covariance: FloatArray) -> FloatArray:
+def _without_gaussian(data: FloatArray, centre: tuple[float, float], covariance: FloatArray) -> FloatArray:
     """Return an image without a Gaussian of peak 1."""
     offsets = np.moveaxis(np.indices(data.shape)[::-1], 0, -1) - np.array(centre)
     inverse = np.linalg.inv(covariance)

@@ -120,6 +120,7 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     work : MapWork
     extraction : Extraction
     """
+    from hyper_py.pipeline.cautions import cautions
     from hyper_py.writing.catalogues import describe_columns, write_catalogue
     from hyper_py.writing.layout import STATE_DIR
     from hyper_py.writing.sky_regions import write_regions
@@ -130,6 +131,8 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     rms, unit = _noise(extraction)
     log.add(f"rms {rms:.4g} {unit}, {len(catalog)} sources, {work.seconds:.2f} s")
     _log_details(log, extraction)
+    for text in cautions(catalog, image):
+        warnings.warn(text, HyperPyWarning, stacklevel=2)
     with Stage(layout.root) as stage:
         meta = _header(task, extraction, rms=rms, unit=unit)
         write_catalogue(stage, layout, catalog, name=task.name, pixel_scale=image.pixel_scale, meta=meta)
@@ -202,6 +205,8 @@ def _log_details(log: MapLog, extraction: "Extraction") -> None:
         )
     if extraction.measured is None or extraction.explained is None:
         return
+    if extraction.vanished is not None and (n_vanished := len(extraction.vanished)):
+        log.add(f"{n_vanished} detections left out: their fits left no peak or flux above its error")
     lobes, factor = len(extraction.explained), extraction.measured.flux_factor
     if lobes:
         log.add(f"{lobes} detections left out: side lobes of brighter sources explain them")
@@ -289,6 +294,8 @@ def _header(task: MapTask, extraction: "Extraction", *, rms: float, unit: str) -
         "rms_unit": unit,
         "sigma_thres": task.config.detection.sigma_thres,
         "n_sources": len(extraction.catalog),
+        **({"fill": "; ".join(image.meta["fill"])} if "fill" in image.meta else {}),
+        **({"errors": image.meta["errors"]} if "errors" in image.meta else {}),
         **extraction.catalog.meta,
     }
 

@@ -123,6 +123,7 @@ def reading_options(config: "Config") -> dict[str, Any]:
         "mask": place(io.mask),
         "primary_beam": place(io.primary_beam),
         "primary_beam_corrected": io.primary_beam_corrected,
+        "fill_values": io.fill_values,
         "bunit": config.units.bunit,
         "frequency": config.units.frequency,
         "beam": beam,

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from helpers.groups import make_group, whitener_of
-from hyper_py.fitting.neighbours import (
+from hyper_py.fitting.other_sources import (
     group_of,
     means_on,
     models_on,
     rms_on,
     sources_in_reach,
-    with_neighbours,
+    with_other_sources,
 )
 from hyper_py.numerics import models
 from hyper_py.numerics.fit_pixels import select_fit_pixels
@@ -45,7 +45,7 @@ def test_models_are_those_of_the_whole_image_without_the_own_sources(sources):
     whole = models.render(sources, SHAPE, n_sigma=9)
     for group, light in zip(groups, models_on(sources, [g.pixels for g in groups]), strict=True):
         np.testing.assert_allclose(light, whole[group.pixels.y, group.pixels.x], atol=1e-6)
-    for group, own in zip(with_neighbours(groups, sources), partition, strict=True):
+    for group, own in zip(with_other_sources(groups, sources), partition, strict=True):
         others = models.render(np.delete(sources, own, axis=0), SHAPE, n_sigma=9)
         np.testing.assert_allclose(group.others, others[group.pixels.y, group.pixels.x], atol=1e-6)
         np.testing.assert_allclose(group.values, -group.others)

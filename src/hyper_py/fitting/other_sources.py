@@ -21,7 +21,7 @@ _SETS_AT_ONCE = 32
 """Sets of fit pixels on which the models are drawn at once: they stay in the cache."""
 
 
-def with_neighbours(groups: Sequence[Group], sources: FloatArray) -> list[Group]:
+def with_other_sources(groups: Sequence[Group], sources: FloatArray) -> list[Group]:
     """Return groups with the light of all other sources, of a table (n, 6), on their pixels."""
     light = models_on(sources, [g.pixels for g in groups], but=[g.members for g in groups])
     return [replace(group, others=others) for group, others in zip(groups, light, strict=True)]
@@ -35,9 +35,9 @@ def sources_in_reach(groups: Sequence[Group], sources: FloatArray) -> list[Index
     light = _REACH_SIGMA * float(sources[:, models.SIGMA_1].max())
     middles, radii = _circles([group.pixels for group in groups])
     group, source = pairs_within(centres, middles, radii + light)
-    seen = np.array([group.pixels.x.size > 0 for group in groups])[group]
-    seen &= group_of([group.members for group in groups], len(sources))[source] != group
-    return group_pairs(group[seen], source[seen], len(groups))
+    shown = np.array([group.pixels.x.size > 0 for group in groups])[group]
+    shown &= group_of([group.members for group in groups], len(sources))[source] != group
+    return group_pairs(group[shown], source[shown], len(groups))
 
 
 def group_of(partition: Sequence[IntArray], n_sources: int) -> IntArray:
