@@ -5,11 +5,11 @@
 
 `killed` simulates small maps, spoils ten of them in as many ways as there are, and runs them once
 undisturbed. A second run is killed at random moments: first a worker by SIGKILL, which the run must survive,
-then the parent, after which no process may be left; then it is resumed. In between the disk is full once (files
-cannot grow beyond some kilobytes), a folder of results vanishes while it is used, and maps and results are moved
-to another path, as to another machine: what is complete there must not be done again. At its end the run must
-have the same files, with the same bytes where no times are in them, the same ten failures by name and reason,
-exit status 1 and nothing half-written. Exit status 1 here if anything is otherwise.
+then the parent, after which no process may be left; then it is resumed. In between the disk is full once
+(files cannot grow beyond some kilobytes), a folder of results vanishes while it is used, and maps and results
+are moved to another path, as to another machine: what is complete there must not be done again. At its end
+the run must have the same files, with the same bytes where no times are in them, the same ten failures by
+name and reason, exit status 1 and nothing half-written. Exit status 1 here if anything is otherwise.
 
 `throughput` runs the same maps by one run of two workers and by two independent runs of one worker side by
 side, each of them with half of the maps, in turn; by the clock and by processor time, which is less at the
