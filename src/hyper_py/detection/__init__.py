@@ -1,0 +1,1 @@
+"""Detection: `matched` (default), the best filter in a family of beam-shaped Gaussians."""
