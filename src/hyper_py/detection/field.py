@@ -15,9 +15,10 @@ from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics.blocks import LazyPlane, Plane, Where, blocks, grown, sample, sample_step, size_of
-from hyper_py.numerics.neighbours import neighbours
 
 BoolArray: TypeAlias = NDArray[np.bool_]
+BEAM_AREA = math.pi / (4.0 * math.log(2.0))
+"""Of a Gaussian beam, in FWHM^2."""
 INNER = 0.5
 """Nothing is detected closer than this many beams to a blank region."""
 _MOST_KEPT = 6_000_000
@@ -37,6 +38,8 @@ class Field:
         Side of the tiles in pixels, see `hyper_py.numerics.blocks.blocks`.
     unit : float
         Of the scaled map in that of the map given.
+    mean : float
+        Of the map given.
     keep : bool
         Whether what is made of the map is kept in memory: it is if the map itself is there.
     """
@@ -45,6 +48,7 @@ class Field:
     family: KernelFamily
     size: int | None
     unit: float
+    mean: float
     keep: bool
     _shares: dict[tuple[int, ...], FloatArray] = field(default_factory=dict)
 
@@ -61,7 +65,7 @@ class Field:
         scaled = LazyPlane(size_of(data), lambda rows, columns: (data[rows, columns] - middle) / unit)
         keep = isinstance(data, np.ndarray)
         plane: Plane = scaled[:, :] if keep else scaled
-        return cls(plane, KernelFamily(beam_covariance), size, unit, keep)
+        return cls(plane, KernelFamily(beam_covariance), size, unit, float(known.mean()), keep)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -105,6 +109,24 @@ class Field:
         """Return the rows and columns inside a tile that statistics are made of; the same for all tiles."""
         step = sample_step(self.shape)
         return slice(-where[0].start % step, None, step), slice(-where[1].start % step, None, step)
+
+    @property
+    def comb_area(self) -> int:
+        """Number of pixels for one of the comb."""
+        return sample_step(self.shape) ** 2
+
+    @cached_property
+    def typical_distance(self) -> float:
+        """Median distance from blank regions of the pixels that are far enough from them, in beams."""
+        parts = [self.distance[where][self.comb(where)][self.inner(where)[self.comb(where)]] for where in self.tiles]
+        known = np.concatenate(parts)
+        return float(np.median(known)) if known.size else 0.0
+
+    @cached_property
+    def n_beams(self) -> float:
+        """Number of beams of the pixels that are searched."""
+        inner = sum(int(np.count_nonzero(self.inner(where))) for where in self.tiles)
+        return max(inner / (BEAM_AREA * self.fwhm**2), 1.0)
 
     def shares(self, where: Where) -> FloatArray:
         """Return the shares of the kernels on valid pixels, around a tile (see `smoothed`)."""

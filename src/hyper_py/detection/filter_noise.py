@@ -21,7 +21,9 @@ EDGE_BINS = np.array([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5])
 BRIGHTNESS_QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 1.0)
 FEWEST_IN_BIN = 100.0
 """Beams that a bin of brightness needs."""
-LARGEST_BRIGHTNESS_FACTOR = 1.25
+
+TAIL_BEAMS, TAIL_SHARE = 5.0, 0.02
+LARGEST_BRIGHTNESS_FACTOR = 1.5
 """Cirrus fluctuates more where it is bright, but more than this is sources."""
 _BEYOND = 6.0
 """Values beyond this many sigma are no noise."""
@@ -182,10 +184,15 @@ def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float)
         return NO_CURVE
     quantiles = [q for q in BRIGHTNESS_QUANTILES if min(q, 1 - q) * beams >= FEWEST_IN_BIN or q in (0.0, 1.0)]
     limits, typical = np.quantile(brightness, quantiles), MAD_TO_RMS * np.median(np.abs(ratio - np.median(ratio)))
+    reference = np.sort(ratio[(brightness <= np.median(brightness)) & (np.abs(ratio) < _BEYOND)])
     at, factor = [], []
     for low, high in zip(limits, limits[1:], strict=False):
-        inside = (brightness >= low) & (brightness <= high) & (np.abs(ratio) < _BEYOND)
-        if np.count_nonzero(inside) > 30 and typical > 0.0:
-            at.append(float(np.median(brightness[inside])))
-            factor.append(min(max(float(ratio[inside].std()) / typical, 1.0), LARGEST_BRIGHTNESS_FACTOR))
-    return Curve(np.array(at), np.array(factor)) if at else NO_CURVE
+        own = (brightness >= low) & (brightness <= high) & (np.abs(ratio) < _BEYOND)
+        if np.count_nonzero(own) > 30 and typical > 0.0:
+            at.append(float(np.median(brightness[own])))
+            n_beams = beams * np.count_nonzero(own) / ratio.size
+            tail = 1.0 - min(max(TAIL_BEAMS / n_beams, TAIL_SHARE), 0.1)
+            upper = np.quantile(ratio[own], tail) / np.quantile(reference, tail)
+            widest = max(float(ratio[own].std()) / typical, float(upper))
+            factor.append(min(max(widest, 1.0), LARGEST_BRIGHTNESS_FACTOR))
+    return Curve(np.array(at), np.maximum.accumulate(factor)) if at else NO_CURVE

@@ -15,8 +15,8 @@ from hyper_py.geometry import FloatArray
 RIDGES = 10.0 ** np.arange(-4.5, 0.0, 0.5)
 """Shares of each plane's variance that may be added to it. Below the first one, planes without noise beyond
 the beam give filters that no real source agrees with."""
-RIDGE_LOSS = 0.08
-"""Of the ridges that lose no more than this share of the variance, the largest is taken: 4% of S/N."""
+RIDGE_LOSS = 0.03
+"""Of the ridges that lose no more than this share of the variance, the largest is taken: 1.5% of S/N."""
 EDGE_CLASSES = np.array([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5])
 """Limits in beams of the classes of distance from a blank region; beyond the last one there is no edge."""
 EDGE_PRIOR = 20.0

@@ -1,0 +1,237 @@
+"""Search of a map: bright sources are fitted and taken off until none is left, then the filter is final."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.detection.bright import Fit, beam_sized
+from hyper_py.detection.field import BoolArray, Field, Smoothed, SourceMask
+from hyper_py.detection.filtering import MASK_BEAMS, Filtered, Masks, first_mask, measure_filter
+from hyper_py.detection.misfit import RingNoise, filtered_model, misfit_noise, strong_sources
+from hyper_py.detection.peaks import SEPARATION, Maxima, find_maxima, negative, neighbourhood
+from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.numerics.blocks import LazyPlane, Plane, at
+from hyper_py.numerics.models import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
+from hyper_py.numerics.neighbours import neighbours
+
+IntArray: TypeAlias = NDArray[np.intp]
+TEMPLATE = 1.1
+"""Size in beams of the sources looked for: rarely smaller than the beam, often a little larger."""
+LOWEST = 2.5
+"""Significance from which peaks are listed."""
+BRIGHT = 20.0
+"""Peaks above this significance are fitted and taken off."""
+RING_BEAMS, RING_SHARE = 5.0, 0.15
+"""Within so many beams, a peak with less than this share of another's significance may be its ring, and waits."""
+COMPANION_BEAMS, COMPANION_THRESHOLD = 1.3, 4.0
+"""Peaks so near a source that was fitted are fitted with it, since that took part of their light."""
+COMPANION_ROUNDS = 2
+MASK_THRESHOLD, FAINT_THRESHOLD = 5.0, 3.5
+FAINT_REACH = 1.5
+"""The mask of what may be sources reaches farther around clear ones, by this factor."""
+REFITS = 3
+REACH_BEAMS = 4.0
+"""Sources so near one that has changed are fitted again."""
+MOST_FITS, MOST_ROUNDS, LAST_ROUNDS = 6, 10, 2
+"""Rounds with fits, in all, and with nothing new after the last fit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bright:
+    """Sources taken off a map.
+
+    Attributes
+    ----------
+    sources : ndarray, shape (n, 6)
+        Negative ones too.
+    model : Plane, shape (ny, nx)
+        Their sum.
+    """
+
+    sources: FloatArray
+    model: Plane
+
+    def points(self, chosen: BoolArray | slice = slice(None)) -> FloatArray:
+        """Return positions, order (x, y)."""
+        points: FloatArray = self.sources[chosen][:, [X, Y]]
+        return points
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """What a search has found.
+
+    Attributes
+    ----------
+    seen : Filtered
+        The map less its bright sources.
+    significance : Plane, shape (ny, nx)
+        Its amplitude over its noise and what fits may have left; 0 where nothing is looked for.
+    peaks : Maxima
+        Of the significance.
+    bright : Bright
+    bright_snr : ndarray, shape (n,)
+        Amplitude of the bright sources together over the noise, at each of them.
+    masks : Masks
+        Where the noise was not measured.
+    """
+
+    seen: Filtered
+    significance: Plane
+    peaks: Maxima
+    bright: Bright
+    bright_snr: FloatArray
+    masks: Masks
+
+
+def search(field: Field, *, fit: Fit) -> Searched:
+    """Search a map, see `Searched`."""
+    bright = Bright(np.empty((0, N_PARAMETERS)), LazyPlane(field.shape, lambda *where: np.zeros(_size(where))))
+    smoothed = field.smoothed(field.data)
+    mask = first_mask(field, smoothed)
+    masks, noise, last, companions = Masks(mask, mask), None, 0, 0
+    for turn in range(MOST_ROUNDS):
+        seen = measure_filter(field, smoothed, masks, before=noise, template=TEMPLATE)
+        found, noise = _look(field, seen, bright, masks), seen.noise
+        if turn == MOST_ROUNDS - 1:
+            break
+        start = _new_bright(field, found) if turn < MOST_FITS else found.bright.sources[:0]
+        if not len(start) and companions < COMPANION_ROUNDS and turn:
+            start, companions = _companions(field, found), companions + 1
+        if len(start):
+            flat = _flattened(field, smoothed, bright.model)
+            bright = _fitted(field, flat, bright.sources, start, fit)
+            smoothed, last = _without(field, bright), turn
+        elif turn >= last + LAST_ROUNDS:
+            break
+        masks = _masks(field, found.peaks, bright.sources)
+    return found
+
+
+def _size(where: tuple[slice, slice]) -> tuple[int, int]:
+    return where[0].stop - where[0].start, where[1].stop - where[1].start
+
+
+def _look(field: Field, seen: Filtered, bright: Bright, masks: Masks) -> Searched:
+    """Return the peaks of a filtered map over all its noise."""
+    snr = np.empty(0)
+
+    def over_noise(rows: slice, columns: slice) -> FloatArray:
+        where = rows, columns
+        return np.where(field.inner(where), seen.amplitude[where] / seen.rms(field, where), 0.0)
+
+    significance = field.plane(over_noise)
+    if len(bright.sources):
+        filtered = filtered_model(field, bright.model, seen.weights)
+        near = neighbourhood(SEPARATION * field.fwhm)
+        left = misfit_noise(field, bright.model, filtered, near=near)
+
+        def with_misfit(rows: slice, columns: slice) -> FloatArray:
+            where = rows, columns
+            total = np.hypot(seen.rms(field, where), left[where])
+            return np.where(field.inner(where), seen.amplitude[where] / total, 0.0)
+
+        pixels = _pixels(bright.sources, field.shape)
+        noise = _rms_at(field, seen, *pixels)
+        snr = at(filtered, *pixels) / noise
+        first = field.plane(with_misfit)
+        strong = strong_sources(bright.sources, snr * noise, noise)
+        rings = RingNoise.measure(first, strong, fwhm=field.fwhm)
+        significance = field.plane(lambda *where: first[where] / rings.factor(where))
+    peaks = find_maxima(field, significance, threshold=LOWEST)
+    return Searched(seen, significance, peaks, bright, snr, masks)
+
+
+def _pixels(sources: FloatArray, shape: tuple[int, int]) -> tuple[IntArray, IntArray]:
+    """Return y and x of the pixels nearest to sources, on the map."""
+    y, x = (
+        np.clip(np.rint(sources[:, column]).astype(np.intp), 0, n - 1)
+        for column, n in zip((Y, X), shape, strict=True)
+    )
+    return y, x
+
+
+def _rms_at(field: Field, seen: Filtered, y: IntArray, x: IntArray) -> FloatArray:
+    """Return the noise of the filtered map at pixels."""
+    mesh = seen.noise.mesh.at(y, x)
+    distance, light = at(field.distance, y, x), at(seen.brightness, y, x)
+    return mesh * seen.noise.edge(distance) * seen.noise.brightness(light)
+
+
+def _new_bright(field: Field, found: Searched) -> FloatArray:
+    """Return bright peaks as sources to be fitted; negative ones only when no positive one is left.
+
+    The rings around a bright source are negative, and are not known for what they are before it is off.
+    """
+    for sign, plane in ((1.0, None), (-1.0, negative(found.significance, field.shape))):
+        peaks = found.peaks if plane is None else find_maxima(field, plane, threshold=BRIGHT)
+        peaks = peaks.select(peaks.value > BRIGHT)
+        points = peaks.points
+        faint, bright = neighbours(points, points, RING_BEAMS * field.fwhm)
+        waits = faint[peaks.value[faint] < RING_SHARE * peaks.value[bright]]
+        peaks = peaks.select(np.setdiff1d(np.arange(peaks.x.size), waits))
+        if peaks.x.size:
+            sources = _sources(field, found, peaks)
+            return sources[sign * sources[:, AMPLITUDE] > 0.0]
+    return found.bright.sources[:0]
+
+
+def _companions(field: Field, found: Searched) -> FloatArray:
+    """Return peaks close to sources that were fitted, to be fitted together with them."""
+    peaks = found.peaks.select(found.peaks.value > COMPANION_THRESHOLD)
+    points = found.bright.points(found.bright.sources[:, AMPLITUDE] > 0.0)
+    near, _ = neighbours(points, peaks.points, COMPANION_BEAMS * field.fwhm)
+    return _sources(field, found, peaks.select(np.unique(near)))
+
+
+def _sources(field: Field, found: Searched, peaks: Maxima) -> FloatArray:
+    amplitude = at(found.seen.amplitude, peaks.y, peaks.x)
+    covariance = field.family.beam_covariance
+    x, y = peaks.points.T
+    return beam_sized(x, y, amplitude, beam_covariance=covariance, size=TEMPLATE)
+
+
+def _flattened(field: Field, smoothed: Smoothed, model: Plane) -> Plane:
+    """Return the map without the local mean of what the model leaves of it."""
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        where = rows, columns
+        return np.where(np.isfinite(field.data[where]), smoothed[where][0] + model[where], np.nan)
+
+    return field.plane(make)
+
+
+def _fitted(field: Field, flat: Plane, known: FloatArray, start: FloatArray, fit: Fit) -> Bright:
+    """Fit new sources, and those beside them again; a new one that cannot be fitted is left out."""
+    sources, is_new = np.concatenate([known, start]), np.arange(len(known) + len(start)) >= len(known)
+    changed = is_new.copy()
+    for _ in range(REFITS):
+        result = fit(flat, sources, changed)
+        failed = ~np.isfinite(result).all(axis=1)
+        sources = np.where(failed[:, None], sources, result)[~(failed & is_new)]
+        changed, is_new = changed[~(failed & is_new)], is_new[~(failed & is_new)]
+        points = sources[:, [X, Y]]
+        _, near = neighbours(points, points[changed], REACH_BEAMS * field.fwhm)
+        changed[near] = True
+    return Bright(sources, field.plane(drawn(sources, field.shape).make))
+
+
+def _without(field: Field, bright: Bright) -> Smoothed:
+    """Return what the kernels see of the map less bright sources."""
+    return field.smoothed(LazyPlane(field.shape, lambda *where: field.data[where] - bright.model[where]))
+
+
+def _masks(field: Field, peaks: Maxima, sources: FloatArray) -> Masks:
+    """Return masks around peaks and fitted sources, those wider where a source is."""
+    strong = peaks.select(peaks.value > MASK_THRESHOLD)
+    faint = peaks.select((peaks.value > FAINT_THRESHOLD) & (peaks.value <= MASK_THRESHOLD))
+    size = FWHM_PER_SIGMA * np.sqrt(sources[:, SIGMA_1] * sources[:, SIGMA_2]) / field.fwhm
+    radius = MASK_BEAMS * field.fwhm
+    # Few different radii: discs of one radius are drawn together.
+    radii = radius * np.concatenate([np.ones(strong.x.size), np.ceil(4.0 * np.maximum(size, 1.0)) / 4.0])
+    points = np.concatenate([strong.points, sources[:, [X, Y]]])
+    wider = np.concatenate([FAINT_REACH * radii, np.full(faint.x.size, radius)])
+    return Masks(SourceMask(points, radii), SourceMask(np.concatenate([points, faint.points]), wider))
