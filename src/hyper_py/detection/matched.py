@@ -19,8 +19,8 @@ from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.search import LOWEST, Searched, search
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics.blocks import Plane, at, grown, is_inside
-from hyper_py.numerics.models import AMPLITUDE
-from hyper_py.numerics.neighbours import neighbours
+from hyper_py.numerics.models import AMPLITUDE, X, Y, gaussian_flux
+from hyper_py.numerics.neighbours import each_apart, neighbours
 from hyper_py.steps.daofind import (
     DaofindKernel,
     DaofindStatistics,
@@ -31,6 +31,8 @@ from hyper_py.steps.daofind import (
 from hyper_py.steps.detection import Peaks, brightest_apart, empty_peaks, inside_margin, shoulder_score
 
 
+MERGED = 0.5
+"""Fitted Gaussians closer than this many beams are the profile of one source."""
 CLEAN_BEAMS = 2.5
 """False peaks are counted this far from sources, beyond the rings of those that are not taken off."""
 
@@ -133,7 +135,8 @@ def candidates(field: Field, found: Searched, rate: FalseRate, *, threshold: flo
     """Return the sources above a threshold: those that were fitted, and peaks of what they leave."""
     peaks = found.peaks
     positive = found.bright.sources[:, AMPLITUDE] > 0.0
-    fitted = Candidates(found.bright.points(positive), rate.significance(found.bright_snr[positive]))
+    fitted = _told_apart(found.bright.sources[positive], found.bright_snr[positive], MERGED * field.fwhm)
+    fitted = fitted._replace(significance=rate.significance(fitted.significance))
     points = refined(field, found.significance, peaks)
     same, _ = neighbours(fitted.points, points, SEPARATION * field.fwhm)
     others = np.setdiff1d(np.arange(len(points)), same)
@@ -143,6 +146,20 @@ def candidates(field: Field, found: Searched, rate: FalseRate, *, threshold: flo
     )
     joined = joined.select(np.flatnonzero(joined.significance >= threshold))
     return joined.select(np.argsort(-joined.significance, kind="stable"))
+
+
+def _told_apart(sources: FloatArray, snr: FloatArray, distance: float) -> Candidates:
+    """Return fitted sources; what two Gaussians closer than a distance describe is one, at their mean."""
+    points, flux = sources[:, [X, Y]], gaussian_flux(sources)
+    near = each_apart(*neighbours(points, points, distance), len(points))
+    free, places, significance = np.ones(len(points), dtype=bool), [], []
+    for first in np.argsort(-flux, kind="stable"):
+        if free[first]:
+            group = near[first][free[near[first]]]
+            free[group] = False
+            places.append(np.average(points[group], axis=0, weights=flux[group]))
+            significance.append(snr[group].max())
+    return Candidates(np.reshape(places, (-1, 2)), np.array(significance))
 
 
 def _inside(field: Field, sources: Candidates, margin: float, min_distance: float) -> np.ndarray:

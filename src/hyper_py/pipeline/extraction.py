@@ -10,6 +10,7 @@ from astropy.table import QTable
 from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.catalog import Measurement, empty_catalog, make_catalog
+from hyper_py.detection.matched import detect_matched
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
@@ -26,8 +27,6 @@ from hyper_py.numerics.noise import clipped_statistics, local_rms_map
 from hyper_py.options import Options, check_options
 from hyper_py.pipeline.measurement import MeasuredField, measure_sources
 from hyper_py.steps.detection import Peaks, detect_high_pass
-from hyper_py.steps.matched import detect_matched
-from hyper_py.steps.matched_filter import measure_filter
 
 if TYPE_CHECKING:
     from regions import Regions
@@ -318,17 +317,7 @@ def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> tuple[Pe
     data, relative = image.even_noise, image.relative_noise
     facts, size = {}, options.tile_size_pix
     if detection.method == "matched":
-        optimal = measure_filter(
-            data,
-            beam_covariance=common["beam_covariance"],
-            local_spectrum=detection.local_spectrum,
-            size=size,
-        )
-        if optimal.local is not None:
-            facts["local_spectrum_gain"] = float(f"{optimal.local.gain:.3g}")
-        peaks = detect_matched(
-            data, max_false_rate=detection.max_false_rate, matched_filter=optimal, size=size, **common
-        )
+        peaks = detect_matched(data, max_false_rate=detection.max_false_rate, size=size, **common)
     else:
         peaks = detect_high_pass(
             data,
