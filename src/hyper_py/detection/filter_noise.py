@@ -1,7 +1,5 @@
 """The noise of a filtered map: a mesh, a factor near edges, a factor where the map is bright."""
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import Where
+from hyper_py.numerics.blocks import IntArray, Where
 from hyper_py.numerics.coarse import CoarseMap, coarse_map
 
 MAD_TO_RMS = 1.4826
@@ -17,6 +15,10 @@ CELL_BEAMS = 5.0
 """Side of a cell of the mesh in beams; 3 x 3 cells make one level."""
 LEAST_SHARE = 0.15
 """A cell needs this share of its pixels free of sources and blanks."""
+LOUD, LOUD_BEAMS = 2.0, 2.5
+"""Noise that is so much louder than the mesh says within this radius in beams is followed there."""
+_UPPER_QUARTILE = 1.1503
+"""Of the absolute value of a normal deviate."""
 EDGE_BINS = np.array([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5])
 BRIGHTNESS_QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 1.0)
 FEWEST_IN_BIN = 100.0
@@ -53,6 +55,8 @@ class FilterNoise:
     ----------
     mesh : CoarseMap
         Far from edges, at typical brightness.
+    loud : CoarseMap
+        Factor where the noise rises within less than a cell of the mesh, else 1.
     edge : Curve
         Factor as a function of the distance from a blank region in beams.
     brightness : Curve
@@ -60,13 +64,26 @@ class FilterNoise:
     """
 
     mesh: CoarseMap
+    loud: CoarseMap
     edge: Curve = NO_CURVE
     brightness: Curve = NO_CURVE
 
     def at(self, where: Where, *, distance: FloatArray, brightness: FloatArray | None = None) -> FloatArray:
         """Return the rms of a part of the map; without a brightness that at a typical one."""
-        noise = self.mesh[where] * self.edge(distance)
+        noise = self.level(where) * self.edge(distance)
         return noise if brightness is None else noise * self.brightness(brightness)
+
+    def level(self, where: Where) -> FloatArray:
+        """Return mesh and loud regions alone."""
+        level: FloatArray = self.mesh[where] * self.loud[where]
+        return level
+
+    def at_pixels(
+        self, y: IntArray, x: IntArray, *, distance: FloatArray, brightness: FloatArray
+    ) -> FloatArray:
+        """Return the rms of pixels (n,)."""
+        level: FloatArray = self.mesh.at(y, x) * self.loud.at(y, x)
+        return level * self.edge(distance) * self.brightness(brightness)
 
 
 class MeshGatherer:
@@ -116,6 +133,48 @@ class MeshGatherer:
             scatter = float(np.var(seen))
             trust = max(0.0, 1.0 - error / scatter) if scatter > 0.0 else 0.0
         return coarse_map(np.exp(middle + trust * (levels - middle)), mesh=self.cell, shape=self.shape)
+
+
+class LoudRegions:
+    """Finds where the noise is much louder than a mesh says, tile by tile.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+    fwhm : float
+        Of the beam in pixels.
+    """
+
+    def __init__(self, shape: tuple[int, int], *, fwhm: float) -> None:
+        self.shape, self._step = shape, max(1, round(0.5 * fwhm))
+        self._half = max(2, round(LOUD_BEAMS * fwhm / self._step))
+        self._values = np.full(tuple(-(-n // self._step) for n in shape), _UPPER_QUARTILE, dtype=np.float32)
+
+    def add(self, where: Where, ratio: FloatArray, usable: NDArray[np.bool_]) -> None:
+        """Add a tile: filtered map over mesh."""
+        comb = tuple(slice(-part.start % self._step, None, self._step) for part in where)
+        place = tuple(slice(-(-part.start // self._step), -(-part.stop // self._step)) for part in where)
+        # What is not used counts as noise that is not loud.
+        self._values[place] = np.where(usable, np.abs(ratio), _UPPER_QUARTILE)[comb]
+
+    def factor(self) -> CoarseMap:
+        """Return how much louder it is: the upper quartile within `LOUD_BEAMS`, where that is `LOUD` times."""
+        side, mesh = 2 * self._half + 1, 2 * self._step
+        shape = tuple(-(-n // mesh) for n in self.shape)
+        if not (self._values > LOUD * _UPPER_QUARTILE).any():
+            return CoarseMap(np.ones((1, 1)), max(self.shape), self.shape)
+        padded = np.pad(self._values, self._half, mode="symmetric")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
+        rank, factor = round(0.75 * side**2), np.ones(shape)
+        columns = np.minimum(2 * np.arange(shape[1]) + 1, self._values.shape[1] - 1)
+        for k in range(shape[0]):
+            row = windows[min(2 * k + 1, self._values.shape[0] - 1), columns].reshape(columns.size, -1)
+            # A window of which less than a quarter is loud is not loud.
+            likely = np.count_nonzero(row > LOUD * _UPPER_QUARTILE, axis=1) >= side**2 - rank
+            if likely.any():
+                upper = np.partition(row[likely], rank, axis=1)[:, rank] / _UPPER_QUARTILE
+                factor[k, likely] = np.where(upper > LOUD, upper, 1.0)
+        return CoarseMap(factor, mesh, self.shape)
 
 
 def cell_side(fwhm: float) -> int:

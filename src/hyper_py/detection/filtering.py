@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +11,7 @@ from hyper_py.detection.field import BoolArray, Field, PixelMask, Smoothed, Sour
 from hyper_py.detection.filter_noise import (
     MAD_TO_RMS,
     FilterNoise,
+    LoudRegions,
     MeshGatherer,
     brightness_curve,
     cell_side,
@@ -75,8 +76,17 @@ def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
 
     plane = field.plane(make)
     known = sample(plane, size=field.size)
-    scatter = MAD_TO_RMS * float(np.median(np.abs(known - np.median(known)))) if known.size else math.inf
-    return PixelMask(plane, FIRST_LIMIT * scatter, (MASK_BEAMS - 0.5) * field.fwhm)
+    scatter = MAD_TO_RMS * float(np.median(np.abs(known - np.median(known)))) if known.size else 0.0
+    if not scatter > 0.0:
+        return PixelMask(plane, math.inf, 0.0)
+    # Loud noise is no source: what stands out must do so from what is around it.
+    regions = LoudRegions(field.shape, fwhm=field.fwhm)
+    for where in field.tiles:
+        ratio = plane[where] / scatter
+        regions.add(where, ratio, np.isfinite(ratio))
+    loud = regions.factor()
+    relative = field.plane(lambda *where: plane[where] / (scatter * loud[where]))
+    return PixelMask(relative, FIRST_LIMIT, (MASK_BEAMS - 0.5) * field.fwhm)
 
 
 def measure_filter(
@@ -132,20 +142,30 @@ def _noise(
     for where in field.tiles:
         far = usable(where) & (field.distance[where] >= least)
         mesh.add(where, amplitude[where], far, np.isfinite(field.data[where]))
-    samples = []
+    level = mesh.level(otherwise=_scatter(field, amplitude, usable))
+    regions = LoudRegions(field.shape, fwhm=field.fwhm)
+    for where in field.tiles:
+        regions.add(where, amplitude[where] / level[where], usable(where))
+    noise, samples = FilterNoise(level, regions.factor()), []
     for where in field.tiles:
         comb, good = field.comb(where), usable(where)
-        planes = amplitude[where], field.distance[where], brightness[where], ~faint(where)
+        ratio = amplitude[where] / noise.level(where)
+        planes = ratio, field.distance[where], brightness[where], ~faint(where)
         samples.append([plane[comb][good[comb]] for plane in planes])
-    filtered, distance, light, clean = (np.concatenate(part) for part in zip(*samples, strict=True))
-    if not filtered.size:
-        return FilterNoise(mesh.level(otherwise=1.0))
-    level = mesh.level(otherwise=MAD_TO_RMS * float(np.median(np.abs(filtered))) or 1.0)
-    ratio = filtered / np.concatenate([level[where][field.comb(where)][usable(where)[field.comb(where)]] for where in field.tiles])
+    ratio, distance, light, clean = (np.concatenate(part) for part in zip(*samples, strict=True))
+    if not ratio.size:
+        return noise
     edge = edge_curve(ratio, distance)
     clean = clean.astype(bool)
     if np.count_nonzero(clean) < LEAST_CLEAN * clean.size:
         clean[:] = True
     beams = np.count_nonzero(clean) * field.comb_area / field.fwhm**2
     curve = brightness_curve((ratio / edge(distance))[clean], light[clean], beams=beams)
-    return FilterNoise(level, edge, curve)
+    return replace(noise, edge=edge, brightness=curve)
+
+
+def _scatter(field: Field, amplitude: Plane, usable: Callable[[Where], BoolArray]) -> float:
+    """Return the scatter of all of the filtered map that is noise."""
+    known = [amplitude[where][field.comb(where)][usable(where)[field.comb(where)]] for where in field.tiles]
+    values = np.abs(np.concatenate(known))
+    return MAD_TO_RMS * float(np.median(values)) if values.any() else 1.0

@@ -24,8 +24,9 @@ LOWEST = 2.5
 """Significance from which peaks are listed."""
 BRIGHT = 20.0
 """Peaks above this significance are fitted and taken off."""
-RING_BEAMS, RING_SHARE = 5.0, 0.15
-"""Within so many beams, a peak with less than this share of another's significance may be its ring, and waits."""
+RING_BEAMS, RING_SHARE, HOLE_SHARE = 5.0, 0.15, 0.4
+"""Within so many beams, a peak with less than this share of another's significance may be its ring, and waits
+until that is off; the second share is that between peaks and holes."""
 COMPANION_BEAMS, COMPANION_THRESHOLD = 1.3, 4.0
 """Peaks so near a source that was fitted are fitted with it, since that took part of their light."""
 COMPANION_ROUNDS = 2
@@ -135,7 +136,8 @@ def _look(field: Field, seen: Filtered, bright: Bright, masks: Masks) -> Searche
             return np.where(field.inner(where), seen.amplitude[where] / total, 0.0)
 
         pixels = _pixels(bright.sources, field.shape)
-        noise = _rms_at(field, seen, *pixels)
+        distance, light = at(field.distance, *pixels), at(seen.brightness, *pixels)
+        noise = seen.noise.at_pixels(*pixels, distance=distance, brightness=light)
         snr = at(filtered, *pixels) / noise
         first = field.plane(with_misfit)
         strong = strong_sources(bright.sources, snr * noise, noise)
@@ -154,29 +156,16 @@ def _pixels(sources: FloatArray, shape: tuple[int, int]) -> tuple[IntArray, IntA
     return y, x
 
 
-def _rms_at(field: Field, seen: Filtered, y: IntArray, x: IntArray) -> FloatArray:
-    """Return the noise of the filtered map at pixels."""
-    mesh = seen.noise.mesh.at(y, x)
-    distance, light = at(field.distance, y, x), at(seen.brightness, y, x)
-    return mesh * seen.noise.edge(distance) * seen.noise.brightness(light)
-
-
 def _new_bright(field: Field, found: Searched) -> FloatArray:
-    """Return bright peaks as sources to be fitted; negative ones only when no positive one is left.
-
-    The rings around a bright source are negative, and are not known for what they are before it is off.
-    """
-    for sign, plane in ((1.0, None), (-1.0, negative(found.significance, field.shape))):
-        peaks = found.peaks if plane is None else find_maxima(field, plane, threshold=BRIGHT)
-        peaks = peaks.select(peaks.value > BRIGHT)
-        points = peaks.points
-        faint, bright = neighbours(points, points, RING_BEAMS * field.fwhm)
-        waits = faint[peaks.value[faint] < RING_SHARE * peaks.value[bright]]
-        peaks = peaks.select(np.setdiff1d(np.arange(peaks.x.size), waits))
-        if peaks.x.size:
-            sources = _sources(field, found, peaks)
-            return sources[sign * sources[:, AMPLITUDE] > 0.0]
-    return found.bright.sources[:0]
+    """Return bright peaks, and holes, as sources to be fitted, without those that may be rings of others."""
+    holes = find_maxima(field, negative(found.significance, field.shape), threshold=BRIGHT)
+    peaks = found.peaks.select(found.peaks.value > BRIGHT)
+    sign = np.repeat([1.0, -1.0], [peaks.x.size, holes.x.size])
+    both = Maxima(*(np.concatenate(part) for part in zip(peaks, holes, strict=True)))
+    faint, bright = neighbours(both.points, both.points, RING_BEAMS * field.fwhm)
+    share = np.where(sign[faint] == sign[bright], RING_SHARE, HOLE_SHARE)
+    waits = faint[both.value[faint] < share * both.value[bright]]
+    return _sources(field, found, both.select(np.setdiff1d(np.arange(sign.size), waits)))
 
 
 def _companions(field: Field, found: Searched) -> FloatArray:
