@@ -8,13 +8,14 @@ holds one false peak, whatever the filter.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import optimize, special
 
 from hyper_py.geometry import FloatArray
 
+REFERENCE, FALSE_SHARE = 4.0, 0.005
 TAIL_START = 2.5
 """Peaks are counted above this many sigma."""
 GAUSSIAN_SPREAD = 0.9
@@ -37,12 +38,28 @@ class FalseRate:
         Above `TAIL_START`, in the whole map.
     spread : float
     n_beams : float
-        Number of beams in the map.
+        Number of beams in the map, or of trials that count as such, see `for_detections`.
     """
 
     number: float
     spread: float
     n_beams: float
+
+    def for_detections(self, sigma: FloatArray) -> "FalseRate":
+        """Return the rate for a map with these peaks (n,), in units of the noise.
+
+        Where a map holds many sources, more false ones may be among them: their share is controlled
+        (Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57, 289) instead of their number. At `REFERENCE`
+        at most `FALSE_SHARE` of what is above the threshold is expected to be false, and at other
+        significances in proportion to the rate of a normal deviate.
+        """
+        trials = FALSE_SHARE / float(special.ndtr(-REFERENCE))
+        heights = np.sort(sigma[sigma >= TAIL_START])[::-1]
+        above = np.arange(1, heights.size + 1)
+        expected = self.number * heights / TAIL_START * np.exp(-0.5 * (heights**2 - TAIL_START**2) / self.spread)
+        held = np.flatnonzero(expected <= FALSE_SHARE * above)
+        number = above[held[-1]] if held.size else 0
+        return replace(self, n_beams=max(self.n_beams, trials * number))
 
     def significance(self, sigma: FloatArray) -> FloatArray:
         """Return the significance of peaks of the filtered map, given in units of its noise."""

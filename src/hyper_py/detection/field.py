@@ -21,6 +21,8 @@ BEAM_AREA = math.pi / (4.0 * math.log(2.0))
 """Of a Gaussian beam, in FWHM^2."""
 INNER = 0.5
 """Nothing is detected closer than this many beams to a blank region."""
+_REMEMBERED = 2
+"""Parts of each plane that are remembered when the whole is not kept."""
 _MOST_KEPT = 6_000_000
 """Planes of the smoothed map are kept in memory for maps of at most this many pixels."""
 
@@ -95,7 +97,7 @@ class Field:
     def plane(self, make: Callable[[slice, slice], FloatArray]) -> Plane:
         """Return a plane of the field's shape: an array made tile by tile, or made where it is asked for."""
         if not self.keep:
-            return LazyPlane(self.shape, make)
+            return LazyPlane(self.shape, _remembered(make))
         result: FloatArray | None = None
         for rows, columns in self.tiles:
             part = make(rows, columns)
@@ -130,7 +132,7 @@ class Field:
 
     def shares(self, where: Where) -> FloatArray:
         """Return the shares of the kernels on valid pixels, around a tile (see `smoothed`)."""
-        key = where[0].start, where[0].stop, where[1].start, where[1].stop
+        key = _key(*where)
         if key not in self._shares:
             outer, inner = grown(where, self.family.radius, self.shape)
             valid = np.isfinite(self.data[outer])
@@ -151,7 +153,7 @@ class Field:
 
     def smoothed(self, source: Plane) -> "Smoothed":
         """Return the differences of a plane on the pixels of the field that are not blank."""
-        return Smoothed(self, source, {} if self._keeps_planes else None)
+        return Smoothed(self, source, {}, None if self._keeps_planes else _REMEMBERED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,19 +162,43 @@ class Smoothed:
 
     field: Field
     source: Plane
-    known: dict[tuple[int, ...], FloatArray] | None
+    known: dict[tuple[int, ...], FloatArray]
+    most: int | None
 
     def __getitem__(self, where: Where) -> FloatArray:
-        key = where[0].start, where[0].stop, where[1].start, where[1].stop
-        if self.known is not None and key in self.known:
+        key = _key(*where)
+        if key in self.known:
             return self.known[key]
         family = self.field.family
         outer, (rows, columns) = grown(where, family.radius, self.field.shape)
         values = np.where(np.isfinite(self.field.data[outer]), self.source[outer], 0.0)
         planes = family.differences(values, self.field.shares(where))[:, rows, columns]
-        if self.known is not None:
-            self.known[key] = planes
+        _keep(self.known, key, planes, self.most)
         return planes
+
+
+def _key(rows: slice, columns: slice) -> tuple[int, ...]:
+    return rows.start, rows.stop, columns.start, columns.stop
+
+
+def _keep(known: dict[tuple[int, ...], FloatArray], key: tuple[int, ...], values: FloatArray, most: int | None) -> None:
+    """Remember values, and forget the oldest if there are too many."""
+    known[key] = values
+    if most is not None and len(known) > most:
+        del known[next(iter(known))]
+
+
+def _remembered(make: Callable[[slice, slice], FloatArray]) -> Callable[[slice, slice], FloatArray]:
+    """Return the function, which then makes the same part twice running only once."""
+    known: dict[tuple[int, ...], FloatArray] = {}
+
+    def look(rows: slice, columns: slice) -> FloatArray:
+        key = _key(rows, columns)
+        if key not in known:
+            _keep(known, key, make(rows, columns), _REMEMBERED)
+        return known[key]
+
+    return look
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ CELL_BEAMS = 5.0
 """Side of a cell of the mesh in beams; 3 x 3 cells make one level."""
 LEAST_SHARE = 0.15
 """A cell needs this share of its pixels free of sources and blanks."""
-LOUD, LOUD_BEAMS = 2.0, 2.5
+LOUD, LOUD_BEAMS = 3.0, 2.5
 """Noise that is so much louder than the mesh says within this radius in beams is followed there."""
 _UPPER_QUARTILE = 1.1503
 """Of the absolute value of a normal deviate."""

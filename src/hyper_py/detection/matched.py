@@ -99,6 +99,7 @@ def detect_matched(
         return empty_peaks()
     found = search(field, fit=fit or partial(fit_gaussians, beam_covariance=beam_covariance))
     rate = false_rate(field, found)
+    rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
     threshold = sigma_threshold if max_false_rate is None else rate.threshold(max_false_rate)
     sources = candidates(field, found, rate, threshold=threshold)
     sources = sources.select(_inside(field, sources, margin, min_distance))
