@@ -76,7 +76,7 @@ def test_libraries_stay_in_their_rooms(library: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_has_tests_of_its_own(module: str) -> None:
     own = f"hyper_py.{module}"
-    tests = [path for path in (ROOT / "tests").glob("test_*.py") if path.stem != "test_architecture"]
+    tests = [path for path in (ROOT / "tests").rglob("test_*.py") if path.stem != "test_architecture"]
     assert any(f"{name}.".startswith(f"{own}.") for path in tests for name in imported(path)), own
 
 

@@ -106,7 +106,8 @@ class MeshGatherer:
         values = _by_cell(np.where(usable, filtered, np.nan), self.cell)
         count = np.isfinite(values).sum(axis=-1)
         seen = (_by_cell(np.where(valid, 1.0, np.nan), self.cell) == 1.0).sum(axis=-1)
-        rms = MAD_TO_RMS * _medians(np.abs(values - _medians(values, count)[..., None]), count)
+        # About 0, which a filtered map has for its mean: a cell's own median would follow its few beams.
+        rms = MAD_TO_RMS * _medians(np.abs(values), count)
         enough = count > np.maximum(30, LEAST_SHARE * seen)
         place = tuple(slice(part.start // self.cell, -(-part.stop // self.cell)) for part in where)
         self._rms[place] = np.where(enough & (rms > 0.0), rms, np.nan)
