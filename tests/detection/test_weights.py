@@ -41,7 +41,9 @@ def test_weights_do_not_depend_on_units() -> None:
 def test_ridge_is_small_where_the_covariance_is_known_and_large_where_it_is_not() -> None:
     rng = np.random.default_rng(6)
     response = np.array([1.0, 0.9, 0.7, 0.4, 0.2])
-    root = np.linalg.cholesky(random_covariance(rng) @ np.diag([1, 1e-2, 1e-3, 1e-3, 1]) @ random_covariance(rng) + 3e2 * np.eye(5))
+    root = np.linalg.cholesky(
+        random_covariance(rng) @ np.diag([1, 1e-2, 1e-3, 1e-3, 1]) @ random_covariance(rng) + 3e2 * np.eye(5)
+    )
     ridges = {}
     for n in (6, 20_000):
         samples = (root @ rng.normal(size=(4, 5, n))).reshape(4, 5, n)

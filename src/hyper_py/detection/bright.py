@@ -175,7 +175,10 @@ def _bounds(start: FloatArray, beam_covariance: FloatArray, fwhm: float) -> tupl
     """Return bounds of sources, shape (b, n, 6)."""
     lower, upper = np.full(start.shape, -np.inf), np.full(start.shape, np.inf)
     positive = start[..., AMPLITUDE] > 0.0
-    lower[..., AMPLITUDE], upper[..., AMPLITUDE] = np.where(positive, 0.0, -MOST_AMPLITUDE), np.where(positive, MOST_AMPLITUDE, 0.0)
+    lower[..., AMPLITUDE], upper[..., AMPLITUDE] = (
+        np.where(positive, 0.0, -MOST_AMPLITUDE),
+        np.where(positive, MOST_AMPLITUDE, 0.0),
+    )
     for axis in (X, Y):
         lower[..., axis], upper[..., axis] = start[..., axis] - fwhm, start[..., axis] + fwhm
     smallest, largest = np.sqrt(np.linalg.eigvalsh(beam_covariance))

@@ -40,12 +40,15 @@ def edge_distance(data: Plane, *, fwhm: float) -> LazyPlane:
         pad = [tuple(halo * int(end) for end in pair) for pair in ends]
         blank = np.pad(~np.isfinite(data[outer]), pad, constant_values=True)
         inside = tuple(
-            slice(part.start + before, part.stop + before) for part, (before, _) in zip(inner, pad, strict=True)
+            slice(part.start + before, part.stop + before)
+            for part, (before, _) in zip(inner, pad, strict=True)
         )
         if not blank.any():
             return np.full(blank[inside].shape, FARTHEST)
         covered = ~_opened(blank, radius)
-        distance = ndimage.distance_transform_edt(covered) if not covered.all() else np.full(blank.shape, np.inf)
+        distance = (
+            ndimage.distance_transform_edt(covered) if not covered.all() else np.full(blank.shape, np.inf)
+        )
         result: FloatArray = np.minimum(distance[inside] / fwhm, FARTHEST)
         return result
 
@@ -58,5 +61,5 @@ def _opened(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     core = depth > radius
     if not core.any():
         return core
-    opened: NDArray[np.bool_] = (ndimage.distance_transform_edt(~core) < radius) & mask
+    opened: NDArray[np.bool_] = (ndimage.distance_transform_edt(~core) <= radius) & mask
     return opened

@@ -56,7 +56,9 @@ class FalseRate:
         trials = FALSE_SHARE / float(special.ndtr(-REFERENCE))
         heights = np.sort(sigma[sigma >= TAIL_START])[::-1]
         above = np.arange(1, heights.size + 1)
-        expected = self.number * heights / TAIL_START * np.exp(-0.5 * (heights**2 - TAIL_START**2) / self.spread)
+        expected = (
+            self.number * heights / TAIL_START * np.exp(-0.5 * (heights**2 - TAIL_START**2) / self.spread)
+        )
         held = np.flatnonzero(expected <= FALSE_SHARE * above)
         number = above[held[-1]] if held.size else 0
         return replace(self, n_beams=max(self.n_beams, trials * number))
@@ -101,7 +103,9 @@ def measure_false_rate(minima: FloatArray, *, share: float, n_beams: float) -> F
     minima = minima[minima >= TAIL_START]
     prior = PRIOR_PEAKS * _mean_excess(GAUSSIAN_SPREAD)
     mean = (float(np.sum(minima**2 - TAIL_START**2)) + prior) / (minima.size + PRIOR_PEAKS)
-    spread = optimize.brentq(lambda v: _mean_excess(v) - mean, 0.05, 50.0) if mean < _mean_excess(49.0) else 49.0
+    spread = (
+        optimize.brentq(lambda v: _mean_excess(v) - mean, 0.05, 50.0) if mean < _mean_excess(49.0) else 49.0
+    )
     # A map of a few beams has the number of peaks that a field with the noise of its beam has.
     number = (minima.size + PRIOR_PEAKS) / (share * n_beams + PRIOR_PEAKS / USUAL_DENSITY) * n_beams
     return FalseRate(number, max(spread, GAUSSIAN_SPREAD), n_beams)
@@ -114,4 +118,8 @@ USUAL_DENSITY = 0.035
 def _mean_excess(spread: float) -> float:
     """Return the mean of s^2 - s0^2 of peaks above s0: the integral of the tail over s^2."""
     u = 0.5 * TAIL_START**2
-    return 2.0 * spread * (1.0 + 0.5 * math.sqrt(math.pi * spread / u) * float(special.erfcx(math.sqrt(u / spread))))
+    return (
+        2.0
+        * spread
+        * (1.0 + 0.5 * math.sqrt(math.pi * spread / u) * float(special.erfcx(math.sqrt(u / spread))))
+    )

@@ -1,7 +1,7 @@
 """The map that is searched, and what is made of it tile by tile."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -120,7 +120,10 @@ class Field:
     @cached_property
     def typical_distance(self) -> float:
         """Median distance from blank regions of the pixels that are far enough from them, in beams."""
-        parts = [self.distance[where][self.comb(where)][self.inner(where)[self.comb(where)]] for where in self.tiles]
+        parts = [
+            self.distance[where][self.comb(where)][self.inner(where)[self.comb(where)]]
+            for where in self.tiles
+        ]
         known = np.concatenate(parts)
         return float(np.median(known)) if known.size else 0.0
 
@@ -181,7 +184,9 @@ def _key(rows: slice, columns: slice) -> tuple[int, ...]:
     return rows.start, rows.stop, columns.start, columns.stop
 
 
-def _keep(known: dict[tuple[int, ...], FloatArray], key: tuple[int, ...], values: FloatArray, most: int | None) -> None:
+def _keep(
+    known: dict[tuple[int, ...], FloatArray], key: tuple[int, ...], values: FloatArray, most: int | None
+) -> None:
     """Remember values, and forget the oldest if there are too many."""
     known[key] = values
     if most is not None and len(known) > most:

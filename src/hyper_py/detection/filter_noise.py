@@ -17,6 +17,8 @@ LEAST_SHARE = 0.15
 """A cell needs this share of its pixels free of sources and blanks."""
 LOUD, LOUD_BEAMS = 3.0, 2.5
 """Noise that is so much louder than the mesh says within this radius in beams is followed there."""
+LOUD_SHARE = 0.4
+"""Share of that circle's square that must be free of sources and blanks."""
 _UPPER_QUARTILE = 1.1503
 """Of the absolute value of a normal deviate."""
 EDGE_BINS = np.array([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5])
@@ -101,7 +103,9 @@ class MeshGatherer:
         cells = tuple(-(-n // self.cell) for n in shape)
         self._rms, self._count = np.full(cells, np.nan), np.zeros(cells)
 
-    def add(self, where: Where, filtered: FloatArray, usable: NDArray[np.bool_], valid: NDArray[np.bool_]) -> None:
+    def add(
+        self, where: Where, filtered: FloatArray, usable: NDArray[np.bool_], valid: NDArray[np.bool_]
+    ) -> None:
         """Add a tile that begins at a multiple of the cell."""
         values = _by_cell(np.where(usable, filtered, np.nan), self.cell)
         count = np.isfinite(values).sum(axis=-1)
@@ -149,14 +153,13 @@ class LoudRegions:
     def __init__(self, shape: tuple[int, int], *, fwhm: float) -> None:
         self.shape, self._step = shape, max(1, round(0.5 * fwhm))
         self._half = max(2, round(LOUD_BEAMS * fwhm / self._step))
-        self._values = np.full(tuple(-(-n // self._step) for n in shape), _UPPER_QUARTILE, dtype=np.float32)
+        self._values = np.full(tuple(-(-n // self._step) for n in shape), np.nan, dtype=np.float32)
 
     def add(self, where: Where, ratio: FloatArray, usable: NDArray[np.bool_]) -> None:
         """Add a tile: filtered map over mesh."""
         comb = tuple(slice(-part.start % self._step, None, self._step) for part in where)
         place = tuple(slice(-(-part.start // self._step), -(-part.stop // self._step)) for part in where)
-        # What is not used counts as noise that is not loud.
-        self._values[place] = np.where(usable, np.abs(ratio), _UPPER_QUARTILE)[comb]
+        self._values[place] = np.where(usable, np.abs(ratio), np.nan)[comb]
 
     def factor(self) -> CoarseMap:
         """Return how much louder it is: the upper quartile within `LOUD_BEAMS`, where that is `LOUD` times."""
@@ -166,14 +169,18 @@ class LoudRegions:
             return CoarseMap(np.ones((1, 1)), max(self.shape), self.shape)
         padded = np.pad(self._values, self._half, mode="symmetric")
         windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
-        rank, factor = round(0.75 * side**2), np.ones(shape)
+        factor = np.ones(shape)
         columns = np.minimum(2 * np.arange(shape[1]) + 1, self._values.shape[1] - 1)
         for k in range(shape[0]):
             row = windows[min(2 * k + 1, self._values.shape[0] - 1), columns].reshape(columns.size, -1)
+            count = np.isfinite(row).sum(axis=1)
             # A window of which less than a quarter is loud is not loud.
-            likely = np.count_nonzero(row > LOUD * _UPPER_QUARTILE, axis=1) >= side**2 - rank
+            likely = np.count_nonzero(row > LOUD * _UPPER_QUARTILE, axis=1) >= np.maximum(0.25 * count, 1.0)
+            likely &= count >= LOUD_SHARE * side**2
             if likely.any():
-                upper = np.partition(row[likely], rank, axis=1)[:, rank] / _UPPER_QUARTILE
+                rank = (0.75 * count[likely]).astype(np.intp)[:, None]
+                ordered = np.sort(row[likely], axis=1)  # NaN last
+                upper = np.take_along_axis(ordered, rank, axis=1)[:, 0] / _UPPER_QUARTILE
                 factor[k, likely] = np.where(upper > LOUD, upper, 1.0)
         return CoarseMap(factor, mesh, self.shape)
 
@@ -243,7 +250,10 @@ def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float)
     if beams < 4 * FEWEST_IN_BIN:
         return NO_CURVE
     quantiles = [q for q in BRIGHTNESS_QUANTILES if min(q, 1 - q) * beams >= FEWEST_IN_BIN or q in (0.0, 1.0)]
-    limits, typical = np.quantile(brightness, quantiles), MAD_TO_RMS * np.median(np.abs(ratio - np.median(ratio)))
+    limits, typical = (
+        np.quantile(brightness, quantiles),
+        MAD_TO_RMS * np.median(np.abs(ratio - np.median(ratio))),
+    )
     reference = np.sort(ratio[(brightness <= np.median(brightness)) & (np.abs(ratio) < _BEYOND)])
     at, factor = [], []
     for low, high in zip(limits, limits[1:], strict=False):

@@ -14,8 +14,8 @@ import numpy as np
 from hyper_py.detection.bright import Fit, fit_gaussians
 from hyper_py.detection.false_rate import FalseRate, measure_false_rate
 from hyper_py.detection.field import Field
-from hyper_py.detection.peaks import SEPARATION, IntArray, find_maxima, negative, refined
 from hyper_py.detection.filtering import MASK_BEAMS
+from hyper_py.detection.peaks import SEPARATION, IntArray, find_maxima, negative, refined
 from hyper_py.detection.search import LOWEST, Searched, search
 from hyper_py.geometry import FloatArray
 from hyper_py.numerics.blocks import Plane, at, grown, is_inside
@@ -29,7 +29,6 @@ from hyper_py.steps.daofind import (
     daofind_statistics,
 )
 from hyper_py.steps.detection import Peaks, brightest_apart, empty_peaks, inside_margin, shoulder_score
-
 
 MERGED = 0.5
 """Fitted Gaussians closer than this many beams are the profile of one source."""

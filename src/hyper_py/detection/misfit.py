@@ -107,7 +107,9 @@ class RingNoise:
             if part[0].start >= part[0].stop or part[1].start >= part[1].stop:
                 continue
             ring = np.minimum(_rings(x, y, (part[0], part[1]), self.fwhm), BINS)
-            place = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, where, strict=True))
+            place = tuple(
+                slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, where, strict=True)
+            )
             np.maximum(left[place], excess[ring], out=left[place])
         return np.hypot(1.0, left)
 
@@ -130,5 +132,3 @@ def strong_sources(sources: FloatArray, filtered: FloatArray, noise: FloatArray)
     """Return the sources of which a fit may leave more than 3 sigma; values at their pixels given."""
     chosen: FloatArray = sources[CORE_MISFIT * np.abs(filtered) > 3.0 * noise]
     return chosen if len(sources) else sources
-
-

@@ -1,7 +1,6 @@
 """Search of a map: bright sources are fitted and taken off until none is left, then the filter is final."""
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -90,7 +89,9 @@ class Searched:
 
 def search(field: Field, *, fit: Fit) -> Searched:
     """Search a map, see `Searched`."""
-    bright = Bright(np.empty((0, N_PARAMETERS)), LazyPlane(field.shape, lambda *where: np.zeros(_size(where))))
+    bright = Bright(
+        np.empty((0, N_PARAMETERS)), LazyPlane(field.shape, lambda *where: np.zeros(_size(where)))
+    )
     smoothed = field.smoothed(field.data)
     mask = first_mask(field, smoothed)
     masks, noise, last, companions = Masks(mask, mask), None, 0, 0

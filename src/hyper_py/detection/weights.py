@@ -60,7 +60,9 @@ def choose_ridge(sums: FloatArray, response: FloatArray) -> float:
         rest = sums.sum(axis=0) - held_out
         if not np.trace(rest) > 0.0:
             rest = sums.sum(axis=0)
-        weights = least_variance_weights(np.broadcast_to(rest, (RIDGES.size, *rest.shape)), response, ridge=RIDGES)
+        weights = least_variance_weights(
+            np.broadcast_to(rest, (RIDGES.size, *rest.shape)), response, ridge=RIDGES
+        )
         cost += np.einsum("ik,kl,il->i", weights, held_out, weights)
     return float(RIDGES[np.flatnonzero(cost <= (1.0 + RIDGE_LOSS) * cost.min())[-1]])
 
@@ -109,7 +111,9 @@ class ProductSums:
             wider = (own + prior * wider) / (count + prior)
             stacked.append(wider)
         covariance = np.array(stacked[::-1])
-        return EdgeWeights(least_variance_weights(covariance, response, ridge=np.full(len(covariance), ridge)))
+        return EdgeWeights(
+            least_variance_weights(covariance, response, ridge=np.full(len(covariance), ridge))
+        )
 
 
 def _products(planes: FloatArray, chosen: NDArray[np.bool_]) -> FloatArray:
