@@ -62,8 +62,16 @@ SKIES: dict[str, tuple[str, dict[str, Any]]] = {
     "dynamic": ("deep", {"peak_range": (5.0, 3000.0)}),
     "oversampled": ("deep", {"pixel_scale": 0.0036, "shape": (900, 900), "n_sources": 90}),
     "extended": ("deep", {"size_range": (1.0, 3.0), "n_sources": 250, "margin": 6.0, "min_separation": 4.0}),
-    "edges": ("deep", {"noise_variation": 10.0, "blank_border": 30, "background_rms": 0.5,
-                       "background_level": 2.0, "peak_range": (5.0, 60.0)}),
+    "edges": (
+        "deep",
+        {
+            "noise_variation": 10.0,
+            "blank_border": 30,
+            "background_rms": 0.5,
+            "background_level": 2.0,
+            "peak_range": (5.0, 60.0),
+        },
+    ),
     "changing herschel": ("herschel", {"noise_white_fraction": 1.0, "background_variation": 10.0}),
 }
 """Presets, and fields of them that are replaced."""

@@ -61,5 +61,6 @@ def _opened(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     core = depth > radius
     if not core.any():
         return core
-    opened: NDArray[np.bool_] = (ndimage.distance_transform_edt(~core) <= radius) & mask
+    near: NDArray[np.bool_] = ndimage.distance_transform_edt(~core) <= radius
+    opened: NDArray[np.bool_] = near & mask
     return opened

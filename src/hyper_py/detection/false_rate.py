@@ -16,6 +16,7 @@ from scipy import optimize, special
 from hyper_py.geometry import FloatArray
 
 REFERENCE, FALSE_SHARE = 4.0, 0.005
+"""Noise alone may make this share of the detections above the reference."""
 TAIL_START = 2.5
 """Peaks are counted above this many sigma."""
 GAUSSIAN_SPREAD = 0.9

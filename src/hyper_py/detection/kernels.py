@@ -38,7 +38,7 @@ class KernelFamily:
     @property
     def fwhm(self) -> float:
         """Geometric mean FWHM of the beam in pixels."""
-        return FWHM_PER_SIGMA * float(np.linalg.det(self.beam_covariance)) ** 0.25
+        return float(FWHM_PER_SIGMA * np.linalg.det(self.beam_covariance) ** 0.25)
 
     @property
     def n_planes(self) -> int:

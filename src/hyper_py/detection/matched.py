@@ -179,7 +179,12 @@ def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IntArray, y: IntArray
     """Return DAOFIND's shape statistics of pixels on the map less its mean over the largest kernel."""
     smoothed, values = field.smoothed(field.data), np.full((3, x.size), np.nan)
     # Blank pixels take the value of the narrowest mean: a checkerboard of blanks leaves shapes as they are.
-    flat = field.plane(lambda *at_: np.where(np.isfinite(field.data[at_]), *smoothed[at_][:2]))
+
+    def fill(rows: slice, columns: slice) -> FloatArray:
+        narrow, mean = smoothed[rows, columns][:2]
+        return np.where(np.isfinite(field.data[rows, columns]), narrow, mean)
+
+    flat = field.plane(fill)
     halo = 2 * max(side // 2 for side in kernel.inside.shape)
     for where in field.tiles:
         own = np.flatnonzero(is_inside(where, y, x))

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from hyper_py.detection.field import BoolArray, Field
@@ -49,7 +50,8 @@ def misfit_noise(field: Field, model: Plane, filtered: Plane, *, near: BoolArray
         highest = ndimage.maximum_filter(image, footprint=near)
         rings = ndimage.gaussian_filter(highest, RING_SMOOTHING * field.fwhm)
         core = ndimage.gaussian_filter(light, CORE_SMOOTHING * field.fwhm)
-        return np.hypot(RING_MISFIT * rings, CORE_MISFIT * core)[inner]
+        left: FloatArray = np.hypot(RING_MISFIT * rings, CORE_MISFIT * core)
+        return left[inner]
 
     return field.plane(make)
 
@@ -122,10 +124,11 @@ def _window(x: float, y: float, reach: float, shape: tuple[int, int]) -> Where:
     return rows, columns
 
 
-def _rings(x: float, y: float, where: Where, fwhm: float) -> np.ndarray:
+def _rings(x: float, y: float, where: Where, fwhm: float) -> NDArray[np.intp]:
     rows, columns = (np.arange(part.start, part.stop) for part in where)
     distance = np.hypot(rows[:, None] - y, columns[None, :] - x)
-    return (PER_BEAM * distance / fwhm).astype(np.intp)
+    rings: NDArray[np.intp] = (PER_BEAM * distance / fwhm).astype(np.intp)
+    return rings
 
 
 def strong_sources(sources: FloatArray, filtered: FloatArray, noise: FloatArray) -> FloatArray:

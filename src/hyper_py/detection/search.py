@@ -172,7 +172,8 @@ def _new_bright(field: Field, found: Searched) -> FloatArray:
 def _companions(field: Field, found: Searched) -> FloatArray:
     """Return peaks close to sources that were fitted, to be fitted together with them."""
     peaks = found.peaks.select(found.peaks.value > COMPANION_THRESHOLD)
-    points = found.bright.points(found.bright.sources[:, AMPLITUDE] > 0.0)
+    positive: BoolArray = found.bright.sources[:, AMPLITUDE] > 0.0
+    points = found.bright.points(positive)
     near, _ = neighbours(points, peaks.points, COMPANION_BEAMS * field.fwhm)
     return _sources(field, found, peaks.select(np.unique(near)))
 
