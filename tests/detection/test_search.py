@@ -46,7 +46,6 @@ def test_false_detections_are_as_many_as_beams_of_noise_exceed_the_threshold() -
     for seed in range(n_maps):
         false += len(detect_matched(noise(shape, seed), beam_covariance=BEAM, sigma_threshold=3.5))
     expected = n_maps * 400**2 / (1.1331 * FWHM**2) * stats.norm.sf(3.5)
-    print(false, expected)
     # Poisson, three sigma, and a tenth for the tail's form.
     assert abs(false - expected) < 3 * np.sqrt(expected) + 0.1 * expected
 

@@ -24,7 +24,8 @@ def test_no_other_weights_have_less_variance(seed: int) -> None:
     weights = least_variance_weights(covariance, response, ridge=0.0)
     found = optimize.minimize(
         lambda w: w @ covariance @ w, np.linalg.pinv(response[None])[:, 0], method="SLSQP",
-        constraints={"type": "eq", "fun": lambda w: w @ response - 1.0}, options={"ftol": 1e-14, "maxiter": 500},
+        constraints={"type": "eq", "fun": lambda w: w @ response - 1.0},
+        options={"ftol": 1e-14, "maxiter": 500},
     )  # fmt: skip
     assert weights @ response == pytest.approx(1.0)
     assert weights @ covariance @ weights == pytest.approx(found.fun, rel=1e-6)

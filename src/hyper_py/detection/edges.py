@@ -12,7 +12,7 @@ from hyper_py.numerics.blocks import LazyPlane, Plane, grown, size_of
 FARTHEST = 5.0
 """Distances in beams are cut here: edges matter no farther."""
 LEAST_RADIUS = 0.5
-"""Blanks into which no disc of this radius in beams fits (single pixels, lines, checkerboards) are no edge."""
+"""Blanks into which no disc of this radius in beams fits (pixels, lines, checkerboards) are no edge."""
 
 
 def edge_distance(data: Plane, *, fwhm: float) -> LazyPlane:
@@ -61,6 +61,6 @@ def _opened(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     core = depth > radius
     if not core.any():
         return core
-    near: NDArray[np.bool_] = ndimage.distance_transform_edt(~core) <= radius
+    near = np.asarray(ndimage.distance_transform_edt(~core) <= radius, dtype=np.bool_)
     opened: NDArray[np.bool_] = near & mask
     return opened

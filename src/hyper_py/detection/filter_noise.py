@@ -1,5 +1,6 @@
 """The noise of a filtered map: a mesh, a factor near edges, a factor where the map is bright."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,7 +163,7 @@ class LoudRegions:
         self._values[place] = np.where(usable, np.abs(ratio), np.nan)[comb]
 
     def factor(self) -> CoarseMap:
-        """Return how much louder it is: the upper quartile within `LOUD_BEAMS`, where that is `LOUD` times."""
+        """Return how much louder it is: the upper quartile within `LOUD_BEAMS`, where above `LOUD`."""
         side, mesh = 2 * self._half + 1, 2 * self._step
         shape = tuple(-(-n // mesh) for n in self.shape)
         if not (self._values > LOUD * _UPPER_QUARTILE).any():
@@ -227,7 +228,7 @@ def edge_curve(ratio: FloatArray, distance: FloatArray) -> Curve:
         From blank regions in beams.
     """
     at, factor = [], []
-    for low, high in zip(EDGE_BINS, EDGE_BINS[1:], strict=False):
+    for low, high in itertools.pairwise(EDGE_BINS):
         own = ratio[(distance > low) & (distance <= high)]
         if own.size > 30:
             at.append(0.5 * (low + high))
@@ -256,7 +257,7 @@ def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float)
     )
     reference = np.sort(ratio[(brightness <= np.median(brightness)) & (np.abs(ratio) < _BEYOND)])
     at, factor = [], []
-    for low, high in zip(limits, limits[1:], strict=False):
+    for low, high in itertools.pairwise(limits):
         own = (brightness >= low) & (brightness <= high) & (np.abs(ratio) < _BEYOND)
         if np.count_nonzero(own) > 30 and typical > 0.0:
             at.append(float(np.median(brightness[own])))

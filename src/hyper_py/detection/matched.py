@@ -182,7 +182,8 @@ def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IntArray, y: IntArray
 
     def fill(rows: slice, columns: slice) -> FloatArray:
         narrow, mean = smoothed[rows, columns][:2]
-        return np.where(np.isfinite(field.data[rows, columns]), narrow, mean)
+        values: FloatArray = np.where(np.isfinite(field.data[rows, columns]), narrow, mean)
+        return values
 
     flat = field.plane(fill)
     halo = 2 * max(side // 2 for side in kernel.inside.shape)

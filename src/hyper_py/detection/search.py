@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyper_py.detection.bright import Fit, beam_sized
-from hyper_py.detection.field import BoolArray, Field, Smoothed, SourceMask
+from hyper_py.detection.field import Field, Smoothed, SourceMask
 from hyper_py.detection.filtering import MASK_BEAMS, Filtered, Masks, first_mask, measure_filter
 from hyper_py.detection.misfit import RingNoise, filtered_model, misfit_noise, strong_sources
 from hyper_py.detection.peaks import SEPARATION, Maxima, find_maxima, negative, neighbourhood
@@ -54,7 +54,7 @@ class Bright:
     sources: FloatArray
     model: Plane
 
-    def points(self, chosen: BoolArray | slice = slice(None)) -> FloatArray:
+    def points(self, chosen: IntArray) -> FloatArray:
         """Return positions, order (x, y)."""
         points: FloatArray = self.sources[chosen][:, [X, Y]]
         return points
@@ -172,7 +172,7 @@ def _new_bright(field: Field, found: Searched) -> FloatArray:
 def _companions(field: Field, found: Searched) -> FloatArray:
     """Return peaks close to sources that were fitted, to be fitted together with them."""
     peaks = found.peaks.select(found.peaks.value > COMPANION_THRESHOLD)
-    positive: BoolArray = found.bright.sources[:, AMPLITUDE] > 0.0
+    positive = np.flatnonzero(found.bright.sources[:, AMPLITUDE] > 0.0)
     points = found.bright.points(positive)
     near, _ = neighbours(points, peaks.points, COMPANION_BEAMS * field.fwhm)
     return _sources(field, found, peaks.select(np.unique(near)))
