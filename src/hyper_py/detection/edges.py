@@ -61,6 +61,5 @@ def _opened(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     core = depth > radius
     if not core.any():
         return core
-    near = np.asarray(ndimage.distance_transform_edt(~core) <= radius, dtype=np.bool_)
-    opened: NDArray[np.bool_] = near & mask
-    return opened
+    away: FloatArray = ndimage.distance_transform_edt(~core)
+    return np.logical_and(away <= radius, mask)
