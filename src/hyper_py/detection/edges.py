@@ -62,4 +62,5 @@ def _opened(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     if not core.any():
         return core
     away: FloatArray = ndimage.distance_transform_edt(~core)
-    return np.logical_and(away <= radius, mask)
+    opened: NDArray[np.bool_] = np.logical_and(away <= radius, mask)
+    return opened

@@ -201,7 +201,7 @@ def _fitted(field: Field, flat: Plane, known: FloatArray, start: FloatArray, fit
     changed = is_new.copy()
     for _ in range(REFITS):
         result = fit(flat, sources, changed)
-        failed: BoolArray = np.isnan(result).any(axis=1)
+        failed: NDArray[np.bool_] = np.isnan(result).any(axis=1)
         sources = np.where(failed[:, None], sources, result)[~(failed & is_new)]
         changed, is_new = changed[~(failed & is_new)], is_new[~(failed & is_new)]
         points = sources[:, [X, Y]]
