@@ -5,7 +5,7 @@
 Thresholds are chosen on seeds that are not scored: the lowest at which the mean purity over them stays
 above 99.2%, since a threshold chosen at 99.0% would miss that on half of the other seeds. `at 99%` is the
 completeness at the lowest threshold that keeps 99% on all seeds together, in hindsight. A detection is
-true within half a beam of a source, one to one. 
+true within half a beam of a source, one to one.
 `matched` is the product's; `spectrum` the filter from a measured power spectrum, `one spectrum` that
 without its local version; `true spectrum` is that detection with filters made from the true power spectrum
 at each place (of Gaussian fields), `oracle` no more than that filter, with the true noise level too (where
