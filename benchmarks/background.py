@@ -12,16 +12,20 @@ import argparse
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import HuberRegressor, TheilSenRegressor
 
-from hyper_py.numerics.polynomial import polynomial_design, scaling_of_box
-from hyper_py.numerics.regression import huber_regression, theil_sen_regression
-from hyper_py.steps.background import Background, select_background, select_backgrounds
+from hyper_py.background import selection
+from hyper_py.background.cutout_polynomial import CutoutPolynomial
+from hyper_py.background.selection import Choice
+from hyper_py.numerics.polynomial import Box, Scaling, polynomial_design
+from hyper_py.numerics.regression import huber_regression, random_subsets, spatial_median, subset_solutions
 
 SIDE, CENTRE, FWHM, PEAK = 41, 20, 5.0, 10.0
+SCALING = Scaling(CENTRE, CENTRE, CENTRE, CENTRE)
 SIGMA = FWHM / 2.3548
 BEAM_AREA = 1.1331 * FWHM**2
 Y, X = np.mgrid[:SIDE, :SIDE] - CENTRE
@@ -47,10 +51,14 @@ def noise(rng: np.random.Generator) -> np.ndarray:
     return np.sqrt(0.99) * wide + 0.1 * rng.normal(size=wide.shape)
 
 
+def theil_sen(design: np.ndarray, values: np.ndarray, *, n_subsets: int) -> np.ndarray:
+    subsets = random_subsets(values.size, design.shape[1], n_subsets=n_subsets, seed=0)
+    return spatial_median(subset_solutions(design, values, subsets=subsets))[0]
+
+
 def polynomial(rng: np.random.Generator, order: int, slope: float = 0.1) -> np.ndarray:
     """Return a background whose terms of each order reach about `slope` x 20 at the edge."""
-    scaling = scaling_of_box((0, SIDE, 0, SIDE))
-    design = polynomial_design(Y + CENTRE, X + CENTRE, order=order, scaling=scaling)
+    design = polynomial_design(Y + CENTRE, X + CENTRE, order=order, scaling=SCALING)
     return design @ rng.normal(scale=slope * CENTRE, size=design.shape[-1])
 
 
@@ -104,13 +112,19 @@ def cutouts(case: str, *, seed: int, trials: int) -> Iterator[tuple[np.ndarray, 
         yield truth + contamination + gaussian(0.0, 0.0, FWHM, PEAK) + noise(rng), truth
 
 
-def error(background: Background, truth: np.ndarray) -> float:
+def error(background: CutoutPolynomial, truth: np.ndarray) -> float:
     return float((background.evaluate(Y[MASK] + CENTRE, X[MASK] + CENTRE) - truth[MASK]).mean())
 
 
-def fit(data: np.ndarray, **options: object) -> Background:
+def select(
+    data: np.ndarray, mask: np.ndarray, *, boxes: list[Box], rms: float, beam_area: float, **choice: Any
+) -> list[CutoutPolynomial]:
+    return selection.select(data, mask, boxes=boxes, rms=rms, beam_area=beam_area, choice=Choice(**choice))
+
+
+def fit(data: np.ndarray, **options: object) -> CutoutPolynomial:
     defaults = {"boxes": BOXES, "orders": (0, 1, 2), "rms": 1.0, "beam_area": BEAM_AREA, "n_subsets": 500}
-    return select_background(data, MASK, **(defaults | options))
+    return select(data[None], MASK[None], **(defaults | options))[0]
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -166,7 +180,7 @@ def criteria(seed: int, trials: int) -> None:
         data = np.stack([d for d, _ in pairs])
         every = {}
         for criterion in ("nmse", "redchi", "bic", "cv, plain", "cv, guard", "cv"):
-            chosen = select_backgrounds(
+            chosen = select(
                 data,
                 np.broadcast_to(MASK, data.shape),
                 boxes=BOXES,
@@ -182,7 +196,7 @@ def criteria(seed: int, trials: int) -> None:
             (box, order): [
                 error(b, t)
                 for b, (_, t) in zip(
-                    select_backgrounds(
+                    select(
                         data,
                         np.broadcast_to(MASK, data.shape),
                         boxes=[box],
@@ -267,7 +281,7 @@ def speed(seed: int) -> None:
     rows = [
         [
             f"least squares, {c}, many at once",
-            f"{best_time(lambda c=c: select_backgrounds(data, mask, criterion=c, **options), 5) / 64:.2f}",
+            f"{best_time(lambda c=c: select(data, mask, criterion=c, **options), 5) / 64:.2f}",
         ]
         for c in ("nmse", "bic", "cv")
     ]
@@ -277,7 +291,7 @@ def speed(seed: int) -> None:
     ]
     table(f"Milliseconds of processor time per source ({len(BOXES)} boxes x 3 orders)", ["what", "ms"], rows)
     y, x = np.mgrid[:SIDE, :SIDE]
-    design = polynomial_design(y.ravel(), x.ravel(), order=2, scaling=scaling_of_box((0, SIDE, 0, SIDE)))
+    design = polynomial_design(y.ravel(), x.ravel(), order=2, scaling=SCALING)
     values = data[0].ravel()
     model = HuberRegressor(alpha=0.0, max_iter=1000)
     forest = TheilSenRegressor(n_subsamples=6, max_subpopulation=10000, random_state=0)
@@ -289,7 +303,7 @@ def speed(seed: int) -> None:
         ],
         [
             "Theil-Sen, 10000 subsets",
-            best_time(lambda: theil_sen_regression(design, values, n_subsets=10000), 5),
+            best_time(lambda: theil_sen(design, values, n_subsets=10000), 5),
             best_time(lambda: forest.fit(design[:, 1:], values), 2),
         ],
     ]

@@ -17,13 +17,13 @@ import warnings
 import numpy as np
 
 from hyper_py.config import Config, apply_overrides
-from hyper_py.evidence.matching import match_positions
-from hyper_py.evidence.simulate import simulate_image
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.simulation.simulate import simulate_image
+from hyper_py.validation.matching import match_positions
 
 SHAPE, FWHM = (300, 300), 5.0
 CLOSEST, FURTHEST = 0.8, 1.2

@@ -30,7 +30,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from hyper_py.evidence.simulate import SimulatedCube, simulate_cube
+from hyper_py.simulation.simulate import SimulatedCube, simulate_cube
 
 SEEDS = (1, 2, 3)
 MATCH_BEAMS = 0.5

@@ -30,12 +30,12 @@ from scipy import ndimage
 from scipy.interpolate import RectBivariateSpline
 from scipy.spatial import KDTree
 
-from hyper_py.evidence.simulate import simulate_image
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import models
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.io import read_image
+from hyper_py.simulation.simulate import simulate_image
 from hyper_py.writing.simulated_files import write_simulation
 
 FWHM, PIXEL = 5.0, 2.0

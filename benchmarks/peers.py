@@ -35,14 +35,20 @@ from astropy.table import QTable, Table
 from astropy.wcs import WCS, FITSFixedWarning
 
 import hyper_py
-from hyper_py.evidence.matching import inside_margin
-from hyper_py.evidence.presets import PRESETS
-from hyper_py.evidence.simulate import simulate_image
-from hyper_py.evidence.validation import validate
+from hyper_py.simulation.complexes import on_clumps
+from hyper_py.simulation.presets import PRESETS
+from hyper_py.simulation.simulate import simulate_image
+from hyper_py.validation.matching import inside_margin
+from hyper_py.validation.validation import validate
 
 HERE = Path(__file__).parent
 SETTINGS = HERE / "peers" / "settings.json"
-MAP_PRESETS = ("alma", "deep", "herschel", "faint", "crowded")
+SOURCELESS = {"empty": "deep", "empty_lognormal": "deep"}
+"""Presets without a source, and those whose settings and thresholds are used on them."""
+MAP_PRESETS = (
+    "alma", "deep", "herschel", "faint", "crowded", "interferometer", "interferometer_dirty", "dynamic",
+    "complex", "edges", "edges_error", "oversampled", *SOURCELESS,
+)  # fmt: skip
 PAPER_LIKE = "alma"
 FIXED: dict[str, dict[str, Any]] = {
     "ours": {},
@@ -88,6 +94,7 @@ PACKAGES = {
 FORMS = {
     "completeness": ".3f",
     "purity": ".3f",
+    "false": ".1f",
     "flux bias": "+.1%",
     "flux scatter": ".1%",
     "isolated": ".1%",
@@ -122,8 +129,11 @@ def simulated(preset: str, seed: int, work: Path) -> Input:
     if not truth.exists():
         simulation = simulate_image(preset, seed=seed)
         header, image = simulation.header(), simulation.image
-        write_map(per_beam, image.data * image.beam_area_pix, header, "Jy/beam")
-        write_map(per_pixel, image.data, header, "Jy/pixel")
+        for path, factor, unit in (
+            (per_beam, image.beam_area_pix, "Jy/beam"), (per_pixel, 1.0, "Jy/pixel")
+        ):  # fmt: skip
+            error = None if image.error is None else factor * image.error
+            write_map(path, factor * image.data, header, unit, error=error)
         simulation.truth.write(truth, format="ascii.ecsv", overwrite=True)
     table = QTable.read(truth, format="ascii.ecsv")
     return Input(name, preset, per_beam, per_pixel, table, float(table.meta["beam_pixels"]))
@@ -153,11 +163,14 @@ def published(number: int, data: Path, work: Path) -> Input:
     return Input(f"published_{number}", PAPER_LIKE, per_beam, path, truth, beam)
 
 
-def write_map(path: Path, data: Any, header: dict[str, Any], unit: str) -> None:
+def write_map(path: Path, data: Any, header: dict[str, Any], unit: str, *, error: Any = None) -> None:
     cards = fits.Header()
     for key, value in (header | {"BUNIT": unit}).items():
         cards[key] = value
-    fits.PrimaryHDU(data, cards).writeto(path, overwrite=True)
+    planes = [fits.PrimaryHDU(data, cards)]
+    if error is not None:
+        planes.append(fits.ImageHDU(error, cards, name="ERROR"))
+    fits.HDUList(planes).writeto(path, overwrite=True)
 
 
 def run_finder(
@@ -217,13 +230,21 @@ def timed(command: list[str], environment: dict[str, str], log: Any, timeout: fl
 
 
 def score(catalog: Table, item: Input) -> dict[str, Any]:
-    """Validate; truth within one beam of the border or of blank pixels does not count."""
+    """Validate; truth within one beam of the border or of blank pixels does not count, nor do clumps."""
     valid = np.isfinite(fits.getdata(item.per_beam))
     x, y = np.array(item.truth["X"]), np.array(item.truth["Y"])
-    counted = inside_margin(x, y, valid=valid, margin=item.beam_fwhm_pix)
+    counted = inside_margin(x, y, valid=valid, margin=item.beam_fwhm_pix) & real_sources(item.truth)
+    neutral = on_clumps(catalog["X"], catalog["Y"], item.truth)
     return validate(
-        catalog, item.truth, beam_fwhm=item.beam_fwhm_pix, coordinates="pixel", counted=counted
-    ).to_dict()
+        catalog, item.truth, beam_fwhm=item.beam_fwhm_pix, coordinates="pixel", counted=counted,
+        neutral=neutral,
+    ).to_dict()  # fmt: skip
+
+
+def real_sources(truth: Table) -> Any:
+    """Return which rows of a truth are compact sources and no clumps of complexes."""
+    clump = truth["CLUMP"] if "CLUMP" in truth.colnames else np.zeros(len(truth))
+    return ~np.asarray(clump, dtype=bool)
 
 
 def combinations(grid: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
@@ -263,9 +284,12 @@ def numbers(result: dict[str, Any]) -> dict[str, float]:
         return np.nan if value is None else float(value)
 
     place = [get(every, axis, "scatter") for axis in "xy"]
-    return {
-        "completeness": result["completeness"]["value"] or 0.0,
-        "purity": result["purity"]["value"] or 0.0,
+    return {  # without a true source only the false ones say something
+        **{
+            key: np.nan if result["completeness"]["whole"] == 0 else result[key]["value"] or 0.0
+            for key in ("completeness", "purity")
+        },
+        "false": result["purity"]["whole"] - result["purity"]["part"],
         "flux bias": get(every, "flux", "bias"),
         "flux scatter": get(every, "flux", "scatter"),
         "isolated": get(single, "flux", "scatter"),
@@ -307,7 +331,7 @@ def table(finders: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 def tune(options: argparse.Namespace) -> None:
     chosen = json.loads(SETTINGS.read_text()) if SETTINGS.exists() else {}
-    for preset in options.presets:
+    for preset in [name for name in options.presets if name not in SOURCELESS]:
         item = simulated(preset, options.seed, options.work)
         for finder, python in environments(options).items():
             tried = []
@@ -335,7 +359,9 @@ def run(options: argparse.Namespace) -> None:
     results = json.loads(store.read_text()) if store.exists() else {}
     for item in items:
         for finder, python in environments(options).items():
-            settings = FIXED[finder] if finder in FIXED else chosen[item.preset][finder]
+            settings = FIXED.get(finder, {})
+            if finder not in FIXED:
+                settings = chosen[SOURCELESS.get(item.preset, item.preset)][finder]
             result = run_finder(finder, python, item, settings, options.work, options.timeout)
             result["version"] = versions(finder, python)
             results[f"{item.name} {finder}"] = result

@@ -20,9 +20,9 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 import hyper_py
-from hyper_py.evidence.matching import match_positions, sky_points
-from hyper_py.evidence.validation import Validation, validate
 from hyper_py.options import BackgroundOptions, FitOptions
+from hyper_py.validation.matching import match_positions, sky_points
+from hyper_py.validation.validation import Validation, validate
 
 TOLERANCE = 0.02
 """Arcsec: the paper's matching radius for Table 1."""

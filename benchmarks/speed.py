@@ -45,9 +45,9 @@ warnings.simplefilter("ignore")
 from hyper_py.config import Config, load_config
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.io import read_image
-import hyper_py.steps.matched, hyper_py.pipeline.correlated
+import hyper_py.detection.matched, hyper_py.pipeline.correlated
 path, config, repeats = sys.argv[1], sys.argv[2], int(sys.argv[3])
-options = load_config(config).options() if config else Config.model_validate({"version": 2}).options()
+options = load_config(config).options() if config else Config().options()
 def peak():
     # getrusage would count the parent before exec too
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
@@ -228,7 +228,7 @@ def extracted(preset: str, work: Path, repeats: int, **overrides: Any) -> list[f
     """
     from astropy.io import fits
 
-    from hyper_py.evidence.simulate import simulate_image
+    from hyper_py.simulation.simulate import simulate_image
 
     simulation = simulate_image(preset, seed=11, **overrides)
     path, data = work / "scaling.fits", simulation.image.data

@@ -71,7 +71,7 @@ def public_names():
     )
 
 
-SHOWN = {"cli": ["main"], "config.sections": ["Section"], "config.original": ["ORIGINAL_DEFAULTS"]}
+SHOWN = {"cli": ["main"], "config.original": ["ORIGINAL_DEFAULTS", "ORIGINAL_POLICY"]}
 
 
 def modules():
@@ -84,7 +84,9 @@ def modules():
             key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
         ]
         members = SHOWN.get(name, [key for key in here if not key.startswith("_")])
-        directive = [f".. automodule:: {module.__name__}", f"   :members: {', '.join(members)}"]
+        directive = [f".. automodule:: {module.__name__}"]
+        if members:  # an empty list would mean all, and Sphinx fails on aliases of types
+            directive.append(f"   :members: {', '.join(members)}")
         lines += [f"### `{name}`", "", "```{eval-rst}", *directive, "```", ""]
     return "\n".join(lines)
 

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from radio_beam import Beam as RadioBeam
 from radio_beam.utils import BeamError
 
-from hyper_py.catalog import COLUMNS, Measurement, empty_catalog, make_catalog
+from hyper_py.catalog import COLUMNS, empty_catalog, make_catalog
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam
 from hyper_py.image import SkyImage
 from hyper_py.numerics.models import gaussian_flux
+from hyper_py.photometry.measurements import SourceTable
 
 SHAPE = (60, 64)
 
@@ -64,9 +65,10 @@ def make_measurement(parameters, *, covariance=None, **changes):
         "flux_gauss": gaussian_flux(parameters), "flux_gauss_err": 0.2 * one,
         "aperture_fraction": 0.9 * one, "local_rms": 0.01 * one, "snr": one,
         "background": 0.3 * one, "shoulder_score": 0.1 * one, "order": zero, "n_in_group": zero + 1,
-        "n_blank": zero, "status": zero + 1, "flags": zero, "nmse": 0.02 * one, "chi2_red": one, "bic": one,
+        "n_blank": zero, "status": zero + 1, "flags": zero,
+        "at_bound": np.zeros(parameters.shape, dtype=bool), "nmse": 0.02 * one, "chi2_red": one, "bic": one,
     }  # fmt: skip
-    return Measurement(**{**values, **changes})
+    return SourceTable(**{**values, **changes})
 
 
 SOURCES = np.array(

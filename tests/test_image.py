@@ -62,15 +62,15 @@ def test_noise_is_even_after_error_or_primary_beam():
     error, response = rng.uniform(1.0, 5.0, (16, 20)), rng.uniform(0.2, 1.0, (16, 20))
     data = np.ones((16, 20))
     data[3, 4] = error[5, 6] = np.nan
-    assert make_image(data=data).relative_noise is None
-    assert make_image(data=data).even_noise is data
+    assert make_image(data=data).relative_rms is None
+    assert make_image(data=data).flattened is data
     image = make_image(data=data, error=error, primary_beam=response)
     known = np.isfinite(data) & np.isfinite(error)
-    assert np.median(image.relative_noise[known]) == pytest.approx(1.0)
-    np.testing.assert_allclose((image.even_noise * error)[known], np.median(error[known]))
-    assert image.relative_noise[3, 4] == image.relative_noise[5, 6] == 1.0
+    assert np.median(image.relative_rms[known]) == pytest.approx(1.0)
+    np.testing.assert_allclose((image.flattened * error)[known], np.median(error[known]))
+    assert image.relative_rms[3, 4] == image.relative_rms[5, 6] == 1.0
     image = make_image(data=data, primary_beam=response)
-    ratio = (image.even_noise / image.flat_noise)[np.isfinite(data)]
+    ratio = (image.flattened / image.flat_noise)[np.isfinite(data)]
     np.testing.assert_allclose(ratio, ratio[0])
 
 

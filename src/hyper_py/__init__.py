@@ -1,30 +1,81 @@
 """Hyper-Py: compact sources in far-infrared, sub-millimetre and millimetre maps, found and measured."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hyper_py.diagnostics import Flag, HyperPyError
+    from hyper_py.geometry import Beam
+    from hyper_py.image import SkyImage
+    from hyper_py.options import (
+        BackgroundOptions,
+        CubeOptions,
+        DetectionOptions,
+        FitOptions,
+        Options,
+        PhotometryOptions,
+    )
+    from hyper_py.pipeline.cubes import extract_cube
+    from hyper_py.pipeline.extraction import Extraction, FixedSources, extract_sources
+    from hyper_py.reading.io import open_cube, read_image
+    from hyper_py.simulation.simulate import simulate_image
+    from hyper_py.validation.validation import validate
 
 __version__ = "2.0.0.dev0"
 
-_PUBLIC = {
-    "Beam": "geometry",
-    "Extraction": "pipeline.extraction",
-    "Flag": "diagnostics",
-    "HyperPyError": "diagnostics",
-    "Options": "options",
-    "SkyImage": "image",
-    "extract_cube": "pipeline.cubes",
-    "extract_sources": "pipeline.extraction",
-    "open_cube": "reading.io",
-    "read_image": "reading.io",
-    "simulate_image": "evidence.simulate",
-    "validate": "evidence.validation",
+__all__ = [
+    "BackgroundOptions",
+    "Beam",
+    "CubeOptions",
+    "DetectionOptions",
+    "Extraction",
+    "FitOptions",
+    "FixedSources",
+    "Flag",
+    "HyperPyError",
+    "Options",
+    "PhotometryOptions",
+    "SkyImage",
+    "__version__",
+    "extract_cube",
+    "extract_sources",
+    "open_cube",
+    "read_image",
+    "simulate_image",
+    "validate",
+]
+
+# The imports above, for run time: each is made when its name is first used, so that starting costs nothing.
+_HOMES = {
+    "diagnostics": ("Flag", "HyperPyError"),
+    "geometry": ("Beam",),
+    "image": ("SkyImage",),
+    "options": (
+        "BackgroundOptions",
+        "CubeOptions",
+        "DetectionOptions",
+        "FitOptions",
+        "Options",
+        "PhotometryOptions",
+    ),
+    "pipeline.cubes": ("extract_cube",),
+    "pipeline.extraction": ("Extraction", "FixedSources", "extract_sources"),
+    "reading.io": ("open_cube", "read_image"),
+    "simulation.simulate": ("simulate_image",),
+    "validation.validation": ("validate",),
 }
+_PUBLIC = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_PUBLIC)]
+
+if not TYPE_CHECKING:  # or any name would pass for one
+
+    def __getattr__(name: str) -> Any:
+        """Import public names on first use."""
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'hyper_py' has no attribute '{name}'")
+        value = globals()[name] = getattr(import_module(f"hyper_py.{_PUBLIC[name]}"), name)
+        return value
 
 
-def __getattr__(name: str) -> Any:
-    """Import public names on first use, so that starting costs nothing."""
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'hyper_py' has no attribute '{name}'")
-    return getattr(import_module(f"hyper_py.{_PUBLIC[name]}"), name)
+def __dir__() -> list[str]:
+    return list(__all__)

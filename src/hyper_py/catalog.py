@@ -1,18 +1,16 @@
 """The catalogue: one table of columns, and everything derived from it."""
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
-    FloatArray,
     celestial_degrees,
     celestial_frame,
     ellipse_from_covariance,
@@ -20,8 +18,7 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
-
-IntArray: TypeAlias = NDArray[np.int64]
+from hyper_py.photometry.measurements import SourceTable
 
 
 class Column(NamedTuple):
@@ -86,50 +83,12 @@ COLUMNS: tuple[Column, ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Measurement:
-    """What was measured of `n` sources, in pixels and Jy/pixel; the catalogue is computed from it.
-
-    Attributes
-    ----------
-    parameters : ndarray, shape (n, 6)
-        Fitted Gaussians, in the order of `hyper_py.numerics.models`.
-    covariance : ndarray, shape (n, 6, 6)
-        Covariance of `parameters`; NaN where it is unknown.
-    flux, flux_err, flux_gauss, flux_gauss_err, aperture_fraction : ndarray, shape (n,)
-        Jy; the aperture's flux and the Gaussian's, with their corrections applied, and errors.
-    local_rms, snr, background, shoulder_score : ndarray, shape (n,)
-    order, n_in_group, n_blank, status, flags : int ndarray, shape (n,)
-    nmse, chi2_red, bic : ndarray, shape (n,)
-    """
-
-    parameters: FloatArray
-    covariance: FloatArray
-    flux: FloatArray
-    flux_err: FloatArray
-    flux_gauss: FloatArray
-    flux_gauss_err: FloatArray
-    aperture_fraction: FloatArray
-    local_rms: FloatArray
-    snr: FloatArray
-    background: FloatArray
-    shoulder_score: FloatArray
-    order: IntArray
-    n_in_group: IntArray
-    n_blank: IntArray
-    status: IntArray
-    flags: IntArray
-    nmse: FloatArray
-    chi2_red: FloatArray
-    bic: FloatArray
-
-
-def make_catalog(measured: Measurement, image: SkyImage, *, convert_mjy: bool = True) -> QTable:
+def make_catalog(measured: SourceTable, image: SkyImage, *, convert_mjy: bool = True) -> QTable:
     """Return the catalogue of one map.
 
     Parameters
     ----------
-    measured : Measurement
+    measured : SourceTable
     image : SkyImage
         The map that was measured.
     convert_mjy : bool
@@ -141,67 +100,94 @@ def make_catalog(measured: Measurement, image: SkyImage, *, convert_mjy: bool = 
         All `COLUMNS`, in their order, for any number of sources.
     """
     p, n = measured.parameters, len(measured.parameters)
-    amplitude, flux_gauss = (
-        np.where(measured.flags & int(Flag.FIT_FAILED), np.nan, values)
-        for values in (p[:, models.AMPLITUDE], measured.flux_gauss)
-    )
-    x, y = p[:, models.X], p[:, models.Y]
-    jacobian = image.jacobian(x, y).reshape(n, 2, 2)
-    beam_area = image.beam.solid_angle / np.abs(np.linalg.det(jacobian))
-    error = np.sqrt(np.diagonal(measured.covariance, axis1=1, axis2=2))
-    longitude, latitude = celestial_degrees(image.wcs, x, y)
-    sky = SkyCoord(longitude, latitude, unit="deg", frame=celestial_frame(image.wcs))
-    shape, shape_error = _sky_shape(measured, image, jacobian)
-    unresolved = ~(shape["DECONV_2"][:, 0] > 2.0 * shape_error["DECONV_2"][:, 0])
-    position_error = _equatorial_errors(measured.covariance, jacobian, sky)
-    is_round = np.isclose(p[:, models.SIGMA_1], p[:, models.SIGMA_2], rtol=1e-6, atol=0.0)
+    jacobian = image.jacobian(p[:, models.X], p[:, models.Y]).reshape(n, 2, 2)
     columns: dict[str, Any] = {
         "MAP_ID": np.full(n, image.name),
         "HYPER_ID": np.arange(1, n + 1),
-        "FLUX_PEAK": amplitude * beam_area,
-        "FLUX": measured.flux,
-        "FLUX_ERR": measured.flux_err,
         "RESIDUALS": measured.background,
         "POLYN": measured.order,
         "NMSE": measured.nmse,
         "CHI2_RED": measured.chi2_red,
         "BIC": measured.bic,
-        "FWHM_1": shape["FWHM"][:, 0],
-        "FWHM_2": shape["FWHM"][:, 1],
-        "PA": np.mod(shape["PA"][:, 0], 180.0),
         "STATUS": measured.status,
-        "GLON": sky.galactic.l.deg,
-        "GLAT": sky.galactic.b.deg,
-        "RA": sky.icrs.ra.deg,
-        "DEC": sky.icrs.dec.deg,
         "DEBLEND": (measured.n_in_group > 1).astype(np.int64),
         "CLUSTER": measured.n_in_group,
         "SHOULDER_SCORE": measured.shoulder_score,
-        "X": x,
-        "Y": y,
-        "X_ERR": error[:, models.X],
-        "Y_ERR": error[:, models.Y],
-        "RA_ERR": position_error[0],
-        "DEC_ERR": position_error[1],
         "SNR": measured.snr,
-        "FLUX_PEAK_ERR": error[:, models.AMPLITUDE] * beam_area,
+        "N_BLANK": measured.n_blank,
+        **_flux_columns(measured, image, jacobian),
+        **_position_columns(measured, image, jacobian),
+    }
+    sizes, unresolved = _size_columns(measured, image, jacobian)
+    flags = np.where(unresolved, int(Flag.UNRESOLVED), 0)
+    flags |= np.where(measured.flux < 0.0, int(Flag.NEGATIVE_FLUX), 0)
+    return _table({**columns, **sizes, "FLAGS": measured.flags | flags}, convert_mjy=convert_mjy)
+
+
+def _flux_columns(measured: SourceTable, image: SkyImage, jacobian: FloatArray) -> dict[str, FloatArray]:
+    """Return fluxes, their errors and the noise, in Jy and Jy/beam."""
+    beam_area = image.beam.solid_angle / np.abs(np.linalg.det(jacobian))
+    amplitude, flux_gauss = (
+        np.where(measured.flags & int(Flag.FIT_FAILED), np.nan, values)
+        for values in (measured.parameters[:, models.AMPLITUDE], measured.flux_gauss)
+    )
+    return {
+        "FLUX_PEAK": amplitude * beam_area,
+        "FLUX": measured.flux,
+        "FLUX_ERR": measured.flux_err,
+        "FLUX_PEAK_ERR": _errors(measured)[:, models.AMPLITUDE] * beam_area,
         "FLUX_GAUSS": flux_gauss,
         "FLUX_GAUSS_ERR": measured.flux_gauss_err,
         "FLUX_ULIM": np.maximum(measured.flux, 0.0) + 3.0 * measured.flux_err,
         "APER_FRAC": measured.aperture_fraction,
         "LOCAL_RMS": measured.local_rms * beam_area,
-        "FWHM_1_ERR": shape_error["FWHM"][:, 0],
-        "FWHM_2_ERR": shape_error["FWHM"][:, 1],
-        "PA_ERR": np.where(is_round, 90.0, np.minimum(shape_error["PA"][:, 0], 90.0)),
-        "FWHM_GEOM": shape["GEOM"][:, 0],
-        "FWHM_GEOM_ERR": shape_error["GEOM"][:, 0],
-        **_deconvolved(shape, shape_error),
-        "N_BLANK": measured.n_blank,
-        "FLAGS": measured.flags
-        | np.where(unresolved, int(Flag.UNRESOLVED), 0)
-        | np.where(measured.flux < 0.0, int(Flag.NEGATIVE_FLUX), 0),
     }
-    return _table(columns, convert_mjy=convert_mjy)
+
+
+def _position_columns(measured: SourceTable, image: SkyImage, jacobian: FloatArray) -> dict[str, FloatArray]:
+    """Return positions on the map and on the sky, and their errors."""
+    x, y = measured.parameters[:, models.X], measured.parameters[:, models.Y]
+    longitude, latitude = celestial_degrees(image.wcs, x, y)
+    sky = SkyCoord(longitude, latitude, unit="deg", frame=celestial_frame(image.wcs))
+    error, sky_error = _errors(measured), _equatorial_errors(measured.covariance, jacobian, sky)
+    return {
+        "GLON": sky.galactic.l.deg,
+        "GLAT": sky.galactic.b.deg,
+        "RA": sky.icrs.ra.deg,
+        "DEC": sky.icrs.dec.deg,
+        "X": x,
+        "Y": y,
+        "X_ERR": error[:, models.X],
+        "Y_ERR": error[:, models.Y],
+        "RA_ERR": sky_error[0],
+        "DEC_ERR": sky_error[1],
+    }
+
+
+def _size_columns(
+    measured: SourceTable, image: SkyImage, jacobian: FloatArray
+) -> tuple[dict[str, FloatArray], BoolArray]:
+    """Return sizes and angles on the sky and their errors, and which sources are unresolved."""
+    p = measured.parameters
+    shape, error = _sky_shape(measured, image, jacobian)
+    is_round = np.isclose(p[:, models.SIGMA_1], p[:, models.SIGMA_2], rtol=1e-6, atol=0.0)
+    columns = {
+        "FWHM_1": shape["FWHM"][:, 0],
+        "FWHM_2": shape["FWHM"][:, 1],
+        "PA": np.mod(shape["PA"][:, 0], 180.0),
+        "FWHM_1_ERR": error["FWHM"][:, 0],
+        "FWHM_2_ERR": error["FWHM"][:, 1],
+        "PA_ERR": np.where(is_round, 90.0, np.minimum(error["PA"][:, 0], 90.0)),
+        "FWHM_GEOM": shape["GEOM"][:, 0],
+        "FWHM_GEOM_ERR": error["GEOM"][:, 0],
+        **_deconvolved(shape, error),
+    }
+    return columns, ~(shape["DECONV_2"][:, 0] > 2.0 * error["DECONV_2"][:, 0])
+
+
+def _errors(measured: SourceTable) -> FloatArray:
+    """Return the 1-sigma errors of the parameters, shape (n, 6)."""
+    return np.sqrt(np.diagonal(measured.covariance, axis1=1, axis2=2))
 
 
 def empty_catalog(*, convert_mjy: bool = True) -> QTable:
@@ -227,7 +213,7 @@ def _table(columns: dict[str, Any], *, convert_mjy: bool) -> QTable:
 
 
 def _sky_shape(
-    measured: Measurement, image: SkyImage, jacobian: FloatArray
+    measured: SourceTable, image: SkyImage, jacobian: FloatArray
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Return sizes and angles on the sky with their errors, propagated by central differences.
 

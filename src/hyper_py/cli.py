@@ -1,6 +1,6 @@
-"""Commands: what was asked for goes to the library, and what came of it to the terminal.
+"""The command line: passes requests to the library and shows the results on the terminal.
 
-Nothing heavy is imported before a command needs it, so that help and complaints are immediate.
+Nothing heavy is imported before a command needs it, so that help and errors appear immediately.
 Exit status: 0 all done, 1 something failed, 2 wrong usage or configuration.
 """
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hyper_py import __version__, commands
+from hyper_py.commands import Overrides
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 40
 INTERRUPTED = 130
-"""What typer makes of Ctrl-C where no run is under way, as shells do."""
+"""Exit status after Ctrl-C outside a run, as in shells."""
 _OBJECTS_BETWEEN_COLLECTIONS = 200_000
-"""Of libraries and numbers hardly anything is garbage: Python's 700 would look through it all the time."""
+"""Libraries and arrays leave hardly any garbage; Python's default of 700 would search them all the time."""
 
 app = typer.Typer(
     name="hyper-py",
@@ -80,12 +81,7 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Directory of all results; ./output for maps.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."
-        ),
-    ] = None,
+    overrides: Overrides = None,
     regions: Annotated[
         Path | None,
         typer.Option(
@@ -131,14 +127,9 @@ def why(
     config_file: Annotated[
         Path | None, typer.Option("--config", help="Configuration file of the run in question.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."
-        ),
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
-    """Say why there is, or is not, a source at a place of a map."""
+    """Explain why there is, or is not, a source at a position on a map."""
     from hyper_py.running.inputs import map_name
 
     files = [str(path)] if config_file is None else [str(path), str(config_file)]
@@ -147,7 +138,7 @@ def why(
 
     from hyper_py.pipeline.why import explain, pixel_of
     from hyper_py.reading.io import read_image
-    from hyper_py.running.map_task import reading_options
+    from hyper_py.running.tasks import reading_options
 
     limit = 1e9 * config.control.max_memory
     image = read_image(path, max_memory=limit, **reading_options(config))
@@ -170,7 +161,7 @@ def report(
 
 
 def _configuration(inputs: Sequence[str], overrides: Sequence[str]) -> tuple["Config", list[str]]:
-    """Return the configuration that the arguments of `run` amount to, and the maps among them."""
+    """Return the configuration and the maps that the arguments of `run` give."""
     from hyper_py.config import FILE_NAME, Config, apply_overrides, find_config, load_config, template
 
     files = [name for name in inputs if name.lower().endswith((".yaml", ".yml"))]
@@ -200,7 +191,7 @@ for _command in (commands.demo, commands.simulate, commands.validate, commands.i
 
 @contextmanager
 def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
-    """Give what shows the events of a run: a progress bar on a terminal, and what went wrong."""
+    """Yield the function that shows the events of a run: a progress bar on a terminal, and errors."""
     from hyper_py.running import runner
     from hyper_py.running.events import named_reason
 
@@ -221,7 +212,7 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
 
 @contextmanager
 def _progress_bar() -> "Iterator[Callable[[Event], None]]":
-    """Give what draws the events of a run on the terminal."""
+    """Yield the function that draws the events of a run on the terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -260,7 +251,7 @@ def _progress_bar() -> "Iterator[Callable[[Event], None]]":
 
 
 def _rate(per_second: float | None) -> str:
-    """Say how fast maps come, in the unit that gives a number above one."""
+    """Return the rate of maps as text, in the unit in which it is above one."""
     if not per_second:
         return ""
     number, unit = next(
@@ -271,7 +262,7 @@ def _rate(per_second: float | None) -> str:
 
 
 def _summarise(result: "RunResult", *, quiet: bool) -> None:
-    """Show what became of each map, and of all."""
+    """Show the result of each map, and the totals."""
     if result.interrupted:
         _complain("interrupted; the same command with --resume goes on from here")
     if quiet:
@@ -308,7 +299,7 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
 
 
 def _with_command(arguments: Sequence[str]) -> list[str]:
-    """Put in the command `run` where none is named: before files or options of it, and for nothing at all."""
+    """Insert the command `run` if none is named: before its files or options, and if there is nothing."""
     commands = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
     first = arguments[0] if arguments else ""
     if first in commands or first in ("--help", "--version"):
@@ -342,7 +333,7 @@ def _is_usage(error: Exception) -> bool:
 
 
 def _explain(error: Exception) -> str:
-    """Say what went wrong; in one line, except for a configuration with several faults."""
+    """Show an error; in one line, except for a configuration with several faults."""
     if isinstance(error, HyperPyError):
         return str(error)
     if _is_usage(error):

@@ -1,6 +1,6 @@
-"""The commands beside `run`: simulate, validate, inspect and demo. `hyper_py.cli` registers them.
+"""The commands simulate, validate, inspect and demo. `hyper_py.cli` registers them.
 
-As there: nothing heavy is imported before a command needs it.
+Nothing heavy is imported before a command needs it.
 """
 
 import json
@@ -15,17 +15,24 @@ import typer
 from hyper_py.diagnostics import ConfigurationError, InputError
 
 if TYPE_CHECKING:
-    from hyper_py.evidence.simulate import Simulation
-    from hyper_py.evidence.validation import TextTable, Validation
     from hyper_py.reading.inspection import Inspection
+    from hyper_py.simulation.simulate import Simulation
+    from hyper_py.validation.validation import TextTable, Validation
 
-PRESETS = ("alma", "deep", "herschel", "faint", "crowded", "cube")
+PRESETS = (
+    "alma", "deep", "herschel", "faint", "crowded", "cube", "interferometer", "interferometer_dirty",
+    "dynamic", "complex", "edges", "edges_error", "empty", "empty_lognormal", "oversampled",
+)  # fmt: skip
 CUBE_FIELDS = ("n_channels", "frequency", "channel_width", "line_fwhm", "turnover")
 DEMO_SKY = {
     "name": "demo", "shape": [240, 320], "n_sources": 60, "unit": "Jy/beam", "peak_range": [5.0, 60.0]
 }  # fmt: skip
 DEMO_MAP = "demo.fits"
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."),
+]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
@@ -75,7 +82,7 @@ def simulate(
 
     fields = apply_overrides({}, overrides or [])
 
-    from hyper_py.evidence.simulate import simulate_cube, simulate_image
+    from hyper_py.simulation.simulate import simulate_cube, simulate_image
     from hyper_py.writing import simulated_files as files
 
     default = f"{preset}_{seed}.fits"
@@ -88,26 +95,33 @@ def simulate(
             raise ConfigurationError("--limits: only for maps, not for cubes")
         cube = simulate_cube(preset, seed=seed, **fields)
         files.write_cube(path, cube)
+        dirty = False
         size, n_sources = list(cube.shape), cube.model.n_sources
     else:
         simulation = simulate_image(preset, seed=seed, **fields)
-        n_sources = files.write_simulation(path, simulation, limits=limits)
+        n_sources, dirty = files.write_simulation(path, simulation, limits=limits), simulation.is_dirty
         size = list(simulation.image.shape)
     text = " x ".join(map(str, size[::-1]))
-    typer.echo(f"wrote {path} ({text} pixels, {n_sources} sources) and {files.truth_path(path)}")
+    beside = f"{files.truth_path(path)}{f' and {files.psf_path(path)}' if dirty else ''}"
+    typer.echo(f"wrote {path} ({text} pixels, {n_sources} sources) and {beside}")
 
 
 def _check_kinds(fields: dict[str, Any]) -> None:
-    """Raise ConfigurationError where a value is of another kind than the default: a text, a list of two."""
+    """Raise ConfigurationError if a value is of another type than the default."""
     import inspect as introspection
     from dataclasses import asdict
 
-    from hyper_py.evidence.presets import SkyModel
-    from hyper_py.evidence.simulate import simulate_cube
+    from hyper_py.simulation.presets import PARTS, SkyModel
+    from hyper_py.simulation.simulate import simulate_cube
 
     parameters = introspection.signature(simulate_cube).parameters
     defaults = asdict(SkyModel()) | {name: parameters[name].default for name in CUBE_FIELDS}
-    for name, value in fields.items():
+    given = {name: value for name, value in fields.items() if name not in PARTS}
+    for part, kind in PARTS.items():
+        defaults |= {f"{part}.{name}": value for name, value in asdict(kind()).items()}
+        if isinstance(fields.get(part), dict):
+            given |= {f"{part}.{name}": value for name, value in fields[part].items()}
+    for name, value in given.items():
         if name in defaults and not _is_like(value, defaults[name]):
             expected = str(list(defaults[name]) if isinstance(defaults[name], tuple) else defaults[name])
             raise ConfigurationError(f"simulation: {name} is {value!r}; it must be such as {expected}")
@@ -154,7 +168,7 @@ def validate(
     ] = None,
     margin: Annotated[
         float,
-        typer.Option("--margin", min=0.0, help="Beams from the border where truth counts for nothing."),
+        typer.Option("--margin", min=0.0, help="Sources this near to the border do not count (in beams)."),
     ] = 0.5,
     channel: Annotated[
         int | None, typer.Option("--channel", min=1, help="Only this channel of a cube, from 1.")
@@ -197,7 +211,7 @@ def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
 
 
 def _show_tables(tables: "Sequence[TextTable]") -> None:
-    """Show tables in full: what a pipe gets is not cut to the width of a terminal."""
+    """Show tables in full width when the output is not a terminal."""
     for title, header, rows in tables:
         typer.echo(f"\n{title}")
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
@@ -208,7 +222,7 @@ def _show_tables(tables: "Sequence[TextTable]") -> None:
 
 def _draw(validation: "Validation", path: Path, *, title: str) -> None:
     from hyper_py.reporting.validation_figure import plot_validation
-    from hyper_py.writing.products import Stage
+    from hyper_py.writing.staging import Stage
 
     figure = plot_validation(validation, title=title)
     known = figure.canvas.get_supported_filetypes()
@@ -225,20 +239,15 @@ def _draw(validation: "Validation", path: Path, *, title: str) -> None:
 
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="MAP", help="FITS file.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."
-        ),
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
-    """Show what is understood of a map, and what is missing. Exit status 1 if it cannot be run as it is."""
+    """Show what is read from a map, and what is missing. Exit status 1 if it cannot be run as it is."""
     from hyper_py.config import Config, apply_overrides
 
     config = Config.from_mapping(apply_overrides({"version": 2}, overrides or []), source="--set")
 
     from hyper_py.reading.inspection import inspect_image
-    from hyper_py.running.map_task import reading_options
+    from hyper_py.running.tasks import reading_options
 
     if path.is_dir():
         raise InputError(f"{path}: a directory; name one of the maps in it")
@@ -250,7 +259,7 @@ def inspect(
 
 
 def describe(found: "Inspection") -> list[tuple[str, str]]:
-    """Return what was understood of a map as pairs of a word and a line."""
+    """Return what was read from a map as pairs of a word and a line."""
     ny, nx = found.shape
     facts = [("file", found.hdus), ("map", f"extension {found.hdu}, {nx} x {ny} pixels (x, y)")]
     if found.n_channels > 1:
@@ -350,21 +359,23 @@ def demo(
     ] = Path("hyper_demo"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
 ) -> None:
-    """Simulate a small map, extract its sources, compare them with the truth, and say where to look."""
+    """Simulate a small map, extract its sources, compare them with the truth, and list the files."""
     map_path = output / DEMO_MAP
     if output.is_dir() and any(output.iterdir()) and not map_path.exists():
         raise ConfigurationError(f"{output}: not empty, and not of an earlier demo; choose another directory")
 
     from hyper_py.config import Config
-    from hyper_py.evidence.simulate import simulate_image
     from hyper_py.running import runner
     from hyper_py.running.scoring import validate_files
-    from hyper_py.writing.products import Layout, as_json, write_text
+    from hyper_py.simulation.simulate import simulate_image
+    from hyper_py.writing.layout import Layout
     from hyper_py.writing.simulated_files import truth_path, write_simulation
+    from hyper_py.writing.staging import write_text
+    from hyper_py.writing.state import as_json
 
     simulation = simulate_image("deep", seed=seed, **DEMO_SKY)
     write_simulation(map_path, simulation)
-    typer.echo(_told(simulation))
+    typer.echo(_summary(simulation))
     root = str(output.absolute())
     config = Config.from_mapping(
         {
@@ -401,7 +412,7 @@ def demo(
     typer.echo("\nNow your own: hyper-py inspect MAP.fits, then hyper-py run MAP.fits -o OUT")
 
 
-def _told(simulation: "Simulation") -> str:
+def _summary(simulation: "Simulation") -> str:
     ny, nx = simulation.image.shape
     low, high = simulation.model.peak_range
     return (

@@ -1,4 +1,4 @@
-"""Catalogue flags, exceptions and warnings: how Hyper-Py says what it met."""
+"""Catalogue flags, exceptions and warnings."""
 
 from enum import IntFlag
 
@@ -60,7 +60,7 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.NEGATIVE_FLUX: "measured flux is negative; use the upper limit",
     Flag.NO_ERROR: "an error could not be computed",
     Flag.SHOULDER: "looks like a shoulder of a brighter structure",
-    Flag.SHAPE_ASSUMED: "shape not told by the data: that typical of the map, its scatter as error",
+    Flag.SHAPE_ASSUMED: "shape not constrained by the data: typical shape assumed, errors enlarged",
 }
 
 

@@ -1,26 +1,25 @@
 """Ellipses, beams and angles: between pixels and the sky, between covariance and FWHM.
 
 Angles are radians counter-clockwise from +x on the pixel grid, and degrees east of north on the sky.
-An ellipse on the pixel grid is `(fwhm_major, fwhm_minor, theta)`; everything that turns, stretches or
-subtracts ellipses goes through their covariance matrices, of shape (..., 2, 2).
+An ellipse on the pixel grid is `(fwhm_major, fwhm_minor, theta)`. Ellipses are rotated, stretched and
+subtracted as covariance matrices of shape (..., 2, 2).
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
-
-FloatArray: TypeAlias = NDArray[np.float64]
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 GAUSSIAN_AREA = math.pi / (4.0 * math.log(2.0))
-"""Integral of a Gaussian of peak 1 is GAUSSIAN_AREA * fwhm_major * fwhm_minor."""
+"""A Gaussian of peak 1 has the integral GAUSSIAN_AREA * fwhm_major * fwhm_minor."""
 ARCSEC_PER_RADIAN = math.degrees(1.0) * 3600.0
 
 
@@ -84,8 +83,8 @@ def transform_covariance(covariance: ArrayLike, jacobian: ArrayLike) -> FloatArr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BeyondGaussian:
-    """What an image of the point spread function has beyond the Gaussian of its beam.
+class PsfResidual:
+    """Residual of an image of the point spread function from the Gaussian of its beam.
 
     Attributes
     ----------
@@ -94,7 +93,7 @@ class BeyondGaussian:
     centre : (float, float)
         Pixel x, y of the Gaussian's centre.
     sides : (float, float)
-        How far east a step along x, and how far north one along y leads, in arcsec.
+        Arcsec east for one pixel along x, and arcsec north for one pixel along y.
     """
 
     values: FloatArray
@@ -102,9 +101,9 @@ class BeyondGaussian:
     sides: tuple[float, float]
 
     def on_grid(self, jacobian: FloatArray, *, reach: int) -> FloatArray:
-        """Return it around the central pixel of a map, shape (2 reach + 1, 2 reach + 1).
+        """Return the residual on the pixels of a map, centred, shape (2 reach + 1, 2 reach + 1).
 
-        `jacobian`, shape (2, 2), is how far a step along the map's x and y leads east and north, in arcsec.
+        `jacobian`, shape (2, 2), has the arcsec east and north of one pixel along the map's x and y.
         """
         offsets = np.mgrid[-reach : reach + 1, -reach : reach + 1][::-1].reshape(2, -1)
         x, y = (jacobian @ offsets) / np.array(self.sides)[:, None] + np.array(self.centre)[:, None]
@@ -125,9 +124,9 @@ class Beam:
     area : float, optional
         Effective area in arcsec2 where it was measured; None means that of the Gaussian.
     wings : float
-        FWHM in arcsec of what the area holds beyond the Gaussian, infinite where it is not known.
-    beyond : BeyondGaussian, optional
-        How the beam differs from its Gaussian, where an image of it is known.
+        FWHM in arcsec of the wings that the area includes beyond the Gaussian; infinite if not known.
+    psf_residual : PsfResidual, optional
+        Residual of the beam from its Gaussian, if an image of the beam is known.
     source : str
         Where the numbers come from, for the log and for `inspect`.
     """
@@ -137,7 +136,7 @@ class Beam:
     pa: float = 0.0
     area: float | None = None
     wings: float = math.inf
-    beyond: BeyondGaussian | None = None
+    psf_residual: PsfResidual | None = None
     source: str = "given"
 
     def __post_init__(self) -> None:
@@ -165,14 +164,14 @@ class Beam:
         return math.sqrt(self.major * self.minor)
 
     def flux_factor(self, fwhm: ArrayLike) -> FloatArray:
-        """Return what a source's flux is over that of the Gaussian which fits it: 1 for a Gaussian beam.
+        """Return the ratio of a source's flux to that of its fitted Gaussian: 1 for a Gaussian beam.
 
-        The beam is taken as two Gaussians, core and wings, whose sum has peak 1 and the beam's area. A source
-        that is a Gaussian on the sky is two Gaussians on the map, and one Gaussian of their common peak, as
-        wide as source and core together, has (g + q u) / (1 + q u) of the flux. g is the area of the core's
-        Gaussian over the beam's, u the squared FWHM of the core over that of the wings, q that of the source
-        over that of the core. For points the factor is 1/g whatever the wings; sources wider than the wings
-        need none.
+        The beam is modelled as two Gaussians, core and wings, whose sum has peak 1 and the beam's area. A
+        Gaussian source on the sky is then the sum of two Gaussians on the map. A single Gaussian of the same
+        peak, with the size of the source convolved with the core, has (g + q u) / (1 + q u) of the flux. Here
+        g is the area of the core's Gaussian over the beam's, u the squared FWHM of the core over that of the
+        wings, and q the squared FWHM of the source over that of the core. For point sources the factor is 1/g
+        for any wings; for sources much wider than the wings it is 1.
 
         Parameters
         ----------
@@ -199,10 +198,10 @@ def position_angle_to_east_angle(pa: ArrayLike) -> FloatArray:
 
 
 def local_jacobian(wcs: Any, x: ArrayLike, y: ArrayLike) -> FloatArray:
-    """Return how far one pixel moves on the sky, exactly, at given places of a map.
+    """Return the Jacobian of the map's coordinates on the sky at given positions.
 
-    Central differences of the full WCS, taken between unit vectors, so that longitude wraps and poles
-    need no special care; rotation, parity, non-square pixels and distortion are all in it.
+    Central differences of the full WCS are taken between unit vectors, so that longitude wraps and poles
+    need no special care. Rotation, parity, non-square pixels and distortion are included.
 
     Parameters
     ----------
@@ -215,7 +214,7 @@ def local_jacobian(wcs: Any, x: ArrayLike, y: ArrayLike) -> FloatArray:
     -------
     ndarray, shape (..., 2, 2)
         [[dE/dx, dE/dy], [dN/dx, dN/dy]] in arcsec per pixel, north and east of the map's own frame;
-        NaN where the projection has no sky.
+        NaN outside the projection.
     """
     x, y = np.broadcast_arrays(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
     dx = np.array([0.0, 0.5, -0.5, 0.0, 0.0]).reshape(5, *[1] * x.ndim)
@@ -232,11 +231,11 @@ def local_jacobian(wcs: Any, x: ArrayLike, y: ArrayLike) -> FloatArray:
 
 
 def celestial_frame(wcs: Any) -> Any:
-    """Return the frame of the sky in which a WCS has its longitudes and latitudes.
+    """Return the frame of the sky of a WCS.
 
-    CTYPE tells galactic, ecliptic (mean, of the equinox) and supergalactic ones, whatever RADESYS says of the
-    equator: wcslib gives RADESYS a value where the file has none, and many galactic maps have one.
-    RA and DEC are as astropy reads them: ICRS, FK5, FK4.
+    CTYPE decides for galactic, ecliptic (mean, of the equinox) and supergalactic coordinates. RADESYS is
+    ignored for them: wcslib sets it where the file has none, and many galactic maps have one. The frame of RA
+    and DEC is the one that astropy reads: ICRS, FK5 or FK4.
 
     Returns
     -------
@@ -245,7 +244,8 @@ def celestial_frame(wcs: Any) -> Any:
     Raises
     ------
     InputError
-        If they cannot be turned into ICRS: those of the Sun, of planets, of the Earth, of an unknown RADESYS.
+        If the coordinates cannot be transformed to ICRS: those of the Sun, of planets, of the Earth, or of an
+        unknown RADESYS.
     """
     from astropy import coordinates
     from astropy.time import Time
@@ -272,13 +272,13 @@ def celestial_frame(wcs: Any) -> Any:
 def reference_jacobian(wcs: Any, shape: tuple[int, int]) -> FloatArray:
     """Return the Jacobian (2, 2) in arcsec/pixel at the reference pixel, or at the centre of the map.
 
-    The centre is taken where the reference pixel is off the map, and where it has no sky the nearest place of
-    a coarse grid that has.
+    The centre is used if the reference pixel is off the map. If the centre is outside the projection, the
+    nearest point of a coarse grid inside the projection is used.
 
     Raises
     ------
     InputError
-        If no pixel of the grid is on the sky, or all are on one place.
+        If no point of the grid is on the sky, or all have the same coordinates.
     """
     ny, nx = shape
     x, y = wcs.wcs.crpix - 1.0
@@ -305,8 +305,9 @@ def reference_jacobian(wcs: Any, shape: tuple[int, int]) -> FloatArray:
 def pixel_areas(wcs: Any, shape: tuple[int, int], *, tolerance: float = 1e-6) -> float | FloatArray:
     """Return the solid angle of the pixels of a map.
 
-    Where it varies, it is computed on a coarse grid and interpolated by cubic splines; the grid is refined
-    until its own midpoints are met, and a map that reaches beyond the sky is computed pixel by pixel.
+    Varying areas are computed on a coarse grid and interpolated by cubic splines. The grid is refined until
+    the spline agrees with the areas at its midpoints. The areas of a map that extends beyond the projection
+    are computed pixel by pixel.
 
     Parameters
     ----------
@@ -315,20 +316,20 @@ def pixel_areas(wcs: Any, shape: tuple[int, int], *, tolerance: float = 1e-6) ->
     shape : (int, int)
         (ny, nx).
     tolerance : float
-        Relative; areas that vary by less are one number, and interpolated areas are as good as this.
+        Relative accuracy of interpolated areas. Areas that vary by less are returned as one number.
 
     Returns
     -------
     float or ndarray, shape (ny, nx)
-        arcsec2; NaN where the projection has no sky.
+        arcsec2; NaN outside the projection.
     """
     parts = pixel_areas_in_parts(wcs, shape, tolerance=tolerance)
     if isinstance(parts, float):
         return parts
     ny, nx = shape
     rows = max(1, 200_000 // nx)
-    blocks = [parts(slice(y0, min(y0 + rows, ny)), slice(0, nx)) for y0 in range(0, ny, rows)]
-    return np.concatenate(blocks)
+    strips = [parts(slice(y0, min(y0 + rows, ny)), slice(0, nx)) for y0 in range(0, ny, rows)]
+    return np.concatenate(strips)
 
 
 def pixel_areas_in_parts(
@@ -357,8 +358,8 @@ def pixel_areas_in_parts(
 def _spline_in_parts(spline: Any, shape: tuple[int, int]) -> Callable[[slice, slice], FloatArray]:
     """Return a spline of y and x on the pixels of any rows and columns of a map.
 
-    It is a sum of products of B-splines of one variable each; these are evaluated once for all rows and all
-    columns, so that a small piece costs little.
+    The spline is a sum of products of B-splines of one variable each. These are evaluated once for all rows
+    and all columns, so that a small piece is cheap.
     """
     from scipy.interpolate import BSpline
 

@@ -1,4 +1,4 @@
-"""`SkyImage`: one map with all that is needed to measure on it."""
+"""`SkyImage`: one map with its error, mask, coordinates and beam."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
-    FloatArray,
     celestial_frame,
     local_jacobian,
     reference_jacobian,
@@ -25,8 +25,8 @@ class SkyImage:
     Attributes
     ----------
     data : ndarray, shape (ny, nx)
-        Jy/pixel, float64; blank pixels are NaN. For a map too large for memory a plane that reads them
-        where they are needed, see `is_whole`.
+        Jy/pixel, float64; blank pixels are NaN. For a map too large for memory, a plane that reads pixels
+        when they are needed, see `is_whole`.
     wcs : astropy.wcs.WCS
         Two celestial axes.
     beam : Beam
@@ -36,11 +36,11 @@ class SkyImage:
     unit : str
         The unit of the file, in which FITS products are written back.
     jy_per_pixel : float or ndarray of shape (ny, nx)
-        What one `unit` is in Jy/pixel; an array where pixel areas differ across the map.
+        Value of one `unit` in Jy/pixel; an array if pixel areas vary over the map.
     error : ndarray, shape (ny, nx), optional
         1-sigma error in Jy/pixel.
     primary_beam : ndarray, shape (ny, nx), optional
-        Response by which `data` and `error` were divided; `flat_noise` undoes that.
+        Response by which `data` and `error` were divided; `flat_noise` multiplies by it again.
     meta : dict
         Facts from the header that outputs repeat: `frequency` in Hz, `object`, `history`.
     """
@@ -71,7 +71,7 @@ class SkyImage:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the pixels are in memory; else `data` is a `hyper_py.numerics.blocks.LazyPlane`."""
+        """Whether the pixels are in memory; if not, `data` is a `hyper_py.numerics.tiles.LazyPlane`."""
         return isinstance(self.data, np.ndarray)
 
     @property
@@ -85,7 +85,7 @@ class SkyImage:
         return reference_jacobian(self.wcs, self.shape)
 
     def jacobian(self, x: ArrayLike, y: ArrayLike) -> FloatArray:
-        """Jacobian (..., 2, 2) in arcsec/pixel at pixels; the reference's where there is no sky."""
+        """Jacobian (..., 2, 2) in arcsec/pixel at pixels; the reference's outside the projection."""
         local = local_jacobian(self.wcs, x, y)
         missing = ~np.isfinite(local).all(axis=(-1, -2))
         local[missing] = self.reference_jacobian
@@ -116,10 +116,10 @@ class SkyImage:
         return self.data if self.primary_beam is None else self.data * self.primary_beam
 
     @cached_property
-    def relative_noise(self) -> FloatArray | None:
-        """How the noise varies over the map, of median 1, (ny, nx): by its error, else its primary beam.
+    def relative_rms(self) -> FloatArray | None:
+        """Relative rms (median 1), shape (ny, nx), from the error map or else the primary beam.
 
-        None if it has neither. Blank pixels have 1.
+        None if there is neither. Blank pixels have 1.
         """
         if self.error is not None:
             noise = self.error
@@ -133,16 +133,16 @@ class SkyImage:
         return relative
 
     @property
-    def even_noise(self) -> FloatArray:
-        """Data of which the noise is the same everywhere, (ny, nx): detection is done on this.
+    def flattened(self) -> FloatArray:
+        """Flattened data, shape (ny, nx): the data divided by `relative_rms`; detection uses them.
 
-        The data over `relative_noise`; for a primary beam this is `flat_noise` but for a factor.
+        With a primary beam they are `flat_noise` up to a factor.
         """
-        return self.data if self.relative_noise is None else self.data / self.relative_noise
+        return self.data if self.relative_rms is None else self.data / self.relative_rms
 
     @property
     def frame(self) -> str:
-        """Name of the map's own frame, as astropy has it: icrs, fk5, fk4, galactic, ..."""
+        """Astropy's name of the map's own frame: icrs, fk5, fk4, galactic, ..."""
         return str(celestial_frame(self.wcs).name)
 
     def with_data(self, data: FloatArray) -> "SkyImage":

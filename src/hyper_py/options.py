@@ -1,153 +1,440 @@
 """The choices an extraction can be given, with the defaults of a new configuration.
 
-Names are the keys of the configuration file, section by section; what each key means is written once, in
-`hyper_py.config`. These classes are what the pipeline sees: plain, frozen, free of files and of pydantic.
+Names are the keys of the configuration file, section by section. What each one means, what it may be and its
+default stand on its field, once; the configuration file, its template and its reference are made from that.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
-from hyper_py.diagnostics import ConfigurationError
+from hyper_py.checked import (
+    AtLeastOne,
+    Checked,
+    Count,
+    Many,
+    NonNegative,
+    Positive,
+    Range,
+    document,
+    option,
+    section,
+)
 
+if TYPE_CHECKING:
+    from hyper_py.numerics.solvers import SolverOptions
 
-@dataclass(frozen=True, kw_only=True)
-class DetectionOptions:
-    """Section `detection`."""
-
-    method: str = "matched"
-    sigma_thres: float = 4.5
-    max_false_rate: float | None = None
-    local_spectrum: bool = True
-    rms_map: str = "global"
-    rms_mesh_beams: float = 30.0
-    use_manual_rms: bool = False
-    rms_value: float = 1e-6
-    kernel_size_pix: int = 0
-    roundlim: tuple[float, float] = (-4.0, 4.0)
-    sharplim: tuple[float, float] = (-2.0, 2.0)
-    dist_limit_arcsec: float = 0.0
-    snap_radius_pix: float = 1.0
-    shoulder_filter: bool = False
-    shoulder_threshold: float = 0.5
-    shoulder_ring_factor: float = 1.5
-    shoulder_n_angles: int = 16
-    shoulder_neighbor_mask: float = 1.0
-    deblend_residual: bool = True
+Order: TypeAlias = Annotated[int, Range(at_least=0, at_most=4)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotometryOptions:
-    """Section `photometry`."""
+class AmplitudeBounds(Checked, key_path="policy.amplitude_bounds"):
+    """Bounds of fitted amplitudes, in units of the local peak."""
 
-    aper_inf: float = 0.5
-    aper_sup: float = 2.0
-    fwhm_radius_ratio: float = 1.0
-    aperture_correction: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitOptions:
-    """Section `fit_options`."""
-
-    noise_model: str = "correlated"
-    fit_method: str = "least_squares"
-    loss: str = "linear"
-    f_scale: float = 1.5
-    max_nfev: int = 50000
-    xtol: float = 1e-8
-    ftol: float = 1e-8
-    gtol: float = 1e-8
-    weights: str | None = None
-    power_snr: float = 5.0
-    spatial_weight_sigma: float = 1.5
-    fit_aperture_sigma: float = 1.0
-    calc_covar: bool = False
-    min_method: str = "cv"
-    verbose: bool = False
-    use_l2_regularization: bool = True
-    lambda_l2: float = 1e-4
-    vary: bool = True
-    bg_fitters: tuple[str, ...] = ("least_squares",)
-    huber_epsilons: tuple[float, ...] = (1.1, 1.35, 1.7, 2.0)
+    isolated: NonNegative = option(MISSING, "Smallest amplitude of an isolated source.")
+    grouped: NonNegative = option(MISSING, "Smallest amplitude of a member of a group.")
+    largest: Positive = option(MISSING, "Largest amplitude.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackgroundOptions:
-    """Section `background`."""
+class Policy(Checked, key_path="policy"):
+    """How options are meant, where the original Hyper-Py means them differently.
 
-    method: str = "conditional"
-    fit_gauss_and_bg_separately: bool = True
-    pol_orders_separate: tuple[int, ...] = (0, 1, 2)
-    fix_min_box: float = 3.0
-    fix_max_box: float = 5.0
-    fit_gauss_and_bg_together: bool = False
-    polynomial_orders: tuple[int, ...] = (0,)
-    pol_orders_bkg_no_sources: tuple[int, ...] = (0,)
-    spectral_smoothing: float = 0.0
+    The defaults are the meaning in a new configuration; the one in a configuration of the original is
+    `hyper_py.config.ORIGINAL_POLICY`.
+    """
+
+    options_in_flux_unit: bool = option(
+        False,
+        "`rms_value`, `f_scale`, `lambda_l2` and weighted residuals are in the unit of the catalogue per "
+        "pixel: mJy/pixel with `convert_mJy`, else Jy/pixel. Otherwise `rms_value` is in Jy/pixel, the "
+        "others in units of the noise.",
+    )
+    background_passes: Literal[1, 2] = option(
+        2,
+        "How often a polynomial background is fitted under white noise; the second time the sources are "
+        "known and subtracted.",
+    )
+    interpolate_neighbours: bool = option(
+        False,
+        "Before a separate polynomial is fitted, sources outside the group are replaced by a smooth "
+        "interpolation, and only the group's own are masked. Otherwise all are masked.",
+    )
+    cutout_statistics: bool = option(
+        False,
+        "Mean and rms in the weights are the clipped ones of the cutout, and weights are made of the map "
+        "that is fitted. Otherwise they are those of what the background left on its pixels, and weights "
+        "are made of the map minus that background.",
+    )
+    cutout_ridge: bool = option(
+        False,
+        "The ridge penalty is on all coefficients, the constant included, in pixels of the cutout. "
+        "Otherwise the constant is free, and coordinates run from -1 to 1.",
+    )
+    round_beam: bool = option(
+        False, "Sizes are bounded in units of the mean beam. Otherwise of its minor and major axis."
+    )
+    moment_size_factor: Positive | None = option(
+        None,
+        "The largest size of a source is at least this times that of its second moments; None: no such rule.",
+    )
+    amplitude_bounds_separate: AmplitudeBounds | None = option(
+        None, "Bounds of amplitudes on a background that was fitted before; None: they are free."
+    )
+    amplitude_bounds_joint: AmplitudeBounds | None = option(
+        None, "Bounds of amplitudes without such a background; None: they are free."
+    )
+    start_sigma: Positive | None = option(
+        None,
+        "Smallest amplitude at which the fit of an isolated source starts, in rms of the cutout; None: it "
+        "starts at the local peak.",
+    )
+    shift_pix: Positive | None = option(
+        None, "How far a centre may move with `vary`, in pixels; None: half a beam."
+    )
+    moment_discs: bool = option(
+        False,
+        "A group is fitted on discs of its sources' moment sigmas plus `fit_aperture_sigma`. Otherwise on "
+        "discs of the largest size plus `fit_aperture_sigma`, in a joint fit of at least `fix_min_box` "
+        "beams.",
+    )
+    keep_below_noise: bool = option(
+        False,
+        "The catalogue keeps detections of which the fit left no peak or flux above its own error. Otherwise "
+        "they are no sources; the log counts them, and `hyper-py why` tells of them.",
+    )
+    residuals_column: Literal["background", "residual"] = option(
+        "background",
+        "What RESIDUALS holds: the background under the source; or the clipped median of what is left after "
+        "subtraction, in a joint fit the mean of the fitted background.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionOptions(Checked, key_path="detection"):
+    """Which peaks are sources."""
+
+    method: Literal["highpass", "matched"] = option(
+        "matched",
+        "Filter before the search: subtraction of a running mean, or the filter that is optimal for a beam "
+        "in the noise and background of the map.",
+    )
+    sigma_thres: Positive = option(4.5, "Threshold for the peak, in units of the rms.")
+    max_false_rate: Positive | None = option(
+        None,
+        "Expected number of false detections in a map, in place of `sigma_thres` (`matched`); null for none.",
+    )
+    rms_map: Literal["global", "local"] = option(
+        "global",
+        "One rms for the map, or one that follows noise that varies across it. The threshold of `matched` is "
+        "in units of the noise of its own filtered map, always local.",
+    )
+    rms_mesh_beams: Positive = option(30.0, "Side in beams of the cells in which a local rms is measured.")
+    use_manual_rms: bool = option(
+        False, "Take `rms_value` for the rms of the map (`matched` measures its own, see `rms_map`)."
+    )
+    rms_value: NonNegative = option(
+        1e-06, "The rms in Jy/pixel (in an original configuration: mJy/pixel if `convert_mJy`)."
+    )
+    kernel_size_pix: Count = option(
+        0, "Side in pixels of the running mean of `highpass`; 0 takes the square of the beam's FWHM."
+    )
+    roundlim: tuple[float, float] = option((-4.0, 4.0), "Lowest and highest DAOFIND roundness of a peak.")
+    sharplim: tuple[float, float] = option((-2.0, 2.0), "Lowest and highest DAOFIND sharpness of a peak.")
+    dist_limit_arcsec: NonNegative = option(
+        0.0, "Of two peaks closer than this the brighter is kept, in arcsec; 0 takes one beam."
+    )
+    snap_radius_pix: NonNegative = option(
+        1.0, "How far a peak may move to the maximum of the map, in pixels."
+    )
+    shoulder_filter: bool = option(False, "Remove peaks that look like shoulders of brighter structure.")
+    shoulder_threshold: NonNegative = option(0.5, "Shoulder score above which a peak is a shoulder.")
+    shoulder_ring_factor: Positive = option(1.5, "Radius of the ring of the shoulder score, in beams.")
+    shoulder_n_angles: Annotated[int, Range(at_least=4)] = option(16, "Number of points on that ring.")
+    shoulder_neighbor_mask: NonNegative = option(
+        1.0, "Points of the ring this near to another peak are left out, in beams."
+    )
+    deblend_residual: bool = option(
+        True,
+        "Search the residual of the fit for blended sources and fit again; with correlated noise only, since "
+        "to white noise a structured background looks like sources.",
+    )
+
+    def conflicts(self) -> Iterator[str]:
+        """Yield what is wrong with the values together."""
+        for name, (low, high) in (("roundlim", self.roundlim), ("sharplim", self.sharplim)):
+            if low >= high:
+                yield f"{name} [{low:g}, {high:g}] must rise from the lowest to the highest"
+        if self.use_manual_rms and self.rms_value == 0:
+            yield "rms_value must be positive when use_manual_rms is true"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotometryOptions(Checked, key_path="photometry"):
+    """Apertures, and the sizes that sources may have."""
+
+    aper_inf: Positive = option(0.5, "Smallest size of a source, in beams.")
+    aper_sup: Positive = option(2.0, "Largest size of a source, in beams.")
+    fwhm_radius_ratio: Positive = option(1.0, "Semi-axes of the aperture in units of the fitted FWHM.")
+    aperture_correction: bool = option(True, "Divide the flux by the fraction that the aperture holds.")
+
+    def conflicts(self) -> Iterator[str]:
+        """Yield what is wrong with the values together."""
+        if self.aper_inf > self.aper_sup:
+            yield f"aper_inf ({self.aper_inf:g}) must not be larger than aper_sup ({self.aper_sup:g})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions(Checked, key_path="fit_options"):
+    """How the Gaussians are fitted."""
+
+    noise_model: Literal["white", "correlated"] = option(
+        "correlated",
+        "Noise in the fit: independent pixels, or the covariance of noise and background that the map has.",
+    )
+    fit_method: Literal["least_squares", "leastsq"] = option(
+        "least_squares", "Both of the original's names mean bounded Levenberg-Marquardt."
+    )
+    loss: Literal["linear", "soft_l1", "huber", "cauchy", "arctan"] = option(
+        "linear", "Loss of the residuals, as in scipy.optimize.least_squares."
+    )
+    f_scale: Positive = option(
+        1.5,
+        "Weighted residual at which a loss other than linear sets in, in sigmas of the noise (in an original "
+        "configuration: in mJy/pixel or Jy/pixel, times the weight).",
+    )
+    max_nfev: AtLeastOne = option(50000, "Largest number of evaluations in one fit.")
+    xtol: Positive = option(1e-08, "Stop when the parameters change by less than this, relative.")
+    ftol: Positive = option(1e-08, "Stop when the cost changes by less than this, relative.")
+    gtol: Positive = option(1e-08, "Stop when the gradient is smaller than this.")
+    weights: Literal[None, "inverse_rms", "snr", "power_snr", "map", "mask", "spatial"] = option(
+        None, "What residuals are multiplied by, with white noise on a polynomial; null for equal weights."
+    )
+    power_snr: Positive = option(5.0, "Exponent of the weights power_snr.")
+    spatial_weight_sigma: Positive = option(1.5, "Sigma of the weights spatial, in beam sigmas.")
+    fit_aperture_sigma: NonNegative = option(
+        1.0,
+        "Margin of fitted pixels around the largest source, in beam sigmas; for white noise on a polynomial.",
+    )
+    calc_covar: bool = option(False, "Write the covariances of the parameters of each fit.")
+    min_method: Literal["nmse", "redchi", "bic", "cv"] = option(
+        "cv",
+        "Criterion that selects box, order and estimator of the background: normalised mean squared error, "
+        "reduced chi-square, Bayesian information criterion, or prediction of pixels left out.",
+    )
+    verbose: bool = option(False, "Write a report of every fit to the log of the map.")
+    use_l2_regularization: bool = option(
+        True,
+        "Ridge penalty on the polynomial of a joint fit: on its coefficients but for the constant, in units "
+        "of the rms and coordinates from -1 to 1 (in an original configuration: on all, in mJy/pixel or "
+        "Jy/pixel and pixels of the cutout).",
+    )
+    lambda_l2: NonNegative = option(
+        0.0001, "Strength of the ridge penalty: the squares of lambda times coefficients."
+    )
+    vary: bool = option(
+        True, "Let the fit move the centres by up to half a beam (in an original configuration: one pixel)."
+    )
+    bg_fitters: Many[Literal["least_squares", "huber", "theil_sen"]] = option(
+        ("least_squares",), "Estimators of the background; all named are tried, `min_method` selects."
+    )
+    huber_epsilons: Many[Annotated[float, Range(at_least=1)]] = option(
+        (1.1, 1.35, 1.7, 2.0), "Where the huber estimator turns from squares to absolute values, in sigmas."
+    )
+
+    def solver(self, *, residual_unit: float = 1.0) -> "SolverOptions":
+        """Return how a fit is iterated and when it stops.
+
+        Parameters
+        ----------
+        residual_unit : float
+            What a weighted residual of 1 in the unit of `f_scale` is in the unit of the fit.
+        """
+        from hyper_py.numerics.solvers import SolverOptions
+
+        return SolverOptions(
+            loss=self.loss,
+            f_scale=self.f_scale / residual_unit,
+            ftol=self.ftol,
+            xtol=self.xtol,
+            gtol=self.gtol,
+            max_evaluations=self.max_nfev,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackgroundOptions(Checked, key_path="background"):
+    """The background under the sources."""
+
+    method: Literal["polynomial", "conditional", "none"] = option(
+        "conditional",
+        "A polynomial in a box; the mean expected from the surroundings and the statistics of the map; or "
+        "none: apertures are summed on the map as it is.",
+    )
+    fit_gauss_and_bg_separately: bool = option(True, "Fit a polynomial background first, then the Gaussians.")
+    pol_orders_separate: Many[Order] = option((0, 1, 2), "Orders tried when the background is fitted first.")
+    fix_min_box: NonNegative = option(
+        3.0,
+        "Half-size of the smallest box in beams, beyond the extent of the source or group; 0: the whole map. "
+        "A joint fit takes discs of this radius.",
+    )
+    fix_max_box: NonNegative = option(5.0, "Half-size of the largest box in beams.")
+    fit_gauss_and_bg_together: bool = option(
+        False,
+        "Fit Gaussians and a polynomial in one fit: on what the first fit of the background left, if that is "
+        "done too. If neither, no background is subtracted, as with `method: none`.",
+    )
+    polynomial_orders: Many[Order] = option((0,), "Orders tried when both are fitted together.")
+    pol_orders_bkg_no_sources: Many[Order] = option(
+        (0,), "Orders of the background of a map or channel without sources; order 0 is its clipped median."
+    )
+    spectral_smoothing: NonNegative = option(
+        0.0,
+        "FWHM in channels of a Gaussian over which the background cube is averaged; 0 leaves each channel "
+        "by itself.",
+    )
 
     @property
-    def apart(self) -> bool:
+    def is_separate(self) -> bool:
         """Whether a polynomial is fitted before the Gaussians."""
         return self.method == "polynomial" and self.fit_gauss_and_bg_separately
 
     @property
     def is_subtracted(self) -> bool:
-        """Whether there is a background: a polynomial neither apart nor along is `method: none`."""
-        return self.method == "conditional" or self.apart or self.fit_gauss_and_bg_together
+        """Whether there is a background: a polynomial neither separate nor joint is `method: none`."""
+        return self.method == "conditional" or self.is_separate or self.fit_gauss_and_bg_together
+
+    def conflicts(self) -> Iterator[str]:
+        """Yield what is wrong with the values together."""
+        if 0 < self.fix_max_box < self.fix_min_box:
+            yield (
+                f"fix_min_box ({self.fix_min_box:g}) must not be larger than "
+                f"fix_max_box ({self.fix_max_box:g})"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class CubeOptions:
-    """Section `cube`: what is measured in channels."""
+class CubeOptions(Checked, key_path="cube"):
+    """Datacubes: recognised by their axes, or declared by `control.datacube`; channels count from 1."""
 
-    positions: str = "per_channel"
-    channel: int = 1
-    shapes: str = "fixed"
-    extent: str = "boxes"
+    positions: Literal["per_channel", "fixed", "moment0", "channel"] = option(
+        "per_channel",
+        "Where sources are measured: found in each channel anew; or one list for all channels, which gives "
+        "spectra: the fixed peaks or source table of section `detection`, or what is found on the mean of "
+        "all channels or on `channel`.",
+    )
+    channel: AtLeastOne = option(1, "Channel, from 1, on which `positions: channel` finds.")
+    shapes: Literal["fixed", "free"] = option(
+        "fixed",
+        "With one list that was found: keep the sizes found, adapted to the beam of each channel, or fit "
+        "them in each channel.",
+    )
+    extent: Literal["boxes", "plane"] = option(
+        "boxes", "Where the background is given: in the box of every source, or over the whole plane."
+    )
+
+
+class OptionChanges(TypedDict, total=False):
+    """What `Options` is made from; sections may be mappings of their keys."""
+
+    detection: DetectionOptions | Mapping[str, Any]
+    photometry: PhotometryOptions | Mapping[str, Any]
+    fit_options: FitOptions | Mapping[str, Any]
+    background: BackgroundOptions | Mapping[str, Any]
+    cube: CubeOptions | Mapping[str, Any]
+    detection_only: bool
+    tile_size_pix: int | None
+    convert_mJy: bool
+    policy: Policy | Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Everything that decides what is measured on one map.
+class Options(Checked):
+    """Everything that decides what is measured on one map."""
 
-    `tile_size_pix` is the side of the blocks in which it is worked on, which decides nothing: 0 is the whole
-    map at once, None what suits a processor.
+    detection: DetectionOptions = section(DetectionOptions)
+    photometry: PhotometryOptions = section(PhotometryOptions)
+    fit_options: FitOptions = section(FitOptions)
+    background: BackgroundOptions = section(BackgroundOptions)
+    cube: CubeOptions = section(CubeOptions)
+    detection_only: bool = option(False, "Stop after the detection and write what was found.")
+    tile_size_pix: Count | None = option(
+        None,
+        "Side in pixels of the tiles in which a map is worked on; null takes what suits a processor, 0 the "
+        "whole map at once. The catalogue is the same.",
+    )
+    convert_mJy: bool = option(  # noqa: N815 - the original's key
+        True, "Write fluxes in mJy; otherwise in Jy."
+    )
+    policy: Policy = section(Policy)
 
-    `original` is true for a configuration file of the original Hyper-Py: bounds, weights and units of
-    options then have the original's meaning.
-    """
+    if TYPE_CHECKING:
 
-    detection: DetectionOptions = field(default_factory=DetectionOptions)
-    photometry: PhotometryOptions = field(default_factory=PhotometryOptions)
-    fit_options: FitOptions = field(default_factory=FitOptions)
-    background: BackgroundOptions = field(default_factory=BackgroundOptions)
-    cube: CubeOptions = field(default_factory=CubeOptions)
-    detection_only: bool = False
-    tile_size_pix: int | None = None
-    convert_mJy: bool = True  # noqa: N815 - the original's key
-    original: bool = False
+        def __init__(self, **values: Unpack[OptionChanges]) -> None: ...
+
+    def updated(self, **changes: Unpack[OptionChanges]) -> Self:
+        """Return options with other values; keys of a mapping are laid over the section that it is for.
+
+        Raises
+        ------
+        ConfigurationError
+            One line for each value that is not allowed, and each unknown name.
+        """
+        values: dict[str, Any] = dict(vars(self))
+        for name, value in changes.items():
+            before = values.get(name)
+            if isinstance(value, Mapping) and isinstance(before, Checked):
+                value = {**vars(before), **value}
+            values[name] = value
+        return self.from_values(values)
+
+    def conflicts(self) -> Iterator[str]:
+        """Yield choices that exclude each other, and what is needed."""
+        fit, background = self.fit_options, self.background
+        if fit.weights is not None and fit.noise_model == "correlated":
+            yield (
+                f"fit_options.weights = {fit.weights}: the covariance of correlated noise weights the "
+                "pixels; set fit_options.noise_model: white, or fit_options.weights: null"
+            )
+        elif fit.weights is not None and background.method == "conditional":
+            yield (
+                f"fit_options.weights = {fit.weights}: needs background.method: polynomial; "
+                "set it, or fit_options.weights: null"
+            )
+        if background.fit_gauss_and_bg_together and background.method != "polynomial":
+            yield (
+                "background.fit_gauss_and_bg_together: needs background.method: polynomial; set it, or set "
+                "fit_gauss_and_bg_together: false"
+            )
+
+    @property
+    def original(self) -> bool:
+        """Whether the options are meant as those of the original Hyper-Py."""
+        return self.policy != Policy()
+
+    @property
+    def flux_unit(self) -> str:
+        """Unit of fluxes: mJy or Jy."""
+        return "mJy" if self.convert_mJy else "Jy"
+
+    @property
+    def flux_per_jy(self) -> float:
+        """What turns Jy into `flux_unit`."""
+        return 1e3 if self.convert_mJy else 1.0
+
+    @property
+    def working_unit(self) -> float:
+        """Unit of `rms_value`, and of `f_scale` and `lambda_l2` where they are in that of the map, in Jy."""
+        return 1e-3 if self.policy.options_in_flux_unit and self.convert_mJy else 1.0
 
 
-def check_options(options: Options) -> None:
-    """Refuse choices that exclude each other.
-
-    Raises
-    ------
-    ConfigurationError
-        Says what is needed.
-    """
-    fit, background = options.fit_options, options.background
-    if fit.weights is not None and fit.noise_model == "correlated":
-        raise ConfigurationError(
-            f"fit_options.weights = {fit.weights}: the covariance of correlated noise weights the pixels; "
-            "set fit_options.noise_model: white, or fit_options.weights: null"
-        )
-    if fit.weights is not None and background.method == "conditional":
-        raise ConfigurationError(
-            f"fit_options.weights = {fit.weights}: needs background.method: polynomial; "
-            "set it, or fit_options.weights: null"
-        )
-    if background.fit_gauss_and_bg_together and background.method != "polynomial":
-        raise ConfigurationError(
-            "background.fit_gauss_and_bg_together: needs background.method: polynomial; set it, or set "
-            "fit_gauss_and_bg_together: false"
-        )
+document(
+    AmplitudeBounds,
+    Policy,
+    DetectionOptions,
+    PhotometryOptions,
+    FitOptions,
+    BackgroundOptions,
+    CubeOptions,
+    Options,
+)

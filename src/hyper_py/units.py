@@ -1,7 +1,8 @@
-"""Units of maps: what a BUNIT says, and how much one of it is in Jy/pixel.
+"""Units of maps: the meaning of BUNIT, and the conversion to Jy/pixel.
 
-A unit string is split into names and exponents, the spellings of observatories are turned into astropy's
-names, and astropy does the arithmetic. Beam and pixel are counted apart, since they are no units of sky.
+A unit string is split into names and exponents, the spellings of observatories are replaced by astropy's
+names, and astropy does the arithmetic. Beam and pixel are handled separately, since astropy has no fixed
+solid angle for them.
 """
 
 import math
@@ -12,8 +13,9 @@ from typing import Any
 from astropy import constants
 from astropy import units as u
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import ARCSEC_PER_RADIAN, FloatArray
+from hyper_py.geometry import ARCSEC_PER_RADIAN
 
 ACCEPTED_UNITS = (
     "Jy/pixel, Jy, Jy/beam, Jy/arcsec2, MJy/sr (with any prefix); K, K_CMB and W/m2/sr with a frequency"
@@ -21,7 +23,7 @@ ACCEPTED_UNITS = (
 T_CMB = 2.7255
 """Temperature of the cosmic microwave background in K (Fixsen 2009, ApJ 707, 916)."""
 FREQUENCY_RANGE = (1e6, 1e15)
-"""Hz; a value outside is a placeholder or in another unit than Hz."""
+"""Hz; a value outside this range is a placeholder, or is not in Hz."""
 
 _ARCSEC2_PER_SR = ARCSEC_PER_RADIAN**2
 _PLANCK, _BOLTZMANN = float(constants.h.si.value), float(constants.k_B.si.value)
@@ -60,7 +62,7 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class MapUnit:
-    """What one unit of a map is.
+    """The unit of a map.
 
     Attributes
     ----------
@@ -70,7 +72,7 @@ class MapUnit:
         Flux density, flux times frequency (nu F_nu, W/m2), Rayleigh-Jeans brightness temperature, or
         thermodynamic temperature fluctuation of the cosmic microwave background.
     per : {'pixel', 'beam', 'sr'}
-        The area it is counted over.
+        The area that the unit refers to.
     scale : float
         One unit in Jy, W/m2 or K, per pixel, beam or sr.
     """
@@ -96,7 +98,7 @@ def standard_text(unit: MapUnit) -> str:
 
 
 NO_UNIT = MapUnit(text="", quantity="", per="", scale=math.nan)
-"""Stands for a unit that is missing."""
+"""Placeholder for a missing unit."""
 
 
 def parse_unit(text: str, *, squared: bool = False) -> MapUnit:
@@ -157,7 +159,7 @@ def jy_per_pixel(
     beam_area: float | None = None,
     frequency: float | None = None,
 ) -> float | FloatArray:
-    """Return what one unit of the map is in Jy/pixel.
+    """Return the value of one map unit in Jy/pixel.
 
     Brightness temperature is that of Rayleigh and Jeans, I = 2 k T nu^2 / c^2; K_CMB is dB/dT of a black
     body of 2.7255 K; W/m2/sr is nu I_nu.
@@ -176,7 +178,7 @@ def jy_per_pixel(
     Returns
     -------
     float or ndarray
-        A number wherever no area varies.
+        A number if the areas are numbers.
 
     Raises
     ------
@@ -223,7 +225,7 @@ def _temperature(text: str, match: re.Match[str]) -> MapUnit:
 def _prefix(match: re.Match[str], text: str, *, mega: bool) -> float:
     """Return the factor of a prefix, whose case decides between milli and mega if the base's case allows.
 
-    `mega` tells which of the two is usual here; a unit in one case that reads as the other is refused.
+    `mega` says which of the two is usual for this unit. A unit whose case suggests the other one is refused.
     """
     prefix, base = match["prefix"], match["base"]
     if prefix.lower() not in _PREFIXES:
@@ -264,7 +266,7 @@ def _factors(text: str) -> list[tuple[str, int]]:
 
 
 def _number(text: str, power: int, whole: str) -> float:
-    """Return a number to a power, or raise if that is no positive finite factor."""
+    """Return a number to a power; raise an error unless it is a positive finite factor."""
     try:
         result = float(text) ** power
     except (OverflowError, ZeroDivisionError) as error:
@@ -287,7 +289,7 @@ def _name_and_power(token: re.Match[str]) -> tuple[str, int]:
 
 
 def _classified(text: str, scale: float, beams: int, pixels: int, unit: Any) -> MapUnit:
-    """Turn what was read into a `MapUnit`, or raise if it is no flux density and no brightness."""
+    """Return the `MapUnit` of a parsed unit; raise an error unless it is a flux density or a brightness."""
     areas = {(-1, 0): "beam", (0, -1): "pixel", (0, 0): "pixel"}
     kinds = [(u.Jy, "flux", areas.get((beams, pixels))), (u.W / u.m**2, "power", areas.get((beams, pixels)))]
     if beams == pixels == 0:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hyper_py.detection.field import Field
+from hyper_py.detection.maxima import neighbourhood
 from hyper_py.detection.misfit import (
     CORE_MISFIT,
     RING_MISFIT,
@@ -10,7 +11,6 @@ from hyper_py.detection.misfit import (
     misfit_noise,
     strong_sources,
 )
-from hyper_py.detection.peaks import neighbourhood
 from hyper_py.detection.weights import EDGE_CLASSES, EdgeWeights
 from hyper_py.numerics.models import render
 

@@ -6,7 +6,7 @@ configuration is reported at once.
 """
 
 from hyper_py.config.model import FILE_NAME, MAP_SECTIONS, Config, find_config, load_config
-from hyper_py.config.original import ORIGINAL_DEFAULTS
+from hyper_py.config.original import ORIGINAL_DEFAULTS, ORIGINAL_POLICY
 from hyper_py.config.reference import reference_table, template
 from hyper_py.config.text import apply_overrides, parse_yaml, read_mapping
 
@@ -14,6 +14,7 @@ __all__ = [
     "FILE_NAME",
     "MAP_SECTIONS",
     "ORIGINAL_DEFAULTS",
+    "ORIGINAL_POLICY",
     "Config",
     "apply_overrides",
     "find_config",

@@ -4,33 +4,28 @@ A file with `version: 2` is one of ours. A file without it was written for the o
 it lacks take the meaning that they had there, and nothing new applies silently.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import PrivateAttr, ValidationError
 
-from hyper_py.config.keys import problem
-from hyper_py.config.original import ORIGINAL_DEFAULTS
+from hyper_py.checked import Checked, option, section
+from hyper_py.config.original import ORIGINAL_DEFAULTS, ORIGINAL_POLICY
 from hyper_py.config.sections import (
-    Background,
     Control,
     Cube,
     Detection,
     Files,
-    Fit,
     FitsOutput,
     Io,
     Outputs,
     Paths,
     Photometry,
-    Section,
     Survey,
     Units,
     Visualization,
-    key,
 )
 from hyper_py.config.text import apply_overrides, merged, read_mapping
 from hyper_py.diagnostics import ConfigurationError
@@ -41,7 +36,7 @@ from hyper_py.options import (
     FitOptions,
     Options,
     PhotometryOptions,
-    check_options,
+    Policy,
 )
 
 FILE_NAME = "hyper_config.yaml"
@@ -51,39 +46,40 @@ MAP_SECTIONS = ("units", "survey", "io", "detection", "photometry", "fit_options
 T = TypeVar("T")
 
 
-class Config(Section):
+@dataclass(frozen=True, kw_only=True)
+class Config(Checked):
     """Configuration of Hyper-Py.
 
     `version: 2` says that keys which are not given have the defaults shown here. Without it, a file is read
     as one of the original Hyper-Py, whose defaults were others.
     """
 
-    version: Literal[1, 2] = key(
+    version: Literal[1, 2] = option(
         2, "2 for a file of this version; 1, or no such key, for a file of the original Hyper-Py."
     )
-    paths: Paths = Paths()
-    files: Files = Files()
-    control: Control = Control()
-    units: Units = Units()
-    survey: Survey = Survey()
-    io: Io = Io()
-    detection: Detection = Detection()
-    photometry: Photometry = Photometry()
-    fit_options: Fit = Fit()
-    background: Background = Background()
-    cube: Cube = Cube()
-    fits_output: FitsOutput = FitsOutput()
-    visualization: Visualization = Visualization()
-    outputs: Outputs = Outputs()
+    paths: Paths = section(Paths)
+    files: Files = section(Files)
+    control: Control = section(Control)
+    units: Units = section(Units)
+    survey: Survey = section(Survey)
+    io: Io = section(Io)
+    detection: Detection = section(Detection)
+    photometry: Photometry = section(Photometry)
+    fit_options: FitOptions = section(FitOptions)
+    background: BackgroundOptions = section(BackgroundOptions)
+    cube: Cube = section(Cube)
+    fits_output: FitsOutput = section(FitsOutput)
+    visualization: Visualization = section(Visualization)
+    outputs: Outputs = section(Outputs)
 
-    maps: dict[str, dict[str, Any]] = key(
+    maps: dict[str, dict[str, Any]] = option(
         {},
         "Keys that hold for one map only, by its name, such as {p160: {units: {bunit: Jy/pixel}, "
         "survey: {name: pacs160}}}: keys of the sections units, survey, io, detection, photometry, "
         "fit_options, background.",
     )
 
-    _base_dir: Path = PrivateAttr(default_factory=Path.cwd)
+    _base_dir: Path = field(default_factory=Path.cwd, repr=False, compare=False)
 
     @classmethod
     def from_mapping(
@@ -107,31 +103,30 @@ class Config(Section):
         """
         values = merged(ORIGINAL_DEFAULTS, mapping) if mapping.get("version", 1) == 1 else mapping
         try:
-            config = cls.model_validate(values)
-        except ValidationError as error:
-            problems = dict(problem(cls, detail) for detail in reversed(error.errors(include_url=False)))
-            lines = (f"{source}: {path}{problem}" for path, problem in reversed(problems.items()))
+            config = cls.from_values(values)
+        except ConfigurationError as error:
+            lines = (f"{source}: {line}" for line in str(error).splitlines())
             raise ConfigurationError("\n".join(lines)) from None
         # Absolute: workers of a cluster may have been started elsewhere.
-        config._base_dir = Path(base_dir or Path()).absolute()
-        config._check(source)
+        object.__setattr__(config, "_base_dir", Path(base_dir or Path()).absolute())
+        for name in config.maps:
+            config.for_map(name, source=f"{source}: maps.{name}")
         return config
 
-    def _check(self, source: str) -> None:
-        """Raise where keys contradict each other, or keys of one map are wrong."""
+    def conflicts(self) -> Iterator[str]:
+        """Yield keys that contradict each other, and keys of one map that are the same for all."""
         try:
-            check_options(self.options())
+            self.options()
         except ConfigurationError as error:
-            raise ConfigurationError(f"{source}: {error}") from None
+            yield from str(error).splitlines()
         for name, sections in self.maps.items():
-            where = f"{source}: maps.{name}"
-            unknown = sorted(sections.keys() - set(MAP_SECTIONS))
-            if unknown or "convert_mJy" in (sections.get("units") or {}):
-                key_name = unknown[0] if unknown else "units.convert_mJy"
-                raise ConfigurationError(
-                    f"{where}: {key_name} is the same for all maps; here may be {', '.join(MAP_SECTIONS)}"
+            units, wrong = sections.get("units"), sorted(sections.keys() - set(MAP_SECTIONS))
+            if isinstance(units, Mapping) and "convert_mJy" in units:
+                wrong.append("units.convert_mJy")
+            if wrong:
+                yield (
+                    f"maps.{name}: {wrong[0]} is the same for all maps; here may be {', '.join(MAP_SECTIONS)}"
                 )
-            self.for_map(name, source=where)
 
     @property
     def original(self) -> bool:
@@ -143,20 +138,20 @@ class Config(Section):
         return Options(
             detection=_picked(DetectionOptions, self.detection),
             photometry=_picked(PhotometryOptions, self.photometry),
-            fit_options=_picked(FitOptions, self.fit_options),
-            background=_picked(BackgroundOptions, self.background),
+            fit_options=self.fit_options,
+            background=self.background,
             cube=_picked(CubeOptions, self.cube),
             detection_only=self.control.detection_only,
             tile_size_pix=self.control.tile_size_pix,
             convert_mJy=self.units.convert_mJy,
-            original=self.original,
+            policy=ORIGINAL_POLICY if self.original else Policy(),
         )
 
     def for_map(self, name: str, *, source: str = "configuration") -> Self:
         """Return the configuration of one map: this one with the keys laid over it that `maps` has for it."""
         if not self.maps:
             return self
-        values = {**self.model_dump(), "maps": {}}
+        values = {**self.to_mapping(), "maps": {}}
         return self.from_mapping(
             merged(values, self.maps.get(name, {})), base_dir=self._base_dir, source=source
         )
@@ -175,12 +170,12 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML with every key; reading it gives the same configuration."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.to_mapping(), sort_keys=False, allow_unicode=True)
 
 
-def _picked(cls: type[T], section: Section) -> T:
-    """Fill a class of `hyper_py.options` from the section with the same keys."""
-    return cls(**{field.name: getattr(section, field.name) for field in fields(cls)})  # type: ignore[arg-type]
+def _picked(cls: type[T], section: Checked) -> T:
+    """Return the options alone of a section that adds keys of the file to them."""
+    return cls(**{item.name: getattr(section, item.name) for item in fields(cls)})  # type: ignore[arg-type]
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:

@@ -1,6 +1,28 @@
-"""What keys mean in a configuration file of the original Hyper-Py that lacks them."""
+"""What a configuration file of the original Hyper-Py means by the keys that it has and those that it lacks.
+
+The fields of `hyper_py.options.Policy` say what each of them decides.
+"""
 
 from typing import Any
+
+from hyper_py.options import AmplitudeBounds, Policy
+
+ORIGINAL_POLICY = Policy(
+    options_in_flux_unit=True,
+    background_passes=1,
+    interpolate_neighbours=True,
+    cutout_statistics=True,
+    cutout_ridge=True,
+    round_beam=True,
+    moment_size_factor=1.2,
+    amplitude_bounds_separate=AmplitudeBounds(isolated=0.8, grouped=0.4, largest=1.3),
+    amplitude_bounds_joint=AmplitudeBounds(isolated=0.4, grouped=0.2, largest=1.5),
+    start_sigma=3.0,
+    shift_pix=1.0,
+    moment_discs=True,
+    keep_below_noise=True,
+    residuals_column="residual",
+)
 
 ORIGINAL_DEFAULTS: dict[str, Any] = {
     "version": 1,
@@ -8,7 +30,6 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
         "method": "highpass",
         "sigma_thres": 5.0,
         "max_false_rate": None,
-        "local_spectrum": False,
         "rms_map": "global",
         "rms_mesh_beams": 30.0,
         "use_manual_rms": False,
@@ -65,6 +86,7 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
         "spectral_smoothing": 0.0,
     },
     "cube": {"positions": "per_channel", "channel": 1, "shapes": "fixed", "extent": "boxes"},
+    "io": {"error_hdu": None, "fill_values": []},
 }
 """What keys mean that an original file lacks. Every key that decides what is measured is here, so that a new
 default of ours never changes what an original file does."""

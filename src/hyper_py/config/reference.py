@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from hyper_py.config.keys import entries
+from hyper_py.checked import entries
 from hyper_py.config.model import Config
 from hyper_py.config.original import ORIGINAL_DEFAULTS
 
@@ -20,12 +20,13 @@ def _as_yaml(value: Any) -> str:
 def template() -> str:
     """Return a configuration file with every key at its default, and comments that explain them."""
     lines = [f"# {line}".rstrip() for line in [*inspect.cleandoc(Config.__doc__ or "").splitlines(), ""]]
-    for entry in entries(Config).values():
+    known = entries(Config)
+    for entry in known.values():
         section, _, name = entry.path.rpartition(".")
         indent = "  " * entry.path.count(".")
         if entry.allowed == "":
             lines += ["", f"{indent}# {entry.description}", f"{indent}{name}:"]
-        elif not section or entries(Config)[section].allowed == "":
+        elif not section or known[section].allowed == "":
             obvious = entry.allowed in ("a non-empty text", "true or false")
             comment = entry.description if obvious else f"{entry.description} ({entry.allowed})"
             lines += [f"{indent}# {line}" for line in textwrap.wrap(comment, 98)]

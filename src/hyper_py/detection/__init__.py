@@ -1,1 +1,1 @@
-"""Detection: `matched` (default), the best filter in a family of beam-shaped Gaussians."""
+"""Where the sources are: `matched` (default, a filter of beam-shaped Gaussians) and `highpass`."""

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
-from hyper_py.numerics.blocks import Plane, size_of
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.models import (
     AMPLITUDE,
     N_PARAMETERS,
@@ -26,11 +26,10 @@ from hyper_py.numerics.models import (
     render,
     shape_parameters,
 )
-from hyper_py.numerics.neighbours import each_apart, neighbours
-from hyper_py.numerics.solvers import levenberg_marquardt
+from hyper_py.numerics.pairs import group_pairs, pairs_within
+from hyper_py.numerics.solvers import SolverOptions, levenberg_marquardt
+from hyper_py.numerics.tiles import Plane, size_of
 
-IntArray: TypeAlias = NDArray[np.intp]
-BoolArray: TypeAlias = NDArray[np.bool_]
 Fit: TypeAlias = Callable[[Plane, FloatArray, BoolArray], FloatArray]
 """(map, sources (n, 6), which of them to fit (n,)) -> sources (n, 6); NaN where a fit has failed."""
 
@@ -44,7 +43,7 @@ SIZE_RANGE = (0.5, 4.0)
 MOST_AMPLITUDE = 5.0
 MOST_LEVEL = 0.5
 """Bounds of amplitudes and of the constant, in units of the group's largest start."""
-MAX_EVALUATIONS = 60
+SOLVER = SolverOptions(ftol=1e-6, xtol=1e-5, gtol=1e-6, max_evaluations=60)
 
 
 class Cutout(NamedTuple):
@@ -100,10 +99,10 @@ def fit_gaussians(
     return fitted
 
 
-def partition(sources: FloatArray, *, length: float) -> list[IntArray]:
+def partition(sources: FloatArray, *, length: float) -> list[IndexArray]:
     """Return groups: the brightest source and those within `length`, then the brightest of the others."""
     points = sources[:, [X, Y]]
-    near = each_apart(*neighbours(points, points, length), len(points))
+    near = group_pairs(*pairs_within(points, points, length), len(points))
     free, brightness, groups = np.ones(len(points), dtype=bool), np.abs(sources[:, AMPLITUDE]), []
     for first in np.argsort(-brightness, kind="stable"):
         if free[first]:
@@ -115,7 +114,7 @@ def partition(sources: FloatArray, *, length: float) -> list[IntArray]:
 
 
 def _cutout(
-    data: Plane, sources: FloatArray, group: IntArray, placed: SourcesByPlace, *, radius: float
+    data: Plane, sources: FloatArray, group: IndexArray, placed: SourcesByPlace, *, radius: float
 ) -> Cutout:
     own = sources[group]
     where = tuple(
@@ -159,7 +158,7 @@ def _fit_alike(
         problem, np.concatenate([relative.reshape(b, -1), level], axis=1),
         lower=np.concatenate([lower.reshape(b, -1), level - MOST_LEVEL], axis=1),
         upper=np.concatenate([upper.reshape(b, -1), level + MOST_LEVEL], axis=1),
-        ftol=1e-6, xtol=1e-5, gtol=1e-6, max_evaluations=MAX_EVALUATIONS,
+        options=SOLVER,
     )  # fmt: skip
     fitted = result.parameters[:, :-1].reshape(b, n, N_PARAMETERS).copy()
     fitted[:, :, AMPLITUDE] *= unit

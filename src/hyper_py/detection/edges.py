@@ -3,11 +3,10 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import LazyPlane, Plane, grown, size_of
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.numerics.tiles import LazyPlane, Plane, grown, size_of
 
 FARTHEST = 5.0
 """Distances in beams are cut here: edges matter no farther."""
@@ -55,12 +54,12 @@ def edge_distance(data: Plane, *, fwhm: float) -> LazyPlane:
     return LazyPlane(shape, make)
 
 
-def _opened(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+def _opened(mask: BoolArray, radius: float) -> BoolArray:
     """Return the part of a mask that discs of a radius inside it cover; beyond its border it goes on."""
     depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1]
     core = depth > radius
     if not core.any():
-        return core
+        return np.zeros(mask.shape, dtype=bool)
     away: FloatArray = ndimage.distance_transform_edt(~core)
-    opened: NDArray[np.bool_] = np.logical_and(away <= radius, mask)
+    opened: BoolArray = np.logical_and(away <= radius, mask)
     return opened

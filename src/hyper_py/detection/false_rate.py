@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import optimize, special
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray
 
 REFERENCE, FALSE_SHARE = 4.0, 0.005
 """Noise alone may make this share of the detections above the reference."""

@@ -4,19 +4,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.detection.edges import edge_distance
 from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import LazyPlane, Plane, Where, blocks, grown, sample, sample_step, size_of
+from hyper_py.numerics.tiles import LazyPlane, Plane, Where, blocks, grown, sample, sample_step, size_of
 
-BoolArray: TypeAlias = NDArray[np.bool_]
 BEAM_AREA = math.pi / (4.0 * math.log(2.0))
 """Of a Gaussian beam, in FWHM^2."""
 INNER = 0.5
@@ -37,7 +34,7 @@ class Field:
         Blank pixels are NaN.
     family : KernelFamily
     size : int, optional
-        Side of the tiles in pixels, see `hyper_py.numerics.blocks.blocks`.
+        Side of the tiles in pixels, see `hyper_py.numerics.tiles.blocks`.
     unit : float
         Of the scaled map in that of the map given.
     mean : float

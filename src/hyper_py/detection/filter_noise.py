@@ -4,12 +4,11 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import IntArray, Where
-from hyper_py.numerics.coarse import CoarseMap, coarse_map
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
+from hyper_py.numerics.mesh import MeshMap, coarse_map
+from hyper_py.numerics.tiles import Where
 
 MAD_TO_RMS = 1.4826
 CELL_BEAMS = 5.0
@@ -56,9 +55,9 @@ class FilterNoise:
 
     Attributes
     ----------
-    mesh : CoarseMap
+    mesh : MeshMap
         Far from edges, at typical brightness.
-    loud : CoarseMap
+    loud : MeshMap
         Factor where the noise rises within less than a cell of the mesh, else 1.
     edge : Curve
         Factor as a function of the distance from a blank region in beams.
@@ -66,8 +65,8 @@ class FilterNoise:
         Factor as a function of the brightness of the background, see `BRIGHTNESS_QUANTILES`.
     """
 
-    mesh: CoarseMap
-    loud: CoarseMap
+    mesh: MeshMap
+    loud: MeshMap
     edge: Curve = NO_CURVE
     brightness: Curve = NO_CURVE
 
@@ -104,9 +103,7 @@ class MeshGatherer:
         cells = tuple(-(-n // self.cell) for n in shape)
         self._rms, self._count = np.full(cells, np.nan), np.zeros(cells)
 
-    def add(
-        self, where: Where, filtered: FloatArray, usable: NDArray[np.bool_], valid: NDArray[np.bool_]
-    ) -> None:
+    def add(self, where: Where, filtered: FloatArray, usable: BoolArray, valid: BoolArray) -> None:
         """Add a tile that begins at a multiple of the cell."""
         values = _by_cell(np.where(usable, filtered, np.nan), self.cell)
         count = np.isfinite(values).sum(axis=-1)
@@ -118,7 +115,7 @@ class MeshGatherer:
         self._rms[place] = np.where(enough & (rms > 0.0), rms, np.nan)
         self._count[place] = np.where(enough, count, 0)
 
-    def level(self, *, otherwise: float) -> CoarseMap:
+    def level(self, *, otherwise: float) -> MeshMap:
         """Return the local rms, as far as it can be told from one that is the same everywhere.
 
         Neighbouring cells differ by the error of their estimates; the scatter of the levels beyond what
@@ -126,7 +123,7 @@ class MeshGatherer:
         """
         known = np.isfinite(self._rms)
         if not known.any():
-            return CoarseMap(np.full((1, 1), otherwise), max(self.shape), self.shape)
+            return MeshMap(np.full((1, 1), otherwise), max(self.shape), self.shape)
         logarithm = np.where(known, np.log(np.where(known, self._rms, 1.0)), 0.0)
         weight = ndimage.uniform_filter(self._count, 3, mode="nearest")
         mean = ndimage.uniform_filter(self._count * logarithm, 3, mode="nearest")
@@ -156,18 +153,18 @@ class LoudRegions:
         self._half = max(2, round(LOUD_BEAMS * fwhm / self._step))
         self._values = np.full(tuple(-(-n // self._step) for n in shape), np.nan, dtype=np.float32)
 
-    def add(self, where: Where, ratio: FloatArray, usable: NDArray[np.bool_]) -> None:
+    def add(self, where: Where, ratio: FloatArray, usable: BoolArray) -> None:
         """Add a tile: filtered map over mesh."""
         comb = tuple(slice(-part.start % self._step, None, self._step) for part in where)
         place = tuple(slice(-(-part.start // self._step), -(-part.stop // self._step)) for part in where)
         self._values[place] = np.where(usable, np.abs(ratio), np.nan)[comb]
 
-    def factor(self) -> CoarseMap:
+    def factor(self) -> MeshMap:
         """Return how much louder it is: the upper quartile within `LOUD_BEAMS`, where above `LOUD`."""
         side, mesh = 2 * self._half + 1, 2 * self._step
         shape = tuple(-(-n // mesh) for n in self.shape)
         if not (self._values > LOUD * _UPPER_QUARTILE).any():
-            return CoarseMap(np.ones((1, 1)), max(self.shape), self.shape)
+            return MeshMap(np.ones((1, 1)), max(self.shape), self.shape)
         padded = np.pad(self._values, self._half, mode="symmetric")
         windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
         factor = np.ones(shape)
@@ -183,7 +180,7 @@ class LoudRegions:
                 ordered = np.sort(row[likely], axis=1)  # NaN last
                 upper = np.take_along_axis(ordered, rank, axis=1)[:, 0] / _UPPER_QUARTILE
                 factor[k, likely] = np.where(upper > LOUD, upper, 1.0)
-        return CoarseMap(factor, mesh, self.shape)
+        return MeshMap(factor, mesh, self.shape)
 
 
 def cell_side(fwhm: float) -> int:
@@ -200,7 +197,7 @@ def _by_cell(values: FloatArray, cell: int) -> FloatArray:
     return padded.reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows, columns, -1)
 
 
-def _medians(values: FloatArray, count: NDArray[np.intp]) -> FloatArray:
+def _medians(values: FloatArray, count: IndexArray) -> FloatArray:
     """Return the medians along the last axis of `count` values that are no NaN; 0 of none."""
     ordered = np.sort(values, axis=-1)  # NaN last
     low, high = (np.clip(k, 0, values.shape[-1] - 1)[..., None] for k in ((count - 1) // 2, count // 2))

@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from hyper_py.detection.field import BoolArray, Field, PixelMask, Smoothed, SourceMask
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.detection.field import Field, PixelMask, Smoothed, SourceMask
 from hyper_py.detection.filter_noise import (
     MAD_TO_RMS,
     FilterNoise,
@@ -18,8 +19,7 @@ from hyper_py.detection.filter_noise import (
     edge_curve,
 )
 from hyper_py.detection.weights import EdgeWeights, ProductSums
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import Plane, Where, sample
+from hyper_py.numerics.tiles import Plane, Where, sample
 
 Mask: TypeAlias = PixelMask | SourceMask
 MASK_BEAMS = 1.3

@@ -10,8 +10,9 @@ from functools import cached_property
 
 import numpy as np
 
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
-from hyper_py.numerics.blocks import Correlator
+from hyper_py.arrays import FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.numerics.tiles import Correlator
 
 SIZES = (0.5, 0.8, 1.2, 1.8, 2.7, 4.0)
 """Sigma of the kernels in units of the beam's; the map itself is a further member of the family."""

@@ -6,29 +6,39 @@ outside sources and a response of 1 to a source (`hyper_py.detection.weights`). 
 (`misfit`), and the significance of a peak says how often noise makes such a one (`false_rate`).
 """
 
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
 
+from hyper_py.arrays import FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, fit_gaussians
-from hyper_py.detection.false_rate import FalseRate, measure_false_rate
-from hyper_py.detection.field import Field
-from hyper_py.detection.filtering import MASK_BEAMS
-from hyper_py.detection.peaks import SEPARATION, IntArray, find_maxima, negative, refined
-from hyper_py.detection.search import LOWEST, Searched, search
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import Plane, at, grown, is_inside
-from hyper_py.numerics.models import AMPLITUDE, X, Y, gaussian_flux
-from hyper_py.numerics.neighbours import each_apart, neighbours
-from hyper_py.steps.daofind import (
+from hyper_py.detection.checks import (
+    Check,
+    PeakLimits,
+    all_passed,
+    border_check,
+    brightest_checked,
+    shape_checks,
+    shoulder_check,
+)
+from hyper_py.detection.daofind import (
     DaofindKernel,
     DaofindStatistics,
     convolve_kernel,
     daofind_kernel,
     daofind_statistics,
 )
-from hyper_py.steps.detection import Peaks, brightest_apart, empty_peaks, inside_margin, shoulder_score
+from hyper_py.detection.false_rate import FalseRate, measure_false_rate
+from hyper_py.detection.field import Field
+from hyper_py.detection.filtering import MASK_BEAMS
+from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
+from hyper_py.detection.peaks import Peaks, empty_peaks
+from hyper_py.detection.search import LOWEST, Searched, search
+from hyper_py.numerics.models import AMPLITUDE, X, Y, gaussian_flux
+from hyper_py.numerics.pairs import group_pairs, pairs_within
+from hyper_py.numerics.tiles import Plane, at, grown, is_inside
 
 MERGED = 0.5
 """Fitted Gaussians closer than this many beams are the profile of one source."""
@@ -42,7 +52,13 @@ class Candidates(NamedTuple):
     points: FloatArray
     significance: FloatArray
 
-    def select(self, index: np.ndarray) -> "Candidates":
+    @property
+    def pixels(self) -> tuple[IndexArray, IndexArray]:
+        """Nearest pixels: x, y."""
+        x, y = np.rint(self.points).astype(np.intp).T
+        return x, y
+
+    def select(self, index: IndexArray) -> "Candidates":
         """Return some of them, in the order of the index."""
         return Candidates(self.points[index], self.significance[index])
 
@@ -51,16 +67,8 @@ def detect_matched(
     data: Plane,
     *,
     beam_covariance: FloatArray,
-    sigma_threshold: float = 4.0,
+    limits: PeakLimits,
     max_false_rate: float | None = None,
-    roundlim: tuple[float, float] = (-4.0, 4.0),
-    sharplim: tuple[float, float] = (-2.0, 2.0),
-    min_distance: float = 0.0,
-    margin: float = 0.0,
-    shoulder_threshold: float | None = None,
-    shoulder_ring_factor: float = 1.5,
-    shoulder_n_angles: int = 16,
-    shoulder_neighbor_mask: float = 1.0,
     size: int | None = None,
     fit: Fit | None = None,
 ) -> Peaks:
@@ -72,19 +80,13 @@ def detect_matched(
         Map; blank pixels are NaN.
     beam_covariance : ndarray, shape (2, 2)
         Pixels^2, order (x, y).
-    sigma_threshold : float
-        Least significance: as many peaks exceed it by chance as beams of Gaussian noise do, one in 32,000
-        beams for 4.
+    limits : PeakLimits
+        As many peaks exceed its `sigma_threshold` by chance as beams of Gaussian noise do, one in 32,000
+        beams for 4. A `min_distance` of 0 keeps all that are told apart.
     max_false_rate : float, optional
         Number of false detections to expect in the map; if given, it sets the threshold instead.
-    min_distance : float
-        Of sources closer than this in pixels the more significant stays; 0: all that are told apart.
-    roundlim, sharplim, margin, shoulder_threshold, shoulder_ring_factor, shoulder_n_angles
-        As in `hyper_py.steps.detection.detect_high_pass`, on the map itself.
-    shoulder_neighbor_mask
-        As there.
     size : int, optional
-        Side of the tiles in which the map is worked on, see `hyper_py.numerics.blocks.blocks`.
+        Side of the tiles in which the map is worked on, see `hyper_py.numerics.tiles.blocks`.
     fit : callable, optional
         Fits bright sources, see `hyper_py.detection.bright.Fit`; Gaussians by least squares if None.
 
@@ -93,29 +95,103 @@ def detect_matched(
     Peaks
         Most significant first; `snr` is the significance.
     """
-    field = Field.of(data, beam_covariance=beam_covariance, size=size)
-    if field is None:
-        return empty_peaks()
-    found = search(field, fit=fit or partial(fit_gaussians, beam_covariance=beam_covariance))
-    rate = false_rate(field, found)
-    rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
-    threshold = sigma_threshold if max_false_rate is None else rate.threshold(max_false_rate)
-    sources = candidates(field, found, rate, threshold=threshold)
-    sources = sources.select(_inside(field, sources, margin, min_distance))
-    row, column = (np.rint(at_).astype(np.intp) for at_ in (sources.points[:, 1], sources.points[:, 0]))
-    shape = peak_shapes(field, daofind_kernel(beam_covariance), x=column, y=row)
-    keep = np.flatnonzero(shape.within(roundlim, sharplim))
-    sources, shape, row, column = sources.select(keep), shape.select(keep), row[keep], column[keep]
-    x, y = sources.points.T
-    peak = at(data, row, column) - field.mean
-    score = shoulder_score(
-        data, x=x, y=y, peak=peak, radius=shoulder_ring_factor * field.fwhm, n_angles=shoulder_n_angles,
-        neighbor_radius=shoulder_neighbor_mask * field.fwhm,
-    )  # fmt: skip
-    peaks = Peaks(
-        x, y, peak, sources.significance, shape.roundness, shape.roundness_marginal, shape.sharpness, score
+    seen = MatchedSearch.of(
+        data,
+        beam_covariance=beam_covariance,
+        limits=limits,
+        max_false_rate=max_false_rate,
+        size=size,
+        fit=fit,
     )
-    return peaks if shoulder_threshold is None else peaks.select(~(score > shoulder_threshold))
+    if seen is None:
+        return empty_peaks()
+    sources = seen.candidates
+    sources = sources.select(np.flatnonzero(sources.significance >= seen.limits.sigma_threshold))
+    statistics, checks = seen.check(sources)
+    kept = brightest_checked(
+        sources.points, sources.significance, all_passed(checks), distance=seen.limits.min_distance
+    )
+    sources, statistics = sources.select(kept), statistics.select(kept)
+    peak = seen.peak(sources)
+    shoulder = shoulder_check(data, points=sources.points, peak=peak, limits=limits, fwhm=seen.field.fwhm)
+    x, y = sources.points.T
+    peaks = Peaks(
+        x, y, peak, sources.significance, statistics.roundness, statistics.roundness_marginal,
+        statistics.sharpness, shoulder.values,
+    )  # fmt: skip
+    return peaks.select(shoulder.passed)
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedSearch:
+    """A map that was searched.
+
+    Attributes
+    ----------
+    data : Plane, shape (ny, nx)
+    field : Field
+    found : Searched
+    rate : FalseRate
+    limits : PeakLimits
+        With the threshold that is used.
+    kernel : DaofindKernel
+    """
+
+    data: Plane
+    field: Field
+    found: Searched
+    rate: FalseRate
+    limits: PeakLimits
+    kernel: DaofindKernel
+
+    @classmethod
+    def of(
+        cls,
+        data: Plane,
+        *,
+        beam_covariance: FloatArray,
+        limits: PeakLimits,
+        max_false_rate: float | None = None,
+        size: int | None = None,
+        fit: Fit | None = None,
+    ) -> "MatchedSearch | None":
+        """Search a map; None if it does not vary. Parameters as `detect_matched`."""
+        field = Field.of(data, beam_covariance=beam_covariance, size=size)
+        if field is None:
+            return None
+        found = search(field, fit=fit or partial(fit_gaussians, beam_covariance=beam_covariance))
+        rate = false_rate(field, found)
+        rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
+        if max_false_rate is not None:
+            limits = replace(limits, sigma_threshold=rate.threshold(max_false_rate))
+        return cls(data, field, found, rate, limits, daofind_kernel(beam_covariance))
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        """All sources and peaks, the most significant first."""
+        return candidates(self.field, self.found, self.rate)
+
+    def check(self, sources: Candidates) -> tuple[DaofindStatistics, tuple[Check, ...]]:
+        """Return the shapes of places and the checks of each by itself."""
+        x, y = sources.pixels
+        statistics = peak_shapes(self.field, self.kernel, x=x, y=y)
+        margin = max(self.limits.margin, -0.4)
+        border = border_check(self.field.shape, x=sources.points[:, 0], y=sources.points[:, 1], margin=margin)
+        return statistics, (
+            Check("significance", sources.significance, self.limits.sigma_threshold),
+            *shape_checks(statistics, self.limits),
+            border,
+        )
+
+    def place(self, x: int, y: int) -> Candidates:
+        """Return a pixel with the significance of what bright sources leave there."""
+        left = at(self.found.significance, np.array([y]), np.array([x]))
+        return Candidates(np.array([[float(x), float(y)]]), self.rate.significance(left))
+
+    def peak(self, sources: Candidates) -> FloatArray:
+        """Return the values of the map less its mean at the pixels of places, shape (n,)."""
+        x, y = sources.pixels
+        return at(self.data, y, x) - self.field.mean
 
 
 def false_rate(field: Field, found: Searched) -> FalseRate:
@@ -131,27 +207,26 @@ def false_rate(field: Field, found: Searched) -> FalseRate:
     return measure_false_rate(minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams)
 
 
-def candidates(field: Field, found: Searched, rate: FalseRate, *, threshold: float) -> Candidates:
-    """Return the sources above a threshold: those that were fitted, and peaks of what they leave."""
+def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
+    """Return the sources that were fitted, and the peaks of what they leave."""
     peaks = found.peaks
     positive = found.bright.sources[:, AMPLITUDE] > 0.0
     fitted = _told_apart(found.bright.sources[positive], found.bright_snr[positive], MERGED * field.fwhm)
     fitted = fitted._replace(significance=rate.significance(fitted.significance))
     points = refined(field, found.significance, peaks)
-    same, _ = neighbours(fitted.points, points, SEPARATION * field.fwhm)
+    same, _ = pairs_within(fitted.points, points, SEPARATION * field.fwhm)
     others = np.setdiff1d(np.arange(len(points)), same)
     joined = Candidates(
         np.concatenate([fitted.points, points[others]]),
         np.concatenate([fitted.significance, rate.significance(peaks.value[others])]),
     )
-    joined = joined.select(np.flatnonzero(joined.significance >= threshold))
     return joined.select(np.argsort(-joined.significance, kind="stable"))
 
 
 def _told_apart(sources: FloatArray, snr: FloatArray, distance: float) -> Candidates:
     """Return fitted sources; what two Gaussians closer than a distance describe is one, at their mean."""
     points, flux = sources[:, [X, Y]], gaussian_flux(sources)
-    near = each_apart(*neighbours(points, points, distance), len(points))
+    near = group_pairs(*pairs_within(points, points, distance), len(points))
     free, places, significance = np.ones(len(points), dtype=bool), [], []
     for first in np.argsort(-flux, kind="stable"):
         if free[first]:
@@ -162,20 +237,7 @@ def _told_apart(sources: FloatArray, snr: FloatArray, distance: float) -> Candid
     return Candidates(np.reshape(places, (-1, 2)), np.array(significance))
 
 
-def _inside(field: Field, sources: Candidates, margin: float, min_distance: float) -> np.ndarray:
-    """Return which candidates are on the map, far enough from its border and from each other."""
-    x, y = sources.points.T
-    inside = inside_margin(field.shape, x=x, y=y, margin=max(margin, -0.4))
-    index = np.flatnonzero(inside)
-    if min_distance > 0.0:
-        apart = brightest_apart(
-            x[index], y[index], brightness=sources.significance[index], distance=min_distance
-        )
-        index = index[apart]
-    return index
-
-
-def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IntArray, y: IntArray) -> DaofindStatistics:
+def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IndexArray, y: IndexArray) -> DaofindStatistics:
     """Return DAOFIND's shape statistics of pixels on the map less its mean over the largest kernel."""
     smoothed, values = field.smoothed(field.data), np.full((3, x.size), np.nan)
     # Blank pixels take the value of the narrowest mean: a checkerboard of blanks leaves shapes as they are.

@@ -4,14 +4,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from hyper_py.detection.field import BoolArray, Field
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.detection.field import Field
 from hyper_py.detection.weights import EdgeWeights
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import Plane, Where, grown
 from hyper_py.numerics.models import X, Y
+from hyper_py.numerics.tiles import Plane, Where, grown
 
 RING_MISFIT, CORE_MISFIT = 0.03, 0.1
 """Shares of the filtered model's highest value nearby, and of the model itself, that a fit may leave."""
@@ -124,10 +123,10 @@ def _window(x: float, y: float, reach: float, shape: tuple[int, int]) -> Where:
     return rows, columns
 
 
-def _rings(x: float, y: float, where: Where, fwhm: float) -> NDArray[np.intp]:
+def _rings(x: float, y: float, where: Where, fwhm: float) -> IndexArray:
     rows, columns = (np.arange(part.start, part.stop) for part in where)
     distance = np.hypot(rows[:, None] - y, columns[None, :] - x)
-    rings: NDArray[np.intp] = (PER_BEAM * distance / fwhm).astype(np.intp)
+    rings: IndexArray = (PER_BEAM * distance / fwhm).astype(np.intp)
     return rings
 
 

@@ -1,22 +1,20 @@
 """Search of a map: bright sources are fitted and taken off until none is left, then the filter is final."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, beam_sized
 from hyper_py.detection.field import Field, Smoothed, SourceMask
 from hyper_py.detection.filtering import MASK_BEAMS, Filtered, Masks, first_mask, measure_filter
+from hyper_py.detection.maxima import SEPARATION, Maxima, find_maxima, negative, neighbourhood
 from hyper_py.detection.misfit import RingNoise, filtered_model, misfit_noise, strong_sources
-from hyper_py.detection.peaks import SEPARATION, Maxima, find_maxima, negative, neighbourhood
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
-from hyper_py.numerics.blocks import LazyPlane, Plane, at
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.models import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
-from hyper_py.numerics.neighbours import neighbours
+from hyper_py.numerics.pairs import pairs_within
+from hyper_py.numerics.tiles import LazyPlane, Plane, at
 
-IntArray: TypeAlias = NDArray[np.intp]
 TEMPLATE = 1.1
 """Size in beams of the sources looked for: rarely smaller than the beam, often a little larger."""
 LOWEST = 2.5
@@ -54,7 +52,7 @@ class Bright:
     sources: FloatArray
     model: Plane
 
-    def points(self, chosen: IntArray) -> FloatArray:
+    def points(self, chosen: IndexArray) -> FloatArray:
         """Return positions, order (x, y)."""
         points: FloatArray = self.sources[chosen][:, [X, Y]]
         return points
@@ -70,6 +68,8 @@ class Searched:
         The map less its bright sources.
     significance : Plane, shape (ny, nx)
         Its amplitude over its noise and what fits may have left; 0 where nothing is looked for.
+    whole : Plane, shape (ny, nx)
+        The same with the bright sources.
     peaks : Maxima
         Of the significance.
     bright : Bright
@@ -81,6 +81,7 @@ class Searched:
 
     seen: Filtered
     significance: Plane
+    whole: Plane
     peaks: Maxima
     bright: Bright
     bright_snr: FloatArray
@@ -125,7 +126,7 @@ def _look(field: Field, seen: Filtered, bright: Bright, masks: Masks) -> Searche
         where = rows, columns
         return np.where(field.inner(where), seen.amplitude[where] / seen.rms(field, where), 0.0)
 
-    significance = field.plane(over_noise)
+    significance = whole = field.plane(over_noise)
     if len(bright.sources):
         filtered = filtered_model(field, bright.model, seen.weights)
         near = neighbourhood(SEPARATION * field.fwhm)
@@ -144,11 +145,18 @@ def _look(field: Field, seen: Filtered, bright: Bright, masks: Masks) -> Searche
         strong = strong_sources(bright.sources, snr * noise, noise)
         rings = RingNoise.measure(first, strong, fwhm=field.fwhm)
         significance = field.plane(lambda *where: first[where] / rings.factor(where))
+
+        def with_bright(rows: slice, columns: slice) -> FloatArray:
+            where = rows, columns
+            total = (seen.amplitude[where] + filtered[where]) / seen.rms(field, where)
+            return np.where(field.inner(where), total, 0.0)
+
+        whole = LazyPlane(field.shape, with_bright)
     peaks = find_maxima(field, significance, threshold=LOWEST)
-    return Searched(seen, significance, peaks, bright, snr, masks)
+    return Searched(seen, significance, whole, peaks, bright, snr, masks)
 
 
-def _pixels(sources: FloatArray, shape: tuple[int, int]) -> tuple[IntArray, IntArray]:
+def _pixels(sources: FloatArray, shape: tuple[int, int]) -> tuple[IndexArray, IndexArray]:
     """Return y and x of the pixels nearest to sources, on the map."""
     y, x = (
         np.clip(np.rint(sources[:, column]).astype(np.intp), 0, n - 1)
@@ -163,7 +171,7 @@ def _new_bright(field: Field, found: Searched) -> FloatArray:
     peaks = found.peaks.select(found.peaks.value > BRIGHT)
     sign = np.repeat([1.0, -1.0], [peaks.x.size, holes.x.size])
     both = Maxima(*(np.concatenate(part) for part in zip(peaks, holes, strict=True)))
-    faint, bright = neighbours(both.points, both.points, RING_BEAMS * field.fwhm)
+    faint, bright = pairs_within(both.points, both.points, RING_BEAMS * field.fwhm)
     share = np.where(sign[faint] == sign[bright], RING_SHARE, HOLE_SHARE)
     waits = faint[both.value[faint] < share * both.value[bright]]
     return _sources(field, found, both.select(np.setdiff1d(np.arange(sign.size), waits)))
@@ -174,7 +182,7 @@ def _companions(field: Field, found: Searched) -> FloatArray:
     peaks = found.peaks.select(found.peaks.value > COMPANION_THRESHOLD)
     positive = np.flatnonzero(found.bright.sources[:, AMPLITUDE] > 0.0)
     points = found.bright.points(positive)
-    near, _ = neighbours(points, peaks.points, COMPANION_BEAMS * field.fwhm)
+    near, _ = pairs_within(points, peaks.points, COMPANION_BEAMS * field.fwhm)
     return _sources(field, found, peaks.select(np.unique(near)))
 
 
@@ -201,11 +209,11 @@ def _fitted(field: Field, flat: Plane, known: FloatArray, start: FloatArray, fit
     changed = is_new.copy()
     for _ in range(REFITS):
         result = fit(flat, sources, changed)
-        failed: NDArray[np.bool_] = np.isnan(result).any(axis=1)
+        failed = np.asarray(np.isnan(result).any(axis=1))
         sources = np.where(failed[:, None], sources, result)[~(failed & is_new)]
         changed, is_new = changed[~(failed & is_new)], is_new[~(failed & is_new)]
         points = sources[:, [X, Y]]
-        _, near = neighbours(points, points[changed], REACH_BEAMS * field.fwhm)
+        _, near = pairs_within(points, points[changed], REACH_BEAMS * field.fwhm)
         changed[near] = True
     return Bright(sources, field.plane(drawn(sources, field.shape).make))
 

@@ -8,9 +8,9 @@ unbiased, e.g. Haehnelt & Tegmark 1996, MNRAS 279, 545, for a filter in Fourier 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 
 RIDGES = 10.0 ** np.arange(-4.5, 0.0, 0.5)
 """Shares of each plane's variance that may be added to it. Below the first one, planes without noise beyond
@@ -76,9 +76,7 @@ class ProductSums:
         self.counts = np.zeros(EDGE_CLASSES.size - 1)
         self.count = 0
 
-    def add(
-        self, planes: FloatArray, *, usable: NDArray[np.bool_], fold: NDArray[np.intp], distance: FloatArray
-    ) -> None:
+    def add(self, planes: FloatArray, *, usable: BoolArray, fold: IndexArray, distance: FloatArray) -> None:
         """Add a tile.
 
         Parameters
@@ -116,7 +114,7 @@ class ProductSums:
         )
 
 
-def _products(planes: FloatArray, chosen: NDArray[np.bool_]) -> FloatArray:
+def _products(planes: FloatArray, chosen: BoolArray) -> FloatArray:
     sample = planes[:, chosen]
     result: FloatArray = sample @ sample.T
     return result

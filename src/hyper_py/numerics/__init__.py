@@ -1,1 +1,1 @@
-"""Mathematics on arrays: Gaussians, solvers, polynomials, robust regression, noise."""
+"""Mathematics on plain arrays: Gaussians, least squares, polynomials, robust regression, tiles and meshes."""

@@ -1,11 +1,14 @@
 """Candidate backgrounds of cutouts: fits over nested boxes and orders, and their scores.
 
-Every candidate (box, order, estimator) is fitted to the unmasked pixels of its own box, and all of them
-are compared on one common set: the unmasked pixels of the smallest box. Sums of squared residuals come
-from normal matrices, as q - 2 delta.r + delta.A.delta about a reference polynomial fitted to the common
-pixels: differences from it are small, so nothing cancels.
+Every candidate (box, order, estimator) is fitted to the unmasked pixels of its own box. All of them are
+compared on one common set: the unmasked pixels of the smallest box. Sums of squared residuals come from
+normal matrices, as q - 2 delta.r + delta.A.delta about a reference polynomial that is fitted to the common
+pixels. Differences from the reference are small, so that rounding errors stay small too.
 
-Letters in shapes: n cutouts, k terms, m blocks, b boxes, o orders.
+For cross-validation the common pixels are divided into folds: rectangles of about a beam, each left out in
+turn.
+
+Letters in shapes: n cutouts, k terms, m folds, b boxes, o orders.
 """
 
 import math
@@ -14,15 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.numerics.polynomial import (
-    BoolArray,
     Box,
-    IntArray,
     Scaling,
     axis_powers,
-    block_moments,
     box_moments,
+    grid_moments,
     n_terms,
     normal_matrix,
     normal_vector,
@@ -32,12 +33,16 @@ from hyper_py.numerics.polynomial import (
 
 PIXELS_PER_TERM = 2
 """Fewer unmasked pixels per coefficient than this make a candidate invalid."""
-_MOST_BLOCKS = 12
-"""Blocks per axis: in very wide boxes a block is then larger than a beam, which is as rigorous."""
+_MOST_FOLDS = 12
+"""Folds per axis. In very wide boxes a fold is then larger than a beam, which is as rigorous."""
 
 
 class Plan(NamedTuple):
-    """What depends on the shape of the cutout only; `order` is the highest, `sizes` the terms of each."""
+    """What all cutouts of one shape share.
+
+    `order` is the highest order, `sizes` has the number of terms of each, `guard` is how many folds around a
+    fold are left out with it, `parsimony` weights the penalty of further terms.
+    """
 
     boxes: tuple[Box, ...]
     orders: tuple[int, ...]
@@ -53,14 +58,14 @@ class Plan(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Weighted sums over blocks of common pixels: D^T D (k, k, n, m), D^T r (k, n, m) and r^2 (n, m)."""
+    """Weighted sums over folds of common pixels: D^T D (k, k, n, m), D^T r (k, n, m) and r^2 (n, m)."""
 
     matrix: FloatArray
     vector: FloatArray
     square: FloatArray
 
     def total(self) -> "Sums":
-        """Return the sums over all blocks, without the last axis."""
+        """Return the sums over all folds, without the last axis."""
         return Sums(*(part.sum(axis=-1) for part in self))
 
     def of(self, index: int) -> "Sums":
@@ -78,8 +83,8 @@ class Common(NamedTuple):
         Polynomial of the highest order through the common pixels.
     sums, weighted : Sums
         About the reference; weighted by 1 / rms^2 where the rms is a map.
-    unit : ndarray, shape (n,) or (1,)
-        What the weighted squares are still to be divided by.
+    variance : ndarray, shape (n,) or (1,)
+        By which the weighted squares are divided: squared rms, or 1 where they are weighted already.
     n_pixels, square : ndarray, shape (n,)
         Number of common pixels and the sum of their squared data.
     """
@@ -87,20 +92,20 @@ class Common(NamedTuple):
     reference: FloatArray
     sums: Sums
     weighted: Sums
-    unit: FloatArray
+    variance: FloatArray
     n_pixels: FloatArray
     square: FloatArray
 
     def of(self, index: int) -> "Common":
         """Return what belongs to one cutout."""
         one = slice(index, index + 1)
-        unit = self.unit if self.unit.size == 1 else self.unit[one]
+        variance = self.variance if self.variance.size == 1 else self.variance[one]
         sums, weighted = self.sums.of(index), self.weighted.of(index)
-        return Common(self.reference[:, one], sums, weighted, unit, self.n_pixels[one], self.square[one])
+        return Common(self.reference[:, one], sums, weighted, variance, self.n_pixels[one], self.square[one])
 
 
 class Fits(NamedTuple):
-    """Candidates of one estimator, or, with blocks, what they become without each block.
+    """Candidates of one estimator; with an axis of folds, the candidates fitted without each fold.
 
     Coefficients are zero-padded, (k, n, b, o) or (k, n, m, b, o); validity has the same shape without k.
     """
@@ -117,9 +122,9 @@ def make_plan(
     beam_area: float,
     guard: int = 1,
     parsimony: float = 1.0,
-    in_blocks: bool = True,
+    cross_validated: bool = True,
 ) -> Plan:
-    """Prepare what all cutouts of one shape share; where nothing is to be left out, one block is enough."""
+    """Prepare what all cutouts of one shape share; without cross-validation there is one fold."""
     y0, y1, x0, x1 = boxes[0]
     sides = np.array(boxes)
     half_y = 0.5 * float((sides[:, 1] - sides[:, 0]).max() - 1)
@@ -129,19 +134,19 @@ def make_plan(
     v, u = axis_powers(shape, degree=2 * order, scaling=scaling)
     low = v[:, : order + 1], u[:, : order + 1]
     edges = np.array([y0, y1]), np.array([x0, x1])
-    if in_blocks:
-        edges = _block_edges(y0, y1, beam_area, guard), _block_edges(x0, x1, beam_area, guard)
+    if cross_validated:
+        edges = _fold_edges(y0, y1, beam_area, guard), _fold_edges(x0, x1, beam_area, guard)
     sizes = tuple(n_terms(o) for o in orders)
     return Plan(
         tuple(boxes), tuple(orders), order, sizes, scaling, (v, u), low, edges, beam_area, guard, parsimony
     )
 
 
-def _block_edges(start: int, stop: int, beam_area: float, guard: int) -> IntArray:
-    """Cut an axis into blocks of about a beam, but enough of them that some are left beside the guard."""
-    n_blocks = round((stop - start) / math.sqrt(max(beam_area, 1.0)))
-    n_blocks = min(max(n_blocks, 2 * guard + 3), _MOST_BLOCKS, stop - start)
-    return np.round(np.linspace(start, stop, n_blocks + 1)).astype(np.intp)
+def _fold_edges(start: int, stop: int, beam_area: float, guard: int) -> IntArray:
+    """Cut an axis into folds of about a beam, and into enough of them that some remain beside the guard."""
+    n_folds = round((stop - start) / math.sqrt(max(beam_area, 1.0)))
+    n_folds = min(max(n_folds, 2 * guard + 3), _MOST_FOLDS, stop - start)
+    return np.round(np.linspace(start, stop, n_folds + 1)).astype(np.intp)
 
 
 class Frames(NamedTuple):
@@ -187,12 +192,12 @@ def make_common(data: FloatArray, frames: Frames, rms: FloatArray, *, plan: Plan
     reference, sound = solve_leading(frames.matrix[..., 0], frames.vector[..., 0], sizes=size)[0]
     reference = np.where(sound, reference, 0.0)
     residual = weight * (frames.values - _grid(reference, plan))
-    sums = _block_sums(weight, residual, plan=plan)
+    sums = _fold_sums(weight, residual, plan=plan)
     uniform = rms.shape[1:] == (1, 1)
-    weighted = sums if uniform else _block_sums(_inverse_square(rms) * weight, residual, plan=plan)
+    weighted = sums if uniform else _fold_sums(_inverse_square(rms) * weight, residual, plan=plan)
     square = (np.where(frames.used, data, 0.0)[:, y0:y1, x0:x1] ** 2).sum(axis=(1, 2))
-    unit = rms[:, 0, 0] ** 2 if uniform else np.ones(1)
-    return Common(reference, sums, weighted, unit, frames.counts[:, 0], square)
+    variance = rms[:, 0, 0] ** 2 if uniform else np.ones(1)
+    return Common(reference, sums, weighted, variance, frames.counts[:, 0], square)
 
 
 def _inverse_square(rms: FloatArray) -> FloatArray:
@@ -211,12 +216,12 @@ def _grid(coefficients: FloatArray, plan: Plan) -> FloatArray:
     return result
 
 
-def _block_sums(weight: FloatArray, residual: FloatArray, *, plan: Plan) -> Sums:
+def _fold_sums(weight: FloatArray, residual: FloatArray, *, plan: Plan) -> Sums:
     v, u = plan.powers
     weighted = weight * residual
-    matrix = block_moments(weight, edges=plan.edges, powers=plan.powers)
-    vector = block_moments(weighted, edges=plan.edges, powers=plan.low_powers)
-    square = block_moments(weighted * residual, edges=plan.edges, powers=(v[:, :1], u[:, :1]))
+    matrix = grid_moments(weight, edges=plan.edges, powers=plan.powers)
+    vector = grid_moments(weighted, edges=plan.edges, powers=plan.low_powers)
+    square = grid_moments(weighted * residual, edges=plan.edges, powers=(v[:, :1], u[:, :1]))
     return Sums(normal_matrix(matrix, order=plan.order), normal_vector(vector, order=plan.order), square[0])
 
 
@@ -247,8 +252,10 @@ def residual_squares(coefficients: FloatArray, reference: FloatArray, sums: Sums
     return np.maximum(total, 0.0)
 
 
-def candidate_scores(fits: Fits, left: Fits | None, common: Common, *, plan: Plan) -> dict[str, FloatArray]:
-    """Return nmse, redchi, bic, and cv where fits without each block are given; inf where invalid.
+def candidate_scores(
+    fits: Fits, left_out: Fits | None, common: Common, *, plan: Plan
+) -> dict[str, FloatArray]:
+    """Return nmse, redchi, bic, and cv where fits without each fold are given; inf where invalid.
 
     Returns
     -------
@@ -257,22 +264,22 @@ def candidate_scores(fits: Fits, left: Fits | None, common: Common, *, plan: Pla
     terms = np.array(plan.sizes, dtype=np.float64)
     pixels = np.maximum(common.n_pixels, 1.0)[:, None, None]
     beams = np.maximum(pixels / max(plan.beam_area, 1.0), 1.0)
-    unit = common.unit[:, None, None]
+    variance = common.variance[:, None, None]
     square = np.where(common.square > 0.0, common.square, 1.0)[:, None, None]
     rss = residual_squares(fits.coefficients, common.reference, common.sums.total())
     chi2 = rss
     if common.weighted is not common.sums:
         chi2 = residual_squares(fits.coefficients, common.reference, common.weighted.total())
-    chi2 = chi2 / unit
+    chi2 = chi2 / variance
     scores = {
         "nmse": rss / square,
         "redchi": chi2 / np.maximum(pixels - terms, 1.0),
         "bic": chi2 * (beams / pixels) + terms * np.log(beams),
     }
-    if left is not None:
-        squares = residual_squares(left.coefficients, common.reference[..., None], common.weighted)
-        scores["cv"] = squares.sum(axis=1) / unit / pixels * (1.0 + plan.parsimony * terms / beams)
-        scores["cv"][~left.valid.all(axis=1)] = np.inf
+    if left_out is not None:
+        squares = residual_squares(left_out.coefficients, common.reference[..., None], common.weighted)
+        scores["cv"] = squares.sum(axis=1) / variance / pixels * (1.0 + plan.parsimony * terms / beams)
+        scores["cv"][~left_out.valid.all(axis=1)] = np.inf
     for score in scores.values():
         score[~fits.valid] = np.inf
     return scores
@@ -291,7 +298,7 @@ def least_squares_fits(frames: Frames, *, plan: Plan) -> Fits:
 
 
 def least_squares_left_out(frames: Frames, common: Common, *, plan: Plan) -> Fits:
-    """Fit each candidate without each block of common pixels: downdated normal equations."""
+    """Fit each candidate without each fold of the common pixels, by downdated normal equations."""
     sums = common.sums
     vector = sums.vector + (sums.matrix * common.reference[None, :, :, None]).sum(axis=1)
     return _solve_orders(
@@ -302,7 +309,7 @@ def least_squares_left_out(frames: Frames, common: Common, *, plan: Plan) -> Fit
 
 
 def with_guard(sums: FloatArray, plan: Plan) -> FloatArray:
-    """Add to the sums of each block, last axis, those of the blocks around it that are left out with it."""
+    """Add to the sums of each fold, last axis, those of the folds around it that are left out with it."""
     grid = sums.reshape(*sums.shape[:-1], plan.edges[0].size - 1, plan.edges[1].size - 1)
     for axis in (-2, -1):
         grid = np.moveaxis(grid, axis, -1)

@@ -1,16 +1,15 @@
-"""Smooth interpolation over masked pixels, which an original configuration asks for over other sources."""
+"""Smooth interpolation over masked pixels; an original configuration uses it for other sources."""
 
 import numpy as np
 from scipy import ndimage
 from scipy.linalg import solveh_banded
 
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.polynomial import BoolArray, IntArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 
 _PIXELS_AT_ONCE = 20_000
-"""Of regions that are interpolated together."""
+"""Most pixels of regions that are interpolated together."""
 _BAND_NUMBERS = 10_000_000
-"""Largest matrix that is kept by its diagonals, which are as many as a region is wide; others are sparse."""
+"""Most numbers of a banded matrix; larger systems use a sparse matrix."""
 
 
 def interpolate_masked(data: FloatArray, mask: BoolArray) -> FloatArray:
@@ -22,7 +21,7 @@ def interpolate_masked(data: FloatArray, mask: BoolArray) -> FloatArray:
     Parameters
     ----------
     data : ndarray, shape (ny, nx)
-        NaN outside the mask stays NaN and takes no part.
+        NaN outside the mask stays NaN and is not used.
     mask : ndarray of bool, shape (ny, nx)
         True where data is to be replaced.
 

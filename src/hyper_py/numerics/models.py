@@ -9,21 +9,19 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
-    FloatArray,
     covariance_from_ellipse,
     ellipse_from_covariance,
 )
-from hyper_py.numerics.blocks import LazyPlane
+from hyper_py.numerics.tiles import LazyPlane
 
 N_PARAMETERS = 6
 AMPLITUDE, X, Y, SIGMA_1, SIGMA_2, THETA = range(N_PARAMETERS)
-LN2 = math.log(2.0)
 _STAMP_NUMBERS = 30_000
-"""Pixels of stamps that are drawn at once: they stay in the cache."""
+"""Pixels of the stamps that are computed at once; they fit in the cache."""
 
 
 def gaussian_sum(parameters: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
@@ -125,7 +123,7 @@ class SourcesByPlace:
     n_sigma : float
         How far each reaches, in units of its larger sigma.
     more : float
-        And in pixels beyond that.
+        Pixels added to that.
     """
 
     def __init__(self, parameters: FloatArray, *, n_sigma: float, more: float = 0.0) -> None:
@@ -135,19 +133,19 @@ class SourcesByPlace:
         self._rows = parameters[self._order, Y]
         self._farthest = float(self._reach.max(initial=0.0))
 
-    def indices(self, where: tuple[slice, slice]) -> NDArray[np.intp]:
-        """Return which sources reach into rows and columns, in their own order."""
+    def indices(self, where: tuple[slice, slice]) -> IndexArray:
+        """Return the indices of the sources that reach into rows and columns, in ascending order."""
         rows, columns = where
         ends = np.searchsorted(self._rows, [rows.start - self._farthest, rows.stop + self._farthest])
         likely = np.sort(self._order[slice(*ends)])
         reach, x, y = self._reach[likely], self._parameters[likely, X], self._parameters[likely, Y]
         near = (y + reach >= rows.start) & (y - reach < rows.stop)
         near &= (x + reach >= columns.start) & (x - reach < columns.stop)
-        indices: NDArray[np.intp] = likely[near]
+        indices: IndexArray = likely[near]
         return indices
 
     def __getitem__(self, where: tuple[slice, slice]) -> FloatArray:
-        """Return the sources that reach into rows and columns, on the pixels of that part."""
+        """Return the sources that reach into rows and columns, in the pixel coordinates of that part."""
         own: FloatArray = self._parameters[self.indices(where)]
         own[:, Y] -= where[0].start
         own[:, X] -= where[1].start
@@ -155,7 +153,7 @@ class SourcesByPlace:
 
 
 def drawn(parameters: FloatArray, shape: tuple[int, int]) -> LazyPlane:
-    """Return the image of Gaussians out to 6 sigma, drawn piece by piece where it is asked for.
+    """Return the image of Gaussians out to 6 sigma, computed piece by piece when it is needed.
 
     Parameters
     ----------
@@ -170,7 +168,7 @@ def drawn(parameters: FloatArray, shape: tuple[int, int]) -> LazyPlane:
     return LazyPlane(shape, make)
 
 
-def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0) -> NDArray[np.bool_]:
+def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0) -> BoolArray:
     """Return where any Gaussian is within `n_sigma` of its centre: above exp(-n_sigma^2 / 2) of its peak."""
     mask = np.zeros(shape, dtype=bool)
     for where, stamp in footprint_stamps(parameters, shape, n_sigma=n_sigma).values():
@@ -180,8 +178,8 @@ def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float
 
 def footprint_stamps(
     parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0
-) -> dict[int, tuple[tuple[slice, slice], NDArray[np.bool_]]]:
-    """Return `footprints` of each Gaussian on the map alone, by its index: place and mask there."""
+) -> dict[int, tuple[tuple[slice, slice], BoolArray]]:
+    """Return the footprint of each Gaussian on the map by its index: rows and columns, and a mask."""
     result = {}
     for sources, places, exponents in _stamps(parameters, shape, n_sigma):
         for i, (rows, columns), stamp in zip(
@@ -193,10 +191,10 @@ def footprint_stamps(
 
 def _stamps(
     parameters: FloatArray, shape: tuple[int, int], n_sigma: float
-) -> Iterator[tuple[NDArray[np.intp], list[tuple[slice, slice]], FloatArray]]:
-    """Yield sources on the map, their stamps' places and the exponents (positive) there, some at a time.
+) -> Iterator[tuple[IndexArray, list[tuple[slice, slice]], FloatArray]]:
+    """Yield some sources at a time: indices, rows and columns of their stamps, and the exponents (positive).
 
-    Exponents are of shape (k, ny, nx) of the largest stamp; the others are in the first rows and columns.
+    Exponents have the shape (k, ny, nx) of the largest stamp; smaller stamps are the first rows and columns.
     """
     a, b, c = (e[..., None] for e in exponents(parameters))
     reach = n_sigma * parameters[:, SIGMA_1 : SIGMA_2 + 1].max(axis=1, initial=0.0)
@@ -221,7 +219,7 @@ def _stamps(
         yield some, places, a[some] * dx * dx + dy * (2.0 * b[some] * dx + c[some] * dy)
 
 
-def _clip(value: FloatArray, shape: tuple[int, int]) -> NDArray[np.int64]:
+def _clip(value: FloatArray, shape: tuple[int, int]) -> IntArray:
     """Return pixel indices (y, x), (n, 2), inside a map."""
     return np.clip(np.ceil(value), 0, shape).astype(np.int64)
 

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray
 
 _ROUNDING = 1e-12
-"""What the sum of four edges may leave of a pixel outside."""
+"""Rounding error of the area of a pixel outside the ellipse."""
 
 
 def ellipse_overlap(
@@ -14,8 +14,8 @@ def ellipse_overlap(
 ) -> FloatArray:
     """Return the area of each pixel of grids inside ellipses around the origin.
 
-    In coordinates in which the ellipse is the unit circle a pixel is a parallelogram; its area inside is the
-    sum, edge by edge, of what lies between edge and origin. Neighbours share their edges.
+    In coordinates in which the ellipse is the unit circle, a pixel is a parallelogram. Its area inside the
+    circle is the sum over its edges of the signed areas between edge and origin. Adjacent pixels share edges.
 
     Parameters
     ----------
@@ -42,8 +42,9 @@ def ellipse_overlap(
 def _between_origin_and(start: NDArray[np.complex128], end: NDArray[np.complex128]) -> FloatArray:
     """Return the area of the unit disc inside triangles (0, start, end), positive if counter-clockwise.
 
-    Points of the plane are complex numbers. The part of the edge inside the circle spans a triangle, and
-    what is before and after it a sector each; the angles of both are added as that of a product.
+    Points of the plane are complex numbers. The part of the edge inside the circle spans a triangle; the
+    parts before and after it span one sector each. The angles of both sectors are added as the angle of a
+    product.
     """
     edge = end - start
     length = edge.real**2 + edge.imag**2

@@ -2,8 +2,8 @@
 
 Terms are ordered by total degree, so that the normal matrix of a lower order is a leading submatrix of
 that of a higher one, and its Cholesky factor a leading submatrix of the other's: one factorisation
-serves all orders. The normal matrix of a rectangle is made of its moments sum(w y^q x^p), which
-factorise into two small matrix products.
+serves all orders. The normal matrix of a rectangle consists of its moments sum(w y^q x^p), which two small
+matrix products give.
 """
 
 from collections.abc import Sequence
@@ -11,19 +11,15 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
 
-BoolArray: TypeAlias = NDArray[np.bool_]
-IntArray: TypeAlias = NDArray[np.intp]
 Box: TypeAlias = tuple[int, int, int, int]
 """Rectangle of pixels (y0, y1, x0, x1), ends excluded."""
 
 _SMALLEST_PIVOT = 1e-11
 """Of a normal matrix of unit diagonal: a smaller pivot leaves fewer than five digits to a coefficient."""
-
-
 _SMALLEST_ROOT = 1e-4
 """Pivots whose roots differ by more are left to the pseudo-inverse."""
 
@@ -37,11 +33,13 @@ class Scaling(NamedTuple):
     x_half: float
 
 
-def scaling_of_box(box: Box) -> Scaling:
-    """Return the scaling that takes the pixel centres of a box to [-1, 1]; a single row or column to 0."""
-    y0, y1, x0, x1 = box
-    halves = max(0.5 * (y1 - y0 - 1), 0.5), max(0.5 * (x1 - x0 - 1), 0.5)
-    return Scaling(0.5 * (y0 + y1 - 1), 0.5 * (x0 + x1 - 1), *halves)
+def scaling_of_pixels(y: IntArray, x: IntArray) -> Scaling:
+    """Return the scaling that takes pixels, (n,), to [-1, 1]; it moves with them."""
+    if not y.size:
+        return Scaling(0.0, 0.0, 1.0, 1.0)
+    ends = [(int(axis.min()), int(axis.max())) for axis in (y, x)]
+    (y_mid, y_half), (x_mid, x_half) = ((0.5 * (a + b), max(0.5 * (b - a), 0.5)) for a, b in ends)
+    return Scaling(y_mid, x_mid, y_half, x_half)
 
 
 def n_terms(order: int) -> int:
@@ -50,7 +48,7 @@ def n_terms(order: int) -> int:
 
 
 @lru_cache(maxsize=32)
-def term_powers(order: int) -> tuple[IntArray, IntArray]:
+def term_powers(order: int) -> tuple[IndexArray, IndexArray]:
     """Return the powers of y and of x of each term: 1, x, y, x^2, xy, y^2, ..."""
     pairs = [(j, total - j) for total in range(order + 1) for j in range(total + 1)]
     powers = np.array(pairs, dtype=np.intp)
@@ -67,7 +65,7 @@ def polynomial_design(y: ArrayLike, x: ArrayLike, *, order: int, scaling: Scalin
     order : int
         Highest total degree, 0 or more.
     scaling : Scaling
-        Centre and half-size in pixels; `scaling_of_box` gives those of a box.
+        Centre and half-size in pixels.
 
     Returns
     -------
@@ -160,8 +158,8 @@ def box_moments(
     return np.ascontiguousarray(result.reshape(*result.shape[:2], -1).T)
 
 
-def block_moments(
-    values: FloatArray, *, edges: tuple[IntArray, IntArray], powers: tuple[FloatArray, FloatArray]
+def grid_moments(
+    values: FloatArray, *, edges: tuple[IndexArray, IndexArray], powers: tuple[FloatArray, FloatArray]
 ) -> FloatArray:
     """Return sum(values y^q x^p) over each rectangle of a grid, in two matrix products.
 
@@ -174,9 +172,9 @@ def block_moments(
 
     Returns
     -------
-    ndarray, shape (n_powers**2, n, n_blocks)
+    ndarray, shape (n_powers**2, n, n_rectangles)
     """
-    columns_y, columns_x = (_split_by_block(p, e) for p, e in zip(powers, edges, strict=True))
+    columns_y, columns_x = (_split_by_rectangle(p, e) for p, e in zip(powers, edges, strict=True))
     (y0, y1), (x0, x1) = ((edge[0], edge[-1]) for edge in edges)
     n_powers, n_rows, n_columns = powers[0].shape[1], edges[0].size - 1, edges[1].size - 1
     sums = columns_y.T @ (values[:, y0:y1, x0:x1] @ columns_x)
@@ -184,12 +182,12 @@ def block_moments(
     return np.ascontiguousarray(grid).reshape(n_powers**2, values.shape[0], n_rows * n_columns)
 
 
-def _split_by_block(powers: FloatArray, edges: IntArray) -> FloatArray:
-    """Return powers of the rows between the first and last edge, in columns of their own for each block."""
+def _split_by_rectangle(powers: FloatArray, edges: IndexArray) -> FloatArray:
+    """Return powers of the rows from first to last edge, each rectangle in columns of its own."""
     rows = np.arange(edges[0], edges[-1])
-    block = np.searchsorted(edges, rows, side="right") - 1
+    rectangle = np.searchsorted(edges, rows, side="right") - 1
     result = np.zeros((rows.size, edges.size - 1, powers.shape[1]))
-    result[np.arange(rows.size), block] = powers[rows]
+    result[np.arange(rows.size), rectangle] = powers[rows]
     return result.reshape(rows.size, -1)
 
 

@@ -1,45 +1,43 @@
-"""Linear regression that outliers do not spoil: Huber and Theil-Sen on a design matrix.
+"""Robust linear regression: Huber and Theil-Sen on a design matrix.
 
-Both solve the problems that scikit-learn's HuberRegressor (alpha = 0) and TheilSenRegressor state, by
-other algorithms: Huber by exact minimisation over active sets of outliers, Theil-Sen by batched solution
-of all subsets and Newton's method for their spatial median.
+Both solve the problems of scikit-learn's HuberRegressor (alpha = 0) and TheilSenRegressor by other
+algorithms: Huber by exact minimisation over active sets of outliers (`huber_regression`); Theil-Sen by
+solving random minimal subsets exactly, all at once (`subset_solutions`), and finding the spatial median of
+the solutions with Newton's method (`spatial_median`). The definition with subsets is that of Dang et al. 2008
+(Theil-Sen estimators in a multiple linear regression model).
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hyper_py.geometry import FloatArray
-
-BoolArray: TypeAlias = NDArray[np.bool_]
-IntArray: TypeAlias = NDArray[np.intp]
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 
 _SMALLEST_SCALE = 1e-13
 """Relative to the largest value: residuals below it are rounding errors."""
 _TINY = float(np.finfo(np.float64).tiny)
 _SAME_COST = 1e-14
-"""Relative change of an objective that is a rounding error."""
+"""Relative changes of an objective below it are rounding errors."""
 _SAME = 1e-12
-"""Change of coefficients and scale, relative to the scale, that is none."""
+"""Coefficients and scale that change by less, relative to the scale, count as the same."""
 _SHORTEST_STEP = 1e-6
 _SMALLEST_PIVOT = 1e-13
-"""Of a matrix of columns of order 1: below it a subset is singular."""
+"""A subset with a smaller pivot is singular; its columns are of order 1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Regression:
-    """Outcome of a robust regression.
+    """Outcome of a Huber regression.
 
     Attributes
     ----------
     coefficients : ndarray, shape (k,)
         Finite also when nothing could be fitted (then least squares, or 0).
     scale : float
-        Huber's sigma: the scatter of the inliers; for Theil-Sen the median absolute residual x 1.4826.
+        Huber's sigma: the scatter of the inliers.
     outliers : ndarray of bool, shape (n,)
-        Residuals beyond epsilon * scale; none for Theil-Sen.
+        Residuals larger than epsilon * scale.
     converged : bool
         False when the iterations ended before the optimum, or there are fewer values than coefficients.
     n_iterations : int
@@ -65,8 +63,8 @@ def huber_regression(
 
     H(z) is z^2 for |z| <= epsilon and 2 epsilon |z| - epsilon^2 beyond: Huber's concomitant scale
     (Huber & Ronchetti 2009, Robust Statistics, section 7.7), jointly convex in c and s. For a given set of
-    outliers the minimum is known in closed form; it is found again for the outliers that it implies, with
-    a shorter step where the objective would rise, until the set stays the same: then it is exact.
+    outliers the minimum is known in closed form. The minimum implies another set of outliers, and so on, with
+    a shorter step where the objective would rise. Once the set stays the same, the minimum is exact.
 
     Parameters
     ----------
@@ -137,9 +135,9 @@ class _HuberState(NamedTuple):
 def _huber_state(coefficients: FloatArray, scale: float, residual: FloatArray, epsilon: float) -> _HuberState:
     size = np.abs(residual)
     outliers = size > epsilon * scale
-    beyond = size[outliers]
+    sizes = size[outliers]
     inner = np.where(outliers, 0.0, residual)
-    outer = 2.0 * epsilon * float(beyond.sum()) - beyond.size * scale * epsilon**2
+    outer = 2.0 * epsilon * float(sizes.sum()) - sizes.size * scale * epsilon**2
     cost = residual.size * scale + float(inner @ inner) / scale + outer
     return _HuberState(coefficients, scale, residual, outliers, cost)
 
@@ -173,58 +171,7 @@ def _solve_normal(matrix: FloatArray, right: FloatArray) -> FloatArray:
         return np.asarray(np.linalg.pinv(matrix, hermitian=True) @ right, dtype=np.float64)
 
 
-def theil_sen_regression(
-    design: FloatArray,
-    values: FloatArray,
-    *,
-    subsets: IntArray | None = None,
-    n_subsets: int = 1000,
-    seed: int | np.random.Generator = 0,
-) -> Regression:
-    """Fit the spatial median of the exact solutions on random minimal subsets.
-
-    The definition of Dang et al. 2008 (Theil-Sen estimators in a multiple linear regression model) with
-    random subsets, as in scikit-learn. For a constant alone it is the median of all values.
-
-    Parameters
-    ----------
-    design : ndarray, shape (n, k)
-        Finite.
-    values : ndarray, shape (n,)
-        Finite.
-    subsets : ndarray of int, shape (n_subsets, k), optional
-        Rows of the design matrix; drawn at random when not given.
-    n_subsets : int
-        How many to draw.
-    seed : int or Generator
-        For drawing them.
-
-    Returns
-    -------
-    Regression
-    """
-    n, k = design.shape
-    none = np.zeros(n, dtype=np.bool_)
-    if n <= k:
-        # Fewer equations than unknowns: least squares, of smallest norm where singular.
-        coefficients = _solve_normal(design.T @ design, design.T @ values)
-        return Regression(
-            coefficients=coefficients, scale=0.0, outliers=none, converged=False, n_iterations=0
-        )
-    if subsets is None and k == 1:
-        points = (values / design[:, 0])[:, None]
-    else:
-        if subsets is None:
-            subsets = random_subsets(n, k, n_subsets=n_subsets, seed=seed)
-        points = subset_solutions(design, values, subsets=subsets)
-    coefficients, converged, n_iterations = spatial_median(points)
-    scale = 1.4826 * float(np.median(np.abs(values - design @ coefficients)))
-    return Regression(
-        coefficients=coefficients, scale=scale, outliers=none, converged=converged, n_iterations=n_iterations
-    )
-
-
-def random_subsets(n: int, k: int, *, n_subsets: int, seed: int | np.random.Generator) -> IntArray:
+def random_subsets(n: int, k: int, *, n_subsets: int, seed: int | np.random.Generator) -> IndexArray:
     """Draw subsets of k out of n without repetition inside a subset: shape (n_subsets, k), k <= n."""
     rng = np.random.default_rng(seed)
     subsets = rng.integers(n, size=(n_subsets, k), dtype=np.intp)
@@ -240,7 +187,7 @@ def random_subsets(n: int, k: int, *, n_subsets: int, seed: int | np.random.Gene
             subsets[repeated] = rng.integers(n, size=(int(repeated.sum()), k), dtype=np.intp)
 
 
-def subset_solutions(design: FloatArray, values: FloatArray, *, subsets: IntArray) -> FloatArray:
+def subset_solutions(design: FloatArray, values: FloatArray, *, subsets: IndexArray) -> FloatArray:
     """Solve each minimal subset exactly: shape (n_subsets, k); smallest norm where it is singular.
 
     Gaussian elimination with row pivoting along the last axis, for all subsets at once: on a pixel grid
@@ -274,9 +221,10 @@ def spatial_median(
 ) -> tuple[FloatArray, bool, int]:
     """Return the point of least summed distance to the others.
 
-    Newton's method on the sum of distances; where it does not lower the sum, Weiszfeld's step with the
-    correction of Vardi & Zhang 2000 (PNAS 97, 1423), which converges from anywhere. Onto one of the points it
-    may do so slowly: that one is asked whether it is the median. In one dimension it is the median.
+    Newton's method on the sum of distances. Where it does not lower the sum, Weiszfeld's step is taken, with
+    the correction of Vardi & Zhang 2000 (PNAS 97, 1423), which converges from anywhere. It converges slowly
+    towards one of the points, so that the nearest point is tested first. In one dimension the result is the
+    median.
 
     Parameters
     ----------
@@ -328,34 +276,34 @@ def _distances(points: FloatArray, centre: FloatArray) -> tuple[FloatArray, Floa
 
 def _newton_step(difference: FloatArray, distance: FloatArray) -> FloatArray:
     """Return the Newton step of sum(distance); NaN where it is undefined."""
-    apart = distance > 0.0
-    inverse = np.divide(1.0, distance, out=np.zeros_like(distance), where=apart)
-    unit = difference * inverse[:, None]
-    hessian = inverse.sum() * np.eye(unit.shape[1]) - (unit * inverse[:, None]).T @ unit
+    distinct = distance > 0.0
+    inverse = np.divide(1.0, distance, out=np.zeros_like(distance), where=distinct)
+    direction = difference * inverse[:, None]
+    hessian = inverse.sum() * np.eye(direction.shape[1]) - (direction * inverse[:, None]).T @ direction
     try:
-        step: FloatArray = np.linalg.solve(hessian, unit.sum(axis=0))
+        step: FloatArray = np.linalg.solve(hessian, direction.sum(axis=0))
     except np.linalg.LinAlgError:
-        return np.full(unit.shape[1], np.nan)
+        return np.full(direction.shape[1], np.nan)
     return step
 
 
 def _rests_at(points: FloatArray, place: FloatArray) -> bool:
-    """Whether the points at a place hold it against the pull of all others: the sum is least there."""
+    """Whether the sum of distances is least at a place: the points there outweigh the pull of all others."""
     difference, distance = _distances(points, place)
-    apart = distance > 0.0
-    pull = (difference[apart] / distance[apart, None]).sum(axis=0)
-    return bool(np.sqrt(pull @ pull) <= np.count_nonzero(~apart))
+    distinct = distance > 0.0
+    pull = (difference[distinct] / distance[distinct, None]).sum(axis=0)
+    return bool(np.sqrt(pull @ pull) <= np.count_nonzero(~distinct))
 
 
 def _weiszfeld(
     points: FloatArray, centre: FloatArray, difference: FloatArray, distance: FloatArray
 ) -> FloatArray:
     """Return Weiszfeld's next point, corrected for points that lie at the centre."""
-    apart = distance > 0.0
-    inverse = 1.0 / distance[apart]
-    pull = float(np.sqrt(((inverse @ difference[apart]) ** 2).sum()))
-    target = inverse @ points[apart] / inverse.sum()
-    share = min(1.0, float((~apart).sum()) / pull) if pull > 0.0 else 1.0
+    distinct = distance > 0.0
+    inverse = 1.0 / distance[distinct]
+    pull = float(np.sqrt(((inverse @ difference[distinct]) ** 2).sum()))
+    target = inverse @ points[distinct] / inverse.sum()
+    share = min(1.0, float((~distinct).sum()) / pull) if pull > 0.0 else 1.0
     result: FloatArray = (1.0 - share) * target + share * centre
     return result
 
@@ -382,11 +330,11 @@ def leave_out_medians(points: FloatArray, *, median: FloatArray, kept: FloatArra
         return np.array([np.median(points[row > 0.0], axis=0) if row.any() else [np.nan] for row in kept])
     difference, distance = _distances(points, median)
     inverse = np.divide(1.0, distance, out=np.zeros(n), where=distance > 0.0)
-    unit = difference * inverse[:, None]
-    outer = (unit[:, :, None] * unit[:, None, :]).reshape(n, -1) * inverse[:, None]
+    direction = difference * inverse[:, None]
+    outer = (direction[:, :, None] * direction[:, None, :]).reshape(n, -1) * inverse[:, None]
     hessian = (kept @ inverse)[:, None, None] * np.eye(k) - (kept @ outer).reshape(-1, k, k)
     try:
-        step = np.linalg.solve(hessian, (kept @ unit)[..., None])[..., 0]
+        step = np.linalg.solve(hessian, (kept @ direction)[..., None])[..., 0]
     except np.linalg.LinAlgError:
         return np.full((kept.shape[0], k), np.nan)
     return median + step

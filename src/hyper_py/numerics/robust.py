@@ -4,13 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.numerics.candidates import Fits, Frames, Plan, box_image, enough_pixels, with_guard
 from hyper_py.numerics.polynomial import (
-    BoolArray,
-    IntArray,
-    block_moments,
     box_moments,
+    grid_moments,
     normal_matrix,
     normal_vector,
     solve_leading,
@@ -42,15 +40,15 @@ def huber_fits(
     epsilon : float
         Of Huber.
     leave_out : bool
-        Whether to fit without each block too, by one Newton step from the full fit at its scale: with
-        the residuals r clipped at epsilon * scale, sum(D_i clip(r_i)) of the block times the inverse
+        Whether to fit without each fold too, by one Newton step from the full fit at its scale. With the
+        residuals r clipped at epsilon * scale, the step is sum(D_i clip(r_i)) of the fold times the inverse
         normal matrix of the inliers that remain.
 
     Returns
     -------
     fits : Fits
         With n = 1.
-    left : Fits or None
+    left_out : Fits or None
     outliers : ndarray of bool, shape (b, o, ny, nx)
     """
     y, x, design, values = _pixels(frames, index, plan)
@@ -71,28 +69,28 @@ def huber_fits(
             limit = epsilon * result.scale
             residual = values[inside] - rows @ result.coefficients
             clipped[b, o, y[inside], x[inside]] = np.clip(residual, -limit, limit)
-    left = None
+    left_out = None
     if clipped is not None:
         inliers = np.stack([box_image(frames.used[index], box) for box in plan.boxes])[:, None] & ~outliers
-        left = _newton_left_out(inliers.astype(np.float64), clipped, fits, plan)
-    return fits, left, outliers
+        left_out = _newton_left_out(inliers.astype(np.float64), clipped, fits, plan)
+    return fits, left_out, outliers
 
 
 def _newton_left_out(inliers: FloatArray, clipped: FloatArray, fits: Fits, plan: Plan) -> Fits:
-    """Take a Newton step to each fit without a block; inliers and clipped residuals (b, o, ny, nx)."""
+    """Take a Newton step to each fit without a fold; inliers and clipped residuals (b, o, ny, nx)."""
     n_boxes, n_orders, ny, nx = inliers.shape
     images, order = inliers.reshape(-1, ny, nx), plan.order
     moments = box_moments(images, boxes=((0, ny, 0, nx),), powers=plan.powers)
-    blocks = block_moments(images, edges=plan.edges, powers=plan.powers)
-    pulls = block_moments(clipped.reshape(-1, ny, nx), edges=plan.edges, powers=plan.low_powers)
-    matrix = normal_matrix(moments, order=order) - with_guard(normal_matrix(blocks, order=order), plan)
+    folds = grid_moments(images, edges=plan.edges, powers=plan.powers)
+    pulls = grid_moments(clipped.reshape(-1, ny, nx), edges=plan.edges, powers=plan.low_powers)
+    matrix = normal_matrix(moments, order=order) - with_guard(normal_matrix(folds, order=order), plan)
     vector = with_guard(normal_vector(pulls, order=order), plan)
-    n_blocks = matrix.shape[-1]
-    coefficients = np.zeros((vector.shape[0], 1, n_blocks, n_boxes, n_orders))
+    n_folds = matrix.shape[-1]
+    coefficients = np.zeros((vector.shape[0], 1, n_folds, n_boxes, n_orders))
     valid = np.zeros(coefficients.shape[1:], dtype=np.bool_)
     for o, k in enumerate(plan.sizes):
-        mine = slice(o, None, n_orders)
-        step, sound = solve_leading(matrix[:k, :k, mine], vector[:k, mine], sizes=(k,))[0]
+        own = slice(o, None, n_orders)
+        step, sound = solve_leading(matrix[:k, :k, own], vector[:k, own], sizes=(k,))[0]
         coefficients[:k, 0, :, :, o] = fits.coefficients[:k, 0, None, :, o] - step.transpose(0, 2, 1)
         valid[0, :, :, o] = sound.T & fits.valid[0, :, o]
     return Fits(coefficients, valid)
@@ -110,22 +108,22 @@ def theil_sen_fits(
     """Fit each box and order of one cutout by Theil-Sen regression.
 
     Parameters are those of `huber_fits`, and `n_subsets` and `seed` for the random subsets; order 0 is the
-    median of all pixels. Without a block, it is the spatial median of the subsets that have no pixel in it.
+    median of all pixels. The fit without a fold is the spatial median of the subsets with no pixel in it.
 
     Returns
     -------
     fits : Fits
         With n = 1.
-    left : Fits or None
+    left_out : Fits or None
     """
     rng = np.random.default_rng(seed)
     y, x, design, values = _pixels(frames, index, plan)
     fits = _empty_fits(frames, index, plan)
-    block, n_blocks = _block_of(y, x, plan)
-    # near[i, j]: block j is left out with block i; the last column stands for outside all blocks.
-    near = np.pad(with_guard(np.eye(n_blocks), plan), ((0, 0), (0, 1))) > 0.0
-    shape = design.shape[1], 1, n_blocks, len(plan.boxes), len(plan.orders)
-    left = Fits(np.zeros(shape), np.zeros(shape[1:], dtype=np.bool_)) if leave_out else None
+    fold, n_folds = _fold_of(y, x, plan)
+    # near[i, j]: fold j is left out with fold i; the last column stands for pixels outside all folds.
+    near = np.pad(with_guard(np.eye(n_folds), plan), ((0, 0), (0, 1))) > 0.0
+    shape = design.shape[1], 1, n_folds, len(plan.boxes), len(plan.orders)
+    left_out = Fits(np.zeros(shape), np.zeros(shape[1:], dtype=np.bool_)) if leave_out else None
     for b, o, inside in _candidates(y, x, fits, plan):
         k = plan.sizes[o]
         if k == 1:
@@ -137,12 +135,12 @@ def theil_sen_fits(
         median, converged, _ = spatial_median(points)
         fits.coefficients[:k, 0, b, o] = median
         fits.valid[0, b, o] = converged
-        if left is not None:
-            kept = np.where(near[:, block[subsets]].any(axis=2), 0.0, 1.0)
+        if left_out is not None:
+            kept = np.where(near[:, fold[subsets]].any(axis=2), 0.0, 1.0)
             medians = leave_out_medians(points, median=median, kept=kept)
-            left.valid[0, :, b, o] = np.isfinite(medians).all(axis=1)
-            left.coefficients[:k, 0, :, b, o] = np.where(left.valid[0, :, b, o], medians.T, 0.0)
-    return fits, left
+            left_out.valid[0, :, b, o] = np.isfinite(medians).all(axis=1)
+            left_out.coefficients[:k, 0, :, b, o] = np.where(left_out.valid[0, :, b, o], medians.T, 0.0)
+    return fits, left_out
 
 
 def _pixels(frames: Frames, index: int, plan: Plan) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
@@ -168,8 +166,8 @@ def _candidates(y: IntArray, x: IntArray, fits: Fits, plan: Plan) -> Iterator[tu
                 yield b, o, inside
 
 
-def _block_of(y: IntArray, x: IntArray, plan: Plan) -> tuple[IntArray, int]:
-    """Return the block of each pixel, and the number of blocks, which stands for outside all."""
+def _fold_of(y: IntArray, x: IntArray, plan: Plan) -> tuple[IntArray, int]:
+    """Return the fold of each pixel, and the number of folds, which stands for pixels outside all."""
     rows, columns = plan.edges
     n_rows, n_columns = rows.size - 1, columns.size - 1
     row = np.searchsorted(rows, y, side="right") - 1

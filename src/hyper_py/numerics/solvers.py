@@ -6,25 +6,66 @@ Failure is a status in the result, never an exception.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TypeAlias
+from functools import partial
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 Problem: TypeAlias = Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]
 """(parameters (k, p), which problems (k,)) -> (residuals (k, n), jacobian (k, p, n))."""
 
-LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
+Loss: TypeAlias = Literal["linear", "soft_l1", "huber", "cauchy", "arctan"]
+LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 _FIRST_DAMPING = 1e-3
 _LAST_DAMPING = 1e12
+_SMALLEST_SCALE = 1e-12
 _SMALLEST_CURVATURE = np.finfo(np.float64).eps
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverOptions:
+    """How a fit is iterated and when it stops.
+
+    Attributes
+    ----------
+    loss : {"linear", "soft_l1", "huber", "cauchy", "arctan"}
+        As for `scipy.optimize.least_squares`.
+    f_scale : float
+        Residual at which a loss other than linear sets in, in the unit of the residuals.
+    ftol, xtol : float
+        Relative change of the cost, and of the parameters (each scaled by its curvature), at which to stop.
+    gtol : float
+        Largest cosine between residuals and a column of the Jacobian at which to stop (as MINPACK).
+    max_evaluations : int
+        Largest number of evaluations of one problem.
+    """
+
+    loss: Loss = "linear"
+    f_scale: float = 1.0
+    ftol: float = 1e-8
+    xtol: float = 1e-8
+    gtol: float = 1e-8
+    max_evaluations: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {LOSSES}, not {self.loss!r}")
+        for name in ("f_scale", "ftol", "xtol", "gtol", "max_evaluations"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+
+    def with_tolerance(self, tolerance: float) -> "SolverOptions":
+        """Return options that stop at `tolerance` by each of the three criteria."""
+        return replace(self, ftol=tolerance, xtol=tolerance, gtol=tolerance)
+
+
+DEFAULT_OPTIONS = SolverOptions()
 
 
 class FitStatus(IntEnum):
@@ -92,19 +133,15 @@ def levenberg_marquardt(
     *,
     lower: FloatArray,
     upper: FloatArray,
-    loss: str = "linear",
-    f_scale: float = 1.0,
-    ftol: float = 1e-8,
-    xtol: float = 1e-8,
-    gtol: float = 1e-8,
-    max_evaluations: int = 1000,
+    options: SolverOptions = DEFAULT_OPTIONS,
     chunk: int | None = None,
+    x_scale: FloatArray | None = None,
 ) -> FitResult:
     """Minimise a batch of bounded nonlinear least-squares problems.
 
     Marquardt's damping of the normal equations with Nielsen's update (Madsen, Nielsen & Tingleff 2004,
-    "Methods for non-linear least squares problems", section 3.2); parameters at a bound that the gradient
-    pushes against are held, all others step and are projected onto the bounds.
+    "Methods for non-linear least squares problems", section 3.2). Parameters at a bound that the gradient
+    pushes against are held. All others take their step and are projected onto the bounds.
 
     Parameters
     ----------
@@ -112,88 +149,109 @@ def levenberg_marquardt(
         See `Problem`; it is called with the problems that still move.
     start, lower, upper : ndarray, shape (b, p)
         Start (clipped into the bounds) and bounds, lower <= upper; equal bounds fix a parameter.
-    loss, f_scale : str, float
-        As for `scipy.optimize.least_squares`.
-    ftol, xtol : float
-        Relative change of the cost, and of the parameters (each scaled by its curvature), at which to stop.
-    gtol : float
-        Largest cosine between residuals and a column of the Jacobian at which to stop (as MINPACK).
-    max_evaluations : int
-        Largest number of evaluations of one problem.
+    options : SolverOptions
+        Loss, tolerances and the largest number of evaluations.
     chunk : int, optional
         Most problems evaluated at once; None: all.
+    x_scale : ndarray, broadcast to shape (b, p), optional
+        Typical size of each parameter, positive, in its own unit; None: 1. A parameter whose curvature over
+        that size is negligible beside the largest moves no further than that curvature allows.
 
     Returns
     -------
     FitResult
     """
     x = np.clip(start, lower, upper).astype(np.float64)
-    n_batch = len(x)
-    status = np.full(n_batch, FitStatus.MAX_EVALUATIONS, dtype=np.int64)
-    evaluations = np.ones(n_batch, dtype=np.int64)
-    everyone = np.arange(n_batch)
-
-    def evaluate(parameters: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        step = chunk or max(len(which), 1)
-        parts = [
-            _normal_equations(
-                *problem(parameters[i : i + step], which[i : i + step]), loss=loss, f_scale=f_scale
-            )
-            for i in range(0, max(len(which), 1), step)
-        ]
-        cost, gradient, hessian = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return cost, gradient, hessian
-
-    cost, gradient, hessian = evaluate(x, everyone)
-    scale = np.maximum(np.diagonal(hessian, axis1=1, axis2=2), _tiny(hessian))
-    damping, growth = np.full(n_batch, _FIRST_DAMPING), np.full(n_batch, 2.0)
-    now = _Moving(everyone, x, cost, gradient, hessian, scale, damping, growth, lower, upper)
-
-    def go_on_without(stopped: BoolArray, why: ArrayLike) -> _Moving:
-        if not stopped.any():
-            return now
-        which = now.which[stopped]
-        x[which], cost[which], gradient[which] = now.x[stopped], now.cost[stopped], now.gradient[stopped]
-        status[which] = np.broadcast_to(why, stopped.shape)[stopped]
-        return now.only(~stopped)
-
-    now = go_on_without(~np.isfinite(cost), FitStatus.NOT_FINITE)
-    while now.which.size:
-        held = _held(now.x, now.gradient, now.lower, now.upper)
-        flat = _cosine(now.gradient, now.hessian, now.cost, held) <= gtol
-        spent = evaluations[now.which] >= max_evaluations
+    evaluate = partial(_evaluate, problem, options=options, chunk=chunk)
+    moving = _Moving.begin(x, lower, upper, evaluate, x_scale)
+    batch = _Batch.begin(x, moving)
+    moving = batch.stop(moving, ~np.isfinite(moving.cost), FitStatus.NOT_FINITE)
+    while moving.which.size:
+        held = _held(moving.x, moving.gradient, moving.lower, moving.upper)
+        flat = _cosine(moving.gradient, moving.hessian, moving.cost, held) <= options.gtol
+        spent = batch.n_evaluations[moving.which] >= options.max_evaluations
         why = np.where(flat, FitStatus.GRADIENT, FitStatus.MAX_EVALUATIONS)
-        now, held = go_on_without(flat | spent, why), held[~(flat | spent)]
-        step = _damped_step(now.gradient, now.hessian, now.damping[:, None] * now.scale, held)
-        trial = np.clip(now.x + step, now.lower, now.upper)
-        step = trial - now.x
-        # Such a step is taken, but nothing more could be learnt from a look at where it leads.
-        short = np.einsum("bp,bp,bp->b", now.scale, step, step) <= xtol**2 * np.einsum(
-            "bp,bp,bp->b", now.scale, now.x, now.x
-        )
-        now.x[short] = trial[short]
-        now, trial, step = go_on_without(short, FitStatus.STEP), trial[~short], step[~short]
-        if not now.which.size:
+        moving, held = batch.stop(moving, flat | spent, why), held[~(flat | spent)]
+        step = _damped_step(moving.gradient, moving.hessian, moving.damping[:, None] * moving.scale, held)
+        trial = np.clip(moving.x + step, moving.lower, moving.upper)
+        step = trial - moving.x
+        # A short step is taken, but the end of it need not be evaluated: the fit stops there.
+        short = moving.squares(step) <= options.xtol**2 * moving.squares(moving.x)
+        moving.x[short] = trial[short]
+        moving, trial, step = batch.stop(moving, short, FitStatus.STEP), trial[~short], step[~short]
+        if not moving.which.size:
             break
-        new = evaluate(trial, now.which)
-        evaluations[now.which] += 1
-        change = np.einsum("bp,bpq,bq->b", step, now.hessian, step)
-        predicted = -np.einsum("bp,bp->b", now.gradient, step) - 0.5 * change
+        new = evaluate(trial, moving.which)
+        batch.n_evaluations[moving.which] += 1
+        actual, gain = moving.gain(step, new.cost)
         with np.errstate(invalid="ignore"):
-            actual = now.cost - new[0]
-            gain = np.where(predicted > 0.0, actual / np.where(predicted > 0.0, predicted, 1.0), -1.0)
             better = (actual >= 0.0) & (gain > 0.0)
-        small = better & (actual <= ftol * now.cost) & (gain > 0.25)
-        stuck = now.damping >= _LAST_DAMPING
-        now.go_to(better, trial, *new, gain=gain)
-        now = go_on_without(small | stuck, np.where(small, FitStatus.COST, FitStatus.STEP))
+        small = better & (actual <= options.ftol * moving.cost) & (gain > 0.25)
+        stuck = moving.damping >= _LAST_DAMPING
+        moving.go_to(better, trial, new, gain=gain)
+        moving = batch.stop(moving, small | stuck, np.where(small, FitStatus.COST, FitStatus.STEP))
     return FitResult(
-        parameters=x,
-        cost=cost,
-        at_bound=_held(x, gradient, lower, upper) & (lower < upper),
-        status=status,
-        n_evaluations=evaluations,
+        parameters=batch.x,
+        cost=batch.cost,
+        at_bound=_held(batch.x, batch.gradient, lower, upper) & (lower < upper),
+        status=batch.status,
+        n_evaluations=batch.n_evaluations,
     )
+
+
+class _Quadratic(NamedTuple):
+    """Cost (b,), gradient (b, p) and Gauss-Newton Hessian (b, p, p) at some parameters."""
+
+    cost: FloatArray
+    gradient: FloatArray
+    hessian: FloatArray
+
+
+_Evaluate: TypeAlias = Callable[[FloatArray, IntArray], _Quadratic]
+
+
+def _evaluate(
+    problem: Problem, parameters: FloatArray, which: IntArray, *, options: SolverOptions, chunk: int | None
+) -> _Quadratic:
+    """Evaluate problems, at most `chunk` of them at once."""
+    step = chunk or max(len(which), 1)
+    parts = [
+        _normal_equations(
+            *problem(parameters[i : i + step], which[i : i + step]),
+            loss=options.loss,
+            f_scale=options.f_scale,
+        )
+        for i in range(0, max(len(which), 1), step)
+    ]
+    return _Quadratic(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+@dataclass(eq=False)
+class _Batch:
+    """Where each problem of the batch stopped, and why."""
+
+    x: FloatArray
+    cost: FloatArray
+    gradient: FloatArray
+    status: IntArray
+    n_evaluations: IntArray
+
+    @classmethod
+    def begin(cls, x: FloatArray, moving: "_Moving") -> "_Batch":
+        """Return the batch before any problem has stopped."""
+        status = np.full(len(x), FitStatus.MAX_EVALUATIONS, dtype=np.int64)
+        evaluations = np.ones(len(x), dtype=np.int64)
+        return cls(x, moving.cost.copy(), moving.gradient.copy(), status, evaluations)
+
+    def stop(self, moving: "_Moving", stopped: BoolArray, why: ArrayLike) -> "_Moving":
+        """Record the problems that stop; return the others."""
+        if not stopped.any():
+            return moving
+        which = moving.which[stopped]
+        self.x[which], self.cost[which] = moving.x[stopped], moving.cost[stopped]
+        self.gradient[which] = moving.gradient[stopped]
+        self.status[which] = np.broadcast_to(why, stopped.shape)[stopped]
+        return moving.only(~stopped)
 
 
 @dataclass(eq=False)
@@ -211,25 +269,46 @@ class _Moving:
     lower: FloatArray
     upper: FloatArray
 
+    @classmethod
+    def begin(
+        cls,
+        x: FloatArray,
+        lower: FloatArray,
+        upper: FloatArray,
+        evaluate: _Evaluate,
+        x_scale: FloatArray | None,
+    ) -> "_Moving":
+        """Return all problems at their starting values."""
+        everyone = np.arange(len(x))
+        cost, gradient, hessian = evaluate(x, everyone)
+        scale = np.maximum(np.diagonal(hessian, axis1=1, axis2=2), _smallest_scale(hessian, x_scale))
+        damping, growth = np.full(len(x), _FIRST_DAMPING), np.full(len(x), 2.0)
+        return cls(everyone, x.copy(), cost, gradient, hessian, scale, damping, growth, lower, upper)
+
     def only(self, some: BoolArray) -> "_Moving":
         """Return some of them."""
         return _Moving(*(values[some] for values in vars(self).values()))
 
-    def go_to(
-        self,
-        better: BoolArray,
-        x: FloatArray,
-        cost: FloatArray,
-        gradient: FloatArray,
-        hessian: FloatArray,
-        *,
-        gain: FloatArray,
-    ) -> None:
-        """Go on to the places that are better, with less damping; stay where they are worse, with more."""
+    def squares(self, vector: FloatArray) -> FloatArray:
+        """Return the squared lengths of vectors (b, p), each parameter scaled by its curvature."""
+        lengths: FloatArray = np.einsum("bp,bp,bp->b", self.scale, vector, vector)
+        return lengths
+
+    def gain(self, step: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the decrease of the cost, and its ratio to what the quadratic model predicts."""
+        change = np.einsum("bp,bpq,bq->b", step, self.hessian, step)
+        predicted = -np.einsum("bp,bp->b", self.gradient, step) - 0.5 * change
+        with np.errstate(invalid="ignore"):
+            actual = self.cost - cost
+            gain = np.where(predicted > 0.0, actual / np.where(predicted > 0.0, predicted, 1.0), -1.0)
+        return actual, gain
+
+    def go_to(self, better: BoolArray, x: FloatArray, new: _Quadratic, *, gain: FloatArray) -> None:
+        """Move to the places that are better, with less damping; stay where they are worse, with more."""
         np.copyto(self.x, x, where=better[:, None])
-        np.copyto(self.cost, cost, where=better)
-        np.copyto(self.gradient, gradient, where=better[:, None])
-        np.copyto(self.hessian, hessian, where=better[:, None, None])
+        np.copyto(self.cost, new.cost, where=better)
+        np.copyto(self.gradient, new.gradient, where=better[:, None])
+        np.copyto(self.hessian, new.hessian, where=better[:, None, None])
         np.maximum(self.scale, np.diagonal(self.hessian, axis1=1, axis2=2), out=self.scale)
         shrink = np.maximum(1.0 / 3.0, 1.0 - (2.0 * np.clip(gain, 0.0, 1.0) - 1.0) ** 3)
         self.damping *= np.where(better, shrink, self.growth)
@@ -250,10 +329,17 @@ def _normal_equations(
     return 0.5 * rho.sum(axis=1), gradient, weighted @ jacobian.swapaxes(1, 2)
 
 
-def _tiny(hessian: FloatArray) -> FloatArray:
-    """Smallest scale that keeps the damped equations regular where a parameter has no effect (yet)."""
-    largest = np.diagonal(hessian, axis1=1, axis2=2).max(axis=1, initial=0.0)
-    return np.where(largest > 0.0, 1e-12 * largest, 1.0)[:, None]
+def _smallest_scale(hessian: FloatArray, x_scale: FloatArray | None) -> FloatArray:
+    """Return the smallest scale of each parameter, shape (b, p).
+
+    It keeps the damped equations regular where a parameter has no effect (yet). Curvatures are compared per
+    typical size of their parameters: in the parameters' own units, amplitudes in Jy would decide what angles
+    in radians may do.
+    """
+    curvature = np.diagonal(hessian, axis1=1, axis2=2)
+    size = np.ones(curvature.shape) if x_scale is None else np.broadcast_to(x_scale, curvature.shape)
+    largest = (curvature * size**2).max(axis=1, initial=0.0)[:, None]
+    return np.where(largest > 0.0, _SMALLEST_SCALE * largest, 1.0) / size**2
 
 
 def _held(x: FloatArray, gradient: FloatArray, lower: FloatArray, upper: FloatArray) -> BoolArray:
@@ -279,12 +365,12 @@ def _damped_step(
     diagonal = np.einsum("bpp->bp", matrix)  # a view, to be written to
     diagonal += np.where(free, damping, 1.0)
     # Scaling to a unit diagonal keeps amplitudes in Jy and angles in radians within one matrix.
-    unit = 1.0 / np.sqrt(diagonal)
-    matrix *= unit[:, :, None] * unit[:, None, :]
-    right = np.where(free, -gradient * unit, 0.0)[..., None]
+    inverse_root = 1.0 / np.sqrt(diagonal)
+    matrix *= inverse_root[:, :, None] * inverse_root[:, None, :]
+    right = np.where(free, -gradient * inverse_root, 0.0)[..., None]
     try:
         step = np.linalg.solve(matrix, right)
     except np.linalg.LinAlgError:  # one singular problem must not stop the others
         step = np.linalg.pinv(matrix, hermitian=True) @ right
-    result: FloatArray = step[..., 0] * unit
+    result: FloatArray = step[..., 0] * inverse_root
     return result

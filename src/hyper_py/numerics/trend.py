@@ -1,18 +1,14 @@
-"""The plane through a map by least squares."""
+"""Least-squares fit of a plane to a map."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import LazyPlane, Plane, blocks, combined, sample_step, size_of
+from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.numerics.tiles import LazyPlane, Plane, blocks, combined, sample_step, size_of
 
-IntArray: TypeAlias = NDArray[np.int64]
-
-_BLOCK = 200
-"""Side of blocks in pixels: what is made of one stays in the cache."""
+_TILE = 200
+"""Side of tiles in pixels; intermediate arrays of a tile fit in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,31 +34,31 @@ class Trend:
         )
 
     def taken_off(self, data: Plane) -> Plane:
-        """Return a map without the plane: an array if it is one."""
+        """Return a map minus the plane; an array if the map is one."""
         if not isinstance(data, np.ndarray):
             return combined(np.subtract, data, self.plane(size_of(data)))
-        left = np.empty(data.shape)  # block by block, for the sake of memory
+        difference = np.empty(data.shape)  # tile by tile, to save memory
         for where in blocks(data.shape):
-            left[where] = data[where] - self.plane(size_of(data))[where]
-        return left
+            difference[where] = data[where] - self.plane(size_of(data))[where]
+        return difference
 
 
 def fit_trend(data: Plane, *, level: Plane, size: int | None = None) -> Trend:
-    """Fit a plane to a map by least squares; what cannot be told of it is zero.
+    """Fit a plane to a map by least squares; coefficients that cannot be determined are zero.
 
-    Weights are the inverse squared noise level, or bright regions would decide what is taken off quiet ones.
-    A part that is proportional to the level is fitted along, and not taken for the plane: cirrus fluctuates
-    as much as it is bright.
+    The weights are the inverse squared relative rms. Otherwise bright regions would determine the plane that
+    is subtracted from faint ones. A term proportional to the relative rms is fitted too, and is not part of
+    the plane, because the fluctuations of cirrus are proportional to its brightness.
 
     Parameters
     ----------
     data : Plane, shape (ny, nx)
-        Map; pixels not to be used, such as those of sources, are NaN. Of a very large one a regular comb
-        is taken.
+        Map; pixels that are not used, such as those of sources, are NaN. Of a very large map the pixels of a
+        regular grid are used.
     level : Plane, shape (ny, nx)
-        Noise over its median.
+        Relative rms: the rms divided by its median.
     size : int, optional
-        Side of the blocks in which the map is worked on, see `hyper_py.numerics.blocks.blocks`.
+        Side of the tiles in which the map is processed, see `hyper_py.numerics.tiles.blocks`.
 
     Returns
     -------
@@ -71,14 +67,14 @@ def fit_trend(data: Plane, *, level: Plane, size: int | None = None) -> Trend:
     ny, nx = shape = size_of(data)
     step = sample_step(shape)
     normal, right = np.zeros((4, 4)), np.zeros(4)
-    for rows, columns in blocks(shape, size=_BLOCK if size is None else size):
+    for rows, columns in blocks(shape, size=_TILE if size is None else size):
         comb = slice(-rows.start % step, None, step), slice(-columns.start % step, None, step)
         values, noise = data[rows, columns][comb], level[rows, columns][comb]
         known = np.isfinite(values)
         values, noise = np.where(known, values, 0.0), np.where(known, noise, 1.0)
-        # The level over its median, so that an even one has no part.
+        # The relative rms minus 1, so that this term vanishes for uniform noise.
         weight, excess = known / noise**2, noise - 1.0
-        # From -1 to 1 over the map, for the sake of the numbers.
+        # Coordinates from -1 to 1 over the map, for a well-conditioned matrix.
         y = (2.0 * np.arange(rows.start + comb[0].start, rows.stop, step) - (ny - 1)) / max(ny - 1, 1)
         x = (2.0 * np.arange(columns.start + comb[1].start, columns.stop, step) - (nx - 1)) / max(nx - 1, 1)
         (one, of_x, of_xx), (of_y, of_xy, _), (of_yy, _, _) = _moments(weight, y, x)

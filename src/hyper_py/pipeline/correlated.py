@@ -1,320 +1,312 @@
-"""Generalised least squares in the noise that is really there.
+"""Generalised least squares in the noise measured on the map.
 
-Noise and structured background are one correlated random field; a unit of sources is fitted on discs around
-them with the inverse covariance of that field as metric and the local mean as a free nuisance parameter
-(Hancock et al. 2018, PASA 35, e011, for the metric; the mean is eliminated). The same covariance says what
-the field is under a source given its surroundings: the conditional mean, which is taken off the aperture.
+Noise and structured background are one correlated random field. A group of sources is fitted on discs around
+them with the inverse covariance of that field (`hyper_py.fitting.group_fit`; Hancock et al. 2018, PASA 35,
+e011). The same covariance gives the mean of the field under a source, given its surroundings: the
+conditional background (`hyper_py.background.conditional`), which is subtracted in the aperture.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.background.model import BackgroundModel, NoBackground
+from hyper_py.background.separate import SeparateBackground
+from hyper_py.deblending.model_selection import (
+    Model,
+    Search,
+    add_sources,
+    remove_sources,
+    supported_sources,
+    typical_shape,
+)
 from hyper_py.diagnostics import Flag
-from hyper_py.geometry import FloatArray
+from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
+from hyper_py.fitting.groups import Group
+from hyper_py.fitting.iterative import alternative_starts, fit_iteratively, retry_failed
+from hyper_py.fitting.joint_orders import choose_orders
+from hyper_py.fitting.other_sources import with_other_sources
+from hyper_py.fitting.problem import FitProblem
+from hyper_py.fitting.setup import FitSetup, OwnBackground
+from hyper_py.noise.covariance import CovarianceModel
+from hyper_py.noise.measure import measure_noise, outside_sources
+from hyper_py.noise.multiplicative import multiplicative_noise
+from hyper_py.noise.whitener_cache import WhitenerCache
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import LazyPlane, Plane, combined, kept_like, size_of
-from hyper_py.numerics.noise import CovarianceModel
+from hyper_py.numerics.solvers import SolverOptions
+from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, size_of
 from hyper_py.options import Options
-from hyper_py.pipeline.conditional import ConditionalPatch, footprint, photometry_of_alike
-from hyper_py.pipeline.grain import pixel_error_of_light
-from hyper_py.pipeline.misfit import BeamMisfit, CommonMisfit, common_misfit, known_misfit
-from hyper_py.pipeline.noise_field import measure_noise, outside_sources
-from hyper_py.pipeline.noise_windows import WindowCache
-from hyper_py.pipeline.revising import confirmed, typical_shape, with_more_sources, without
-from hyper_py.pipeline.rounds import ROUGH, Round, Seen, ground_of
-from hyper_py.pipeline.sweeps import (
-    Collector,
-    Measured,
-    Task,
-    affordable,
-    models_on,
-    other_starts,
-    retry_failed,
-    sweep_units,
+from hyper_py.photometry.conditional_flux import measure_on_conditional
+from hyper_py.photometry.measurements import MeasuredMap, source_table
+from hyper_py.pipeline.polynomial import measured_on_polynomials, separate_backgrounds_of
+from hyper_py.psf.residual import (
+    BeamPattern,
+    ResidualPattern,
+    known_residual_pattern,
+    measure_residual_pattern,
 )
-from hyper_py.pipeline.weighted import add_units
-from hyper_py.steps.fitting import (
-    UnitFit,
-    alike_units,
-)
-from hyper_py.steps.photometry import source_apertures
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
-
 
 _MOST_ADDITIONS = 3
-"""Rounds of deblending."""
+"""Largest number of times that sources are added, and that some are removed."""
 _MOST_PATTERNS = 3
-"""Rounds in which what all sources have in common is measured, and drawn with the fits that it left."""
+"""Largest number of times that the residual pattern of all sources is measured and subtracted."""
 _EXPLAINED = 0.15
 """Detections of which the pattern of brighter ones makes this share of the peak are left to the search."""
-_KNOWN_ROUNDS = 3
-"""Fits after each of which the known shape of the beam is drawn anew, with the fluxes that it left."""
+_KNOWN_PSF_FITS = 3
+"""Fits after each of which the known shape of the PSF is drawn anew, with the fluxes that it left."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Fitted:
-    """A map as far as it is fitted.
+class _Noise:
+    """The noise of a map: its covariance, and the local rms over its median, a Plane (ny, nx)."""
 
-    Attributes
-    ----------
-    task : Task
-    sources : ndarray, shape (n, 6)
-    fits : list of UnitFit
-    this : Round
-        In which that was done.
-    noise : CovarianceModel
-    level : Plane, shape (ny, nx)
-        Both measured on what the fits left, or before the next ones.
-    """
+    covariance: CovarianceModel
+    relative_rms: Plane
 
-    task: Task
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Cleaned:
+    """A map whose sources were fitted well enough to measure the noise that is left."""
+
+    problem: FitProblem
     sources: FloatArray
-    fits: list[UnitFit]
-    this: Round
-    noise: CovarianceModel
-    level: Plane
-
-    def seen(self, fits: Sequence[UnitFit | None]) -> list[Seen | None]:
-        """Return the windows and data of the units that have one of these fits; None for no fit."""
-        own = (id(fit) for fit in self.fits)
-        known = dict(zip(own, zip(self.this.windows, self.this.data, strict=True), strict=True))
-        return [None if fit is None else known[id(fit)] for fit in fits]
+    groups: list[Group]
+    noise: _Noise
 
 
-def measure_correlated(task: Task, options: Options) -> Measured:
+def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     """Fit and measure all sources of a map in the noise that the map itself shows.
 
     The covariance is measured with the sources masked, and once more from the residual of a first fit.
-    Then units that ask for one more source get it, until none does.
+    Then groups that ask for one more source get it, until none does.
     """
-    fit_options = options.fit_options
-    solver: dict[str, Any] = {
-        "loss": fit_options.loss, "f_scale": fit_options.f_scale, "ftol": fit_options.ftol,
-        "xtol": fit_options.xtol, "gtol": fit_options.gtol, "max_evaluations": fit_options.max_nfev,
-    }  # fmt: skip
-    noise, level = _noise(task, task.start, subtracted=False)
-    rough = _rough_fit(task, task.start, noise, level, options, solver)
-    # Only in the noise that is really there a residual can be told from a source.
-    real = fit_options.noise_model != "white" and not (task.forced or rough.noise.assumed)
-    search = options.detection.deblend_residual and real
-    rough, given, flux_factor = _without_patterns(rough, options, solver, measurable=real, search=search)
-    fitted = _deblended(rough, options, solver, n_given=given.size, search=search)
-    this, task = fitted.this, fitted.task
-    sources, fits, retried = retry_failed(
-        this.data, fitted.sources, fitted.fits, task.units, this.windows, this.metrics, this.backgrounds,
-        starts=other_starts(task, fitted.sources), bounds=this.limits, **solver,
+    initial = _clean(problem, problem.start, _noise(problem, problem.start, subtracted=False), options)
+    # Only in the noise measured on the map a residual can be told from a source.
+    measurable = options.fit_options.noise_model != "white" and not (
+        problem.forced or initial.noise.covariance.assumed
+    )
+    search = options.detection.deblend_residual and measurable
+    cleaned, given, flux_factor = _without_patterns(initial, options, measurable=measurable, search=search)
+    setup = _setup(cleaned, options)
+    model = _deblended(cleaned, setup, options, n_given=given.size, search=search)
+    model, measured, kept = _above_noise(model, setup, options, noise=cleaned.noise, n_given=given.size)
+    given, vanished = given[kept], given[~kept]
+    added = np.arange(len(model.sources)) >= given.size
+    measured = measured.with_flags(Flag.ADDED_IN_RESIDUAL, added)
+    uncertain: BoolArray = np.any(model.problem.prior_variance > 0.0, axis=1)
+    measured = measured.with_flags(Flag.SHAPE_ASSUMED, uncertain)
+    return replace(measured, given=given, vanished=vanished, flux_factor=flux_factor)
+
+
+def _noise(problem: FitProblem, sources: FloatArray, *, subtracted: bool) -> _Noise:
+    """Measure the noise of a map, sources subtracted or not, outside the sources."""
+    covariance, relative_rms = measure_noise(
+        outside_sources(problem.data, sources, subtract=subtracted),
+        beam_covariance=problem.beam_covariance, beam_fwhm=problem.beam_fwhm,
+        relative=problem.relative_rms, size=problem.tile_size,
     )  # fmt: skip
-    if options.background.method == "conditional":
-        collected = _collect(task, sources, fits, retried, this, options)
-    else:
-        collected = _collect_polynomial(
-            task, sources, fits, retried, this, fitted.noise, fitted.level, options
-        )
-    collected.flags[given.size :] |= int(Flag.ADDED_IN_RESIDUAL)
-    collected.flags[task.assumed.any(axis=1)] |= int(Flag.SHAPE_ASSUMED)
-    if fitted.noise.assumed:
-        collected.flags |= int(Flag.NOISE_ASSUMED)
-    return collected.measured(sources, noise=fitted.noise, given=given, flux_factor=flux_factor)
+    return _Noise(covariance=covariance, relative_rms=relative_rms)
 
 
-def _rough_fit(
-    task: Task,
-    sources: FloatArray,
-    noise: CovarianceModel,
-    level: Plane,
-    options: Options,
-    solver: dict[str, Any],
-) -> _Fitted:
+def _fit_setup(problem: FitProblem, cache: WhitenerCache, relative_rms: Plane, options: Options) -> FitSetup:
+    photometry, fit = options.photometry, options.fit_options
+    limits = problem.size_limits(
+        photometry.aper_inf, photometry.aper_sup, round_beam=options.policy.round_beam
+    )
+    return FitSetup(
+        cache=cache, relative_rms=relative_rms, sigma_limits=limits, aper_sup=photometry.aper_sup,
+        radius_in_fwhm=photometry.fwhm_radius_ratio, white=fit.noise_model == "white",
+        ridge=fit.lambda_l2 if fit.use_l2_regularization else 0.0,
+    )  # fmt: skip
+
+
+def _setup(cleaned: _Cleaned, options: Options) -> FitSetup:
+    """Return how groups are fitted in the noise of a cleaned map, multiplicative noise included."""
+    problem, noise = cleaned.problem, cleaned.noise
+    light = kept_like(models.drawn(cleaned.sources, size_of(problem.data)), problem.data)
+    share = multiplicative_noise(problem.data, light, relative_rms=noise.relative_rms, size=problem.tile_size)
+    multiplicative = LazyPlane(size_of(light), lambda rows, columns: share * light[rows, columns])
+    cache = WhitenerCache(noise.covariance, multiplicative=multiplicative if share else None)
+    return _fit_setup(problem, cache, noise.relative_rms, options)
+
+
+def _clean(problem: FitProblem, sources: FloatArray, noise: _Noise, options: Options) -> _Cleaned:
     """Fit all sources well enough to clean the map of them, and measure the noise that is left."""
-    this = Round.make(task, options, WindowCache(noise), level, ground_of(task, sources, options))
-    sources, fits = sweep_units(
-        this.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
-        max_sweeps=2, **{**solver, **ROUGH},
-    )  # fmt: skip
-    noise, level = _noise(task, sources, subtracted=True)
-    return _Fitted(task=task, sources=sources, fits=fits, this=this, noise=noise, level=level)
+    setup = _fit_setup(problem, WhitenerCache(noise.covariance), noise.relative_rms, options)
+    backgrounds = _backgrounds(problem, problem.data, sources, options)
+    groups = setup.groups(problem, backgrounds=backgrounds)
+    solver = options.fit_options.solver().with_tolerance(INITIAL_TOLERANCE)
+    sources, groups = fit_iteratively(groups, sources, solver=solver, max_iterations=2)
+    noise = _noise(problem, sources, subtracted=True)
+    return _Cleaned(problem=problem, sources=sources, groups=groups, noise=noise)
+
+
+def _backgrounds(
+    problem: FitProblem, data: Plane, sources: FloatArray, options: Options
+) -> list[OwnBackground] | None:
+    """Return the polynomial backgrounds of the groups, joint ones of the highest order; None for none."""
+    background = options.background
+    order = max(background.polynomial_orders) if background.fit_gauss_and_bg_together else None
+    if background.is_separate:
+        separate = separate_backgrounds_of(problem, data[:, :], sources, options)
+        return [OwnBackground(own, order) for own in separate]
+    if order is not None:
+        return [OwnBackground(NoBackground(), order)] * len(problem.partition)
+    return None
 
 
 def _without_patterns(
-    rough: _Fitted, options: Options, solver: dict[str, Any], *, measurable: bool, search: bool
-) -> tuple[_Fitted, IntArray, float]:
-    """Return the fit on the map less what the sources have beyond Gaussians, and which sources are left.
+    cleaned: _Cleaned, options: Options, *, measurable: bool, search: bool
+) -> tuple[_Cleaned, IntArray, float]:
+    """Return the fit on the map less the residual pattern of all sources, and which sources are left.
 
-    That is known from an image of the beam, or, where it is `measurable`, common to all sources. Detections
-    that it explains are left to the search in the residual; without a search all stay. The number is what
-    the flux of a source is over that of its Gaussian.
+    The pattern is known from an image of the PSF, or, where it is `measurable`, common to all sources.
+    Detections that it explains are left to the search in the residual; without a search all stay. The number
+    is what the flux of a source is over that of its Gaussian.
     """
-    task, given = rough.task, np.arange(len(rough.sources))
+    problem, given = cleaned.problem, np.arange(len(cleaned.sources))
 
-    def less(pattern: CommonMisfit) -> tuple[_Fitted, BoolArray]:
-        explained = search & (pattern.share(rough.sources) >= _EXPLAINED)
-        left, sources, _ = without(rough.task, rough.sources, rough.fits, ~explained)
-        drawn = combined(np.subtract, task.data, pattern.drawn(sources, size_of(task.data)))
-        left = replace(left, data=kept_like(drawn, task.data))
-        return _rough_fit(left, sources, rough.noise, rough.level, options, solver), ~explained
+    def less(pattern: ResidualPattern) -> tuple[_Cleaned, BoolArray]:
+        kept = ~(search & (pattern.share(cleaned.sources) >= _EXPLAINED))
+        sources = cleaned.sources[kept]
+        drawn = combined(np.subtract, problem.data, pattern.drawn(sources, size_of(problem.data)))
+        without = replace(cleaned.problem.only(kept), data=kept_like(drawn, problem.data))
+        return _clean(without, sources, cleaned.noise, options), kept
 
-    beam: BeamMisfit | None = None
-    if task.beyond is not None:
-        beam = known_misfit(task.beyond, beam_covariance=task.beam_covariance)
-        for _ in range(_KNOWN_ROUNDS):
-            rough, kept = less(beam)
+    beam: BeamPattern | None = None
+    if problem.psf_residual is not None:
+        beam = known_residual_pattern(problem.psf_residual, beam_covariance=problem.beam_covariance)
+        for _ in range(_KNOWN_PSF_FITS):
+            cleaned, kept = less(beam)
             given = given[kept]
     for _ in range(_MOST_PATTERNS * measurable):
-        more = common_misfit(
-            rough.task.data, rough.sources, noise=rough.noise, level=rough.level, beam_fwhm=task.beam_fwhm,
-            beam=beam,
+        more = measure_residual_pattern(
+            cleaned.problem.data, cleaned.sources, noise=cleaned.noise.covariance,
+            relative_rms=cleaned.noise.relative_rms, beam_fwhm=problem.beam_fwhm, beam=beam,
         )  # fmt: skip
         pattern = beam if more is None else more
         if pattern is None:
             break
-        before = rough.sources
-        rough, kept = less(pattern)
+        before = cleaned.sources
+        cleaned, kept = less(pattern)
         given = given[kept]
-        if not isinstance(pattern, BeamMisfit):
+        if not isinstance(pattern, BeamPattern):
             light = pattern.flux_share * models.gaussian_flux(before[kept]).sum()
-            return rough, given, 1.0 + light / models.gaussian_flux(rough.sources).sum()
+            return cleaned, given, 1.0 + light / models.gaussian_flux(cleaned.sources).sum()
         if kept.all():
             break
         beam = pattern
-    return rough, given, 1.0
+    return cleaned, given, 1.0
 
 
-def _deblended(
-    rough: _Fitted, options: Options, solver: dict[str, Any], *, n_given: int, search: bool
-) -> _Fitted:
+def _deblended(cleaned: _Cleaned, setup: FitSetup, options: Options, *, n_given: int, search: bool) -> Model:
     """Return the full fit, with the sources that the residual asks for and without those that do not hold."""
-    task, sources, noise, level = rough.task, rough.sources, rough.noise, rough.level
-    cache = WindowCache(noise, grain=_grain(task, sources, level))
-    before = Round.make(task, options, cache, level, rough.this.ground, seen=rough.seen(rough.fits))
-    ground = ground_of(task, sources, options, before, solver)
-
-    def fit(
-        task: Task, sources: FloatArray, fits: Sequence[UnitFit | None], seen: Sequence[Seen | None]
-    ) -> _Fitted:
-        this = Round.make(task, options, cache, level, ground, seen=seen)
-        sources, done = sweep_units(
-            this.data, sources, task.units, this.windows, this.metrics, this.backgrounds, bounds=this.limits,
-            max_sweeps=5, previous=fits, **solver,
-        )  # fmt: skip
-        return _Fitted(task=task, sources=sources, fits=done, this=this, noise=noise, level=level)
-
-    fitted = fit(task, sources, [None] * len(task.units), ())
-    typical = typical_shape(fitted.task, fitted.sources)
-    searched: Sequence[UnitFit] = ()
+    solver = options.fit_options.solver()
+    groups = _full_groups(cleaned, setup, options, solver)
+    model = _fit(Model(cleaned.problem, cleaned.sources, groups), solver)
+    how = Search(
+        typical=typical_shape(model.problem, model.sources), significance=options.detection.sigma_thres,
+        setup=setup, solver=solver,
+    )  # fmt: skip
     for _ in range(_MOST_ADDITIONS * search):
-        larger = with_more_sources(
-            fitted.task, fitted.sources, fitted.fits, searched, typical, fitted.this, options, solver
-        )
+        larger = add_sources(model, how)
         if larger is None:
             break
-        searched = fitted.fits
-        fitted = fit(*larger, fitted.seen(larger[-1]))
+        model = _fit(larger, solver)
     for _ in range(_MOST_ADDITIONS):
-        kept = confirmed(fitted.task, fitted.sources, fitted.fits, fitted.this, options, n_given=n_given)
+        kept = supported_sources(model, how, n_given=n_given)
         if kept.all():
             break
-        smaller = without(fitted.task, fitted.sources, fitted.fits, kept)
-        fitted = fit(*smaller, fitted.seen(smaller[-1]))
-    return fitted
+        model = _fit(remove_sources(model, kept, setup=setup), solver)
+    return model
 
 
-def _noise(task: Task, sources: FloatArray, *, subtracted: bool) -> tuple[CovarianceModel, Plane]:
-    """Measure the noise of a map, sources subtracted or not, outside the sources."""
-    return measure_noise(
-        outside_sources(task.data, sources, subtract=subtracted),
-        beam_covariance=task.beam_covariance, beam_fwhm=task.beam_fwhm,
-        relative=task.relative_noise, size=task.block_size,
-    )  # fmt: skip
+def _fit(model: Model, solver: SolverOptions) -> Model:
+    """Fit the groups of a model that are not fitted, and those beside them."""
+    sources, groups = fit_iteratively(model.groups, model.sources, solver=solver, max_iterations=5)
+    return Model(model.problem, sources, groups)
 
 
-def _grain(task: Task, sources: FloatArray, level: Plane) -> Plane | None:
-    """Return the independent error of pixels that grows with the light on them; None if there is none."""
-    light = kept_like(models.drawn(sources, size_of(task.data)), task.data)
-    share = pixel_error_of_light(task.data, light, level=level, size=task.block_size)
-    return LazyPlane(size_of(light), lambda rows, columns: share * light[rows, columns]) if share else None
+def _above_noise(
+    model: Model, setup: FitSetup, options: Options, *, noise: _Noise, n_given: int
+) -> tuple[Model, MeasuredMap, BoolArray]:
+    """Measure the sources of a model; one that the fit left nothing of goes, and its group is fitted anew.
 
-
-def _collect(
-    task: Task, sources: FloatArray, fits: list[UnitFit], retried: BoolArray, this: Round, options: Options
-) -> Collector:
-    """Measure apertures and errors of all units."""
-    collected = Collector(len(sources))
-    for unit, window in zip(task.units, this.windows, strict=True):
-        if window.y.size == 0:
-            collected.add_nothing(unit)
-    seen = [k for k, window in enumerate(this.windows) if window.y.size]
-    for chunk in affordable(seen, this.windows, this.metrics):
-        _collect_some(collected, task, sources, fits, retried, this, options, [k for _, k in chunk])
-    return collected
-
-
-def _collect_some(
-    collected: Collector,
-    task: Task,
-    sources: FloatArray,
-    fits: list[UnitFit],
-    retried: BoolArray,
-    this: Round,
-    options: Options,
-    units: list[int],
-) -> None:
-    """Measure apertures and errors of some units."""
-    radius, assumed = options.photometry.fwhm_radius_ratio, task.assumed
-    own, metrics = [this.windows[k] for k in units], [this.metrics[k] for k in units]
-    data = [this.data[k] for k in units]
-    residuals = [values - model for values, model in zip(data, models_on(sources, own), strict=True)]
-    sizes = [len(task.units[k]) for k in units]
-    for batch in alike_units(sizes, own, metrics, same_shape=True):
-        ks, windows, left = [units[i] for i in batch], [own[i] for i in batch], [residuals[i] for i in batch]
-        n = sizes[batch[0]]
-        found = source_apertures(np.concatenate([fits[k].parameters for k in ks]), radius_in_fwhm=radius)
-        apertures = [found[i : i + n] for i in range(0, len(found), n)]
-        measured = photometry_of_alike(
-            left, [fits[k] for k in ks], windows, [metrics[i] for i in batch],
-            this.cache.at(windows[0], this.scales[ks[0]]),
-            apertures, footprints=[footprint(fits[k].parameters, this.windows[k]) for k in ks],
-            scales=[this.scales[k] for k in ks], fixed=[task.fixed[task.units[k]] for k in ks],
-            assumed=[assumed[task.units[k]] for k in ks],
+    Returns
+    -------
+    model : Model
+    measured : MeasuredMap
+    kept : bool ndarray, shape (n_given,)
+        Which of the sources given are left. Forced ones all are.
+    """
+    solver, left = options.fit_options.solver(), np.arange(n_given)
+    while True:
+        sources, groups = retry_failed(
+            model.groups, model.sources, starts=alternative_starts(model.problem, model.sources),
+            solver=solver,
         )  # fmt: skip
-        for i, k in enumerate(ks):
-            unit, y, x = task.units[k], windows[i].y, windows[i].x
-            photometry, background = measured[i]
-            in_sigmas = metrics[batch[i]].project(left[i])
-            collected.add_fit(
-                unit, fits[k], left[i], data[batch[i]], n_free=int((~task.fixed[unit]).sum()) + 1,
-                chi2=float(in_sigmas @ in_sigmas), n_beams=y.size / task.beam_area,
-                retried=bool(retried[k]),
-            )  # fmt: skip
-            collected.add_photometry(unit, photometry, apertures[i], task.usable)
-            known = np.isfinite(background)
-            patch = ConditionalPatch(y=y[known], x=x[known], values=background[known])
-            collected.add_background(unit, patch, order=-1)
+        model = Model(model.problem, sources, groups)
+        measured = _measured(model.problem, sources, groups, setup=setup, noise=noise, options=options)
+        keep_all = model.problem.forced or options.policy.keep_below_noise
+        kept = keep_all | ~measured.sources.is_below_noise
+        if kept.all():
+            return model, measured, np.isin(np.arange(n_given), left)
+        if not kept.any():
+            return remove_sources(model, kept, setup=setup), measured.of_nothing(), np.zeros(n_given, bool)
+        left = left[kept[: left.size]]
+        model = _fit(remove_sources(model, kept, setup=setup), solver)
 
 
-def _collect_polynomial(
-    task: Task,
-    sources: FloatArray,
-    fits: list[UnitFit],
-    retried: BoolArray,
-    this: Round,
-    noise: CovarianceModel,
-    level: Plane,
-    options: Options,
-) -> Collector:
-    """Measure apertures and errors of all units on their polynomials."""
-    residual = task.data[:, :] - models.render(sources, size_of(task.data))
-    collected, apart = Collector(len(sources)), this.ground.apart
-    add_units(
-        collected, task, residual, fits, this.windows, this.metrics,
-        [this.sky(k, fit) for k, fit in enumerate(fits)], apart, noise, level,
-        options=options, retried=retried,
+def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: SolverOptions) -> list[Group]:
+    """Return the groups of the full fit: on backgrounds fitted without the sources, of the best orders."""
+    problem, sources, background = cleaned.problem, cleaned.sources, options.background
+    data = problem.data
+    if background.is_separate:
+        data = problem.whole_map - models.render(sources, size_of(problem.data))
+    backgrounds = _backgrounds(problem, data, sources, options)
+    if not background.fit_gauss_and_bg_together or backgrounds is None:
+        return setup.groups(problem, backgrounds=backgrounds)
+    separate: Sequence[BackgroundModel] = [own.separate for own in backgrounds]
+    groups = setup.groups(problem, backgrounds=[OwnBackground(own) for own in separate])
+    candidates = [
+        setup.candidates(group, group.background, background.polynomial_orders)
+        for group in with_other_sources(groups, sources)
+    ]
+    return choose_orders(
+        candidates, [sources[group.members] for group in groups], solver=solver,
+        criterion=options.fit_options.min_method, beam_area=problem.beam_area,
     )  # fmt: skip
-    for unit, background in zip(task.units, apart or [], strict=False):
-        collected.flags[unit] |= int(background.polynomial.flag)
-    return collected
+
+
+def _measured(
+    problem: FitProblem,
+    sources: FloatArray,
+    groups: list[Group],
+    *,
+    setup: FitSetup,
+    noise: _Noise,
+    options: Options,
+) -> MeasuredMap:
+    """Measure apertures and errors of all groups on their backgrounds."""
+    if options.background.method == "conditional":
+        found = measure_on_conditional(
+            groups, sources, cache=setup.cache, radius_in_fwhm=options.photometry.fwhm_radius_ratio,
+            beam_area=problem.beam_area, usable=problem.usable,
+        )  # fmt: skip
+        measured = MeasuredMap(
+            sources=source_table(sources, found), groups=found, noise=noise.covariance,
+            given=np.arange(len(sources)),
+        )  # fmt: skip
+        return measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)
+    residual = problem.whole_map - models.render(sources, size_of(problem.data))
+    measured = measured_on_polynomials(
+        problem, sources, groups, residual, noise=noise.covariance, relative_rms=noise.relative_rms,
+        options=options,
+    )  # fmt: skip
+    poor = np.zeros(len(sources), dtype=bool)
+    for group in groups:
+        if isinstance(group.background, SeparateBackground):
+            poor[group.members] = bool(group.background.polynomial.flag)
+    return measured.with_flags(Flag.BACKGROUND_POOR, poor)

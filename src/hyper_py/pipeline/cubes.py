@@ -1,39 +1,35 @@
 """Channels of a cube as a stream of maps: their sources, their backgrounds, and one list for all of them."""
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.background.evaluate import painted
+from hyper_py.background.selection import Choice, background_without_sources
+from hyper_py.background.separate import Boxes, separate_backgrounds
+from hyper_py.background.wiener import smooth_background
 from hyper_py.catalog import empty_catalog
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
     Ellipse,
-    FloatArray,
     celestial_degrees,
     covariance_from_ellipse,
     ellipse_from_covariance,
     position_angle_to_east_angle,
 )
 from hyper_py.image import SkyImage
+from hyper_py.noise.level import NoiseLevel
 from hyper_py.numerics import models
 from hyper_py.options import Options
-from hyper_py.pipeline.extraction import Extraction, FixedSources, NoiseLevel, extract_sources
-from hyper_py.pipeline.smooth_background import smooth_background
-from hyper_py.pipeline.unit_backgrounds import box_sizes, unit_backgrounds
-from hyper_py.steps.background import background_without_sources
-from hyper_py.steps.detection import Peaks
-
-BoolArray: TypeAlias = NDArray[np.bool_]
+from hyper_py.pipeline.extraction import Extraction, FixedSources, extract_sources
 
 _SMALLEST_SHARE = 0.3
 """A source in a channel of a larger or smaller beam keeps at least this share of that beam's variance."""
-_KERNEL_SIGMAS = 2.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,12 +54,12 @@ class Reference:
         major = np.asarray(own.fwhm_1, dtype=np.float64)
         minor = major if own.fwhm_2 is None else np.asarray(own.fwhm_2, dtype=np.float64)
         pa = np.zeros_like(major) if own.pa is None else np.asarray(own.pa, dtype=np.float64)
-        seen = covariance_from_ellipse(major, minor, position_angle_to_east_angle(pa))
+        own_covariance = covariance_from_ellipse(major, minor, position_angle_to_east_angle(pa))
         change = beam.covariance - self.beam.covariance
         # In the beam's own scale the smallest eigenvalue says how much of a beam is left.
         root = np.linalg.cholesky(beam.covariance)
         inverse = np.linalg.inv(root)
-        values, vectors = np.linalg.eigh(inverse @ (seen + change) @ inverse.T)
+        values, vectors = np.linalg.eigh(inverse @ (own_covariance + change) @ inverse.T)
         kept = (vectors * np.maximum(values, _SMALLEST_SHARE)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
         ellipse = ellipse_from_covariance(root @ kept @ root.T)
         angle = np.mod(90.0 - np.degrees(ellipse.angle), 180.0)
@@ -138,7 +134,6 @@ def _nothing_found(image: SkyImage, options: Options, *, mean: float) -> Extract
         catalog=empty_catalog(convert_mjy=options.convert_mJy),
         noise=NoiseLevel(mean=mean, rms=0.0 if math.isfinite(mean) else math.nan),
         peaks=Peaks(**dict.fromkeys(Peaks.__dataclass_fields__, none)),
-        field=None,
     )
 
 
@@ -151,7 +146,7 @@ def channel_background(extraction: Extraction, *, extent: str = "boxes") -> Floa
     Without sources it is that of `background.pol_orders_bkg_no_sources` over the whole plane. With sources,
     `background.method: polynomial` joins the polynomials of the sources' boxes, with weights that vanish at
     the edges of each; `conditional` estimates one smooth field over the whole plane, see
-    `hyper_py.pipeline.smooth_background`.
+    `hyper_py.background.wiener`.
 
     Parameters
     ----------
@@ -211,56 +206,54 @@ def _smooth_field(extraction: Extraction) -> FloatArray:
     )
 
 
-def _box_sides(extraction: Extraction) -> list[int]:
-    options = extraction.options
-    return box_sizes(
-        fwhm=extraction.image.beam_fwhm_pix,
+def _boxes(extraction: Extraction) -> Boxes:
+    options, image = extraction.options, extraction.image
+    return Boxes(
+        beam_fwhm=image.beam_fwhm_pix,
+        beam_area=image.beam_area_pix,
         min_box=options.background.fix_min_box,
         max_box=options.background.fix_max_box,
         aper_sup=options.photometry.aper_sup,
-        extent=0.0,
     )
 
 
 def source_boxes(extraction: Extraction) -> BoolArray:
     """Return where the box of any source is: squares of the largest side that the options allow."""
     covered = np.zeros(extraction.image.shape, dtype=bool)
-    half = _box_sides(extraction)[-1] // 2
+    half = _boxes(extraction).sides(0.0)[-1] // 2
     for x, y in np.rint(extraction.sources[:, [models.X, models.Y]]).astype(int):
         covered[max(y - half, 0) : max(y + half + 1, 0), max(x - half, 0) : max(x + half + 1, 0)] = True
     return covered
 
 
 def _joined_polynomials(extraction: Extraction, *, tiled: bool) -> FloatArray:
-    """Return the polynomials of the units' boxes, or of tiles, averaged where they overlap."""
-    field, options, image = extraction.field, extraction.options, extraction.image
-    assert field is not None
+    """Return the polynomials of the groups' boxes, or of tiles, averaged where they overlap."""
+    options, image = extraction.options, extraction.image
     if not tiled and options.background.method == "polynomial":
-        return field.background_image()
+        return extraction.background_image()
     sources = _tile_centres(extraction) if tiled else extraction.sources
-    patches = unit_backgrounds(
+    backgrounds = separate_backgrounds(
         extraction.residual_image(),
         models.footprints(extraction.sources, image.shape) | ~np.isfinite(image.data),
         sources,
         [np.array([k]) for k in range(len(sources))],
-        fwhm=image.beam_fwhm_pix,
-        beam_area=image.beam_area_pix,
+        boxes=_boxes(extraction),
+        choice=Choice(
+            orders=options.background.pol_orders_separate,
+            estimators=options.fit_options.bg_fitters,
+            huber_epsilons=options.fit_options.huber_epsilons,
+            criterion=options.fit_options.min_method,
+            clip_sigma=3.0,
+        ),
         rms=extraction.rms,
-        min_box=options.background.fix_min_box,
-        max_box=options.background.fix_max_box,
-        aper_sup=options.photometry.aper_sup,
-        orders=options.background.pol_orders_separate,
-        estimators=options.fit_options.bg_fitters,
-        huber_epsilons=options.fit_options.huber_epsilons,
-        criterion=options.fit_options.min_method,
     )
-    usable = [patch for patch in patches if patch.polynomial.status != "no_pixels"]
-    return replace(field, measured=replace(field.measured, patches=usable)).background_image()
+    usable = [own for own in backgrounds if own.polynomial.status != "no_pixels"]
+    return painted(usable, (slice(0, image.shape[0]), slice(0, image.shape[1])))
 
 
 def _tile_centres(extraction: Extraction) -> FloatArray:
     """Return centres, as sources, of tiles over the plane, half the smallest box apart."""
-    step = max(_box_sides(extraction)[0] // 2, 1)
+    step = max(_boxes(extraction).sides(0.0)[0] // 2, 1)
     y, x = (np.linspace(0.0, n - 1.0, max(math.ceil((n - 1) / step), 1) + 1) for n in extraction.image.shape)
     centres = np.zeros((y.size * x.size, models.N_PARAMETERS))
     centres[:, models.Y], centres[:, models.X] = (axis.ravel() for axis in np.meshgrid(y, x, indexing="ij"))
@@ -288,47 +281,6 @@ def channel_planes(extraction: Extraction, *, kinds: Iterable[str], extent: str)
     if "residual" in wanted:
         planes["residual"] = planes["subtracted"] - planes["model"]
     return {kind: planes[kind] for kind in wanted}
-
-
-def smooth_spectrally(
-    read: Callable[[int], FloatArray], n_channels: int, *, fwhm: float
-) -> Iterator[FloatArray]:
-    """Yield planes averaged over neighbouring channels with Gaussian weights.
-
-    Blank pixels take no part, and stay blank. Memory holds the planes under the kernel.
-
-    Parameters
-    ----------
-    read : callable
-        Gives the plane (ny, nx) of a channel from 0; called once for each, in order.
-    n_channels : int
-    fwhm : float
-        Of the weights, in channels.
-    """
-    sigma = fwhm / (2.0 * math.sqrt(2.0 * math.log(2.0)))
-    half = max(1, math.ceil(_KERNEL_SIGMAS * sigma))
-    planes: deque[FloatArray] = deque()
-    first = 0
-    for centre in range(n_channels):
-        if first < centre - half:
-            planes.popleft()
-            first += 1
-        while first + len(planes) < min(centre + half + 1, n_channels):
-            planes.append(read(first + len(planes)))
-        yield _weighted_mean(planes, first - centre, centre - first, sigma=sigma)
-
-
-def _weighted_mean(planes: Sequence[FloatArray], start: int, own: int, *, sigma: float) -> FloatArray:
-    """Return the mean of planes at distances start, start + 1, ... of which number `own` is to be blank."""
-    shape = planes[own].shape
-    total, weight = np.zeros(shape), np.zeros(shape)
-    for k, plane in enumerate(planes):
-        share, known = math.exp(-0.5 * ((start + k) / sigma) ** 2), np.isfinite(plane)
-        total[known] += share * plane[known]
-        weight[known] += share
-    kept = np.isfinite(planes[own])
-    mean: FloatArray = np.divide(total, weight, out=np.full(shape, np.nan), where=kept)
-    return mean
 
 
 # ------------------------------------------------------------------------------- one list for all channels

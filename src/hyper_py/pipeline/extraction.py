@@ -2,36 +2,47 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from hyper_py.catalog import Measurement, empty_catalog, make_catalog
+from hyper_py.arrays import FloatArray
+from hyper_py.catalog import empty_catalog, make_catalog
+from hyper_py.detection.checks import PeakLimits
+from hyper_py.detection.highpass import detect_high_pass
 from hyper_py.detection.matched import detect_matched
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.fitting.binning import binned_beam
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     Ellipse,
-    FloatArray,
     celestial_frame,
     pixel_ellipse_from_sky,
     pixel_from_celestial,
 )
 from hyper_py.image import SkyImage
+from hyper_py.noise.covariance import (
+    CovarianceModel,
+    beam_covariance_model,
+    clipped_statistics,
+    local_rms_map,
+)
+from hyper_py.noise.level import NoiseLevel
+from hyper_py.noise.measure import measure_noise, outside_sources
+from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import LazyPlane, at, sample
-from hyper_py.numerics.noise import clipped_statistics, local_rms_map
-from hyper_py.options import Options, check_options
-from hyper_py.pipeline.measurement import MeasuredField, measure_sources
-from hyper_py.steps.detection import Peaks, detect_high_pass
+from hyper_py.numerics.pairs import pairs_within
+from hyper_py.numerics.tiles import LazyPlane, at, sample
+from hyper_py.options import OptionChanges, Options
+from hyper_py.photometry.measurements import MeasuredMap, SourceTable
+from hyper_py.pipeline.measurement import measure_sources
 
 if TYPE_CHECKING:
     from regions import Regions
-
-IntArray: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,34 +70,11 @@ class FixedSources:
         """Return x, y on a map; NaN where its coordinates do not reach."""
         longitude, latitude = self.longitude, self.latitude
         if self.frame != "map":
-            sky = SkyCoord(longitude, latitude, unit="deg", frame=self.frame)
-            own = sky.transform_to(celestial_frame(wcs)).spherical
+            places = SkyCoord(longitude, latitude, unit="deg", frame=self.frame)
+            own = places.transform_to(celestial_frame(wcs)).spherical
             longitude, latitude = own.lon.deg, own.lat.deg
         x, y = pixel_from_celestial(wcs, longitude, latitude)
         return x, y
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoiseLevel:
-    """Mean of the map and its noise: one number, or one a pixel; Jy/pixel."""
-
-    mean: float
-    rms: float | FloatArray
-
-    @property
-    def typical(self) -> float:
-        """Median rms over the map."""
-        return float(np.nanmedian(self.rms))
-
-    def at(self, x: FloatArray, y: FloatArray) -> FloatArray:
-        """Return the rms at the pixels nearest to positions of shape (n,)."""
-        if not isinstance(self.rms, np.ndarray):
-            return np.full(x.shape, self.rms)
-        ny, nx = self.rms.shape
-        rows = np.clip(np.rint(y).astype(int), 0, ny - 1)
-        columns = np.clip(np.rint(x).astype(int), 0, nx - 1)
-        values: FloatArray = self.rms[rows, columns]
-        return values
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,9 +88,13 @@ class Extraction:
     catalog : astropy.table.QTable
     noise : NoiseLevel
     peaks : Peaks
-        The detections, in the order of the catalogue, without those that side lobes explain.
-    field : MeasuredField, optional
-        Fits and backgrounds; None when nothing was fitted.
+        The detections, in the order of the catalogue, without those that were left out.
+    measured : MeasuredMap, optional
+        The table of sources, fits and backgrounds; None when nothing was fitted.
+    explained : Peaks, optional
+        Detections that side lobes of brighter sources explain; they were not measured.
+    vanished : Peaks, optional
+        Detections of which the fit left no peak or flux above its own error; they are no sources.
     """
 
     image: SkyImage
@@ -110,7 +102,9 @@ class Extraction:
     catalog: QTable
     noise: NoiseLevel
     peaks: Peaks
-    field: MeasuredField | None
+    measured: MeasuredMap | None = None
+    explained: Peaks | None = None
+    vanished: Peaks | None = None
 
     @property
     def rms(self) -> float | FloatArray:
@@ -120,7 +114,9 @@ class Extraction:
     @property
     def sources(self) -> FloatArray:
         """Fitted Gaussians, shape (n, 6), in the order of `hyper_py.numerics.models`."""
-        return np.empty((0, models.N_PARAMETERS)) if self.field is None else self.field.measurement.parameters
+        if self.measured is None:
+            return np.empty((0, models.N_PARAMETERS))
+        return self.measured.sources.parameters
 
     @cached_property
     def _model(self) -> FloatArray:
@@ -136,9 +132,13 @@ class Extraction:
 
     def background_image(self) -> FloatArray:
         """Return the background under and around the sources in Jy/pixel; NaN where none was estimated."""
-        if self.field is None:
-            return np.full(self.image.shape, np.nan)
-        return self.field.background_image()
+        ny, nx = self.image.shape
+        return self._background_part(slice(0, ny), slice(0, nx))
+
+    def _background_part(self, rows: slice, columns: slice) -> FloatArray:
+        if self.measured is None:
+            return np.full((rows.stop - rows.start, columns.stop - columns.start), np.nan)
+        return self.measured.background_part((rows, columns))
 
     def rms_image(self) -> FloatArray:
         """Return the noise level in Jy/pixel, shape (ny, nx)."""
@@ -148,18 +148,12 @@ class Extraction:
         """Return model, residual, rms and background as these images have them, each made piece by piece."""
         data, shape = self.image.data, self.image.shape
         model = models.drawn(self.sources, shape)
-
-        def background(rows: slice, columns: slice) -> FloatArray:
-            if self.field is None:
-                return np.full((rows.stop - rows.start, columns.stop - columns.start), np.nan)
-            return self.field.background_part((rows, columns))
-
         pieces = {
             "residual": lambda rows, columns: data[rows, columns] - model[rows, columns],
             "rms": lambda rows, columns: np.full(
                 (rows.stop - rows.start, columns.stop - columns.start), self.noise.typical
             ),
-            "background": background,
+            "background": self._background_part,
         }
         return {"model": model} | {what: LazyPlane(shape, make) for what, make in pieces.items()}
 
@@ -186,7 +180,11 @@ class Extraction:
 
 
 def extract_sources(
-    image: SkyImage, *, options: Options | None = None, fixed: FixedSources | None = None
+    image: SkyImage,
+    *,
+    options: Options | None = None,
+    fixed: FixedSources | None = None,
+    **changes: Unpack[OptionChanges],
 ) -> Extraction:
     """Find the compact sources of a map and measure them.
 
@@ -198,6 +196,9 @@ def extract_sources(
         Default: those of a new configuration.
     fixed : FixedSources, optional
         Measure these instead of detecting.
+    **changes
+        Other values of `options`, by the names of its fields: `detection={"sigma_thres": 5}` changes that key
+        of the section, a `DetectionOptions` replaces it.
 
     Returns
     -------
@@ -209,10 +210,9 @@ def extract_sources(
     InputError
         If the map is blank.
     ConfigurationError
-        If options exclude each other.
+        If a value is not allowed, a name is not known, or choices exclude each other.
     """
-    options = options or Options()
-    check_options(options)
+    options = (options or Options()).updated(**changes)
     if not image.is_whole:
         check_streamable(image, options)
     elif np.isinf(image.data).any():
@@ -220,27 +220,36 @@ def extract_sources(
     if not sample(image.data, size=options.tile_size_pix).size:
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
     noise = noise_level(image, options)
-    facts: dict[str, float] = {}
-    if fixed is not None:
-        peaks = given_peaks(image, fixed, noise)
-    else:
-        peaks, facts = find_peaks(image, noise, options)
+    peaks = find_peaks(image, noise, options) if fixed is None else given_peaks(image, fixed, noise)
+    measured, explained, vanished = None, None, None
     if len(peaks) == 0:
-        catalog, measured = empty_catalog(convert_mjy=options.convert_mJy), None
+        catalog = empty_catalog(convert_mjy=options.convert_mJy)
     elif options.detection_only:
         catalog = make_catalog(_unmeasured(peaks, noise), image, convert_mjy=options.convert_mJy)
-        measured = None
     else:
         measured = measure_sources(
             image, peaks, rms=noise.rms, options=options, shapes=_given_shapes(image, peaks, fixed),
             forced=fixed is not None,
         )  # fmt: skip
-        catalog = make_catalog(measured.measurement, image, convert_mjy=options.convert_mJy)
-        peaks = measured.peaks
+        catalog = make_catalog(measured.sources, image, convert_mjy=options.convert_mJy)
+        vanished = peaks.select(measured.vanished)
+        explained = _explained(peaks, measured, beam_fwhm=image.beam_fwhm_pix)
+        peaks = peaks.select(measured.given)
     catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
     catalog.meta["noise_model"] = options.fit_options.noise_model
-    catalog.meta.update(facts)
-    return Extraction(image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, field=measured)
+    return Extraction(
+        image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, measured=measured,
+        explained=explained, vanished=vanished,
+    )  # fmt: skip
+
+
+def _explained(peaks: Peaks, measured: MeasuredMap, *, beam_fwhm: float) -> Peaks:
+    """Return the peaks that were not measured, nor found again in the residual."""
+    known = np.concatenate([measured.given, measured.vanished])
+    left_out = peaks.select(np.delete(np.arange(len(peaks)), known))
+    centres = measured.sources.parameters[:, [models.X, models.Y]]
+    again, _ = pairs_within(centres, np.column_stack([left_out.x, left_out.y]), 0.5 * beam_fwhm)
+    return left_out.select(np.delete(np.arange(len(left_out)), again))
 
 
 def check_streamable(image: SkyImage, options: Options) -> None:
@@ -270,65 +279,77 @@ def check_streamable(image: SkyImage, options: Options) -> None:
 def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     """Return mean and rms of a map as the options say: given, from its error map, or measured.
 
-    On a map with a primary beam it is measured where the noise is even, and then divided by the response.
+    On a map with a primary beam it is measured where the noise is uniform, and then divided by the response.
     """
     detection = options.detection
     size = options.tile_size_pix
     mean = clipped_statistics(sample(image.data, size=size)).mean
     if detection.use_manual_rms:
-        unit = 1e-3 if options.original and options.convert_mJy else 1.0
-        return NoiseLevel(mean=mean, rms=detection.rms_value * unit)
-    if image.error is not None and image.relative_noise is not None:
+        return NoiseLevel(mean=mean, rms=detection.rms_value * options.working_unit)
+    if image.error is not None and image.relative_rms is not None:
         known = np.isfinite(image.data) & np.isfinite(image.error)
-        return NoiseLevel(mean=mean, rms=float(np.median(image.error[known])) * image.relative_noise)
-    rms: float | FloatArray = clipped_statistics(sample(image.even_noise, size=size)).rms
+        return NoiseLevel(mean=mean, rms=float(np.median(image.error[known])) * image.relative_rms)
+    rms: float | FloatArray = clipped_statistics(sample(image.flattened, size=size)).rms
     if detection.rms_map == "local":
         mesh = max(round(detection.rms_mesh_beams * image.beam_fwhm_pix), 8)
-        rms = local_rms_map(image.even_noise, mesh=mesh)
-    return NoiseLevel(mean=mean, rms=rms if image.relative_noise is None else rms * image.relative_noise)
+        rms = local_rms_map(image.flattened, mesh=mesh)
+    return NoiseLevel(mean=mean, rms=rms if image.relative_rms is None else rms * image.relative_rms)
 
 
-def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> tuple[Peaks, dict[str, float]]:
-    """Detect peaks as section `detection` of the options says, where the noise is even.
+def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
+    """Detect peaks as section `detection` of the options says, where the noise is uniform.
 
-    Returns
-    -------
-    peaks : Peaks
-    facts : dict
-        For the metadata of the catalogue: `local_spectrum_gain`, the share of the filtered map's variance
-        that following the local spectrum takes off, where it is followed.
+    Raises
+    ------
+    InputError
+        If the map does not vary.
     """
     if not noise.typical > 0.0:
         raise InputError(f"{image.name}: the map does not vary: nothing to detect")
-    detection = options.detection
-    ny, nx = image.shape
-    common: dict[str, Any] = {
-        "beam_covariance": image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
-        "sigma_threshold": detection.sigma_thres,
-        "roundlim": detection.roundlim,
-        "sharplim": detection.sharplim,
-        "min_distance": detection.dist_limit_arcsec / image.pixel_scale,
-        "margin": options.photometry.aper_inf * image.beam_fwhm_pix,
-        "shoulder_threshold": detection.shoulder_threshold if detection.shoulder_filter else None,
-        "shoulder_ring_factor": detection.shoulder_ring_factor,
-        "shoulder_n_angles": detection.shoulder_n_angles,
-        "shoulder_neighbor_mask": detection.shoulder_neighbor_mask,
-    }
-    data, relative = image.even_noise, image.relative_noise
-    facts, size = {}, options.tile_size_pix
+    detection, relative = options.detection, image.relative_rms
+    beam, limits = central_beam(image), peak_limits(image, options)
     if detection.method == "matched":
-        peaks = detect_matched(data, max_false_rate=detection.max_false_rate, size=size, **common)
+        peaks = detect_matched(
+            image.flattened,
+            beam_covariance=beam,
+            limits=limits,
+            max_false_rate=detection.max_false_rate,
+            size=options.tile_size_pix,
+        )
     else:
         peaks = detect_high_pass(
-            data,
+            image.flattened,
+            beam_covariance=beam,
             rms=noise.rms if relative is None else noise.rms / relative,
+            limits=limits,
             kernel_size=detection.kernel_size_pix,
             snap_radius=detection.snap_radius_pix,
-            **common,
         )
     if relative is not None:
         peaks = replace(peaks, peak=peaks.peak * NoiseLevel(mean=0.0, rms=relative).at(peaks.x, peaks.y))
-    return peaks, facts
+    return peaks
+
+
+def central_beam(image: SkyImage) -> FloatArray:
+    """Return the covariance of the beam at the middle of the map, pixels^2."""
+    ny, nx = image.shape
+    return image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+
+
+def peak_limits(image: SkyImage, options: Options) -> PeakLimits:
+    """Return the limits of the checks in pixels of a map."""
+    detection = options.detection
+    return PeakLimits(
+        sigma_threshold=detection.sigma_thres,
+        roundlim=detection.roundlim,
+        sharplim=detection.sharplim,
+        min_distance=detection.dist_limit_arcsec / image.pixel_scale,
+        margin=options.photometry.aper_inf * image.beam_fwhm_pix,
+        shoulder_threshold=detection.shoulder_threshold if detection.shoulder_filter else None,
+        shoulder_ring_factor=detection.shoulder_ring_factor,
+        shoulder_n_angles=detection.shoulder_n_angles,
+        shoulder_neighbor_mask=detection.shoulder_neighbor_mask,
+    )
 
 
 def given_peaks(image: SkyImage, fixed: FixedSources, noise: NoiseLevel) -> Peaks:
@@ -374,17 +395,43 @@ def _given_shapes(image: SkyImage, peaks: Peaks, fixed: FixedSources | None) -> 
     return np.column_stack([ellipse.major / FWHM_PER_SIGMA, ellipse.minor / FWHM_PER_SIGMA, ellipse.angle])
 
 
-def _unmeasured(peaks: Peaks, noise: NoiseLevel) -> Measurement:
-    """Return detections with the shape of the beam and nothing measured but the peak."""
-    n = len(peaks)
-    nothing, zero = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
-    shape = np.full((n, 3), np.nan)
-    parameters = np.column_stack([peaks.peak, peaks.x, peaks.y, shape])
-    return Measurement(
-        parameters=parameters,
-        covariance=np.full((n, models.N_PARAMETERS, models.N_PARAMETERS), np.nan),
-        flux=nothing, flux_err=nothing, flux_gauss=nothing, flux_gauss_err=nothing, aperture_fraction=nothing,
-        local_rms=noise.at(peaks.x, peaks.y), snr=peaks.snr, background=nothing,
-        shoulder_score=peaks.shoulder_score, order=zero - 1, n_in_group=zero + 1, n_blank=zero,
-        status=zero, flags=zero, nmse=nothing, chi2_red=nothing, bic=nothing,
+def _unmeasured(peaks: Peaks, noise: NoiseLevel) -> SourceTable:
+    """Return detections with nothing measured but the peak."""
+    parameters = np.column_stack([peaks.peak, peaks.x, peaks.y, np.full((len(peaks), 3), np.nan)])
+    return replace(
+        SourceTable.unmeasured(parameters), local_rms=noise.at(peaks.x, peaks.y), snr=peaks.snr,
+        shoulder_score=peaks.shoulder_score,
     )  # fmt: skip
+
+
+def noise_statistics(extraction: Extraction) -> NoiseStatistics:
+    """Return the covariance that the errors of an extraction come from.
+
+    If nothing was fitted, the covariance is measured outside the peaks.
+    """
+    image, measured = extraction.image, extraction.measured
+    ny, nx = image.shape
+    beam = image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+    if measured is None:
+        covariance, step, use = _noise_outside_peaks(extraction, beam), 1, "nothing was fitted"
+    else:
+        covariance, step = measured.noise.unconditioned, measured.noise_step
+        white = extraction.options.fit_options.noise_model == "white"
+        use = "errors are for it; the fit took white noise" if white else "the fit's whitener"
+    of_beam = beam_covariance_model(
+        binned_beam(beam, step), rms=1.0, max_lag=covariance.reach, white_fraction=0.0
+    )
+    return NoiseStatistics(
+        covariance=covariance, step=step, beam=of_beam, beam_fwhm=image.beam_fwhm_pix, use=use
+    )
+
+
+def _noise_outside_peaks(extraction: Extraction, beam: FloatArray) -> CovarianceModel:
+    image, peaks = extraction.image, extraction.peaks
+    shape = models.shape_parameters(beam)
+    sources = np.column_stack([peaks.peak, peaks.x, peaks.y, np.tile(shape, (len(peaks), 1))])
+    covariance, _ = measure_noise(
+        outside_sources(image.data, sources), beam_covariance=beam, beam_fwhm=image.beam_fwhm_pix,
+        relative=image.relative_rms, size=extraction.options.tile_size_pix,
+    )  # fmt: skip
+    return covariance.unconditioned

@@ -1,1 +1,1 @@
-"""From files to images: FITS, headers, beams, surveys, given sources."""
+"""FITS files into images: headers, units, beams, surveys, masks and errors."""

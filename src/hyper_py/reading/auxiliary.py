@@ -1,4 +1,4 @@
-"""Maps that go with a map: its error, its mask, and the response of the primary beam."""
+"""Further images of a map: its error, its mask, and the response of the primary beam."""
 
 import re
 from collections.abc import Iterator
@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import LazyPlane
+from hyper_py.numerics.tiles import LazyPlane
 from hyper_py.reading.fits_files import FitsFile, choose_hdu, open_fits, read_plane
-from hyper_py.reading.headers import header_unit
+from hyper_py.reading.headers import celestial_wcs, header_unit
 from hyper_py.reading.mapfacts import MapFacts
 from hyper_py.reading.streamed import streamed_plane
 from hyper_py.units import MapUnit, parse_unit
@@ -22,6 +21,9 @@ _INVERSE = re.compile(r"(?<![a-z])ivar|inv_?var|inverse", re.IGNORECASE)
 _VARIANCE = re.compile(r"var", re.IGNORECASE)
 _NO_SCALE = re.compile(r"weight|wht|hit|cov|exp|samp|mask|flag|snr", re.IGNORECASE)
 _ERRORS = re.compile(r"err|unc|std|sigma|var|rms|noise", re.IGNORECASE)
+_WEIGHTS = re.compile(r"weight|wht|hit|coverage|exposure", re.IGNORECASE)
+_SAME_PIXEL = 0.1
+"""Pixels by which coordinates of a map and its errors may differ."""
 _CORRECTED = re.compile(r"pb_?cor|pbcorimage", re.IGNORECASE)
 
 
@@ -33,6 +35,50 @@ def is_file_name(where: str) -> bool:
 def is_error_name(name: str) -> bool:
     """Return whether an HDU of this name holds errors, variances or inverse variances."""
     return _ERRORS.search(name) is not None
+
+
+def find_error(file: FitsFile, facts: MapFacts) -> tuple[int | None, str]:
+    """Find the extension with the errors of a map.
+
+    Returns
+    -------
+    index : int or None
+        Of the only HDU that is named as errors, variances or inverse variances and has the map's pixels.
+    remark : str
+        What was found, and the option; empty if there is nothing that looks like errors.
+    """
+    alike = [i for i in file.images if i != facts.index and _on_same_pixels(file, i, facts)]
+    named = [i for i in alike if is_error_name(file.hdus[i].name)]
+    usable = [i for i in named if not _NO_SCALE.search(file.hdus[i].name)]
+    usable += [i for i in named if i not in usable and _INVERSE.search(file.hdus[i].name)]
+    if len(usable) == 1:
+        label = file.label(usable[0])
+        return usable[0], f"{label} is taken for the errors of the map (io.error_hdu: null leaves it out)"
+    if usable:
+        labels = ", ".join(map(file.label, usable))
+        return None, f"{labels} may hold the errors of the map, none is used: set io.error_hdu to one of them"
+    weights = [file.label(i) for i in alike if _WEIGHTS.search(file.hdus[i].name)]
+    if weights:
+        remark = f"{', '.join(weights)} may say where the map is noisy, but holds no errors in its unit: "
+        return None, remark + "set io.error_hdu to a file that does, or mask loud edges with io.mask"
+    return None, ""
+
+
+def _on_same_pixels(file: FitsFile, index: int, facts: MapFacts) -> bool:
+    """Return whether an HDU has the shape of the map and, if it has coordinates, the same sky."""
+    if file.images[index] != file.images[facts.index]:
+        return False
+    header = file.header(index)
+    if "CRVAL1" not in header:
+        return True
+    try:
+        wcs, _, _ = celestial_wcs(header, [])
+    except InputError:
+        return False
+    ny, nx = facts.shape
+    corners = np.array([[0.0, 0.0], [nx - 1.0, 0.0], [0.0, ny - 1.0], [0.5 * nx, 0.5 * ny]])
+    here, there = (one.wcs_world2pix(facts.wcs.wcs_pix2world(corners, 0), 0) for one in (facts.wcs, wcs))
+    return bool(np.allclose(here, there, atol=_SAME_PIXEL, equal_nan=True))
 
 
 def read_error(
@@ -59,7 +105,7 @@ def read_error(
     Raises
     ------
     InputError
-        If there is no such HDU, its shape is not the map's, or it holds weights or coverage.
+        If there is no such HDU, its shape differs from the map's, or it holds weights or coverage.
     """
     option = "io.error_hdu"
     with _opened(file, where, option) as (place, index):
@@ -82,7 +128,7 @@ def read_error(
 
 
 def _error_unit(text: str, name: str, facts: MapFacts, file: FitsFile) -> MapUnit:
-    """Return the unit of an error, or raise."""
+    """Return the unit of an error; raise an error if it is not usable."""
     try:
         unit = parse_unit(text)
     except InputError as error:
@@ -103,9 +149,9 @@ def _squared_unit(text: str) -> MapUnit | None:
 
 
 def read_mask(
-    file: FitsFile, facts: MapFacts, where: str | int | Path | NDArray[np.bool_], *, channel: int
-) -> NDArray[np.bool_]:
-    """Read a mask, shape (ny, nx): True where the map is not to be used (not zero, or NaN, in a file)."""
+    file: FitsFile, facts: MapFacts, where: str | int | Path | BoolArray, *, channel: int
+) -> BoolArray:
+    """Read a mask, shape (ny, nx): True where the map is not used (not zero, or NaN, in a file)."""
     if isinstance(where, np.ndarray):
         if where.shape != facts.shape:
             raise InputError(
@@ -114,16 +160,16 @@ def read_mask(
         return np.asarray(where, dtype=np.bool_)
     with _opened(file, where, "io.mask") as (place, index):
         plane = _plane(place, index, facts, channel=channel, option="io.mask")
-    masked: NDArray[np.bool_] = plane != 0  # NaN is not equal to zero
+    masked: BoolArray = plane != 0  # NaN is not equal to zero
     return masked
 
 
 def streamed_mask(
-    file: FitsFile, facts: MapFacts, where: str | int | Path | NDArray[np.bool_], *, channel: int
+    file: FitsFile, facts: MapFacts, where: str | int | Path | BoolArray, *, channel: int
 ) -> LazyPlane | None:
-    """Return the plane of a mask, not zero or NaN where the map is not to be used, to be read in pieces.
+    """Return the plane of a mask that is read in pieces; not zero, or NaN, where the map is not used.
 
-    None where the file cannot be read so.
+    None if the file cannot be read in pieces.
     """
     if isinstance(where, np.ndarray):
         mask = read_mask(file, facts, where, channel=channel)
@@ -143,7 +189,7 @@ def read_primary_beam(
     file, facts, where, channel
         As in `read_error`.
     corrected : bool or None
-        The user's word; None asks the names in header and file (`pbcor`).
+        Given by the user; if None, the names in header and file decide (`pbcor`).
 
     Returns
     -------
@@ -154,7 +200,7 @@ def read_primary_beam(
     Raises
     ------
     InputError
-        As `read_error`, and if nothing tells whether the map is corrected.
+        As `read_error`, and if it is not known whether the map is corrected.
     """
     with _opened(file, where, "io.primary_beam") as (place, index):
         response = _plane(place, index, facts, channel=channel, option="io.primary_beam")

@@ -1,15 +1,14 @@
-"""The part of a cube's sky that a user asks for."""
+"""The region of interest of a cube (`cube.region`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray
 from hyper_py.diagnostics import ConfigurationError
 
-BoolArray: TypeAlias = NDArray[np.bool_]
 _EXAMPLES = (
     "[x0, y0, x1, y1] in pixels from 0, DS9 text such as 'icrs; circle(10.5, 41.2, 30\")' or "
     "'galactic; box(59.1, 0.2, 2\\', 1\\', 0)', or the name of a .reg file"
@@ -19,23 +18,23 @@ _EXAMPLES = (
 def region_mask(
     region: str | Sequence[float], wcs: Any, shape: tuple[int, int], *, base: Path | None = None
 ) -> BoolArray:
-    """Return which pixels of a plane a region holds: those whose centres are inside.
+    """Return which pixels of a plane have their centres inside a region.
 
     Parameters
     ----------
     region : str or sequence of four numbers
         First and last pixel (x0, y0, x1, y1), from 0, both included; or DS9 region text; or the name of a
-        file with such text. Several regions add up, excluded ones (`-circle(...)`) are taken off.
+        file with such text. Several regions are combined; excluded ones (`-circle(...)`) are removed.
     wcs : astropy.wcs.WCS
         Two celestial axes.
     shape : (ny, nx)
     base : Path, optional
-        What a file name is relative to.
+        Directory of relative file names.
 
     Raises
     ------
     ConfigurationError
-        If it cannot be understood, or holds no pixel.
+        If it cannot be read as a region, or holds no pixel.
     """
     mask = _box(region, shape) if not isinstance(region, str) else _ds9(region, wcs, shape, base or Path())
     if not mask.any():

@@ -1,4 +1,4 @@
-"""FITS files as they come: opened, their images listed, and planes read one at a time."""
+"""Opening FITS files: their images are listed, and planes are read one at a time."""
 
 import gzip
 import math
@@ -17,8 +17,9 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyWarning
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import ARCSEC_PER_RADIAN, Beam, FloatArray
+from hyper_py.geometry import ARCSEC_PER_RADIAN, Beam
 from hyper_py.reading.headers import ERROR_WORDS, REMARKS, number, ordered_beam
 
 _SUFFIXES = re.compile(r"(\.fits?|\.fts)?(\.(gz|fz|bz2|z))?$", re.IGNORECASE)
@@ -26,7 +27,7 @@ _BLOCK = 2880
 _LONGEST_HEADER, _COPY_STEP, _MOST_AXES = 2000 * _BLOCK, 1000 * _BLOCK, 999
 _BLOCK_VALUES = 4_000_000
 _LARGEST_VALUE = 1e100
-"""Squares of larger values overflow; no unit of a map needs them."""
+"""Squares of larger values overflow; no map has such values."""
 _TOLD_BY_US = re.compile(r"Header size is not multiple")
 
 
@@ -41,7 +42,7 @@ class FitsFile:
     images : dict
         Index of each HDU that holds an image of two axes or more, and its shape.
     notes : list of str
-        What astropy remarked while the file was read.
+        Warnings of astropy while the file was read.
     """
 
     path: Path
@@ -95,7 +96,7 @@ def map_name(path: str | Path) -> str:
 
 @contextmanager
 def translated(path: Path, action: str) -> Iterator[None]:
-    """Turn whatever astropy raises on a broken file into one line: its errors have no common class."""
+    """Turn any error of astropy about a broken file into one line; these errors have no common class."""
     try:
         yield
     except InputError:
@@ -110,8 +111,8 @@ def translated(path: Path, action: str) -> Iterator[None]:
 def open_fits(path: str | Path) -> Iterator[FitsFile]:
     """Open a FITS file, also gzipped or tile-compressed, and list its images.
 
-    A gzipped file is unpacked to a temporary one on disk, so that planes can be read from it in any order and
-    memory holds none of it: in a gzipped file every step back starts again from its beginning.
+    A gzipped file is unpacked to a temporary one on disk. Planes can then be read in any order without
+    keeping the file in memory; in a gzipped file every step back would start again at its beginning.
 
     Parameters
     ----------
@@ -145,8 +146,8 @@ def open_fits(path: str | Path) -> Iterator[FitsFile]:
 def _plain_file(path: Path, stack: ExitStack, notes: list[str]) -> Path:
     """Return the file, or a temporary copy of it, unpacked and without padding after the last HDU.
 
-    The sizes in the headers are looked at here, before astropy does: it would loop over an absurd NAXIS,
-    give up at padding, and pass over a wrong BITPIX.
+    The sizes in the headers are checked before astropy reads them: astropy would loop over an absurd NAXIS,
+    fail at padding, and ignore a wrong BITPIX.
     """
     plain = path
     if is_gzip(path):
@@ -179,7 +180,7 @@ def _plain_file(path: Path, stack: ExitStack, notes: list[str]) -> Path:
 
 
 def _end_of_hdus(path: Path, name: str) -> int:
-    """Return the byte at which the last HDU ends by the account of the headers; 0 for no FITS file."""
+    """Return the byte at which the last HDU ends according to the headers; 0 if the file is not FITS."""
     end = 0
     with path.open("rb") as stream:
         while True:
@@ -291,7 +292,7 @@ def choose_hdu(file: FitsFile, hdu: int | str | None, *, option: str = "io.hdu")
 
 
 def check_scaling(file: FitsFile, index: int) -> None:
-    """Raise if the scaling of integers is unusable: astropy would pass over it in silence."""
+    """Raise an error if the scaling of integers is unusable; astropy would silently ignore it."""
     header = file.header(index)
     scale = number(header, "BSCALE")
     number(header, "BZERO")
@@ -306,8 +307,15 @@ def check_scaling(file: FitsFile, index: int) -> None:
         raise InputError(f"BLANK = {blank!r} is not an integer: correct the file")
 
 
+def header_blank(header: Any) -> float | None:
+    """Return BLANK of floating-point data, where FITS gives it no meaning; None if there is none."""
+    value = header.get("BLANK")
+    known = isinstance(value, int | float) and not isinstance(value, bool) and int(header["BITPIX"]) < 0
+    return float(value) if known else None
+
+
 def read_plane(file: FitsFile, index: int, *, x: int, y: int, fixed: dict[int, int]) -> FloatArray:
-    """Read one plane of an image and nothing else of it.
+    """Read one plane of an image, and no other pixels.
 
     Parameters
     ----------
@@ -327,7 +335,7 @@ def read_plane(file: FitsFile, index: int, *, x: int, y: int, fixed: dict[int, i
     Raises
     ------
     InputError
-        If the data cannot be read, or has values that no map has.
+        If the data cannot be read, or has absurdly large values.
     """
     shape, section = file.images[index], file.hdus[index].section
     key = tuple(slice(None) if axis in (x, y) else fixed[axis] for axis in range(len(shape), 0, -1))

@@ -1,7 +1,7 @@
-"""What a FITS header says of a map: coordinates, beam, unit and frequency.
+"""Coordinates, beam, unit and frequency of a map from its FITS header.
 
-Functions on headers, without files. What is missing or impossible is returned as a text that names the
-option which supplies it, so that a file's faults can be told all at once; nothing is ever guessed in silence.
+These functions take headers, not files. A missing or impossible value is an error whose text names the option
+that supplies it; all such errors of a file are reported together. Nothing is guessed silently.
 """
 
 import math
@@ -14,15 +14,16 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, FloatArray, celestial_frame
+from hyper_py.geometry import Beam, celestial_frame
 from hyper_py.units import FREQUENCY_RANGE
 
 ERROR_WORDS = re.compile(
     r"err|unc|std|sigma|stat|var|rms|noise|cov|hit|weight|wht|exp|mask|dq|qual|flag|snr|samp|ctx|psf|kernel|model|bkg",
     re.IGNORECASE,
 )
-"""Names of extensions that go with a map but are not the map."""
+"""Names of extensions that are not the map itself, such as errors and masks."""
 REMARKS = ("COMMENT", "HISTORY", "")
 """Keywords of cards without a value."""
 
@@ -49,7 +50,7 @@ class Axes:
 
 
 def number(header: Any, key: str) -> float | None:
-    """Return a header value as a finite float, also if it was written as text; None if absent.
+    """Return a header value as a finite float, even if it is written as text; None if absent.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
     header : astropy.io.fits.Header
         Of the image.
     notes : list of str
-        What astropy corrected in the header is appended.
+        Corrections that astropy made in the header are appended.
 
     Returns
     -------
@@ -147,7 +148,7 @@ def _clean_header(header: Any) -> Any:
 
 
 def _check_scale(header: Any) -> None:
-    """Raise if the pixel's size is not fully given: wcslib would take 1 degree, or 0, in silence."""
+    """Raise an error if the pixel's size is incomplete; wcslib would silently use 1 degree, or 0."""
     types = {i: str(header.get(f"CTYPE{i}", "")) for i in range(1, 10)}
     sky = [i for i, kind in types.items() if _SKY.match(kind)]
     if len(sky) != 2:
@@ -176,7 +177,7 @@ def _check_scale(header: Any) -> None:
 
 
 def _check_pixels(wcs: WCS, header: Any, x: int, y: int) -> None:
-    """Raise if pixels are far from any that a map has: skewed, very oblong, or larger than the sky."""
+    """Raise an error for impossible pixels: skewed, very elongated, or larger than the sky."""
     jacobian = wcs.pixel_scale_matrix
     sides = np.hypot(*jacobian)
     if not np.isfinite(jacobian).all() or not (sides > 0).all():
@@ -199,7 +200,7 @@ def header_beam(header: Any, primary: Any, notes: list[str]) -> Beam | None:
     Parameters
     ----------
     header, primary : astropy.io.fits.Header
-        Of the image, and of the file, which is asked second.
+        Of the image, and of the file; the second is used where the first lacks a value.
     notes : list of str
         Assumptions are appended.
 
@@ -255,9 +256,9 @@ def header_unit(header: Any, primary: Any) -> tuple[str, str] | None:
 
 
 def header_frequency(full: WCS | None, header: Any, primary: Any, pixel: int = 0) -> tuple[float, str] | None:
-    """Return the frequency of a plane in Hz and where it came from; None if nothing plausible is there.
+    """Return the frequency of a plane in Hz and its origin; None if there is no plausible one.
 
-    A spectral axis comes before keywords (FREQUENC, RESTFRQ, WAVELEN, ...); a velocity axis needs the
+    A spectral axis has precedence over keywords (FREQUENC, RESTFRQ, WAVELEN, ...). A velocity axis needs the
     rest frequency.
 
     Parameters
@@ -282,7 +283,7 @@ def header_frequency(full: WCS | None, header: Any, primary: Any, pixel: int = 0
 
 
 def number_or_none(header: Any, key: str) -> float | None:
-    """Return a number, or None also if the value is none."""
+    """Return a number; None if the value is not a number."""
     try:
         return number(header, key)
     except InputError:
@@ -290,7 +291,7 @@ def number_or_none(header: Any, key: str) -> float | None:
 
 
 def _wavelength_in_hz(header: Any, key: str) -> float | None:
-    """Return Hz for a wavelength in metres or micrometres; None where it may be in neither."""
+    """Return Hz for a wavelength in metres or micrometres; None if it is plausible in neither unit."""
     value = number_or_none(header, key) or 0.0
     metres = value if 0 < value < 0.02 else value * 1e-6 if 10 <= value <= 20_000 else 0.0
     return _LIGHT / metres if metres else None

@@ -1,25 +1,27 @@
-"""What was understood of a file, and what is missing: `inspect_image`."""
+"""`inspect_image`: what is read from a file, and what is missing."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
-    FloatArray,
     celestial_degrees,
     celestial_frame,
     pixel_areas,
     reference_jacobian,
 )
 from hyper_py.image import SkyImage
-from hyper_py.numerics.noise import clipped_statistics
+from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.reading.auxiliary import is_error_name
-from hyper_py.reading.fits_files import FitsFile, open_fits, read_plane, warnings_into
+from hyper_py.reading.fill import AUTO, find_fill, without_fill
+from hyper_py.reading.fits_files import FitsFile, header_blank, open_fits, read_plane, warnings_into
 from hyper_py.reading.io import read_image
 from hyper_py.reading.mapfacts import Given, MapFacts, understand
 from hyper_py.reading.surveys import HEADER_CODE, find_survey
@@ -42,7 +44,7 @@ _MEASURED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What was understood of a map or cube; None, or '', where it could not be.
+    """What was read of a map or cube; None, or '', for what could not be read.
 
     Attributes
     ----------
@@ -153,7 +155,7 @@ def inspect_image(
     given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency)
     with open_fits(path) as file, warnings_into(file.notes):
         facts = understand(file, given)
-        found = _inspection(file, facts)
+        found = _inspection(file, facts, fill_values=extras.get("fill_values", AUTO))
         names = [] if extras.get("error_hdu") else _error_names(file, facts)
     if names:
         found = replace(found, notes=(*found.notes, f"{', '.join(names)} may hold errors: set io.error_hdu"))
@@ -166,6 +168,8 @@ def inspect_image(
         )  # fmt: skip
     except InputError as error:
         return replace(found, problems=(re.sub(rf"^{re.escape(found.name)}\S*: ", "", str(error)),))
+    if "errors" in image.meta:
+        found = replace(found, notes=(*found.notes, image.meta["errors"]))
     return replace(found, **_what_goes_with_it(image))
 
 
@@ -190,7 +194,7 @@ def _what_goes_with_it(image: SkyImage) -> dict[str, Any]:
     return found
 
 
-def _inspection(file: FitsFile, facts: MapFacts) -> Inspection:
+def _inspection(file: FitsFile, facts: MapFacts, *, fill_values: Sequence[float] | str) -> Inspection:
     """Gather the facts; each part is left out where the header does not give it."""
     found: dict[str, Any] = dict.fromkeys(_MEASURED)
     areas: float | FloatArray | None = None
@@ -201,7 +205,7 @@ def _inspection(file: FitsFile, facts: MapFacts) -> Inspection:
         found["beam"] = facts.beam(0)
         if found["pixel"] is not None:
             found["beam_pixels"] = facts.beam(0).fwhm / float(np.sqrt(np.prod(found["pixel"])))
-    found |= _signal(file, facts)
+    found |= _signal(file, facts, given=fill_values)
     if not facts.problems and areas is not None:
         hz = None if facts.frequency is None else facts.frequency[0]
         factor = jy_per_pixel(facts.unit, pixel_area=areas, beam_area=facts.beam(0).solid_angle, frequency=hz)
@@ -240,7 +244,7 @@ def _sky(facts: MapFacts, areas: float | FloatArray) -> dict[str, Any]:
     }
 
 
-def _signal(file: FitsFile, facts: MapFacts) -> dict[str, Any]:
+def _signal(file: FitsFile, facts: MapFacts, *, given: Sequence[float] | str) -> dict[str, Any]:
     """Return blank share, rms and peak of the first plane; nothing if it cannot be read."""
     fixed = facts.fixed if facts.channel_axis is None else facts.fixed | {facts.channel_axis: 0}
     naxis = len(file.images[facts.index])
@@ -255,6 +259,9 @@ def _signal(file: FitsFile, facts: MapFacts) -> dict[str, Any]:
     except InputError as error:
         file.notes.append(str(error))
         return {}
+    fills = find_fill(data, given=given, header_blank=header_blank(facts.header))
+    file.notes.extend(fill.describe() for fill in fills)
+    data = without_fill(data, fills)
     good = data[np.isfinite(data)]
     found: dict[str, Any] = {"blank_share": 1.0 - good.size / data.size}
     if good.size:

@@ -1,6 +1,6 @@
 """Maps and cubes from FITS files: `read_image`, `open_cube`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,14 +9,15 @@ from typing import Any, Self
 
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, FloatArray, pixel_areas, pixel_areas_in_parts
+from hyper_py.geometry import Beam, pixel_areas, pixel_areas_in_parts
 from hyper_py.image import SkyImage
-from hyper_py.numerics.blocks import LazyPlane
-from hyper_py.reading.auxiliary import read_error, read_mask, read_primary_beam, streamed_mask
-from hyper_py.reading.fits_files import FitsFile, open_fits, read_plane, warnings_into
+from hyper_py.numerics.tiles import LazyPlane
+from hyper_py.reading.auxiliary import find_error, read_error, read_mask, read_primary_beam, streamed_mask
+from hyper_py.reading.fill import AUTO, Fill, find_fill, without_fill
+from hyper_py.reading.fits_files import FitsFile, header_blank, open_fits, read_plane, warnings_into
 from hyper_py.reading.headers import header_frequency, spectral_values
 from hyper_py.reading.mapfacts import Given, MapFacts, understand
 from hyper_py.reading.streamed import bytes_at_once, streamed_plane
@@ -29,17 +30,18 @@ _CUBE_KEYS = ("OBJECT", "TELESCOP", "INSTRUME", "DATE-OBS")
 
 @dataclass(frozen=True, kw_only=True)
 class _Extras:
-    """What goes with a map, as given to `read_image`."""
+    """Error, mask and primary beam of a map, as given to `read_image`."""
 
     error: str | int | Path | None = None
-    mask: str | int | Path | NDArray[np.bool_] | None = None
+    mask: str | int | Path | BoolArray | None = None
     primary_beam: str | int | Path | None = None
     primary_beam_corrected: bool | None = None
+    fill_values: Sequence[float] | str = AUTO
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """A map or cube that is open and understood; `areas` are its pixel areas in arcsec2."""
+    """An open map or cube and the facts of its header; `areas` are its pixel areas in arcsec2."""
 
     file: FitsFile
     facts: MapFacts
@@ -58,9 +60,10 @@ def read_image(
     survey_name: str | None = None,
     survey_code: int = HEADER_CODE,
     frequency: float | None = None,
-    mask: str | Path | int | NDArray[np.bool_] | None = None,
+    mask: str | Path | int | BoolArray | None = None,
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
+    fill_values: Sequence[float] | str = AUTO,
     plane: int | None = None,
     max_memory: float | None = None,
 ) -> SkyImage:
@@ -74,7 +77,8 @@ def read_image(
         Number or name of the HDU of the map; found if not given.
     error_hdu : int, str or Path, optional
         HDU with the 1-sigma error, the variance or the inverse variance, or another file (`error.fits`,
-        `error.fits[ERR]`); a pixel without a positive error is blank.
+        `error.fits[ERR]`); a pixel without a positive error is blank. "auto" takes the extension of the file
+        that is named so and has the map's pixels, if there is just one.
     bunit : str, optional
         Unit of the map, in place of BUNIT.
     beam : Beam, optional
@@ -90,31 +94,35 @@ def read_image(
     primary_beam : path, int or str, optional
         HDU or other file with the response of the primary beam.
     primary_beam_corrected : bool, optional
-        Whether the map is divided by the primary beam already; needed if the file does not say so itself.
+        Whether the map is divided by the primary beam already; needed if the file does not say so.
+    fill_values : sequence of float, or "auto"
+        Values, in the file's unit, that mean blank; "auto" finds them, see `hyper_py.reading.fill`.
     plane : int, optional
         Channel of a cube, from 0.
     max_memory : float, optional
-        Bytes; the pixels of a map that would take more at once stay in their file and are read where they
-        are needed.
+        Bytes; the pixels of a map that would need more memory stay in the file and are read when they are
+        needed.
 
     Returns
     -------
     SkyImage
         `meta` holds `notes` (what was assumed or odd), `unit_source`, `frequency` in Hz and its source,
-        `hdu`, and `object`, `telescope`, `instrument`, `observed` where the header has them.
+        `hdu`, `fill` (values that stand for blank pixels, and what was done), and `object`, `telescope`,
+        `instrument`, `observed` where the header has them.
 
     Raises
     ------
     InputError
-        If something is missing or impossible: one line with the file, all that is missing, and the options.
+        If something is missing or impossible; one line names the file, all that is missing, and the options.
     ConfigurationError
         If there is no such survey.
     """
     survey = find_survey(code=survey_code, name=survey_name)
     given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency)
     extras = _Extras(
-        error=error_hdu, mask=mask, primary_beam=primary_beam, primary_beam_corrected=primary_beam_corrected
-    )
+        error=error_hdu, mask=mask, primary_beam=primary_beam,
+        primary_beam_corrected=primary_beam_corrected, fill_values=fill_values,
+    )  # fmt: skip
     with open_fits(path) as file, warnings_into(file.notes):
         facts = understand(file, given)
         if plane is None and facts.n_channels > 1:
@@ -138,7 +146,7 @@ def read_image(
 
 
 def _make_image(source: _Source, channel: int) -> SkyImage:
-    """Read one plane and what goes with it, and turn it into Jy/pixel."""
+    """Read one plane with its error, mask and primary beam, and convert it to Jy/pixel."""
     file, facts, extras, areas = source.file, source.facts, source.extras, source.areas
     beam, frequency = facts.beam(channel), facts.frequency
     if channel and source.given.frequency is None:
@@ -150,13 +158,16 @@ def _make_image(source: _Source, channel: int) -> SkyImage:
     }
     factor = jy_per_pixel(facts.unit, **convert)
     at = facts.fixed if facts.channel_axis is None else facts.fixed | {facts.channel_axis: channel}
-    data = read_plane(file, facts.index, x=facts.axes.x, y=facts.axes.y, fixed=at) * factor
+    raw = read_plane(file, facts.index, x=facts.axes.x, y=facts.axes.y, fixed=at)
+    fills = find_fill(raw, given=extras.fill_values, header_blank=header_blank(facts.header))
+    data = without_fill(raw, fills) * factor
+    place, remark = find_error(file, facts) if extras.error == AUTO else (extras.error, "")
     data[np.isnan(np.broadcast_to(areas, data.shape))] = np.nan
     error, response = None, None
     if extras.mask is not None:
         data[read_mask(file, facts, extras.mask, channel=channel)] = np.nan
-    if extras.error is not None:
-        error, error_unit = read_error(file, facts, extras.error, channel=channel)
+    if place is not None:
+        error, error_unit = read_error(file, facts, place, channel=channel)
         if error_unit.needs_frequency and frequency is None:
             text = f"the errors' unit '{error_unit.text}' needs a frequency: set units.frequency (Hz)"
             raise InputError(f"{facts.name}: {text}")
@@ -177,16 +188,21 @@ def _make_image(source: _Source, channel: int) -> SkyImage:
         jy_per_pixel=factor,
         error=error,
         primary_beam=response,
-        meta=_meta(facts, frequency),
+        meta=_meta(facts, frequency) | _said(fills) | ({"errors": remark} if remark else {}),
     )
 
 
 def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
-    """Return a map of which the pixels stay in the file."""
+    """Return a map whose pixels stay in the file."""
     file, facts, extras = source.file, source.facts, source.extras
     need = f"{facts.shape[1]} x {facts.shape[0]} pixels take up to {bytes_at_once(facts.shape) / 1e9:.1f} GB"
     advice = f"more than control.max_memory = {limit / 1e9:g}: set it higher"
-    for key, extra in (("io.error_hdu", extras.error), ("io.primary_beam", extras.primary_beam)):
+    found, remark = find_error(file, facts) if extras.error == AUTO else (None, "")
+    if found is not None:
+        remark = f"{file.label(found)} may hold the errors of the map, which was read in pieces: not used; "
+        remark += "io.error_hdu needs the map in memory, see control.max_memory"
+    named = None if extras.error == AUTO else extras.error
+    for key, extra in (("io.error_hdu", named), ("io.primary_beam", extras.primary_beam)):
         if extra is not None:
             raise InputError(f"{facts.name}: {need}, {advice}; with {key} a map cannot be read in pieces")
     at = facts.fixed if facts.channel_axis is None else facts.fixed | {facts.channel_axis: channel}
@@ -213,8 +229,10 @@ def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
     if not isinstance(areas, float) and facts.unit.per != "pixel":
         factor = LazyPlane(facts.shape, lambda rows, columns: np.asarray(factor_of(areas(rows, columns))))
 
+    fills = find_fill(raw, given=extras.fill_values, header_blank=header_blank(facts.header))
+
     def make(rows: slice, columns: slice) -> FloatArray:
-        values = raw[rows, columns]
+        values = without_fill(raw[rows, columns], fills)
         if mask is not None:
             values[mask[rows, columns] != 0] = np.nan
         if isinstance(areas, float):
@@ -229,12 +247,18 @@ def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
     notes = (*file.notes, f"{need} at once: read in pieces")
     return SkyImage(
         data=data, wcs=facts.wcs, beam=beam, name=facts.name, unit=facts.unit.text, jy_per_pixel=factor,
-        meta=_meta(facts, frequency) | {"notes": notes},
+        meta=_meta(facts, frequency) | _said(fills) | ({"errors": remark} if remark else {})
+        | {"notes": notes},
     )  # fmt: skip
 
 
+def _said(fills: Sequence[Fill]) -> dict[str, Any]:
+    """Return what is said of numbers that stand for blank pixels."""
+    return {"fill": tuple(fill.describe() for fill in fills)} if fills else {}
+
+
 def _meta(facts: MapFacts, frequency: tuple[float, str] | None) -> dict[str, Any]:
-    """Return the facts of a header that outputs repeat."""
+    """Return the facts of a header that outputs repeat, such as object and telescope."""
     meta: dict[str, Any] = {"hdu": facts.index, "unit_source": facts.unit_source}
     if frequency is not None:
         meta |= {"frequency": frequency[0], "frequency_source": frequency[1]}
@@ -267,9 +291,9 @@ class CubeReader:
     spectral_unit : str
         '' for channel numbers.
     spectral_type : str
-        Kind of the axis of channels as in CTYPE, such as FREQ or VRAD; '' for channel numbers.
+        Type of the spectral axis as in CTYPE, such as FREQ or VRAD; '' for channel numbers.
     dtype : str
-        float64 where the file has that, else float32: what derived cubes are written in.
+        Type of derived cubes: float64 if the file has float64, else float32.
     header : astropy.io.fits.Header
         For a cube of this shape in this unit: coordinates of all three axes, the beam, the object.
     """
@@ -325,7 +349,7 @@ class CubeReader:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was assumed or odd in the file."""
+        """Remarks about the file: assumptions and oddities."""
         return tuple(self._source.file.notes)
 
     def close(self) -> None:
@@ -351,9 +375,10 @@ def open_cube(
     survey_name: str | None = None,
     survey_code: int = HEADER_CODE,
     frequency: float | None = None,
-    mask: str | Path | int | NDArray[np.bool_] | None = None,
+    mask: str | Path | int | BoolArray | None = None,
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
+    fill_values: Sequence[float] | str = AUTO,
 ) -> CubeReader:
     """Open a cube, to read its channels one at a time.
 
@@ -361,7 +386,7 @@ def open_cube(
     ----------
     path, hdu, error_hdu, bunit, beam, survey_name, survey_code, frequency
         As in `read_image`.
-    mask, primary_beam, primary_beam_corrected
+    mask, primary_beam, primary_beam_corrected, fill_values
         As in `read_image`; error, mask and primary beam may be cubes of as many channels, or maps.
 
     Returns
@@ -377,8 +402,9 @@ def open_cube(
     survey = find_survey(code=survey_code, name=survey_name)
     given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency)
     extras = _Extras(
-        error=error_hdu, mask=mask, primary_beam=primary_beam, primary_beam_corrected=primary_beam_corrected
-    )
+        error=error_hdu, mask=mask, primary_beam=primary_beam,
+        primary_beam_corrected=primary_beam_corrected, fill_values=fill_values,
+    )  # fmt: skip
     with ExitStack() as stack:
         file = stack.enter_context(open_fits(path))
         with warnings_into(file.notes):

@@ -1,6 +1,6 @@
-"""What a FITS file and the user's options say of a map together, and what is still missing.
+"""Facts of a map from its FITS file and the user's options, and what is still missing.
 
-Everything wrong with a file is collected, so that one line can name all of it and the options that help.
+All faults of a file are collected, so that one line names all of them and the options that help.
 """
 
 from collections.abc import Callable
@@ -30,12 +30,12 @@ T = TypeVar("T")
 BEAM_OPTIONS = "set survey.beam (major, minor, pa), survey.psf or survey.name"
 _NO_AXES = Axes(x=1, y=2, others=())
 _SMALLEST_BEAM = 0.5
-"""Pixels per FWHM below which a beam and a pixel size cannot both be right."""
+"""Pixels per FWHM; with fewer, beam or pixel size must be wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What the user says of a map, in place of the header; the attributes are those of `io.read_image`."""
+    """The user's options for a map, in place of the header; the attributes are those of `io.read_image`."""
 
     hdu: int | str | None = None
     bunit: str | None = None
@@ -46,7 +46,7 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True)
 class MapFacts:
-    """What was understood of a file.
+    """Facts of a map or cube.
 
     Attributes
     ----------
@@ -111,14 +111,14 @@ class MapFacts:
 
 
 def understand(file: FitsFile, given: Given) -> MapFacts:
-    """Find out what a file holds; never raises for what is in the header, see `MapFacts.problems`.
+    """Collect the facts of a file; faults of the header are no exceptions, see `MapFacts.problems`.
 
     Parameters
     ----------
     file : FitsFile
-        Open; its notes receive what is assumed.
+        Open; assumptions are added to its notes.
     given : Given
-        The user's word, which goes before the header's.
+        The user's options, which take precedence over the header.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def understand(file: FitsFile, given: Given) -> MapFacts:
 
 
 def _attempt(problems: list[str], action: Callable[[], T], advice: str = "") -> T | None:
-    """Return what an action returns; None, with the fault noted, if the header does not allow it."""
+    """Return the result of an action; None, and the fault noted, if it raises `InputError`."""
     try:
         return action()
     except InputError as error:
@@ -165,7 +165,7 @@ def _attempt(problems: list[str], action: Callable[[], T], advice: str = "") -> 
 
 
 def _channels(file: FitsFile, axes: Axes, full: Any, sizes: tuple[int, ...]) -> dict[str, Any]:
-    """Find the axis of channels and the position on each other axis that is not the sky."""
+    """Find the axis of channels, and the position on each remaining axis that is not celestial."""
     long = [axis for axis in axes.others if sizes[axis - 1] > 1]
     spectral = spectral_axis(full)
     fixed = {axis: 0 for axis in axes.others if axis not in long}
@@ -236,7 +236,7 @@ def _beams(file: FitsFile, header: Any, primary: Any, given: Given) -> list[Beam
 
 
 def _check_beams(facts: dict[str, Any]) -> None:
-    """Raise if a beam is much smaller than a pixel or larger than the map: one of the two is wrong."""
+    """Raise an error if a beam is much smaller than a pixel or larger than the map."""
     scale = float(np.sqrt(abs(np.linalg.det(reference_jacobian(facts["wcs"], facts["shape"])))))
     for beam in facts["beams"]:
         if (

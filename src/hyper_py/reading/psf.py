@@ -1,4 +1,4 @@
-"""A beam measured on an image of the point spread function, for beams that are no Gaussians."""
+"""A beam measured on an image of the point spread function, for beams that are not Gaussian."""
 
 import math
 from pathlib import Path
@@ -7,30 +7,35 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     GAUSSIAN_AREA,
     Beam,
-    BeyondGaussian,
-    FloatArray,
+    PsfResidual,
     ellipse_from_covariance,
 )
 from hyper_py.reading.fits_files import choose_hdu, map_name, open_fits, read_plane, warnings_into
 from hyper_py.reading.headers import number_or_none
 
+_DIRTY = 0.5
+"""Share of the area of the core's Gaussian below which a beam is a dirty one."""
 _ARCSEC = {"": 3600.0, "deg": 3600.0, "degree": 3600.0, "arcmin": 60.0, "arcsec": 1.0}
 _SHAPE, _PEAK = 0.2, 0.5
-"""Shares of the peak above which the shape, as a fit to a point source sees it, and the peak are fitted."""
+"""Fractions of the peak above which the shape of a point source, and its peak, are fitted."""
 
 
 def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | str | None = None) -> Beam:
     """Return the beam of a point spread function: FWHM of its core, and its whole area.
 
     The core above a fifth of the peak is fitted by an elliptical Gaussian, as a source is. The area is the
-    sum over the image divided by the peak, which is fitted to the core above its half: so Jy/beam maps
-    calibrated on the peak get the right integral. What lies beyond the image is not in it. The width of the
-    wings is such that `Beam.flux_factor` is right for a source of the core's own size.
+    sum over the image divided by the peak, which is fitted to the core above its half: so that Jy/beam maps
+    calibrated on the peak get the right integral. Flux outside the image is not included. The width of the
+    wings is chosen such that `Beam.flux_factor` is right for a source of the core's own size.
+
+    The dirty beam of an interferometer has no integral, as no baseline is zero. An image whose area is below
+    half of its core's is taken for one: its area is that of the core, by which maps in Jy/beam are restored.
 
     Parameters
     ----------
@@ -71,14 +76,20 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
     ellipse = ellipse_from_covariance(scale @ covariance @ scale)
     area = float(np.nansum(data) / peak * abs(sides[0] * sides[1]))
     squared = float(ellipse.major * ellipse.minor)
+    dirty = area < _DIRTY * GAUSSIAN_AREA * squared
+    wings = math.inf
+    if not dirty:
+        wings = _wings(data, name, scale, squared_fwhm=squared, core=GAUSSIAN_AREA * squared / area)
     return Beam(
         major=float(ellipse.major),
         minor=float(ellipse.minor),
         pa=float((np.degrees(ellipse.angle) - 90.0) % 180.0),
-        area=area,
-        wings=_wings(data, name, scale, squared_fwhm=squared, core=GAUSSIAN_AREA * squared / area),
-        beyond=BeyondGaussian(
-            values=_beyond(data / peak, centre, covariance), centre=centre, sides=(sides[0], sides[1])
+        area=None if dirty else area,
+        wings=wings,
+        psf_residual=PsfResidual(
+            values=_without_gaussian(data / peak, centre, covariance),
+            centre=centre,
+            sides=(sides[0], sides[1]),
         ),
         source=f"PSF image {Path(path).name}",
     )
@@ -102,7 +113,7 @@ def _gaussian(data: FloatArray, name: str) -> tuple[float, tuple[float, float], 
     return _core(data, name, _PEAK)[0], centre, covariance
 
 
-def _beyond(data: FloatArray, centre: tuple[float, float], covariance: FloatArray) -> FloatArray:
+def _without_gaussian(data: FloatArray, centre: tuple[float, float], covariance: FloatArray) -> FloatArray:
     """Return an image without a Gaussian of peak 1."""
     offsets = np.moveaxis(np.indices(data.shape)[::-1], 0, -1) - np.array(centre)
     inverse = np.linalg.inv(covariance)
@@ -111,7 +122,7 @@ def _beyond(data: FloatArray, centre: tuple[float, float], covariance: FloatArra
 
 
 def _wings(data: FloatArray, name: str, scale: FloatArray, *, squared_fwhm: float, core: float) -> float:
-    """Return the FWHM of the wings with which `Beam.flux_factor` holds for a source of the core's size.
+    """Return the FWHM of the wings for which `Beam.flux_factor` is right for a source of the core's size.
 
     `core` is the area of the core's Gaussian over the whole; the factor's formula is solved for the wings.
     """

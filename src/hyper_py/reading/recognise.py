@@ -1,4 +1,4 @@
-"""Whether a FITS file holds a cube, seen from its first headers; cheap enough for any number of files."""
+"""Whether a FITS file holds a cube, from its first headers; cheap enough for any number of files."""
 
 import gzip
 import re
@@ -14,7 +14,7 @@ _CARD_PATTERN = re.compile(r"([A-Z0-9_-]+) *= *('(?:[^']|'')*'|[^/]*)")
 def is_cube(path: Path) -> bool:
     """Tell whether the first image of a file has three axes that are longer than one, Stokes not counted.
 
-    A file that cannot be read is no cube: whoever reads it as a map will say what is wrong with it.
+    A file that cannot be read is not a cube; the error is reported when it is read as a map.
     """
     try:
         with path.open("rb") as stream:
@@ -31,7 +31,7 @@ def is_cube(path: Path) -> bool:
 
 
 def _headers(file: IO[bytes]) -> Iterator[dict[str, str]]:
-    """Yield the headers of a file, stepping over what is between them."""
+    """Yield the headers of a file, skipping the data between them."""
     while True:
         cards: dict[str, str] = {}
         for _ in range(_LONGEST_HEADER):

@@ -1,4 +1,4 @@
-"""Maps too large for memory: pixels are read from their file where they are needed."""
+"""Maps too large for memory: pixels are read from the file when they are needed."""
 
 import os
 from pathlib import Path
@@ -8,20 +8,20 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from hyper_py.geometry import FloatArray
-from hyper_py.numerics.blocks import LazyPlane
+from hyper_py.arrays import FloatArray
+from hyper_py.numerics.tiles import LazyPlane
 from hyper_py.reading.fits_files import FitsFile, is_gzip
 
 _TYPES = {-32: ">f4", -64: ">f8", 8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8"}
 
 
 def bytes_at_once(shape: tuple[int, int]) -> int:
-    """Return the most memory that a map read at once takes: six times its float64, and 250 MB."""
+    """Return the most bytes that a map read at once takes: six times its float64 pixels, and 250 MB."""
     return 6 * 8 * shape[0] * shape[1] + 250_000_000
 
 
 def streamed_plane(file: FitsFile, index: int, *, x: int, y: int, fixed: dict[int, int]) -> LazyPlane | None:
-    """Return one plane of an image whose pixels are read where they are asked for.
+    """Return one plane of an image whose pixels are read when they are needed.
 
     Parameters
     ----------
@@ -65,14 +65,14 @@ def _read(
 ) -> NDArray[np.generic]:
     """Read a piece of an array of `nx` columns that begins at a byte of a file.
 
-    Read, not mapped: pages of a memory map would count as memory of the process until the system needs them.
+    The file is read, not mapped: pages of a memory map would count as memory of the process.
     """
     height, width = max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0)
     raw = np.empty((height, width), dtype=dtype)
     if not raw.size:
         return raw
     pixels = memoryview(cast(Any, raw.reshape(-1).view(np.uint8)))
-    line = pixels.nbytes if width == nx else width * dtype.itemsize  # whole rows are one piece of the file
+    line = pixels.nbytes if width == nx else width * dtype.itemsize  # whole rows are contiguous in the file
     handle = os.open(path, os.O_RDONLY)
     try:
         for i in range(pixels.nbytes // line):

@@ -8,7 +8,7 @@ from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import Beam
 
 HEADER_CODE = 15
-"""The survey code that means: take the beam from the map's header."""
+"""Survey code for a beam in the map's header."""
 
 _LIGHT_UM = 299792458.0e6
 
@@ -28,13 +28,13 @@ class Survey:
     area : float, optional
         Measured solid angle in arcsec2, where the instrument's flux scale is tied to it.
     wings : float
-        FWHM in arcsec of what the area holds beyond the Gaussian, infinite where it is not known.
+        FWHM in arcsec of the wings that the area includes beyond the Gaussian; infinite if not known.
     source : str
         Where the numbers are from.
     checked : str
-        Where they were looked up once more, and which of them; empty if they were not found again.
+        Where which of the numbers were verified; empty if they were not.
     note : str
-        What a user of the preset should know, for the log.
+        A remark for users of the preset, for the log.
     """
 
     name: str

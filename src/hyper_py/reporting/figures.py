@@ -1,17 +1,19 @@
 """Figures for papers: the map with its sources, each fit, each deblended source, each background.
 
-Everything is in mJy/beam (Jy/beam without `convert_mJy`), with coordinates on the axes and one scale of
-colours for all panels of a figure.
+Figures are in mJy/beam (Jy/beam without `convert_mJy`), with coordinates on the axes and one colour scale for
+all panels of a figure.
 """
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray, ellipse_from_covariance
+from hyper_py.arrays import FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA, ellipse_from_covariance
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.fits_products import GroupCutout, deblended, group_cutouts
-from hyper_py.writing.products import Layout, Stage
+from hyper_py.writing.layout import Layout
+from hyper_py.writing.staging import Stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +30,7 @@ def write_figures(stage: Stage, layout: Layout, extraction: Extraction, *, name:
     ----------
     stage : Stage
     layout : Layout
-        Its directories are None for what is not asked for.
+        Its directories are None for products that are not wanted.
     extraction : Extraction
     name : str
         MAP in the names of files.
@@ -143,9 +145,9 @@ def _panels(
 
 
 def _unit(extraction: Extraction) -> tuple[float, str]:
-    """Return what turns Jy/pixel into the unit of figures, and that unit."""
-    area = extraction.image.beam_area_pix
-    return (1e3 * area, "mJy/beam") if extraction.options.convert_mJy else (area, "Jy/beam")
+    """Return the factor from Jy/pixel to the unit of figures, and that unit."""
+    options = extraction.options
+    return options.flux_per_jy * extraction.image.beam_area_pix, f"{options.flux_unit}/beam"
 
 
 def _ellipses(
@@ -180,7 +182,7 @@ def _beam(axes: Any, extraction: Extraction, *, at: tuple[float, float]) -> None
 
 
 def _label(axes: Any, extraction: Extraction, *, first: bool = True) -> None:
-    """Name the axes by the frame of the map, in small ticks."""
+    """Label the axes with the frame of the map."""
     names = ("l", "b") if extraction.image.frame == "galactic" else ("RA", "Dec")
     frame = extraction.image.frame
     for k, name in enumerate(names):

@@ -1,6 +1,6 @@
-"""FITS files of what was fitted, on request: images of the whole map, groups, deblended sources, backgrounds.
+"""FITS files of the fits, on request: images of the whole map, groups, deblended sources, backgrounds.
 
-Every file has the map's own unit, its beam, and the coordinates of what was cut out.
+Every file has the map's own unit, its beam, and the coordinates of the cutout.
 """
 
 import warnings
@@ -10,18 +10,19 @@ from typing import TypeAlias
 
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from hyper_py import __version__
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.diagnostics import HyperPyWarning
-from hyper_py.geometry import FWHM_PER_SIGMA, FloatArray
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
 from hyper_py.numerics import models
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.report_data import group_labels
-from hyper_py.writing.products import Layout, Stage, image_hdu, write_image, write_plane
+from hyper_py.writing.images import image_hdu, write_image, write_plane
+from hyper_py.writing.layout import Layout
+from hyper_py.writing.staging import Stage
 
-IntArray: TypeAlias = NDArray[np.int64]
 Corner: TypeAlias = tuple[slice, slice]
 
 _MARGIN_BEAMS = 2.5
@@ -36,7 +37,7 @@ _CONTENTS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupCutout:
-    """What was fitted of one group, cut out of the map; all images in Jy/pixel, shape (h, w).
+    """Images of one group, cut out of the map: data and fit, all in Jy/pixel and of shape (h, w).
 
     Attributes
     ----------
@@ -64,11 +65,11 @@ class GroupCutout:
     def residual(self) -> FloatArray:
         """Data minus all models and background.
 
-        Correlated fits estimate the background under sources only; elsewhere the median of that is taken.
+        Correlated fits estimate the background under sources only; elsewhere its median is used.
         """
         known = np.isfinite(self.background)
-        level = float(np.median(self.background[known])) if known.any() else 0.0
-        return self.data - self.model - self.others - np.where(known, self.background, level)
+        middle = float(np.median(self.background[known])) if known.any() else 0.0
+        return self.data - self.model - self.others - np.where(known, self.background, middle)
 
 
 def group_cutouts(extraction: Extraction) -> Iterator[GroupCutout]:
@@ -77,9 +78,9 @@ def group_cutouts(extraction: Extraction) -> Iterator[GroupCutout]:
     Parameters
     ----------
     extraction : Extraction
-        Groups of an extraction in which nothing was fitted are none.
+        Without fits there are no groups.
     """
-    if extraction.field is None:
+    if extraction.measured is None:
         return
     sources, image = extraction.sources, extraction.image
     model, background = extraction.model_image(), extraction.background_image()
@@ -91,7 +92,7 @@ def group_cutouts(extraction: Extraction) -> Iterator[GroupCutout]:
         near = np.flatnonzero(labels != label)
         near = near[_reaches(sources[near], where)]
         group = models.render(_shifted(sources[own], corner), shape)
-        # Where the group itself reaches, nothing is masked.
+        # Pixels of the group's own sources are not masked.
         mask = models.footprints(_shifted(sources[near], corner), shape, n_sigma=_MASK_SIGMAS)
         mask &= ~models.footprints(_shifted(sources[own], corner), shape, n_sigma=_MASK_SIGMAS)
         data = image.data[where]
@@ -134,7 +135,7 @@ def write_fits_products(stage: Stage, layout: Layout, extraction: Extraction, *,
     ----------
     stage : Stage
     layout : Layout
-        Its directories are None for what is not asked for.
+        Its directories are None for products that are not wanted.
     extraction : Extraction
     name : str
         MAP in the names of files.
@@ -212,10 +213,10 @@ def _shifted(sources: FloatArray, corner: tuple[int, int]) -> FloatArray:
     return moved
 
 
-def _reaches(sources: FloatArray, where: Corner) -> NDArray[np.bool_]:
-    """Return which sources are near enough to a cutout to matter there."""
+def _reaches(sources: FloatArray, where: Corner) -> BoolArray:
+    """Return which sources are close enough to a cutout to contribute there."""
     reach = 5.0 * sources[:, models.SIGMA_1]
     x, y = sources[:, models.X], sources[:, models.Y]
-    inside: NDArray[np.bool_] = (x > where[1].start - reach) & (x < where[1].stop + reach)
+    inside: BoolArray = (x > where[1].start - reach) & (x < where[1].stop + reach)
     inside &= (y > where[0].start - reach) & (y < where[0].stop + reach)
     return inside

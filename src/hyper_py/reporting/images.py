@@ -1,4 +1,4 @@
-"""Pictures without a plotting library: palettes, and PNG files of grey or indexed pixels."""
+"""PNG files without a plotting library, of grey or indexed pixels, and palettes."""
 
 import json
 import struct
@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyper_py.geometry import FloatArray
+from hyper_py.arrays import FloatArray
 
 UInt8Array: TypeAlias = NDArray[np.uint8]
 

@@ -1,20 +1,18 @@
-"""The map with all its sources as an SVG: made without a plotting library, so that each map can have one.
+"""The map with all its sources as an SVG, made without a plotting library, so that it is cheap for each map.
 
-Pixels are an embedded image; apertures, beam, coordinates and texts are drawn, and scale without loss.
+Pixels are an embedded image; apertures, beam, coordinates and texts are vector graphics.
 """
 
 import base64
 import math
 from collections.abc import Iterator
 from html import escape
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
-    FloatArray,
     celestial_degrees,
     ellipse_from_covariance,
     pixel_from_celestial,
@@ -23,8 +21,6 @@ from hyper_py.numerics import models
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.images import indexed, palette, palettes, png
 from hyper_py.reporting.report_data import REMARKS, bin_image, detected_places
-
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 _SIDE = 900.0
 """Longer side of the map on the page, in CSS pixels."""
@@ -48,14 +44,14 @@ def map_svg(extraction: Extraction) -> str:
     Returns
     -------
     str
-        In mJy/beam (Jy/beam without `convert_mJy`); each aperture is titled by its HYPER_ID; those of
-        sources with a flag that calls for a look are green.
+        SVG in mJy/beam (Jy/beam without `convert_mJy`). Each aperture has its HYPER_ID as title. Apertures of
+        sources with a flag that needs attention are green.
     """
     image = extraction.image
     ny, nx = image.shape
     scale = _SIDE / max(nx, ny)
     width, height = nx * scale, ny * scale
-    milli, unit = (1e3, "mJy/beam") if extraction.options.convert_mJy else (1.0, "Jy/beam")
+    milli, unit = extraction.options.flux_per_jy, f"{extraction.options.flux_unit}/beam"
     data = bin_image(image.data, math.ceil(max(nx, ny) / _MOST_PIXELS)) * (milli * image.beam_area_pix)
     low, high = np.nanpercentile(data, [0.5, 99.7]) if np.isfinite(data).any() else (0.0, 1.0)
     picture = base64.b64encode(png(indexed(data, low, high)[::-1], colours=palette(_COLOURS, 255))).decode()
@@ -140,17 +136,17 @@ def _coordinates(extraction: Extraction, scale: float) -> Iterator[str]:
     edge = [np.linspace(-0.5, side - 0.5, 33) for side in (nx, ny)]
     x, y = np.meshgrid(*edge)
     longitude, latitude = celestial_degrees(image.wcs, x, y)
-    seen = np.isfinite(longitude + latitude)
-    if not seen.any():
+    on_sky = np.isfinite(longitude + latitude)
+    if not on_sky.any():
         return
-    middle = float(longitude[seen][np.argmin(np.hypot(x - 0.5 * nx, y - 0.5 * ny)[seen])])
-    # Longitudes about the middle one, so that none jumps by a turn inside the map.
-    around = middle + (longitude[seen] - middle + 180.0) % 360.0 - 180.0
+    middle = float(longitude[on_sky][np.argmin(np.hypot(x - 0.5 * nx, y - 0.5 * ny)[on_sky])])
+    # Longitudes relative to the central one, so that they do not wrap inside the map.
+    around = middle + (longitude[on_sky] - middle + 180.0) % 360.0 - 180.0
     galactic = image.frame == "galactic"
     names = ("l", "b") if galactic else ("RA", "Dec")
     labels: list[str] = []
-    ranges = (around.min(), around.max()), (latitude[seen].min(), latitude[seen].max())
-    # Where a map lies on its side, lines of longitude leave it on the left and those of latitude below.
+    ranges = (around.min(), around.max()), (latitude[on_sky].min(), latitude[on_sky].max())
+    # On a map rotated by 90 degrees lines of longitude cross the left edge, and those of latitude the lower.
     north = image.jacobian(0.5 * (nx - 1), 0.5 * (ny - 1))[1]
     below = 0 if abs(north[1]) >= abs(north[0]) else 1
     for axis, (low, high) in enumerate(ranges):
@@ -185,11 +181,11 @@ def _label(
     points: FloatArray, near: BoolArray, text: str, below: bool, width: float, height: float
 ) -> Iterator[str]:
     """Yield the label of a line at its first crossing of the lower or the left edge."""
-    across, level, side = (points[1], height, points[0]) if below else (points[0], 0.0, points[1])
-    cross = near[1:] & near[:-1] & ((across[1:] - level) * (across[:-1] - level) <= 0.0)
+    across, edge, side = (points[1], height, points[0]) if below else (points[0], 0.0, points[1])
+    cross = near[1:] & near[:-1] & ((across[1:] - edge) * (across[:-1] - edge) <= 0.0)
     for k in np.flatnonzero(cross)[:1]:
         rise = across[k + 1] - across[k]
-        share = (level - across[k]) / rise if rise else 0.0
+        share = (edge - across[k]) / rise if rise else 0.0
         at = side[k] + share * (side[k + 1] - side[k])
         if below and 30.0 <= at <= width - 20.0:
             yield _text(text, at, height + 20.0)

@@ -1,4 +1,4 @@
-"""The noise of a map to look at, on request: autocovariance, radial profile and power spectrum."""
+"""Products of the noise of a map, on request: autocovariance, radial profile and power spectrum."""
 
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -7,26 +7,29 @@ import numpy as np
 from astropy.io import fits
 
 from hyper_py import __version__
-from hyper_py.geometry import FloatArray
-from hyper_py.pipeline.extraction import Extraction
-from hyper_py.pipeline.noise_statistics import NoiseStatistics, noise_statistics
-from hyper_py.writing.products import Layout, Stage
+from hyper_py.arrays import FloatArray
+from hyper_py.noise.statistics import NoiseStatistics
+from hyper_py.pipeline.extraction import Extraction, noise_statistics
+from hyper_py.writing.layout import Layout
+from hyper_py.writing.staging import Stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from hyper_py.geometry import Beam
 
 _SHOWN_BEAMS = 4.0
 _PROFILE_BEAMS = 8.0
 
 
 def write_noise(stage: Stage, layout: Layout, extraction: Extraction, *, name: str) -> str:
-    """Stage the FITS file and the figure of a map's noise that were asked for; return a line for the log.
+    """Stage the FITS file and the figure of a map's noise that are wanted; return a line for the log.
 
     Parameters
     ----------
     stage : Stage
     layout : Layout
-        Its directories are None for what is not asked for.
+        Its directories are None for products that are not wanted.
     extraction : Extraction
     name : str
         MAP in the names of files.
@@ -41,7 +44,7 @@ def write_noise(stage: Stage, layout: Layout, extraction: Extraction, *, name: s
     return f"noise covariance {statistics.origin}: {statistics.use}"
 
 
-def noise_hdus(statistics: NoiseStatistics, *, beam: Any) -> fits.HDUList:
+def noise_hdus(statistics: NoiseStatistics, *, beam: "Beam") -> fits.HDUList:
     """Return the autocovariance (primary), SPECTRUM, and the tables PROFILE and RADIAL_SPECTRUM."""
     primary = fits.PrimaryHDU(statistics.covariance.lags)
     header = primary.header
@@ -89,7 +92,7 @@ def noise_hdus(statistics: NoiseStatistics, *, beam: Any) -> fits.HDUList:
 
 
 def _centred_axes(header: fits.Header, reach: int, *, step: float, kind: str, unit: str) -> None:
-    """Say that zero is the middle pixel of both axes."""
+    """Write axes whose zero is the central pixel."""
     for axis, name in ((1, "X"), (2, "Y")):
         header[f"CTYPE{axis}"] = f"{kind}-{name}"
         header[f"CUNIT{axis}"] = unit

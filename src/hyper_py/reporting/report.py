@@ -1,7 +1,6 @@
 """The HTML report of a run: one self-contained page a map, and an index where there are several.
 
-Pages are made from what a run leaves on disk, so that the end of a run and `hyper-py report OUT` are the
-same thing.
+Pages are made from the files of a run, so that a run and `hyper-py report OUT` give the same pages.
 """
 
 import base64
@@ -18,15 +17,9 @@ from hyper_py import __version__
 from hyper_py.diagnostics import InputError
 from hyper_py.reporting.images import palettes, png
 from hyper_py.reporting.report_data import ReportData, bin_image, load_report_data, unpack_codes
-from hyper_py.writing.products import (
-    MANIFEST,
-    REPORT_DIR,
-    Layout,
-    Stage,
-    parts_of,
-    read_state,
-    report_data_name,
-)
+from hyper_py.writing.layout import MANIFEST, REPORT_DIR, Layout, report_data_name
+from hyper_py.writing.staging import Stage
+from hyper_py.writing.state import parts_of, read_state
 
 INDEX = f"{REPORT_DIR}/index.html"
 _SCRIPTS = ("theme", "data", "paint", "sky", "source", "charts", "table", "main")
@@ -34,7 +27,7 @@ _THUMBNAIL_SIDE = 160
 
 
 def write_report(root: Path) -> tuple[str, ...]:
-    """Write the report of a finished run, anew.
+    """Write the report of a finished run.
 
     Parameters
     ----------
@@ -49,7 +42,7 @@ def write_report(root: Path) -> tuple[str, ...]:
     Raises
     ------
     InputError
-        If this is not the output directory of a run, or of one without report.
+        If this is not the output directory of a run, or the run was made without a report.
     """
     manifest = _read_manifest(root)
     maps = [part for one in manifest["maps"] for part in _parts(root, one)]
@@ -121,7 +114,7 @@ def _read_manifest(root: Path) -> dict[str, Any]:
 
 
 def _parts(root: Path, one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return what an input consists of: itself, or the channels of a cube, as entries of the manifest."""
+    """Return the maps of an input as entries of the manifest: itself, or the channels of a cube."""
     layout = Layout(root=root)
     names = parts_of(layout, one["name"])
     if names == [one["name"]]:
@@ -138,7 +131,7 @@ def _stored(root: Path, name: str) -> ReportData | None:
 
 
 def _page_name(name: str) -> str:
-    """Return where the page of a map goes; a map called index must not be in the way of the index."""
+    """Return the path of the page of a map; a map called index must not overwrite the index."""
     return f"{REPORT_DIR}/{'map_index' if name == 'index' else name}.html"
 
 
@@ -149,7 +142,7 @@ def _remove_others(root: Path, pages: set[str]) -> None:
             path.unlink()
 
 
-# ------------------------------------------------------------------------------------------ what is said
+# ----------------------------------------------------------------------------------------------- texts
 
 
 def _lead(facts: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
@@ -191,7 +184,7 @@ def _configuration(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return all keys, and those that are not at their defaults."""
     from hyper_py.config import Config
 
-    keys, defaults = _flat(manifest["configuration"]), _flat(Config().model_dump(mode="json"))
+    keys, defaults = _flat(manifest["configuration"]), _flat(Config().to_mapping())
     changed = [
         (key, text, defaults.get(key, "none")) for key, text in keys.items() if defaults.get(key) != text
     ]
@@ -257,7 +250,7 @@ def _environment() -> Any:
 
 
 def _render(template: str, scripts: Sequence[str], **values: Any) -> str:
-    """Fill a template, with the style and scripts that it needs in it."""
+    """Fill a template, with its style and scripts included."""
     script = '"use strict";\n' + "\n".join(_source(f"{name}.js") for name in scripts)
     page: str = _environment().get_template(template).render(
         version=__version__, style=_safe(_source("report.css")), script=_safe(script), **values
@@ -266,7 +259,7 @@ def _render(template: str, scripts: Sequence[str], **values: Any) -> str:
 
 
 def _safe(text: str) -> Any:
-    """Mark a text as one that goes into the page as it is."""
+    """Mark a text that is inserted into the page without escaping."""
     from markupsafe import Markup
 
     return Markup(text)

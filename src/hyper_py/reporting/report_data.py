@@ -1,8 +1,8 @@
-"""What the report of a map shows, taken from an extraction and made small.
+"""Data of the report of a map, taken from an extraction and compressed.
 
-Pixels are quantised to 16 bits at a tenth of the noise, as differences along x, deflated; models are not
-stored at all, since the report computes them from the fitted parameters. A page is made from this by
-`hyper_py.reporting.report`, when the map is done or any time later.
+Pixels are quantised to 16 bits at a tenth of the noise, stored as differences along x, and deflated. Models
+are not stored, since the report computes them from the fitted parameters. `hyper_py.reporting.report` makes
+the page from these data, when the map is done or later.
 """
 
 import json
@@ -16,20 +16,20 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.catalog import COLUMNS
+from hyper_py.deblending.grouping import friends_of_friends
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
-    FloatArray,
     celestial_degrees,
     celestial_frame,
     ellipse_from_covariance,
 )
+from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics import models
-from hyper_py.numerics.blocks import Plane
-from hyper_py.numerics.noise import clipped_statistics
+from hyper_py.numerics.tiles import Plane
 from hyper_py.pipeline.extraction import Extraction
-from hyper_py.steps.grouping import friends_of_friends
 
 UInt16Array: TypeAlias = NDArray[np.uint16]
 
@@ -42,7 +42,7 @@ REMARKS = (
     | Flag.NOISE_ASSUMED
     | Flag.SHAPE_ASSUMED
 )
-"""Flags that describe a source; all others call for a look at it."""
+"""Flags that only describe a source; all others need attention."""
 
 MAX_PIXELS = 5_000_000
 """Larger maps are shown binned, with cutouts at full resolution beside them."""
@@ -58,7 +58,7 @@ _ROWS_AT_ONCE = 100
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReportData:
-    """What the page of one map is made from.
+    """Data of the page of one map.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class ReportData:
 
 
 def make_report_data(extraction: Extraction) -> ReportData:
-    """Take from an extraction what its report shows.
+    """Return the data of the report of an extraction.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def make_report_data(extraction: Extraction) -> ReportData:
         Fluxes in mJy (Jy without `convert_mJy`), pixels in mJy/beam (Jy/beam).
     """
     image, options = extraction.image, extraction.options
-    milli = 1e3 if options.convert_mJy else 1.0
+    milli = options.flux_per_jy
     per_beam = milli * image.beam_area_pix
     noise = extraction.noise
     blobs: dict[str, bytes] = {}
@@ -118,7 +118,7 @@ def make_report_data(extraction: Extraction) -> ReportData:
         )
     columns, blobs["catalog"] = _pack_catalog(extraction)
     facts = {
-        **_map_facts(extraction, unit="mJy/beam" if options.convert_mJy else "Jy/beam", per_beam=per_beam),
+        **_map_facts(extraction, unit=f"{options.flux_unit}/beam", per_beam=per_beam),
         "binning": binning,
         "rms_binning": rms_binning,
         "layers": layers,
@@ -134,10 +134,10 @@ def make_report_data(extraction: Extraction) -> ReportData:
 
 def save_report_data(path: Path, data: ReportData) -> None:
     """Write report data to a file of NumPy's npz format."""
-    arrays = {name: np.frombuffer(blob, dtype=np.uint8) for name, blob in data.blobs.items()}
+    arrays: dict[str, Any] = {n: np.frombuffer(blob, dtype=np.uint8) for n, blob in data.blobs.items()}
     text = json.dumps(data.facts, separators=(",", ":"), allow_nan=False).encode()
     with path.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, facts=np.frombuffer(text, dtype=np.uint8), **arrays)
+        np.savez(stream, facts=np.frombuffer(text, dtype=np.uint8), **arrays)
 
 
 def load_report_data(path: Path) -> ReportData:
@@ -199,9 +199,9 @@ def bin_image(data: Plane, factor: int) -> FloatArray:
         return data
     ny, nx = (-(-side // factor) for side in data.shape)
     padding = [(0, n * factor - side) for n, side in zip((ny, nx), data.shape, strict=True)]
-    blocks = np.pad(data, padding, constant_values=np.nan).reshape(ny, factor, nx, factor)
-    seen = np.isfinite(blocks)
-    total, count = np.where(seen, blocks, 0.0).sum(axis=(1, 3)), seen.sum(axis=(1, 3))
+    squares = np.pad(data, padding, constant_values=np.nan).reshape(ny, factor, nx, factor)
+    known = np.isfinite(squares)
+    total, count = np.where(known, squares, 0.0).sum(axis=(1, 3)), known.sum(axis=(1, 3))
     result: FloatArray = np.divide(total, count, out=np.full((ny, nx), np.nan), where=count > 0)
     return result
 
@@ -217,7 +217,7 @@ def _cutouts(data: FloatArray, x: FloatArray, y: FloatArray, side: int) -> Float
 
 
 def detected_places(extraction: Extraction) -> tuple[FloatArray, FloatArray]:
-    """Return x and y of the peaks of all rows; those of sources added later are where they were fitted."""
+    """Return x and y of the peaks of all rows; sources added later have their fitted positions."""
     table, peaks = extraction.catalog, extraction.peaks
     n = len(peaks)
     return np.append(peaks.x, table["X"].value[n:]), np.append(peaks.y, table["Y"].value[n:])
@@ -255,7 +255,7 @@ def _pack_catalog(extraction: Extraction) -> tuple[list[dict[str, Any]], bytes]:
     return columns, zlib.compress(b"".join(parts), 5)
 
 
-def group_labels(extraction: Extraction) -> NDArray[np.int64]:
+def group_labels(extraction: Extraction) -> IntArray:
     """Return the label of each source's group."""
     photometry, table = extraction.options.photometry, extraction.catalog
     linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * extraction.image.beam_fwhm_pix
@@ -263,7 +263,7 @@ def group_labels(extraction: Extraction) -> NDArray[np.int64]:
 
 
 def _map_facts(extraction: Extraction, *, unit: str, per_beam: float) -> dict[str, Any]:
-    """Return what is to be said about the map: coordinates, beam, noise, thresholds."""
+    """Return the facts about the map: coordinates, beam, noise, thresholds."""
     image, noise, detection = extraction.image, extraction.noise, extraction.options.detection
     ny, nx = image.shape
     x, y = 0.5 * (nx - 1), 0.5 * (ny - 1)
@@ -338,12 +338,12 @@ def _pixel_counts(extraction: Extraction) -> dict[str, Any]:
     image, rms = extraction.image, extraction.rms
     stride = max(1, math.ceil(math.sqrt(image.data.size / _PIXELS_COUNTED)))
     cut = (slice(None, None, stride), slice(None, None, stride))
-    level = rms[cut] if isinstance(rms, np.ndarray) else rms
+    noise = rms[cut] if isinstance(rms, np.ndarray) else rms
     counts: dict[str, Any] = {"low": -8.0, "high": 16.0, "width": 0.25}
     edges = np.linspace(-8.0, 16.0, 97)
     with np.errstate(invalid="ignore", divide="ignore"):
         for name, values in (("map", image.data[cut]), ("residual", extraction.residual_image()[cut])):
-            scaled = (values - extraction.noise.mean) / level
+            scaled = (values - extraction.noise.mean) / noise
             counts[name] = np.histogram(scaled[np.isfinite(scaled)], edges)[0].tolist()
             statistics = clipped_statistics(scaled)
             counts[f"{name}_rms"] = statistics.rms if math.isfinite(statistics.rms) else None

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from hyper_py.writing.products import Layout, Stage, read_state
-from hyper_py.writing.tables import prepare_table, template_of, write_table
+from hyper_py.writing.layout import Layout
+from hyper_py.writing.staging import Stage
+from hyper_py.writing.state import read_state
+from hyper_py.writing.table_columns import prepare_table, template_of
+from hyper_py.writing.tables import write_table
 
 COLUMNS = (
     "HYPER_ID", "RA", "DEC", "CHANNEL", "FREQUENCY", "VELOCITY", "WAVELENGTH", "SPECTRAL_VALUE", "FLUX",

@@ -1,11 +1,11 @@
-"""The picture of a validation: what was found, how right the fluxes, the positions and the errors are."""
+"""Figure of a validation: completeness, and the accuracy of fluxes, positions and errors."""
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyper_py.evidence.comparison import Comparison
-from hyper_py.evidence.validation import Validation
+from hyper_py.validation.comparison import Comparison
+from hyper_py.validation.validation import Validation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ def plot_validation(validation: Validation, *, title: str = "") -> "Figure":
 
     Completeness and purity by signal to noise with their intervals; measured over true flux by true
     signal to noise (by order of flux where that is not known); offsets in position with the tolerance;
-    histograms of the pulls with the unit Gaussian that honest errors follow.
+    histograms of the pulls with the unit Gaussian that correct errors follow.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""Many maps: inputs, tasks, executors, the run and what it says."""
+"""Many maps: inputs, tasks, executors, and the run with its log and events."""

@@ -1,55 +1,37 @@
-"""One cube, from its file to its outputs: channels by an executor, then what belongs to all of them.
+"""One cube, from its file to its outputs: its channels by an executor, then the products of the whole cube.
 
-A channel is done as a map is, under the name CUBE_slice_NNN; its planes of the product cubes are in place
-before its record is. A cube that was interrupted goes on with the channels that have no record.
+A channel is processed as a map, under the name CUBE_slice_NNN. Its planes of the product cubes are written
+before its record. An interrupted cube continues with the channels that have no record.
 """
 
 import gzip
 import shutil
 import tempfile
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
-from hyper_py.running.executors import one_blas_thread
-from hyper_py.running.map_task import (
-    MapLog,
-    MapResult,
-    MapTask,
-    explain,
-    failed,
-    input_checksum,
-    log_warnings,
-    process_map,
-    reading_options,
-    restored,
-    user_warnings,
-)
+from hyper_py.running.channel_task import ChannelTask, channel_names, measure_channel, spectral_column
+from hyper_py.running.map_log import MapLog, log_warnings, user_warnings
+from hyper_py.running.map_outputs import MapWork, input_checksum, record_of, restored, write_failure
+from hyper_py.running.map_task import process_map
+from hyper_py.running.tasks import MapResult, MapTask, reading_options
 
 if TYPE_CHECKING:
+    from hyper_py.geometry import Beam
     from hyper_py.pipeline.cubes import Reference
+    from hyper_py.pipeline.extraction import Extraction
     from hyper_py.reading.io import CubeReader
     from hyper_py.running.executors import Outcomes
+    from hyper_py.writing.layout import Layout
     from hyper_py.writing.plane_files import PlaneFile
-    from hyper_py.writing.products import Layout
 
-_SPECTRAL_COLUMNS = {
-    "FREQ": ("FREQUENCY", "Frequency of the channel"),
-    "VRAD": ("VELOCITY", "Radio velocity of the channel"),
-    "VOPT": ("VELOCITY", "Optical velocity of the channel"),
-    "VELO": ("VELOCITY", "Velocity of the channel"),
-    "FELO": ("VELOCITY", "Optical velocity of the channel"),
-    "WAVE": ("WAVELENGTH", "Wavelength of the channel"),
-    "AWAV": ("WAVELENGTH", "Wavelength of the channel in air"),
-}
 _CONTENT = {
     "background": "background",
     "raw": "background of each channel by itself",
@@ -60,97 +42,10 @@ _CONTENT = {
 }
 
 Execute: TypeAlias = "Callable[[Callable[[Any], Any], list[Any], Callable[[int, int], None]], Outcomes]"
-"""Does a function's tasks, as the executors of `hyper_py.running.executors` do."""
+"""Calls a function with each task, as the executors of `hyper_py.running.executors` do."""
+
 OnChannel: TypeAlias = Callable[[MapResult, int, int], None]
-"""Told of every channel: its result, how many are done, how many there are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelTask(MapTask):
-    """One channel to do; small and picklable.
-
-    Attributes
-    ----------
-    channel : int
-        From 0.
-    spectral : tuple of (str, float, str, str), optional
-        Name, value, unit and description of the column with the channel's frequency or velocity.
-    files : mapping of str to PlaneFile
-        Product cubes to write planes to, by their kind.
-    reference : Reference, optional
-        Sources to measure.
-    slice : Path, optional
-        Where the channel is written as a map.
-    """
-
-    has_figure: ClassVar[bool] = False
-    channel: int = 0
-    spectral: tuple[str, float, str, str] | None = None
-    files: Mapping[str, "PlaneFile"] = field(default_factory=dict)
-    reference: "Reference | None" = None
-    slice: Path | None = None
-
-
-def measure_channel(task: Any) -> Any:
-    """Extract the sources of a channel and write its planes.
-
-    Parameters
-    ----------
-    task : ChannelTask
-
-    Raises
-    ------
-    InputError
-        The file cannot be read there.
-    """
-    import numpy as np
-    from astropy import units as u
-
-    from hyper_py.pipeline.cubes import channel_planes, extract_channel
-    from hyper_py.reading.io import open_cube
-
-    config = task.config
-    with open_cube(task.path, **reading_options(config)) as cube:
-        image = replace(cube.channel(task.channel), name=task.name)
-    if task.slice is not None:
-        _write_slice(task.slice, image)
-    options = config.options()
-    reference = task.reference or _given_apertures(config, image)
-    extraction = extract_channel(image, options=options, reference=reference)
-    # Planes that the cubes want are made from what was measured, in the cube's own unit.
-    for kind, plane in channel_planes(extraction, kinds=task.files, extent=config.cube.extent).items():
-        task.files[kind].write(task.channel, plane / image.jy_per_pixel)
-    catalog = extraction.catalog
-    catalog["CHANNEL"] = np.full(len(catalog), task.channel + 1, dtype=np.int64)
-    catalog["CHANNEL"].info.description = "Channel of the cube, from 1"
-    if task.spectral is not None:
-        name, value, unit, description = task.spectral
-        catalog[name] = u.Quantity(np.full(len(catalog), value), unit)
-        catalog[name].info.description = description
-    return extraction
-
-
-def _write_slice(path: Path, image: Any) -> None:
-    from hyper_py.writing.products import Stage, write_image
-
-    with Stage(path.parent) as stage:
-        write_image(stage.path(path.name), image.data, image, what="channel of a cube")
-
-
-def _given_apertures(config: Any, image: Any) -> "Reference | None":
-    """Return the channel's own detections with the apertures of `photometry.fixed_radius`, if it is set."""
-    if not config.photometry.fixed_radius or config.control.detection_only:
-        return None
-    from hyper_py.pipeline.cubes import Reference, extract_channel
-    from hyper_py.pipeline.extraction import FixedSources
-    from hyper_py.running.forced import fixed_apertures
-
-    found = extract_channel(image, options=replace(config.options(), detection_only=True)).catalog
-    if len(found) == 0:
-        return None
-    apertures = fixed_apertures(config, len(found))
-    place = {"longitude": found["RA"].value, "latitude": found["DEC"].value}
-    return Reference(sources=FixedSources(**place, frame="icrs", **apertures))
+"""Called for every channel with its result, the number of channels done, and the number of all."""
 
 
 def process_cube(
@@ -162,43 +57,36 @@ def process_cube(
     ----------
     task : MapTask
     execute : callable
-        Does the channels, in this process or others.
+        Processes the channels, in this process or others.
     on_channel : callable, optional
     resume : bool
         Keep the channels that are complete from an earlier run.
     """
-    from hyper_py.writing.products import Layout
+    from hyper_py.writing.layout import Layout
 
-    start, layout, log = time.perf_counter(), Layout.from_config(task.config), MapLog()
-    log.add(f"Hyper-Py {__version__}: {task.path}")
-    with one_blas_thread(), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    work = MapWork(task, Layout.from_config(task.config), time.perf_counter(), checksum=task.checksum)
+    with work.collected_warnings():
         try:
-            task = replace(task, checksum=input_checksum(task.path))
+            work.checksum = input_checksum(task.path)
             with unpacked(task.path) as path:
-                work = _CubeWork(replace(task, path=path), layout, log, on_channel)
-                result = work.run(execute, resume=resume)
-            log_warnings(log, caught)
-            merged = (*user_warnings(caught), *result.warnings)
+                cube = _CubeWork(
+                    replace(task, path=path, checksum=work.checksum), work.layout, work.log, on_channel
+                )
+                result = cube.run(execute, resume=resume)
+            log_warnings(work.log, work.caught)
+            merged = (*user_warnings(work.caught), *result.warnings)
             result = replace(
-                result,
-                path=task.path,
-                seconds=time.perf_counter() - start,
-                warnings=tuple(dict.fromkeys(merged)),
+                result, path=task.path, seconds=work.seconds, warnings=tuple(dict.fromkeys(merged))
             )
-            return work.record(result)
+            return cube.record(result)
         except Exception as error:
-            reason = explain(error)
-            log_warnings(log, caught)
-            log.add(f"failed: {reason}")
-            if not isinstance(error, HyperPyError):
-                log.lines.append(traceback.format_exc().rstrip())
-    return failed(task, layout, reason, log=log, caught=caught, checksum=task.checksum, start=start)
+            reason = work.log_failure(error)
+    return write_failure(work, reason)
 
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """Yield the path of a file, gunzipped once to a temporary one if need be: workers then share it."""
+    """Yield the path of a file; a gzipped one is unpacked once to a temporary file that workers share."""
     from hyper_py.reading.fits_files import is_gzip
 
     if not is_gzip(path):
@@ -224,7 +112,7 @@ class _CubeWork:
     # ------------------------------------------------------------------------------------------- channels
 
     def run(self, execute: Execute, *, resume: bool) -> MapResult:
-        """Do the channels that are not done, and what belongs to all."""
+        """Process the channels that are not done, then the products of the whole cube."""
         from hyper_py.reading.io import open_cube
 
         with open_cube(self.task.path, **reading_options(self.config)) as cube:
@@ -247,8 +135,8 @@ class _CubeWork:
         return _summed(self.task, results)
 
     def forget(self, *, resume: bool) -> None:
-        """Remove what an earlier run left of this cube, but for what is to be resumed."""
-        from hyper_py.writing.products import forget_map, parts_of
+        """Remove the outputs of an earlier run of this cube, unless it is resumed."""
+        from hyper_py.writing.state import forget_map, parts_of
 
         if resume:
             (self.layout.root / self.layout.state(self.task.name)).unlink(missing_ok=True)
@@ -265,12 +153,12 @@ class _CubeWork:
         return {"raw"} | ({"model"} if outputs & {"model", "residual"} else set())
 
     def partial_path(self, kind: str) -> Path:
-        """Return where a cube is while it grows: beside its final place, to be looked at."""
+        """Return the path of a product cube while it is being written, beside its final one."""
         final = self.layout.root / self.layout.cube(self.task.name, kind)
         return final.with_name(f"{final.stem}.partial{final.suffix}")
 
     def create(self, cube: "CubeReader", kind: str, *, reuse: bool = False) -> tuple["PlaneFile", bool]:
-        """Begin a cube of full size, or take over a grown one."""
+        """Begin a product cube of full size, or continue one of an earlier run; say which."""
         from hyper_py.writing.plane_files import PlaneFile
 
         path, final = self.partial_path(kind), self.layout.root / self.layout.cube(self.task.name, kind)
@@ -284,7 +172,7 @@ class _CubeWork:
         )  # fmt: skip
 
     def open_files(self, cube: "CubeReader", *, resume: bool) -> tuple[dict[str, "PlaneFile"], bool]:
-        """Begin or take over all cubes; say whether all were taken over."""
+        """Begin or continue all product cubes; say whether all were continued."""
         made = {kind: self.create(cube, kind, reuse=resume) for kind in sorted(self.kinds())}
         return {kind: file for kind, (file, _) in made.items()}, all(reused for _, reused in made.values())
 
@@ -322,9 +210,10 @@ class _CubeWork:
         self.write_reference(extraction)
         return reference_from(extraction, keep_shapes=config.cube.shapes == "fixed")
 
-    def write_reference(self, extraction: Any) -> None:
+    def write_reference(self, extraction: "Extraction") -> None:
         """Write the catalogue of the image on which the list for all channels was found."""
-        from hyper_py.writing.products import Stage, write_catalogue
+        from hyper_py.writing.catalogues import write_catalogue
+        from hyper_py.writing.staging import Stage
 
         with Stage(self.layout.root) as stage:
             write_catalogue(
@@ -338,7 +227,7 @@ class _CubeWork:
     ) -> list[ChannelTask]:
         """Return one task a channel."""
         shared = {one.name: getattr(self.task, one.name) for one in fields(MapTask)}
-        # The raw background is the background as a channel sees it.
+        # The raw background is that of each channel before smoothing along the spectrum.
         files = {"background" if kind == "raw" else kind: file for kind, file in files.items()}
         tasks = []
         for k, name in enumerate(self.parts):
@@ -377,7 +266,7 @@ class _CubeWork:
 
     def finish_cubes(self, cube: "CubeReader", files: dict[str, "PlaneFile"], region: Any) -> None:
         """Smooth along the spectrum and cut to the region if asked; give all cubes their names."""
-        outputs = set(self.config.cube.outputs)
+        outputs: set[str] = set(self.config.cube.outputs)
         if "raw" in files:
             files |= self.smooth(cube, files)
         if region is not None:
@@ -392,8 +281,8 @@ class _CubeWork:
                 file.path.unlink()
 
     def smooth(self, cube: "CubeReader", files: Mapping[str, "PlaneFile"]) -> dict[str, "PlaneFile"]:
-        """Average the background over channels, and make anew what follows from it."""
-        from hyper_py.pipeline.cubes import smooth_spectrally
+        """Smooth the background along the spectrum, and compute the cubes that depend on it again."""
+        from hyper_py.background.spectral_smoothing import smooth_spectrally
 
         wanted = set(self.config.cube.outputs) & {"subtracted", "residual"} | {"background"}
         made = {kind: self.create(cube, kind)[0] for kind in sorted(wanted)}
@@ -431,7 +320,7 @@ class _CubeWork:
     def write_tables(self, results: Sequence[MapResult], *, spectra: bool) -> None:
         """Write the catalogue of all channels, and the spectra of the sources if there is one list."""
         from hyper_py.reporting.spectra import write_spectra
-        from hyper_py.writing.products import write_merged
+        from hyper_py.writing.catalogues import write_merged
 
         meta = {
             "creator": f"Hyper-Py {__version__}",
@@ -446,7 +335,8 @@ class _CubeWork:
 
     def record(self, result: MapResult) -> MapResult:
         """Write the log and the record of the complete cube."""
-        from hyper_py.writing.products import Stage, as_json
+        from hyper_py.writing.staging import Stage
+        from hyper_py.writing.state import as_json
 
         layout, name = self.layout, self.task.name
         result = replace(result, outputs=(*self.written, layout.map_log(name)))
@@ -454,43 +344,12 @@ class _CubeWork:
         with Stage(layout.root) as stage:
             stage.text(layout.map_log(name), self.log.text())
             sizes = {one: (layout.root / one).stat().st_size for one in self.written}
-            keys = ("name", "n_sources", "rms", "unit", "pixel_scale", "seconds", "warnings", "outputs")
-            state = {key: getattr(result, key) for key in keys} | {
-                "fingerprint": self.task.fingerprint,
-                "checksum": self.task.checksum,
-                "parts": self.parts,
-                "columns": [],
-                "sizes": sizes | stage.sizes(),
-            }
-            stage.text(layout.state(name), as_json(state))
+            record = record_of(result, self.task, columns=[], sizes=sizes | stage.sizes())
+            stage.text(layout.state(name), as_json({**record, "parts": self.parts}))
         return result
 
 
-def channel_names(name: str, n_channels: int) -> list[str]:
-    """Return the names under which channels are done: CUBE_slice_001 and so on."""
-    digits = max(3, len(str(n_channels)))
-    return [f"{name}_slice_{k + 1:0{digits}d}" for k in range(n_channels)]
-
-
-def spectral_column(cube: "CubeReader", channel: int) -> tuple[str, float, str, str] | None:
-    """Return name, value, unit and description of a channel's frequency or velocity; None if it has none.
-
-    Velocities are in km/s.
-    """
-    if not cube.spectral_unit:
-        return None
-    from astropy import units as u
-
-    name, description = _SPECTRAL_COLUMNS.get(
-        cube.spectral_type, ("SPECTRAL_VALUE", f"Value of the axis {cube.spectral_type} at the channel")
-    )
-    value, unit = float(cube.spectral_values[channel]), u.Unit(cube.spectral_unit)
-    if name == "VELOCITY":
-        value, unit = float(value * unit.to(u.km / u.s)), u.km / u.s
-    return name, value, str(unit), description
-
-
-def _shape_of(beam: Any) -> tuple[float, float, float]:
+def _shape_of(beam: "Beam") -> tuple[float, float, float]:
     return beam.major, beam.minor, beam.pa
 
 
@@ -498,7 +357,7 @@ def _summed(task: MapTask, results: Sequence[MapResult]) -> MapResult:
     """Return the result of a cube from those of its channels."""
     import statistics
 
-    levels = [one.rms for one in results if one.rms == one.rms]
+    values = [one.rms for one in results if one.rms == one.rms]
     return MapResult(
         index=task.index,
         name=task.name,
@@ -506,7 +365,7 @@ def _summed(task: MapTask, results: Sequence[MapResult]) -> MapResult:
         status="done",
         warnings=tuple(dict.fromkeys(text for one in results for text in one.warnings)),
         n_sources=sum(one.n_sources for one in results),
-        rms=statistics.median(levels) if levels else float("nan"),
+        rms=statistics.median(values) if values else float("nan"),
         unit=results[0].unit,
         pixel_scale=results[0].pixel_scale,
         checksum=task.checksum,

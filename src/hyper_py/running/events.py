@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, for a progress bar or a log, and what it gives at its end."""
+"""Events of a run, for a progress bar or a log, and its result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hyper_py import __version__
-from hyper_py.running.map_task import MapResult
+from hyper_py.running.tasks import MapResult
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     `rate` is in maps per second of this run, NaN before the first is done; so is `seconds_left`.
     """
@@ -71,7 +71,7 @@ class MapFailed:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What became of a run.
+    """Result of a run.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ OnEvent: TypeAlias = Callable[[Event], None]
 
 
 def describe_event(event: Event) -> str:
-    """Return an event as a line for the log; empty for those that say nothing there."""
+    """Return an event as a line for the log; empty for events that are not logged."""
     match event:
         case RunStarted():
             resumed = f", {event.n_resumed} of them complete from an earlier run" if event.n_resumed else ""

@@ -1,6 +1,6 @@
 """Sources that the configuration gives: positions and apertures, as lists or as a table.
 
-The pipeline is imported only where there are any: the parent of workers looks here too, and needs no more.
+The pipeline is imported only if there are any, because the parent of workers does not need it.
 """
 
 from pathlib import Path
@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import ConfigurationError, InputError
-from hyper_py.geometry import Beam, FloatArray
+from hyper_py.geometry import Beam
 from hyper_py.writing.tables import read_table
 
 if TYPE_CHECKING:
+    from hyper_py.config import Config
     from hyper_py.pipeline.extraction import FixedSources
 
 
-def fixed_sources(config: Any) -> "FixedSources | None":
+def fixed_sources(config: "Config") -> "FixedSources | None":
     """Return the sources to measure instead of detected ones, if the configuration gives any.
 
     A table (`detection.use_fixed_source_table`) gives positions in RA, DEC and apertures, where it has
@@ -26,7 +28,7 @@ def fixed_sources(config: Any) -> "FixedSources | None":
     Raises
     ------
     ConfigurationError
-        A table that is not there or lacks a column; as many apertures as there are not positions.
+        A table that is missing or lacks a column; a number of apertures that differs from that of positions.
     """
     detection = config.detection
     if detection.use_fixed_source_table:
@@ -40,15 +42,15 @@ def fixed_sources(config: Any) -> "FixedSources | None":
     return FixedSources(longitude=longitude, latitude=latitude, frame="map", **fixed_apertures(config, n))
 
 
-def table_beam(config: Any) -> Beam | None:
-    """Return the beam with which the sizes of the given table were measured; None if they are to stay."""
+def table_beam(config: "Config") -> Beam | None:
+    """Return the beam with which the sizes of the given table were measured; None to keep the sizes."""
     fwhm = config.detection.fixed_source_beam
     if fwhm is None or not config.detection.use_fixed_source_table:
         return None
     return Beam(major=fwhm, minor=fwhm, source="detection.fixed_source_beam")
 
 
-def fixed_apertures(config: Any, n: int) -> dict[str, Any]:
+def fixed_apertures(config: "Config", n: int) -> dict[str, Any]:
     """Return `fwhm_1`, `fwhm_2` and `pa` of `n` sources if `photometry.fixed_radius` gives them."""
     photometry = config.photometry
     if not photometry.fixed_radius:
@@ -96,13 +98,13 @@ def _from_table(path: Path) -> "FixedSources":
     )
 
 
-def check_files(config: Any) -> None:
-    """Look whether the instrument is known, and what is not a map of its own is there.
+def check_files(config: "Config") -> None:
+    """Check that the instrument is known, and that files other than maps exist.
 
     Raises
     ------
     ConfigurationError
-        One line that names the key: all maps of a run would fail by it.
+        One line that names the key; all maps of the run would fail because of it.
     """
     from hyper_py.reading.surveys import find_survey
 

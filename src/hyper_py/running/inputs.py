@@ -17,7 +17,7 @@ RESERVED_NAMES = ("ALL", "CUBE_ALL")
 
 @dataclass(frozen=True, kw_only=True)
 class MapInput:
-    """A map to do: its file, and the name that its outputs carry."""
+    """A map to process: its file, and the name of its outputs."""
 
     name: str
     path: Path
@@ -35,7 +35,7 @@ def map_name(path: str | Path) -> str:
 
 
 def resolve_inputs(inputs: Sequence[str | Path] | None, *, list_file: Path, maps_dir: Path) -> list[MapInput]:
-    """Return the maps that are asked for, in order.
+    """Return the maps of a run, in order.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def resolve_inputs(inputs: Sequence[str | Path] | None, *, list_file: Path, maps
     list_file : Path
         Text file with one map a line below `maps_dir`; `#` starts a comment.
     maps_dir : Path
-        Where the names in `list_file` start. Names in other lists and tables start beside them.
+        Directory of the names in `list_file`. Names in other lists and tables are relative to these.
 
     Returns
     -------

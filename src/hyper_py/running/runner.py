@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError, HyperPyError, HyperPyWarning
 from hyper_py.reading.recognise import is_cube
-from hyper_py.running import executors
 from hyper_py.running.cube_task import process_cube
+from hyper_py.running.dask_cluster import execute_dask
 from hyper_py.running.events import (
     ChannelFinished,
     Event,
@@ -35,20 +35,17 @@ from hyper_py.running.events import (
     RunStarted,
     describe_event,
 )
+from hyper_py.running.executors import OnStart, Outcome, Outcomes, execute_serial
 from hyper_py.running.inputs import resolve_inputs
-from hyper_py.running.map_task import (
-    MapResult,
-    MapTask,
-    Measure,
-    fingerprint,
-    load_libraries,
-    measure_map,
-    process_map,
-    restored,
-)
+from hyper_py.running.map_outputs import restored
+from hyper_py.running.map_task import load_libraries, measure_map, process_map
+from hyper_py.running.process_settings import pin_own_blas
+from hyper_py.running.tasks import MapResult, MapTask, Measure, fingerprint
+from hyper_py.running.worker_processes import execute_processes
 
 if TYPE_CHECKING:
-    from hyper_py.writing.products import Layout
+    from hyper_py.config import Config
+    from hyper_py.writing.layout import Layout
 
 __all__ = [
     "ChannelFinished",
@@ -66,11 +63,11 @@ __all__ = [
 ]
 
 SUMMARY = "summary.csv"
-_PACKAGES = ("numpy", "scipy", "astropy", "regions", "pydantic", "distributed", "pyarrow")
+_PACKAGES = ("numpy", "scipy", "astropy", "regions", "distributed", "pyarrow")
 
 
 def run(
-    config: Any,
+    config: "Config",
     inputs: Sequence[str | Path] | None = None,
     *,
     on_event: OnEvent | None = None,
@@ -105,10 +102,12 @@ def run(
         The inputs do not say what to do, two have one name, or the output directory cannot be used;
         no map has been touched then.
     """
-    executors.pin_own_blas()
+    pin_own_blas()
     load_libraries()
     from hyper_py.running.forced import check_files, fixed_sources
-    from hyper_py.writing.products import Layout, locked, remove_merged, remove_stale
+    from hyper_py.writing.catalogues import remove_merged
+    from hyper_py.writing.layout import Layout
+    from hyper_py.writing.staging import locked, remove_stale
 
     maps = resolve_inputs(
         inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
@@ -158,7 +157,7 @@ class _Run:
 
     def __init__(
         self,
-        config: Any,
+        config: "Config",
         layout: "Layout",
         tasks: list[MapTask],
         measure: Measure,
@@ -175,7 +174,7 @@ class _Run:
 
     def execute(self, *, resume: bool) -> RunResult:
         """Do what is to be done, in any case ending with the manifest and the last event."""
-        from hyper_py.writing.products import remove_stale
+        from hyper_py.writing.staging import remove_stale
 
         interrupted = False
         self.write_manifest("running", ())
@@ -203,7 +202,7 @@ class _Run:
                 for outcome in outcomes:
                     self.take(maps[outcome.index], outcome)
             for task in cubes:
-                self.take(task, executors.Outcome(0, self.do_cube(task, resume=resume), "", 1))
+                self.take(task, Outcome(0, self.do_cube(task, resume=resume), "", 1))
             merged = self.merge()
         except KeyboardInterrupt:
             interrupted = True
@@ -230,7 +229,7 @@ class _Run:
                 self.results[task.index] = result
         self.n_resumed = len(self.results)
 
-    def outcomes(self, name: str, n_workers: int, todo: list[MapTask]) -> executors.Outcomes:
+    def outcomes(self, name: str, n_workers: int, todo: list[MapTask]) -> Outcomes:
         """Start the executor on maps."""
 
         def on_start(index: int, attempt: int) -> None:
@@ -243,9 +242,7 @@ class _Run:
         """Do a cube, its channels by the executor."""
         self.emit(MapStarted(index=task.index, name=task.name))
 
-        def execute(
-            function: Callable[[Any], Any], channels: list[Any], on_start: executors.OnStart
-        ) -> executors.Outcomes:
+        def execute(function: Callable[[Any], Any], channels: list[Any], on_start: OnStart) -> Outcomes:
             name, n_workers = choose_executor(self.config.control, len(channels))
             return self.start(name, n_workers, function, channels, on_start)
 
@@ -260,21 +257,19 @@ class _Run:
         n_workers: int,
         function: Callable[[Any], Any],
         todo: list[Any],
-        on_start: executors.OnStart,
-    ) -> executors.Outcomes:
+        on_start: OnStart,
+    ) -> Outcomes:
         """Start an executor."""
         if name == "serial":
-            return executors.execute_serial(function, todo, on_start=on_start)
+            return execute_serial(function, todo, on_start=on_start)
         if name == "processes":
-            return executors.execute_processes(function, todo, n_workers=n_workers, on_start=on_start)
+            return execute_processes(function, todo, n_workers=n_workers, on_start=on_start)
         scheduler = self.config.control.dask_scheduler
-        return executors.execute_dask(
-            function, todo, n_workers=n_workers, scheduler=scheduler, on_start=on_start
-        )
+        return execute_dask(function, todo, n_workers=n_workers, scheduler=scheduler, on_start=on_start)
 
-    def take(self, task: MapTask, outcome: executors.Outcome) -> None:
+    def take(self, task: MapTask, outcome: Outcome) -> None:
         """Record what became of a map, and tell."""
-        from hyper_py.writing.products import forget_map
+        from hyper_py.writing.state import forget_map
 
         if outcome.error:
             forget_map(self.layout, task.name)
@@ -304,7 +299,8 @@ class _Run:
 
     def merge(self) -> tuple[str, ...]:
         """Write the catalogue of all maps, in the order of the inputs."""
-        from hyper_py.writing.products import parts_of, write_merged
+        from hyper_py.writing.catalogues import write_merged
+        from hyper_py.writing.state import parts_of
 
         good = [task.name for task in self.tasks if self.results[task.index].ok]
         names = [part for name in good for part in parts_of(self.layout, name)]
@@ -336,7 +332,9 @@ class _Run:
 
     def write_manifest(self, status: str, merged: tuple[str, ...], result: RunResult | None = None) -> None:
         """Write run.json, and the summary table when the run is over."""
-        from hyper_py.writing.products import MANIFEST, as_json, write_text
+        from hyper_py.writing.layout import MANIFEST
+        from hyper_py.writing.staging import write_text
+        from hyper_py.writing.state import as_json
 
         over = result is not None
         manifest = {
@@ -346,7 +344,7 @@ class _Run:
             "finished": datetime.now().astimezone().isoformat(timespec="seconds") if over else None,
             "seconds": result.seconds if result else None,
             "fingerprint": self.tasks[0].fingerprint,
-            "configuration": self.config.model_dump(mode="json"),
+            "configuration": self.config.to_mapping(),
             "merged": merged,
             "maps": [asdict(one) for one in (result.maps if result else map(_pending, self.tasks))],
         }

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from hyper_py.arrays import BoolArray
 from hyper_py.diagnostics import ConfigurationError, HyperPyWarning, InputError
-from hyper_py.evidence.comparison import SourceTable, match_in_pixels
-from hyper_py.evidence.matching import BoolArray, inside_margin
-from hyper_py.evidence.validation import Validation, validate
+from hyper_py.simulation.complexes import on_clumps
+from hyper_py.validation.comparison import SourceTable, match_in_pixels
+from hyper_py.validation.matching import inside_margin
+from hyper_py.validation.validation import Validation, validate
 from hyper_py.writing.tables import read_table
 
 MARGIN = 0.5
@@ -78,6 +80,13 @@ def validate_files(
     counted = _counted(true, margin)
     if channel is not None or "CHANNEL" in true.colnames:
         found, true, counted = _by_channel(found, true, counted, channel, in_pixels=in_pixels)
+    neutral = None
+    if "CLUMP" in true.colnames:
+        real = ~np.asarray(true["CLUMP"], dtype=bool)
+        counted = real if counted is None else counted & real
+        if in_pixels:
+            x, y = SourceTable("catalogue", found, columns, column_units).points(in_pixels).T
+            neutral = on_clumps(x, y, true)
     fwhm = beam if beam is not None else _beam(found, true, in_pixels=in_pixels)
     if fwhm is None:
         unit = "pixels" if in_pixels else "arcsec"
@@ -88,7 +97,7 @@ def validate_files(
     result = validate(
         found, true, beam_fwhm=fwhm, tolerance=tolerance, coordinates="pixel" if in_pixels else "sky",
         columns=columns, truth_columns=truth_columns, column_units=column_units, truth_units=truth_units,
-        counted=counted,
+        counted=counted, neutral=neutral,
     )  # fmt: skip
     if len(found) and len(true) and not result.completeness.part:
         warnings.warn("nothing matches: are both of the same map?", HyperPyWarning, stacklevel=2)

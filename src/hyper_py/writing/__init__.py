@@ -1,1 +1,1 @@
-"""From results to files: tables, regions, FITS products; atomic."""
+"""Writing of tables, regions and FITS files; the files of a map appear together or not at all."""

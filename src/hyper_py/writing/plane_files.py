@@ -16,7 +16,8 @@ import numpy as np
 from astropy.io import fits
 
 from hyper_py import __version__
-from hyper_py.geometry import Beam, FloatArray
+from hyper_py.arrays import FloatArray
+from hyper_py.geometry import Beam
 
 _BLOCK = 2880
 _STRUCTURE = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND", "BSCALE", "BZERO", "BLANK")

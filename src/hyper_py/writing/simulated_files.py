@@ -12,9 +12,9 @@ from astropy.table import Table, vstack
 
 from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.evidence.presets import SkyModel
-from hyper_py.evidence.simulate import SimulatedCube, Simulation
-from hyper_py.writing.products import Stage
+from hyper_py.simulation.presets import SkyModel
+from hyper_py.simulation.simulate import SimulatedCube, Simulation
+from hyper_py.writing.staging import Stage
 
 SUFFIXES = (".fits", ".fit", ".fts")
 
@@ -22,6 +22,11 @@ SUFFIXES = (".fits", ".fit", ".fts")
 def truth_path(path: Path) -> Path:
     """Return where the truth of a simulated map is: MAP_truth.ecsv beside MAP.fits."""
     return path.with_name(f"{path.stem}_truth.ecsv")
+
+
+def psf_path(path: Path) -> Path:
+    """Return where the dirty beam of a simulated map is: MAP_psf.fits beside MAP.fits."""
+    return path.with_name(f"{path.stem}_psf.fits")
 
 
 def refuse_to_overwrite(path: Path) -> None:
@@ -32,6 +37,9 @@ def refuse_to_overwrite(path: Path) -> None:
 
 def write_simulation(path: Path, simulation: Simulation, *, limits: bool = False) -> int:
     """Write a simulated map in its own unit as float32, and its truth; both or none.
+
+    A map with errors has them in an extension ERROR. Beside a dirty map its beam is written, as an image
+    that `survey.psf` takes.
 
     Parameters
     ----------
@@ -45,7 +53,7 @@ def write_simulation(path: Path, simulation: Simulation, *, limits: bool = False
     Returns
     -------
     int
-        Number of sources.
+        Number of sources, clumps of complexes not among them.
 
     Raises
     ------
@@ -56,13 +64,20 @@ def write_simulation(path: Path, simulation: Simulation, *, limits: bool = False
     if limits:
         for name, column in Table(simulation.limits()).columns.items():
             truth[name] = column
-    with _both(path, simulation.model) as (map_path, truths):
+    with _together(path, simulation.model, dirty=simulation.is_dirty) as (map_path, truths, psf_target):
         image = simulation.image
         header = _header(simulation.header(), image.shape)
         pixels = np.asarray(image.data / image.jy_per_pixel, dtype=np.float32)
-        fits.PrimaryHDU(pixels, header=header).writeto(map_path)
+        planes = [fits.PrimaryHDU(pixels, header=header)]
+        if image.error is not None:
+            errors = np.asarray(image.error / image.jy_per_pixel, dtype=np.float32)
+            planes.append(fits.ImageHDU(errors, header=_sky_header(header), name="ERROR"))
+        fits.HDUList(planes).writeto(map_path)
+        if psf_target is not None and simulation.psf is not None:
+            beam = _header(_psf_header(simulation), simulation.psf.shape)
+            fits.PrimaryHDU(simulation.psf.astype(np.float32), header=beam).writeto(psf_target)
         truths.append(truth)
-    return len(truth)
+    return int(np.count_nonzero(~np.asarray(truth["CLUMP"])))
 
 
 def write_cube(path: Path, cube: SimulatedCube) -> int:
@@ -75,7 +90,7 @@ def write_cube(path: Path, cube: SimulatedCube) -> int:
     path : Path
         FITS file; its directory is made.
     cube : SimulatedCube
-        From `hyper_py.evidence.simulate.simulate_cube`.
+        From `hyper_py.simulation.simulate.simulate_cube`.
 
     Returns
     -------
@@ -88,7 +103,7 @@ def write_cube(path: Path, cube: SimulatedCube) -> int:
         If the suffix is not one of FITS.
     """
     header = _header(cube.header(), cube.shape)
-    with _both(path, cube.model) as (map_path, truths):
+    with _together(path, cube.model) as (map_path, truths, _):
         stream = fits.StreamingHDU(str(map_path), header)
         for index, simulation in enumerate(cube):
             image = simulation.image
@@ -109,16 +124,34 @@ def _header(keywords: dict[str, str | float | int], shape: tuple[int, ...]) -> f
     return header
 
 
+def _sky_header(header: fits.Header) -> fits.Header:
+    """Return the header of an extension with the same sky."""
+    structure = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2")
+    return fits.Header([card for card in header.cards if card.keyword not in structure])
+
+
+def _psf_header(simulation: Simulation) -> dict[str, str | float | int]:
+    """Return the keywords of a dirty beam: the map's, with the peak of the beam at the reference pixel."""
+    assert simulation.psf is not None  # for type checkers
+    ny, nx = simulation.psf.shape
+    return {**simulation.header(), "CRPIX1": nx // 2 + 1.0, "CRPIX2": ny // 2 + 1.0, "OBJECT": "dirty beam"}
+
+
 @contextmanager
-def _both(path: Path, model: SkyModel) -> Iterator[tuple[Path, list[Table]]]:
-    """Give where to write the map and a list for the truth's tables; then write these, and rename both."""
+def _together(
+    path: Path, model: SkyModel, *, dirty: bool = False
+) -> Iterator[tuple[Path, list[Table], Path | None]]:
+    """Give where to write the map, a list for the truth's tables, and where to write a dirty map's beam.
+
+    Then write the tables, and rename all.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigurationError(f"{path}: the name of a simulated map must end in {', '.join(SUFFIXES)}")
     tables: list[Table] = []
     with Stage(path.parent) as stage:
         target = stage.path(path.name)
         truth_target = stage.path(truth_path(path).name)
-        yield target, tables
+        yield target, tables, stage.path(psf_path(path).name) if dirty else None
         truth = vstack(tables, metadata_conflicts="silent")
         truth.meta = dict(tables[0].meta)  # vstack joins lists end to end
         if len(tables) > 1:
@@ -131,4 +164,6 @@ def _both(path: Path, model: SkyModel) -> Iterator[tuple[Path, list[Table]]]:
 
 
 def _yaml(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _yaml(one) for key, one in value.items()}
     return list(value) if isinstance(value, tuple) else value

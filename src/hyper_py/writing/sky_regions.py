@@ -8,12 +8,31 @@ from astropy import units as u
 from astropy.coordinates import FK4, FK5, ICRS, Galactic, SkyCoord
 from astropy.table import Table
 
+from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.geometry import Ellipse, FloatArray, celestial_degrees, celestial_frame, sky_ellipse_from_pixel
+from hyper_py.geometry import Ellipse, celestial_degrees, celestial_frame, sky_ellipse_from_pixel
 from hyper_py.image import SkyImage
 from hyper_py.pipeline.extraction import FixedSources
+from hyper_py.writing.layout import REGION_KINDS, Layout
+from hyper_py.writing.staging import Stage
+from hyper_py.writing.table_columns import coordinate_decimals
 
 _DS9_FRAMES = (ICRS(), Galactic(), FK5(equinox="J2000"), FK4(equinox="B1950"))
+
+
+def write_regions(
+    stage: Stage, layout: Layout, catalog: Table, image: SkyImage, *, name: str, fwhm_radius_ratio: float
+) -> None:
+    """Stage the region files of one map: centroids, and the ellipses of the apertures."""
+    # What is read back lies within a millionth of a pixel.
+    decimals = max(8, coordinate_decimals(image.pixel_scale) + 4)
+    texts = ds9_texts(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio, decimals=decimals)
+    for kind, text in zip(REGION_KINDS, texts, strict=True):
+        stage.text(layout.region(name, kind), text)
+    stage.text(
+        layout.crtf(name),
+        crtf_text(catalog, image.wcs, fwhm_radius_ratio=fwhm_radius_ratio, decimals=decimals),
+    )
 
 
 def ds9_texts(catalog: Table, wcs: Any, *, fwhm_radius_ratio: float, decimals: int = 12) -> tuple[str, str]:

@@ -1,0 +1,1 @@
+"""Maps by others: one module a map, and the right answers of all."""

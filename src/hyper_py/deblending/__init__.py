@@ -1,0 +1,1 @@
+"""Sources that overlap: grouping, score test, splitting, model selection."""

@@ -1,0 +1,133 @@
+"""Which sources must be measured together."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.numerics.pairs import pairs_within
+
+LINKING_BEAMS = 1.6
+"""Sources further apart need no common fit in correlated noise: the iterative fit is enough."""
+LARGEST_EXTENT_BEAMS = 8.5
+"""Larger groups are fitted piecewise: their fit pixels must fit into the reach of the covariance."""
+_LARGEST_GROUP = 40
+"""Larger groups are fitted piecewise: the cost of a group grows with the cube of its size.
+
+That is not for the better: pieces of a blend cannot separate one another's light from the background.
+"""
+_SHRINK = 0.8
+
+
+def friends_of_friends(x: ArrayLike, y: ArrayLike, *, linking_length: float) -> IntArray:
+    """Label groups of points that are chained by steps of at most `linking_length`.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (n,)
+    linking_length : float
+        Same unit as the positions.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Group of each point, numbered from 0 in the order of the groups' first points.
+    """
+    points = np.column_stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)])
+    n = len(points)
+    if n == 0:
+        return np.empty(0, dtype=np.int64)
+    own, other = pairs_within(points, points, linking_length)
+    starts, labels = np.searchsorted(own, np.arange(n)), np.arange(n)
+    while True:
+        # Each takes the lowest label beside it, and that which this one's point has.
+        lowest = np.minimum.reduceat(labels[other], starts)
+        lowest = lowest[lowest]
+        if (lowest == labels).all():
+            return _in_order(labels)
+        labels = lowest
+
+
+def _in_order(labels: NDArray[np.integer]) -> IntArray:
+    """Renumber labels in the order of their first appearance."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(first.size, dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(first.size)
+    result: IntArray = rank[inverse]
+    return result
+
+
+def members(labels: IntArray) -> list[IntArray]:
+    """Return the indices of each group's points, group after group."""
+    if labels.size == 0:
+        return []
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
+def partition_groups(
+    x: FloatArray,
+    y: FloatArray,
+    *,
+    linking_length: float,
+    max_size: int,
+    min_length: float,
+    max_extent: float = np.inf,
+) -> list[IntArray]:
+    """Cut the groups of linked points into groups of at most `max_size` that are fitted together.
+
+    A group that is too large is cut where its chains are longest, by shrinking the linking length, so that
+    the closest neighbours stay together; clumps still too large at `min_length`, and what is too wide, are
+    cut in two across their longer side.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n,)
+    linking_length : float
+        That of the linked points.
+    max_size : int
+        Largest number of points in a group that is fitted.
+    min_length : float
+        Linking length below which shrinking stops.
+    max_extent : float
+        Largest extent of such a group in x or y.
+
+    Returns
+    -------
+    list of ndarray
+        Indices of each group, ascending; the groups are in the order of their first points.
+    """
+    groups: list[IntArray] = []
+    waiting = [
+        (group, linking_length) for group in members(friends_of_friends(x, y, linking_length=linking_length))
+    ]
+    while waiting:
+        group, length = waiting.pop()
+        extent = max(np.ptp(x[group]), np.ptp(y[group]))
+        if group.size == 1 or (group.size <= max_size and extent <= max_extent):
+            groups.append(group)
+            continue
+        if extent <= max_extent and _SHRINK * length >= min_length:
+            length *= _SHRINK
+            labels = friends_of_friends(x[group], y[group], linking_length=length)
+            waiting.extend((group[part], length) for part in members(labels))
+        else:
+            waiting.extend((part, length) for part in _halves(group, x, y))
+    return sorted(groups, key=lambda group: int(group[0]))
+
+
+def partition_correlated(x: FloatArray, y: FloatArray, *, beam_fwhm: float) -> list[IntArray]:
+    """Return which sources are fitted together in correlated noise; see `partition_groups`."""
+    return partition_groups(
+        x, y, linking_length=LINKING_BEAMS * beam_fwhm, max_size=_LARGEST_GROUP,
+        min_length=0.5 * beam_fwhm, max_extent=LARGEST_EXTENT_BEAMS * beam_fwhm,
+    )  # fmt: skip
+
+
+def _halves(group: IntArray, x: FloatArray, y: FloatArray) -> list[IntArray]:
+    """Cut a group in two across its longer side, at the widest gap of the middle half."""
+    axis = x[group] if np.ptp(x[group]) > np.ptp(y[group]) else y[group]
+    order = np.lexsort((group, axis))
+    first = group.size // 4
+    gaps = np.diff(axis[order])[first : max(first + 1, group.size - 1 - first)]
+    cut = first + 1 + int(np.argmax(gaps))
+    return [np.sort(group[part]) for part in (order[:cut], order[cut:])]

@@ -1,0 +1,226 @@
+"""Which sources a map has: groups gain sources that the data ask for, and lose those that do not hold.
+
+Between two iterative fits the residual of each group is searched (`hyper_py.deblending.splitting`); added
+sources that the full fit does not support are taken out again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.background.model import NoBackground
+from hyper_py.deblending.grouping import LARGEST_EXTENT_BEAMS, LINKING_BEAMS, partition_correlated
+from hyper_py.deblending.splitting import (
+    CLOSEST_BEAMS,
+    Split,
+    SplitLimits,
+    TypicalShape,
+    closest_neighbour,
+    split_groups,
+)
+from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
+from hyper_py.fitting.groups import Group, memory_batches
+from hyper_py.fitting.linear_response import amplitude_significance
+from hyper_py.fitting.other_sources import group_of, with_other_sources
+from hyper_py.fitting.problem import FitProblem
+from hyper_py.fitting.setup import FitSetup, OwnBackground
+from hyper_py.numerics import models
+from hyper_py.numerics.pairs import pairs_within
+from hyper_py.numerics.solvers import SolverOptions
+
+_SPLIT_SHIFT_BEAMS = 0.15
+"""How far the sources of a split group may move from where the split put them."""
+
+
+class Model(NamedTuple):
+    """The sources of a map as far as they are known.
+
+    Attributes
+    ----------
+    problem : FitProblem
+    sources : ndarray, shape (n, 6)
+        As fitted last.
+    groups : list of Group
+        Those whose sources have changed are not fitted.
+    """
+
+    problem: FitProblem
+    sources: FloatArray
+    groups: list[Group]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Search:
+    """How further sources are looked for.
+
+    Attributes
+    ----------
+    typical : TypicalShape
+        Of sources whose shape is not identifiable.
+    significance : float
+        Least amplitude of an added source in units of its error.
+    setup : FitSetup
+    solver : SolverOptions
+    """
+
+    typical: TypicalShape
+    significance: float
+    setup: FitSetup
+    solver: SolverOptions
+
+
+def typical_shape(problem: FitProblem, sources: FloatArray) -> TypicalShape:
+    """Return what the sources look like that were fitted alone."""
+    alone = np.array([own[0] for own in problem.partition if len(own) == 1], dtype=np.int64)
+    return TypicalShape.of(
+        sources[alone[~problem.fixed[alone, models.SIGMA_1]]],
+        models.shape_parameters(problem.beam_covariance),
+    )
+
+
+def add_sources(model: Model, search: Search) -> Model | None:
+    """Return the model with more sources in the groups that ask for them; None if none asks.
+
+    Groups whose present fit was searched before are left out.
+    """
+    problem, groups = model.problem, model.groups
+    shared = all(isinstance(group.background, NoBackground) and group.joint is None for group in groups)
+    owner = group_of([group.members for group in groups], len(model.sources))
+    splits = _splits(model, search)
+    if not shared:
+        splits = splits_within_reach(problem, groups, splits)
+    splits.sort(key=lambda split: int(owner[split.members[0]]))
+    if not splits:
+        return None
+    changed = {int(owner[split.members[0]]) for split in splits}
+    problem, sources, added = _with_splits(problem, model.sources, splits, typical=search.typical)
+    partition = [group.members for group in groups]
+    for split, new in zip(splits, added, strict=True):
+        k = int(owner[split.members[0]])
+        partition[k] = np.append(partition[k], new)
+    kept = [None if k in changed else replace(group, searched=True) for k, group in enumerate(groups)]
+    if shared:
+        partition, kept = joined_groups(partition, kept, problem)
+        backgrounds = None
+    else:
+        backgrounds = [OwnBackground.of(groups[k]) for k in sorted(changed)]
+    problem = replace(problem, partition=partition)
+    open_ = [own for own, group in zip(partition, kept, strict=True) if group is None]
+    made = iter(search.setup.groups(problem, open_, backgrounds=backgrounds))
+    return Model(problem, sources, [next(made) if group is None else group for group in kept])
+
+
+def _splits(model: Model, search: Search) -> list[Split]:
+    """Return where the groups that were not searched ask for more sources."""
+    problem = model.problem
+    limits = SplitLimits(
+        sigma_limits=search.setup.sigma_limits, shift=0.5 * problem.beam_fwhm,
+        significance=search.significance,
+    )  # fmt: skip
+    open_ = with_other_sources([group for group in model.groups if not group.searched], model.sources)
+    return [
+        split
+        for batch in memory_batches(open_)
+        for split in split_groups(
+            [open_[k] for k in batch], beam=models.shape_parameters(problem.beam_covariance),
+            typical=search.typical.shape, limits=limits,
+            solver=search.solver.with_tolerance(INITIAL_TOLERANCE),
+        )
+    ]  # fmt: skip
+
+
+def _with_splits(
+    problem: FitProblem, sources: FloatArray, splits: Sequence[Split], *, typical: TypicalShape
+) -> tuple[FitProblem, FloatArray, list[int]]:
+    """Return problem and sources with those of splits, and the row of the new source of each."""
+    n_new, n = len(splits), models.N_PARAMETERS
+    start = np.concatenate([problem.start, np.zeros((n_new, n))])
+    sources = np.concatenate([sources, np.zeros((n_new, n))])
+    fixed = np.concatenate([problem.fixed, np.zeros((n_new, n), dtype=bool)])
+    prior_variance = np.concatenate([problem.prior_variance, np.zeros((n_new, n))])
+    shift = np.append(problem.shift, np.zeros(n_new))
+    added = list(range(len(problem.start), len(start)))
+    for split, row in zip(splits, added, strict=True):
+        new = np.append(split.members, row)
+        sources[new] = start[new] = split.parameters
+        held = new[split.typical]
+        fixed[held, models.SIGMA_1 :] = True
+        prior_variance[held] = typical.variance
+        # Near where the split put them: free to go, one of two close sources would wander off.
+        shift[new] = _SPLIT_SHIFT_BEAMS * problem.beam_fwhm
+    problem = replace(problem, start=start, fixed=fixed, prior_variance=prior_variance, shift=shift)
+    return problem, sources, added
+
+
+def splits_within_reach(problem: FitProblem, groups: Sequence[Group], splits: Sequence[Split]) -> list[Split]:
+    """Return the first split of each group that can still be fitted together; two might outgrow it."""
+    owner = group_of([group.members for group in groups], len(problem.start))
+    chosen: dict[int, Split] = {}
+    for split in splits:
+        k = int(owner[split.members[0]])
+        sources = np.concatenate([problem.start[groups[k].members], split.parameters])
+        extent = float(np.ptp(sources[:, models.X : models.Y + 1], axis=0).max())
+        if extent <= LARGEST_EXTENT_BEAMS * problem.beam_fwhm:
+            chosen.setdefault(k, split)
+    return list(chosen.values())
+
+
+def joined_groups(
+    partition: Sequence[IntArray], groups: Sequence[Group | None], problem: FitProblem
+) -> tuple[list[IntArray], list[Group | None]]:
+    """Return the groups, those that changed (None) joined with those near them as far as they may be large.
+
+    They come last, as None, with their sources in the partition.
+    """
+    start, beam_fwhm = problem.start, problem.beam_fwhm
+    owner = group_of(partition, len(start))
+    x, y = start[:, models.X], start[:, models.Y]
+    centres = np.column_stack([x, y])
+    near = np.column_stack(pairs_within(centres, centres, LINKING_BEAMS * beam_fwhm))
+    for k, group in enumerate(groups):
+        if group is None:
+            owner[np.isin(owner, owner[near[owner[near[:, 0]] == owner[partition[k][0]], 1]])] = k
+    kept = [k for k, group in enumerate(groups) if group is not None and owner[partition[k][0]] == k]
+    open_ = [np.flatnonzero(owner == k) for k in np.setdiff1d(owner, kept)]
+    new = [own[piece] for own in open_ for piece in partition_correlated(x[own], y[own], beam_fwhm=beam_fwhm)]
+    return [*(partition[k] for k in kept), *new], [*(groups[k] for k in kept), *[None] * len(new)]
+
+
+def supported_sources(model: Model, search: Search, *, n_given: int) -> BoolArray:
+    """Return which sources stay: of those added, the ones still significant, compact and distant.
+
+    In each group only the weakest of those that fail goes at once.
+    """
+    kept = np.ones(len(model.sources), dtype=bool)
+    smallest, largest = np.multiply(search.setup.sigma_limits, (1.01, 0.99))
+    for group in model.groups:
+        added = np.flatnonzero(group.members >= n_given)
+        if not added.size:
+            continue
+        own = model.sources[group.members]
+        significance = amplitude_significance(group.prepared())
+        doubtful = (significance < search.significance) | (own[:, models.SIGMA_1] > largest)
+        # Narrower than anything seen through the beam: noise of pixels.
+        doubtful |= own[:, models.SIGMA_2] < smallest
+        doubtful |= closest_neighbour(own) < CLOSEST_BEAMS * model.problem.beam_fwhm
+        failing = added[doubtful[added]]
+        if failing.size:
+            kept[group.members[failing[np.argmin(significance[failing])]]] = False
+    return kept
+
+
+def remove_sources(model: Model, kept: BoolArray, *, setup: FitSetup) -> Model:
+    """Return the model without the sources that are not kept; groups that lose some are not fitted."""
+    problem, new = model.problem.only(kept), np.cumsum(kept) - 1
+    groups: list[Group] = []
+    for group in model.groups:
+        own = new[group.members[kept[group.members]]]
+        if own.size == group.members.size:
+            groups.append(replace(group, members=own))
+        elif own.size:
+            groups += setup.groups(problem, [own], backgrounds=[OwnBackground.of(group)])
+    problem = replace(problem, partition=[group.members for group in groups])
+    return Model(problem, model.sources[kept], groups)

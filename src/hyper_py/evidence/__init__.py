@@ -1,1 +1,0 @@
-"""Simulated skies with exact truth, and the comparison of any catalogue with it."""

@@ -1,0 +1,123 @@
+"""The iterative fit: groups are fitted in turn, each with the present models of all others subtracted.
+
+This is block coordinate descent on the cost of the whole map. Groups whose neighbours have moved are fitted
+again, until nothing moves.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.fitting.group_fit import fit_groups
+from hyper_py.fitting.groups import Group, memory_batches
+from hyper_py.fitting.other_sources import sources_in_reach, with_other_sources
+from hyper_py.fitting.problem import FitProblem
+from hyper_py.numerics import models
+from hyper_py.numerics.solvers import SolverOptions
+
+_FLUX_TOLERANCE = 1e-3
+"""Groups are fitted again until no flux moves by more than this share of its source's."""
+
+
+def fit_iteratively(
+    groups: Sequence[Group], sources: FloatArray, *, solver: SolverOptions, max_iterations: int = 4
+) -> tuple[FloatArray, list[Group]]:
+    """Fit all groups, each with the present models of all others subtracted, until nothing moves.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        Those that have a fit are fitted again only where a neighbour moves.
+    sources : ndarray, shape (n, 6)
+        Starting values.
+    solver : SolverOptions
+    max_iterations : int
+        Groups without neighbours in reach are fitted once.
+
+    Returns
+    -------
+    sources : ndarray, shape (n, 6)
+    groups : list of Group
+        With their fits.
+    """
+    sources, groups = sources.copy(), list(groups)
+    reach = sources_in_reach(groups, sources)
+    moved = np.zeros(len(sources), dtype=bool)
+    for group in groups:
+        moved[group.members] = group.fit is None
+    todo = [k for k, near in enumerate(reach) if groups[k].fit is None or moved[near].any()]
+    for _ in range(max_iterations):
+        before = sources.copy()
+        present = with_other_sources([groups[k] for k in todo], sources)
+        for batch in memory_batches(present):
+            some = [present[i] for i in batch]
+            fits = fit_groups(some, [before[group.members] for group in some], solver=solver)
+            for i, group, fit in zip(batch, some, fits, strict=True):
+                groups[todo[i]] = groups[todo[i]].refitted(fit)
+                sources[group.members] = fit.parameters
+        moved = _moved(before, sources)
+        todo = [k for k, near in enumerate(reach) if near.size and moved[near].any()]
+        if not todo:
+            break
+    return sources, groups
+
+
+def alternative_starts(problem: FitProblem, sources: FloatArray) -> list[FloatArray]:
+    """Return starting values of other fits where the first did not converge, one set a try.
+
+    Where it stopped, so that it may go on; the peak with the beam's shape; the same, smaller and fainter.
+    """
+    beam = problem.start.copy()
+    free = ~problem.fixed[:, models.SIGMA_1]
+    beam[free, models.SIGMA_1 :] = models.shape_parameters(problem.beam_covariance)
+    small = beam.copy()
+    small[free, models.SIGMA_1 : models.THETA] *= 0.8
+    small[:, models.AMPLITUDE] *= np.where(problem.fixed[:, models.AMPLITUDE], 1.0, 0.7)
+    return [sources.copy(), beam, small]
+
+
+def retry_failed(
+    groups: Sequence[Group], sources: FloatArray, *, starts: Sequence[FloatArray], solver: SolverOptions
+) -> tuple[FloatArray, list[Group]]:
+    """Fit the groups that did not converge again, from other starts; the lowest cost is kept.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        With their fits.
+    sources : ndarray, shape (n, 6)
+        As fitted.
+    starts : sequence of ndarray, shape (n, 6)
+        Starting values of all sources, one set a try.
+    solver : SolverOptions
+
+    Returns
+    -------
+    sources : ndarray, shape (n, 6)
+    groups : list of Group
+        Those whose fit converged only from another start say so.
+    """
+    sources, groups = sources.copy(), list(groups)
+    for start in starts:
+        failed = [k for k, group in enumerate(groups) if not group.fitted.converged]
+        if not failed:
+            break
+        present = with_other_sources([groups[k] for k in failed], sources)
+        for k, group in zip(failed, present, strict=True):
+            before, again = group.fitted, fit_groups([group], [start[group.members]], solver=solver)[0]
+            if again.converged or not np.isfinite(before.cost) or again.cost < before.cost:
+                groups[k] = groups[k].refitted(again, retried=again.converged)
+                sources[group.members] = again.parameters
+    return sources, groups
+
+
+def _moved(before: FloatArray, after: FloatArray) -> BoolArray:
+    """Whether a source changed enough to matter to its neighbours."""
+    flux = np.abs(models.gaussian_flux(after))
+    change = np.abs(models.gaussian_flux(after) - models.gaussian_flux(before))
+    shift = np.abs(after[:, models.X : models.Y + 1] - before[:, models.X : models.Y + 1]).max(axis=1)
+    moved: BoolArray = (change > _FLUX_TOLERANCE * flux) | (
+        shift > _FLUX_TOLERANCE * after[:, models.SIGMA_1]
+    )
+    return moved

@@ -1,0 +1,97 @@
+"""What is fitted on a map: the map, the sources to start from, and how they are divided into groups."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.numerics.tiles import Plane
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FitProblem:
+    """What is to be measured, in pixels and Jy/pixel.
+
+    Attributes
+    ----------
+    data : ndarray or Plane, shape (ny, nx)
+    usable : bool ndarray or Plane, shape (ny, nx)
+        False, or 0, where blank.
+    rms : float or ndarray
+        Noise of the map.
+    start : ndarray, shape (n, 6)
+        Starting values: peak, position and the shape of the beam, or what was given.
+    fixed : bool ndarray, shape (n, 6)
+        Parameters that keep their start.
+    prior_variance : ndarray, shape (n, 6)
+        How uncertain the fixed ones are; 0 where they are given.
+    shift : ndarray, shape (n,)
+        Largest move of a centre along x or y, in pixels.
+    partition : sequence of int ndarray
+        Sources to be fitted together, group by group.
+    beam_fwhm, beam_area : float
+        Geometric mean FWHM and area of the beam, in pixels.
+    beam_covariance : ndarray, shape (2, 2)
+        At the middle of the map.
+    forced : bool
+        Whether positions were given, so that negative fluxes are allowed.
+    relative_rms : Plane, shape (ny, nx), optional
+        What is known beforehand of how the noise varies, of median 1.
+    tile_size : int, optional
+        Side of the tiles in which the map is worked on, see `hyper_py.numerics.tiles.blocks`.
+    psf_residual : ndarray, shape (2 reach + 1, 2 reach + 1), optional
+        The known PSF less the Gaussian of peak 1 that fits it, which is at the central pixel.
+    """
+
+    data: Plane
+    usable: Plane | BoolArray
+    rms: float | FloatArray
+    start: FloatArray
+    fixed: BoolArray
+    prior_variance: FloatArray
+    shift: FloatArray
+    partition: Sequence[IntArray]
+    beam_fwhm: float
+    beam_area: float
+    beam_covariance: FloatArray
+    forced: bool
+    relative_rms: Plane | None = None
+    tile_size: int | None = None
+    psf_residual: FloatArray | None = None
+
+    @property
+    def whole_map(self) -> FloatArray:
+        """The map as an array."""
+        return self.data if isinstance(self.data, np.ndarray) else self.data[:, :]
+
+    @property
+    def mask(self) -> BoolArray:
+        """True where the map is blank."""
+        usable = self.usable if isinstance(self.usable, np.ndarray) else self.usable[:, :] != 0.0
+        blank: BoolArray = ~usable
+        return blank
+
+    def size_limits(self, smallest: float, largest: float, *, round_beam: bool) -> tuple[float, float]:
+        """Return the smallest and largest sigma in pixels of sources, given in beams.
+
+        They are counted by the minor and the major axis of the beam, or both by the mean of a round one.
+        """
+        sigmas = (self.beam_fwhm / FWHM_PER_SIGMA,) * 2
+        if not round_beam:
+            minor, major = np.sqrt(np.linalg.eigvalsh(self.beam_covariance))
+            sigmas = float(minor), float(major)
+        return smallest * sigmas[0], largest * sigmas[1]
+
+    def only(self, kept: BoolArray) -> "FitProblem":
+        """Return the problem of some of the sources; groups without any are left out."""
+        new = np.cumsum(kept) - 1
+        return replace(
+            self,
+            start=self.start[kept],
+            fixed=self.fixed[kept],
+            prior_variance=self.prior_variance[kept],
+            shift=self.shift[kept],
+            partition=[new[own[kept[own]]] for own in self.partition if kept[own].any()],
+        )

@@ -1,0 +1,142 @@
+"""How groups are fitted in the noise measured on a map: fit pixels, whiteners, bounds, backgrounds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.background.joint import JointPolynomial, affordable_orders
+from hyper_py.background.model import BackgroundModel, NoBackground
+from hyper_py.fitting.groups import Bounds, Group
+from hyper_py.fitting.other_sources import means_on, rms_on
+from hyper_py.fitting.problem import FitProblem
+from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.noise.whitener_cache import WhitenerCache, WhitenerOnDemand
+from hyper_py.noise.whitening import Whitener, white_whitener
+from hyper_py.numerics import models
+from hyper_py.numerics.fit_pixels import FitPixels, select_fit_pixels
+from hyper_py.numerics.polynomial import scaling_of_pixels
+from hyper_py.numerics.tiles import Plane, at
+
+_DISC_BEAMS = 2.5
+"""Radius of the discs that are fitted; results are flat between 2 and 4."""
+_SURROUNDINGS_BEAMS = 0.5
+"""What a disc must have around the largest aperture."""
+_LARGEST_DISC_BEAMS = 3.5
+"""A group of such discs still fits into the reach of the covariance; beyond it the model stands in."""
+
+
+class OwnBackground(NamedTuple):
+    """The background of one group: what is subtracted, and the order of the joint polynomial."""
+
+    separate: BackgroundModel
+    order: int | None = None
+
+    @classmethod
+    def of(cls, group: Group) -> "OwnBackground":
+        """Return that of a group."""
+        return cls(group.background, None if group.joint is None else group.joint.order)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FitSetup:
+    """How the groups of a map are fitted.
+
+    Attributes
+    ----------
+    cache : WhitenerCache
+        Of the noise of the map.
+    relative_rms : Plane, shape (ny, nx)
+        Local rms over its median.
+    sigma_limits : (float, float)
+        Smallest and largest sigma of a source, in pixels.
+    aper_sup, radius_in_fwhm : float
+        Largest source in beams, and semi-axes of apertures in FWHM: they must fit into the pixels.
+    white : bool
+        Whether fits take the noise for white.
+    ridge : float
+        Penalty of the coefficients of joint polynomials, in units of the rms.
+    """
+
+    cache: WhitenerCache
+    relative_rms: Plane
+    sigma_limits: tuple[float, float]
+    aper_sup: float
+    radius_in_fwhm: float
+    white: bool = False
+    ridge: float = 0.0
+
+    def groups(
+        self,
+        problem: FitProblem,
+        partition: Sequence[IntArray] | None = None,
+        *,
+        backgrounds: Sequence[OwnBackground] | None = None,
+    ) -> list[Group]:
+        """Return groups that are ready to be fitted.
+
+        Parameters
+        ----------
+        problem : FitProblem
+        partition : sequence of int ndarray, optional
+            Sources of each group; those of the problem if not given.
+        backgrounds : sequence of OwnBackground, optional
+            Of each group; none if not given.
+        """
+        partition = problem.partition if partition is None else partition
+        backgrounds = backgrounds or [OwnBackground(NoBackground())] * len(partition)
+        radius, bounds = self.disc_radii(problem), self._bounds(problem)
+        x, y = problem.start[:, models.X], problem.start[:, models.Y]
+        pixels = [
+            select_fit_pixels(x[own], y[own], radius=radius[own], usable=problem.usable) for own in partition
+        ]
+        scales = means_on(self.relative_rms, pixels)
+        groups = [
+            Group(
+                members=own, pixels=where, data=at(problem.data, where.y, where.x),
+                noise=self._noise(problem, where, scale), bounds=bounds.of(own), fixed=problem.fixed[own],
+                prior_variance=problem.prior_variance[own], noise_scale=scale,
+            )
+            for own, where, scale in zip(partition, pixels, scales, strict=True)
+        ]  # fmt: skip
+        return [self.on(group, own) for group, own in zip(groups, backgrounds, strict=True)]
+
+    def on(self, group: Group, background: OwnBackground) -> Group:
+        """Return a group on another background, not fitted."""
+        pixels, (separate, order) = group.pixels, background
+        group = replace(group, background=separate, below=separate.at(pixels.y, pixels.x), fit=None)
+        if order is None:
+            return group
+        return replace(
+            group,
+            joint=JointPolynomial(order, scaling_of_pixels(pixels.y, pixels.x)),
+            noise=self.cache.joint_whitener(pixels, group.noise_scale, order=order, ridge=self.ridge),
+        )
+
+    def candidates(self, group: Group, separate: BackgroundModel, orders: Sequence[int]) -> list[Group]:
+        """Return a group with the joint polynomials that its pixels can tell from its sources."""
+        n_pixels, n_sources = group.pixels.y.size, group.n_sources
+        affordable = affordable_orders(orders, n_pixels=n_pixels, n_sources=n_sources)
+        return [self.on(group, OwnBackground(separate, order)) for order in affordable]
+
+    def disc_radii(self, problem: FitProblem) -> FloatArray:
+        """Return the radii in pixels of the discs to fit, (n,): apertures need surroundings in them."""
+        given = problem.fixed[:, models.SIGMA_1]
+        own = FWHM_PER_SIGMA * problem.start[:, models.SIGMA_1] / problem.beam_fwhm
+        reach = self.radius_in_fwhm * np.where(given, own, self.aper_sup) + _SURROUNDINGS_BEAMS
+        radii: FloatArray = problem.beam_fwhm * np.clip(reach, _DISC_BEAMS, _LARGEST_DISC_BEAMS)
+        return radii
+
+    def _bounds(self, problem: FitProblem) -> Bounds:
+        bounds = Bounds.around(
+            problem.start, sigma_limits=self.sigma_limits, shift=problem.shift,
+            amplitude_limits=(-np.inf if problem.forced else 0.0, np.inf),
+        )  # fmt: skip
+        return bounds.fixed_at(problem.start, problem.fixed)
+
+    def _noise(self, problem: FitProblem, pixels: FitPixels, scale: float) -> Whitener | WhitenerOnDemand:
+        if self.white:
+            return white_whitener(rms_on(problem.rms, pixels))
+        return self.cache.whitener(pixels, scale)

@@ -1,0 +1,1 @@
+"""The noise of a map: rms, covariance, whitening, multiplicative noise, statistics."""

@@ -1,0 +1,193 @@
+"""The noise and background of a map as one random field: how it is correlated, and how strong it is where."""
+
+import math
+
+import numpy as np
+from scipy import ndimage
+
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.noise.covariance import (
+    AGAINST_NEIGHBOURS,
+    CovarianceModel,
+    autocovariance,
+    beam_covariance_model,
+    clipped_statistics,
+    covariance_model,
+    mesh_rms,
+)
+from hyper_py.numerics import models
+from hyper_py.numerics.mesh import MeshMap, cell_counts, coarse_map
+from hyper_py.numerics.tiles import LazyPlane, Plane, blocks, combined, grown, kept_like, sample, size_of
+from hyper_py.numerics.trend import Trend, fit_trend
+
+_FEWEST_BEAMS = 50
+"""With fewer beams outside sources than this the covariance is assumed, not measured."""
+_SMALL_SCALE_BEAMS = 1.0
+"""The rms that matters for a source is that of structure of its own size."""
+
+_MASK_SIGMA = 3.0
+"""Sources are masked to this many sigma where the noise is measured."""
+_REACH_BEAMS = 16.0
+"""Largest separation of the fit pixels of one group, in beams."""
+_LEAST_LEFT = 0.6
+"""Where blanks are scattered few pixels have all their neighbours: this share of them is needed."""
+_MESH_BEAMS = 10.0
+"""Side in beams of the cells of the local rms: some 100 beams each, so that it is known to 7%.
+
+Larger ones miss noise that changes by factors within 20 beams, smaller ones take cirrus for noise.
+"""
+
+
+def outside_sources(data: Plane, sources: FloatArray, *, subtract: bool = False) -> Plane:
+    """Return a map with the pixels of sources blank, the wings of these subtracted or not.
+
+    Parameters
+    ----------
+    data : Plane, shape (ny, nx)
+    sources : ndarray, shape (n, 6)
+        In the order of `hyper_py.numerics.models`.
+    subtract : bool
+        Whether to subtract the Gaussians.
+
+    Returns
+    -------
+    Plane, shape (ny, nx)
+        An array if `data` is one.
+    """
+    light, masked = models.drawn(sources, size_of(data)), models.SourcesByPlace(sources, n_sigma=_MASK_SIGMA)
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        values: FloatArray = data[rows, columns].copy()
+        shape = values.shape[0], values.shape[1]
+        if subtract:
+            values -= light[rows, columns]
+        values[models.footprints(masked[rows, columns], shape, n_sigma=_MASK_SIGMA)] = np.nan
+        return values
+
+    return kept_like(LazyPlane(size_of(data), make), data)
+
+
+def measure_noise(
+    residual: Plane,
+    mask: BoolArray | None = None,
+    *,
+    beam_covariance: FloatArray,
+    beam_fwhm: float,
+    relative: Plane | None = None,
+    size: int | None = None,
+) -> tuple[CovarianceModel, Plane]:
+    """Return the covariance of a map's noise and background, and how its rms varies over the map.
+
+    Parameters
+    ----------
+    residual : Plane, shape (ny, nx)
+        Map, sources subtracted if they are known; blank pixels are NaN.
+    mask : bool ndarray, shape (ny, nx), optional
+        Pixels not to be used, such as those of sources.
+    beam_covariance : ndarray, shape (2, 2)
+        In pixels^2; its autocorrelation is assumed where the map is too small to measure another.
+    beam_fwhm : float
+        In pixels.
+    relative : Plane, shape (ny, nx), optional
+        What is known beforehand of how the noise varies, such as an error map; the rest is measured.
+    size : int, optional
+        Side of the blocks in which the map is worked on, see `hyper_py.numerics.tiles.blocks`.
+
+    Returns
+    -------
+    covariance : CovarianceModel
+        Of the residual, less the plane through it (`hyper_py.numerics.trend`), divided by the relative rms.
+    relative_rms : Plane, shape (ny, nx)
+        Local rms over its median.
+    """
+    if relative is not None:
+        flattened, relative_rms = measure_noise(
+            combined(np.divide, residual, relative), mask, beam_covariance=beam_covariance,
+            beam_fwhm=beam_fwhm, size=size,
+        )  # fmt: skip
+        return flattened, combined(np.multiply, relative_rms, relative)
+    masked = residual if mask is None else np.where(mask, np.nan, residual[:, :])
+    shape, reach = size_of(masked), math.ceil(_REACH_BEAMS * beam_fwhm)
+    relative_rms, n_known = _relative_rms(masked, beam_fwhm=beam_fwhm, size=size)
+    masked = combined(np.subtract, masked, fit_trend(masked, level=relative_rms, size=size).plane(shape))
+    measurable = min(reach, min(shape) // 3)
+    model = None
+    if measurable >= beam_fwhm and n_known / beam_fwhm**2 >= _FEWEST_BEAMS:
+        flat = combined(np.divide, masked, relative_rms)
+        against = kept_like(_against_neighbours(flat), residual)
+        lags, sharp = (
+            extend_lags(autocovariance(plane, max_lag=measurable), reach=reach) for plane in (flat, against)
+        )
+        identifiable = sample(against, size=size).size >= _LEAST_LEFT * sample(flat, size=size).size
+        model = covariance_model(lags, sharp=sharp if identifiable else None)
+    if model is None:
+        rms = clipped_statistics(sample(masked, size=size)).rms
+        model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)
+    return model, relative_rms
+
+
+def measure_trend(masked: Plane, *, beam_fwhm: float, size: int | None = None) -> Trend:
+    """Return the plane that `measure_noise` takes off a map without its sources."""
+    return fit_trend(masked, level=_relative_rms(masked, beam_fwhm=beam_fwhm, size=size)[0], size=size)
+
+
+def _relative_rms(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple[MeshMap, int]:
+    """Return the local rms of small scales over its median, or 1; and how many pixels are known."""
+    shape = size_of(masked)
+    mesh, width = max(8, round(_MESH_BEAMS * beam_fwhm)), _SMALL_SCALE_BEAMS * beam_fwhm
+    relative_rms = np.full(tuple(-(-n // mesh) for n in shape), np.nan)
+    counts, varies = np.zeros(relative_rms.shape), min(shape) >= 3 * mesh
+    uniform = MeshMap(np.ones((1, 1)), max(shape), shape)
+    if varies:  # a slope is structure of small scales at the borders, where the local mean is one-sided
+        masked = fit_trend(masked, level=uniform, size=size).taken_off(masked)
+    for where in blocks(shape, size=size, multiple=mesh):
+        place = tuple(slice(part.start // mesh, -(-part.stop // mesh)) for part in where)
+        outer, inner = grown(where, math.ceil(3.0 * width) + 1, shape)
+        piece = masked[outer]
+        counts[place] = cell_counts(np.isfinite(piece[inner]), mesh)
+        if varies:
+            relative_rms[place] = mesh_rms(small_scales(piece, width=width)[inner], mesh=mesh)
+    n_known = int(counts.sum())
+    if not np.isfinite(relative_rms).any():
+        return uniform, n_known
+    known = np.isfinite(relative_rms)
+    order = np.argsort(relative_rms[known])
+    below = np.cumsum(counts[known][order])
+    middle = float(relative_rms[known][order][np.searchsorted(below, 0.5 * below[-1])])  # over pixels
+    return coarse_map(relative_rms / middle, mesh=mesh, shape=shape), n_known
+
+
+def small_scales(data: FloatArray, *, width: float) -> FloatArray:
+    """Return a map minus its Gaussian-weighted local mean of sigma `width` pixels; NaN takes no part."""
+    valid = np.isfinite(data)
+    mean, weight = (
+        ndimage.gaussian_filter(image, width, mode="constant", truncate=3.0)
+        for image in (np.where(valid, data, 0.0), valid.astype(np.float64))
+    )
+    flattened: FloatArray = data - mean / np.where(valid, weight, 1.0)
+    return flattened
+
+
+def _against_neighbours(data: Plane) -> LazyPlane:
+    """Return a map convolved with `AGAINST_NEIGHBOURS`; NaN where a neighbour is, and at the border."""
+    shape = size_of(data)
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        outer, inner = grown((rows, columns), 1, shape)
+        values = data[outer]
+        convolved: FloatArray = ndimage.convolve(values, AGAINST_NEIGHBOURS, mode="constant", cval=np.nan)
+        return convolved[inner]
+
+    return LazyPlane(shape, make)
+
+
+def extend_lags(lags: FloatArray, *, reach: int) -> FloatArray:
+    """Return an autocovariance out to `reach`, tapered to zero over its outer half (raised cosine)."""
+    measured = lags.shape[0] // 2
+    lag = np.minimum(np.abs(np.arange(-reach, reach + 1)), measured)
+    taper = 0.5 + 0.5 * np.cos(np.pi * np.clip(2.0 * lag / measured - 1.0, 0.0, 1.0))
+    full = np.zeros((2 * reach + 1, 2 * reach + 1))
+    inner = slice(reach - measured, reach + measured + 1)
+    full[inner, inner] = lags
+    tapered: FloatArray = full * taper[:, None] * taper
+    return tapered

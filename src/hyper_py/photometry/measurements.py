@@ -1,0 +1,312 @@
+"""What was measured: one table of values over the sources of a map, and the groups that they come from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.background.evaluate import painted
+from hyper_py.background.model import BackgroundModel
+from hyper_py.diagnostics import Flag
+from hyper_py.fitting.groups import GroupFit
+from hyper_py.noise.covariance import CovarianceModel
+from hyper_py.numerics import models
+from hyper_py.numerics.tiles import Plane, Where
+from hyper_py.photometry.aperture import GroupApertures, GroupPhotometry
+
+_FILLED = (
+    "at_bound", "flux", "flux_err", "flux_gauss_err", "aperture_fraction", "background", "n_blank", "nmse",
+    "chi2_red", "bic", "status", "flags", "order", "covariance",
+)  # fmt: skip
+"""Columns that groups fill."""
+_NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SourceTable:
+    """What was measured of `n` sources, in pixels and Jy/pixel; the catalogue is computed from it.
+
+    Attributes
+    ----------
+    parameters : ndarray, shape (n, 6)
+        Fitted Gaussians, in the order of `hyper_py.numerics.models`.
+    covariance : ndarray, shape (n, 6, 6)
+        Covariance of `parameters`; NaN where it is unknown.
+    at_bound : bool ndarray, shape (n, 6)
+        Parameters that a bound holds.
+    flux, flux_err, flux_gauss, flux_gauss_err, aperture_fraction : ndarray, shape (n,)
+        Jy; the aperture's flux and the Gaussian's, with their corrections applied, and errors.
+    local_rms, snr, background, shoulder_score : ndarray, shape (n,)
+    order, n_in_group, n_blank, status, flags : int ndarray, shape (n,)
+    nmse, chi2_red, bic : ndarray, shape (n,)
+    """
+
+    parameters: FloatArray
+    covariance: FloatArray
+    at_bound: BoolArray
+    flux: FloatArray
+    flux_err: FloatArray
+    flux_gauss: FloatArray
+    flux_gauss_err: FloatArray
+    aperture_fraction: FloatArray
+    local_rms: FloatArray
+    snr: FloatArray
+    background: FloatArray
+    shoulder_score: FloatArray
+    order: IntArray
+    n_in_group: IntArray
+    n_blank: IntArray
+    status: IntArray
+    flags: IntArray
+    nmse: FloatArray
+    chi2_red: FloatArray
+    bic: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    @property
+    def is_below_noise(self) -> BoolArray:
+        """Whether the fit left nothing of a source: no peak, or a peak or flux below its own error."""
+        peak = self.parameters[:, models.AMPLITUDE]
+        peak_err = np.sqrt(self.covariance[:, models.AMPLITUDE, models.AMPLITUDE])
+        below: BoolArray = (peak <= 0.0) | (peak < peak_err) | (self.flux < self.flux_err)
+        return below
+
+    @classmethod
+    def unmeasured(cls, parameters: FloatArray) -> "SourceTable":
+        """Return the table of Gaussians, (n, 6), of which nothing was measured: NaN, status and flags 0."""
+        n = len(parameters)
+        nothing, zero = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
+        return cls(
+            parameters=parameters,
+            covariance=np.full((n, models.N_PARAMETERS, models.N_PARAMETERS), np.nan),
+            at_bound=np.zeros((n, models.N_PARAMETERS), dtype=bool),
+            flux=nothing, flux_err=nothing, flux_gauss=nothing, flux_gauss_err=nothing,
+            aperture_fraction=nothing, local_rms=nothing, snr=nothing, background=nothing,
+            shoulder_score=nothing, order=zero - 1, n_in_group=zero + 1, n_blank=zero, status=zero,
+            flags=zero, nmse=nothing, chi2_red=nothing, bic=nothing,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasuredGroup:
+    """How one group was fitted and measured.
+
+    Attributes
+    ----------
+    members : int ndarray, shape (n_sources,)
+        Rows of its sources.
+    fit : GroupFit
+    retried : bool
+        Whether the fit converged only from another start.
+    n_pixels, n_free : int
+        Fit pixels and free parameters.
+    n_beams : float
+        Independent beams among the pixels.
+    chi2, nmse : float
+    photometry : GroupPhotometry
+    n_blank, flags : int ndarray, shape (n_sources,)
+    shown : bool ndarray, shape (n_sources,)
+        Whether the map shows anything in a source's aperture.
+    background : BackgroundModel
+    """
+
+    members: IntArray
+    fit: GroupFit
+    retried: bool
+    n_pixels: int
+    n_free: int
+    n_beams: float
+    chi2: float
+    nmse: float
+    photometry: GroupPhotometry
+    n_blank: IntArray
+    flags: IntArray
+    shown: BoolArray
+    background: BackgroundModel
+
+    @property
+    def chi2_red(self) -> float:
+        """Chi-square over the degrees of freedom."""
+        n_left = self.n_pixels - self.n_free
+        return self.chi2 / n_left if n_left > 0 else np.nan
+
+    @property
+    def bic(self) -> float:
+        """Bayesian information criterion: pixels of one beam are one measurement."""
+        in_beams = self.chi2 * self.n_beams / max(self.n_pixels, 1)
+        return in_beams + self.n_free * float(np.log(max(self.n_beams, 1.0)))
+
+    @property
+    def status(self) -> int:
+        """1 converged, 2 converged from another start, 0 failed."""
+        return (2 if self.retried else 1) if self.fit.converged else 0
+
+    @property
+    def covariance(self) -> FloatArray:
+        """Of all parameters of the group, (6 n_sources, 6 n_sources)."""
+        return self.photometry.covariance
+
+
+def measured_group(
+    own: GroupApertures,
+    photometry: GroupPhotometry,
+    residual: FloatArray,
+    *,
+    chi2: float,
+    n_free: int,
+    background: BackgroundModel,
+    beam_area: float,
+    usable: BoolArray | Plane,
+) -> MeasuredGroup:
+    """Gather what was measured of one group.
+
+    Parameters
+    ----------
+    own : GroupApertures
+    photometry : GroupPhotometry
+    residual : ndarray, shape (n,)
+        What the fit left of the data on the fit pixels.
+    chi2, n_free : float, int
+        Chi-square, and number of free parameters.
+    background : BackgroundModel
+    beam_area : float
+        In pixels.
+    usable : bool ndarray or Plane, shape (ny, nx)
+        False, or 0, where blank.
+    """
+    group, fit = own.group, own.group.fitted
+    flags = np.where(np.isfinite(photometry.flux_err), 0, int(Flag.NO_ERROR))
+    if group.retried:
+        flags |= int(Flag.RETRIED)
+    if not fit.converged:
+        flags |= int(Flag.NOT_CONVERGED if np.isfinite(fit.cost) else Flag.FIT_FAILED)
+    n_blank, n_shown = np.zeros((2, group.n_sources), dtype=np.int64)
+    for i, aperture in enumerate(own.apertures):
+        inside = aperture.clipped((usable.shape[0], usable.shape[1]))
+        covered = inside.weights > 0.0
+        n_shown[i] = np.count_nonzero(covered & (usable[inside.slices] != 0.0))
+        n_blank[i] = np.count_nonzero(covered) - n_shown[i]
+        if n_blank[i]:
+            flags[i] |= int(Flag.BLANK_PIXELS)
+        if inside is not aperture and inside.weights.sum() < aperture.weights.sum() - 1e-9:
+            flags[i] |= int(Flag.EDGE)
+    power = float(group.data @ group.data)
+    return MeasuredGroup(
+        members=group.members, fit=fit, retried=group.retried, n_pixels=residual.size, n_free=n_free,
+        n_beams=residual.size / beam_area, chi2=chi2, photometry=photometry, n_blank=n_blank, flags=flags,
+        shown=n_shown > 0, background=background,
+        nmse=float(residual @ residual) / power if power > 0.0 else np.nan,
+    )  # fmt: skip
+
+
+def source_table(parameters: FloatArray, groups: Sequence[MeasuredGroup]) -> SourceTable:
+    """Return the table of Gaussians, (n, 6), as their groups were measured.
+
+    Sources of which the map shows nothing, because their fit pixels or apertures are blank, have no flux or
+    error, and a status of 0.
+    """
+    empty, hidden = SourceTable.unmeasured(parameters), np.ones(len(parameters), dtype=bool)
+    table = replace(
+        empty, flux_gauss=models.gaussian_flux(parameters),
+        **{name: getattr(empty, name).copy() for name in _FILLED},
+    )  # fmt: skip
+    for group in groups:
+        members, photometry = group.members, group.photometry
+        for name, values in {
+            "at_bound": group.fit.at_bound, "flux": photometry.flux, "flux_err": photometry.flux_err,
+            "flux_gauss_err": photometry.flux_gauss_err, "aperture_fraction": photometry.fraction,
+            "background": photometry.background, "n_blank": group.n_blank, "flags": group.flags,
+            "nmse": group.nmse, "chi2_red": group.chi2_red, "bic": group.bic, "status": group.status,
+            "order": group.background.order,
+        }.items():  # fmt: skip
+            getattr(table, name)[members] = values
+        n = len(members)
+        blocks = photometry.covariance.reshape(n, models.N_PARAMETERS, n, models.N_PARAMETERS)
+        table.covariance[members] = blocks[np.arange(n), :, np.arange(n)]
+        hidden[members] = ~group.shown
+    table.status[hidden] = 0
+    table.flags[hidden] |= _NOTHING_SHOWN
+    for values in (table.flux, table.flux_err, table.flux_gauss_err, table.covariance):
+        values[hidden] = np.nan
+    return table
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasuredMap:
+    """The sources of a map as measured.
+
+    Attributes
+    ----------
+    sources : SourceTable
+    groups : sequence of MeasuredGroup
+        Without those of which the map shows nothing.
+    noise : CovarianceModel
+        Which the errors come from, per `noise_step` pixels of separation: that of the last fit, unless this
+        took white noise.
+    given : int ndarray
+        Which of the sources given the first rows are; the others were added.
+    vanished : int ndarray
+        Which of the sources given are none: the fit left nothing of them above the noise.
+    noise_step : int
+    flux_factor : float
+        What the flux of a source is over that of its Gaussian, where the map shows that.
+    """
+
+    sources: SourceTable
+    groups: Sequence[MeasuredGroup]
+    noise: CovarianceModel
+    given: IntArray
+    vanished: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    noise_step: int = 1
+    flux_factor: float = 1.0
+
+    def of_nothing(self) -> "MeasuredMap":
+        """Return the map without any source: all those given have vanished."""
+        sources = SourceTable.unmeasured(np.empty((0, models.N_PARAMETERS)))
+        none = np.empty(0, dtype=np.int64)
+        return replace(self, sources=sources, groups=[], given=none, vanished=np.arange(self.given.size))
+
+    def with_flags(self, flag: Flag, where: BoolArray | bool = True) -> "MeasuredMap":
+        """Return the same with a flag set for some sources, or for all."""
+        flags = self.sources.flags | np.where(where, int(flag), 0)
+        return replace(self, sources=replace(self.sources, flags=flags))
+
+    def background_part(self, where: Where) -> FloatArray:
+        """Return the background of rows and columns in Jy/pixel, NaN where there is none.
+
+        Backgrounds are averaged where they overlap.
+        """
+        return painted([group.background for group in self.groups], where)
+
+
+def corrected_fluxes(
+    table: SourceTable, *, beam_factor: FloatArray, flux_factor: float, aperture_correction: bool
+) -> SourceTable:
+    """Return the table with the light that a source has beyond its Gaussian and its aperture.
+
+    Parameters
+    ----------
+    table : SourceTable
+    beam_factor : ndarray, shape (n,)
+        What the flux of a source is over that of its Gaussian, for its beam.
+    flux_factor : float
+        The same, as the map shows it.
+    aperture_correction : bool
+        Whether fluxes are corrected for what is outside the apertures.
+    """
+    factor = beam_factor * flux_factor
+    correction = factor if aperture_correction else table.aperture_fraction
+    # That light is measured out to some distance only, and uncertain by as much as it adds.
+    uncertain = abs(1.0 - 1.0 / flux_factor)
+    flux, flux_gauss = table.flux * correction, table.flux_gauss * factor
+    return replace(
+        table,
+        flux=flux,
+        flux_err=np.hypot(table.flux_err * correction, uncertain * flux),
+        flux_gauss=flux_gauss,
+        flux_gauss_err=np.hypot(table.flux_gauss_err * factor, uncertain * flux_gauss),
+        aperture_fraction=table.aperture_fraction / factor,
+    )

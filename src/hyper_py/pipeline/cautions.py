@@ -1,0 +1,98 @@
+"""What about a catalogue and its map a user should not overlook."""
+
+import numpy as np
+from astropy.table import QTable
+from scipy import ndimage, special
+
+from hyper_py.arrays import BoolArray
+from hyper_py.diagnostics import FLAG_TEXT, Flag
+from hyper_py.image import SkyImage
+
+_BAD = (
+    Flag.BLANK_PIXELS | Flag.EDGE | Flag.SIZE_AT_BOUND | Flag.POSITION_AT_BOUND | Flag.AMPLITUDE_AT_BOUND
+    | Flag.NOT_CONVERGED | Flag.FIT_FAILED | Flag.NOISE_ASSUMED | Flag.BACKGROUND_POOR | Flag.NEGATIVE_FLUX
+    | Flag.NO_ERROR
+)  # fmt: skip
+"""Flags that say that something of a row is not to be trusted."""
+_FEWEST = 5
+"""Rows below which nothing is said of their number."""
+_EDGE_BEAMS = 4.0
+"""How near an edge is."""
+_CHANCE = 1e-6
+"""Probability of as many rows near edges by chance below which they crowd there."""
+_BLANK_BEAMS = 0.5
+"""Blank regions smaller than this, in beams, are no edge."""
+
+
+def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
+    """Return warnings, one line each.
+
+    Parameters
+    ----------
+    catalog : QTable
+        As an extraction makes it.
+    image : SkyImage
+        Its map.
+
+    Returns
+    -------
+    tuple of str
+        Values that were taken for blank or look like it, an error that the file has and that was not used,
+        most rows flagged, rows that crowd along edges. Empty if there is nothing to say.
+    """
+    said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
+    said += _flagged(catalog) + _crowded(catalog, image)
+    return tuple(said)
+
+
+def _flagged(catalog: QTable) -> list[str]:
+    """Say that most rows have flags, and which most of all."""
+    if len(catalog) < _FEWEST or "FLAGS" not in catalog.colnames:
+        return []
+    flags = np.asarray(catalog["FLAGS"]).astype(np.int64)
+    bad = (flags & int(_BAD)) != 0
+    if 2 * np.count_nonzero(bad) <= bad.size:
+        return []
+    numbers = {flag: np.count_nonzero(flags & int(flag)) for flag in FLAG_TEXT if flag & _BAD}
+    most = max(numbers, key=lambda flag: numbers[flag])
+    return [
+        f"{np.count_nonzero(bad)} of {bad.size} rows have flags, {numbers[most]} of them "
+        f"'{FLAG_TEXT[most]}': look at the map before the table is used"
+    ]
+
+
+def _crowded(catalog: QTable, image: SkyImage) -> list[str]:
+    """Say that far more rows are near an edge of the map, or of a blank region, than by chance."""
+    if len(catalog) < _FEWEST:
+        return []
+    near, share = _near_edges(catalog, image)
+    n, number = near.size, int(np.count_nonzero(near))
+    chance = float(special.bdtrc(number - 1, n, share)) if number else 1.0
+    if number < _FEWEST or number < 2.0 * share * n or chance > _CHANCE:
+        return []
+    return [
+        f"{number} of {n} rows are within {_EDGE_BEAMS:g} beams of an edge of the map or of blank pixels, "
+        f"{share:.0%} of it: loud edges are no sources; set io.error_hdu, or mask them with io.mask"
+    ]
+
+
+def _near_edges(catalog: QTable, image: SkyImage) -> tuple[BoolArray, float]:
+    """Return which rows are near an edge, and the share of the map that is."""
+    x, y = (
+        np.ma.filled(np.ma.asarray(getattr(catalog[name], "value", catalog[name]), dtype=np.float64), np.nan)
+        for name in ("X", "Y")
+    )
+    x, y = (values[np.isfinite(x) & np.isfinite(y)] for values in (x, y))
+    reach = _EDGE_BEAMS * image.beam_fwhm_pix
+    step = max(1, int(_BLANK_BEAMS * image.beam_fwhm_pix))
+    ny, nx = image.shape
+    if image.is_whole:
+        seen = np.isfinite(image.data[::step, ::step])
+        # One blank pixel between others is no edge.
+        seen = ndimage.binary_closing(np.pad(seen, 2), np.ones((3, 3)))[2:-2, 2:-2]
+    else:
+        seen = np.ones((-(-ny // step), -(-nx // step)), dtype=np.bool_)
+    distance = step * ndimage.distance_transform_edt(np.pad(seen, 1))[1:-1, 1:-1]
+    rows = np.clip(np.rint(y / step).astype(int), 0, seen.shape[0] - 1)
+    columns = np.clip(np.rint(x / step).astype(int), 0, seen.shape[1] - 1)
+    return distance[rows, columns] <= reach, float(np.mean(distance[seen] <= reach)) if seen.any() else 1.0

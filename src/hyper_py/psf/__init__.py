@@ -1,0 +1,1 @@
+"""What sources look like beyond Gaussians: the residual pattern common to all of them."""

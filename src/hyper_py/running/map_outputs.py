@@ -1,0 +1,312 @@
+"""Writing the outputs of one map and its record, from which a later run restores the result."""
+
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hyper_py import __version__
+from hyper_py.diagnostics import HyperPyError, HyperPyWarning, InputError
+from hyper_py.running.map_log import MapLog, explain, log_warnings, user_warnings
+from hyper_py.running.process_settings import one_blas_thread
+from hyper_py.running.tasks import MapResult, MapTask
+
+if TYPE_CHECKING:
+    from hyper_py.pipeline.extraction import Extraction
+    from hyper_py.writing.layout import Layout
+    from hyper_py.writing.staging import Stage
+
+
+@dataclass
+class MapWork:
+    """One map while it is done.
+
+    Attributes
+    ----------
+    task : MapTask
+    layout : Layout
+        Where its outputs go.
+    start : float
+        `time.perf_counter()` when the work began.
+    log : MapLog
+    caught : list of WarningMessage
+        Warnings of the pipeline, for the log and the user.
+    checksum : str
+        Of the input file; empty until it is known.
+    """
+
+    task: MapTask
+    layout: "Layout"
+    start: float
+    log: MapLog = field(default_factory=MapLog)
+    caught: list[warnings.WarningMessage] = field(default_factory=list)
+    checksum: str = ""
+
+    def __post_init__(self) -> None:
+        self.log.add(f"Hyper-Py {__version__}: {self.task.path}")
+
+    @property
+    def seconds(self) -> float:
+        """Time since the work began."""
+        return time.perf_counter() - self.start
+
+    @contextmanager
+    def collected_warnings(self) -> Iterator[None]:
+        """Collect warnings: they belong in the map's log and to the user, not on a worker's stderr."""
+        with one_blas_thread(), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self.caught = caught
+            yield
+
+    def log_failure(self, error: Exception) -> str:
+        """Write to the log why the map failed; return it in one line."""
+        reason = explain(error)
+        log_warnings(self.log, self.caught)
+        self.log.add(f"failed: {reason}")
+        if not isinstance(error, HyperPyError):
+            self.log.lines.append(traceback.format_exc().rstrip())
+        return reason
+
+
+def write_failure(work: MapWork, reason: str) -> MapResult:
+    """Write the log of a map that failed, and return that result."""
+    from hyper_py.writing.staging import write_text
+
+    task, layout = work.task, work.layout
+    outputs: tuple[str, ...] = (layout.map_log(task.name),)
+    try:
+        write_text(layout.root, outputs[0], work.log.text())
+    except OSError:
+        outputs = ()
+    return MapResult(
+        index=task.index,
+        name=task.name,
+        path=task.path,
+        status="failed",
+        reason=reason,
+        warnings=user_warnings(work.caught),
+        seconds=work.seconds,
+        checksum=work.checksum,
+        outputs=outputs,
+    )
+
+
+def input_checksum(path: Path) -> str:
+    """Return the checksum of an input; `InputError` if it cannot be read."""
+    from hyper_py.writing.state import file_checksum
+
+    try:
+        return file_checksum(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
+    """Write all outputs of a map, and last the record that it is complete.
+
+    Parameters
+    ----------
+    work : MapWork
+    extraction : Extraction
+    """
+    from hyper_py.pipeline.cautions import cautions
+    from hyper_py.writing.catalogues import describe_columns, write_catalogue
+    from hyper_py.writing.layout import STATE_DIR
+    from hyper_py.writing.sky_regions import write_regions
+    from hyper_py.writing.staging import Stage
+    from hyper_py.writing.state import as_json
+
+    task, layout, log = work.task, work.layout, work.log
+    image, catalog = extraction.image, extraction.catalog
+    rms, unit = _noise(extraction)
+    log.add(f"rms {rms:.4g} {unit}, {len(catalog)} sources, {work.seconds:.2f} s")
+    _log_details(log, extraction)
+    for text in cautions(catalog, image):
+        warnings.warn(text, HyperPyWarning, stacklevel=2)
+    with Stage(layout.root) as stage:
+        meta = _header(task, extraction, rms=rms, unit=unit)
+        write_catalogue(stage, layout, catalog, name=task.name, pixel_scale=image.pixel_scale, meta=meta)
+        ratio = task.config.photometry.fwhm_radius_ratio
+        write_regions(stage, layout, catalog, image, name=task.name, fwhm_radius_ratio=ratio)
+        _write_on_request(stage, layout, extraction, task, log)
+        _write_fits(stage, layout, task, extraction, log)
+        log_warnings(log, work.caught)
+        result = MapResult(
+            index=task.index,
+            name=task.name,
+            path=task.path,
+            status="done",
+            warnings=user_warnings(work.caught),
+            n_sources=len(catalog),
+            rms=rms,
+            unit=unit,
+            pixel_scale=image.pixel_scale,
+            seconds=work.seconds,
+            checksum=work.checksum,
+            outputs=(
+                *(name for name in stage.names if not name.startswith(STATE_DIR)),
+                layout.map_log(task.name),
+            ),
+        )
+        log.add(f"done in {result.seconds:.2f} s: {', '.join(result.outputs)}")
+        stage.text(layout.map_log(task.name), log.text())
+        record = record_of(result, task, columns=describe_columns(catalog), sizes=stage.sizes())
+        # The record is last: it is there only if all other files are.
+        stage.text(layout.state(task.name), as_json(record))
+    return result
+
+
+def record_of(
+    result: MapResult, task: MapTask, *, columns: list[list[str]], sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return what is recorded of a complete map; `restored` reads it.
+
+    Parameters
+    ----------
+    result : MapResult
+    task : MapTask
+    columns : list of [name, unit, description]
+        Columns of the catalogue.
+    sizes : mapping of str to int
+        Bytes of each file written.
+    """
+    keys = ("name", "checksum", "n_sources", "rms", "unit", "pixel_scale", "seconds", "warnings", "outputs")
+    known = {key: getattr(result, key) for key in keys}
+    return {**known, "fingerprint": task.fingerprint, "columns": columns, "sizes": dict(sizes)}
+
+
+def _log_details(log: MapLog, extraction: "Extraction") -> None:
+    """Write to the log whether side lobes or another source profile were used."""
+    if extraction.measured is None or extraction.explained is None:
+        return
+    if extraction.vanished is not None and (n_vanished := len(extraction.vanished)):
+        log.add(f"{n_vanished} detections left out: their fits left no peak or flux above its error")
+    lobes, factor = len(extraction.explained), extraction.measured.flux_factor
+    if lobes:
+        log.add(f"{lobes} detections left out: side lobes of brighter sources explain them")
+    if factor != 1.0:
+        log.add(f"fluxes are {factor:.3f} times those of Gaussians: the sources have another profile")
+
+
+def _write_fits(
+    stage: "Stage", layout: "Layout", task: MapTask, extraction: "Extraction", log: MapLog
+) -> None:
+    """Write the covariances of the fits, and their report, if they are wanted."""
+    from hyper_py.reporting.fit_report import fit_covariances, fit_report
+
+    fit = task.config.fit_options
+    if fit.calc_covar:
+        fit_covariances(extraction).write(stage.path(layout.covariances(task.name)), format="ascii.ecsv")
+    if fit.verbose:
+        log.lines.extend(fit_report(extraction))
+
+
+def restored(task: MapTask, layout: "Layout") -> MapResult | None:
+    """Return the result of a map that an earlier run completed from the same input and configuration."""
+    from hyper_py.writing.state import read_state, state_is_current
+
+    state = read_state(layout, task.name)
+    if state is None or state.get("fingerprint") != task.fingerprint:
+        return None
+    try:
+        checksum = task.checksum or input_checksum(task.path)
+    except InputError:
+        return None
+    if not state_is_current(layout, state, checksum=checksum, fingerprint=task.fingerprint):
+        return None
+    rms = state.get("rms")
+    return MapResult(
+        index=task.index,
+        name=task.name,
+        path=task.path,
+        status="resumed",
+        warnings=tuple(state["warnings"]),
+        n_sources=state["n_sources"],
+        rms=float("nan") if rms is None else rms,
+        unit=state["unit"],
+        pixel_scale=state["pixel_scale"],
+        seconds=state["seconds"],
+        checksum=checksum,
+        outputs=tuple(state["outputs"]),
+    )
+
+
+def _noise(extraction: "Extraction") -> tuple[float, str]:
+    import numpy as np
+
+    rms = np.asarray(extraction.rms)
+    known = rms[np.isfinite(rms)]
+    per_beam = float(np.median(known) if known.size else np.nan) * extraction.image.beam_area_pix
+    options = extraction.options
+    return options.flux_per_jy * per_beam, f"{options.flux_unit}/beam"
+
+
+def _header(task: MapTask, extraction: "Extraction", *, rms: float, unit: str) -> dict[str, Any]:
+    """Return the metadata of a map's tables; the same for the same run."""
+    from hyper_py.geometry import celestial_frame
+
+    image = extraction.image
+    return {
+        "creator": f"Hyper-Py {__version__}",
+        "map": task.name,
+        "map_unit": image.unit,
+        "frame_of_pa": celestial_frame(image.wcs).name,
+        "beam_major_arcsec": image.beam.major,
+        "beam_minor_arcsec": image.beam.minor,
+        "beam_pa_deg": image.beam.pa,
+        "beam_source": image.beam.source,
+        "pixel_arcsec": float(f"{image.pixel_scale:.8g}"),
+        "rms": float(f"{rms:.6g}"),
+        "rms_unit": unit,
+        "sigma_thres": task.config.detection.sigma_thres,
+        "n_sources": len(extraction.catalog),
+        **({"fill": "; ".join(image.meta["fill"])} if "fill" in image.meta else {}),
+        **({"errors": image.meta["errors"]} if "errors" in image.meta else {}),
+        **extraction.catalog.meta,
+    }
+
+
+def _write_on_request(
+    stage: "Stage", layout: "Layout", extraction: "Extraction", task: MapTask, log: MapLog
+) -> None:
+    """Stage the products that the configuration names besides tables and regions."""
+    if layout.fitting or layout.deblended or layout.background:
+        from hyper_py.reporting.fits_products import write_fits_products
+
+        write_fits_products(stage, layout, extraction, name=task.name)
+    if layout.plot_fitting or layout.plot_deblended or layout.plot_background:
+        from hyper_py.reporting.figures import write_figures
+
+        if extraction.image.is_whole:
+            write_figures(stage, layout, extraction, name=task.name)
+        else:
+            _leave_out("figures of single groups")
+    if layout.noise or layout.plot_noise:
+        from hyper_py.reporting.noise_products import write_noise
+
+        log.add(write_noise(stage, layout, extraction, name=task.name))
+    if task.config.outputs.report and extraction.noise.typical > 0.0:  # a blank channel has nothing to show
+        from hyper_py.reporting.report_data import make_report_data, save_report_data
+        from hyper_py.writing.layout import report_data_name
+
+        if extraction.image.is_whole:
+            save_report_data(stage.path(report_data_name(task.name)), make_report_data(extraction))
+        else:
+            _leave_out("the page of the report")
+        if task.has_figure:
+            from hyper_py.reporting.map_figure import map_svg
+
+            stage.text(layout.map_figure(task.name), map_svg(extraction))
+
+
+def _leave_out(what: str) -> None:
+    """Warn that an output is left out because the map was read in pieces."""
+    warnings.warn(
+        f"{what}: left out, the map was read in pieces (control.max_memory)", HyperPyWarning, stacklevel=2
+    )

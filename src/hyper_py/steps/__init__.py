@@ -1,1 +1,0 @@
-"""One step of the algorithm each: detection, grouping, background, fitting, photometry."""

@@ -1,0 +1,1 @@
+"""Comparison of a catalogue with the truth."""

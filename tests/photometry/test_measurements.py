@@ -1,0 +1,153 @@
+"""How what was measured of groups becomes one table over sources."""
+
+import numpy as np
+import pytest
+
+from helpers.groups import fitted_group
+from hyper_py.background.model import NoBackground, Painted
+from hyper_py.diagnostics import Flag
+from hyper_py.fitting.groups import GroupFit
+from hyper_py.noise.covariance import CovarianceModel
+from hyper_py.noise.whitening import Whitener
+from hyper_py.numerics.fit_pixels import FitPixels
+from hyper_py.numerics.solvers import FitStatus
+from hyper_py.photometry.aperture import GroupApertures, GroupPhotometry, source_apertures
+from hyper_py.photometry.measurements import (
+    MeasuredMap,
+    SourceTable,
+    measured_group,
+    source_table,
+)
+
+SHAPE = (60, 62)
+THREE = np.array([[1.0, 20, 20, 2, 2, 0], [1.0, 1, 30, 2, 2, 0], [1.0, 40, 40, 2, 2, 0]])
+
+
+def photometry_of(n, **changes):
+    given = {
+        name: np.ones(n) for name in ("flux", "flux_err", "flux_gauss_err", "fraction", "background")
+    }  # fmt: skip
+    return GroupPhotometry(**{**given, "covariance": np.eye(6 * n), **changes})
+
+
+def measured(
+    sources, members, *, photometry=None, usable=None, residual=None, data=None, n_free=2, chi2=6.0,
+    beam_area=2.0, status=FitStatus.COST, cost=3.0, retried=False,
+):  # fmt: skip
+    """A group as measured; its data and residual are of four pixels."""
+    own = sources[members]
+    residual = np.array([0.1, -0.2, 0.3, 0.1]) if residual is None else residual
+    n = np.arange(residual.size)
+    pixels = FitPixels(y=n, x=n, key=b"")
+    fit = GroupFit(parameters=own, at_bound=own < -99, cost=cost, status=int(status), n_evaluations=4)
+    group = fitted_group(
+        fit, pixels, Whitener(weights=np.ones(n.size)), members=members, retried=retried,
+        data=np.array([1.0, 2.0, 3.0, 2.0]) if data is None else data,
+    )  # fmt: skip
+    apertures = source_apertures(own, radius_in_fwhm=1.0)
+    return measured_group(
+        GroupApertures(group=group, apertures=apertures, fractions=np.ones(len(own))),
+        photometry_of(len(own)) if photometry is None else photometry,
+        residual, chi2=chi2, n_free=n_free, background=NoBackground(), beam_area=beam_area,
+        usable=np.ones(SHAPE, dtype=bool) if usable is None else usable,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "cost", "retried", "expected", "flag"),
+    [
+        (FitStatus.COST, 3.0, False, 1, 0),
+        (FitStatus.STEP, 3.0, True, 2, Flag.RETRIED),
+        (FitStatus.MAX_EVALUATIONS, 3.0, False, 0, Flag.NOT_CONVERGED),
+        (FitStatus.NOT_FINITE, np.nan, False, 0, Flag.FIT_FAILED),
+    ],
+)
+def test_status_and_flags_say_how_a_fit_ended(status, cost, retried, expected, flag):
+    sources = np.add(THREE, [0, 10, 0, 0, 0, 0])
+    members = np.array([0, 2])
+    group = measured(sources, members, status=status, cost=cost, retried=retried, beam_area=1.6)
+    table = source_table(sources, [group])
+    assert table.status.tolist() == [expected, 0, expected]
+    assert table.flags[members].tolist() == [flag, flag]
+    np.testing.assert_allclose(table.nmse[members], 0.15 / 18.0)
+    np.testing.assert_allclose(table.chi2_red[members], 6.0 / 2)
+    np.testing.assert_allclose(table.bic[members], 6.0 * 2.5 / 4 + 2 * np.log(2.5))
+    assert np.isnan(table.nmse[1])
+
+
+def test_statistics_that_do_not_exist_are_nan():
+    nothing = np.zeros(2)
+    group = measured(THREE, np.array([0]), residual=nothing, data=nothing, n_free=6, chi2=0.0, beam_area=20.0)
+    assert np.isnan(group.nmse)
+    assert np.isnan(group.chi2_red)
+    assert group.bic == 0.0
+
+
+def test_photometry_blanks_edges_and_missing_errors():
+    usable = np.ones(SHAPE, dtype=bool)
+    usable[20, 19:22] = False
+    covariance = np.arange(18 * 18, dtype=float).reshape(18, 18)
+    photometry = photometry_of(
+        3, flux=np.array([1.0, 2.0, 3.0]), flux_err=np.array([0.1, 0.2, np.nan]),
+        background=np.array([4.0, 5.0, 6.0]), covariance=covariance,
+    )  # fmt: skip
+    members = np.array([2, 0, 1])
+    table = source_table(THREE, [measured(THREE, members, photometry=photometry, usable=usable)])
+    np.testing.assert_array_equal(table.flux, [2, 3, 1])
+    np.testing.assert_array_equal(table.background, [5, 6, 4])
+    np.testing.assert_array_equal(table.n_blank, [3, 0, 0])
+    np.testing.assert_array_equal(table.covariance[0], covariance[6:12, 6:12])
+    np.testing.assert_array_equal(table.covariance[2], covariance[:6, :6])
+    assert table.flags.tolist() == [Flag.BLANK_PIXELS, Flag.EDGE | Flag.NO_ERROR, 0]
+
+
+def test_sources_of_groups_that_were_not_measured_have_failed():
+    table = source_table(THREE, [])
+    assert table.status.tolist() == [0, 0, 0]
+    assert np.isnan(table.flux).all()
+    assert np.isnan(table.covariance).all()
+    assert table.order.tolist() == [-1, -1, -1]
+    assert (table.flags == int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)).all()
+
+
+def test_an_aperture_without_a_pixel_has_no_flux():
+    sources = THREE * [1, 1, 1, 1, 1, 1]
+    sources[1:, 1:3] = [[40, 40], [-20, 30]]
+    usable = np.ones(SHAPE, dtype=bool)
+    usable[10:31, 10:31] = False
+    table = source_table(sources, [measured(sources, np.arange(3), usable=usable)])
+    assert table.status.tolist() == [0, 1, 0]
+    for values in (table.flux, table.flux_err, table.flux_gauss_err, table.covariance[:, 0, 0]):
+        np.testing.assert_array_equal(np.isnan(values), [True, False, True])
+    assert [bool(f & Flag.FIT_FAILED) for f in table.flags] == [True, False, True]
+
+
+def test_the_background_is_the_weighted_mean_of_pieces_inside_the_map():
+    class Piece:
+        order = -1
+
+        def __init__(self, y, x, value, weight):
+            self.painted = Painted(np.array(y), np.array(x), np.full(len(y), value), np.full(len(y), weight))
+
+        def paint(self):
+            return self.painted
+
+    group = measured(THREE, np.array([0]))
+    pieces = Piece((1, 1, -1), (1, 2, 0), 2.0, 1.0), Piece((1, 9, 0), (2, 0, -1), 5.0, 2.0)
+    groups = [type(group)(**{**vars(group), "background": piece}) for piece in pieces]
+    found = MeasuredMap(
+        sources=SourceTable.unmeasured(THREE), groups=groups, noise=CovarianceModel(np.ones((1, 1))),
+        given=np.arange(3),
+    )  # fmt: skip
+    expected = np.full((3, 4), np.nan)
+    expected[1, 1], expected[1, 2] = 2.0, (2.0 + 2 * 5.0) / 3
+    np.testing.assert_allclose(found.background_part((slice(0, 3), slice(0, 4))), expected)
+
+
+def test_flags_are_added_to_those_that_there_are():
+    table = source_table(THREE, [measured(THREE, np.arange(3))])
+    found = MeasuredMap(sources=table, groups=[], noise=CovarianceModel(np.ones((1, 1))), given=np.arange(3))
+    some = found.with_flags(Flag.FORCED, np.array([True, False, False])).with_flags(Flag.BLENDED)
+    before = table.flags
+    expected = before | np.array([int(Flag.FORCED), 0, 0]) | int(Flag.BLENDED)
+    np.testing.assert_array_equal(some.sources.flags, expected)

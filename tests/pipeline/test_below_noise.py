@@ -1,0 +1,101 @@
+"""Detections of which the fit leaves nothing are left out, are counted, and `why` tells of them."""
+
+import numpy as np
+import pytest
+
+from helpers.maps import ORIGINAL, WHITE, make_image, make_map, sources_of
+from hyper_py.catalog import COLUMNS
+from hyper_py.detection.peaks import Peaks
+from hyper_py.options import Options
+from hyper_py.pipeline.extraction import FixedSources, extract_sources
+from hyper_py.pipeline.measurement import measure_sources
+from hyper_py.pipeline.why import explain_place
+
+SHAPE = (120, 130)
+TRUE = sources_of((30.0, 30.2, 40.1), (25.0, 80.3, 70.5))
+CORRELATED = Options()
+OURS = pytest.mark.parametrize("options", [CORRELATED, WHITE], ids=["correlated", "white"])
+
+
+def peaks_at(*places):
+    x, y = np.array(places, dtype=float).T
+    nothing = np.full(x.size, np.nan)
+    return Peaks(
+        x=x, y=y, peak=np.full(x.size, 4.0), snr=np.full(x.size, 4.0), roundness=nothing,
+        roundness_marginal=nothing, sharpness=nothing, shoulder_score=nothing,
+    )  # fmt: skip
+
+
+def image_with_holes(*holes, seed=1):
+    """The true sources in noise, and negative sources where detections are claimed."""
+    hole = sources_of(*[(-12.0, x, y) for x, y in holes])
+    return make_image(make_map(np.concatenate([TRUE, hole]), SHAPE, seed=seed))
+
+
+@OURS
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_the_fit_takes_to_nothing_is_left_out(options, seed):
+    image = image_with_holes((60.0, 100.0), (100.0, 20.0), seed=seed)
+    peaks = peaks_at((30.0, 40.0), (60.0, 100.0), (80.0, 71.0), (100.0, 20.0))
+    measured = measure_sources(image, peaks, rms=1.0, options=options)
+    np.testing.assert_array_equal(measured.given, [0, 2])
+    np.testing.assert_array_equal(np.sort(measured.vanished), [1, 3])
+    assert not measured.sources.is_below_noise.any()
+    assert all(0 <= k < len(measured.sources) for group in measured.groups for k in group.members)
+
+
+@OURS
+def test_the_others_are_measured_as_without_it(options):
+    image = image_with_holes((35.5, 44.0))
+    both = measure_sources(
+        image, peaks_at((30.0, 40.0), (35.5, 44.0), (80.0, 71.0)), rms=1.0, options=options
+    )
+    alone = measure_sources(image, peaks_at((30.0, 40.0), (80.0, 71.0)), rms=1.0, options=options)
+    np.testing.assert_array_equal(both.vanished, [1])
+    np.testing.assert_allclose(both.sources.flux, alone.sources.flux, atol=0.5 * alone.sources.flux_err.min())
+    np.testing.assert_array_equal(both.sources.n_in_group, [1, 1])
+
+
+@OURS
+def test_nothing_left_is_an_empty_catalogue_with_all_its_columns(options, monkeypatch):
+    image = make_image(make_map(sources_of((-12.0, 60.0, 60.0)), SHAPE))
+    found = peaks_at((60.0, 60.0))
+    monkeypatch.setattr("hyper_py.pipeline.extraction.find_peaks", lambda *args, **kwargs: (found, {}))
+    extraction = extract_sources(image, options=options)
+    assert len(extraction.catalog) == 0
+    assert set(extraction.catalog.colnames) == {column.name for column in COLUMNS}
+    assert len(extraction.vanished) == 1
+    assert not extraction.model_image().any()
+    told = explain_place(extraction, 60.0, 60.0)
+    assert "its fit left no flux above its error" in told.verdict
+
+
+@OURS
+def test_given_sources_stay_whatever_their_flux(options):
+    image = image_with_holes((60.0, 100.0))
+    longitude, latitude = image.wcs.wcs_pix2world([[60.0, 100.0]], 0).T
+    table = extract_sources(
+        image, options=options, fixed=FixedSources(longitude=longitude, latitude=latitude)
+    ).catalog
+    assert len(table) == 1
+    assert table["FLUX"][0].value < 0.0
+
+
+def test_an_original_configuration_keeps_what_the_original_keeps():
+    image = image_with_holes((60.0, 100.0))
+    measured = measure_sources(image, peaks_at((30.0, 40.0), (60.0, 100.0)), rms=1.0, options=ORIGINAL)
+    np.testing.assert_array_equal(measured.given, [0, 1])
+
+
+def test_faint_true_sources_stay():
+    # Beam-sized sources of six times the noise: the fit may leave less, hardly ever less than one error.
+    y, x = np.mgrid[15:120:25, 15:130:25].reshape(2, -1)
+    faint = sources_of(*[(6.0, u, v) for u, v in zip(x, y, strict=True)])
+    kept = sum(
+        measure_sources(
+            make_image(make_map(faint, SHAPE, seed=seed)), peaks_at(*faint[:, 1:3]), rms=1.0,
+            options=CORRELATED,
+        ).given.size
+        for seed in (1, 2, 3)
+    )  # fmt: skip
+    assert kept == 3 * x.size

@@ -1,0 +1,60 @@
+"""Warnings about a catalogue: given where there is reason, and not where there is none."""
+
+import numpy as np
+import pytest
+from astropy.table import QTable
+
+from helpers.maps import make_image
+from hyper_py.diagnostics import Flag
+from hyper_py.pipeline.cautions import cautions
+
+SHAPE = (200, 220)
+
+
+def table(x, y, flags=0):
+    return QTable({"X": x, "Y": y, "FLAGS": np.broadcast_to(flags, np.shape(x)).astype(np.int64)})
+
+
+def places(n, seed=1, low=0.0, high=1.0):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(low, high, n) * (SHAPE[1] - 1), rng.uniform(low, high, n) * (SHAPE[0] - 1)
+
+
+def noise():
+    return np.random.default_rng(2).standard_normal(SHAPE)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sources_anywhere_give_no_warning(seed):
+    flags = np.where(np.arange(60) % 2, int(Flag.BLENDED | Flag.UNRESOLVED), int(Flag.EDGE))
+    assert cautions(table(*places(60, seed), flags), make_image(noise())) == ()
+
+
+def test_most_rows_with_flags_are_said_with_the_commonest():
+    flags = np.array([int(Flag.SIZE_AT_BOUND)] * 5 + [int(Flag.NEGATIVE_FLUX)] + [int(Flag.BLENDED)] * 5)
+    (said,) = cautions(table(*places(11), flags), make_image(noise()))
+    assert said.startswith("6 of 11 rows have flags, 5 of them 'a fitted size is at its bound")
+    assert cautions(table(*places(4), 4), make_image(noise())) == ()
+
+
+@pytest.mark.parametrize("kind", ["border", "blank"])
+def test_rows_along_an_edge_are_said(kind):
+    data, x, y = noise(), *places(30, low=0.35, high=0.65)
+    if kind == "border":
+        x[:25] = 5.0
+    else:
+        data[:, :100] = np.nan
+        data[40:160:7, 120:200:5] = np.nan  # single blank pixels are no edge
+        x[:25], x[25:] = 106.0, 160.0
+    (said,) = cautions(table(x, y), make_image(data))
+    assert said.startswith("25 of 30 rows are within 4 beams of an edge")
+    assert "io.error_hdu" in said
+    data[:, :] = noise()
+    inside = cautions(table(np.clip(x, 30, 180), y), make_image(data))
+    assert inside == ()
+
+
+def test_what_was_read_is_said_too():
+    image = make_image(noise(), meta={"fill": ("zeros",), "errors": "errors"})
+    assert cautions(table(*places(3)), image) == ("zeros", "errors")
+    assert cautions(QTable({"X": [], "Y": [], "FLAGS": []}), make_image(noise())) == ()

@@ -1,0 +1,214 @@
+"""A map read and worked on in tiles gives the catalogue of a map that is in memory at once."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from hyper_py.cli import app
+from hyper_py.diagnostics import ConfigurationError, Flag, InputError
+from hyper_py.options import BackgroundOptions, DetectionOptions, Options
+from hyper_py.pipeline.extraction import FixedSources, extract_sources
+from hyper_py.pipeline.why import explain
+from hyper_py.reading.io import read_image
+from hyper_py.simulation.simulate import simulate_image
+from hyper_py.writing.simulated_files import write_simulation
+
+SHAPE = (260, 330)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, random_seed):
+    simulation = simulate_image(
+        "deep", seed=random_seed, shape=SHAPE, n_sources=60,
+        noise_variation=3.0,
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("tiles") / "map.fits"
+    write_simulation(path, simulation)
+    with fits.open(path, mode="update") as file:
+        file[0].data[40:70, 90:150] = np.nan
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(path):
+    return extract_sources(read_image(path), options=Options(tile_size_pix=0)).catalog
+
+
+@pytest.fixture(scope="module")
+def large_path(tmp_path_factory):
+    """Larger than the largest tiles: pairs and single sources, blanks at a corner, inside and at an edge."""
+    path = tmp_path_factory.mktemp("large") / "map.fits"
+    write_simulation(
+        path, simulate_image("crowded", seed=31, shape=(1600, 1700), n_sources=900, noise_variation=3.0)
+    )
+    rng = np.random.default_rng(31)
+    with fits.open(path, mode="update") as file:
+        data = file[0].data
+        data[:120, :90] = data[600:700, 480:560] = data[1510:, 700:] = np.nan
+        data[rng.integers(0, 1600, 40), rng.integers(0, 1700, 40)] = np.nan
+    return path
+
+
+@pytest.fixture(scope="module")
+def large_whole(large_path):
+    return extract_sources(read_image(large_path), options=Options(tile_size_pix=0)).catalog
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "streamed"), [(256, False), (512, True), (1000, False), (1000, True)])
+def test_a_map_larger_than_its_tiles_gives_the_same_catalogue(large_path, large_whole, size, streamed):
+    image = read_image(large_path, max_memory=1e6 if streamed else None)
+    catalog = extract_sources(image, options=Options(tile_size_pix=size)).catalog
+    assert len(catalog) > 500
+    assert_same(catalog, large_whole)
+
+
+def assert_same(catalog, expected):
+    assert len(catalog) == len(expected) > 10
+    resolved = expected["FLAGS"] & int(Flag.UNRESOLVED) == 0
+    for name in expected.colnames:
+        # Of an unresolved source the deconvolved size is the root of what rounding leaves of zero.
+        rows = resolved if name.startswith("DECONV_FWHM") else slice(None)
+        one, other = (getattr(table[name], "value", table[name])[rows] for table in (catalog, expected))
+        if np.asarray(other).dtype.kind in "fc":
+            scale = np.nanmax(np.abs(other), initial=0.0)
+            # The error of a size at its bound is the square root of what is left of zero.
+            rounding = (1e-8 if name.endswith("ERR") else 1e-9) * scale
+            np.testing.assert_allclose(one, other, rtol=1e-6, atol=rounding, err_msg=name)
+        else:
+            np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+def assert_same_noise(one, other):
+    """Autocovariance, spectrum and profiles in two files are the same, and so is what is said of them."""
+    with fits.open(one) as pieces, fits.open(other) as whole:
+        for part, expected in zip(pieces, whole, strict=True):
+            assert part.header == expected.header
+            names = part.columns.names if isinstance(part, fits.BinTableHDU) else [None]
+            for name in names:
+                a, b = (hdu.data if name is None else hdu.data[name] for hdu in (part, expected))
+                np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9 * np.abs(b).max(), err_msg=name or "")
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(size=st.one_of(st.none(), st.integers(32, 400)), streamed=st.booleans())
+def test_the_catalogue_does_not_depend_on_tiles(path, whole, size, streamed):
+    image = read_image(path, max_memory=1e6 if streamed else None)
+    assert image.is_whole is not streamed
+    assert_same(extract_sources(image, options=Options(tile_size_pix=size)).catalog, whole)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float64"])
+def test_pixels_are_those_of_a_map_read_at_once(path, tmp_path, dtype):
+    with fits.open(path) as file:
+        header, data = file[0].header, file[0].data
+    if dtype == "int16":
+        scale = np.nanmax(np.abs(data)) / 30000
+        raw = np.where(np.isfinite(data), data / scale, -32768).astype(np.int16)
+        header.update({"BSCALE": scale, "BZERO": 0.5 * scale, "BLANK": -32768})
+        fits.PrimaryHDU(raw, header, do_not_scale_image_data=True).writeto(tmp_path / "m.fits")
+    else:
+        fits.PrimaryHDU(data.astype(dtype)[None], header).writeto(tmp_path / "m.fits")
+    whole, streamed = (read_image(tmp_path / "m.fits", max_memory=m).data for m in (None, 1e6))
+    np.testing.assert_allclose(streamed[:, :], whole, rtol=1e-12)
+    np.testing.assert_allclose(streamed[17:60, 200:], whole[17:60, 200:], rtol=1e-12)
+    y, x = np.array([3, 250, 3]), np.array([1, 329, 0])
+    np.testing.assert_allclose(streamed.at(y, x), whole[y, x], rtol=1e-12)
+
+
+def test_masks_are_read_in_pieces_too(path, tmp_path):
+    mask = np.zeros(SHAPE, dtype=np.float32)
+    mask[100:140, 30:90], mask[5, 7] = 1.0, np.nan
+    file, packed = tmp_path / "mask.fits", tmp_path / "packed.fits"
+    fits.writeto(file, mask)
+    fits.CompImageHDU(mask).writeto(packed)
+    whole = read_image(path, mask=file)
+    assert np.isnan(whole.data[[110, 5], [50, 7]]).all()
+    for mask_given in (file, mask != 0):
+        pieces = read_image(path, mask=mask_given, max_memory=1e6)
+        assert not pieces.is_whole
+        np.testing.assert_allclose(pieces.data[:, :], whole.data, rtol=1e-12)
+        np.testing.assert_allclose(pieces.data[90:101, 20:40], whole.data[90:101, 20:40], rtol=1e-12)
+    options = Options(tile_size_pix=100)
+    assert_same(extract_sources(pieces, options=options).catalog, extract_sources(whole).catalog)
+    with pytest.raises(InputError, match=r"control\.max_memory.*unpack io\.mask"):
+        read_image(path, mask=packed, max_memory=1e6)
+
+
+def test_given_positions_are_measured_in_pieces_as_at_once(path, whole):
+    rows = whole[:15]
+    for sizes in (
+        {},
+        {"fwhm_1": rows["FWHM_1"].value, "fwhm_2": rows["FWHM_2"].value, "pa": rows["PA"].value},
+    ):
+        fixed = FixedSources(longitude=rows["RA"].value, latitude=rows["DEC"].value, frame="icrs", **sizes)
+        one, other = (
+            extract_sources(read_image(path, max_memory=m), fixed=fixed).catalog for m in (1e6, None)
+        )
+        assert_same(one, other)
+
+
+def test_what_needs_the_whole_map_says_so(path, tmp_path):
+    image = read_image(path, max_memory=1e6)
+    for key, options in {
+        "detection.method": Options(detection=DetectionOptions(method="highpass")),
+        "detection.rms_map": Options(detection=DetectionOptions(rms_map="local")),
+        "background.method": Options(background=BackgroundOptions(method="polynomial")),
+    }.items():
+        with pytest.raises(ConfigurationError, match=rf"{key} = .*control\.max_memory"):
+            extract_sources(image, options=options)
+    error = tmp_path / "error.fits"
+    fits.writeto(error, np.ones(SHAPE), fits.getheader(path))
+    with pytest.raises(InputError, match=r"control\.max_memory.*io\.error_hdu"):
+        read_image(path, max_memory=1e6, error_hdu=error)
+    fits.CompImageHDU(fits.getdata(path), fits.getheader(path)).writeto(tmp_path / "packed.fits")
+    with pytest.raises(InputError, match="unpack"):
+        read_image(tmp_path / "packed.fits", max_memory=1e6)
+
+
+def test_why_says_of_a_map_in_pieces_what_it_says_of_a_map_at_once(path, whole):
+    row = whole[len(whole) // 2]
+    places = [(row["X"].value, row["Y"].value), (120.0, 55.0), (200.0, 131.0), (0.0, 0.0)]
+    for x, y in places:  # a source, a blank, anything, the corner
+        told = [list(explain(read_image(path, max_memory=m), x, y).lines()) for m in (None, 1e6)]
+        assert told[0] == told[1]
+    options = ["--set", "control.max_memory=0.01"]
+    result = CliRunner().invoke(app, ["why", str(path), "120", "55", *options])
+    assert result.exit_code == 0
+    assert "the pixel is blank" in result.output
+    result = CliRunner().invoke(
+        app, ["why", str(path), "1", "1", *options, "--set", "detection.method=highpass"]
+    )
+    assert isinstance(result.exception, ConfigurationError)
+    assert "control.max_memory" in str(result.exception)
+
+
+def test_outputs_of_a_map_in_pieces_are_those_of_a_map_at_once(path, tmp_path):
+    """The command line, with FITS images and figures; what is left out is said in one line."""
+    common = ["run", str(path), "--jobs", "1"]
+    for key in ("fits_output.fits_fitting", "fits_output.fits_bg_separate", "fits_output.fits_noise",
+                "visualization.visualize_noise"):  # fmt: skip
+        common += ["--set", f"{key}=true"]
+    runner = CliRunner()
+    for name, limit in (("whole", "4"), ("pieces", "0.01")):
+        options = ["-o", str(tmp_path / name), "--set", f"control.max_memory={limit}"]
+        result = runner.invoke(app, [*common, *options])
+        assert result.exit_code == 0, result.output
+    assert "read in pieces (control.max_memory)" in " ".join(result.output.split())
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    assert (pieces / "plots/map_map.svg").stat().st_size > 1000
+    images = ("fitting/map_model", "fitting/map_residual", "fitting/map_rms", "bg_separate/map_background")
+    for what in images:
+        files = [root / f"fits/{what}.fits" for root in (pieces, whole)]
+        one, other = (fits.getdata(file) for file in files)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * np.nanmax(np.abs(other)))
+        cards = [{k: v for k, v in fits.getheader(file).items() if k != "EXTEND"} for file in files]
+        assert cards[0] == cards[1]
+    assert_same_noise(*(next(root.rglob("*noise*.fits")) for root in (pieces, whole)))
+    assert next(pieces.rglob("*noise*.png")).stat().st_size > 1000
+    tables = [Table.read(root / "params/params_map.ecsv") for root in (pieces, whole)]
+    assert_same(*tables)

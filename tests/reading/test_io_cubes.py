@@ -1,0 +1,147 @@
+"""Reading cubes: channels, spectral axis, beams."""
+
+import gzip
+import tracemalloc
+
+import numpy as np
+import pytest
+import radio_beam
+from astropy import units as u
+from astropy.io import fits
+
+from helpers.fits_maps import (
+    BEAM_PIXELS,
+    CUBE_AXIS,
+    PIXEL,
+    SHAPE,
+    cube_plane,
+    make_data,
+    make_header,
+    sky_axes,
+    write_map,
+)
+from hyper_py.diagnostics import InputError
+from hyper_py.reading.io import open_cube, read_image
+
+
+def test_a_cube_is_no_map(path):
+    data = make_data((5, *SHAPE))
+    with pytest.raises(InputError, match=r"a cube of 5 channels: set control\.datacube"):
+        read_image(write_map(path, data, **CUBE_AXIS))
+    np.testing.assert_allclose(read_image(path, plane=3).data, data[3] / BEAM_PIXELS, rtol=1e-6)
+    with pytest.raises(InputError, match="no plane 5"):
+        read_image(path, plane=5)
+
+
+@pytest.mark.parametrize("packing", ["fits", "gz", "fz"])
+def test_channels(tmp_path, packing):
+    data = make_data((5, *SHAPE), dtype=np.float32)
+    data[4] = np.nan
+    path = write_map(tmp_path / "cube.fits", data, BUNIT="K", **CUBE_AXIS)
+    if packing == "gz":
+        packed = tmp_path / "cube.fits.gz"
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        path = packed
+    elif packing == "fz":
+        header = fits.getheader(path)
+        path = tmp_path / "cube.fits.fz"
+        hdu = fits.CompImageHDU(data, header, compression_type="GZIP_1", quantize_level=0)
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    with open_cube(path) as cube:
+        assert cube.shape == (5, *SHAPE)
+        assert cube.name == "cube"
+        np.testing.assert_allclose(cube.spectral_values, 1e11 + 1e9 * np.arange(5))
+        assert cube.spectral_unit == "Hz"
+        for k in (3, 0, 4, 2):
+            image = cube.channel(k)
+            hz = 1e11 + 1e9 * k
+            brightness = (1 * u.K).to(u.Jy / u.sr, u.brightness_temperature(hz * u.Hz))
+            factor = (brightness * (PIXEL * u.arcsec) ** 2).to_value(u.Jy)
+            np.testing.assert_allclose(image.data, factor * data[k].astype(float), rtol=2e-6)
+            assert image.meta["frequency"] == pytest.approx(hz)
+            assert image.meta["channel"] == k
+        assert len(list(cube)) == len(cube) == 5
+        with pytest.raises(InputError, match="no channel 5"):
+            cube.channel(5)
+        header = cube.header
+    fits.PrimaryHDU(data, header).writeto(tmp_path / "out.fits")
+    with open_cube(tmp_path / "out.fits") as again:
+        np.testing.assert_allclose(again.spectral_values, cube.spectral_values)
+        np.testing.assert_allclose(again.channel(1).data, cube_plane(path, 1), rtol=1e-9)
+
+
+def test_spectral_axis_first(tmp_path):
+    data = make_data((5, *SHAPE))
+    axes = {"CTYPE1": "VRAD", "CRVAL1": 1e3, "CRPIX1": 1.0, "CDELT1": 500.0, "CUNIT1": "m/s"} | sky_axes(2, 3)
+    path = write_map(tmp_path / "cube.fits", np.moveaxis(data, 0, -1).copy(), **axes)
+    with open_cube(path) as cube:
+        np.testing.assert_allclose(cube.channel(2).data, data[2] / BEAM_PIXELS, rtol=1e-6)
+        np.testing.assert_allclose(cube.spectral_values, 1e3 + 500.0 * np.arange(5))
+        assert cube.header["CTYPE3"] == "VRAD"
+
+
+def casa_table(majors, unit="arcsec", factor=1.0):
+    n = len(majors)
+    columns = [
+        fits.Column("BMAJ", "1E", unit, array=np.array(majors) * factor),
+        fits.Column("BMIN", "1E", unit, array=0.8 * np.array(majors) * factor),
+        fits.Column("BPA", "1E", "deg", array=np.full(n, -20.0)),
+        fits.Column("CHAN", "1J", array=np.arange(n)),
+        fits.Column("POL", "1J", array=np.zeros(n, dtype=int)),
+    ]
+    return fits.BinTableHDU.from_columns(columns, name="BEAMS")
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("arcsec", 1.0), ("deg", 1 / 3600)])
+def test_a_beam_for_each_channel(path, unit, factor):
+    majors = [20.0, 22.0, 24.0, 0.0, 28.0]
+    data = make_data((5, *SHAPE))
+    no_beam = {"BMAJ": None, "BMIN": None, "BPA": None}
+    write_map(path, data, [casa_table(majors, unit, factor)], CASAMBM=True, **CUBE_AXIS, **no_beam)
+    with fits.open(path) as hdus:
+        theirs = radio_beam.Beams.from_fits_bintable(hdus[1]) if unit == "arcsec" else None
+    with open_cube(path) as cube:
+        for k in (0, 2, 4):
+            image = cube.channel(k)
+            area = np.pi / (4 * np.log(2)) * 0.8 * majors[k] ** 2
+            assert image.beam.major == pytest.approx(majors[k], rel=1e-6)
+            assert image.beam.pa == pytest.approx(160.0)
+            if theirs is not None:
+                assert image.beam.solid_angle == pytest.approx(theirs[k].sr.to_value(u.arcsec**2), rel=1e-6)
+            np.testing.assert_allclose(image.data, data[k] * PIXEL**2 / area, rtol=1e-5)
+        assert cube.channel(3).beam.major == pytest.approx(24.0, rel=1e-6)
+        assert any("1 channels have no beam" in note for note in cube.notes)
+
+
+def test_error_cube_and_mask_map(path):
+    data = make_data((3, *SHAPE))
+    hdus = [fits.ImageHDU(np.stack([np.full(SHAPE, k + 1.0) for k in range(3)]), name="ERROR")]
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[5, 5] = True
+    with open_cube(write_map(path, data, hdus, **CUBE_AXIS), error_hdu="ERROR", mask=mask) as cube:
+        image = cube.channel(2)
+    assert np.all(np.isclose(image.error, 3.0 / BEAM_PIXELS, rtol=1e-5))
+    assert np.isnan(image.data).sum() == 1
+
+
+@pytest.mark.parametrize("packing", ["fits", "gz", "fz"])
+def test_memory_does_not_grow_with_channels(tmp_path, packing):
+    n, side = 24, 96
+    data = make_data((n, side, side), dtype=np.float32)
+    header = make_header(**CUBE_AXIS)
+    path = tmp_path / "cube.fits"
+    fits.PrimaryHDU(data, header).writeto(path)
+    if packing == "gz":
+        path = tmp_path / "cube.fits.gz"
+        path.write_bytes(gzip.compress((tmp_path / "cube.fits").read_bytes(), 1))
+    elif packing == "fz":
+        path = tmp_path / "cube.fits.fz"
+        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(data, header)]).writeto(path)
+    with open_cube(path) as cube:
+        cube.channel(0)
+        tracemalloc.start()
+        for image in cube:
+            assert image.shape == (side, side)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 8 * side * side * 8

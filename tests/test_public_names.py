@@ -1,0 +1,76 @@
+"""What `import hyper_py` offers: found at run time, by completion and by a type checker, at no cost."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hyper_py
+
+SOURCE = Path(hyper_py.__file__).parents[1]
+ROOT = Path(__file__).parents[1]
+NAMES = [
+    "read_image", "extract_sources", "simulate_image", "validate", "SkyImage", "Beam", "FixedSources",
+    "Options", "DetectionOptions", "PhotometryOptions", "FitOptions", "BackgroundOptions", "CubeOptions",
+    "Extraction", "extract_cube", "open_cube", "Flag", "HyperPyError", "__version__",
+]  # fmt: skip
+
+
+def test_dir_shows_the_public_names_and_nothing_else():
+    assert sorted(dir(hyper_py)) == sorted(hyper_py.__all__) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_there(name):
+    assert getattr(hyper_py, name) is not None
+
+
+def test_another_name_is_not():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = hyper_py.nothing
+
+
+CHECKED = """
+import hyper_py
+from hyper_py import {names}
+
+options = hyper_py.Options(detection={{"sigma_thres": 5}}, tile_size_pix=0)
+hyper_py.extract_sources(hyper_py.read_image("a"), options=options, detection={{"method": "matched"}})
+hyper_py.DetectionOptions(method="matchd")
+hyper_py.Options(detektion={{}})
+hyper_py.extract_sources(hyper_py.read_image("a.fits"), convert_mJy="yes")
+hyper_py.nothing
+reveal_type(hyper_py.Beam)
+reveal_type(hyper_py.validate)
+"""
+
+
+def test_a_type_checker_sees_names_and_words(tmp_path):
+    path = tmp_path / "uses.py"
+    path.write_text(CHECKED.format(names=", ".join(NAMES)))
+    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(path)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"MYPYPATH": str(SOURCE)}, capture_output=True, text=True
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("uses.py:")]
+    errors = [int(line.split(":")[1]) for line in lines if ": error: " in line]
+    assert errors == [7, 8, 9, 10], done.stdout + done.stderr
+    revealed = [line.partition(": note: Revealed type is ")[2] for line in lines if "Revealed" in line]
+    assert len(revealed) == 2
+    assert all("hyper_py." in text and "Any" not in text.split("->")[-1] for text in revealed)
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import hyper_py; dir(hyper_py)", ("numpy", "dataclasses", "hyper_py.options")),
+        ("import hyper_py; hyper_py.Options(detection={'sigma_thres': 5})", ("numpy", "astropy")),
+        ("import hyper_py.cli", ("numpy", "astropy", "hyper_py.config")),
+        ("import hyper_py.config as c; c.template()", ("numpy", "astropy")),
+    ],
+)
+def test_starting_loads_nothing_that_is_not_used(code, absent):
+    program = f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n{code}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {*absent} & {*done.stdout.split()}
