@@ -1,11 +1,14 @@
 """The map that is searched, and what is made of it tile by tile."""
 
+import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray
@@ -14,14 +17,44 @@ from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, blocks, grown, sample, sample_step, size_of
 
+AnyArray: TypeAlias = NDArray[Any]
 BEAM_AREA = math.pi / (4.0 * math.log(2.0))
 """Of a Gaussian beam, in FWHM^2."""
 INNER = 0.5
 """Nothing is detected closer than this many beams to a blank region."""
-_REMEMBERED = 2
-"""Parts of each plane that are remembered when the whole is not kept."""
+_CACHED_BYTES = 256_000_000
+"""Parts of planes of a streamed map that are remembered, together."""
 _MOST_KEPT = 6_000_000
 """Planes of the smoothed map are kept in memory for maps of at most this many pixels."""
+FEWEST_SAMPLED = 60_000
+"""Statistics are made of a regular grid of at least so many pixels."""
+
+
+class PartCache:
+    """Remembers parts of planes, the last ones used, up to a number of bytes."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit, self._bytes = limit, 0
+        self._parts: dict[tuple[int, ...], NDArray[np.generic]] = {}
+        self._planes = itertools.count()
+
+    def remembered(self, make: Callable[[slice, slice], AnyArray]) -> Callable[[slice, slice], AnyArray]:
+        """Return the function, which then makes the same part again only when it was forgotten."""
+        plane = next(self._planes)
+
+        def look(rows: slice, columns: slice) -> AnyArray:
+            key = plane, rows.start, rows.stop, columns.start, columns.stop
+            part = self._parts.pop(key, None)
+            if part is None:
+                part = make(rows, columns)
+                self._bytes += part.nbytes
+            self._parts[key] = part
+            while self._bytes > self._limit and len(self._parts) > 1:
+                oldest = next(iter(self._parts))
+                self._bytes -= self._parts.pop(oldest).nbytes
+            return part
+
+        return look
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +82,6 @@ class Field:
     unit: float
     mean: float
     keep: bool
-    _shares: dict[tuple[int, ...], FloatArray] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Plane, *, beam_covariance: FloatArray, size: int | None) -> "Field | None":
@@ -86,16 +118,28 @@ class Field:
         """Distance of each pixel from blank regions in beams."""
         return self.plane(edge_distance(self.data, fwhm=self.fwhm).make)
 
+    @cached_property
+    def cache(self) -> PartCache:
+        """For parts of planes that are made where they are asked for."""
+        kept = self.keep and self.shape[0] * self.shape[1] <= _MOST_KEPT
+        return PartCache(math.inf if kept else _CACHED_BYTES)
+
+    @cached_property
+    def _inner(self) -> Plane:
+        return self.plane(
+            lambda *where: (np.isfinite(self.data[where]) & (self.distance[where] > INNER)).astype(np.bool_)
+        )
+
     def inner(self, where: Where) -> BoolArray:
         """Return which pixels are far enough from edges."""
-        inside: BoolArray = np.isfinite(self.data[where]) & (self.distance[where] > INNER)
+        inside: BoolArray = self._inner[where].astype(np.bool_, copy=False)
         return inside
 
-    def plane(self, make: Callable[[slice, slice], FloatArray]) -> Plane:
+    def plane(self, make: Callable[[slice, slice], AnyArray]) -> Plane:
         """Return a plane of the field's shape: an array made tile by tile, or made where it is asked for."""
         if not self.keep:
-            return LazyPlane(self.shape, _remembered(make))
-        result: FloatArray | None = None
+            return LazyPlane(self.shape, self.cache.remembered(make))
+        result: AnyArray | None = None
         for rows, columns in self.tiles:
             part = make(rows, columns)
             if result is None:
@@ -106,13 +150,19 @@ class Field:
 
     def comb(self, where: Where) -> tuple[slice, slice]:
         """Return the rows and columns inside a tile that statistics are made of; the same for all tiles."""
-        step = sample_step(self.shape)
+        step = self._step
         return slice(-where[0].start % step, None, step), slice(-where[1].start % step, None, step)
+
+    @cached_property
+    def _step(self) -> int:
+        fine = max(1, math.floor(math.sqrt(self.shape[0] * self.shape[1] / FEWEST_SAMPLED)))
+        # Pixels of a beam are correlated: closer than half a beam nothing is lost.
+        return max(sample_step(self.shape), min(fine, round(0.6 * self.fwhm)))
 
     @property
     def comb_area(self) -> int:
         """Number of pixels for one of the comb."""
-        return sample_step(self.shape) ** 2
+        return self._step**2
 
     @cached_property
     def typical_distance(self) -> float:
@@ -130,77 +180,40 @@ class Field:
         inner = sum(int(np.count_nonzero(self.inner(where))) for where in self.tiles)
         return max(inner / (BEAM_AREA * self.fwhm**2), 1.0)
 
-    def shares(self, where: Where) -> FloatArray:
-        """Return the shares of the kernels on valid pixels, around a tile (see `smoothed`)."""
-        key = _key(*where)
-        if key not in self._shares:
-            outer, inner = grown(where, self.family.radius, self.shape)
+    @cached_property
+    def _shares(self) -> Callable[[slice, slice], FloatArray]:
+        def make(rows: slice, columns: slice) -> FloatArray:
+            radius, where = self.family.radius, (rows, columns)
+            outer, inner = grown(where, radius, self.shape)
             valid = np.isfinite(self.data[outer])
-            whole = all(part.start >= self.family.radius for part in inner) and all(
-                out.stop - part.stop >= self.family.radius for out, part in zip(outer, where, strict=True)
+            whole = all(part.start >= radius for part in inner) and all(
+                out.stop - part.stop >= radius for out, part in zip(outer, where, strict=True)
             )
             if whole and valid.all():
                 return np.ones((self.family.n_planes, 1, 1))
-            shares = self.family.shares(valid.astype(np.float64))
-            if not self._keeps_planes:
-                return shares
-            self._shares[key] = shares
-        return self._shares[key]
+            return self.family.shares(valid.astype(np.float64))[(slice(None), *inner)]
 
-    @property
-    def _keeps_planes(self) -> bool:
-        return self.keep and self.shape[0] * self.shape[1] <= _MOST_KEPT
+        return self.cache.remembered(make)
 
     def smoothed(self, source: Plane) -> "Smoothed":
         """Return the differences of a plane on the pixels of the field that are not blank."""
-        return Smoothed(self, source, {}, None if self._keeps_planes else _REMEMBERED)
+
+        def make(rows: slice, columns: slice) -> FloatArray:
+            outer, inner = grown((rows, columns), self.family.radius, self.shape)
+            values = np.where(np.isfinite(self.data[outer]), source[outer], 0.0)
+            return self.family.differences(values, self._shares(rows, columns), inner)
+
+        return Smoothed(self.cache.remembered(make))
 
 
 @dataclass(frozen=True, eq=False)
 class Smoothed:
     """The planes of a kernel family, tile by tile: `smoothed[where]` has shape (k, ny, nx)."""
 
-    field: Field
-    source: Plane
-    known: dict[tuple[int, ...], FloatArray]
-    most: int | None
+    make: Callable[[slice, slice], FloatArray]
 
     def __getitem__(self, where: Where) -> FloatArray:
-        key = _key(*where)
-        if key in self.known:
-            return self.known[key]
-        family = self.field.family
-        outer, (rows, columns) = grown(where, family.radius, self.field.shape)
-        values = np.where(np.isfinite(self.field.data[outer]), self.source[outer], 0.0)
-        planes = family.differences(values, self.field.shares(where))[:, rows, columns]
-        _keep(self.known, key, planes, self.most)
-        return planes
-
-
-def _key(rows: slice, columns: slice) -> tuple[int, ...]:
-    return rows.start, rows.stop, columns.start, columns.stop
-
-
-def _keep(
-    known: dict[tuple[int, ...], FloatArray], key: tuple[int, ...], values: FloatArray, most: int | None
-) -> None:
-    """Remember values, and forget the oldest if there are too many."""
-    known[key] = values
-    if most is not None and len(known) > most:
-        del known[next(iter(known))]
-
-
-def _remembered(make: Callable[[slice, slice], FloatArray]) -> Callable[[slice, slice], FloatArray]:
-    """Return the function, which then makes the same part twice running only once."""
-    known: dict[tuple[int, ...], FloatArray] = {}
-
-    def look(rows: slice, columns: slice) -> FloatArray:
-        key = _key(rows, columns)
-        if key not in known:
-            _keep(known, key, make(rows, columns), _REMEMBERED)
-        return known[key]
-
-    return look
+        return self.make(*where)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,14 +237,12 @@ class SourceMask:
 
 
 def _add_discs(mask: BoolArray, points: FloatArray, radius: float) -> None:
-    half = math.ceil(radius)
-    dy, dx = (d.ravel() for d in np.mgrid[-half : half + 1, -half : half + 1])
     for x, y in points:
-        row, column = round(float(y)), round(float(x))
-        own = (row + dy - y) ** 2 + (column + dx - x) ** 2 <= radius**2
-        ys, xs = row + dy[own], column + dx[own]
-        inside = (ys >= 0) & (ys < mask.shape[0]) & (xs >= 0) & (xs < mask.shape[1])
-        mask[ys[inside], xs[inside]] = True
+        top, left = max(math.ceil(y - radius), 0), max(math.ceil(x - radius), 0)
+        part = mask[top : max(math.floor(y + radius) + 1, 0), left : max(math.floor(x + radius) + 1, 0)]
+        rows = np.arange(top, top + part.shape[0]) - y
+        columns = np.arange(left, left + part.shape[1]) - x
+        part |= (rows**2)[:, None] + columns**2 <= radius**2
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,8 @@ from hyper_py.detection.weights import EdgeWeights, ProductSums
 from hyper_py.numerics.tiles import Plane, Where, sample
 
 Mask: TypeAlias = PixelMask | SourceMask
+Chosen: TypeAlias = Callable[[Where], BoolArray]
+"""Gives which pixels of rows and columns are meant."""
 MASK_BEAMS = 1.3
 """Weights and noise are measured this far from sources."""
 FIRST_LIMIT = 6.0
@@ -43,27 +45,46 @@ class Masks:
 
 @dataclass(frozen=True, eq=False)
 class Filtered:
-    """A map as a filter sees it.
+    """A map less a model as a filter sees it.
 
     Attributes
     ----------
     weights : EdgeWeights
+    whole, model : Plane, shape (ny, nx)
+        Amplitude of a source of the template's size at each pixel, of the map and of the model.
     amplitude : Plane, shape (ny, nx)
-        Of a source of the template's size at each pixel.
+        Their difference.
     brightness : Plane, shape (ny, nx)
-        The map on scales of some beams, less what a source of that amplitude gives there.
+        The difference on scales of some beams, less what a source of that amplitude gives there.
     noise : FilterNoise
         Of `amplitude`.
+    typical : Plane, shape (ny, nx)
+        The noise at each pixel if the map were of typical brightness.
+    rms : Plane, shape (ny, nx)
+        The noise at each pixel.
     """
 
     weights: EdgeWeights
+    whole: Plane
+    model: Plane
     amplitude: Plane
     brightness: Plane
     noise: FilterNoise
+    typical: Plane
+    rms: Plane
 
-    def rms(self, field: Field, where: Where) -> FloatArray:
-        """Return the noise of rows and columns."""
-        return self.noise.at(where, distance=field.distance[where], brightness=self.brightness[where])
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """What the kernels see of the map, and of the model of its bright sources."""
+
+    whole: Smoothed
+    model: Smoothed
+
+    def left(self, where: Where, index: tuple[slice | int, ...] = ()) -> FloatArray:
+        """Return an index of the planes of the map less the model, of rows and columns."""
+        left: FloatArray = self.whole[where][index] - self.model[where][index]
+        return left
 
 
 def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
@@ -90,15 +111,14 @@ def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
 
 
 def measure_filter(
-    field: Field, smoothed: Smoothed, masks: Masks, *, before: FilterNoise | None, template: float
+    field: Field, planes: Planes, masks: Masks, *, before: FilterNoise | None, template: float
 ) -> Filtered:
     """Measure the filter for sources of a size, and the noise of its output, outside masks.
 
     Parameters
     ----------
     field : Field
-    smoothed : Smoothed
-        Of the map less its bright sources.
+    planes : Planes
     masks : Masks
     before : FilterNoise, optional
         An earlier noise: the covariance is that of the planes over it, so that loud regions do not decide
@@ -109,34 +129,53 @@ def measure_filter(
     usable = _usable(field, masks.sources)
     sums, cell = ProductSums(field.family.n_planes), cell_side(field.fwhm)
     for where in field.tiles:
-        planes, distance = smoothed[where], field.distance[where]
+        comb = field.comb(where)
+        sample, distance = planes.left(where, (slice(None), *comb)), field.distance[where]
         if before is not None:
-            planes = planes / before.at(where, distance=distance)
-        rows, columns = (np.arange(part.start, part.stop) // (2 * cell) % 2 for part in where)
-        sums.add(planes, usable=usable(where), fold=2 * rows[:, None] + columns, distance=distance)
-    response = field.family.response(template)
-    weights = sums.weights(response, beam_area=field.fwhm**2)
-    amplitude = field.plane(lambda *where: weights.apply(smoothed[where], field.distance[where]))
-    largest = float(response[-1])
-    brightness = field.plane(lambda *where: smoothed[where][-1] - largest * amplitude[where])
-    return Filtered(weights, amplitude, brightness, _noise(field, amplitude, brightness, usable, masks.faint))
+            sample /= before.at(where, distance=distance)[comb]
+        rows, columns = (
+            np.arange(part.start, part.stop)[every] // (2 * cell) % 2
+            for part, every in zip(where, comb, strict=True)
+        )
+        fold = 2 * rows[:, None] + columns
+        sums.add(sample, usable=usable(where)[comb], fold=fold, distance=distance[comb])
+    weights = sums.weights(field.family.response(template), beam_area=field.fwhm**2 / field.comb_area)
+    whole = field.plane(lambda *where: weights.apply(planes.whole[where], field.distance[where]))
+    model, amplitude, brightness = _amplitudes(field, planes, whole, weights, template=template)
+    noise = _noise(field, amplitude, brightness, usable, masks.faint)
+    typical = field.plane(lambda *where: noise.at(where, distance=field.distance[where]))
+    rms = field.plane(lambda *where: typical[where] * noise.brightness(brightness[where]))
+    return Filtered(weights, whole, model, amplitude, brightness, noise, typical, rms)
 
 
-def _usable(field: Field, mask: Mask) -> Callable[[Where], BoolArray]:
+def refilter(field: Field, planes: Planes, known: Filtered, *, template: float) -> Filtered:
+    """Return the map less another model as the same filter sees it, with the same noise."""
+    model, amplitude, brightness = _amplitudes(field, planes, known.whole, known.weights, template=template)
+    rms = field.plane(lambda *where: known.typical[where] * known.noise.brightness(brightness[where]))
+    return replace(known, model=model, amplitude=amplitude, brightness=brightness, rms=rms)
+
+
+def _amplitudes(
+    field: Field, planes: Planes, whole: Plane, weights: EdgeWeights, *, template: float
+) -> tuple[Plane, Plane, Plane]:
+    """Return model, amplitude and brightness, see `Filtered`."""
+    largest = float(field.family.response(template)[-1])
+    model = field.plane(lambda *where: weights.apply(planes.model[where], field.distance[where]))
+    amplitude = field.plane(lambda *where: whole[where] - model[where])
+    brightness = field.plane(lambda *where: planes.left(where, (-1,)) - largest * amplitude[where])
+    return model, amplitude, brightness
+
+
+def _usable(field: Field, mask: Mask) -> Chosen:
     """Return what tells which pixels show noise alone; all of them if there are hardly any."""
-    inner = outside = 0
-    for where in field.tiles:
-        good = field.inner(where)
-        inner += int(np.count_nonzero(good))
-        outside += int(np.count_nonzero(good & ~mask(where)))
-    if outside <= LEAST_USABLE * inner:
+    outside = field.cache.remembered(lambda *where: field.inner(where) & ~mask(where))
+    inner = sum(int(np.count_nonzero(field.inner(where))) for where in field.tiles)
+    if sum(int(np.count_nonzero(outside(*where))) for where in field.tiles) <= LEAST_USABLE * inner:
         return field.inner
-    return lambda where: field.inner(where) & ~mask(where)
+    return lambda where: outside(*where)
 
 
-def _noise(
-    field: Field, amplitude: Plane, brightness: Plane, usable: Callable[[Where], BoolArray], faint: Mask
-) -> FilterNoise:
+def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, faint: Mask) -> FilterNoise:
     mesh = MeshGatherer(field.shape, fwhm=field.fwhm)
     least = min(MESH_FROM, field.typical_distance)
     for where in field.tiles:
@@ -144,27 +183,31 @@ def _noise(
         mesh.add(where, amplitude[where], far, np.isfinite(field.data[where]))
     level = mesh.level(otherwise=_scatter(field, amplitude, usable))
     regions = LoudRegions(field.shape, fwhm=field.fwhm)
+    ratio = field.plane(lambda *where: amplitude[where] / level[where])
     for where in field.tiles:
-        regions.add(where, amplitude[where] / level[where], usable(where))
+        regions.add(where, ratio[where], usable(where))
     noise, samples = FilterNoise(level, regions.factor()), []
     for where in field.tiles:
-        comb, good = field.comb(where), usable(where)
-        ratio = amplitude[where] / noise.level(where)
-        planes = ratio, field.distance[where], brightness[where], ~faint(where)
-        samples.append([plane[comb][good[comb]] for plane in planes])
-    ratio, distance, light, clean = (np.concatenate(part) for part in zip(*samples, strict=True))
-    if not ratio.size:
+        comb = field.comb(where)
+        good = usable(where)[comb]
+        planes = (
+            (ratio[where] / noise.loud[where])[comb], field.distance[where][comb], brightness[where][comb],
+            ~faint(where)[comb],
+        )  # fmt: skip
+        samples.append([plane[good] for plane in planes])
+    ratios, distance, light, clean = (np.concatenate(part) for part in zip(*samples, strict=True))
+    if not ratios.size:
         return noise
-    edge = edge_curve(ratio, distance)
+    edge = edge_curve(ratios, distance)
     clean = clean.astype(bool)
     if np.count_nonzero(clean) < LEAST_CLEAN * clean.size:
         clean[:] = True
     beams = np.count_nonzero(clean) * field.comb_area / field.fwhm**2
-    curve = brightness_curve((ratio / edge(distance))[clean], light[clean], beams=beams)
+    curve = brightness_curve((ratios / edge(distance))[clean], light[clean], beams=beams)
     return replace(noise, edge=edge, brightness=curve)
 
 
-def _scatter(field: Field, amplitude: Plane, usable: Callable[[Where], BoolArray]) -> float:
+def _scatter(field: Field, amplitude: Plane, usable: Chosen) -> float:
     """Return the scatter of all of the filtered map that is noise."""
     known = [amplitude[where][field.comb(where)][usable(where)[field.comb(where)]] for where in field.tiles]
     values = np.abs(np.concatenate(known))

@@ -12,7 +12,7 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics.tiles import Correlator
+from hyper_py.numerics.tiles import Correlator, Where
 
 SIZES = (0.5, 0.8, 1.2, 1.8, 2.7, 4.0)
 """Sigma of the kernels in units of the beam's; the map itself is a further member of the family."""
@@ -64,25 +64,31 @@ class KernelFamily:
         """Return the share of each kernel that lies on valid pixels (1, else 0): (n_planes, ny, nx)."""
         return np.maximum(np.array(self._correlator(valid)), LEAST_SHARE)
 
-    def differences(self, data: FloatArray, shares: FloatArray) -> FloatArray:
+    def differences(self, data: FloatArray, shares: FloatArray, inner: Where) -> FloatArray:
         """Return the map and its means, less the mean over the largest kernel.
 
         Parameters
         ----------
         data : ndarray, shape (ny, nx)
             0 where it is blank; beyond its border it counts as blank.
-        shares : ndarray, shape (n_planes, ny, nx)
-            From `shares` for the pixels that are not blank.
+        shares : ndarray, shape (n_planes, rows, columns)
+            From `shares` for the pixels that are not blank, in the part wanted.
+        inner : tuple of slices
+            The part wanted.
 
         Returns
         -------
-        ndarray, shape (n_planes, ny, nx)
+        ndarray, shape (n_planes, rows, columns)
             The map itself first.
         """
-        means = self._correlator(data)
-        for mean, share in zip(means, shares, strict=True):
-            mean /= share
-        return np.array([data, *means[:-1]]) - means[-1]
+        means = [mean[inner] for mean in self._correlator(data)]
+        largest = means[-1] / shares[-1]
+        planes = np.empty((self.n_planes, *largest.shape))
+        planes[0] = data[inner]
+        for plane, mean, share in zip(planes[1:], means[:-1], shares[:-1], strict=True):
+            np.divide(mean, share, out=plane)
+        planes -= largest
+        return planes
 
     def response(self, template: float) -> FloatArray:
         """Return the differences at the centre of a Gaussian of peak 1 and `template` beams, (n_planes,)."""

@@ -8,7 +8,6 @@ from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.field import Field
-from hyper_py.detection.weights import EdgeWeights
 from hyper_py.numerics.models import X, Y
 from hyper_py.numerics.tiles import Plane, Where, grown
 
@@ -20,12 +19,6 @@ BINS, PER_BEAM = 16, 4
 """Rings around bright sources: their number, and how many a beam is wide."""
 FIRST_BIN = 2
 EXCESS_FACTOR = 1.5
-
-
-def filtered_model(field: Field, model: Plane, weights: EdgeWeights) -> Plane:
-    """Return a model as the filter sees it."""
-    smoothed = field.smoothed(model)
-    return field.plane(lambda *where: weights.apply(smoothed[where], field.distance[where]))
 
 
 def misfit_noise(field: Field, model: Plane, filtered: Plane, *, near: BoolArray) -> Plane:

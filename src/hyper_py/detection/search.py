@@ -1,15 +1,23 @@
 """Search of a map: bright sources are fitted and taken off until none is left, then the filter is final."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hyper_py.arrays import FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, beam_sized
 from hyper_py.detection.field import Field, Smoothed, SourceMask
-from hyper_py.detection.filtering import MASK_BEAMS, Filtered, Masks, first_mask, measure_filter
+from hyper_py.detection.filtering import (
+    MASK_BEAMS,
+    Filtered,
+    Masks,
+    Planes,
+    first_mask,
+    measure_filter,
+    refilter,
+)
 from hyper_py.detection.maxima import SEPARATION, Maxima, find_maxima, negative, neighbourhood
-from hyper_py.detection.misfit import RingNoise, filtered_model, misfit_noise, strong_sources
+from hyper_py.detection.misfit import RingNoise, misfit_noise, strong_sources
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.models import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
 from hyper_py.numerics.pairs import pairs_within
@@ -33,8 +41,8 @@ FAINT_REACH = 1.5
 REFITS = 3
 REACH_BEAMS = 4.0
 """Sources so near one that has changed are fitted again."""
-MOST_FITS, MOST_ROUNDS, LAST_ROUNDS = 6, 10, 2
-"""Rounds with fits, in all, and with nothing new after the last fit."""
+MOST_FITS, MOST_ROUNDS, FIRST_MEASURED = 6, 10, 2
+"""Rounds with fits, in all, and those at the beginning in which the filter is measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +55,19 @@ class Bright:
         Negative ones too.
     model : Plane, shape (ny, nx)
         Their sum.
+    smoothed : Smoothed
+        What the kernels see of it.
     """
 
     sources: FloatArray
     model: Plane
+    smoothed: Smoothed
+
+    @classmethod
+    def of(cls, field: Field, sources: FloatArray) -> "Bright":
+        """Return sources with their sum."""
+        model = field.plane(drawn(sources, field.shape).make)
+        return cls(sources, model, field.smoothed(model))
 
     def points(self, chosen: IndexArray) -> FloatArray:
         """Return positions, order (x, y)."""
@@ -89,33 +106,34 @@ class Searched:
 
 
 def search(field: Field, *, fit: Fit) -> Searched:
-    """Search a map, see `Searched`."""
-    bright = Bright(
-        np.empty((0, N_PARAMETERS)), LazyPlane(field.shape, lambda *where: np.zeros(_size(where)))
-    )
-    smoothed = field.smoothed(field.data)
-    mask = first_mask(field, smoothed)
-    masks, noise, last, companions = Masks(mask, mask), None, 0, 0
+    """Search a map, see `Searched`.
+
+    The filter is measured in the first two rounds, and again when no bright source is left.
+    """
+    bright = Bright.of(field, np.empty((0, N_PARAMETERS)))
+    planes = Planes(field.smoothed(field.data), bright.smoothed)
+    mask = first_mask(field, planes.whole)
+    masks, companions, measuring = Masks(mask, mask), 0, True
+    seen: Filtered | None = None
     for turn in range(MOST_ROUNDS):
-        seen = measure_filter(field, smoothed, masks, before=noise, template=TEMPLATE)
-        found, noise = _look(field, seen, bright, masks), seen.noise
-        if turn == MOST_ROUNDS - 1:
-            break
+        last = turn == MOST_ROUNDS - 1
+        if seen is None or turn < FIRST_MEASURED or measuring or last:
+            noise = None if seen is None else seen.noise
+            seen = measure_filter(field, planes, masks, before=noise, template=TEMPLATE)
+        else:
+            seen = refilter(field, planes, seen, template=TEMPLATE)
+        found = _look(field, seen, bright, masks)
         start = _new_bright(field, found) if turn < MOST_FITS else found.bright.sources[:0]
         if not len(start) and companions < COMPANION_ROUNDS and turn:
             start, companions = _companions(field, found), companions + 1
-        if len(start):
-            flat = _flattened(field, smoothed, bright.model)
-            bright = _fitted(field, flat, bright.sources, start, fit)
-            smoothed, last = _without(field, bright), turn
-        elif turn >= last + LAST_ROUNDS:
+        if last or (measuring and turn and not len(start)):
             break
-        masks = _masks(field, found.peaks, bright.sources)
+        if len(start):
+            flat = _flattened(field, planes, bright.model)
+            bright = _fitted(field, flat, bright.sources, start, fit)
+            planes = replace(planes, model=bright.smoothed)
+        masks, measuring = _masks(field, found.peaks, bright.sources), not len(start)
     return found
-
-
-def _size(where: tuple[slice, slice]) -> tuple[int, int]:
-    return where[0].stop - where[0].start, where[1].stop - where[1].start
 
 
 def _look(field: Field, seen: Filtered, bright: Bright, masks: Masks) -> Searched:
@@ -124,17 +142,17 @@ def _look(field: Field, seen: Filtered, bright: Bright, masks: Masks) -> Searche
 
     def over_noise(rows: slice, columns: slice) -> FloatArray:
         where = rows, columns
-        return np.where(field.inner(where), seen.amplitude[where] / seen.rms(field, where), 0.0)
+        return np.where(field.inner(where), seen.amplitude[where] / seen.rms[where], 0.0)
 
     significance = whole = field.plane(over_noise)
     if len(bright.sources):
-        filtered = filtered_model(field, bright.model, seen.weights)
+        filtered = seen.model
         near = neighbourhood(SEPARATION * field.fwhm)
         left = misfit_noise(field, bright.model, filtered, near=near)
 
         def with_misfit(rows: slice, columns: slice) -> FloatArray:
             where = rows, columns
-            total = np.hypot(seen.rms(field, where), left[where])
+            total = np.hypot(seen.rms[where], left[where])
             return np.where(field.inner(where), seen.amplitude[where] / total, 0.0)
 
         pixels = _pixels(bright.sources, field.shape)
@@ -148,7 +166,7 @@ def _look(field: Field, seen: Filtered, bright: Bright, masks: Masks) -> Searche
 
         def with_bright(rows: slice, columns: slice) -> FloatArray:
             where = rows, columns
-            total = (seen.amplitude[where] + filtered[where]) / seen.rms(field, where)
+            total = seen.whole[where] / seen.rms[where]
             return np.where(field.inner(where), total, 0.0)
 
         whole = LazyPlane(field.shape, with_bright)
@@ -193,12 +211,12 @@ def _sources(field: Field, found: Searched, peaks: Maxima) -> FloatArray:
     return beam_sized(x, y, amplitude, beam_covariance=covariance, size=TEMPLATE)
 
 
-def _flattened(field: Field, smoothed: Smoothed, model: Plane) -> Plane:
+def _flattened(field: Field, planes: Planes, model: Plane) -> Plane:
     """Return the map without the local mean of what the model leaves of it."""
 
     def make(rows: slice, columns: slice) -> FloatArray:
         where = rows, columns
-        return np.where(np.isfinite(field.data[where]), smoothed[where][0] + model[where], np.nan)
+        return np.where(np.isfinite(field.data[where]), planes.left(where, (0,)) + model[where], np.nan)
 
     return field.plane(make)
 
@@ -215,12 +233,7 @@ def _fitted(field: Field, flat: Plane, known: FloatArray, start: FloatArray, fit
         points = sources[:, [X, Y]]
         _, near = pairs_within(points, points[changed], REACH_BEAMS * field.fwhm)
         changed[near] = True
-    return Bright(sources, field.plane(drawn(sources, field.shape).make))
-
-
-def _without(field: Field, bright: Bright) -> Smoothed:
-    """Return what the kernels see of the map less bright sources."""
-    return field.smoothed(LazyPlane(field.shape, lambda *where: field.data[where] - bright.model[where]))
+    return Bright.of(field, sources)
 
 
 def _masks(field: Field, peaks: Maxima, sources: FloatArray) -> Masks:
