@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 from scipy import ndimage
 
 from hyper_py.diagnostics import InputError
-from hyper_py.fitting.binning import _binned_around
+from hyper_py.fitting.binning import binned_around
 from hyper_py.geometry import GAUSSIAN_AREA
 from hyper_py.image import SkyImage
 from hyper_py.pipeline.extraction import extract_sources
@@ -170,7 +170,7 @@ def test_the_rest_is_binned_with_the_map(size):
     inside = np.arange(size) - 0.5 * (size - 1)
     where = size * np.arange(-reach, reach + 1)
     means = np.mean([seen(*np.meshgrid(where + dx, where + dy)) for dx in inside for dy in inside], axis=0)
-    np.testing.assert_allclose(_binned_around(seen(x, y), size), means, atol=2e-3)
+    np.testing.assert_allclose(binned_around(seen(x, y), size), means, atol=2e-3)
 
 
 def test_few_sources_of_a_lobed_beam_need_its_image(tmp_path):

@@ -84,7 +84,7 @@ def clipped_statistics(
 
 
 def _moments(values: FloatArray, sums: FloatArray) -> tuple[float, float]:
-    """Return mean and rms of values and of others of which number, sum and sum of squares are given."""
+    """Return mean and rms of values together with others, given as number, sum and sum of squares."""
     total = sums + np.array([values.size, values.sum(), values @ values])
     mean = float(total[1] / total[0])
     return mean, math.sqrt(max(float(total[2] / total[0]) - mean * mean, 0.0))

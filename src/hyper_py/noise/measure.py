@@ -1,4 +1,4 @@
-"""The noise and background of a map as one random field: how it is correlated, and how strong it is where."""
+"""Measuring noise and background as one random field: its covariance, and its rms over the map."""
 
 import math
 
