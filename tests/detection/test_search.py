@@ -7,7 +7,7 @@ from scipy import ndimage, stats
 from hyper_py.detection.bright import fit_gaussians
 from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.field import Field, PixelMask, SourceMask
-from hyper_py.detection.filtering import Masks, first_mask, measure_filter
+from hyper_py.detection.filtering import Masks, Planes, first_mask, measure_filter
 from hyper_py.detection.matched import detect_matched
 from hyper_py.detection.maxima import find_maxima, refined
 from hyper_py.detection.peaks import Peaks
@@ -167,9 +167,10 @@ def test_noise_and_amplitude_of_the_filter() -> None:
     assert field is not None
     smoothed = field.smoothed(field.data)
     nothing = SourceMask(np.empty((0, 2)), np.empty(0))
-    seen = measure_filter(field, smoothed, Masks(nothing, nothing), before=None, template=1.1)
+    planes = Planes(smoothed, field.smoothed(np.zeros(shape)))
+    seen = measure_filter(field, planes, Masks(nothing, nothing), before=None, template=1.1)
     where = slice(20, 280), slice(20, 280)
-    ratio = seen.amplitude[where] / seen.rms(field, where)
+    ratio = seen.amplitude[where] / seen.rms[where]
     assert ratio.std() == pytest.approx(1.0, abs=0.03)
     # The filter is linear, and its answer to a source of its size is the amplitude.
     model = render(points(np.rint(x), np.rint(y), 7.0, 1.1 * SIGMA), shape)

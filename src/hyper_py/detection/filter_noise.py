@@ -149,7 +149,7 @@ class LoudRegions:
     """
 
     def __init__(self, shape: tuple[int, int], *, fwhm: float) -> None:
-        self.shape, self._step = shape, max(1, round(0.5 * fwhm))
+        self.shape, self._fwhm, self._step = shape, fwhm, max(1, round(0.5 * fwhm))
         self._half = max(2, round(LOUD_BEAMS * fwhm / self._step))
         self._values = np.full(tuple(-(-n // self._step) for n in shape), np.nan, dtype=np.float32)
 
@@ -180,7 +180,9 @@ class LoudRegions:
                 ordered = np.sort(row[likely], axis=1)  # NaN last
                 upper = np.take_along_axis(ordered, rank, axis=1)[:, 0] / _UPPER_QUARTILE
                 factor[k, likely] = np.where(upper > LOUD, upper, 1.0)
-        return MeshMap(factor, mesh, self.shape)
+        # A window across the rim of a loud region is quieter than the region: its neighbours' count, too.
+        side = 2 * max(1, round(0.5 * LOUD_BEAMS * self._fwhm / mesh)) + 1
+        return MeshMap(ndimage.maximum_filter(factor, side), mesh, self.shape)
 
 
 def cell_side(fwhm: float) -> int:
