@@ -102,6 +102,22 @@ class KernelFamily:
             means.append(float(np.sum(kernel * source[rows, columns])))
         return np.array(means[:-1]) - means[-1]
 
+    def response_at(self, size: FloatArray, away: FloatArray) -> FloatArray:
+        """Return the differences at a distance from round Gaussians of peak 1, shape (n, n_planes).
+
+        Parameters
+        ----------
+        size : ndarray, shape (n,)
+            Sigma of the sources in units of the beam's.
+        away : ndarray, shape (n,)
+            Distance in the same unit.
+        """
+        area = size[:, None] ** 2
+        total = area + np.array([0.0, *SIZES]) ** 2
+        means = area / total * np.exp(-0.5 * away[:, None] ** 2 / total)
+        response: FloatArray = means[:, :-1] - means[:, -1:]
+        return response
+
 
 def gaussian_kernel(covariance: FloatArray) -> FloatArray:
     """Return a Gaussian of this covariance in pixels^2, cut off at `REACH` sigma, of sum 1."""

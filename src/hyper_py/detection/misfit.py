@@ -74,7 +74,7 @@ class RingNoise:
         points, shape = sources[:, [X, Y]], (significance.shape[0], significance.shape[1])
         excess = np.zeros((len(points), BINS + 1))
         for k, (x, y) in enumerate(points):
-            where = _window(x, y, BINS / PER_BEAM * fwhm, shape)
+            where = square(x, y, BINS / PER_BEAM * fwhm, shape)
             ring = _rings(x, y, where, fwhm)
             values = np.abs(significance[where])
             values[values == 0.0] = np.nan
@@ -94,7 +94,7 @@ class RingNoise:
         left = np.zeros((rows.stop - rows.start, columns.stop - columns.start))
         reach = BINS / PER_BEAM * self.fwhm
         for (x, y), excess in zip(self.points, self.excess, strict=True):
-            own = _window(x, y, reach, (1 << 62, 1 << 62))
+            own = square(x, y, reach, (1 << 62, 1 << 62))
             part = tuple(
                 slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(own, where, strict=True)
             )
@@ -108,7 +108,8 @@ class RingNoise:
         return np.hypot(1.0, left)
 
 
-def _window(x: float, y: float, reach: float, shape: tuple[int, int]) -> Where:
+def square(x: float, y: float, reach: float, shape: tuple[int, int]) -> Where:
+    """Return the rows and columns within a distance on either axis, on a map of a shape."""
     rows, columns = (
         slice(min(max(math.ceil(at - reach), 0), n), min(max(math.floor(at + reach) + 1, 0), n))
         for at, n in zip((y, x), shape, strict=True)

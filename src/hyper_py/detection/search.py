@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hyper_py.arrays import FloatArray, IndexArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, beam_sized
 from hyper_py.detection.field import Field, Smoothed, SourceMask
 from hyper_py.detection.filtering import (
@@ -17,7 +17,8 @@ from hyper_py.detection.filtering import (
     refilter,
 )
 from hyper_py.detection.maxima import SEPARATION, Maxima, find_maxima, negative, neighbourhood
-from hyper_py.detection.misfit import RingNoise, misfit_noise, strong_sources
+from hyper_py.detection.misfit import RingNoise, misfit_noise, square, strong_sources
+from hyper_py.detection.weights import EdgeWeights
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.models import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
 from hyper_py.numerics.pairs import pairs_within
@@ -39,8 +40,15 @@ MASK_THRESHOLD, FAINT_THRESHOLD = 5.0, 3.5
 FAINT_REACH = 1.5
 """The mask of what may be sources reaches farther around clear ones, by this factor."""
 REFITS = 3
+OWN_MEAN, SETTLED = 0.01, 0.5
+"""Fits are to the map less its local mean, in which is a part of the source's own light: this share of an
+amplitude is wrong until the next round; what that leaves must be below so many sigma."""
 REACH_BEAMS = 4.0
 """Sources so near one that has changed are fitted again."""
+NEAR_BEAMS = 2.0
+"""Fitted sources this near count with the significance of each other."""
+CHECKED, LEFT_BEAMS, LEFT_SHARE = 1000.0, 1.0, 0.01
+"""Above this S/N a fit is believed as far as what it leaves within so many beams is below this share."""
 MOST_FITS, MOST_ROUNDS, FIRST_MEASURED = 6, 10, 2
 """Rounds with fits, in all, and those at the beginning in which the filter is measured."""
 
@@ -57,17 +65,25 @@ class Bright:
         Their sum.
     smoothed : Smoothed
         What the kernels see of it.
+    change : ndarray, shape (n,)
+        Share by which the last fit of each has changed its amplitude; 1 for the first one.
     """
 
     sources: FloatArray
     model: Plane
     smoothed: Smoothed
+    change: FloatArray
 
     @classmethod
-    def of(cls, field: Field, sources: FloatArray) -> "Bright":
+    def of(cls, field: Field, sources: FloatArray, change: FloatArray) -> "Bright":
         """Return sources with their sum."""
         model = field.plane(drawn(sources, field.shape).make)
-        return cls(sources, model, field.smoothed(model))
+        return cls(sources, model, field.smoothed(model), change)
+
+    def unsettled(self, snr: FloatArray) -> BoolArray:
+        """Return which of them, of this S/N, another fit may change by more than their noise."""
+        unsettled: BoolArray = OWN_MEAN * self.change * np.abs(snr) > SETTLED
+        return unsettled
 
     def points(self, chosen: IndexArray) -> FloatArray:
         """Return positions, order (x, y)."""
@@ -110,7 +126,7 @@ def search(field: Field, *, fit: Fit) -> Searched:
 
     The filter is measured in the first two rounds, and again when no bright source is left.
     """
-    bright = Bright.of(field, np.empty((0, N_PARAMETERS)))
+    bright = Bright.of(field, np.empty((0, N_PARAMETERS)), np.empty(0))
     planes = Planes(field.smoothed(field.data), bright.smoothed)
     mask = first_mask(field, planes.whole)
     masks, companions, measuring = Masks(mask, mask), 0, True
@@ -126,13 +142,15 @@ def search(field: Field, *, fit: Fit) -> Searched:
         start = _new_bright(field, found) if turn < MOST_FITS else found.bright.sources[:0]
         if not len(start) and companions < COMPANION_ROUNDS and turn:
             start, companions = _companions(field, found), companions + 1
-        if last or (measuring and turn and not len(start)):
+        again = bright.unsettled(found.bright_snr)
+        fitting = len(start) > 0 or bool(again.any())
+        if last or (measuring and turn and not fitting):
             break
-        if len(start):
+        if fitting:
             flat = _flattened(field, planes, bright.model)
-            bright = _fitted(field, flat, bright.sources, start, fit)
+            bright = _fitted(field, flat, bright, start, fit, again=again)
             planes = replace(planes, model=bright.smoothed)
-        masks, measuring = _masks(field, found.peaks, bright.sources), not len(start)
+        masks, measuring = _masks(field, found.peaks, bright.sources), not fitting
     return found
 
 
@@ -146,19 +164,19 @@ def _look(field: Field, seen: Filtered, bright: Bright, masks: Masks) -> Searche
 
     significance = whole = field.plane(over_noise)
     if len(bright.sources):
-        filtered = seen.model
-        near = neighbourhood(SEPARATION * field.fwhm)
-        left = misfit_noise(field, bright.model, filtered, near=near)
+        pixels = _pixels(bright.sources, field.shape)
+        distance, light = at(field.distance, *pixels), at(seen.brightness, *pixels)
+        noise = seen.noise.at_pixels(*pixels, distance=distance, brightness=light)
+        together = at(seen.model, *pixels)
+        snr = np.maximum(together, _near_amplitude(field, seen.weights, bright.sources)) / noise
+        snr = np.where(bright.sources[:, AMPLITUDE] > 0.0, snr, together / noise)
+        left = _misfit(field, seen, bright, snr)
 
         def with_misfit(rows: slice, columns: slice) -> FloatArray:
             where = rows, columns
             total = np.hypot(seen.rms[where], left[where])
             return np.where(field.inner(where), seen.amplitude[where] / total, 0.0)
 
-        pixels = _pixels(bright.sources, field.shape)
-        distance, light = at(field.distance, *pixels), at(seen.brightness, *pixels)
-        noise = seen.noise.at_pixels(*pixels, distance=distance, brightness=light)
-        snr = at(filtered, *pixels) / noise
         first = field.plane(with_misfit)
         strong = strong_sources(bright.sources, snr * noise, noise)
         rings = RingNoise.measure(first, strong, fwhm=field.fwhm)
@@ -166,12 +184,47 @@ def _look(field: Field, seen: Filtered, bright: Bright, masks: Masks) -> Searche
 
         def with_bright(rows: slice, columns: slice) -> FloatArray:
             where = rows, columns
-            total = seen.whole[where] / seen.rms[where]
-            return np.where(field.inner(where), total, 0.0)
+            return np.where(field.inner(where), seen.whole[where] / seen.rms[where], 0.0)
 
         whole = LazyPlane(field.shape, with_bright)
     peaks = find_maxima(field, significance, threshold=LOWEST)
     return Searched(seen, significance, whole, peaks, bright, snr, masks)
+
+
+def _near_amplitude(field: Field, weights: EdgeWeights, sources: FloatArray) -> FloatArray:
+    """Return the filtered amplitude at each source of it and those within `NEAR_BEAMS`, far from edges.
+
+    The rings of a far brighter one are not in it. Sources and kernels count as circles.
+    """
+    points = sources[:, [X, Y]]
+    place, other = pairs_within(points, points, NEAR_BEAMS * field.fwhm)
+    beam = field.fwhm / FWHM_PER_SIGMA
+    size = np.sqrt(sources[other, SIGMA_1] * sources[other, SIGMA_2]) / beam
+    away = np.hypot(*(points[place] - points[other]).T) / beam
+    light = sources[other, AMPLITUDE] * (field.family.response_at(size, away) @ weights.values[-1])
+    return np.bincount(place, light, minlength=len(sources)).astype(np.float64)
+
+
+def _misfit(field: Field, seen: Filtered, bright: Bright, snr: FloatArray) -> Plane:
+    """Return the noise of what fits may leave; less where a far brighter source is seen to leave little."""
+    near = neighbourhood(SEPARATION * field.fwhm)
+    model, filtered = bright.model, seen.model
+    checked = np.flatnonzero(np.abs(snr) > CHECKED)
+    if checked.size:
+        trust = np.zeros(len(bright.sources))
+        for k in checked:
+            where = square(bright.sources[k, X], bright.sources[k, Y], LEFT_BEAMS * field.fwhm, field.shape)
+            left = np.abs(seen.amplitude[where]).max(initial=0.0)
+            trust[k] = max(0.0, 1.0 - left / (LEFT_SHARE * abs(bright.sources[k, AMPLITUDE])))
+        sources = bright.sources[trust > 0.0].copy()
+        sources[:, AMPLITUDE] *= trust[trust > 0.0]
+        sure = field.plane(drawn(sources, field.shape).make)
+        smoothed = field.smoothed(sure)
+        model = field.plane(lambda *where: bright.model[where] - sure[where])
+        filtered = field.plane(
+            lambda *where: seen.model[where] - seen.weights.apply(smoothed[where], field.distance[where])
+        )
+    return misfit_noise(field, model, filtered, near=near)
 
 
 def _pixels(sources: FloatArray, shape: tuple[int, int]) -> tuple[IndexArray, IndexArray]:
@@ -221,19 +274,29 @@ def _flattened(field: Field, planes: Planes, model: Plane) -> Plane:
     return field.plane(make)
 
 
-def _fitted(field: Field, flat: Plane, known: FloatArray, start: FloatArray, fit: Fit) -> Bright:
-    """Fit new sources, and those beside them again; a new one that cannot be fitted is left out."""
-    sources, is_new = np.concatenate([known, start]), np.arange(len(known) + len(start)) >= len(known)
-    changed = is_new.copy()
+def _fitted(
+    field: Field, flat: Plane, known: Bright, start: FloatArray, fit: Fit, *, again: BoolArray
+) -> Bright:
+    """Fit new sources, some known ones and those beside; a new one that cannot be fitted is dropped."""
+    before = np.concatenate([known.sources, start])
+    sources, is_new = before, np.arange(len(before)) >= len(known.sources)
+    changed, number = np.concatenate([again, np.ones(len(start), dtype=bool)]), np.arange(len(before))
+    fitted = changed.copy()
     for _ in range(REFITS):
         result = fit(flat, sources, changed)
         failed = np.asarray(np.isnan(result).any(axis=1))
-        sources = np.where(failed[:, None], sources, result)[~(failed & is_new)]
-        changed, is_new = changed[~(failed & is_new)], is_new[~(failed & is_new)]
+        stays = ~(failed & is_new)
+        fitted[number[changed]] = True
+        sources = np.where(failed[:, None], sources, result)[stays]
+        changed, is_new, number = changed[stays], is_new[stays], number[stays]
         points = sources[:, [X, Y]]
         _, near = pairs_within(points, points[changed], REACH_BEAMS * field.fwhm)
         changed[near] = True
-    return Bright.of(field, sources)
+    first = before[number, AMPLITUDE]
+    change = np.abs(sources[:, AMPLITUDE] / first - 1.0)
+    change[~fitted[number]] = known.change[number[~fitted[number]]]
+    change[is_new] = 1.0
+    return Bright.of(field, sources, change)
 
 
 def _masks(field: Field, peaks: Maxima, sources: FloatArray) -> Masks:
