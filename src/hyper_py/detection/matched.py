@@ -40,6 +40,8 @@ from hyper_py.numerics.models import AMPLITUDE, X, Y, gaussian_flux
 from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.tiles import Plane, at, grown, is_inside
 
+POSITION_STEP = 2.0**-10
+"""Positions are rounded to this, in pixels."""
 MERGED = 0.5
 """Fitted Gaussians closer than this many beams are the profile of one source."""
 CLEAN_BEAMS = 2.5
@@ -216,8 +218,10 @@ def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
     points = refined(field, found.significance, peaks)
     same, _ = pairs_within(fitted.points, points, SEPARATION * field.fwhm)
     others = np.setdiff1d(np.arange(len(points)), same)
+    places = np.concatenate([fitted.points, points[others]])
+    # What rounding makes of a fit must not depend on the unit of the map.
     joined = Candidates(
-        np.concatenate([fitted.points, points[others]]),
+        np.rint(places / POSITION_STEP) * POSITION_STEP,
         np.concatenate([fitted.significance, rate.significance(peaks.value[others])]),
     )
     return joined.select(np.argsort(-joined.significance, kind="stable"))

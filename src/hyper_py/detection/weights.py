@@ -22,6 +22,8 @@ EDGE_CLASSES = np.array([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5])
 EDGE_PRIOR = 20.0
 """The covariance far from edges counts as this many beams' area of pixels of each class."""
 N_FOLDS = 4
+NOTHING = 1e-20
+"""Variances below this share of the largest one are none."""
 
 
 def least_variance_weights(covariance: FloatArray, response: FloatArray, *, ridge: ArrayLike) -> FloatArray:
@@ -38,7 +40,10 @@ def least_variance_weights(covariance: FloatArray, response: FloatArray, *, ridg
     -------
     ndarray, shape (..., k)
     """
-    scale = np.sqrt(np.maximum(np.einsum("...kk->...k", covariance), np.finfo(np.float64).tiny))
+    variance = np.einsum("...kk->...k", covariance)
+    largest = variance.max(axis=-1, keepdims=True)
+    # A plane without variance must not be divided by it; where nothing is known, all count alike.
+    scale = np.sqrt(np.maximum(variance, np.where(largest > 0.0, NOTHING * largest, 1.0)))
     scaled = covariance / (scale[..., :, None] * scale[..., None, :])
     scaled = scaled + np.asarray(ridge, dtype=np.float64)[..., None, None] * np.eye(response.size)
     solved = np.linalg.solve(scaled, (response / scale)[..., None])[..., 0] / scale
