@@ -54,6 +54,8 @@ _MOST_PATTERNS = 3
 """Largest number of times that the residual pattern of all sources is measured and subtracted."""
 _EXPLAINED = 0.15
 """Detections of which the pattern of brighter ones makes this share of the peak are left to the search."""
+_EXPLAINED_BY_DIRTY_BEAM = 0.5
+"""The same where the side lobes are those of a known dirty beam, which are everywhere and fitted along."""
 _KNOWN_PSF_FITS = 3
 """Fits after each of which the known shape of the PSF is drawn anew, with the fluxes that it left."""
 _DIRTY_BEAM_FITS = 10
@@ -170,9 +172,10 @@ def _without_patterns(
     stay. The number is the ratio of the flux of a source to that of its Gaussian.
     """
     problem, given = cleaned.problem, np.arange(len(cleaned.sources))
+    explained = _EXPLAINED_BY_DIRTY_BEAM if problem.psf_is_dirty else _EXPLAINED
 
     def less(pattern: ResidualPattern) -> tuple[_Cleaned, BoolArray]:
-        kept = ~(search & (pattern.share(cleaned.sources) >= _EXPLAINED))
+        kept = ~(search & (pattern.share(cleaned.sources) >= explained))
         sources = cleaned.sources[kept]
         drawn = combined(np.subtract, problem.data, pattern.drawn(sources, size_of(problem.data)))
         without = replace(cleaned.problem.only(kept), data=kept_like(drawn, problem.data))
