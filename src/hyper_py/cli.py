@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hyper_py import __version__, commands
+from hyper_py import __version__, commands, completeness_command
 from hyper_py.commands import Overrides
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
 
@@ -114,6 +114,67 @@ def run(
         result = runner.run(config, maps or None, on_event=on_event, resume=resume)
     _summarise(result, quiet=quiet)
     raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def completeness(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CONFIG.yaml | MAP.fits ...", help="As for `run`; of cubes, choose channels."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Directory of all results; ./output for maps.")
+    ] = None,
+    precision: Annotated[
+        float,
+        typer.Option("--precision", help="Largest binomial error of completeness in a bin where it rises."),
+    ] = 0.02,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")] = 1,
+    positions: Annotated[
+        str,
+        typer.Option(
+            "--positions",
+            metavar="random|like-sources",
+            help="like-sources: neighbours as near as those of the map's own sources.",
+        ),
+    ] = "random",
+    max_runs: Annotated[
+        int, typer.Option("--max-runs", min=1, help="No more runs of the pipeline with injected sources.")
+    ] = 400,
+    channels: Annotated[
+        list[int] | None, typer.Option("--channel", min=1, help="Of a cube, from 1. Repeatable.")
+    ] = None,
+    purity: Annotated[
+        float, typer.Option("--purity", min=0.0, max=1.0, help="Say which threshold gives this purity.")
+    ] = 0.99,
+    columns: Annotated[
+        bool,
+        typer.Option("--columns", help="Write the catalogue with COMPLETENESS, P_TRUE and FLUX_BIAS too."),
+    ] = False,
+    overrides: Overrides = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Runs made at a time (control.n_cores).")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Use the runs that an earlier command has made.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")] = False,
+) -> None:
+    """Inject sources into maps and recover them: how complete and how pure the catalogue is."""
+    chosen = list(overrides or [])
+    if output is not None:
+        chosen.append(f"paths.output.dir_root={json.dumps(str(output.absolute()))}")
+    if jobs is not None:
+        chosen += [f"control.n_cores={jobs}", f"control.parallel_maps={json.dumps(jobs > 1)}"]
+    config, maps = _configuration(inputs or [], chosen)
+
+    from hyper_py.injection.plan import InjectionPlan
+
+    plan = InjectionPlan(precision=precision, seed=seed, positions=positions, max_runs=max_runs)
+    status = completeness_command.run_completeness(
+        config, maps, plan=plan, channels=channels, resume=resume, columns=columns, purity=purity, quiet=quiet
+    )
+    raise typer.Exit(status)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})  # a declination may begin with a minus

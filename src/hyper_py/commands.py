@@ -193,7 +193,12 @@ def validate(
     if as_json:
         typer.echo(json.dumps(validation.to_dict(), indent=2))
     else:
-        _show_tables(validation.tables())
+        from hyper_py.injection.truth import curve_of_validation, limits_table
+
+        curve = curve_of_validation(validation)
+        counts, *others = validation.tables()
+        limits = [] if curve is None else [limits_table(curve)]
+        _show_tables([counts, *others[:1], *limits, *others[1:]])
     if figure is not None:
         _draw(validation, figure, title=catalog.name)
         typer.echo(f"wrote {figure}", err=as_json)

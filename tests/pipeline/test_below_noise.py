@@ -5,9 +5,10 @@ import pytest
 
 from helpers.maps import ORIGINAL, WHITE, make_image, make_map, sources_of
 from hyper_py.catalog import COLUMNS
+from hyper_py.detection.given import FixedSources
 from hyper_py.detection.highpass import Peaks
 from hyper_py.options import Options
-from hyper_py.pipeline.extraction import FixedSources, extract_sources
+from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.pipeline.measurement import measure_sources
 from hyper_py.pipeline.why import explain_place
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from hyper_py.cli import app
+from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError, Flag, InputError
 from hyper_py.options import BackgroundOptions, DetectionOptions, Options
-from hyper_py.pipeline.extraction import FixedSources, extract_sources
+from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.pipeline.why import explain
 from hyper_py.reading.io import read_image
 from hyper_py.simulation.simulate import simulate_image

@@ -263,6 +263,21 @@ class MeasuredMap:
     noise_step: int = 1
     flux_factor: float = 1.0
 
+    def above_noise(self, *, n_given: int) -> BoolArray:
+        """Return which sources stay: of those of a group that are below their noise only the weakest goes.
+
+        Two sources in one place both have large errors; without one of them the other is well determined.
+        Sources that were added go before the first `n_given`.
+        """
+        table = self.sources
+        kept, below = np.ones(len(table), dtype=bool), table.is_below_noise
+        ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
+        for group in self.groups:
+            failing = group.members[below[group.members]]
+            if failing.size:
+                kept[failing[np.lexsort((ratio[failing], failing < n_given))[0]]] = False
+        return kept
+
     def of_nothing(self) -> "MeasuredMap":
         """Return the map without any source: all those given have vanished."""
         sources = SourceTable.unmeasured(np.empty((0, models.N_PARAMETERS)))

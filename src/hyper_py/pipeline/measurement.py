@@ -93,13 +93,15 @@ def measure_sources(
 def _in_white_noise(problem: FitProblem, options: Options) -> MeasuredMap:
     """Measure a problem in white noise; what the fit leaves nothing of is no source, and is left out."""
     measured = measure_weighted(problem, options)
-    below = measured.sources.is_below_noise
-    if problem.forced or options.policy.keep_below_noise or not below.any():
+    if problem.forced or options.policy.keep_below_noise:
         return measured
-    if below.all():
+    kept = measured.above_noise(n_given=len(measured.sources))
+    if kept.all():
+        return measured
+    if not kept.any():
         return measured.of_nothing()
-    index, again = np.flatnonzero(~below), _in_white_noise(problem.only(~below), options)
-    vanished = np.concatenate([np.flatnonzero(below), index[again.vanished]])
+    index, again = np.flatnonzero(kept), _in_white_noise(problem.only(kept), options)
+    vanished = np.concatenate([np.flatnonzero(~kept), index[again.vanished]])
     return replace(again, given=index[again.given], vanished=vanished)
 
 

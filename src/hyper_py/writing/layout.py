@@ -15,6 +15,7 @@ STATE_DIR = ".hyper_py"
 
 MANIFEST = "run.json"
 REPORT_DIR = "report"
+COMPLETENESS_DIR = "completeness"
 MERGED_NAME = "ALL"
 REGION_KINDS = ("centroids", "ellipses")
 _CUBE_NAMES = {"background": "background_cube_fullsize", "cut": "background_cube_cut"}
@@ -170,3 +171,8 @@ class Layout:
 def report_data_name(name: str) -> str:
     """Return where the report's data of a map are, relative to the output directory."""
     return f"{STATE_DIR}/{name}.report.npz"
+
+
+def completeness_page_name(name: str) -> str:
+    """Return where the page of a map's completeness goes, relative to the output directory."""
+    return f"{COMPLETENESS_DIR}/completeness_{name}.html"
