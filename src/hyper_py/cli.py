@@ -9,7 +9,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,8 @@ import typer
 from hyper_py import __version__, commands, completeness_command
 from hyper_py.commands import Overrides
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
+from hyper_py.names import printable
+from hyper_py.terminal import open_standard_streams, say, silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,9 +51,9 @@ def _program(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
 ) -> None:
     if version:
-        typer.echo(f"hyper-py {__version__}")
+        say(f"hyper-py {__version__}")
     elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        say(context.get_help())
 
 
 @app.command()
@@ -66,7 +68,7 @@ def init(
     if path.exists() and not force:
         raise ConfigurationError(f"{path}: exists; --force overwrites it")
     path.write_text(template(), encoding="utf-8")
-    typer.echo(f"wrote {path}")
+    say(f"wrote {path}")
 
 
 @app.command()
@@ -208,7 +210,7 @@ def why(
     except ValueError:
         raise ConfigurationError(f"{x} {y}: not pixel coordinates; --sky for RA and Dec") from None
     for line in explain(image, *place, options=config.options()).lines():
-        typer.echo(line)
+        say(line)
 
 
 @app.command()
@@ -218,7 +220,7 @@ def report(
     """Write the report of a finished run anew."""
     from hyper_py.reporting.report import write_report
 
-    typer.echo(f"wrote {directory / write_report(directory)[-1]}")
+    say(f"wrote {directory / write_report(directory)[-1]}")
 
 
 def _configuration(inputs: Sequence[str], overrides: Sequence[str]) -> tuple["Config", list[str]]:
@@ -254,13 +256,15 @@ for _command in (commands.demo, commands.simulate, commands.validate, commands.i
 def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
     """Yield the function that shows the events of a run: a progress bar on a terminal, and errors."""
     from hyper_py.running import runner
-    from hyper_py.running.events import named_reason
+    from hyper_py.running.events import named_reason, redone_lines
 
     with _progress_bar() if sys.stderr.isatty() and not quiet else nullcontext() as draw:
 
         def on_event(event: "Event") -> None:
             if draw is not None:
                 draw(event)
+            if isinstance(event, runner.RunStarted) and not quiet:
+                _complain(*redone_lines(event))
             if isinstance(event, runner.MapFinished | runner.MapFailed):
                 result = event.result
                 if not result.ok:
@@ -280,7 +284,7 @@ def _progress_bar() -> "Iterator[Callable[[Event], None]]":
     from hyper_py.running import runner
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a name may have brackets
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -295,11 +299,15 @@ def _progress_bar() -> "Iterator[Callable[[Event], None]]":
             bar.update(task, rate=_rate(bar.tasks[0].speed))
 
         def draw(event: "Event") -> None:
+            with suppress(OSError):  # the terminal may be gone
+                update(event)
+
+        def update(event: "Event") -> None:
             match event:
                 case runner.RunStarted():
                     bar.update(task, total=event.n_maps, completed=event.n_resumed)
                 case runner.MapStarted():
-                    bar.update(task, description=event.name)
+                    bar.update(task, description=printable(event.name))
                 case runner.ChannelFinished():
                     advance(
                         advance=1.0 / event.n_channels,
@@ -328,6 +336,10 @@ def _summarise(result: "RunResult", *, quiet: bool) -> None:
         _complain("interrupted; the same command with --resume goes on from here")
     if quiet:
         return
+    from hyper_py.running.events import removed_line
+
+    if line := removed_line(result):
+        _complain(line)
     shown = result.maps if len(result.maps) <= ROWS_SHOWN else result.failures[:ROWS_SHOWN]
     rows = [("Map", "Status", "Sources", "rms", "Seconds")]
     for one in shown:
@@ -336,10 +348,10 @@ def _summarise(result: "RunResult", *, quiet: bool) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, status, *numbers in rows if shown else ():
         texts = [name.ljust(widths[0]), status.ljust(widths[1]), *map(str.rjust, numbers, widths[2:])]
-        typer.echo("  ".join(texts).rstrip())
+        say("  ".join(texts).rstrip())
     failed = f" ({len(result.failures)} failed)" if result.failures else ""
     reached = f"{sum(one.status != 'pending' for one in result.maps)} of " if result.interrupted else ""
-    typer.echo(
+    say(
         f"Maps: {reached}{len(result.maps)}{failed}. Sources: {result.n_sources}. "
         f"Seconds: {result.seconds:.1f}. Results: {result.root}"
     )
@@ -347,7 +359,7 @@ def _summarise(result: "RunResult", *, quiet: bool) -> None:
 
 def _complain(*lines: str) -> None:
     for line in lines:
-        typer.echo(line, err=True)
+        say(line, err=True)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
@@ -372,6 +384,7 @@ def _with_command(arguments: Sequence[str]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program; ends it with its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    open_standard_streams()
     debug = "--debug" in arguments
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     warnings.showwarning = _show_warning  # type: ignore[assignment]
@@ -381,6 +394,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if status == INTERRUPTED:
             _complain("interrupted")
         sys.exit(status)
+    except BrokenPipeError:
+        silence(sys.stdout)
+        sys.exit(1)
     except Exception as error:
         if debug:
             raise

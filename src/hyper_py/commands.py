@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.terminal import say
 
 if TYPE_CHECKING:
     from hyper_py.reading.inspection import Inspection
@@ -103,7 +104,7 @@ def simulate(
         size = list(simulation.image.shape)
     text = " x ".join(map(str, size[::-1]))
     beside = f"{files.truth_path(path)}{f' and {files.psf_path(path)}' if dirty else ''}"
-    typer.echo(f"wrote {path} ({text} pixels, {n_sources} sources) and {beside}")
+    say(f"wrote {path} ({text} pixels, {n_sources} sources) and {beside}")
 
 
 def _check_kinds(fields: dict[str, Any]) -> None:
@@ -191,7 +192,7 @@ def validate(
         channel=channel, **options,
     )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(validation.to_dict(), indent=2))
+        say(json.dumps(validation.to_dict(), indent=2))
     else:
         from hyper_py.injection.truth import curve_of_validation, limits_table
 
@@ -201,7 +202,7 @@ def validate(
         _show_tables([counts, *others[:1], *limits, *others[1:]])
     if figure is not None:
         _draw(validation, figure, title=catalog.name)
-        typer.echo(f"wrote {figure}", err=as_json)
+        say(f"wrote {figure}", err=as_json)
 
 
 def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
@@ -218,11 +219,11 @@ def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
 def _show_tables(tables: "Sequence[TextTable]") -> None:
     """Show tables in full width when the output is not a terminal."""
     for title, header, rows in tables:
-        typer.echo(f"\n{title}")
+        say(f"\n{title}")
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         for row in (header, *rows):
             first, *rest = (text.rjust(width) for text, width in zip(row, widths, strict=True))
-            typer.echo("  " + "  ".join([first.strip().ljust(widths[0]), *rest]).rstrip())
+            say("  " + "  ".join([first.strip().ljust(widths[0]), *rest]).rstrip())
 
 
 def _draw(validation: "Validation", path: Path, *, title: str) -> None:
@@ -257,7 +258,7 @@ def inspect(
     if path.is_dir():
         raise InputError(f"{path}: a directory; name one of the maps in it")
     found = inspect_image(path, **reading_options(config))
-    typer.echo(path)
+    say(path)
     _show_facts(describe(found))
     if found.problems:
         raise typer.Exit(1)
@@ -350,7 +351,7 @@ def _show_facts(facts: "Sequence[tuple[str, str]]") -> None:
         lines = textwrap.wrap(
             text, columns - len(indent), break_long_words=False, break_on_hyphens=False
         ) or [""]
-        typer.echo("\n".join([f"{name:<{len(indent)}}{lines[0]}", *(indent + line for line in lines[1:])]))
+        say("\n".join([f"{name:<{len(indent)}}{lines[0]}", *(indent + line for line in lines[1:])]))
 
 
 # --------------------------------------------------------------------------------------------------------
@@ -380,7 +381,7 @@ def demo(
 
     simulation = simulate_image("deep", seed=seed, **DEMO_SKY)
     write_simulation(map_path, simulation)
-    typer.echo(_summary(simulation))
+    say(_summary(simulation))
     root = str(output.absolute())
     config = Config.from_mapping(
         {
@@ -393,7 +394,7 @@ def demo(
     result = runner.run(config, [map_path])
     if result.failures:
         raise InputError(result.failures[0].reason)
-    typer.echo(f"Extracted: {result.n_sources} sources in {result.seconds:.1f} s.")
+    say(f"Extracted: {result.n_sources} sources in {result.seconds:.1f} s.")
     layout = Layout.from_config(config)
     catalog = layout.table(map_path.stem, "ecsv")
     validation = validate_files(output / catalog, truth_path(map_path))
@@ -410,11 +411,11 @@ def demo(
         truth_path(map_path).name: "its truth",
     }
     shown = [(str(output / name), what) for name, what in places.items() if (output / name).exists()]
-    typer.echo("\nWhere to look:")
+    say("\nWhere to look:")
     width = max(len(name) for name, _ in shown)
     for name, what in shown:
-        typer.echo(f"  {name:<{width}}  {what}")
-    typer.echo("\nNow your own: hyper-py inspect MAP.fits, then hyper-py run MAP.fits -o OUT")
+        say(f"  {name:<{width}}  {what}")
+    say("\nNow your own: hyper-py inspect MAP.fits, then hyper-py run MAP.fits -o OUT")
 
 
 def _summary(simulation: "Simulation") -> str:

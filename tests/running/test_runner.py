@@ -18,7 +18,6 @@ from hyper_py.catalog import COLUMNS
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.options import DetectionOptions
 from hyper_py.running import runner
-from hyper_py.running.tasks import fingerprint
 from hyper_py.simulation.simulate import simulate_image
 from hyper_py.writing.simulated_files import write_simulation
 from hyper_py.writing.tables import read_table
@@ -344,15 +343,6 @@ def test_resume_sees_another_configuration_but_not_another_executor(tmp_path):
     other = make_config(tmp_path / "out", detection={"sigma_thres": 6.0}, outputs={"tables": ["csv"]})
     assert [one.status for one in run(other, paths, resume=True)[0].maps] == ["done"] * 2
     assert not list((tmp_path / "out/params").glob("*.ecsv"))
-
-
-def test_fingerprint_covers_the_fixed_source_table(tmp_path):
-    config = make_config(tmp_path, detection={"use_fixed_source_table": True})
-    before = fingerprint(config)
-    (tmp_path / "source_table.txt").write_text("1")
-    first = fingerprint(config)
-    (tmp_path / "source_table.txt").write_text("2")
-    assert len({before, first, fingerprint(config)}) == 3
 
 
 # --------------------------------------------------------------------------------------- killed, interrupted

@@ -15,7 +15,7 @@ from astropy.table import Table
 
 from hyper_py.writing.table_columns import Batches
 
-_SPECIAL = re.compile(r'[",\r\n]')
+_SPECIAL = re.compile(r'[",\s]|^#')
 
 
 def _exact(column: TableColumn) -> list[str]:
@@ -33,7 +33,7 @@ def _formatted(column: TableColumn, *, missing: str) -> list[str]:
 
 
 def _quoted(texts: Iterable[str]) -> list[str]:
-    """Return texts as fields of CSV, in quotes where necessary."""
+    """Return texts as fields of CSV, in quotes where necessary: a line with "#" first would be a comment."""
     quoted = '"{}"'.format
     return [quoted(text.replace('"', '""')) if _SPECIAL.search(text) else text for text in texts]
 
