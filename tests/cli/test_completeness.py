@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from hyper_py.completeness_command import _limit
 
 from hyper_py import cli
-from hyper_py.completeness_command import _limit
 
 QUICK = ("--precision", "0.3", "--max-runs", "5", "--seed", "2")
 SKY = ("--set", "shape=[90, 100]", "--set", "n_sources=10", "--set", "margin=2.0")
