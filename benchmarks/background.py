@@ -119,7 +119,9 @@ def error(background: CutoutPolynomial, truth: np.ndarray) -> float:
 def select(
     data: np.ndarray, mask: np.ndarray, *, boxes: list[Box], rms: float, beam_area: float, **choice: Any
 ) -> list[CutoutPolynomial]:
-    return selection.select(data, mask, boxes=boxes, rms=rms, beam_area=beam_area, choice=Choice(**choice))
+    return selection.select_backgrounds(
+        data, mask, boxes=boxes, rms=rms, beam_area=beam_area, choice=Choice(**choice)
+    )
 
 
 def fit(data: np.ndarray, **options: object) -> CutoutPolynomial:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hyper_py.detection.given import FixedSources
 from hyper_py.geometry import Beam, celestial_degrees
 from hyper_py.options import DetectionOptions, Options
-from hyper_py.pipeline.extraction import FixedSources, extract_sources
+from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.io import read_image
 
 

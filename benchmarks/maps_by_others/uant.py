@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 from photutils.aperture import CircularAperture
 
+from hyper_py.detection.given import FixedSources
 from hyper_py.geometry import celestial_degrees
 from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions
-from hyper_py.pipeline.extraction import FixedSources, extract_sources
+from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.io import read_image
 from maps_by_others.common import table, values
 

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hyper_py.detection.given import FixedSources
     from hyper_py.diagnostics import Flag, HyperPyError
     from hyper_py.geometry import Beam
     from hyper_py.image import SkyImage
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
         PhotometryOptions,
     )
     from hyper_py.pipeline.cubes import extract_cube
-    from hyper_py.pipeline.extraction import Extraction, FixedSources, extract_sources
+    from hyper_py.pipeline.extraction import Extraction, extract_sources
     from hyper_py.reading.io import open_cube, read_image
+    from hyper_py.running.completeness import completeness
     from hyper_py.simulation.simulate import simulate_image
     from hyper_py.validation.validation import validate
 
@@ -37,6 +39,7 @@ __all__ = [
     "PhotometryOptions",
     "SkyImage",
     "__version__",
+    "completeness",
     "extract_cube",
     "extract_sources",
     "open_cube",
@@ -47,6 +50,7 @@ __all__ = [
 
 # The imports above, for run time: each is made when its name is first used, so that starting costs nothing.
 _HOMES = {
+    "detection.given": ("FixedSources",),
     "diagnostics": ("Flag", "HyperPyError"),
     "geometry": ("Beam",),
     "image": ("SkyImage",),
@@ -59,8 +63,9 @@ _HOMES = {
         "PhotometryOptions",
     ),
     "pipeline.cubes": ("extract_cube",),
-    "pipeline.extraction": ("Extraction", "FixedSources", "extract_sources"),
+    "pipeline.extraction": ("Extraction", "extract_sources"),
     "reading.io": ("open_cube", "read_image"),
+    "running.completeness": ("completeness",),
     "simulation.simulate": ("simulate_image",),
     "validation.validation": ("validate",),
 }

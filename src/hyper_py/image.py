@@ -1,5 +1,6 @@
 """`SkyImage`: one map with its error, mask, coordinates and beam."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -148,3 +149,29 @@ class SkyImage:
     def with_data(self, data: FloatArray) -> "SkyImage":
         """Return the same map with other data in Jy/pixel, such as a residual."""
         return replace(self, data=data)
+
+
+def mean_image(channels: Iterable[SkyImage]) -> SkyImage:
+    """Return the mean of all channels (moment 0 over their number), with the beam of median size.
+
+    Raises
+    ------
+    InputError
+        If all are blank.
+    """
+    total: FloatArray | None = None
+    count, beams, last = np.zeros(1), [], None
+    for image in channels:
+        known = np.isfinite(image.data)
+        if total is None:
+            total, count = np.zeros(image.shape), np.zeros(image.shape)
+        total[known] += image.data[known]
+        count += known
+        if known.any():
+            beams.append(image.beam)
+            last = image
+    if total is None or last is None:
+        raise InputError("every channel is blank: no moment 0 to find sources on")
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    median = sorted(beams, key=lambda beam: beam.fwhm)[len(beams) // 2]
+    return replace(last, data=mean, beam=median, error=None, meta={})

@@ -1,9 +1,12 @@
+from dataclasses import replace
+from typing import get_type_hints
+
 import numpy as np
 import pytest
 
 from helpers.groups import bounds_around, make_group, whitener_of
 from hyper_py.background.model import NoBackground
-from hyper_py.fitting.groups import GroupFit, alike_groups, memory_batches
+from hyper_py.fitting.groups import Group, GroupChanges, GroupFit, alike_groups, memory_batches
 from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.whitener_cache import WhitenerCache
 from hyper_py.numerics.fit_pixels import select_fit_pixels
@@ -77,3 +80,11 @@ def test_a_new_fit_was_not_searched():
     assert again.retried
     assert not again.searched
     assert isinstance(again.background_model, NoBackground)
+
+
+def test_a_group_with_other_values_is_what_replace_makes():
+    group = group_at(30.0, 40.0, 3.0, lambda pixels: whitener_of(np.ones(pixels.y.size)))
+    changes = {"members": np.array([7]), "noise_scale": 2.0, "searched": True}
+    assert vars(group.but(**changes)) == vars(replace(group, **changes))
+    assert group.noise_scale == 1.0
+    assert get_type_hints(GroupChanges) == get_type_hints(Group)

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyper_py import extract_cube
+from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import Beam, celestial_degrees
+from hyper_py.image import mean_image
 from hyper_py.numerics import models
 from hyper_py.options import BackgroundOptions, FitOptions, Options
 from hyper_py.pipeline.cubes import (
@@ -15,11 +17,9 @@ from hyper_py.pipeline.cubes import (
     channel_background,
     channel_planes,
     extract_channel,
-    mean_image,
     reference_from,
     source_boxes,
 )
-from hyper_py.pipeline.extraction import FixedSources
 from hyper_py.simulation.simulate import simulate_cube
 
 WHITE = FitOptions(noise_model="white")

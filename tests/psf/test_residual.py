@@ -97,7 +97,7 @@ def test_gaussians_on_cirrus_have_nothing_in_common(draw):
     noise, level = measure_noise(data, beam_covariance=1.69 * np.eye(2), beam_fwhm=3.06)
     assert (
         measure_residual_pattern(
-            data + models.render(sources, shape), sources, noise=noise, level=level, beam_fwhm=3.06
+            data + models.render(sources, shape), sources, noise=noise, relative_rms=level, beam_fwhm=3.06
         )
         is None
     )

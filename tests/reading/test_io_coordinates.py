@@ -5,10 +5,11 @@ import pytest
 from astropy.coordinates import SkyCoord
 
 from helpers.fits_maps import BEAM_PIXELS, BMAJ, PIXEL, SHAPE, make_data, sky_axes, write_map
+from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import celestial_degrees
 from hyper_py.options import Options
-from hyper_py.pipeline.extraction import FixedSources, extract_sources
+from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.io import read_image
 
 

@@ -8,6 +8,7 @@ from astropy.table import Table
 from regions import Regions
 
 from helpers.runner_tasks import make_wcs
+from hyper_py.detection.given import given_peaks
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import (
     Beam,
@@ -18,7 +19,6 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage
 from hyper_py.noise.level import NoiseLevel
-from hyper_py.pipeline.extraction import given_peaks
 from hyper_py.writing.layout import Layout
 from hyper_py.writing.sky_regions import crtf_text, ds9_texts, read_regions, write_regions
 from hyper_py.writing.staging import Stage

@@ -101,7 +101,7 @@ def add_sources(model: Model, search: Search) -> Model | None:
     for split, new in zip(splits, added, strict=True):
         k = int(owner[split.members[0]])
         partition[k] = np.append(partition[k], new)
-    kept = [None if k in changed else replace(group, searched=True) for k, group in enumerate(groups)]
+    kept = [None if k in changed else group.but(searched=True) for k, group in enumerate(groups)]
     if shared:
         partition, kept = joined_groups(partition, kept, problem)
         backgrounds = None
@@ -219,7 +219,7 @@ def remove_sources(model: Model, kept: BoolArray, *, setup: FitSetup) -> Model:
     for group in model.groups:
         own = new[group.members[kept[group.members]]]
         if own.size == group.members.size:
-            groups.append(replace(group, members=own))
+            groups.append(group.but(members=own))
         elif own.size:
             groups += setup.groups(problem, [own], backgrounds=[OwnBackground.of(group)])
     problem = replace(problem, partition=[group.members for group in groups])

@@ -86,7 +86,7 @@ class Split:
 
 
 class _Around(NamedTuple):
-    """The sources of a group around a place where one more might be, as a group of their own.
+    """The sources around a place where one more might be, as a group of their own.
 
     The group's other sources are subtracted. As these stand still, the cost of a larger model is no smaller
     than that of the whole group's.
@@ -106,8 +106,8 @@ class _Around(NamedTuple):
         y, x = group.pixels.y.astype(np.float64), group.pixels.x.astype(np.float64)
         own = np.flatnonzero(near)
         fit = replace(group.fitted, parameters=sources[near], at_bound=group.fitted.at_bound[near])
-        part = replace(
-            group, members=group.members[near], data=group.values - models.gaussian_sum(sources[~near], y, x),
+        part = group.but(
+            members=group.members[near], data=group.values - models.gaussian_sum(sources[~near], y, x),
             below=np.zeros(()), others=np.zeros(()), bounds=group.bounds.of(own), fixed=group.fixed[near],
             prior_variance=group.prior_variance[near], fit=fit,
         )  # fmt: skip
@@ -221,7 +221,7 @@ def _best_of(
         n_free = int((group.bounds.lower < group.bounds.upper).sum())
         criterion = _criterion(fit.cost, n_free, group.pixels.y.size)
         if trial.part not in best or criterion < best[trial.part].criterion:
-            best[trial.part] = _Larger(criterion, replace(group, fit=fit), trial.typical)
+            best[trial.part] = _Larger(criterion, group.but(fit=fit), trial.typical)
     return best
 
 
@@ -232,8 +232,8 @@ def _larger_group(group: Group, trial: _Trial, limits: SplitLimits) -> Group:
     held[:-1] = group.fixed
     typical = np.zeros(trial.start.shape, dtype=bool)
     typical[trial.typical, models.SIGMA_1 :] = True
-    return replace(
-        group, fixed=typical, prior_variance=np.concatenate([group.prior_variance, np.zeros((1, n))]),
+    return group.but(
+        fixed=typical, prior_variance=np.concatenate([group.prior_variance, np.zeros((1, n))]),
         bounds=limits.bounds(trial.start, held | typical), fit=None,
     )  # fmt: skip
 
@@ -251,7 +251,7 @@ def _widened(around: Sequence[_Around], limits: SplitLimits, solver: SolverOptio
     parts = [around[k].group for k in cut]
     starts = [part.fitted.parameters for part in parts]
     wider = [
-        replace(part, bounds=limits.bounds(start, part.fixed, wider=_WIDER))
+        part.but(bounds=limits.bounds(start, part.fixed, wider=_WIDER))
         for part, start in zip(parts, starts, strict=True)
     ]
     costs[cut] = [fit.cost for fit in fit_groups(wider, starts, solver=solver)]
@@ -285,7 +285,7 @@ def _is_better(group: Group, larger: _Larger, *, cost: float) -> bool:
 
 
 def residual_variance_at_last(group: Group) -> tuple[float, float]:
-    """Return the mean square of the whitened residual at the last source, and of how many numbers it is.
+    """Return the mean square of the whitened residual at the last source, and how many numbers are in it.
 
     The weights are the squares of what this source has of its own, which the others cannot take up. So the
     mean is the variance of its score over that in noise, wherever the residual comes from (White 1980,

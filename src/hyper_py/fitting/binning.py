@@ -104,11 +104,11 @@ def binned_problem(problem: FitProblem, size: int) -> FitProblem:
         beam_covariance=covariance,
         psf_residual=None
         if problem.psf_residual is None
-        else _binned_around(problem.psf_residual, size) * wider**2 * size**2,
+        else binned_around(problem.psf_residual, size) * wider**2 * size**2,
     )
 
 
-def _binned_around(image: FloatArray, size: int) -> FloatArray:
+def binned_around(image: FloatArray, size: int) -> FloatArray:
     """Return the means of bins around the central pixel, to the borders of the image."""
     middle = image.shape[0] // 2
     reach = middle // size

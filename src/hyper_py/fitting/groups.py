@@ -1,8 +1,8 @@
 """A group: sources that are fitted together, and all that belongs to their fit."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -97,6 +97,27 @@ class GroupFit:
     def converged(self) -> bool:
         """Whether a stopping criterion was met."""
         return self.status > FitStatus.MAX_EVALUATIONS
+
+
+class GroupChanges(TypedDict, total=False):
+    """Other values of the fields of a `Group`."""
+
+    members: IntArray
+    pixels: FitPixels
+    data: FloatArray
+    noise: Whitener | WhitenerOnDemand
+    bounds: Bounds
+    fixed: BoolArray
+    prior_variance: FloatArray
+    noise_scale: float
+    rms: FloatArray | None
+    background: BackgroundModel
+    below: FloatArray
+    joint: JointPolynomial | None
+    others: FloatArray
+    fit: GroupFit | None
+    retried: bool
+    searched: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -194,13 +215,19 @@ class Group:
             below=self.background,
         )  # fmt: skip
 
+    def but(self, **changes: Unpack[GroupChanges]) -> "Group":
+        """Return the group with other values, as `dataclasses.replace` does, at a tenth of its cost."""
+        new = object.__new__(Group)
+        vars(new).update(vars(self), **changes)
+        return new
+
     def prepared(self) -> "Group":
         """Return the group with its whitener made; it takes memory as long as this is kept."""
-        return self if isinstance(self.noise, Whitener) else replace(self, noise=self.noise.make())
+        return self if isinstance(self.noise, Whitener) else self.but(noise=self.noise.make())
 
     def refitted(self, fit: GroupFit, *, retried: bool = False) -> "Group":
         """Return the group with another fit, which was not searched."""
-        return replace(self, fit=fit, retried=retried, searched=False)
+        return self.but(fit=fit, retried=retried, searched=False)
 
 
 def memory_batches(groups: Sequence[Group]) -> Iterator[list[int]]:

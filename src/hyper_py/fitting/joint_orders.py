@@ -4,7 +4,6 @@ Each order is fitted, and the best is taken by one of four criteria; see `order_
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -53,7 +52,7 @@ def choose_orders(
         solver=solver.with_tolerance(INITIAL_TOLERANCE),
     )
     for (k, group), fit in zip(trials, fits, strict=True):
-        score = order_score(replace(group, fit=fit), criterion=criterion, beam_area=beam_area), _order(group)
+        score = order_score(group.but(fit=fit), criterion=criterion, beam_area=beam_area), _order(group)
         if score < best[k]:
             best[k], chosen[k] = score, group
     return chosen

@@ -1,7 +1,6 @@
 """The light of sources on fit pixels, and which sources reach which groups."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -24,7 +23,7 @@ _SETS_AT_ONCE = 32
 def with_other_sources(groups: Sequence[Group], sources: FloatArray) -> list[Group]:
     """Return groups with the light of all other sources, of a table (n, 6), on their pixels."""
     light = models_on(sources, [g.pixels for g in groups], but=[g.members for g in groups])
-    return [replace(group, others=others) for group, others in zip(groups, light, strict=True)]
+    return [group.but(others=others) for group, others in zip(groups, light, strict=True)]
 
 
 def sources_in_reach(groups: Sequence[Group], sources: FloatArray) -> list[IndexArray]:

@@ -1,7 +1,7 @@
 """How groups are fitted in the noise measured on a map: fit pixels, whiteners, bounds, backgrounds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -106,11 +106,10 @@ class FitSetup:
     def on(self, group: Group, background: OwnBackground) -> Group:
         """Return a group on another background, not fitted."""
         pixels, (separate, order) = group.pixels, background
-        group = replace(group, background=separate, below=separate.at(pixels.y, pixels.x), fit=None)
+        group = group.but(background=separate, below=separate.at(pixels.y, pixels.x), fit=None)
         if order is None:
             return group
-        return replace(
-            group,
+        return group.but(
             joint=JointPolynomial(order, scaling_of_pixels(pixels.y, pixels.x)),
             noise=self.cache.joint_whitener(pixels, group.noise_scale, order=order, ridge=self.ridge),
         )

@@ -1,7 +1,7 @@
 """Groups that are fitted in white noise, their pixels weighted, on polynomial backgrounds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -179,5 +179,5 @@ def joint_candidates(
             assert group.rms is not None
             penalty = np.append(0.0, penalty[1:] / float(np.mean(group.rms)))
         terms = linear_terms(design, weights=weights, penalty=penalty)
-        candidates.append(replace(group, joint=polynomial, noise=Whitener(weights=weights, terms=terms)))
+        candidates.append(group.but(joint=polynomial, noise=Whitener(weights=weights, terms=terms)))
     return candidates

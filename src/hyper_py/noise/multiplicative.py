@@ -1,7 +1,7 @@
-"""Errors of pixels that grow with the light on them, as the map itself shows them.
+"""Multiplicative noise: errors of pixels in proportion to the light of sources on them.
 
-Gridding, interpolation and gains leave errors in shares of the light of a source: in maps of smooth noise,
-and at a signal to noise of some hundreds, they are all that a residual shows, and no companion.
+Gridding, interpolation and gains leave such errors. In maps of smooth noise, at a signal to noise of some
+hundreds, they dominate the residual of a source, and must not be taken for companions.
 """
 
 import numpy as np

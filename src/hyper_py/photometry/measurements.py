@@ -224,8 +224,8 @@ def source_table(parameters: FloatArray, groups: Sequence[MeasuredGroup]) -> Sou
         }.items():  # fmt: skip
             getattr(table, name)[members] = values
         n = len(members)
-        blocks = photometry.covariance.reshape(n, models.N_PARAMETERS, n, models.N_PARAMETERS)
-        table.covariance[members] = blocks[np.arange(n), :, np.arange(n)]
+        by_source = photometry.covariance.reshape(n, models.N_PARAMETERS, n, models.N_PARAMETERS)
+        table.covariance[members] = by_source[np.arange(n), :, np.arange(n)]
         hidden[members] = ~group.shown
     table.status[hidden] = 0
     table.flags[hidden] |= _NOTHING_SHOWN
@@ -262,6 +262,21 @@ class MeasuredMap:
     vanished: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     noise_step: int = 1
     flux_factor: float = 1.0
+
+    def above_noise(self, *, n_given: int) -> BoolArray:
+        """Return which sources stay: of those of a group that are below their noise only the weakest goes.
+
+        Two sources in one place both have large errors; without one of them the other is well determined.
+        Sources that were added go before the first `n_given`.
+        """
+        table = self.sources
+        kept, below = np.ones(len(table), dtype=bool), table.is_below_noise
+        ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
+        for group in self.groups:
+            failing = group.members[below[group.members]]
+            if failing.size:
+                kept[failing[np.lexsort((ratio[failing], failing < n_given))[0]]] = False
+        return kept
 
     def of_nothing(self) -> "MeasuredMap":
         """Return the map without any source: all those given have vanished."""

@@ -53,9 +53,14 @@ _MOST_ADDITIONS = 3
 _MOST_PATTERNS = 3
 """Largest number of times that the residual pattern of all sources is measured and subtracted."""
 _EXPLAINED = 0.15
-"""Detections of which the pattern of brighter ones makes this share of the peak are left to the search."""
+"""Share of its peak that the pattern of brighter ones makes, from which a detection is left to the search."""
+_EXPLAINED_BY_DIRTY_BEAM = 0.5
+"""The same with a known dirty beam: its side lobes are everywhere, and subtracted before the last fit."""
 _KNOWN_PSF_FITS = 3
-"""Fits after each of which the known shape of the PSF is drawn anew, with the fluxes that it left."""
+"""Fits after each of which the residual of a known PSF is drawn anew, with the latest fluxes."""
+_DIRTY_BEAM_FITS = 10
+"""The same for a dirty beam, at most: until no amplitude changes by more than `_SETTLED`."""
+_SETTLED = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +73,7 @@ class _Noise:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Cleaned:
-    """A map whose sources were fitted well enough to measure the noise that is left."""
+    """A map whose sources were fitted well enough to measure its noise."""
 
     problem: FitProblem
     sources: FloatArray
@@ -133,7 +138,7 @@ def _setup(cleaned: _Cleaned, options: Options) -> FitSetup:
 
 
 def _clean(problem: FitProblem, sources: FloatArray, noise: _Noise, options: Options) -> _Cleaned:
-    """Fit all sources well enough to clean the map of them, and measure the noise that is left."""
+    """Fit all sources well enough to clean the map of them, and measure the noise of the residual."""
     setup = _fit_setup(problem, WhitenerCache(noise.covariance), noise.relative_rms, options)
     backgrounds = _backgrounds(problem, problem.data, sources, options)
     groups = setup.groups(problem, backgrounds=backgrounds)
@@ -160,16 +165,17 @@ def _backgrounds(
 def _without_patterns(
     cleaned: _Cleaned, options: Options, *, measurable: bool, search: bool
 ) -> tuple[_Cleaned, IntArray, float]:
-    """Return the fit on the map less the residual pattern of all sources, and which sources are left.
+    """Return the fit on the map less the residual pattern of all sources, and which sources remain.
 
     The pattern is known from an image of the PSF, or, where it is `measurable`, common to all sources.
-    Detections that it explains are left to the search in the residual; without a search all stay. The number
-    is what the flux of a source is over that of its Gaussian.
+    Detections that it explains are dropped for the search in the residual to find again; without a search all
+    stay. The number is the ratio of the flux of a source to that of its Gaussian.
     """
     problem, given = cleaned.problem, np.arange(len(cleaned.sources))
+    explained = _EXPLAINED_BY_DIRTY_BEAM if problem.psf_is_dirty else _EXPLAINED
 
     def less(pattern: ResidualPattern) -> tuple[_Cleaned, BoolArray]:
-        kept = ~(search & (pattern.share(cleaned.sources) >= _EXPLAINED))
+        kept = ~(search & (pattern.share(cleaned.sources) >= explained))
         sources = cleaned.sources[kept]
         drawn = combined(np.subtract, problem.data, pattern.drawn(sources, size_of(problem.data)))
         without = replace(cleaned.problem.only(kept), data=kept_like(drawn, problem.data))
@@ -178,10 +184,14 @@ def _without_patterns(
     beam: BeamPattern | None = None
     if problem.psf_residual is not None:
         beam = known_residual_pattern(problem.psf_residual, beam_covariance=problem.beam_covariance)
-        for _ in range(_KNOWN_PSF_FITS):
+        for _ in range(_DIRTY_BEAM_FITS if problem.psf_is_dirty else _KNOWN_PSF_FITS):
+            before = cleaned.sources
             cleaned, kept = less(beam)
             given = given[kept]
-    for _ in range(_MOST_PATTERNS * measurable):
+            if problem.psf_is_dirty and _have_settled(before[kept], cleaned.sources):
+                break
+    # The dirty beam is all that sources of an interferometer's map have in common.
+    for _ in range(_MOST_PATTERNS * (measurable and not problem.psf_is_dirty)):
         more = measure_residual_pattern(
             cleaned.problem.data, cleaned.sources, noise=cleaned.noise.covariance,
             relative_rms=cleaned.noise.relative_rms, beam_fwhm=problem.beam_fwhm, beam=beam,
@@ -199,6 +209,11 @@ def _without_patterns(
             break
         beam = pattern
     return cleaned, given, 1.0
+
+
+def _have_settled(before: FloatArray, after: FloatArray) -> bool:
+    amplitudes = before[:, models.AMPLITUDE], after[:, models.AMPLITUDE]
+    return np.allclose(*amplitudes, rtol=_SETTLED, atol=0.0)
 
 
 def _deblended(cleaned: _Cleaned, setup: FitSetup, options: Options, *, n_given: int, search: bool) -> Model:
@@ -232,16 +247,16 @@ def _fit(model: Model, solver: SolverOptions) -> Model:
 def _above_noise(
     model: Model, setup: FitSetup, options: Options, *, noise: _Noise, n_given: int
 ) -> tuple[Model, MeasuredMap, BoolArray]:
-    """Measure the sources of a model; one that the fit left nothing of goes, and its group is fitted anew.
+    """Measure the sources of a model; those that vanished in the fit go, and their groups are fitted anew.
 
     Returns
     -------
     model : Model
     measured : MeasuredMap
     kept : bool ndarray, shape (n_given,)
-        Which of the sources given are left. Forced ones all are.
+        Which of the given sources remain. Forced ones all do.
     """
-    solver, left = options.fit_options.solver(), np.arange(n_given)
+    solver, remaining = options.fit_options.solver(), np.arange(n_given)
     while True:
         sources, groups = retry_failed(
             model.groups, model.sources, starts=alternative_starts(model.problem, model.sources),
@@ -249,13 +264,14 @@ def _above_noise(
         )  # fmt: skip
         model = Model(model.problem, sources, groups)
         measured = _measured(model.problem, sources, groups, setup=setup, noise=noise, options=options)
-        keep_all = model.problem.forced or options.policy.keep_below_noise
-        kept = keep_all | ~measured.sources.is_below_noise
+        kept = np.ones(len(sources), dtype=bool)
+        if not (model.problem.forced or options.policy.keep_below_noise):
+            kept = measured.above_noise(n_given=remaining.size)
         if kept.all():
-            return model, measured, np.isin(np.arange(n_given), left)
+            return model, measured, np.isin(np.arange(n_given), remaining)
         if not kept.any():
             return remove_sources(model, kept, setup=setup), measured.of_nothing(), np.zeros(n_given, bool)
-        left = left[kept[: left.size]]
+        remaining = remaining[kept[: remaining.size]]
         model = _fit(remove_sources(model, kept, setup=setup), solver)
 
 
@@ -299,7 +315,9 @@ def _measured(
             sources=source_table(sources, found), groups=found, noise=noise.covariance,
             given=np.arange(len(sources)),
         )  # fmt: skip
-        return measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)
+        measured = measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)
+        filtered = noise.covariance.filtered and not problem.psf_is_dirty
+        return measured.with_flags(Flag.FILTERED_MAP, filtered)
     residual = problem.whole_map - models.render(sources, size_of(problem.data))
     measured = measured_on_polynomials(
         problem, sources, groups, residual, noise=noise.covariance, relative_rms=noise.relative_rms,

@@ -12,7 +12,8 @@ from hyper_py.background.selection import Choice, background_without_sources
 from hyper_py.background.separate import Boxes, separate_backgrounds
 from hyper_py.background.wiener import smooth_background
 from hyper_py.catalog import empty_catalog
-from hyper_py.detection.highpass import Peaks
+from hyper_py.detection.given import FixedSources
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
@@ -26,7 +27,7 @@ from hyper_py.image import SkyImage
 from hyper_py.noise.level import NoiseLevel
 from hyper_py.numerics import models
 from hyper_py.options import Options
-from hyper_py.pipeline.extraction import Extraction, FixedSources, extract_sources
+from hyper_py.pipeline.extraction import Extraction, extract_sources
 
 _SMALLEST_SHARE = 0.3
 """A source in a channel of a larger or smaller beam keeps at least this share of that beam's variance."""
@@ -284,32 +285,6 @@ def channel_planes(extraction: Extraction, *, kinds: Iterable[str], extent: str)
 
 
 # ------------------------------------------------------------------------------- one list for all channels
-
-
-def mean_image(channels: Iterable[SkyImage]) -> SkyImage:
-    """Return the mean of all channels (moment 0 over their number), with the beam of median size.
-
-    Raises
-    ------
-    InputError
-        If all are blank.
-    """
-    total: FloatArray | None = None
-    count, beams, last = np.zeros(1), [], None
-    for image in channels:
-        known = np.isfinite(image.data)
-        if total is None:
-            total, count = np.zeros(image.shape), np.zeros(image.shape)
-        total[known] += image.data[known]
-        count += known
-        if known.any():
-            beams.append(image.beam)
-            last = image
-    if total is None or last is None:
-        raise InputError("every channel is blank: no moment 0 to find sources on")
-    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    median = sorted(beams, key=lambda beam: beam.fwhm)[len(beams) // 2]
-    return replace(last, data=mean, beam=median, error=None, meta={})
 
 
 def reference_from(extraction: Extraction, *, keep_shapes: bool = True) -> Reference:

@@ -2,26 +2,23 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
-from numpy.typing import ArrayLike
 
 from hyper_py.arrays import FloatArray
 from hyper_py.catalog import empty_catalog, make_catalog
-from hyper_py.detection.highpass import Peaks, detect_high_pass
+from hyper_py.detection.checks import PeakLimits
+from hyper_py.detection.given import FixedSources, given_peaks, given_shapes
+from hyper_py.detection.highpass import detect_high_pass
 from hyper_py.detection.matched import detect_matched
-from hyper_py.detection.matched_filter import measure_filter
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.fitting.binning import binned_beam
 from hyper_py.geometry import (
-    FWHM_PER_SIGMA,
-    Ellipse,
     celestial_frame,
-    pixel_ellipse_from_sky,
-    pixel_from_celestial,
 )
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import (
@@ -35,45 +32,13 @@ from hyper_py.noise.measure import measure_noise, outside_sources
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import models
 from hyper_py.numerics.pairs import pairs_within
-from hyper_py.numerics.tiles import LazyPlane, at, sample
+from hyper_py.numerics.tiles import LazyPlane, sample
 from hyper_py.options import OptionChanges, Options
 from hyper_py.photometry.measurements import MeasuredMap, SourceTable
 from hyper_py.pipeline.measurement import measure_sources
 
 if TYPE_CHECKING:
     from regions import Regions
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FixedSources:
-    """Positions, and apertures if given, that are measured instead of detected ones.
-
-    Attributes
-    ----------
-    longitude, latitude : ndarray, shape (n,)
-        Degrees.
-    frame : str
-        "map" for the map's own frame, or an astropy frame name such as "icrs".
-    fwhm_1, fwhm_2, pa : ndarray, shape (n,) or (1,), optional
-        Shape in arcsec and degrees east of north; None leaves it to the fit. One value serves all.
-    """
-
-    longitude: FloatArray
-    latitude: FloatArray
-    frame: str = "map"
-    fwhm_1: FloatArray | None = None
-    fwhm_2: FloatArray | None = None
-    pa: FloatArray | None = None
-
-    def pixels(self, wcs: Any) -> tuple[FloatArray, FloatArray]:
-        """Return x, y on a map; NaN where its coordinates do not reach."""
-        longitude, latitude = self.longitude, self.latitude
-        if self.frame != "map":
-            places = SkyCoord(longitude, latitude, unit="deg", frame=self.frame)
-            own = places.transform_to(celestial_frame(wcs)).spherical
-            longitude, latitude = own.lon.deg, own.lat.deg
-        x, y = pixel_from_celestial(wcs, longitude, latitude)
-        return x, y
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -219,11 +184,7 @@ def extract_sources(
     if not sample(image.data, size=options.tile_size_pix).size:
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
     noise = noise_level(image, options)
-    facts: dict[str, float] = {}
-    if fixed is not None:
-        peaks = given_peaks(image, fixed, noise)
-    else:
-        peaks, facts = find_peaks(image, noise, options)
+    peaks = find_peaks(image, noise, options) if fixed is None else given_peaks(image, fixed, noise)
     measured, explained, vanished = None, None, None
     if len(peaks) == 0:
         catalog = empty_catalog(convert_mjy=options.convert_mJy)
@@ -231,8 +192,8 @@ def extract_sources(
         catalog = make_catalog(_unmeasured(peaks, noise), image, convert_mjy=options.convert_mJy)
     else:
         measured = measure_sources(
-            image, peaks, rms=noise.rms, options=options, shapes=_given_shapes(image, peaks, fixed),
-            forced=fixed is not None,
+            image, peaks, rms=noise.rms, options=options, forced=fixed is not None,
+            shapes=None if fixed is None else given_shapes(image, peaks, fixed),
         )  # fmt: skip
         catalog = make_catalog(measured.sources, image, convert_mjy=options.convert_mJy)
         vanished = peaks.select(measured.vanished)
@@ -240,7 +201,6 @@ def extract_sources(
         peaks = peaks.select(measured.given)
     catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
     catalog.meta["noise_model"] = options.fit_options.noise_model
-    catalog.meta.update(facts)
     return Extraction(
         image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, measured=measured,
         explained=explained, vanished=vanished,
@@ -300,100 +260,60 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     return NoiseLevel(mean=mean, rms=rms if image.relative_rms is None else rms * image.relative_rms)
 
 
-def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> tuple[Peaks, dict[str, float]]:
+def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
     """Detect peaks as section `detection` of the options says, where the noise is uniform.
-
-    Returns
-    -------
-    peaks : Peaks
-    facts : dict
-        For the metadata of the catalogue: `local_spectrum_gain`, the share of the filtered map's variance
-        that following the local spectrum takes off, where it is followed.
-    """
-    if not noise.typical > 0.0:
-        raise InputError(f"{image.name}: the map does not vary: nothing to detect")
-    detection = options.detection
-    ny, nx = image.shape
-    common: dict[str, Any] = {
-        "beam_covariance": image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
-        "sigma_threshold": detection.sigma_thres,
-        "roundlim": detection.roundlim,
-        "sharplim": detection.sharplim,
-        "min_distance": detection.dist_limit_arcsec / image.pixel_scale,
-        "margin": options.photometry.aper_inf * image.beam_fwhm_pix,
-        "shoulder_threshold": detection.shoulder_threshold if detection.shoulder_filter else None,
-        "shoulder_ring_factor": detection.shoulder_ring_factor,
-        "shoulder_n_angles": detection.shoulder_n_angles,
-        "shoulder_neighbor_mask": detection.shoulder_neighbor_mask,
-    }
-    data, relative = image.flattened, image.relative_rms
-    facts, size = {}, options.tile_size_pix
-    if detection.method == "matched":
-        optimal = measure_filter(
-            data,
-            beam_covariance=common["beam_covariance"],
-            local_spectrum=detection.local_spectrum,
-            size=size,
-        )
-        if optimal.local is not None:
-            facts["local_spectrum_gain"] = float(f"{optimal.local.gain:.3g}")
-        peaks = detect_matched(
-            data, max_false_rate=detection.max_false_rate, matched_filter=optimal, size=size, **common
-        )
-    else:
-        peaks = detect_high_pass(
-            data,
-            rms=noise.rms if relative is None else noise.rms / relative,
-            kernel_size=detection.kernel_size_pix,
-            snap_radius=detection.snap_radius_pix,
-            **common,
-        )
-    if relative is not None:
-        peaks = replace(peaks, peak=peaks.peak * NoiseLevel(mean=0.0, rms=relative).at(peaks.x, peaks.y))
-    return peaks, facts
-
-
-def given_peaks(image: SkyImage, fixed: FixedSources, noise: NoiseLevel) -> Peaks:
-    """Turn given positions into peaks.
 
     Raises
     ------
     InputError
-        If a position is not on the map.
+        If the map does not vary.
     """
-    longitude, latitude = fixed.longitude, fixed.latitude
-    x, y = fixed.pixels(image.wcs)
-    ny, nx = image.shape
-    inside = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
-    if not inside.all():
-        k = int(np.flatnonzero(~inside)[0])
-        raise InputError(
-            f"{image.name}: given source {k + 1} at ({longitude[k]:.6f}, {latitude[k]:.6f}) deg "
-            f"is not on the map ({int((~inside).sum())} of {inside.size} are not): remove it from the list"
+    if not noise.typical > 0.0:
+        raise InputError(f"{image.name}: the map does not vary: nothing to detect")
+    detection, relative = options.detection, image.relative_rms
+    beam, limits = central_beam(image), peak_limits(image, options)
+    if detection.method == "matched":
+        peaks = detect_matched(
+            image.flattened,
+            beam_covariance=beam,
+            limits=limits,
+            max_false_rate=detection.max_false_rate,
+            size=options.tile_size_pix,
         )
-    peak = at(image.data, np.rint(y).astype(int), np.rint(x).astype(int)) - noise.mean
-    nothing = np.full(x.shape, np.nan)
-    return Peaks(
-        x=x, y=y, peak=peak, snr=peak / noise.at(x, y), roundness=nothing, roundness_marginal=nothing,
-        sharpness=nothing, shoulder_score=nothing,
-    )  # fmt: skip
+    else:
+        peaks = detect_high_pass(
+            image.flattened,
+            beam_covariance=beam,
+            rms=noise.rms if relative is None else noise.rms / relative,
+            limits=limits,
+            kernel_size=detection.kernel_size_pix,
+            snap_radius=detection.snap_radius_pix,
+        )
+    if relative is not None:
+        peaks = replace(peaks, peak=peaks.peak * NoiseLevel(mean=0.0, rms=relative).at(peaks.x, peaks.y))
+    return peaks
 
 
-def _given_shapes(image: SkyImage, peaks: Peaks, fixed: FixedSources | None) -> FloatArray | None:
-    """Return (sigma_1, sigma_2, theta) in pixels of given apertures, shape (n, 3)."""
-    if fixed is None or fixed.fwhm_1 is None:
-        return None
-    jacobian = image.jacobian(peaks.x, peaks.y)
+def central_beam(image: SkyImage) -> FloatArray:
+    """Return the covariance of the beam at the middle of the map, pixels^2."""
+    ny, nx = image.shape
+    return image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
 
-    def column(values: ArrayLike | None, default: ArrayLike) -> FloatArray:
-        chosen = default if values is None else values
-        return np.broadcast_to(np.asarray(chosen, dtype=np.float64), peaks.x.shape)
 
-    major = column(fixed.fwhm_1, 0.0)
-    ellipse = pixel_ellipse_from_sky(
-        Ellipse(major, column(fixed.fwhm_2, major), column(fixed.pa, 0.0)), jacobian
+def peak_limits(image: SkyImage, options: Options) -> PeakLimits:
+    """Return the limits of the checks in pixels of a map."""
+    detection = options.detection
+    return PeakLimits(
+        sigma_threshold=detection.sigma_thres,
+        roundlim=detection.roundlim,
+        sharplim=detection.sharplim,
+        min_distance=detection.dist_limit_arcsec / image.pixel_scale,
+        margin=options.photometry.aper_inf * image.beam_fwhm_pix,
+        shoulder_threshold=detection.shoulder_threshold if detection.shoulder_filter else None,
+        shoulder_ring_factor=detection.shoulder_ring_factor,
+        shoulder_n_angles=detection.shoulder_n_angles,
+        shoulder_neighbor_mask=detection.shoulder_neighbor_mask,
     )
-    return np.column_stack([ellipse.major / FWHM_PER_SIGMA, ellipse.minor / FWHM_PER_SIGMA, ellipse.angle])
 
 
 def _unmeasured(peaks: Peaks, noise: NoiseLevel) -> SourceTable:

@@ -22,6 +22,8 @@ from hyper_py.psf.agreement import agreement
 
 PATTERN_BEAMS = 3.5
 """How far from a source the pattern is drawn."""
+DIRTY_BEAMS = 16.0
+"""The same for the side lobes of a dirty beam, which fall slowly."""
 _TESTED_BEAMS = 2.5
 """Radius of the disc on which sources must agree about it."""
 _ALONE_BEAMS = 2.0
@@ -37,7 +39,7 @@ On 87 maps of a hundred Gaussians, most of them on cirrus, they agreed to 3 and 
 fits in cirrus leave, which is a share of 0.0006.
 """
 _FURTHER_AGREEMENT = 3.0
-"""In standard deviations, for what is left of a pattern that is known to be there."""
+"""In standard deviations, for a correction to a pattern that is known."""
 _MEDIAN_VARIANCE = 0.5 * np.pi
 """Variance of a median over that of a mean, for normal deviates."""
 _AT_ONCE = 100
@@ -374,23 +376,23 @@ def _chi2_without(
 ) -> float:
     """Return chi-square of pieces of the residual less a pattern, changes of the Gaussians fitted to them."""
     patterns = np.stack([pattern.around(source) / source[models.AMPLITUDE] for source in sources])
-    left = _refitted(stamps - patterns, sources, noise, inner=inner)
-    return float(weights**2 @ np.sum(left**2, axis=1))
+    whitened = _refitted(stamps - patterns, sources, noise, inner=inner)
+    return float(weights**2 @ np.sum(whitened**2, axis=1))
 
 
 def _refitted(stamps: FloatArray, sources: FloatArray, noise: CovarianceModel, *, inner: int) -> FloatArray:
-    """Return what changes of the Gaussians leave of pieces of the residual, whitened, shape (n, n_pixels)."""
+    """Return pieces of the residual, whitened, changes of the Gaussians fitted to them: (n, n_pixels)."""
     y, x, whitening = _whitened_disc(noise, inner=inner)
     reach = stamps.shape[-1] // 2
-    left = stamps[:, y + reach, x + reach] @ whitening.T
+    whitened = stamps[:, y + reach, x + reach] @ whitening.T
     around = sources[:, None].copy()
     around[:, 0, [models.Y, models.X]] = np.stack([_offset(source) for source in sources])
     for some in (slice(k, k + _AT_ONCE) for k in range(0, len(sources), _AT_ONCE)):
         pixels = np.broadcast_to(np.stack([y, x])[:, None].astype(np.float64), (2, len(around[some]), y.size))
         _, jacobian = models.gaussian_sum_and_jacobian(around[some], *pixels)
         basis = np.linalg.qr(whitening @ jacobian.swapaxes(1, 2))[0]
-        left[some] -= (basis @ (basis.swapaxes(1, 2) @ left[some, :, None]))[..., 0]
-    return left
+        whitened[some] -= (basis @ (basis.swapaxes(1, 2) @ whitened[some, :, None]))[..., 0]
+    return whitened
 
 
 def _whitened_disc(noise: CovarianceModel, *, inner: int) -> tuple[IntArray, IntArray, FloatArray]:

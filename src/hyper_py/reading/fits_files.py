@@ -28,7 +28,7 @@ _MOST_CHANNELS = 10_000_000
 _BLOCK_VALUES = 4_000_000
 _LARGEST_VALUE = 1e100
 """Squares of larger values overflow; no map has such values."""
-_TOLD_BY_US = re.compile(r"Header size is not multiple")
+_OWN_MESSAGE = re.compile(r"Header size is not multiple")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +205,7 @@ def warnings_into(notes: list[str]) -> Iterator[None]:
         text = re.sub(r"\s+", " ", str(warning.message)).strip()[:160]
         if not issubclass(warning.category, AstropyWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-        elif text not in notes and not _TOLD_BY_US.search(text):
+        elif text not in notes and not _OWN_MESSAGE.search(text):
             notes.append(text)
 
 

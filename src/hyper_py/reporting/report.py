@@ -21,7 +21,13 @@ from hyper_py.files import read_small
 from hyper_py.names import file_stem, link
 from hyper_py.reporting.images import palettes, png
 from hyper_py.reporting.report_data import ReportData, bin_image, load_report_data, unpack_codes
-from hyper_py.writing.layout import MANIFEST, REPORT_DIR, Layout, report_data_name
+from hyper_py.writing.layout import (
+    MANIFEST,
+    REPORT_DIR,
+    Layout,
+    completeness_page_name,
+    report_data_name,
+)
 from hyper_py.writing.staging import Stage
 from hyper_py.writing.state import parts_of, read_record
 
@@ -63,7 +69,7 @@ def write_report(root: Path) -> tuple[str, ...]:
             data = _stored(root, one["name"])
             page = None if data is None else INDEX if alone else _page_name(one["name"])
             if data is not None and page is not None:
-                stage.text(page, map_page(data, manifest=manifest, entry=one, index=not alone))
+                stage.text(page, map_page(data, manifest=manifest, entry=one, index=not alone, root=root))
                 pages.append(page)
             if not alone:
                 entries.append(_index_entry(one, data, page))
@@ -75,7 +81,12 @@ def write_report(root: Path) -> tuple[str, ...]:
 
 
 def map_page(
-    data: ReportData, *, manifest: Mapping[str, Any], entry: Mapping[str, Any], index: bool = False
+    data: ReportData,
+    *,
+    manifest: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    index: bool = False,
+    root: Path | None = None,
 ) -> str:
     """Return the page of one map.
 
@@ -88,15 +99,19 @@ def map_page(
         The map's part of the manifest.
     index : bool
         Whether there is an index to go back to.
+    root : Path, optional
+        The output directory, where a page of the map's completeness may be.
     """
     facts = data.facts
-    return _render(
+    completeness = completeness_page_name(facts["name"])
+    return render_page(
         "report.html",
         _SCRIPTS,
         facts=facts,
         palettes=_safe(json.dumps(palettes())),
         lead=_lead(facts, entry),
         index=index,
+        completeness=f"../{link(completeness)}" if root and (root / completeness).is_file() else None,
         # "<" would let a name end the script element.
         facts_json=_safe(json.dumps(facts, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
         blobs=[(name, _safe(base64.b64encode(blob).decode())) for name, blob in data.blobs.items()],
@@ -203,7 +218,7 @@ def _configuration(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _index_page(entries: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -> str:
     n_sources = sum(one.get("n_sources", 0) for one in manifest["maps"])
     n_failed = sum(one["status"] == "failed" for one in manifest["maps"])
-    return _render(
+    return render_page(
         "index.html",
         ("theme",),
         maps=entries,
@@ -255,7 +270,7 @@ def _environment() -> Any:
     return Environment(loader=FunctionLoader(_source), autoescape=True, trim_blocks=False)
 
 
-def _render(template: str, scripts: Sequence[str], **values: Any) -> str:
+def render_page(template: str, scripts: Sequence[str], **values: Any) -> str:
     """Fill a template, with its style and scripts included."""
     script = '"use strict";\n' + "\n".join(_source(f"{name}.js") for name in scripts)
     page: str = _environment().get_template(template).render(

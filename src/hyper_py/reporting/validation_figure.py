@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hyper_py.injection.truth import curve_of_validation
 from hyper_py.validation.comparison import Comparison
 from hyper_py.validation.validation import Validation
 
@@ -18,7 +19,8 @@ _PULL_COLORS = ("#1b6ca8", "#d1702a", "#3c8d53", "#7d5ba6", "#a44a62")
 def plot_validation(validation: Validation, *, title: str = "") -> "Figure":
     """Draw a validation in four panels.
 
-    Completeness and purity by signal to noise with their intervals; measured over true flux by true
+    Completeness and purity by signal to noise with their intervals, and the smooth curve of completeness
+    that `hyper_py.completeness` would have predicted; measured over true flux by true
     signal to noise (by order of flux where that is not known); offsets in position with the tolerance;
     histograms of the pulls with the unit Gaussian that correct errors follow.
 
@@ -68,6 +70,10 @@ def _draw_shares(axes: Any, validation: Validation) -> None:
         axes.errorbar(
             middle, value, yerr=error, color=color, marker="o", ms=4, lw=1.2, capsize=2, label=label
         )
+    curve = curve_of_validation(validation)
+    if curve is not None:
+        axes.plot(curve.x, curve.curve, color=_FOUND, lw=1.0, alpha=0.7)
+        axes.fill_between(curve.x, curve.low, curve.high, color=_FOUND, alpha=0.15, lw=0)
     if validation.bins:
         axes.set_xscale("log")
         _plain_ticks(axes)

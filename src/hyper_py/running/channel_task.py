@@ -102,8 +102,8 @@ def _given_apertures(config: "Config", image: "SkyImage") -> "Reference | None":
     """Return the channel's own detections with the apertures of `photometry.fixed_radius`, if it is set."""
     if not config.photometry.fixed_radius or config.control.detection_only:
         return None
+    from hyper_py.detection.given import FixedSources
     from hyper_py.pipeline.cubes import Reference, extract_channel
-    from hyper_py.pipeline.extraction import FixedSources
     from hyper_py.running.forced import fixed_apertures
 
     found = extract_channel(image, options=replace(config.options(), detection_only=True)).catalog

@@ -200,7 +200,8 @@ class _CubeWork:
 
     def reference(self, cube: "CubeReader") -> "Reference | None":
         """Return the list of sources for all channels; None where each finds its own."""
-        from hyper_py.pipeline.cubes import Reference, extract_channel, mean_image, reference_from
+        from hyper_py.image import mean_image
+        from hyper_py.pipeline.cubes import Reference, extract_channel, reference_from
         from hyper_py.running.forced import fixed_sources, table_beam
 
         config = self.config

@@ -15,7 +15,7 @@ from hyper_py.writing.tables import read_table
 
 if TYPE_CHECKING:
     from hyper_py.config import Config
-    from hyper_py.pipeline.extraction import FixedSources
+    from hyper_py.detection.given import FixedSources
 
 
 def fixed_sources(config: "Config") -> "FixedSources | None":
@@ -35,7 +35,7 @@ def fixed_sources(config: "Config") -> "FixedSources | None":
         return _from_table(config.below_root(detection.fixed_source_table_path))
     if not detection.fixed_peaks:
         return None
-    from hyper_py.pipeline.extraction import FixedSources
+    from hyper_py.detection.given import FixedSources
 
     n = len(detection.xcen_fix)
     longitude, latitude = np.array(detection.xcen_fix), np.array(detection.ycen_fix)
@@ -66,7 +66,7 @@ def fixed_apertures(config: "Config", n: int) -> dict[str, Any]:
 
 
 def _from_table(path: Path) -> "FixedSources":
-    from hyper_py.pipeline.extraction import FixedSources
+    from hyper_py.detection.given import FixedSources
 
     where = f"detection.fixed_source_table_path: {path}"
     if not path.is_file():

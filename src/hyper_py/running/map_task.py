@@ -31,8 +31,9 @@ def measure_map(task: MapTask) -> Any:
     InputError
         The file cannot be used as it is.
     """
+    from hyper_py.detection.given import FixedSources
     from hyper_py.pipeline.cubes import Reference
-    from hyper_py.pipeline.extraction import FixedSources, extract_sources
+    from hyper_py.pipeline.extraction import extract_sources
     from hyper_py.reading.io import read_image
     from hyper_py.running.forced import fixed_apertures, fixed_sources, table_beam
 

@@ -16,6 +16,7 @@ STATE_DIR = ".hyper_py"
 
 MANIFEST = "run.json"
 REPORT_DIR = "report"
+COMPLETENESS_DIR = "completeness"
 PLOTS_DIR = "plots"
 MERGED_NAME = "ALL"
 REGION_KINDS = ("centroids", "ellipses")
@@ -191,3 +192,8 @@ class Layout:
 def report_data_name(name: str) -> str:
     """Return where the report's data of a map are, relative to the output directory."""
     return f"{STATE_DIR}/{file_stem(name)}.report.npz"
+
+
+def completeness_page_name(name: str) -> str:
+    """Return where the page of a map's completeness goes, relative to the output directory."""
+    return f"{COMPLETENESS_DIR}/completeness_{file_stem(name)}.html"

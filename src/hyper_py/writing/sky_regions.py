@@ -9,10 +9,10 @@ from astropy.coordinates import FK4, FK5, ICRS, Galactic, SkyCoord
 from astropy.table import Table
 
 from hyper_py.arrays import FloatArray
+from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import Ellipse, celestial_degrees, celestial_frame, sky_ellipse_from_pixel
 from hyper_py.image import SkyImage
-from hyper_py.pipeline.extraction import FixedSources
 from hyper_py.writing.layout import REGION_KINDS, Layout
 from hyper_py.writing.staging import Stage
 from hyper_py.writing.table_columns import coordinate_decimals
