@@ -17,6 +17,7 @@ mercy of what else the machine does.
 """
 
 import argparse
+import contextlib
 import errno
 import json
 import os
@@ -186,7 +187,8 @@ def disk_full(run: list[str], out: Path, *, at: int) -> dict[str, bool]:
     process = subprocess.Popen(run, start_new_session=True, stderr=subprocess.PIPE, text=True)
     until(process, out, at=at)
     for one in (process.pid, *(workers(process.pid) if process.poll() is None else ())):
-        resource.prlimit(one, resource.RLIMIT_FSIZE, (FULL, FULL))
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(one, resource.RLIMIT_FSIZE, (FULL, FULL))
     text = process.communicate()[1]
     print(
         f"the disk is full after {at} maps: {n_complete(out)} complete, exit {process.returncode}", flush=True
@@ -245,7 +247,10 @@ def killed(arguments: argparse.Namespace) -> bool:
 
         n_good = arguments.maps - N_CORRUPT
         moments = np.sort(rng.integers(0, n_good, arguments.kills + 2))
-        first, second = rng.choice(np.arange(1, len(moments)), 2, replace=False)
+        first, second = (
+            int(rng.integers(1, len(moments) // 2)),
+            int(rng.integers(len(moments) // 2, len(moments))),
+        )
         good: dict[str, bool] = {}
         for k, at in enumerate(moments):
             run = command(listed, out, *options, *(("--resume",) if k else ()))
