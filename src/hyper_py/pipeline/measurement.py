@@ -11,7 +11,7 @@ import numpy as np
 from hyper_py.arrays import FloatArray
 from hyper_py.background.plane import plane_through
 from hyper_py.deblending.grouping import friends_of_friends, partition_correlated, partition_groups
-from hyper_py.detection.highpass import Peaks
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.binning import bin_size, binned_problem
 from hyper_py.fitting.problem import FitProblem

@@ -20,6 +20,7 @@ from hyper_py.geometry import (
 from hyper_py.reading.fits_files import choose_hdu, map_name, open_fits, read_plane, warnings_into
 from hyper_py.reading.headers import number_or_none
 
+_MOST_PIXELS = 100_000_000
 _DIRTY = 0.5
 """Share of the area of the core's Gaussian below which a beam is a dirty one."""
 _ARCSEC = {"": 3600.0, "deg": 3600.0, "degree": 3600.0, "arcmin": 60.0, "arcsec": 1.0}
@@ -61,6 +62,10 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
     with open_fits(path) as file, warnings_into(file.notes):
         index = choose_hdu(file, hdu, option="survey.psf_hdu")
         header, axes = file.header(index), len(file.images[index])
+        if math.prod(file.images[index][-2:]) > _MOST_PIXELS:
+            raise InputError(
+                f"{map_name(path)}: {file.images[index]} pixels: too large for an image of a PSF"
+            )
         data = read_plane(file, index, x=1, y=2, fixed=dict.fromkeys(range(3, axes + 1), 0))
         sides = _pixel_sides(header)
     name = map_name(path)

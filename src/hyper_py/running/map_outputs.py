@@ -197,12 +197,7 @@ def record_of(
 
 
 def _log_details(log: MapLog, extraction: "Extraction") -> None:
-    """Write to the log whether a local spectrum, side lobes or another source profile were used."""
-    gain = extraction.catalog.meta.get("local_spectrum_gain")
-    if gain is not None:
-        log.add(
-            f"the spectrum varies over the map: following it leaves {gain:.1%} less variance to detection"
-        )
+    """Write to the log whether side lobes or another source profile were used."""
     if extraction.measured is None or extraction.explained is None:
         return
     if extraction.vanished is not None and (n_vanished := len(extraction.vanished)):

@@ -21,6 +21,12 @@ def say(text: object = "", *, err: bool = False) -> None:
         silence(stream)
 
 
+def complain(*lines: str) -> None:
+    """Print lines to the standard error."""
+    for line in lines:
+        say(line, err=True)
+
+
 def silence(stream: Any) -> None:
     """Have a stream lead nowhere: Python would complain once more at its end."""
     with suppress(OSError, ValueError):
