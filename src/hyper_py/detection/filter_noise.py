@@ -17,6 +17,8 @@ LEAST_SHARE = 0.15
 """A cell needs this share of its pixels free of sources and blanks."""
 LOUD, LOUD_BEAMS = 3.0, 2.5
 """Noise that is so much louder than the mesh says within this radius in beams is followed there."""
+LOUD_LARGE, LOUD_AREA = 2.0, 40.0
+"""This is enough in regions of at least so many square beams; they reach up to their rims."""
 LOUD_SHARE = 0.4
 """Share of that circle's square that must be free of sources and blanks."""
 _UPPER_QUARTILE = 1.1503
@@ -160,10 +162,13 @@ class LoudRegions:
         self._values[place] = np.where(usable, np.abs(ratio), np.nan)[comb]
 
     def factor(self) -> MeshMap:
-        """Return how much louder it is: the upper quartile within `LOUD_BEAMS`, where above `LOUD`."""
+        """Return how much louder it is: the upper quartile within `LOUD_BEAMS`, where above `LOUD`.
+
+        Above `LOUD_LARGE` in regions that are large.
+        """
         side, mesh = 2 * self._half + 1, 2 * self._step
         shape = tuple(-(-n // mesh) for n in self.shape)
-        if not (self._values > LOUD * _UPPER_QUARTILE).any():
+        if not (self._values > LOUD_LARGE * _UPPER_QUARTILE).any():
             return MeshMap(np.ones((1, 1)), max(self.shape), self.shape)
         padded = np.pad(self._values, self._half, mode="symmetric")
         windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
@@ -173,16 +178,29 @@ class LoudRegions:
             row = windows[min(2 * k + 1, self._values.shape[0] - 1), columns].reshape(columns.size, -1)
             count = np.isfinite(row).sum(axis=1)
             # A window of which less than a quarter is loud is not loud.
-            likely = np.count_nonzero(row > LOUD * _UPPER_QUARTILE, axis=1) >= np.maximum(0.25 * count, 1.0)
+            likely = np.count_nonzero(row > LOUD_LARGE * _UPPER_QUARTILE, axis=1) >= np.maximum(
+                0.25 * count, 1.0
+            )
             likely &= count >= LOUD_SHARE * side**2
             if likely.any():
                 rank = (0.75 * count[likely]).astype(np.intp)[:, None]
                 ordered = np.sort(row[likely], axis=1)  # NaN last
                 upper = np.take_along_axis(ordered, rank, axis=1)[:, 0] / _UPPER_QUARTILE
-                factor[k, likely] = np.where(upper > LOUD, upper, 1.0)
-        # A window across the rim of a loud region is quieter than the region: its neighbours' count, too.
+                factor[k, likely] = np.where(upper > LOUD_LARGE, upper, 1.0)
+        return MeshMap(self._up_to_rims(factor, mesh), mesh, self.shape)
+
+    def _up_to_rims(self, factor: FloatArray, mesh: int) -> FloatArray:
+        """Return the factors with those of large regions carried to their rims.
+
+        A window across a rim is quieter than the region. Small regions may be crowds of sources.
+        """
+        regions, number = ndimage.label(factor > 1.0, np.ones((3, 3)))
+        area = np.bincount(regions.ravel(), minlength=number + 1) * (mesh / self._fwhm) ** 2
+        large = (area >= LOUD_AREA) & (np.arange(number + 1) > 0)
         side = 2 * max(1, round(0.5 * LOUD_BEAMS * self._fwhm / mesh)) + 1
-        return MeshMap(ndimage.maximum_filter(factor, side), mesh, self.shape)
+        carried = ndimage.maximum_filter(np.where(large[regions], factor, 1.0), side)
+        result: FloatArray = np.maximum(np.where(factor > LOUD, factor, 1.0), carried)
+        return result
 
 
 def cell_side(fwhm: float) -> int:
