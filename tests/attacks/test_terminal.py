@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from hyper_py.terminal import say
 
 from helpers.attacks import do, results, write_maps
+from hyper_py.commands.terminal import say
 from hyper_py.diagnostics import InputError
 from hyper_py.running.manifest import open_log
 from hyper_py.writing.layout import Layout
