@@ -32,10 +32,10 @@ OWNERS = {
         "tables",
         "text_tables",
     },
-    "matplotlib": {"figures", "noise_products", "spectra_figure", "validation_figure"},
+    "matplotlib": {"completeness_figure", "figures", "noise_products", "spectra_figure", "validation_figure"},
     "jinja2": {"report"},
-    "typer": {"cli", "commands"},
-    "rich": {"cli"},
+    "typer": {"cli", "commands", "completeness_command"},
+    "rich": {"cli", "completeness_command"},
 }
 
 

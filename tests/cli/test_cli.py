@@ -44,6 +44,7 @@ class Event:
     name: str = ""
     n_maps: int = 0
     n_resumed: int = 0
+    redone: tuple[Any, ...] = ()
     result: Any = None
     progress: Any = field(default_factory=lambda: types.SimpleNamespace(n_done=1, n_failed=0))
 
@@ -70,6 +71,7 @@ class RunResult:
     root: Path = Path("out")
     interrupted: bool = False
     seconds: float = 2.0
+    all_removed: tuple[str, ...] = ()
 
     @property
     def failures(self) -> tuple[MapResult, ...]:
@@ -103,7 +105,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
         notes.config, notes.inputs, notes.resume = config, inputs, resume
         if notes.error:
             raise notes.error
-        on_event(events["RunStarted"](n_maps=len(notes.result.maps)))
+        on_event(events["RunStarted"](n_maps=len(notes.result.maps), redone=()))
         for one in notes.result.maps:
             on_event(events["MapStarted"](name=one.name))
             on_event(events["MapFinished" if one.ok else "MapFailed"](result=one))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from hyper_py.completeness_command import _limit
 
 from hyper_py import cli
 
@@ -131,6 +132,12 @@ def test_channels_of_a_cube_are_maps_of_their_own(call, capsys):
     assert "has 3 channels" in capsys.readouterr().err
     assert call("completeness", "cube.fits", "-o", "cubes", "--channel", "2", "-q", *QUICK) == 0
     assert (call.out.parent / "cubes" / "completeness" / "completeness_cube_0002.ecsv").is_file()
+
+
+def test_limits_are_told_with_their_errors_where_they_are_known():
+    assert _limit(1.23456, 0.0123) == "1.235 +- 0.012"
+    assert _limit(1.23456, float("nan")) == "1.235"
+    assert _limit(float("nan"), 0.1) == "not reached"
 
 
 def test_validate_shows_the_limits_of_the_same_curve(call, capsys):

@@ -3,7 +3,7 @@
 from helpers.runner_tasks import make_catalogue
 from hyper_py.writing.catalogues import describe_columns, write_catalogue
 from hyper_py.writing.staging import Stage
-from hyper_py.writing.state import as_json
+from hyper_py.writing.state import Record
 
 
 def stage_map(layout, name, n, *, seed=0, pixel_scale=1.0):
@@ -11,13 +11,19 @@ def stage_map(layout, name, n, *, seed=0, pixel_scale=1.0):
     catalog = make_catalogue(n, seed=seed, name=name)
     with Stage(layout.root) as stage:
         write_catalogue(stage, layout, catalog, name=name, pixel_scale=pixel_scale, meta={"rms": 1.0})
-        state = {
-            "checksum": "c",
-            "fingerprint": "f",
-            "n_sources": n,
-            "pixel_scale": pixel_scale,
-            "columns": describe_columns(catalog),
-            "sizes": stage.sizes(),
-        }
-        stage.text(layout.state(name), as_json(state))
+        record = Record(
+            name=name,
+            checksum="c",
+            depends={"the configuration": "f"},
+            n_sources=n,
+            rms=None,
+            unit="mJy/beam",
+            pixel_scale=pixel_scale,
+            seconds=1.0,
+            warnings=(),
+            outputs=(),
+            files=stage.checksums(),
+            columns=describe_columns(catalog),
+        )
+        stage.text(layout.state(name), record.to_json())
     return catalog

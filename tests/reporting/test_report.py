@@ -83,7 +83,7 @@ def test_several_maps_have_an_index_and_a_page_each(tmp_path):
     pages = sorted(path.name for path in (tmp_path / "out/report").iterdir())
     assert pages == ["b c.html", "index.html", "map_index.html"]
     text = (tmp_path / "out/report/index.html").read_text()
-    assert {"map_index.html", "b c.html"} <= set(Links(text).found)
+    assert {"map_index.html", "b%20c.html"} <= set(Links(text).found)
     assert "not a FITS file" in text or "broken" in text
     # Fewer maps next time: no page of a map that is gone.
     runner.run(config, paths[:1])

@@ -15,6 +15,8 @@ from hyper_py.running.cube_task import unpacked
 from hyper_py.running.runner import run
 from hyper_py.simulation.simulate import simulate_cube
 from hyper_py.writing import plane_files
+from hyper_py.writing.layout import Layout
+from hyper_py.writing.staging import remove_stale
 
 N, SHAPE = 4, (72, 80)
 BLANK = 2
@@ -402,8 +404,13 @@ def test_a_gzipped_file_is_unpacked_while_it_is_used(tmp_path):
     plain, packed = tmp_path / "a.fits", tmp_path / "b.fits.gz"
     plain.write_bytes(b"pixels")
     packed.write_bytes(gzip.compress(b"pixels"))
-    with unpacked(plain) as path:
+    layout = Layout(root=tmp_path)
+    (tmp_path / ".hyper_py").mkdir()
+    with unpacked(plain, layout) as path:
         assert path == plain
-    with unpacked(packed) as path:
-        assert (path.name, path.read_bytes()) == ("b.fits", b"pixels")
+    with unpacked(packed, layout) as path:
+        assert path.read_bytes() == b"pixels"
+        assert path.parent == tmp_path / ".hyper_py"
     assert not path.exists()
+    with unpacked(packed, layout) as path:
+        assert remove_stale(layout.staging_directories()) == 1, "a killed run leaves it to the next one"

@@ -1,18 +1,27 @@
 """Files appear together or not at all, and one run holds an output directory."""
 
 import contextlib
+import errno
+import hashlib
+import os
 import subprocess
 import sys
 
+import pytest
+
+from hyper_py.diagnostics import ConfigurationError
 from hyper_py.writing.layout import Layout
 from hyper_py.writing.staging import Stage, locked, remove_stale, write_text
+
+FILES = {"a/one.txt": b"1", "b/two.ecsv": b"22"}
 
 
 def test_a_stage_shows_all_or_nothing(tmp_path):
     with Stage(tmp_path) as stage:
         stage.text("a/one.txt", "1")
         stage.text("b/two.ecsv", "22")
-        assert stage.sizes() == {"a/one.txt": 1, "b/two.ecsv": 2}
+        digests = {name: hashlib.sha256(text).hexdigest() for name, text in FILES.items()}
+        assert stage.checksums() == digests
         assert not (tmp_path / "a/one.txt").exists()
         assert stage.path("b/two.ecsv").suffix == ".ecsv"
         stage.text("b/two.ecsv", "22")
@@ -28,6 +37,45 @@ def test_a_stage_that_fails_leaves_what_was_there(tmp_path):
         raise RuntimeError
     assert (tmp_path / "a/one.txt").read_text() == "1"
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["one.txt"]
+
+
+def test_files_are_on_the_disk_before_they_have_their_names(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("rename"), replace(*paths)))
+    with Stage(tmp_path) as stage:
+        for name in FILES:
+            stage.text(name, "text")
+    assert calls == ["fsync"] * 2 + ["rename"] * 2 + ["fsync"] * 2  # the two directories last
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_by_the_file_that_was_written(tmp_path, code):
+    def write():
+        with Stage(tmp_path) as stage:
+            stage.text("a/one.txt", "1")
+            stage.path("b/two.ecsv")
+            raise OSError(code, os.strerror(code))  # as a write() says it
+
+    with pytest.raises(OSError, match=r"two\.ecsv") as raised:
+        write()
+    assert raised.value.filename == str(tmp_path / "b/two.ecsv")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_names_of_any_length_can_be_staged(tmp_path):
+    write_text(tmp_path, f"{'x' * 250}.txt", "1")
+    assert len([path for path in tmp_path.iterdir() if path.is_file()]) == 1
+
+
+def test_a_linked_state_directory_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.hyper_py").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigurationError, match="a link"), locked(Layout(root=tmp_path / "out")):
+        pass
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_stale_temporaries_are_removed_and_nothing_else(tmp_path):

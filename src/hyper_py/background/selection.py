@@ -310,7 +310,7 @@ def _best(
         fit_mask = ~box_image(used, plan.boxes[b])
         coefficients, order, status = _fit_lower_order(frames.values[index], fit_mask, plan=plan)
     if status != "no_pixels":
-        coefficients[0] += frames.level[index]
+        coefficients[0] += frames.mean[index]
     return CutoutPolynomial(
         order=order,
         box=plan.boxes[b],

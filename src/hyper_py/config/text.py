@@ -8,7 +8,12 @@ from typing import Any
 
 import yaml
 
-from hyper_py.diagnostics import ConfigurationError
+from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.files import read_small
+
+_MOST_VALUES = 20_000
+"""Of a text with aliases; there are some 200 keys."""
+_LARGEST_FILE = 20_000_000
 
 
 class _Loader(yaml.SafeLoader):
@@ -52,6 +57,7 @@ def parse_yaml(text: str, *, source: str) -> Any:
         If the text is no YAML, or has a key twice; the message names `source` and the line.
     """
     try:
+        _refuse_bombs(text, source)
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -59,6 +65,27 @@ def parse_yaml(text: str, *, source: str) -> Any:
         raise ConfigurationError(f"{source}{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigurationError(f"{source}: not a YAML text") from None
+
+
+def _refuse_bombs(text: str, source: str) -> None:
+    """Refuse a text whose aliases (`*name`) stand for many times what is written there, or for themselves."""
+    if "*" not in text:
+        return
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node | None) -> int:
+        if node is None or isinstance(node, yaml.ScalarNode):
+            return 1
+        if id(node) not in sizes:
+            sizes[id(node)] = _MOST_VALUES  # until it is known: of an alias for itself, for ever
+            pairs = node.value if isinstance(node, yaml.MappingNode) else [(None, one) for one in node.value]
+            sizes[id(node)] = 1 + sum(size(key) + size(value) for key, value in pairs)
+        return sizes[id(node)]
+
+    if size(yaml.compose(text, Loader=_Loader)) >= _MOST_VALUES:
+        raise ConfigurationError(
+            f"{source}: its aliases (*name) stand for more than {_MOST_VALUES} values: write them out"
+        )
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -70,13 +97,15 @@ def read_mapping(path: Path) -> dict[str, Any]:
         If the file cannot be read, or holds anything but sections and keys.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_small(path, most=_LARGEST_FILE).decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: no such file; `hyper-py init` writes a configuration") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}: not a text file, so no configuration") from None
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except InputError as error:
+        raise ConfigurationError(str(error)) from None
     mapping = parse_yaml(text, source=str(path))
     if mapping is None:
         raise ConfigurationError(f"{path}: empty; `hyper-py init` writes a configuration")

@@ -112,9 +112,9 @@ def _typical_sizes(data: FloatArray, n_parameters: int, n_sources: int) -> Float
     """
     largest = np.abs(data).max(axis=1, initial=0.0)
     sizes = np.ones((len(data), n_parameters))
-    in_unit = [*range(models.AMPLITUDE, N_PARAMETERS * n_sources, N_PARAMETERS)]
-    in_unit += range(N_PARAMETERS * n_sources, n_parameters)
-    sizes[:, in_unit] = np.where(largest > 0.0, largest, 1.0)[:, None]
+    in_map_unit = [*range(models.AMPLITUDE, N_PARAMETERS * n_sources, N_PARAMETERS)]
+    in_map_unit += range(N_PARAMETERS * n_sources, n_parameters)
+    sizes[:, in_map_unit] = np.where(largest > 0.0, largest, 1.0)[:, None]
     return sizes
 
 

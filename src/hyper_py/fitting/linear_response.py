@@ -62,9 +62,9 @@ def linear_response(groups: Sequence[Group]) -> LinearResponse:
     normal = weighted @ weighted.swapaxes(1, 2)
     diagonal = np.arange(held.shape[1])
     # An amplitude of 1 changes pixels by their weights; the other parameters are in no unit of the map.
-    unit = np.ones(held.shape)
-    unit[:, models.AMPLITUDE :: N_PARAMETERS] = np.max(weights**2, axis=1, initial=0.0)[:, None]
-    held |= normal[:, diagonal, diagonal] <= _NO_EFFECT * unit
+    scale = np.ones(held.shape)
+    scale[:, models.AMPLITUDE :: N_PARAMETERS] = np.max(weights**2, axis=1, initial=0.0)[:, None]
+    held |= normal[:, diagonal, diagonal] <= _NO_EFFECT * scale
     normal[held[:, :, None] | held[:, None, :]] = 0.0
     normal[:, diagonal, diagonal] += held
     scale = 1.0 / np.sqrt(normal[:, diagonal, diagonal])

@@ -171,8 +171,8 @@ def _cells(data: FloatArray, mesh: int) -> FloatArray:
     rows, columns = -(-ny // mesh), -(-nx // mesh)
     padded = np.full((rows * mesh, columns * mesh), np.nan)
     padded[:ny, :nx] = data
-    blocks = padded.reshape(rows, mesh, columns, mesh).swapaxes(1, 2)
-    return blocks.reshape(rows, columns, mesh * mesh)
+    cells = padded.reshape(rows, mesh, columns, mesh).swapaxes(1, 2)
+    return cells.reshape(rows, columns, mesh * mesh)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,11 +188,14 @@ class CovarianceModel:
         True where the covariance was not measured (`Flag.NOISE_ASSUMED`).
     measured : ndarray, shape of `lags`, optional
         The covariance before it was conditioned to be inverted; without it `lags` is.
+    filtered : bool
+        True where the map lacks scales of its sources (`Flag.FILTERED_MAP`).
     """
 
     lags: FloatArray
     assumed: bool = False
     measured: FloatArray | None = None
+    filtered: bool = False
 
     @property
     def reach(self) -> int:
@@ -423,8 +426,8 @@ def parzen_taper(reach: int) -> FloatArray:
     frequency: the large scales of a steep spectrum do not leak into the small ones.
     """
     r = np.abs(np.arange(-reach, reach + 1)) / (reach + 1.0)
-    window = np.where(r <= 0.5, 1.0 - 6.0 * r**2 * (1.0 - r), 2.0 * (1.0 - r) ** 3)
-    taper: FloatArray = np.outer(window, window)
+    parzen = np.where(r <= 0.5, 1.0 - 6.0 * r**2 * (1.0 - r), 2.0 * (1.0 - r) ** 3)
+    taper: FloatArray = np.outer(parzen, parzen)
     return taper
 
 

@@ -224,8 +224,8 @@ def source_table(parameters: FloatArray, groups: Sequence[MeasuredGroup]) -> Sou
         }.items():  # fmt: skip
             getattr(table, name)[members] = values
         n = len(members)
-        blocks = photometry.covariance.reshape(n, models.N_PARAMETERS, n, models.N_PARAMETERS)
-        table.covariance[members] = blocks[np.arange(n), :, np.arange(n)]
+        by_source = photometry.covariance.reshape(n, models.N_PARAMETERS, n, models.N_PARAMETERS)
+        table.covariance[members] = by_source[np.arange(n), :, np.arange(n)]
         hidden[members] = ~group.shown
     table.status[hidden] = 0
     table.flags[hidden] |= _NOTHING_SHOWN

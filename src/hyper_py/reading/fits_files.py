@@ -1,16 +1,14 @@
 """Opening FITS files: their images are listed, and planes are read one at a time."""
 
-import gzip
-import math
+import os
 import re
-import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from astropy.io import fits
@@ -19,16 +17,18 @@ from astropy.utils.exceptions import AstropyWarning
 
 from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
+from hyper_py.files import open_regular
 from hyper_py.geometry import ARCSEC_PER_RADIAN, Beam
 from hyper_py.reading.headers import ERROR_WORDS, REMARKS, number, ordered_beam
+from hyper_py.reading.unpacking import BLOCK, end_of_hdus, is_packed, unpack
 
 _SUFFIXES = re.compile(r"(\.fits?|\.fts)?(\.(gz|fz|bz2|z))?$", re.IGNORECASE)
-_BLOCK = 2880
-_LONGEST_HEADER, _COPY_STEP, _MOST_AXES = 2000 * _BLOCK, 1000 * _BLOCK, 999
+_COPY_STEP = 1000 * BLOCK
+_MOST_CHANNELS = 10_000_000
 _BLOCK_VALUES = 4_000_000
 _LARGEST_VALUE = 1e100
 """Squares of larger values overflow; no map has such values."""
-_TOLD_BY_US = re.compile(r"Header size is not multiple")
+_OWN_MESSAGE = re.compile(r"Header size is not multiple")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def translated(path: Path, action: str) -> Iterator[None]:
 def open_fits(path: str | Path) -> Iterator[FitsFile]:
     """Open a FITS file, also gzipped or tile-compressed, and list its images.
 
-    A gzipped file is unpacked to a temporary one on disk. Planes can then be read in any order without
+    A packed file is unpacked to a temporary one on disk. Planes can then be read in any order without
     keeping the file in memory; in a gzipped file every step back would start again at its beginning.
 
     Parameters
@@ -129,96 +129,70 @@ def open_fits(path: str | Path) -> Iterator[FitsFile]:
         If there is no such file, it is not FITS, or its size is not what its headers say.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such file")
     notes: list[str] = []
     with ExitStack() as stack:
         with warnings_into(notes), translated(path, "not a FITS file that can be read"):
-            plain = _plain_file(path, stack, notes)
             # Our own handle, since astropy leaves its own open when it fails; no memory map, since planes are
             # read one at a time and the pages of a map would pile up.
-            handle = stack.enter_context(plain.open("rb"))
+            handle = _plain_stream(path, stack, notes)
             hdus = list(stack.enter_context(fits.open(handle, memmap=False, lazy_load_hdus=False)))
             images = {i: tuple(hdu.shape) for i, hdu in enumerate(hdus) if _is_image(hdu)}
         yield FitsFile(path=path, hdus=hdus, images=images, notes=notes)
 
 
-def _plain_file(path: Path, stack: ExitStack, notes: list[str]) -> Path:
-    """Return the file, or a temporary copy of it, unpacked and without padding after the last HDU.
+def _plain_stream(path: Path, stack: ExitStack, notes: list[str]) -> IO[bytes]:
+    """Open the file, or a temporary copy of it, unpacked and without padding after the last HDU.
 
     The sizes in the headers are checked before astropy reads them: astropy would loop over an absurd NAXIS,
-    fail at padding, and ignore a wrong BITPIX.
+    fail at padding, and ignore a wrong BITPIX. A temporary file has no name: nothing can leave it behind.
     """
-    plain = path
-    if is_gzip(path):
-        plain = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "unpacked.fits"
-        with gzip.open(path, "rb") as packed, plain.open("wb") as copy:
-            shutil.copyfileobj(packed, copy, 1 << 20)
-    end, size = _end_of_hdus(plain, path.name), plain.stat().st_size
+    if is_packed(path):
+        plain = _without_name(stack, lambda target: unpack(path, target))
+    else:
+        plain = stack.enter_context(open_regular(path))
+    size = plain.seek(0, os.SEEK_END)
+    plain.seek(0)
+    # No file system can seek as far as a header can promise.
+    end = end_of_hdus(plain, path.name, skip=lambda n: plain.seek(min(plain.tell() + n, size)))
+    plain.seek(0)
     if end == 0:
-        return plain  # not FITS, or packed in a way that astropy may know
-    if end - _BLOCK >= size:
+        if size and not plain.read(6) == b"SIMPLE":
+            raise OSError("No SIMPLE card found")
+        plain.seek(0)
+        return plain
+    if end - BLOCK >= size:
         raise InputError(
             f"{path.name}: the file is cut short: it has {size} bytes, its headers ask for {end}"
         )
-    with plain.open("rb") as stream:
-        stream.seek(end)
-        rest = stream.read(_BLOCK)
+    plain.seek(end)
+    rest = plain.read(BLOCK)
+    plain.seek(0)
     if rest.strip(b"\0 "):
-        if len(rest) == _BLOCK:
+        if len(rest) == BLOCK:
             raise InputError(
                 f"{path.name}: data goes on after the end that the headers give: a header is wrong"
             )
         notes.append(f"{len(rest)} stray byte{'s' * (len(rest) > 1)} at the end of the file")
-    if len(rest) < _BLOCK:
+    if len(rest) < BLOCK:
         return plain
-    part = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "part.fits"
-    with plain.open("rb") as source, part.open("wb") as copy:
+
+    def copy(target: IO[bytes]) -> None:
         for at in range(0, end, _COPY_STEP):
-            copy.write(source.read(min(_COPY_STEP, end - at)))
-    return part
+            target.write(plain.read(min(_COPY_STEP, end - at)))
+
+    return _without_name(stack, copy)
 
 
-def _end_of_hdus(path: Path, name: str) -> int:
-    """Return the byte at which the last HDU ends according to the headers; 0 if the file is not FITS."""
-    end = 0
-    with path.open("rb") as stream:
-        while True:
-            stream.seek(end)
-            cards, length = _raw_cards(stream, b"XTENSION" if end else b"SIMPLE")
-            if not cards:
-                return end
-            try:
-                naxis = int(cards.get(b"NAXIS", b""))
-                if not 0 <= naxis <= _MOST_AXES:
-                    raise InputError(f"{name}: NAXIS = {naxis} is not possible: correct the file")
-                sizes = [int(cards[b"NAXIS%d" % i]) for i in range(1, naxis + 1)]
-                if sizes[:1] == [0] and b"GROUPS" in cards:
-                    sizes = sizes[1:]
-                values = math.prod(sizes) + int(cards.get(b"PCOUNT", 0)) if sizes else 0
-                size = abs(int(cards.get(b"BITPIX", b""))) // 8 * values * int(cards.get(b"GCOUNT", 1))
-            except (KeyError, ValueError) as error:
-                raise InputError(
-                    f"{name}: BITPIX, NAXIS or a size of an axis is missing or no number"
-                ) from error
-            if size < 0:
-                raise InputError(f"{name}: a size of an axis is negative: correct the file")
-            end += length + -(-size // _BLOCK) * _BLOCK
-
-
-def _raw_cards(stream: Any, first: bytes) -> tuple[dict[bytes, bytes], int]:
-    """Read a header as texts of values and its length in bytes; nothing if it does not begin with `first`."""
-    cards: dict[bytes, bytes] = {}
-    for length in range(_BLOCK, _LONGEST_HEADER, _BLOCK):
-        block = stream.read(_BLOCK)
-        if len(block) < _BLOCK or not (cards or block.startswith(first)):
-            break
-        for at in range(0, _BLOCK, 80):
-            key = block[at : at + 8].rstrip()
-            if key == b"END":
-                return cards, length
-            cards.setdefault(key, block[at + 10 : at + 80].split(b"/")[0].strip())
-    return {}, 0
+def _without_name(stack: ExitStack, write: Callable[[IO[bytes]], None]) -> IO[bytes]:
+    """Return a temporary file without a name, written by a function and opened for reading."""
+    with tempfile.TemporaryFile() as temporary:
+        write(temporary)
+        temporary.flush()
+        stream = stack.enter_context(os.fdopen(os.dup(temporary.fileno()), "rb"))
+    stream.seek(0)
+    return stream
 
 
 @contextmanager
@@ -231,7 +205,7 @@ def warnings_into(notes: list[str]) -> Iterator[None]:
         text = re.sub(r"\s+", " ", str(warning.message)).strip()[:160]
         if not issubclass(warning.category, AstropyWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-        elif text not in notes and not _TOLD_BY_US.search(text):
+        elif text not in notes and not _OWN_MESSAGE.search(text):
             notes.append(text)
 
 
@@ -240,12 +214,6 @@ def _is_image(hdu: Any) -> bool:
     if not isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU):
         return False
     return len(hdu.shape) >= 2 and min(hdu.shape) > 0
-
-
-def is_gzip(path: Path) -> bool:
-    """Tell whether a file is gzipped, by its first bytes."""
-    with path.open("rb") as stream:
-        return stream.read(2) == b"\x1f\x8b"
 
 
 def choose_hdu(file: FitsFile, hdu: int | str | None, *, option: str = "io.hdu") -> int:
@@ -378,6 +346,8 @@ def casa_beams(file: FitsFile) -> list[Beam | None]:
             pa = np.degrees(pa)
         channel = np.asarray(table["CHAN"]) if "CHAN" in columns.names else np.arange(len(pa))
         first = np.asarray(table["POL"]) == 0 if "POL" in columns.names else np.ones(len(pa), dtype=bool)
+        if len(channel) and not 0 <= channel.min() <= channel.max() < _MOST_CHANNELS:
+            raise InputError(f"{file.path.name}: the BEAMS table names an impossible channel: correct CHAN")
         beams: list[Beam | None] = [None] * (int(channel.max()) + 1 if len(channel) else 0)
         for k, major, minor, angle in zip(
             channel[first], axes[0][first], axes[1][first], pa[first], strict=True

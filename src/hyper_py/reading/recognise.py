@@ -2,12 +2,17 @@
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from hyper_py.diagnostics import InputError
+from hyper_py.files import open_regular
+
 _BLOCK, _CARD = 2880, 80
 _LONGEST_HEADER = 500
+_MOST_UNPACKED = 1 << 30
 _CARD_PATTERN = re.compile(r"([A-Z0-9_-]+) *= *('(?:[^']|'')*'|[^/]*)")
 
 
@@ -17,20 +22,21 @@ def is_cube(path: Path) -> bool:
     A file that cannot be read is not a cube; the error is reported when it is read as a map.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             packed = stream.read(2) == b"\x1f\x8b"
-        opener: Any = gzip.open if packed else open
-        with opener(path, "rb") as file:
-            for header in _headers(file):
+            stream.seek(0)
+            opened: Any = gzip.GzipFile(fileobj=stream) if packed else stream
+            # To look behind a large first HDU of a packed file, all of it would have to be unpacked.
+            for header in _headers(opened, most=_MOST_UNPACKED if packed else None):
                 sizes = _long_axes(header)
                 if sizes >= 2:
                     return sizes >= 3
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, InputError):
         pass
     return False
 
 
-def _headers(file: IO[bytes]) -> Iterator[dict[str, str]]:
+def _headers(file: IO[bytes], *, most: int | None) -> Iterator[dict[str, str]]:
     """Yield the headers of a file, skipping the data between them."""
     while True:
         cards: dict[str, str] = {}
@@ -54,6 +60,8 @@ def _headers(file: IO[bytes]) -> Iterator[dict[str, str]]:
             count *= int(cards[f"NAXIS{axis}"])
         values = int(cards.get("GCOUNT", "1")) * (int(cards.get("PCOUNT", "0")) + count)
         size = abs(int(cards["BITPIX"])) // 8 * values
+        if most is not None and size > most:
+            return
         file.seek(-(-size // _BLOCK) * _BLOCK, 1)
 
 

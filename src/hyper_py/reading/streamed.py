@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from hyper_py.arrays import FloatArray
 from hyper_py.numerics.tiles import LazyPlane
-from hyper_py.reading.fits_files import FitsFile, is_gzip
+from hyper_py.reading.fits_files import FitsFile
+from hyper_py.reading.unpacking import is_packed
 
 _TYPES = {-32: ">f4", -64: ">f8", 8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8"}
 
@@ -35,7 +36,7 @@ def streamed_plane(file: FitsFile, index: int, *, x: int, y: int, fixed: dict[in
         pieces: gzipped, tile-compressed, or its axes in another order.
     """
     hdu = file.hdus[index]
-    if (x, y) != (1, 2) or is_gzip(file.path) or isinstance(hdu, fits.CompImageHDU):
+    if (x, y) != (1, 2) or is_packed(file.path) or isinstance(hdu, fits.CompImageHDU):
         return None
     shape, header = file.images[index], file.header(index)
     dtype = np.dtype(_TYPES[int(header["BITPIX"])])

@@ -8,6 +8,7 @@ from pathlib import Path
 from hyper_py.injection.completeness import QUANTITIES, Completeness
 from hyper_py.injection.curve import LEVELS, Limit
 from hyper_py.injection.drawing import KINDS
+from hyper_py.names import file_stem
 from hyper_py.reporting.completeness_figure import PANELS, plot_completeness
 from hyper_py.reporting.report import INDEX, render_page
 from hyper_py.writing.layout import COMPLETENESS_DIR, completeness_page_name
@@ -69,7 +70,7 @@ def write_page(root: Path, result: Completeness, *, dpi: int = 130) -> tuple[str
     )
     with Stage(root) as stage:
         stage.text(completeness_page_name(result.name), page)
-        path = stage.path(f"{COMPLETENESS_DIR}/completeness_{result.name}.png")
+        path = stage.path(f"{COMPLETENESS_DIR}/completeness_{file_stem(result.name)}.png")
         plot_completeness(result).savefig(path, dpi=dpi)
     return stage.names
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray
 from hyper_py.geometry import FWHM_PER_SIGMA, ellipse_from_covariance
+from hyper_py.names import file_stem
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.fits_products import GroupCutout, deblended, group_cutouts
 from hyper_py.writing.layout import Layout
@@ -40,21 +41,27 @@ def write_figures(stage: Stage, layout: Layout, extraction: Extraction, *, name:
         return
     whole = plot_map(extraction)
     for suffix in ("png", "pdf"):
-        _save(whole, stage, f"{wanted[0]}/{name}_map.{suffix}")
+        _save(whole, stage, f"{wanted[0]}/{file_stem(name)}_map.{suffix}")
     for cutout in group_cutouts(extraction):
         numbers = extraction.catalog["HYPER_ID"][cutout.members]
         first = int(numbers[0])
         if layout.plot_fitting:
             _save(
-                plot_group(extraction, cutout), stage, f"{layout.plot_fitting}/{name}_group_{first:04d}.png"
+                plot_group(extraction, cutout),
+                stage,
+                f"{layout.plot_fitting}/{file_stem(name)}_group_{first:04d}.png",
             )
         if layout.plot_background:
             figure = plot_background(extraction, cutout)
-            _save(figure, stage, f"{layout.plot_background}/{name}_group_{first:04d}_background.png")
+            _save(
+                figure, stage, f"{layout.plot_background}/{file_stem(name)}_group_{first:04d}_background.png"
+            )
         if layout.plot_deblended and len(cutout.members) > 1:
             for row, number in zip(cutout.members, numbers, strict=True):
                 figure = plot_deblended(extraction, cutout, int(row))
-                _save(figure, stage, f"{layout.plot_deblended}/{name}_source_{int(number):04d}.png")
+                _save(
+                    figure, stage, f"{layout.plot_deblended}/{file_stem(name)}_source_{int(number):04d}.png"
+                )
 
 
 def plot_map(extraction: Extraction) -> "Figure":
@@ -73,7 +80,7 @@ def plot_map(extraction: Extraction) -> "Figure":
     figure.colorbar(shown, ax=axes, label=unit, pad=0.01, fraction=0.04)
     _ellipses(axes, extraction, np.arange(len(extraction.sources)), _MARK, 0.7)
     _beam(axes, extraction, at=(0.04 * nx, 0.05 * ny))
-    axes.set_title(f"{image.name}: {len(extraction.catalog)} sources", fontsize=11)
+    axes.set_title(f"{image.name}: {len(extraction.catalog)} sources", fontsize=11, parse_math=False)
     _label(axes, extraction)
     return figure
 
@@ -140,7 +147,7 @@ def _panels(
         solid.set_ylabel("y (pixel)", size=7, labelpad=-4)
         solid.tick_params(labelsize=6, pad=-2)
     figure.colorbar(shown, ax=flat, label=unit, fraction=0.03, pad=0.01)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 
 

@@ -16,6 +16,7 @@ from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.diagnostics import HyperPyWarning
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
+from hyper_py.names import file_stem
 from hyper_py.numerics import models
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.report_data import group_labels
@@ -189,14 +190,14 @@ def _write_group(
                 for key, (data, text) in parts.items()
             ),
         ]
-        path = stage.path(f"{layout.fitting}/{name}_group_{first:04d}.fits")
+        path = stage.path(f"{layout.fitting}/{file_stem(name)}_group_{first:04d}.fits")
         fits.HDUList(hdus).writeto(path, overwrite=True)
     if layout.background is not None:
-        path = stage.path(f"{layout.background}/{name}_group_{first:04d}_background.fits")
+        path = stage.path(f"{layout.background}/{file_stem(name)}_group_{first:04d}_background.fits")
         write_image(path, cutout.background, image, what="fitted background", where=where)
     if layout.deblended is not None and len(cutout.members) > 1:
         for row, number in zip(cutout.members, numbers, strict=True):
-            path = stage.path(f"{layout.deblended}/{name}_source_{int(number):04d}.fits")
+            path = stage.path(f"{layout.deblended}/{file_stem(name)}_source_{int(number):04d}.fits")
             text = "map minus background and all other sources"
             write_image(path, deblended(cutout, extraction, int(row)), image, what=text, where=where)
 

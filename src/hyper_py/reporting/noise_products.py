@@ -133,7 +133,9 @@ def plot_noise(statistics: NoiseStatistics, *, title: str) -> "Figure":
     spectrum.set_xlabel("frequency (1/pixel); line: 1 / beam FWHM")
     spectrum.set_ylabel("power (Jy$^2$/pixel)")
     spectrum.set_title("power spectrum, mean over rings", fontsize=10)
-    figure.suptitle(f"{title}: noise covariance {statistics.origin}; {statistics.use}", fontsize=10)
+    figure.suptitle(
+        f"{title}: noise covariance {statistics.origin}; {statistics.use}", fontsize=10, parse_math=False
+    )
     return figure
 
 

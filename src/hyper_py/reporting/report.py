@@ -6,16 +6,19 @@ Pages are made from the files of a run, so that a run and `hyper-py report OUT` 
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from zipfile import BadZipFile
 
 import numpy as np
 
 from hyper_py import __version__
 from hyper_py.diagnostics import InputError
+from hyper_py.files import read_small
+from hyper_py.names import file_stem, link
 from hyper_py.reporting.images import palettes, png
 from hyper_py.reporting.report_data import ReportData, bin_image, load_report_data, unpack_codes
 from hyper_py.writing.layout import (
@@ -26,11 +29,12 @@ from hyper_py.writing.layout import (
     report_data_name,
 )
 from hyper_py.writing.staging import Stage
-from hyper_py.writing.state import parts_of, read_state
+from hyper_py.writing.state import parts_of, read_record
 
 INDEX = f"{REPORT_DIR}/index.html"
 _SCRIPTS = ("theme", "data", "paint", "sky", "source", "charts", "table", "main")
 _THUMBNAIL_SIDE = 160
+_LARGEST_MANIFEST = 1_000_000_000
 
 
 def write_report(root: Path) -> tuple[str, ...]:
@@ -107,7 +111,7 @@ def map_page(
         palettes=_safe(json.dumps(palettes())),
         lead=_lead(facts, entry),
         index=index,
-        completeness=f"../{quote(completeness)}" if root and (root / completeness).is_file() else None,
+        completeness=f"../{link(completeness)}" if root and (root / completeness).is_file() else None,
         # "<" would let a name end the script element.
         facts_json=_safe(json.dumps(facts, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
         blobs=[(name, _safe(base64.b64encode(blob).decode())) for name, blob in data.blobs.items()],
@@ -120,9 +124,9 @@ def map_page(
 def _read_manifest(root: Path) -> dict[str, Any]:
     path = root / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads(read_small(path, most=_LARGEST_MANIFEST))
         manifest["maps"], manifest["configuration"], manifest["software"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
             f"{root}: no {MANIFEST} of a run there: name the output directory of a run"
         ) from None
@@ -135,20 +139,21 @@ def _parts(root: Path, one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     names = parts_of(layout, one["name"])
     if names == [one["name"]]:
         return [one]
-    return [{**one, **(read_state(layout, name) or {}), "name": name} for name in names]
+    records = {name: read_record(layout, name) for name in names}
+    return [{**one, **(asdict(record) if record else {}), "name": name} for name, record in records.items()]
 
 
 def _stored(root: Path, name: str) -> ReportData | None:
     """Return the report data of a map, or None if there is none to be read."""
     try:
         return load_report_data(root / report_data_name(name))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, RecursionError, InputError, BadZipFile):
         return None
 
 
 def _page_name(name: str) -> str:
     """Return the path of the page of a map; a map called index must not overwrite the index."""
-    return f"{REPORT_DIR}/{'map_index' if name == 'index' else name}.html"
+    return f"{REPORT_DIR}/{'map_index' if name == 'index' else file_stem(name)}.html"
 
 
 def _remove_others(root: Path, pages: set[str]) -> None:
@@ -228,7 +233,7 @@ def _index_entry(one: Mapping[str, Any], data: ReportData | None, page: str | No
     done = one["status"] in ("done", "resumed")
     return {
         "name": one["name"],
-        "page": None if page is None else page.rpartition("/")[2],
+        "page": None if page is None else link(page.rpartition("/")[2]),
         "picture": None if data is None else base64.b64encode(_thumbnail(data)).decode(),
         "sources": one["n_sources"] if done else "",
         "noise": f"{one['rms']:.3g} {one['unit']}" if done and one["rms"] is not None else "",

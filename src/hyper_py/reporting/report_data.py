@@ -7,6 +7,7 @@ the page from these data, when the map is done or later.
 
 import json
 import math
+import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.catalog import COLUMNS
 from hyper_py.deblending.grouping import friends_of_friends
 from hyper_py.diagnostics import FLAG_TEXT, Flag
+from hyper_py.files import open_regular
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     celestial_degrees,
@@ -41,6 +43,7 @@ REMARKS = (
     | Flag.ADDED_IN_RESIDUAL
     | Flag.NOISE_ASSUMED
     | Flag.SHAPE_ASSUMED
+    | Flag.FILTERED_MAP
 )
 """Flags that only describe a source; all others need attention."""
 
@@ -145,11 +148,17 @@ def load_report_data(path: Path) -> ReportData:
 
     Raises
     ------
-    OSError, ValueError, KeyError
+    OSError, ValueError, KeyError, InputError
         If the file is not there, or not one of these.
     """
-    with np.load(path, allow_pickle=False) as stored:
-        blobs = {name: stored[name].tobytes() for name in stored.files}
+    with open_regular(path) as stream:
+        with zipfile.ZipFile(stream) as archive:
+            # `np.savez` packs nothing: a packed part may unpack to any size.
+            if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
+                raise ValueError(f"{path}: not written by this program")
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as stored:
+            blobs = {name: stored[name].tobytes() for name in stored.files}
     return ReportData(facts=json.loads(blobs.pop("facts")), blobs=blobs)
 
 
@@ -185,7 +194,9 @@ def pack_codes(codes: UInt16Array) -> bytes:
 
 def unpack_codes(packed: bytes, shape: tuple[int, ...]) -> UInt16Array:
     """Undo `pack_codes`."""
-    planes = np.frombuffer(zlib.decompress(packed), dtype=np.uint8).reshape(2, -1)
+    size = 2 * math.prod(shape)
+    # What is packed may promise less than it holds: no more than the size is unpacked.
+    planes = np.frombuffer(zlib.decompressobj().decompress(packed, size or 1), dtype=np.uint8).reshape(2, -1)
     difference = np.ascontiguousarray(planes.T).view("<u2").reshape(shape)
     return np.cumsum(difference, axis=-1, dtype=np.uint16)
 

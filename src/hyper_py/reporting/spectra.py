@@ -7,8 +7,8 @@ import numpy as np
 from astropy.table import Table
 
 from hyper_py.writing.layout import Layout
+from hyper_py.writing.rows import read_rows, recorded
 from hyper_py.writing.staging import Stage
-from hyper_py.writing.state import read_state
 from hyper_py.writing.table_columns import prepare_table, template_of
 from hyper_py.writing.tables import write_table
 
@@ -29,15 +29,15 @@ def spectra_table(layout: Layout, channels: Sequence[str]) -> Table:
     channels : sequence of str
         Names of complete channels in which the same sources were measured.
     """
-    states = [read_state(layout, name) or {} for name in channels]
-    known = {name: (unit, text) for name, unit, text in states[0]["columns"]}
+    records = [recorded(layout, name) for name in channels]
+    known = {name: (unit, text) for name, unit, text in records[0].columns}
     names = [name for name in COLUMNS if name in known]
-    rows = [np.load(layout.root / layout.rows(name))[names] for name in channels]
+    rows = [read_rows(layout, record)[names] for record in records]
     table = Table(np.concatenate(rows))
     table = table[np.lexsort((table["CHANNEL"], table["HYPER_ID"]))]
     for name in names:
         table[name].unit, table[name].description = known[name][0] or None, known[name][1]
-    table.meta["pixel_scale"] = min(float(state["pixel_scale"]) for state in states)
+    table.meta["pixel_scale"] = min(one.pixel_scale for one in records if one.pixel_scale)
     return table
 
 

@@ -50,5 +50,5 @@ def draw_spectra(table: Table, path: Path, *, title: str) -> None:
         panel.set_axis_off()
     figure.supxlabel(f"{axis.capitalize()}{f' ({unit})' if unit else ''}", fontsize=8)
     figure.supylabel(f"Flux ({table['FLUX'].unit})", fontsize=8)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title, fontsize=9, parse_math=False)
     figure.savefig(path, dpi=110, format="png", metadata={"Software": None})

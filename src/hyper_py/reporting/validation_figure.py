@@ -45,7 +45,7 @@ def plot_validation(validation: Validation, *, title: str = "") -> "Figure":
     _draw_offsets(offsets, validation)
     _draw_pulls(pulls, validation)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)
     return figure
 
 

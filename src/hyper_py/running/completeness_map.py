@@ -17,9 +17,10 @@ from hyper_py.running.completeness import (
     local_executor,
     mark_of,
 )
+from hyper_py.running.dependencies import dependencies
 from hyper_py.running.inputs import resolve_inputs
 from hyper_py.running.map_outputs import input_checksum
-from hyper_py.running.tasks import fingerprint, reading_options
+from hyper_py.running.tasks import reading_options
 
 if TYPE_CHECKING:
     from hyper_py.image import SkyImage
@@ -139,7 +140,7 @@ def measure_completeness(
     config, root = task.config, Path(task.config.below_root()).absolute()
     # The numbers of a plan decide which runs are made, and their fluxes are in their names.
     decisive = {key: value for key, value in asdict(plan).items() if key in ("seed", "n_sources")}
-    mark = mark_of(fingerprint(config), input_checksum(task.path), task.channel, decisive)
+    mark = mark_of(dependencies(config), input_checksum(task.path), task.channel, decisive)
     store = Store(directory=results_directory(root, task.name), mark=mark, resume=resume)
 
     def tell(event: Event) -> None:

@@ -4,9 +4,6 @@ A channel is processed as a map, under the name CUBE_slice_NNN. Its planes of th
 before its record. An interrupted cube continues with the channels that have no record.
 """
 
-import gzip
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -63,12 +60,16 @@ def process_cube(
         Keep the channels that are complete from an earlier run.
     """
     from hyper_py.writing.layout import Layout
+    from hyper_py.writing.state import files_are_whole, read_record
 
     work = MapWork(task, Layout.from_config(task.config), time.perf_counter(), checksum=task.checksum)
     with work.collected_warnings():
         try:
             work.checksum = input_checksum(task.path)
-            with unpacked(task.path) as path:
+            record = read_record(work.layout, task.name)
+            # The planes of a damaged product would be taken over.
+            resume = resume and (record is None or files_are_whole(work.layout, record))
+            with unpacked(task.path, work.layout) as path:
                 cube = _CubeWork(
                     replace(task, path=path, checksum=work.checksum), work.layout, work.log, on_channel
                 )
@@ -85,18 +86,25 @@ def process_cube(
 
 
 @contextmanager
-def unpacked(path: Path) -> Iterator[Path]:
-    """Yield the path of a file; a gzipped one is unpacked once to a temporary file that workers share."""
-    from hyper_py.reading.fits_files import is_gzip
+def unpacked(path: Path, layout: "Layout") -> Iterator[Path]:
+    """Yield the path of a file; a packed one is unpacked once to a temporary file that workers share.
 
-    if not is_gzip(path):
+    It is in the output directory: every worker sees that, and the next run removes what a killed one leaves.
+    """
+    from hyper_py.reading.unpacking import is_packed, unpack
+    from hyper_py.writing.layout import STATE_DIR
+    from hyper_py.writing.staging import temporary_path
+
+    if not is_packed(path):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="hyper_py_") as directory:
-        plain = Path(directory) / path.name.removesuffix(".gz")
-        with gzip.open(path, "rb") as source, plain.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
+    plain = temporary_path(layout.root / STATE_DIR, "cube.fits")
+    try:
+        with plain.open("xb") as target:
+            unpack(path, target)
         yield plain
+    finally:
+        plain.unlink(missing_ok=True)
 
 
 class _CubeWork:
@@ -108,6 +116,7 @@ class _CubeWork:
         self.smoothing = task.config.background.spectral_smoothing
         self.written: list[str] = []
         self.parts: list[str] = []
+        self.removed: set[str] = set()
 
     # ------------------------------------------------------------------------------------------- channels
 
@@ -115,7 +124,8 @@ class _CubeWork:
         """Process the channels that are not done, then the products of the whole cube."""
         from hyper_py.reading.io import open_cube
 
-        with open_cube(self.task.path, **reading_options(self.config)) as cube:
+        limit = 1e9 * self.config.control.max_memory
+        with open_cube(self.task.path, max_memory=limit, **reading_options(self.config)) as cube:
             self.parts = channel_names(self.task.name, len(cube))
             self.forget(resume=resume)
             files, reused = self.open_files(cube, resume=resume)
@@ -142,8 +152,10 @@ class _CubeWork:
             (self.layout.root / self.layout.state(self.task.name)).unlink(missing_ok=True)
             return
         for part in {*parts_of(self.layout, self.task.name), *self.parts} - {self.task.name}:
-            forget_map(self.layout, part)
-        forget_map(self.layout, self.task.name)
+            self.removed |= {*forget_map(self.layout, part)}
+        self.removed |= {*forget_map(self.layout, self.task.name)}
+        for kind in _CONTENT:
+            self.partial_path(kind).unlink(missing_ok=True)
 
     def kinds(self) -> set[str]:
         """Return the product cubes that channels write their planes to."""
@@ -242,7 +254,7 @@ class _CubeWork:
         results: dict[int, MapResult] = {}
         if resume:
             known = {task.channel: restored(task, self.layout) for task in tasks}
-            results = {k: result for k, result in known.items() if result is not None}
+            results = {k: result for k, result in known.items() if isinstance(result, MapResult)}
             self.log.add(f"{len(results)} channels complete from an earlier run")
         todo = [task for task in tasks if task.channel not in results]
         for outcome in execute(partial(process_map, measure=measure_channel), todo, lambda *_: None):
@@ -280,6 +292,8 @@ class _CubeWork:
                 self.written.append(relative)
             else:
                 file.path.unlink()
+        for kind in _CONTENT:  # of an interrupted run with other keys
+            self.partial_path(kind).unlink(missing_ok=True)
 
     def smooth(self, cube: "CubeReader", files: Mapping[str, "PlaneFile"]) -> dict[str, "PlaneFile"]:
         """Smooth the background along the spectrum, and compute the cubes that depend on it again."""
@@ -336,17 +350,22 @@ class _CubeWork:
 
     def record(self, result: MapResult) -> MapResult:
         """Write the log and the record of the complete cube."""
+        from hyper_py.files import checksum, synchronise
         from hyper_py.writing.staging import Stage
-        from hyper_py.writing.state import as_json
 
         layout, name = self.layout, self.task.name
-        result = replace(result, outputs=(*self.written, layout.map_log(name)))
+        outputs = (*self.written, layout.map_log(name))
+        of_channels = {one for part in self.parts for one in layout.outputs(part)}
+        removed = tuple(sorted(self.removed - {*outputs} - of_channels))
+        result = replace(result, outputs=outputs, removed=removed)
         self.log.add(f"done in {result.seconds:.2f} s: {', '.join(result.outputs)}")
         with Stage(layout.root) as stage:
             stage.text(layout.map_log(name), self.log.text())
-            sizes = {one: (layout.root / one).stat().st_size for one in self.written}
-            record = record_of(result, self.task, columns=[], sizes=sizes | stage.sizes())
-            stage.text(layout.state(name), as_json({**record, "parts": self.parts}))
+            for one in self.written:
+                synchronise(layout.root / one)
+            files = {one: checksum(layout.root / one) for one in self.written} | stage.checksums()
+            record = record_of(result, self.task, files=files, parts=tuple(self.parts))
+            stage.text(layout.state(name), record.to_json())
         return result
 
 

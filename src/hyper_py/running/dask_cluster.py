@@ -1,14 +1,24 @@
 """Tasks on a dask cluster: a running one, or a local one that is started."""
 
+import asyncio
+import concurrent.futures
 import contextlib
-from collections.abc import Iterable, Iterator
-from typing import Any
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn
 
-from hyper_py.diagnostics import ConfigurationError
+from hyper_py.diagnostics import ConfigurationError, HyperPyError
 from hyper_py.running.executors import MAX_ATTEMPTS, Function, OnStart, Outcome, Outcomes, attempt, one_line
 from hyper_py.running.process_settings import pinned_blas
 
 DASK_TIMEOUT = "30s"
+LOST_SECONDS = 60.0
+"""A scheduler that is away for so long, or has had no worker for so long, is given up."""
+_CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
+_LOOK_SECONDS, _PAUSE_SECONDS = 1.0, 0.05
 
 
 @contextlib.contextmanager
@@ -21,6 +31,7 @@ def _dask_client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
             "control.executor is 'dask', but its package is not installed: pip install 'hyper-py[dask]'"
         ) from None
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_without_logs())
         if scheduler:
             try:
                 client = stack.enter_context(Client(scheduler, timeout=DASK_TIMEOUT))
@@ -32,10 +43,95 @@ def _dask_client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
             return
         stack.enter_context(pinned_blas())
         stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}))
-        cluster = stack.enter_context(
-            LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None)
-        )
+        with _ignored_ctrl_c():  # it reaches the whole process group: only this process decides what to do
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=n_workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
+                )
+            )
         yield stack.enter_context(Client(cluster))
+
+
+@contextlib.contextmanager
+def _without_logs() -> Iterator[None]:
+    """Keep distributed from writing tracebacks of lost connections: the run says in a line what was lost."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _ignored_ctrl_c() -> Iterator[None]:
+    """Have processes that are started inside this context ignore SIGINT."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _n_threads(client: Any) -> int:
+    """Return how many threads work; 0 if the scheduler cannot be asked."""
+    try:
+        return sum(client.nthreads().values())
+    except (OSError, TimeoutError, *_CANCELLED):
+        return 0
+
+
+class _Watch:
+    """Notices that a scheduler, or its last worker, is gone for good."""
+
+    def __init__(self, client: Any, scheduler: str | None) -> None:
+        self.client, self.where = client, f"at {scheduler!r}" if scheduler else "of the local cluster"
+        self.well_at = time.monotonic()
+
+    def look(self) -> None:
+        """Raise `HyperPyError` if nothing is to be expected any more."""
+        running = self.client.status == "running"
+        if running and _n_threads(self.client):
+            self.well_at = time.monotonic()
+            return
+        if self.client.status == "closed" or time.monotonic() - self.well_at > LOST_SECONDS:
+            self.lost("has no worker" if running else "does not answer any more")
+
+    def lost(self, what: str = "does not answer any more") -> NoReturn:
+        """Raise `HyperPyError`."""
+        raise HyperPyError(
+            f"the dask scheduler {self.where} {what}; complete maps are kept, and --resume goes on from them"
+        )
+
+
+def _finished(completed: Any, watch: _Watch) -> Iterator[Any]:
+    """Yield futures as they are done, looking in between whether anybody still works on them."""
+    while not completed.is_empty():
+        batch = completed.next_batch(block=False)
+        if not batch:
+            watch.look()
+            time.sleep(_PAUSE_SECONDS)
+        yield from batch
+
+
+def _patiently(get: Callable[..., Any], watch: _Watch) -> Any:
+    """Return what a future has; a result that was lost with its worker is computed again, if there is one."""
+    while True:
+        try:
+            return get(timeout=_LOOK_SECONDS)
+        except TimeoutError:
+            watch.look()
+        except _CANCELLED:  # with its scheduler
+            watch.lost()
 
 
 def execute_dask(
@@ -71,6 +167,8 @@ def execute_dask(
     ------
     ConfigurationError
         `distributed` is not installed, or there is no scheduler at the address.
+    HyperPyError
+        The scheduler, or its last worker, is lost.
     """
     with _dask_client(n_workers, scheduler) as client:
         from distributed import KilledWorker, as_completed
@@ -89,18 +187,18 @@ def execute_dask(
             return False
 
         def top_up() -> None:
-            free = 2 * max(1, sum(client.nthreads().values())) - len(indices)
+            free = 2 * max(1, _n_threads(client)) - len(indices)
             while free > 0 and submit():
                 free -= 1
 
+        watch = _Watch(client, scheduler)
         top_up()
         try:
-            for future in completed:
+            for future in _finished(completed, watch):
                 index = indices.pop(future.key)
-                # A result that was lost with its worker is computed again: exception() waits for that.
-                failure = future.exception()
+                failure = _patiently(future.exception, watch)
                 if failure is None:
-                    value, error = future.result()
+                    value, error = _patiently(future.result, watch)
                     yield Outcome(index, value, error, 1)
                 elif isinstance(failure, KilledWorker):
                     yield Outcome(index, None, "its worker died repeatedly (out of memory?)", MAX_ATTEMPTS)
@@ -108,4 +206,6 @@ def execute_dask(
                     yield Outcome(index, None, one_line(failure), 1)
                 top_up()
         finally:
-            client.cancel(list(completed.futures))
+            if client.status == "running":
+                with contextlib.suppress(Exception):  # the scheduler may just be gone
+                    client.cancel(list(completed.futures))

@@ -1,5 +1,6 @@
 """Events of a run, for a progress bar or a log, and its result."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +26,17 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted:
-    """The inputs are known and the outputs' directory is ready; `n_resumed` maps need no work."""
+    """The inputs are known and the outputs' directory is ready; `n_resumed` maps need no work.
+
+    `redone` has the names of maps that an earlier run completed and that are done again, and why.
+    """
 
     n_maps: int
     n_resumed: int
     executor: str
     n_workers: int
     root: Path
+    redone: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +88,25 @@ class RunResult:
         True after Ctrl-C; `resume=True` goes on from there.
     seconds : float
         Wall-clock time of this run.
+    removed : tuple of str
+        Merged catalogues of an earlier run that were removed and not written anew.
     """
 
     maps: tuple[MapResult, ...]
     root: Path
     interrupted: bool
     seconds: float
+    removed: tuple[str, ...] = ()
 
     @property
     def failures(self) -> tuple[MapResult, ...]:
         """The maps that failed."""
         return tuple(result for result in self.maps if result.status == "failed")
+
+    @property
+    def all_removed(self) -> tuple[str, ...]:
+        """All outputs of an earlier run that were removed and not written anew."""
+        return (*self.removed, *(name for one in self.maps for name in one.removed))
 
     @property
     def n_sources(self) -> int:
@@ -122,8 +135,10 @@ def describe_event(event: Event) -> str:
     match event:
         case RunStarted():
             resumed = f", {event.n_resumed} of them complete from an earlier run" if event.n_resumed else ""
+            again = "".join(f"; {line}" for line in redone_lines(event))
             return (
                 f"Hyper-Py {__version__}: {event.n_maps} maps{resumed}; {event.executor} x {event.n_workers}"
+                f"{again}"
             )
         case MapStarted():
             again = "" if event.attempt == 1 else " once more: its worker died"
@@ -143,6 +158,27 @@ def describe_event(event: Event) -> str:
             return _summed_up(result)
 
 
+def redone_lines(event: RunStarted) -> list[str]:
+    """Return one line for each reason why maps that were complete are done again."""
+    counts = Counter(reason for _, reason in event.redone)
+    first: dict[str, str] = {}
+    for name, reason in event.redone:
+        first.setdefault(reason, name)
+    return [
+        f"{first[reason]}{f' and {n - 1} other maps' if n > 1 else ''}: done again: {reason}"
+        for reason, n in counts.items()
+    ]
+
+
+def removed_line(result: RunResult) -> str:
+    """Return a line that names what was removed of an earlier run; empty if nothing was."""
+    names = result.all_removed
+    if not names:
+        return ""
+    shown, more = ", ".join(names[:3]), f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"removed outputs of an earlier run that this one does not write: {shown}{more}"
+
+
 def named_reason(result: MapResult) -> str:
     """Return why a map failed, with its name once."""
     return result.reason if result.reason.startswith(result.name) else f"{result.name}: {result.reason}"
@@ -160,4 +196,5 @@ def _summed_up(result: RunResult) -> str:
     )
     if result.interrupted:
         return f"interrupted: {counted}; the same command with --resume goes on from here"
-    return f"finished: {counted}, {result.n_sources} sources"
+    removed = removed_line(result)
+    return f"finished: {counted}, {result.n_sources} sources{f'; {removed}' if removed else ''}"

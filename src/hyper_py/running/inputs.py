@@ -1,11 +1,14 @@
 """Which maps to do: list files, paths, globs, directories and table columns become named paths."""
 
 import csv
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.names import map_label
 
 MAP_SUFFIXES = (".fits", ".fit", ".fts")
 PACKED_SUFFIXES = (".gz", ".fz", ".bz2")
@@ -13,6 +16,8 @@ LIST_SUFFIXES = (".txt", ".lis", ".list")
 TABLE_SUFFIXES = (".csv", ".ecsv", ".vot", ".xml", ".parquet")
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "map", "map_name", "image")
 RESERVED_NAMES = ("ALL", "CUBE_ALL")
+_COMMENT = re.compile(r"(^|\s)#.*")
+_LONGEST_LIST = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,16 +72,16 @@ def resolve_inputs(inputs: Sequence[str | Path] | None, *, list_file: Path, maps
         raise ConfigurationError(
             f"{asked}: no map to do; give FITS files, a directory, a glob or a list file"
         )
-    maps = [MapInput(name=map_name(path), path=path) for path in paths]
+    maps = [MapInput(name=map_label(map_name(path)), path=path) for path in paths]
     _refuse_clashes(maps)
     return maps
 
 
 def _refuse_clashes(maps: Iterable[MapInput]) -> None:
-    # Compared without case: on some file systems "A.txt" and "a.txt" are one file.
+    # Compared without case and as composed characters: on some file systems "A.txt" and "a.txt" are one file.
     seen: dict[str, Path] = {}
     for one in maps:
-        key = one.name.casefold()
+        key = unicodedata.normalize("NFC", one.name).casefold()
         if key in seen:
             raise ConfigurationError(
                 f"two maps have one name, '{one.name}', and would overwrite each other's outputs: "
@@ -93,6 +98,8 @@ def _refuse_clashes(maps: Iterable[MapInput]) -> None:
 def _expand(one: str | Path) -> Iterator[Path]:
     text = str(one)
     path = Path(text).expanduser()
+    if map_name(path) != path.name and path.is_file():  # whatever else its name might mean
+        return iter([path])
     if text.startswith("@"):
         path = Path(text[1:]).expanduser()
         return _read_list(path, path.parent)
@@ -124,20 +131,25 @@ def _glob(pattern: Path) -> Iterator[Path]:
 
 
 def _read_list(path: Path, start: Path) -> Iterator[Path]:
-    for line in _read_text(path, "list of maps").splitlines():
-        entry = line.partition("#")[0].strip()
+    for line in _read_text(path, "list of maps").split("\n"):
+        entry = _COMMENT.sub("", line).strip()
         if entry:
             yield start / Path(entry).expanduser()
 
 
 def _read_text(path: Path, what: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        # A pipe will do; a file without an end will not. Names need not be UTF-8.
+        with path.open("rb") as stream:
+            data = stream.read(_LONGEST_LIST + 1)
+        if b"\0" in data or len(data) > _LONGEST_LIST:
+            raise ConfigurationError(f"{path}: cannot be read as a {what}: binary, or too long")
+        return data.decode("utf-8-sig", errors="surrogateescape")
     except FileNotFoundError:
         raise ConfigurationError(
             f"{path}: no such {what}; write the names of maps into it, one a line, or give maps after `run`"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read as a {what}: {error}") from None
 
 

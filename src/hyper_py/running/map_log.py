@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyper_py.diagnostics import HyperPyError, HyperPyWarning
+from hyper_py.names import printable, printable_lines
 from hyper_py.running.executors import one_line
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ class MapLog:
 
     def add(self, text: str) -> None:
         """Add a line."""
-        self.lines.append(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}")
+        self.lines.append(f"{datetime.now():%Y-%m-%d %H:%M:%S} {printable(text)}")
 
     def text(self) -> str:
         """Return all lines."""
-        return "\n".join(self.lines) + "\n"
+        return printable_lines("\n".join(self.lines)) + "\n"
 
 
 def explain(error: Exception) -> str:

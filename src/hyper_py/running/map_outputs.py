@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from hyper_py import __version__
 from hyper_py.diagnostics import HyperPyError, HyperPyWarning, InputError
+from hyper_py.files import checksum
+from hyper_py.running.dependencies import changed
 from hyper_py.running.map_log import MapLog, explain, log_warnings, user_warnings
 from hyper_py.running.process_settings import one_blas_thread
 from hyper_py.running.tasks import MapResult, MapTask
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from hyper_py.pipeline.extraction import Extraction
     from hyper_py.writing.layout import Layout
     from hyper_py.writing.staging import Stage
+    from hyper_py.writing.state import Record
 
 
 @dataclass
@@ -37,6 +40,8 @@ class MapWork:
         Warnings of the pipeline, for the log and the user.
     checksum : str
         Of the input file; empty until it is known.
+    removed : tuple of str
+        Outputs of an earlier run that were removed.
     """
 
     task: MapTask
@@ -45,6 +50,7 @@ class MapWork:
     log: MapLog = field(default_factory=MapLog)
     caught: list[warnings.WarningMessage] = field(default_factory=list)
     checksum: str = ""
+    removed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.log.add(f"Hyper-Py {__version__}: {self.task.path}")
@@ -92,15 +98,14 @@ def write_failure(work: MapWork, reason: str) -> MapResult:
         seconds=work.seconds,
         checksum=work.checksum,
         outputs=outputs,
+        removed=work.removed,
     )
 
 
 def input_checksum(path: Path) -> str:
     """Return the checksum of an input; `InputError` if it cannot be read."""
-    from hyper_py.writing.state import file_checksum
-
     try:
-        return file_checksum(path)
+        return checksum(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
@@ -120,7 +125,6 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     from hyper_py.writing.layout import STATE_DIR
     from hyper_py.writing.sky_regions import write_regions
     from hyper_py.writing.staging import Stage
-    from hyper_py.writing.state import as_json
 
     task, layout, log = work.task, work.layout, work.log
     image, catalog = extraction.image, extraction.catalog
@@ -137,6 +141,10 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
         _write_on_request(stage, layout, extraction, task, log)
         _write_fits(stage, layout, task, extraction, log)
         log_warnings(log, work.caught)
+        outputs = (
+            *(name for name in stage.names if not name.startswith(STATE_DIR)),
+            layout.map_log(task.name),
+        )
         result = MapResult(
             index=task.index,
             name=task.name,
@@ -149,36 +157,43 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
             pixel_scale=image.pixel_scale,
             seconds=work.seconds,
             checksum=work.checksum,
-            outputs=(
-                *(name for name in stage.names if not name.startswith(STATE_DIR)),
-                layout.map_log(task.name),
-            ),
+            outputs=outputs,
+            removed=tuple(name for name in work.removed if name not in outputs),
         )
         log.add(f"done in {result.seconds:.2f} s: {', '.join(result.outputs)}")
         stage.text(layout.map_log(task.name), log.text())
-        record = record_of(result, task, columns=describe_columns(catalog), sizes=stage.sizes())
+        record = record_of(result, task, columns=describe_columns(catalog), files=stage.checksums())
         # The record is last: it is there only if all other files are.
-        stage.text(layout.state(task.name), as_json(record))
+        stage.text(layout.state(task.name), record.to_json())
     return result
 
 
 def record_of(
-    result: MapResult, task: MapTask, *, columns: list[list[str]], sizes: Mapping[str, int]
-) -> dict[str, Any]:
+    result: MapResult,
+    task: MapTask,
+    *,
+    files: Mapping[str, str],
+    columns: tuple[tuple[str, str, str], ...] = (),
+    parts: tuple[str, ...] = (),
+) -> "Record":
     """Return what is recorded of a complete map; `restored` reads it.
 
     Parameters
     ----------
     result : MapResult
     task : MapTask
-    columns : list of [name, unit, description]
+    files : mapping of str to str
+        SHA-256 of each file written.
+    columns : tuple of (name, unit, description)
         Columns of the catalogue.
-    sizes : mapping of str to int
-        Bytes of each file written.
+    parts : tuple of str
+        The channels of a cube.
     """
+    from hyper_py.writing.state import Record
+
     keys = ("name", "checksum", "n_sources", "rms", "unit", "pixel_scale", "seconds", "warnings", "outputs")
     known = {key: getattr(result, key) for key in keys}
-    return {**known, "fingerprint": task.fingerprint, "columns": columns, "sizes": dict(sizes)}
+    return Record(**known, depends=task.depends, columns=columns, files=dict(files), parts=parts)
 
 
 def _log_details(log: MapLog, extraction: "Extraction") -> None:
@@ -187,6 +202,12 @@ def _log_details(log: MapLog, extraction: "Extraction") -> None:
         return
     if extraction.vanished is not None and (n_vanished := len(extraction.vanished)):
         log.add(f"{n_vanished} detections left out: their fits left no peak or flux above its error")
+    if extraction.measured.noise.filtered and not extraction.image.beam.is_dirty:
+        warnings.warn(
+            "the map lacks scales of its sources, as an interferometer's or a filtered map does: unless it "
+            "was cleaned, peaks may be off by 15% (survey.psf: its dirty beam, for what a source looks like)",
+            HyperPyWarning, stacklevel=2,
+        )  # fmt: skip
     lobes, factor = len(extraction.explained), extraction.measured.flux_factor
     if lobes:
         log.add(f"{lobes} detections left out: side lobes of brighter sources explain them")
@@ -207,33 +228,41 @@ def _write_fits(
         log.lines.extend(fit_report(extraction))
 
 
-def restored(task: MapTask, layout: "Layout") -> MapResult | None:
-    """Return the result of a map that an earlier run completed from the same input and configuration."""
-    from hyper_py.writing.state import read_state, state_is_current
+def restored(task: MapTask, layout: "Layout") -> MapResult | str:
+    """Return the result of a map that an earlier run completed; or why it is to be done again.
 
-    state = read_state(layout, task.name)
-    if state is None or state.get("fingerprint") != task.fingerprint:
-        return None
+    The reason is empty if there is no result of an earlier run.
+    """
+    from hyper_py.writing.rows import read_rows
+    from hyper_py.writing.state import files_are_whole, read_record
+
+    record = read_record(layout, task.name)
+    if record is None:
+        return ""
+    if reason := changed(record.depends, task.depends):
+        return reason
     try:
-        checksum = task.checksum or input_checksum(task.path)
-    except InputError:
-        return None
-    if not state_is_current(layout, state, checksum=checksum, fingerprint=task.fingerprint):
-        return None
-    rms = state.get("rms")
+        if record.checksum != (task.checksum or input_checksum(task.path)):
+            return "its file has changed"
+        if not files_are_whole(layout, record):
+            return "an output is missing or not as it was written"
+        if not record.parts:
+            read_rows(layout, record)
+    except InputError as error:
+        return str(error)
     return MapResult(
         index=task.index,
         name=task.name,
         path=task.path,
         status="resumed",
-        warnings=tuple(state["warnings"]),
-        n_sources=state["n_sources"],
-        rms=float("nan") if rms is None else rms,
-        unit=state["unit"],
-        pixel_scale=state["pixel_scale"],
-        seconds=state["seconds"],
-        checksum=checksum,
-        outputs=tuple(state["outputs"]),
+        warnings=record.warnings,
+        n_sources=record.n_sources,
+        rms=float("nan") if record.rms is None else record.rms,
+        unit=record.unit,
+        pixel_scale=float("nan") if record.pixel_scale is None else record.pixel_scale,
+        seconds=record.seconds,
+        checksum=record.checksum,
+        outputs=record.outputs,
     )
 
 

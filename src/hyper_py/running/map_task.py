@@ -40,7 +40,7 @@ def measure_map(task: MapTask) -> Any:
     config = task.config
     options, fixed = config.options(), fixed_sources(config)
     limit = 1e9 * config.control.max_memory
-    image = read_image(task.path, max_memory=limit, **reading_options(config))
+    image = replace(read_image(task.path, max_memory=limit, **reading_options(config)), name=task.name)
     if fixed is not None:
         fixed = Reference(sources=fixed, beam=table_beam(config)).for_beam(image.beam)
     if config.detection.regions:
@@ -84,7 +84,7 @@ def process_map(task: MapTask, *, measure: Measure = measure_map) -> MapResult:
     work = MapWork(task, Layout.from_config(task.config), start)
     with work.collected_warnings():
         try:
-            forget_map(work.layout, task.name)
+            work.removed = forget_map(work.layout, task.name)
             work.checksum = task.checksum or input_checksum(task.path)
             return write_outputs(work, measure(task))
         except Exception as error:

@@ -3,25 +3,21 @@
 Importing this module costs nothing heavy: NumPy and astropy come with the first map.
 """
 
-import csv
-import io
-import platform
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import asdict, replace
-from datetime import datetime
-from functools import cache, partial
-from importlib import metadata
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from hyper_py import __version__
-from hyper_py.diagnostics import ConfigurationError, HyperPyError, HyperPyWarning
+from hyper_py.diagnostics import ConfigurationError, HyperPyWarning
 from hyper_py.reading.recognise import is_cube
 from hyper_py.running.cube_task import process_cube
 from hyper_py.running.dask_cluster import execute_dask
+from hyper_py.running.dependencies import dependencies
 from hyper_py.running.events import (
     ChannelFinished,
     Event,
@@ -36,11 +32,12 @@ from hyper_py.running.events import (
     describe_event,
 )
 from hyper_py.running.executors import OnStart, Outcome, Outcomes, execute_serial
-from hyper_py.running.inputs import resolve_inputs
+from hyper_py.running.inputs import MapInput, resolve_inputs
+from hyper_py.running.manifest import Ending, Manifest, RunLog, ended_by, open_log, stopped_like_ctrl_c
 from hyper_py.running.map_outputs import restored
 from hyper_py.running.map_task import load_libraries, measure_map, process_map
 from hyper_py.running.process_settings import pin_own_blas
-from hyper_py.running.tasks import MapResult, MapTask, Measure, fingerprint
+from hyper_py.running.tasks import MapResult, MapTask, Measure
 from hyper_py.running.worker_processes import execute_processes
 
 if TYPE_CHECKING:
@@ -61,9 +58,6 @@ __all__ = [
     "RunStarted",
     "run",
 ]
-
-SUMMARY = "summary.csv"
-_PACKAGES = ("numpy", "scipy", "astropy", "regions", "distributed", "pyarrow")
 
 
 def run(
@@ -104,7 +98,6 @@ def run(
     """
     pin_own_blas()
     load_libraries()
-    from hyper_py.running.forced import check_files, fixed_sources
     from hyper_py.writing.catalogues import remove_merged
     from hyper_py.writing.layout import Layout
     from hyper_py.writing.staging import locked, remove_stale
@@ -117,17 +110,7 @@ def run(
         raise ConfigurationError(
             f"maps.{unknown[0]}: there is no such map; the maps are {', '.join(one.name for one in maps[:9])}"
         )
-    tasks = []
-    marks: dict[int, str] = {}
-    for index, one in enumerate(maps):
-        # Without keys of its own a map has the configuration of all: that is looked at once.
-        own = config.for_map(one.name)
-        if id(own) not in marks:
-            fixed_sources(own)
-            check_files(own)
-            marks[id(own)] = fingerprint(own)
-        place, mark = one.path.absolute(), marks[id(own)]
-        tasks.append(MapTask(index=index, name=one.name, path=place, config=own, fingerprint=mark))
+    tasks = _tasks_of(maps, config)
     layout = Layout.from_config(config)
     _make_directories(layout)
     with locked(layout) as held:
@@ -135,11 +118,29 @@ def run(
             raise ConfigurationError(
                 f"{layout.root}: another run is writing here; wait, or choose another directory"
             )
-        remove_stale(layout.directories())
-        remove_merged(layout)
-        log_path = layout.root / layout.logs / layout.log_name
-        with log_path.open("a" if resume else "w", encoding="utf-8") as stream:
-            return _Run(config, layout, tasks, measure, stream, on_event).execute(resume=resume)
+        remove_stale(layout.staging_directories())
+        removed = remove_merged(layout)
+        with open_log(layout.root / layout.logs / layout.log_name, append=resume) as log:
+            return _Run(config, layout, tasks, measure, log, on_event).execute(resume=resume, removed=removed)
+
+
+def _tasks_of(maps: Sequence[MapInput], config: "Config") -> list[MapTask]:
+    """Return one task for each map, when all files that the configuration names have been looked at."""
+    from hyper_py.running.forced import check_files, fixed_sources
+
+    tasks = []
+    known: dict[Path, str] = {}
+    depends: dict[int, dict[str, str]] = {}
+    for index, one in enumerate(maps):
+        # Without keys of its own a map has the configuration of all: that is looked at once.
+        own = config.for_map(one.name)
+        if id(own) not in depends:
+            fixed_sources(own)
+            check_files(own)
+            depends[id(own)] = dependencies(own, known=known)
+        place = one.path.absolute()
+        tasks.append(MapTask(index=index, name=one.name, path=place, config=own, depends=depends[id(own)]))
+    return tasks
 
 
 def _make_directories(layout: "Layout") -> None:
@@ -161,72 +162,113 @@ class _Run:
         layout: "Layout",
         tasks: list[MapTask],
         measure: Measure,
-        stream: TextIO,
+        log: RunLog,
         on_event: OnEvent | None,
     ) -> None:
         self.config, self.layout, self.tasks = config, layout, tasks
         self.function = partial(process_map, measure=measure)
-        self.stream, self.on_event = stream, on_event
+        self.log, self.on_event = log, on_event
+        self.manifest = Manifest(layout, config)
         self.results: dict[int, MapResult] = {}
+        self.redone: list[tuple[str, str]] = []
         self.n_resumed = 0
         self.clock = time.perf_counter()
-        self.started = datetime.now().astimezone()
 
-    def execute(self, *, resume: bool) -> RunResult:
-        """Do what is to be done, in any case ending with the manifest and the last event."""
+    def execute(self, *, resume: bool, removed: tuple[str, ...] = ()) -> RunResult:
+        """Do what is to be done; in any case the manifest says in the end how it ended.
+
+        Parameters
+        ----------
+        resume : bool
+        removed : tuple of str
+            Merged catalogues of an earlier run that were removed.
+        """
         from hyper_py.writing.staging import remove_stale
 
-        interrupted = False
-        self.write_manifest("running", ())
         merged: tuple[str, ...] = ()
+        ending = None
         try:
-            if resume:
-                self.restore()
-            todo = [task for task in self.tasks if task.index not in self.results]
-            name, n_workers = choose_executor(self.config.control, len(todo))
-            self.emit(
-                RunStarted(
-                    n_maps=len(self.tasks),
-                    n_resumed=self.n_resumed,
-                    executor=name,
-                    n_workers=n_workers,
-                    root=self.layout.root,
-                )
-            )
-            datacube = self.config.control.datacube
-            cubes: list[MapTask] = []
-            maps: list[MapTask] = []
-            for task in todo:
-                (cubes if datacube or is_cube(task.path) else maps).append(task)
-            with closing(self.outcomes(name, n_workers, maps)) as outcomes:
-                for outcome in outcomes:
-                    self.take(maps[outcome.index], outcome)
-            for task in cubes:
-                self.take(task, Outcome(0, self.do_cube(task, resume=resume), "", 1))
-            merged = self.merge()
-        except KeyboardInterrupt:
-            interrupted = True
+            with stopped_like_ctrl_c():
+                self.manifest.write(Ending(status="running"), self.maps())
+                self.do_all(resume=resume)
+                merged = self.merge()
+        except KeyboardInterrupt as stop:
+            ending = ended_by(stop)
+        except Exception as error:
+            self.fail(error)
+            raise
         # What workers that died, or were stopped, had begun to write.
-        remove_stale(self.layout.directories())
+        remove_stale(self.layout.staging_directories())
         result = RunResult(
-            maps=tuple(self.results.get(task.index, _pending(task)) for task in self.tasks),
+            maps=self.maps(),
             root=self.layout.root,
-            interrupted=interrupted,
+            interrupted=ending is not None,
             seconds=time.perf_counter() - self.clock,
+            removed=tuple(name for name in removed if name not in merged),
         )
-        status = "interrupted" if interrupted else "failures" if result.failures else "complete"
-        self.write_manifest(status, merged, result)
+        if ending is None:
+            ending = Ending(status="failures" if result.failures else "complete", merged=merged)
+        try:
+            self.manifest.write(replace(ending, seconds=result.seconds), result.maps)
+        except OSError as error:
+            self.fail(error)
+            raise
         if self.config.outputs.report and any(one.ok for one in result.maps):
             self.report()
         self.emit(RunFinished(result=result))
         return result
 
+    def maps(self) -> tuple[MapResult, ...]:
+        """Return the results of all maps so far, in the order of the inputs."""
+        return tuple(self.results.get(task.index, _pending(task)) for task in self.tasks)
+
+    def fail(self, error: Exception) -> None:
+        """Record that the run itself failed, not only maps; what is complete stays complete."""
+        from hyper_py.writing.staging import remove_stale
+
+        ending, n_ok = ended_by(error), sum(one.ok for one in self.results.values())
+        reason = f"{ending.reason}; {n_ok} of {len(self.tasks)} maps are complete"
+        ending = replace(ending, reason=reason, seconds=time.perf_counter() - self.clock)
+        remove_stale(self.layout.staging_directories())
+        self.log.add(f"the run failed: {reason}")
+        with suppress(OSError):
+            self.manifest.write(ending, self.maps())
+
+    def do_all(self, *, resume: bool) -> None:
+        """Do all maps that are not complete from an earlier run."""
+        if resume:
+            self.restore()
+        todo = [task for task in self.tasks if task.index not in self.results]
+        name, n_workers = choose_executor(self.config.control, len(todo))
+        self.emit(
+            RunStarted(
+                n_maps=len(self.tasks),
+                n_resumed=self.n_resumed,
+                redone=tuple(self.redone),
+                executor=name,
+                n_workers=n_workers,
+                root=self.layout.root,
+            )
+        )
+        datacube = self.config.control.datacube
+        cubes: list[MapTask] = []
+        maps: list[MapTask] = []
+        for task in todo:
+            (cubes if datacube or is_cube(task.path) else maps).append(task)
+        with closing(self.outcomes(name, n_workers, maps)) as outcomes:
+            for outcome in outcomes:
+                self.take(maps[outcome.index], outcome)
+        for task in cubes:
+            self.take(task, Outcome(0, self.do_cube(task, resume=resume), "", 1))
+
     def restore(self) -> None:
         """Take over maps that are complete."""
         for task in self.tasks:
             result = restored(task, self.layout)
-            if result is not None:
+            if isinstance(result, MapResult):
                 self.results[task.index] = result
+            elif result:
+                self.redone.append((task.name, result))
         self.n_resumed = len(self.results)
 
     def outcomes(self, name: str, n_workers: int, todo: list[MapTask]) -> Outcomes:
@@ -317,40 +359,18 @@ class _Run:
 
         try:
             write_report(self.layout.root)
-        except (OSError, HyperPyError) as error:
-            warnings.warn(f"no report: {error}", HyperPyWarning, stacklevel=2)
-            self.stream.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} no report: {error}\n")
+        except Exception as error:
+            reason = ended_by(error).reason
+            warnings.warn(f"no report: {reason}", HyperPyWarning, stacklevel=2)
+            self.log.add(f"no report: {reason}")
 
     def emit(self, event: Event) -> None:
         """Write an event to the log, then pass it on."""
         text = describe_event(event)
         if text:
-            self.stream.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
-            self.stream.flush()
+            self.log.add(text)
         if self.on_event is not None:
             self.on_event(event)
-
-    def write_manifest(self, status: str, merged: tuple[str, ...], result: RunResult | None = None) -> None:
-        """Write run.json, and the summary table when the run is over."""
-        from hyper_py.writing.layout import MANIFEST
-        from hyper_py.writing.staging import write_text
-        from hyper_py.writing.state import as_json
-
-        over = result is not None
-        manifest = {
-            "status": status,
-            "software": software_versions(),
-            "started": self.started.isoformat(timespec="seconds"),
-            "finished": datetime.now().astimezone().isoformat(timespec="seconds") if over else None,
-            "seconds": result.seconds if result else None,
-            "fingerprint": self.tasks[0].fingerprint,
-            "configuration": self.config.to_mapping(),
-            "merged": merged,
-            "maps": [asdict(one) for one in (result.maps if result else map(_pending, self.tasks))],
-        }
-        write_text(self.layout.root, MANIFEST, as_json(manifest))
-        if result:
-            write_text(self.layout.root, f"{self.layout.logs}/{SUMMARY}", summary_table(result.maps))
 
 
 def _pending(task: MapTask) -> MapResult:
@@ -365,28 +385,3 @@ def choose_executor(control: Any, n_tasks: int) -> tuple[str, int]:
     if control.executor == "dask" and n_tasks:
         return "dask", n_workers
     return ("processes", n_workers) if n_workers > 1 else ("serial", 1)
-
-
-@cache
-def software_versions() -> dict[str, str]:
-    """Return the versions of everything that can change a result."""
-    versions = {"hyper-py": __version__, "python": platform.python_version(), "platform": platform.platform()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def summary_table(maps: Sequence[MapResult]) -> str:
-    """Return one CSV line for each map: status, sources, rms, seconds."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["map", "status", "n_sources", "rms", "unit", "seconds", "attempts", "reason", "input"])
-    for one in maps:
-        numbers = (
-            [one.n_sources, f"{one.rms:.6g}", one.unit, f"{one.seconds:.3f}"] if one.ok else ["", "", "", ""]
-        )
-        writer.writerow([one.name, one.status, *numbers, one.attempts, one.reason, one.path])
-    return buffer.getvalue()

@@ -1,31 +1,13 @@
 """The task of one map, and its result."""
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
-
-from hyper_py import __version__
 
 if TYPE_CHECKING:
     from hyper_py.config import Config
     from hyper_py.pipeline.extraction import Extraction
-
-_IRRELEVANT = (
-    ("control", "parallel_maps"),
-    ("control", "n_cores"),
-    ("control", "executor"),
-    ("control", "dask_scheduler"),
-    ("control", "tile_size_pix"),
-    ("control", "max_memory"),
-    ("paths", "input"),
-    ("files", "file_map_name"),
-    ("files", "file_log_name"),
-    ("outputs", "report"),
-)
-"""Keys that do not affect a map's outputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +24,8 @@ class MapTask:
         The input file.
     config : Config
         The full configuration of the run.
-    fingerprint : str
-        From `fingerprint`.
+    depends : dict of str to str
+        From `hyper_py.running.dependencies.dependencies`.
     checksum : str
         Of the input, where it is known already.
     """
@@ -52,7 +34,7 @@ class MapTask:
     name: str
     path: Path
     config: "Config"
-    fingerprint: str = ""
+    depends: dict[str, str] = field(default_factory=dict)
     checksum: str = ""
     has_figure: ClassVar[bool] = True
     """Whether the map with its sources is drawn; a cube has no figure for each channel."""
@@ -82,6 +64,8 @@ class MapResult:
         Files written, relative to the output directory.
     attempts : int
         2 if a worker died over the map.
+    removed : tuple of str
+        Outputs of an earlier run that were removed and not written anew.
     """
 
     index: int
@@ -98,6 +82,7 @@ class MapResult:
     checksum: str = ""
     outputs: tuple[str, ...] = ()
     attempts: int = 1
+    removed: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -107,23 +92,6 @@ class MapResult:
 
 Measure: TypeAlias = "Callable[[MapTask], Extraction]"
 """Gives the `Extraction` of a task."""
-
-
-def fingerprint(config: "Config") -> str:
-    """Return a hash of everything besides the map that affects its outputs."""
-    values = config.to_mapping()
-    for section, key in _IRRELEVANT:
-        values[section].pop(key, None)
-    values["paths"]["output"].pop("dir_root", None)
-    values["software"] = __version__
-    if config.detection.use_fixed_source_table:
-        table = config.below_root(config.detection.fixed_source_table_path)
-        values["fixed_sources"] = table.read_text(errors="replace") if table.is_file() else None
-    if config.detection.regions:
-        regions = config.below_config(config.detection.regions)
-        values["regions"] = regions.read_text(errors="replace") if regions.is_file() else None
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def reading_options(config: "Config") -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The catalogue of one map in every format, and the merged catalogue of several maps."""
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -9,10 +8,9 @@ import numpy as np
 from astropy.table import Column as TableColumn
 from astropy.table import Table
 
-from hyper_py.diagnostics import InputError
 from hyper_py.writing.layout import MERGED_NAME, Layout
+from hyper_py.writing.rows import read_rows, recorded
 from hyper_py.writing.staging import Stage
-from hyper_py.writing.state import read_state
 from hyper_py.writing.table_columns import coordinate_decimals, prepare_table, template_of
 from hyper_py.writing.tables import SUFFIXES, TEXT_FORMS, join_tables, write_table
 
@@ -41,18 +39,20 @@ def write_catalogue(
     np.save(stage.path(layout.rows(name)), prepared.as_array())
 
 
-def describe_columns(catalog: Table) -> list[list[str]]:
+def describe_columns(catalog: Table) -> tuple[tuple[str, str, str], ...]:
     """Return name, unit and description of each column; the stored rows do not have them."""
-    return [
-        [name, str(column.unit or ""), column.info.description or ""]
+    return tuple(
+        (name, str(column.unit or ""), column.info.description or "")
         for name, column in catalog.columns.items()
-    ]
+    )
 
 
-def remove_merged(layout: Layout) -> None:
-    """Remove merged catalogues of an earlier run."""
-    for form in SUFFIXES:
-        (layout.root / layout.table(MERGED_NAME, form)).unlink(missing_ok=True)
+def remove_merged(layout: Layout) -> tuple[str, ...]:
+    """Remove merged catalogues of an earlier run; return which there were."""
+    found = [name for form in SUFFIXES if (layout.root / (name := layout.table(MERGED_NAME, form))).is_file()]
+    for name in found:
+        (layout.root / name).unlink()
+    return tuple(found)
 
 
 def write_merged(
@@ -78,21 +78,17 @@ def write_merged(
     """
     if not names:
         return ()
-    columns: list[list[str]] = []
+    columns: list[tuple[str, str, str]] = []
     pixel_scale, n_rows = math.inf, 0
     looks = set()
     for name in names:
-        state = read_state(layout, name)
-        if state is None:
-            raise InputError(
-                f"{layout.root / layout.state(name)}: gone while the run was going on; use --resume"
-            )
-        own = {column[0]: column for column in state["columns"]}
+        record = recorded(layout, name)
+        own = {column[0]: column for column in record.columns}
         columns = [column for column in columns if column[0] in own] if columns else [*own.values()]
-        pixel_scale = min(pixel_scale, float(state["pixel_scale"]))
-        n_rows += int(state["n_sources"])
-        decimals = coordinate_decimals(float(state["pixel_scale"]))
-        looks.add((json.dumps(state["columns"]), decimals, max(len(name), len("MAP_ID"))))
+        scale = record.pixel_scale or math.inf
+        pixel_scale = min(pixel_scale, scale)
+        n_rows += record.n_sources
+        looks.add((record.columns, coordinate_decimals(scale), max(len(name), len("MAP_ID"))))
 
     def table_of(parts: Sequence[np.ndarray[Any, Any]]) -> Table:
         table = Table()
@@ -101,9 +97,11 @@ def write_merged(
             table[column] = TableColumn(values, unit=unit or None, description=description)
         return prepare_table(table, pixel_scale=pixel_scale, meta={})
 
-    stored = [layout.root / layout.rows(name) for name in names]
+    def rows_of(name: str) -> np.ndarray[Any, Any]:
+        return read_rows(layout, recorded(layout, name))
+
     header = {**meta, "n_sources": n_rows}
-    first = table_of([np.load(stored[0])])
+    first = table_of([rows_of(names[0])])
     template = template_of(first, text_widths={"MAP_ID": max(map(len, names))}, meta=header)
     with Stage(layout.root) as stage:
         for form in layout.formats:
@@ -112,7 +110,7 @@ def write_merged(
             if len(looks) == 1 and form in TEXT_FORMS and all(part.exists() for part in parts):
                 join_tables(path, parts, form=form, template=template)
             else:
-                batches = map(table_of, _in_batches(map(np.load, stored)))
+                batches = map(table_of, _in_batches(map(rows_of, names)))
                 write_table(path, batches, form=form, template=template)
     return stage.names
 

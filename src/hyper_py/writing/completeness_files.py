@@ -6,6 +6,7 @@ from typing import Any
 from hyper_py import __version__
 from hyper_py.injection.completeness import Completeness
 from hyper_py.injection.tables import completeness_tables
+from hyper_py.names import file_stem
 from hyper_py.writing.images import write_image
 from hyper_py.writing.layout import COMPLETENESS_DIR, STATE_DIR
 from hyper_py.writing.staging import Stage
@@ -20,17 +21,17 @@ LIMIT_LEVEL = 0.8
 def table_name(name: str, what: str, form: str) -> str:
     """Return where a table of a map goes, relative to the output directory."""
     middle = "" if what == "completeness" else f"_{what}"
-    return f"{COMPLETENESS_DIR}/completeness{middle}_{name}{SUFFIXES[form]}"
+    return f"{COMPLETENESS_DIR}/completeness{middle}_{file_stem(name)}{SUFFIXES[form]}"
 
 
 def limit_name(name: str) -> str:
     """Return where the map of the limit goes."""
-    return f"{COMPLETENESS_DIR}/limit_{name}.fits"
+    return f"{COMPLETENESS_DIR}/limit_{file_stem(name)}.fits"
 
 
 def results_directory(root: Path, name: str) -> Path:
     """Return where the results of single runs of the pipeline are kept, for `--resume`."""
-    return root / STATE_DIR / f"completeness_{name}"
+    return root / STATE_DIR / f"completeness_{file_stem(name)}"
 
 
 def write_completeness(
@@ -75,5 +76,5 @@ def write_completeness(
         what = f"flux of a beam-sized source that is found with {LIMIT_LEVEL:.0%} probability"
         path = stage.path(limit_name(result.name))
         write_image(path, result.limit_map(level=LIMIT_LEVEL), image, what=what[:68])
-        stage.text(f"{COMPLETENESS_DIR}/completeness_{result.name}.json", as_json(summary))
+        stage.text(f"{COMPLETENESS_DIR}/completeness_{file_stem(result.name)}.json", as_json(summary))
     return stage.names

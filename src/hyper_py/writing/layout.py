@@ -5,19 +5,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from hyper_py.names import file_stem
 from hyper_py.writing.tables import SUFFIXES
 
 if TYPE_CHECKING:
     from hyper_py.config import Config
 
 STATE_DIR = ".hyper_py"
-"""Hidden directory of the states of maps, below the output directory."""
+"""Hidden directory of the records of maps, below the output directory."""
 
 MANIFEST = "run.json"
 REPORT_DIR = "report"
 COMPLETENESS_DIR = "completeness"
+PLOTS_DIR = "plots"
 MERGED_NAME = "ALL"
 REGION_KINDS = ("centroids", "ellipses")
+_DEFAULT_DIRECTORIES = (
+    *("params", "regions", "logs", "maps"),
+    *(
+        f"{kind}/{what}"
+        for kind in ("fits", "plots")
+        for what in ("fitting", "deblended", "bg_separate", "noise")
+    ),
+)
 _CUBE_NAMES = {"background": "background_cube_fullsize", "cut": "background_cube_cut"}
 
 
@@ -70,27 +80,27 @@ class Layout:
 
     def table(self, name: str, form: str) -> str:
         """Catalogue of a map, or of all with `MERGED_NAME`."""
-        return f"{self.tables}/{self.table_base}_{name}{SUFFIXES[form]}"
+        return f"{self.tables}/{self.table_base}_{file_stem(name)}{SUFFIXES[form]}"
 
     def region(self, name: str, kind: str) -> str:
         """Region file; `kind` is centroids or ellipses."""
-        return f"{self.regions}/{self.region_base}_{name}_{kind}.reg"
+        return f"{self.regions}/{self.region_base}_{file_stem(name)}_{kind}.reg"
 
     def crtf(self, name: str) -> str:
         """Apertures as a CASA region file."""
-        return f"{self.regions}/{self.region_base}_{name}_ellipses.crtf"
+        return f"{self.regions}/{self.region_base}_{file_stem(name)}_ellipses.crtf"
 
     def map_log(self, name: str) -> str:
         """Log of one map."""
-        return f"{self.logs}/Hyper_log_{name}.log"
+        return f"{self.logs}/Hyper_log_{file_stem(name)}.log"
 
     def covariances(self, name: str) -> str:
         """Covariances of the parameters of each fit of a map."""
-        return f"{self.tables}/covariances_{name}.ecsv"
+        return f"{self.tables}/covariances_{file_stem(name)}.ecsv"
 
     def map_figure(self, name: str) -> str:
         """Figure of the map with all its sources."""
-        return f"plots/{name}_map.svg"
+        return f"{PLOTS_DIR}/{file_stem(name)}_map.svg"
 
     def images(self, name: str) -> dict[str, str]:
         """Paths of the FITS images of a map that are wanted, by their content."""
@@ -100,13 +110,19 @@ class Layout:
             "rms": self.fitting,
             "background": self.background,
         }
-        return {what: f"{place}/{name}_{what}.fits" for what, place in wanted.items() if place is not None}
+        return {
+            what: f"{place}/{file_stem(name)}_{what}.fits"
+            for what, place in wanted.items()
+            if place is not None
+        }
 
     def noise_files(self, name: str) -> dict[str, str]:
         """Paths of the FITS file and figure of the noise of a map that are wanted, by their suffix."""
         wanted = {"fits": self.noise, "png": self.plot_noise}
         return {
-            suffix: f"{place}/{name}_noise.{suffix}" for suffix, place in wanted.items() if place is not None
+            suffix: f"{place}/{file_stem(name)}_noise.{suffix}"
+            for suffix, place in wanted.items()
+            if place is not None
         }
 
     def outputs(self, name: str) -> list[str]:
@@ -127,27 +143,27 @@ class Layout:
 
     def cube(self, name: str, kind: str) -> str:
         """Product cube of a cube; the background has one of full size, and one cut to a region."""
-        return f"{self.cubes}/{name}_{_CUBE_NAMES.get(kind, kind + '_cube')}.fits"
+        return f"{self.cubes}/{file_stem(name)}_{_CUBE_NAMES.get(kind, kind + '_cube')}.fits"
 
     def slice(self, name: str) -> str:
         """Channel of a cube as a map."""
-        return f"{self.cubes}/{name}.fits"
+        return f"{self.cubes}/{file_stem(name)}.fits"
 
     def spectra(self, name: str, form: str) -> str:
         """Spectra of the sources of a cube."""
-        return f"{self.tables}/spectra_{name}{SUFFIXES[form]}"
+        return f"{self.tables}/spectra_{file_stem(name)}{SUFFIXES[form]}"
 
     def spectra_figure(self, name: str) -> str:
         """Figure of these spectra."""
-        return f"plots/spectra_{name}.png"
+        return f"{PLOTS_DIR}/spectra_{file_stem(name)}.png"
 
     def state(self, name: str) -> str:
         """Record of a complete map."""
-        return f"{STATE_DIR}/{name}.json"
+        return f"{STATE_DIR}/{file_stem(name)}.json"
 
     def rows(self, name: str) -> str:
         """Catalogue of a complete map in full precision, from which the merged one is made."""
-        return f"{STATE_DIR}/{name}.npy"
+        return f"{STATE_DIR}/{file_stem(name)}.npy"
 
     def directories(self) -> tuple[Path, ...]:
         """All directories in which this run writes."""
@@ -167,12 +183,17 @@ class Layout:
         )
         return (self.root, *(self.root / name for name in names if name is not None))
 
+    def staging_directories(self) -> tuple[Path, ...]:
+        """All directories in which there may be temporary files, of any run with these names."""
+        more = (self.cubes, PLOTS_DIR, REPORT_DIR, *_DEFAULT_DIRECTORIES)
+        return tuple(dict.fromkeys((*self.directories(), *(self.root / name for name in more))))
+
 
 def report_data_name(name: str) -> str:
     """Return where the report's data of a map are, relative to the output directory."""
-    return f"{STATE_DIR}/{name}.report.npz"
+    return f"{STATE_DIR}/{file_stem(name)}.report.npz"
 
 
 def completeness_page_name(name: str) -> str:
     """Return where the page of a map's completeness goes, relative to the output directory."""
-    return f"{COMPLETENESS_DIR}/completeness_{name}.html"
+    return f"{COMPLETENESS_DIR}/completeness_{file_stem(name)}.html"

@@ -17,6 +17,7 @@ from astropy.io import fits
 
 from hyper_py import __version__
 from hyper_py.arrays import FloatArray
+from hyper_py.files import unlink_if_link
 from hyper_py.geometry import Beam
 
 _BLOCK = 2880
@@ -82,10 +83,11 @@ class PlaneFile:
         text = head.tostring().encode("ascii")
         file = cls(path=path, shape=shape, dtype=dtype, offset=len(text))
         size = file.offset + -(-file.plane_bytes * shape[0] // _BLOCK) * _BLOCK + len(tail)
-        if reuse and path.is_file() and path.stat().st_size == size:
+        if reuse and path.is_file() and not path.is_symlink() and path.stat().st_size == size:
             with path.open("rb") as stream:
                 if stream.read(len(text)) == text:
                     return file, True
+        unlink_if_link(path)
         with path.open("wb") as stream:
             stream.write(text)
             blank = np.full(shape[1:], np.nan, dtype=file._stored).tobytes()
@@ -111,6 +113,7 @@ class PlaneFile:
             view = memoryview(np.asarray(plane, dtype=self._stored).tobytes())
             while view:
                 view = view[stream.write(view) or 0 :]
+            os.fsync(stream)  # the record of the channel says that its planes are there
 
     def read(self, channel: int) -> FloatArray:
         """Read a plane as float64."""

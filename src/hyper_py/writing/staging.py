@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from hyper_py.diagnostics import ConfigurationError
+from hyper_py.files import DISK_FULL, checksum, synchronise, unlink_if_link
 from hyper_py.writing.layout import STATE_DIR, Layout
 
 _TEMPORARY = ".hyper-tmp"
@@ -28,23 +30,26 @@ class Stage:
         """Return the temporary path to write the output `relative` to; in the same directory."""
         final = self.root / relative
         final.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays last: writers look at it.
-        temporary = final.with_name(f".{final.stem}.{self._token}{_TEMPORARY}{final.suffix}")
+        # The suffix stays last: writers look at it. The name is short, however long that of the map is.
+        number = len(self._staged)
+        if relative in self._staged:
+            return self._staged[relative]
+        temporary = final.with_name(f"{_TEMPORARY}.{self._token}{number}{final.suffix}")
         self._staged[relative] = temporary
         return temporary
 
     def text(self, relative: str, text: str) -> None:
         """Write a text file."""
-        self.path(relative).write_text(text, encoding="utf-8")
+        self.path(relative).write_text(text, encoding="utf-8", errors="backslashreplace")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the staged files, in order."""
         return tuple(self._staged)
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes of each staged file."""
-        return {name: path.stat().st_size for name, path in self._staged.items()}
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of each staged file."""
+        return {name: checksum(path) for name, path in self._staged.items()}
 
     def __enter__(self) -> Self:
         return self
@@ -52,17 +57,38 @@ class Stage:
     def __exit__(self, kind: object, error: object, *_: object) -> None:
         try:
             if kind is None:
-                for relative, temporary in self._staged.items():
-                    os.replace(temporary, self.root / relative)
+                self._publish()
+        except OSError as failure:
+            error = failure
+            raise self._named(failure) from None
         finally:
             for temporary in self._staged.values():
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            # Name the file that could not be written as the user knows it.
-            for relative, temporary in self._staged.items():
-                if str(error.filename) == str(temporary):
-                    raise OSError(error.errno, error.strerror, str(self.root / relative)) from None
+            named = self._named(error)
+            if named is not error:
+                raise named from None
+
+    def _publish(self) -> None:
+        """Rename all files, when what is in them is on the disk: a name never stands for zeros."""
+        for temporary in self._staged.values():
+            synchronise(temporary)
+        for relative, temporary in self._staged.items():
+            os.replace(temporary, self.root / relative)
+        for directory in {temporary.parent for temporary in self._staged.values()}:
+            synchronise(directory)
+
+    def _named(self, error: OSError) -> OSError:
+        """Name the file that could not be written as the user knows it."""
+        names = {str(temporary): relative for relative, temporary in self._staged.items()}
+        relative = names.get(os.fspath(error.filename) if error.filename else "")
+        if relative is None and not error.filename and error.errno in DISK_FULL and names:
+            # A write says only that there is no space: it was to the file that was asked for last.
+            relative = list(self._staged)[-1]
+        if relative is None:
+            return error
+        return OSError(error.errno, error.strerror, str(self.root / relative))
 
 
 def write_text(root: Path, relative: str, text: str) -> None:
@@ -73,11 +99,20 @@ def write_text(root: Path, relative: str, text: str) -> None:
 
 def remove_stale(directories: Iterable[Path]) -> int:
     """Remove temporary files that a killed run has left; return how many."""
-    stale = [path for directory in directories if directory.is_dir() for path in directory.iterdir()]
-    stale = [path for path in stale if path.name.startswith(".") and _TEMPORARY in path.name]
-    for path in stale:
-        path.unlink(missing_ok=True)
-    return len(stale)
+    n_removed = 0
+    for directory in directories:
+        with suppress(OSError):
+            for path in directory.iterdir():
+                if path.name.startswith(_TEMPORARY):
+                    with suppress(OSError):
+                        path.unlink()
+                        n_removed += 1
+    return n_removed
+
+
+def temporary_path(directory: Path, name: str) -> Path:
+    """Return a path that `remove_stale` removes, should this process be killed before it does."""
+    return directory / f"{_TEMPORARY}.{uuid.uuid4().hex[:12]}.{name}"
 
 
 @contextmanager
@@ -85,10 +120,20 @@ def locked(layout: Layout) -> Iterator[bool]:
     """Hold the output directory for one run; yields False if another run holds it.
 
     Without locks (some file systems and operating systems) True is yielded.
+
+    Raises
+    ------
+    ConfigurationError
+        The hidden directory of the state is a link to another place.
     """
     path = layout.root / STATE_DIR / "lock"
+    if path.parent.is_symlink():
+        raise ConfigurationError(f"{path.parent}: a link; remove it, or choose another output directory")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
+    unlink_if_link(path)
+    # A FIFO in its place would make the opening wait.
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o666)
+    with os.fdopen(handle, "rb") as stream:
         try:
             import fcntl
 
