@@ -33,7 +33,7 @@ def found(places: Candidates, truth: np.ndarray, *, threshold: float) -> tuple[i
 
 
 def test_wide_sources_are_found_that_the_compact_filter_does_not_see() -> None:
-    data, truth = sky(WIDE_TEMPLATE, 5.0)
+    data, truth = sky(WIDE_TEMPLATE, 6.0)
     search = MatchedSearch.of(data, beam_covariance=BEAM, limits=PeakLimits())
     assert search is not None
     compact, _ = found(candidates(search.field, search.found, search.rate), truth, threshold=4.0)
