@@ -40,6 +40,8 @@ class Flag(IntFlag):
     NO_ERROR = 1 << 15
     SHOULDER = 1 << 16
     SHAPE_ASSUMED = 1 << 17
+    SIZE_BELOW_BEAM = 1 << 18
+    NOT_ON_MAP = 1 << 19
 
 
 FLAG_TEXT: dict[Flag, str] = {
@@ -61,6 +63,8 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.NO_ERROR: "an error could not be computed",
     Flag.SHOULDER: "looks like a shoulder of a brighter structure",
     Flag.SHAPE_ASSUMED: "shape not constrained by the data: typical shape assumed, errors enlarged",
+    Flag.SIZE_BELOW_BEAM: "given size is smaller than the beam; flux is not to be trusted",
+    Flag.NOT_ON_MAP: "given position is not on the map; nothing was measured",
 }
 
 

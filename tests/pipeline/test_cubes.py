@@ -185,13 +185,17 @@ def test_list_with_a_source_where_a_channel_is_blank(channel):
     data[:60, :60] = np.nan
     image = channel.image.with_data(data)
     longitude, latitude = celestial_degrees(image.wcs, np.array([20.0, 90.0]), np.array([20.0, 80.0]))
-    reference = Reference(sources=FixedSources(longitude=longitude, latitude=latitude))
+    ids = np.array(["near", "far"])
+    reference = Reference(sources=FixedSources(longitude=longitude, latitude=latitude, ids=ids))
     for fit in (WHITE, FitOptions()):
         extraction = extract_channel(image, options=Options(fit_options=fit), reference=reference)
         assert list(extraction.catalog["HYPER_ID"]) == [2]
+        assert list(extraction.catalog["ID"]) == ["far"]
         assert np.isfinite(extraction.catalog["FLUX"][0])
         empty = image.with_data(np.where(np.arange(image.shape[1]) < 100, np.nan, image.data))
-        assert len(extract_channel(empty, options=Options(fit_options=fit), reference=reference).catalog) == 0
+        nothing = extract_channel(empty, options=Options(fit_options=fit), reference=reference).catalog
+        assert len(nothing) == 0
+        assert nothing.colnames == extraction.catalog.colnames
 
 
 @given(
