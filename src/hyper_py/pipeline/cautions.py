@@ -14,6 +14,8 @@ _BAD = (
     | Flag.NO_ERROR
 )  # fmt: skip
 """Flags that say that something of a row is not to be trusted."""
+_WIDEST_BEAM = 0.25
+"""Of the shorter side of the map."""
 _NAMED = 5
 """Rows that are named in a warning."""
 _FEWEST = 5
@@ -40,13 +42,26 @@ def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
     -------
     tuple of str
         Values that were taken for blank or look like it, an error that the file has and that was not used,
-        what was assumed of given sources, those that are not on the map or smaller than its beam,
-        most rows flagged, rows that crowd along edges. Empty if there is nothing to say.
+        a beam that is not known or wider than a quarter of the map, what was assumed of given sources, those
+        that are not on the map or smaller than its beam, most rows flagged, rows that crowd along edges.
+        Empty if there is nothing to say.
     """
     said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
-    said += [*image.meta.get("given", ()), *_given(catalog)]
+    said += [image.meta["no_beam"]] if "no_beam" in image.meta else []
+    said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image)]
     said += _flagged(catalog) + _crowded(catalog, image)
     return tuple(said)
+
+
+def _wide_beam(image: SkyImage) -> list[str]:
+    """Say that the beam is too wide for the map."""
+    side = min(image.shape) * image.pixel_scale
+    if image.beam.major <= _WIDEST_BEAM * side:
+        return []
+    return [
+        f"a beam of {image.beam.major:.4g} arcsec on a map of {side:.4g}: noise and background cannot be "
+        "told from sources; is the beam right (survey.beam)?"
+    ]
 
 
 def _given(catalog: QTable) -> list[str]:
