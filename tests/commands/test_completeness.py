@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from hyper_py import cli
-from hyper_py.completeness_command import _limit
+from hyper_py.commands.completeness import limit_text
 
 QUICK = ("--precision", "0.3", "--max-runs", "5", "--seed", "2")
 SKY = ("--set", "shape=[90, 100]", "--set", "n_sources=10", "--set", "margin=2.0")
@@ -134,10 +134,10 @@ def test_channels_of_a_cube_are_maps_of_their_own(call, capsys):
     assert (call.out.parent / "cubes" / "completeness" / "completeness_cube_0002.ecsv").is_file()
 
 
-def test_limits_are_told_with_their_errors_where_they_are_known():
-    assert _limit(1.23456, 0.0123) == "1.235 +- 0.012"
-    assert _limit(1.23456, float("nan")) == "1.235"
-    assert _limit(float("nan"), 0.1) == "not reached"
+def test_limits_are_shown_with_their_errors_where_they_are_known():
+    assert limit_text(1.23456, 0.0123) == "1.235 +- 0.012"
+    assert limit_text(1.23456, float("nan")) == "1.235"
+    assert limit_text(float("nan"), 0.1) == "not reached"
 
 
 def test_validate_shows_the_limits_of_the_same_curve(call, capsys):
