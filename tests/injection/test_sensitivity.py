@@ -11,7 +11,7 @@ from hyper_py.injection.sensitivity import (
     centred_gaussian,
     filled,
     full_mean,
-    local_level,
+    local_rms,
     measure_sensitivity,
     periodic_part,
 )
@@ -85,12 +85,12 @@ def test_scaling_the_map_scales_the_noise(random_seed):
     np.testing.assert_allclose(large.sigma, 1e3 * small.sigma, rtol=1e-9)
 
 
-def test_local_level_is_the_rms_in_each_half(rng):
+def test_local_rms_is_the_rms_in_each_half(rng):
     data = rng.standard_normal((80, 120))
     data[:, 60:] *= 5.0
-    level = local_level(data, cell=20)
-    assert np.median(level[:, :30]) == pytest.approx(1.0, rel=0.1)
-    assert np.median(level[:, 90:]) == pytest.approx(5.0, rel=0.1)
+    rms = local_rms(data, cell=20)
+    assert np.median(rms[:, :30]) == pytest.approx(1.0, rel=0.1)
+    assert np.median(rms[:, 90:]) == pytest.approx(5.0, rel=0.1)
 
 
 def test_periodic_part_of_a_ramp_has_no_jump_and_of_a_periodic_image_is_itself(rng):

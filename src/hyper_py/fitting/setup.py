@@ -25,7 +25,7 @@ _DISC_BEAMS = 2.5
 _SURROUNDINGS_BEAMS = 0.5
 """What a disc must have around the largest aperture."""
 _LARGEST_DISC_BEAMS = 3.5
-"""A group of such discs still fits into the reach of the covariance; beyond it the model stands in."""
+"""A group of such discs still fits into the reach of the covariance; outside, the model replaces the data."""
 
 
 class OwnBackground(NamedTuple):

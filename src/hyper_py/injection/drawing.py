@@ -63,7 +63,7 @@ def draw_sources(
     Returns
     -------
     parameters : ndarray, shape (n, 6)
-        In the order of `hyper_py.numerics.models`. n is smaller than asked for where there is no room.
+        In the order of `hyper_py.numerics.models`. n is smaller than asked for where no free place was found.
     kinds : ndarray of float, shape (n,)
         `BEAM` or `OWN`.
     """

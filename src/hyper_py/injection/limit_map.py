@@ -21,7 +21,7 @@ class LocalCompleteness:
     ----------
     share : float
         Of the neighbours' light at a place that counts as noise there, in quadrature with the noise of the
-        optimal filter; where it is chosen the injected sources are told best.
+        optimal filter; chosen so that signal to noise predicts recovery best.
     curve : CompletenessCurve
         Against signal to noise in that noise.
     """

@@ -1,4 +1,4 @@
-"""One realisation: sources put into the map, the whole pipeline again, and what came back of them."""
+"""One realisation: sources are added to the map, the pipeline runs, and its rows are matched to them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,7 @@ def realise(
     ranges: tuple[FluxRange, FluxRange],
     positions: str = "random",
 ) -> NDArray[np.void]:
-    """Inject sources, run the pipeline, and return what became of each of them.
+    """Inject sources, run the pipeline, and return one record for each of them.
 
     Parameters
     ----------

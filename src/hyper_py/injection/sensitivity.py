@@ -16,7 +16,7 @@ from hyper_py.numerics import models
 from hyper_py.validation.comparison import SCATTER_PER_MAD
 
 CELL_BEAMS = 8.0
-"""Side in beams of the cells in which a local level is measured."""
+"""Side in beams of the cells in which the local rms is measured."""
 KERNEL_BEAMS = 4.0
 """Radius of the filter in beams, for the response to sources of other shapes."""
 POWER_FLOOR = 0.03
@@ -36,24 +36,24 @@ class Sensitivity:
         1-sigma error of the amplitude of a beam-sized source of known position, Jy/pixel; NaN where blank.
     kernel : ndarray, shape (2 r + 1, 2 r + 1)
         The filter around its centre, of response 1 to a beam-sized source of amplitude 1.
-    even : ndarray, shape (ny, nx)
-        The map without sources over `level`; NaN where blank.
-    level : ndarray, shape (ny, nx)
+    flattened : ndarray, shape (ny, nx)
+        The map without sources, less its mean, over `rms`; NaN where blank.
+    rms : ndarray, shape (ny, nx)
         Local rms of the map without sources, Jy/pixel.
     mean : float
-        Level of the map, Jy/pixel.
+        Median of the map without sources, Jy/pixel.
     """
 
     sigma: FloatArray
     kernel: FloatArray
-    even: FloatArray
-    level: FloatArray
+    flattened: FloatArray
+    rms: FloatArray
     mean: float
 
     @cached_property
     def valid(self) -> BoolArray:
         """Where the map has data, (ny, nx)."""
-        return np.isfinite(self.even)
+        return np.isfinite(self.flattened)
 
     def response(self, parameters: FloatArray) -> FloatArray:
         """Return the filter's answer over the amplitude to Gaussians of shape (n, 6), at their centres."""
@@ -108,25 +108,25 @@ def measure_sensitivity(
     coverage = np.ones(residual.shape) if relative_rms is None else relative_rms
     mean = float(np.median(residual[known]))
     centred = np.where(known, residual - mean, np.nan)
-    level = coverage * local_level(centred / coverage, cell=cell)
-    even = centred / level
-    field = periodic_part(filled(even))
-    # A Gaussian around pixel (0, 0) is even: its transform is real, and so is the filter.
-    template = fft.rfft2(centred_gaussian(beam, even.shape)).real
+    rms = coverage * local_rms(centred / coverage, cell=cell)
+    flattened = centred / rms
+    field = periodic_part(filled(flattened))
+    # A Gaussian around pixel (0, 0) is symmetric: its transform is real, and so is the filter.
+    template = fft.rfft2(centred_gaussian(beam, flattened.shape)).real
     transfer = template / smoothed_power(field, template)
-    transfer /= full_mean(transfer * template, even.shape[1])
-    filtered = fft.irfft2(fft.rfft2(field) * transfer, s=even.shape)
-    radius = int(min(np.ceil(KERNEL_BEAMS * fwhm), (min(even.shape) - 1) // 2))
-    kernel = fft.irfft2(transfer, s=even.shape)
+    transfer /= full_mean(transfer * template, flattened.shape[1])
+    filtered = fft.irfft2(fft.rfft2(field) * transfer, s=flattened.shape)
+    radius = int(min(np.ceil(KERNEL_BEAMS * fwhm), (min(flattened.shape) - 1) // 2))
+    kernel = fft.irfft2(transfer, s=flattened.shape)
     lags = np.arange(-radius, radius + 1)
-    noise = local_level(np.where(known, filtered, np.nan), cell=cell)
+    noise = local_rms(np.where(known, filtered, np.nan), cell=cell)
     return Sensitivity(
-        sigma=np.where(known, noise * level, np.nan), kernel=kernel[np.ix_(lags, lags)], even=even,
-        level=level, mean=mean,
+        sigma=np.where(known, noise * rms, np.nan), kernel=kernel[np.ix_(lags, lags)], flattened=flattened,
+        rms=rms, mean=mean,
     )  # fmt: skip
 
 
-def local_level(data: FloatArray, *, cell: int) -> FloatArray:
+def local_rms(data: FloatArray, *, cell: int) -> FloatArray:
     """Return the local rms of an image, shape (ny, nx): 1.4826 MAD in square cells, smoothed, interpolated.
 
     Parameters
@@ -179,13 +179,13 @@ def _interpolated(values: FloatArray, places: FloatArray) -> FloatArray:
     return result
 
 
-def filled(even: FloatArray) -> FloatArray:
+def filled(flattened: FloatArray) -> FloatArray:
     """Return an image of which the blank pixels continue the others smoothly, and are 0 far from any.
 
     Each takes the Gaussian mean around it of the narrowest width that reaches data.
     """
-    known = np.isfinite(even)
-    result = np.where(known, even, 0.0)
+    known = np.isfinite(flattened)
+    result = np.where(known, flattened, 0.0)
     values, weights, done = result.copy(), known.astype(np.float64), known.copy()
     for width in _FILL_WIDTHS:
         if done.all():
@@ -198,7 +198,7 @@ def filled(even: FloatArray) -> FloatArray:
 
 
 def periodic_part(image: FloatArray) -> FloatArray:
-    """Return an image without the jumps between its opposite edges, which would fill its spectrum.
+    """Return an image without the jumps between its opposite edges, which would add power to its spectrum.
 
     The image minus the smooth solution of a Poisson equation (Moisan 2011, J. Math. Imaging Vis. 39, 161).
     """

@@ -1,4 +1,4 @@
-"""What is injected into: a map with its catalogue, its noise, and the sources that look like its own."""
+"""The map that sources are injected into, with its catalogue, its noise and the shapes of its own sources."""
 
 import pickle
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from hyper_py.pipeline.extraction import Extraction
 SEPARATION_BEAMS = 5.0
 """Least distance between two injected sources: they are no neighbours of each other."""
 SHARE_OF_SOURCES = 0.25
-"""Injected sources over those of the catalogue, in one realisation: the crowding stays what it is."""
+"""Injected sources over those of the catalogue, in one realisation: so that crowding does not change."""
 BEAMS_PER_SOURCE = 250.0
 """Beams of the map for each injected source, where the catalogue has few."""
 FEWEST = 4
@@ -98,7 +98,7 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     ConfigurationError
         For options that measure no detected sources.
     InputError
-        If two sources have no room far enough from the edges and from each other.
+        If the map is too small for two sources far enough from its edges and from each other.
     """
     options = extraction.options
     # A pickled WCS has been through the text of a header. All realisations see that one, or those of worker
@@ -122,8 +122,8 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     distance = distance_transform_edt(np.pad(sensitivity.valid, 1))[1:-1, 1:-1]
     inside = distance > max(options.photometry.aper_inf, 0.5) * fwhm
     # Random places fill about half of what could be filled.
-    room = int(inside.sum() / (2.0 * (SEPARATION_BEAMS * fwhm) ** 2))
-    if room < LEAST_ROOM:
+    capacity = int(inside.sum() / (2.0 * (SEPARATION_BEAMS * fwhm) ** 2))
+    if capacity < LEAST_ROOM:
         raise InputError(
             f"{image.name}: too small: no room for {LEAST_ROOM} injected sources {SEPARATION_BEAMS:g} beams "
             "apart"
@@ -131,7 +131,7 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     if n_sources is None:
         by_area = inside.sum() / (image.beam_area_pix * BEAMS_PER_SOURCE)
         n_sources = max(round(SHARE_OF_SOURCES * len(known)), round(by_area), FEWEST)
-    n_sources = min(n_sources, room)
+    n_sources = min(n_sources, capacity)
     return InjectionSetup(
         image=image, options=options, known=known, sensitivity=sensitivity, usable=inside, beam=beam,
         shapes=_own_shapes(extraction, beam), neighbours=_next_distances(known), n_sources=n_sources,

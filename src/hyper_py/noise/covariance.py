@@ -22,7 +22,7 @@ MIN_VALID_FRACTION = 0.3
 AGAINST_NEIGHBOURS = np.array([[0.0, -0.25, 0.0], [-0.25, 1.0, -0.25], [0.0, -0.25, 0.0]])
 """A pixel minus the mean of its neighbours: smooth noise, background and companions leave little of it."""
 _LEAST_RESPONSE = 0.01
-"""Where `AGAINST_NEIGHBOURS` leaves less of the power, below a fifth of Nyquist's frequency, it is idle."""
+"""Where `AGAINST_NEIGHBOURS` leaves less power, below a fifth of Nyquist's frequency, it is not used."""
 
 
 @dataclass(frozen=True)

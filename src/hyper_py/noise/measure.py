@@ -127,7 +127,7 @@ def measure_noise(
 
 
 def measure_trend(masked: Plane, *, beam_fwhm: float, size: int | None = None) -> Trend:
-    """Return the plane that `measure_noise` takes off a map without its sources."""
+    """Return the plane that `measure_noise` subtracts from a map without its sources."""
     return fit_trend(masked, level=_relative_rms(masked, beam_fwhm=beam_fwhm, size=size)[0], size=size)
 
 

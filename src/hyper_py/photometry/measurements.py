@@ -300,7 +300,7 @@ class MeasuredMap:
 def corrected_fluxes(
     table: SourceTable, *, beam_factor: FloatArray, flux_factor: float, aperture_correction: bool
 ) -> SourceTable:
-    """Return the table with the light that a source has beyond its Gaussian and its aperture.
+    """Return the table with the light of sources outside their Gaussians and apertures.
 
     Parameters
     ----------

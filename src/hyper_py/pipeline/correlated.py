@@ -53,7 +53,7 @@ _MOST_ADDITIONS = 3
 _MOST_PATTERNS = 3
 """Largest number of times that the residual pattern of all sources is measured and subtracted."""
 _EXPLAINED = 0.15
-"""Share of its peak that the pattern of brighter ones makes, from which a detection is left to the search."""
+"""Where patterns of brighter sources make more of its peak, a detection is left to the score test."""
 _KNOWN_PSF_FITS = 3
 """Fits after each of which the residual of a known PSF is drawn anew, with the latest fluxes."""
 
@@ -77,13 +77,13 @@ class _Cleaned:
 
 
 def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
-    """Fit and measure all sources of a map in the noise that the map itself shows.
+    """Fit and measure all sources of a map in the noise that is measured on it.
 
     The covariance is measured with the sources masked, and once more from the residual of a first fit.
     Then groups that ask for one more source get it, until none does.
     """
     initial = _clean(problem, problem.start, _noise(problem, problem.start, subtracted=False), options)
-    # Only in the noise measured on the map a residual can be told from a source.
+    # Residuals and sources can be distinguished only in noise that was measured on the map.
     measurable = options.fit_options.noise_model != "white" and not (
         problem.forced or initial.noise.covariance.assumed
     )

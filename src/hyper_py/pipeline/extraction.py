@@ -272,7 +272,7 @@ def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> tuple[Pe
     peaks : Peaks
     facts : dict
         For the metadata of the catalogue: `local_spectrum_gain`, the share of the filtered map's variance
-        that following the local spectrum takes off, where it is followed.
+        by which following the local spectrum reduces it, where it is followed.
     """
     if not noise.typical > 0.0:
         raise InputError(f"{image.name}: the map does not vary: nothing to detect")

@@ -106,7 +106,7 @@ def _in_white_noise(problem: FitProblem, options: Options) -> MeasuredMap:
 
 
 def _in_noise(problem: FitProblem, options: Options) -> MeasuredMap:
-    """Measure a problem in correlated noise, on its map no finer than it need be.
+    """Measure a problem in correlated noise, on its map, binned where the beam is wide.
 
     The plane through it is part of the background, if there is one.
     """

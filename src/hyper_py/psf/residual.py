@@ -213,12 +213,12 @@ def measure_residual_pattern(
     beam_fwhm : float
         In pixels.
     beam : BeamPattern, optional
-        What was taken off the map already; what is found is more of it, and returned with it.
+        The pattern that was subtracted from the map before; what is found is added to it.
 
     Returns
     -------
     ResidualPattern or None
-        None unless the sources agree on a pattern beyond doubt.
+        None unless the sources agree significantly on a pattern.
     """
     reach = int(PATTERN_BEAMS * beam_fwhm)
     inner = min(int(_TESTED_BEAMS * beam_fwhm), noise.reach // 2)

@@ -137,10 +137,10 @@ def _overwrite(path: Path, text: str) -> None:
         if path.is_symlink():
             return
         code = text.encode()
-        room = os.fstat(stream.fileno()).st_size
-        if len(code) <= room:
+        size = os.fstat(stream.fileno()).st_size
+        if len(code) <= size:
             # Spaces after JSON are JSON; a shorter file might need a new block.
-            stream.write(code.ljust(room))
+            stream.write(code.ljust(size))
 
 
 class RunLog:
