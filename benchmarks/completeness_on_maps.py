@@ -27,7 +27,7 @@ import numpy as np
 import hyper_py
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.injection.completeness import Completeness
-from hyper_py.injection.curve import completeness_curve
+from hyper_py.injection.curve import Limit, completeness_curve
 from hyper_py.injection.plan import InjectionPlan
 from hyper_py.injection.purity import Purity
 from hyper_py.injection.recovery import TOLERANCE_BEAMS
@@ -146,6 +146,10 @@ def expected_false(part: dict[str, Any]) -> float:
     return purity.expected_false()
 
 
+def words(limit: Limit) -> str:
+    return "-" if math.isnan(limit.value) else f"{limit.value:.2f} ({limit.low:.2f}-{limit.high:.2f})"
+
+
 def preset_lines(preset: str, parts: list[dict[str, Any]]) -> list[str]:
     """Return the comparison of one preset, in Markdown."""
 
@@ -179,11 +183,13 @@ def preset_lines(preset: str, parts: list[dict[str, Any]]) -> list[str]:
     ]
     for one, other in zip(real.limits, injected.limits, strict=True):
         spread = math.hypot(0.5 * (one.high - one.low), 0.5 * (other.high - other.low))
-        lines.append(
-            f"| {one.level:.0%} | {one.value:.2f} ({one.low:.2f}-{one.high:.2f}) | {other.value:.2f} "
-            f"({other.low:.2f}-{other.high:.2f}) | {other.value / one.value - 1.0:+.1%} | "
-            f"{(other.value - one.value) / spread:+.1f} |"
+        difference = other.value - one.value
+        compared = (
+            f"{difference / one.value:+.1%} | {difference / spread:+.1f}"
+            if math.isfinite(spread)
+            else "- | -"
         )
+        lines.append(f"| {one.level:.0%} | {words(one)} | {words(other)} | {compared} |")
     inverted = sum(part["false_inverted"] for part in parts)
     surrogates = sum(np.mean(part["false_surrogates"]) for part in parts)
     pulls, ours = joined("pulls"), joined("injected_pulls")

@@ -40,6 +40,7 @@ class Flag(IntFlag):
     NO_ERROR = 1 << 15
     SHOULDER = 1 << 16
     SHAPE_ASSUMED = 1 << 17
+    FILTERED_MAP = 1 << 18
 
 
 FLAG_TEXT: dict[Flag, str] = {
@@ -61,6 +62,7 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.NO_ERROR: "an error could not be computed",
     Flag.SHOULDER: "looks like a shoulder of a brighter structure",
     Flag.SHAPE_ASSUMED: "shape not constrained by the data: typical shape assumed, errors enlarged",
+    Flag.FILTERED_MAP: "the map lacks scales of its sources (interferometer, filter); peaks if cleaned only",
 }
 
 

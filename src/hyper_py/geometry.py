@@ -21,6 +21,8 @@ FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 GAUSSIAN_AREA = math.pi / (4.0 * math.log(2.0))
 """A Gaussian of peak 1 has the integral GAUSSIAN_AREA * fwhm_major * fwhm_minor."""
 ARCSEC_PER_RADIAN = math.degrees(1.0) * 3600.0
+_NEWTON_STEPS, _NEWTON_TOLERANCE = 12, 1e-6
+"""Steps that invert distortions, and what the last may still change, in pixels."""
 
 
 class Ellipse(NamedTuple):
@@ -157,6 +159,11 @@ class Beam:
     def solid_angle(self) -> float:
         """Beam area in arcsec2: measured if known, else that of the Gaussian."""
         return GAUSSIAN_AREA * self.major * self.minor if self.area is None else self.area
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether it is the dirty beam of an interferometer, known from its image: it has no integral."""
+        return self.psf_residual is not None and self.area is None
 
     @property
     def fwhm(self) -> float:
@@ -391,20 +398,46 @@ def _areas_at(wcs: Any, x: ArrayLike, y: ArrayLike) -> FloatArray:
 
 
 def celestial_degrees(wcs: Any, x: ArrayLike, y: ArrayLike) -> FloatArray:
-    """Return longitude and latitude in degrees, shape (2, ...), whichever of the two axes comes first."""
+    """Return longitude and latitude in degrees, shape (2, ...), whichever of the two axes comes first.
+
+    The whole transformation is used, with SIP and tabulated distortions.
+    """
     shape = np.shape(x)
-    world = wcs.wcs_pix2world(np.column_stack([np.ravel(x), np.ravel(y)]), 0)
+    pixels = np.column_stack([np.ravel(x), np.ravel(y)])
+    with np.errstate(over="ignore", invalid="ignore"):  # a polynomial far off the map
+        world = wcs.all_pix2world(pixels, 0)
     result: FloatArray = world[:, [wcs.wcs.lng, wcs.wcs.lat]].T.reshape(2, *shape)
     return result
 
 
 def pixel_from_celestial(wcs: Any, longitude: ArrayLike, latitude: ArrayLike) -> FloatArray:
-    """Return zero-based x and y, shape (2, ...), from degrees in the map's own frame."""
+    """Return zero-based x and y, shape (2, ...), from degrees in the map's own frame.
+
+    With distortions the inverse is found by Newton's method, starting without them. Places at which it does
+    not converge, far off the map, are NaN.
+    """
     shape = np.shape(longitude)
     world = np.empty((np.size(longitude), 2))
     world[:, wcs.wcs.lng], world[:, wcs.wcs.lat] = np.ravel(longitude), np.ravel(latitude)
     pixels: FloatArray = wcs.wcs_world2pix(world, 0)
+    if wcs.has_distortion:
+        pixels = _undistorted(wcs, pixels)
     return pixels.T.reshape(2, *shape)
+
+
+def _undistorted(wcs: Any, flat: FloatArray) -> FloatArray:
+    """Return the pixels, shape (n, 2), that the distortions of a WCS take to `flat`."""
+    pixels = flat.copy()
+    steps = np.array([[0.0, 0.0], [0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]])
+    with np.errstate(all="ignore"):
+        for _ in range(_NEWTON_STEPS):
+            seen = wcs.pix2foc((pixels[:, None] + steps).reshape(-1, 2), 0).reshape(-1, 5, 2)
+            (a, c), (b, d) = (seen[:, 1] - seen[:, 2]).T, (seen[:, 3] - seen[:, 4]).T
+            u, v = (flat - seen[:, 0]).T
+            change = np.column_stack([d * u - b * v, a * v - c * u]) / (a * d - b * c)[:, None]
+            pixels = pixels + change
+        pixels[~(np.hypot(*change.T) < _NEWTON_TOLERANCE)] = np.nan
+    return pixels
 
 
 def sky_ellipse_from_pixel(ellipse: Ellipse, jacobian: FloatArray) -> Ellipse:

@@ -124,11 +124,6 @@ class DetectionOptions(Checked, key_path="detection"):
         None,
         "Expected number of false detections in a map, in place of `sigma_thres` (`matched`); null for none.",
     )
-    local_spectrum: bool = option(
-        True,
-        "Let the filter of `matched` follow a noise and background spectrum that varies over the map, where "
-        "that is significant and worth it; false takes one spectrum for the whole map.",
-    )
     rms_map: Literal["global", "local"] = option(
         "global",
         "One rms for the map, or one that follows noise that varies across it. The threshold of `matched` is "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers.maps import FWHM, ORIGINAL, SIGMA, WHITE, make_image, make_map, sources_of
-from hyper_py.detection.highpass import Peaks
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
 from hyper_py.numerics import models
 from hyper_py.options import Options, PhotometryOptions

@@ -100,8 +100,8 @@ def test_a_full_disk_leaves_a_manifest_that_tells_the_end(tmp_path, monkeypatch)
     with pytest.raises(OSError, match="No space left"):
         manifest.write(ending, [result("a", tmp_path)])
     written = json.loads((layout.root / MANIFEST).read_text())
-    assert (written["status"], written["reason"], written["maps"]) == ("failed", "full", [])
-    assert (layout.root / MANIFEST).stat().st_size == size
+    assert (written["status"], written["reason"]) == ("failed", "full")
+    assert (layout.root / MANIFEST).stat().st_size < size
 
 
 def test_the_summary_has_a_line_a_map(tmp_path):

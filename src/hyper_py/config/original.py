@@ -30,7 +30,6 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
         "method": "highpass",
         "sigma_thres": 5.0,
         "max_false_rate": None,
-        "local_spectrum": False,
         "rms_map": "global",
         "rms_mesh_beams": 30.0,
         "use_manual_rms": False,

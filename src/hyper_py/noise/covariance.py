@@ -188,11 +188,14 @@ class CovarianceModel:
         True where the covariance was not measured (`Flag.NOISE_ASSUMED`).
     measured : ndarray, shape of `lags`, optional
         The covariance before it was conditioned to be inverted; without it `lags` is.
+    filtered : bool
+        True where the map lacks scales of its sources (`Flag.FILTERED_MAP`).
     """
 
     lags: FloatArray
     assumed: bool = False
     measured: FloatArray | None = None
+    filtered: bool = False
 
     @property
     def reach(self) -> int:

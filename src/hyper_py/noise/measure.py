@@ -15,6 +15,7 @@ from hyper_py.noise.covariance import (
     covariance_model,
     mesh_rms,
 )
+from hyper_py.noise.filtered import tempered
 from hyper_py.numerics import models
 from hyper_py.numerics.mesh import MeshMap, cell_counts, coarse_map
 from hyper_py.numerics.tiles import LazyPlane, Plane, blocks, combined, grown, kept_like, sample, size_of
@@ -120,6 +121,8 @@ def measure_noise(
         )
         identifiable = sample(against, size=size).size >= _LEAST_LEFT * sample(flat, size=size).size
         model = covariance_model(lags, sharp=sharp if identifiable else None)
+        if model is not None and identifiable:
+            model = tempered(model, lags, sharp, beam_covariance=beam_covariance)
     if model is None:
         rms = clipped_statistics(sample(masked, size=size)).rms
         model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)

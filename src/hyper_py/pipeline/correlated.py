@@ -54,8 +54,13 @@ _MOST_PATTERNS = 3
 """Largest number of times that the residual pattern of all sources is measured and subtracted."""
 _EXPLAINED = 0.15
 """Where patterns of brighter sources make more of its peak, a detection is left to the score test."""
+_EXPLAINED_BY_DIRTY_BEAM = 0.5
+"""The same with a known dirty beam: its side lobes are everywhere, and subtracted before the last fit."""
 _KNOWN_PSF_FITS = 3
 """Fits after each of which the residual of a known PSF is drawn anew, with the latest fluxes."""
+_DIRTY_BEAM_FITS = 10
+"""The same for a dirty beam, at most: until no amplitude changes by more than `_SETTLED`."""
+_SETTLED = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -167,9 +172,10 @@ def _without_patterns(
     stay. The number is the ratio of the flux of a source to that of its Gaussian.
     """
     problem, given = cleaned.problem, np.arange(len(cleaned.sources))
+    explained = _EXPLAINED_BY_DIRTY_BEAM if problem.psf_is_dirty else _EXPLAINED
 
     def less(pattern: ResidualPattern) -> tuple[_Cleaned, BoolArray]:
-        kept = ~(search & (pattern.share(cleaned.sources) >= _EXPLAINED))
+        kept = ~(search & (pattern.share(cleaned.sources) >= explained))
         sources = cleaned.sources[kept]
         drawn = combined(np.subtract, problem.data, pattern.drawn(sources, size_of(problem.data)))
         without = replace(cleaned.problem.only(kept), data=kept_like(drawn, problem.data))
@@ -178,10 +184,14 @@ def _without_patterns(
     beam: BeamPattern | None = None
     if problem.psf_residual is not None:
         beam = known_residual_pattern(problem.psf_residual, beam_covariance=problem.beam_covariance)
-        for _ in range(_KNOWN_PSF_FITS):
+        for _ in range(_DIRTY_BEAM_FITS if problem.psf_is_dirty else _KNOWN_PSF_FITS):
+            before = cleaned.sources
             cleaned, kept = less(beam)
             given = given[kept]
-    for _ in range(_MOST_PATTERNS * measurable):
+            if problem.psf_is_dirty and _have_settled(before[kept], cleaned.sources):
+                break
+    # The dirty beam is all that sources of an interferometer's map have in common.
+    for _ in range(_MOST_PATTERNS * (measurable and not problem.psf_is_dirty)):
         more = measure_residual_pattern(
             cleaned.problem.data, cleaned.sources, noise=cleaned.noise.covariance,
             relative_rms=cleaned.noise.relative_rms, beam_fwhm=problem.beam_fwhm, beam=beam,
@@ -199,6 +209,11 @@ def _without_patterns(
             break
         beam = pattern
     return cleaned, given, 1.0
+
+
+def _have_settled(before: FloatArray, after: FloatArray) -> bool:
+    amplitudes = before[:, models.AMPLITUDE], after[:, models.AMPLITUDE]
+    return np.allclose(*amplitudes, rtol=_SETTLED, atol=0.0)
 
 
 def _deblended(cleaned: _Cleaned, setup: FitSetup, options: Options, *, n_given: int, search: bool) -> Model:
@@ -300,7 +315,9 @@ def _measured(
             sources=source_table(sources, found), groups=found, noise=noise.covariance,
             given=np.arange(len(sources)),
         )  # fmt: skip
-        return measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)
+        measured = measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)
+        filtered = noise.covariance.filtered and not problem.psf_is_dirty
+        return measured.with_flags(Flag.FILTERED_MAP, filtered)
     residual = problem.whole_map - models.render(sources, size_of(problem.data))
     measured = measured_on_polynomials(
         problem, sources, groups, residual, noise=noise.covariance, relative_rms=noise.relative_rms,

@@ -13,7 +13,7 @@ from hyper_py.background.separate import Boxes, separate_backgrounds
 from hyper_py.background.wiener import smooth_background
 from hyper_py.catalog import empty_catalog
 from hyper_py.detection.given import FixedSources
-from hyper_py.detection.highpass import Peaks
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,

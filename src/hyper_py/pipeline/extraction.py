@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -10,10 +10,11 @@ from astropy.table import QTable
 
 from hyper_py.arrays import FloatArray
 from hyper_py.catalog import empty_catalog, make_catalog
+from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.given import FixedSources, given_peaks, given_shapes
-from hyper_py.detection.highpass import Peaks, detect_high_pass
+from hyper_py.detection.highpass import detect_high_pass
 from hyper_py.detection.matched import detect_matched
-from hyper_py.detection.matched_filter import measure_filter
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.fitting.binning import binned_beam
 from hyper_py.geometry import (
@@ -183,11 +184,7 @@ def extract_sources(
     if not sample(image.data, size=options.tile_size_pix).size:
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
     noise = noise_level(image, options)
-    facts: dict[str, float] = {}
-    if fixed is not None:
-        peaks = given_peaks(image, fixed, noise)
-    else:
-        peaks, facts = find_peaks(image, noise, options)
+    peaks = find_peaks(image, noise, options) if fixed is None else given_peaks(image, fixed, noise)
     measured, explained, vanished = None, None, None
     if len(peaks) == 0:
         catalog = empty_catalog(convert_mjy=options.convert_mJy)
@@ -204,7 +201,6 @@ def extract_sources(
         peaks = peaks.select(measured.given)
     catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
     catalog.meta["noise_model"] = options.fit_options.noise_model
-    catalog.meta.update(facts)
     return Extraction(
         image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, measured=measured,
         explained=explained, vanished=vanished,
@@ -264,57 +260,60 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     return NoiseLevel(mean=mean, rms=rms if image.relative_rms is None else rms * image.relative_rms)
 
 
-def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> tuple[Peaks, dict[str, float]]:
+def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
     """Detect peaks as section `detection` of the options says, where the noise is uniform.
 
-    Returns
-    -------
-    peaks : Peaks
-    facts : dict
-        For the metadata of the catalogue: `local_spectrum_gain`, the share of the filtered map's variance
-        by which following the local spectrum reduces it, where it is followed.
+    Raises
+    ------
+    InputError
+        If the map does not vary.
     """
     if not noise.typical > 0.0:
         raise InputError(f"{image.name}: the map does not vary: nothing to detect")
-    detection = options.detection
-    ny, nx = image.shape
-    common: dict[str, Any] = {
-        "beam_covariance": image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
-        "sigma_threshold": detection.sigma_thres,
-        "roundlim": detection.roundlim,
-        "sharplim": detection.sharplim,
-        "min_distance": detection.dist_limit_arcsec / image.pixel_scale,
-        "margin": options.photometry.aper_inf * image.beam_fwhm_pix,
-        "shoulder_threshold": detection.shoulder_threshold if detection.shoulder_filter else None,
-        "shoulder_ring_factor": detection.shoulder_ring_factor,
-        "shoulder_n_angles": detection.shoulder_n_angles,
-        "shoulder_neighbor_mask": detection.shoulder_neighbor_mask,
-    }
-    data, relative = image.flattened, image.relative_rms
-    facts, size = {}, options.tile_size_pix
+    detection, relative = options.detection, image.relative_rms
+    beam, limits = central_beam(image), peak_limits(image, options)
     if detection.method == "matched":
-        optimal = measure_filter(
-            data,
-            beam_covariance=common["beam_covariance"],
-            local_spectrum=detection.local_spectrum,
-            size=size,
-        )
-        if optimal.local is not None:
-            facts["local_spectrum_gain"] = float(f"{optimal.local.gain:.3g}")
         peaks = detect_matched(
-            data, max_false_rate=detection.max_false_rate, matched_filter=optimal, size=size, **common
+            image.flattened,
+            beam_covariance=beam,
+            limits=limits,
+            max_false_rate=detection.max_false_rate,
+            size=options.tile_size_pix,
         )
     else:
         peaks = detect_high_pass(
-            data,
+            image.flattened,
+            beam_covariance=beam,
             rms=noise.rms if relative is None else noise.rms / relative,
+            limits=limits,
             kernel_size=detection.kernel_size_pix,
             snap_radius=detection.snap_radius_pix,
-            **common,
         )
     if relative is not None:
         peaks = replace(peaks, peak=peaks.peak * NoiseLevel(mean=0.0, rms=relative).at(peaks.x, peaks.y))
-    return peaks, facts
+    return peaks
+
+
+def central_beam(image: SkyImage) -> FloatArray:
+    """Return the covariance of the beam at the middle of the map, pixels^2."""
+    ny, nx = image.shape
+    return image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+
+
+def peak_limits(image: SkyImage, options: Options) -> PeakLimits:
+    """Return the limits of the checks in pixels of a map."""
+    detection = options.detection
+    return PeakLimits(
+        sigma_threshold=detection.sigma_thres,
+        roundlim=detection.roundlim,
+        sharplim=detection.sharplim,
+        min_distance=detection.dist_limit_arcsec / image.pixel_scale,
+        margin=options.photometry.aper_inf * image.beam_fwhm_pix,
+        shoulder_threshold=detection.shoulder_threshold if detection.shoulder_filter else None,
+        shoulder_ring_factor=detection.shoulder_ring_factor,
+        shoulder_n_angles=detection.shoulder_n_angles,
+        shoulder_neighbor_mask=detection.shoulder_neighbor_mask,
+    )
 
 
 def _unmeasured(peaks: Peaks, noise: NoiseLevel) -> SourceTable:

@@ -11,7 +11,7 @@ import numpy as np
 from hyper_py.arrays import FloatArray
 from hyper_py.background.plane import plane_through
 from hyper_py.deblending.grouping import friends_of_friends, partition_correlated, partition_groups
-from hyper_py.detection.highpass import Peaks
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.binning import bin_size, binned_problem
 from hyper_py.fitting.problem import FitProblem
@@ -26,7 +26,7 @@ from hyper_py.photometry.measurements import MeasuredMap, corrected_fluxes
 from hyper_py.photometry.transforms import on_plane, unbinned
 from hyper_py.pipeline.correlated import measure_correlated
 from hyper_py.pipeline.polynomial import measure_weighted
-from hyper_py.psf.residual import PATTERN_BEAMS
+from hyper_py.psf.residual import DIRTY_BEAMS, PATTERN_BEAMS
 
 _LARGEST_WHITE_GROUP = 6
 """Larger groups are fitted piecewise in white noise."""
@@ -161,6 +161,7 @@ def fit_problem(
         )
     else:
         partition = partition_correlated(peaks.x, peaks.y, beam_fwhm=fwhm)
+    reach = int((DIRTY_BEAMS if image.beam.is_dirty else PATTERN_BEAMS) * fwhm)
     problem = FitProblem(
         data=image.data,
         usable=usable(image.data),
@@ -177,7 +178,8 @@ def fit_problem(
         beam_covariance=image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
         forced=forced,
         psf_residual=None if psf_residual is None else psf_residual.on_grid(
-            image.jacobian(0.5 * (nx - 1), 0.5 * (ny - 1)), reach=int(PATTERN_BEAMS * fwhm)
+            image.jacobian(0.5 * (nx - 1), 0.5 * (ny - 1)), reach=reach
         ),
+        psf_is_dirty=image.beam.is_dirty,
     )  # fmt: skip
     return problem, linking

@@ -149,6 +149,7 @@ def measured_on_polynomials(
             if isinstance(group.background, JointBackground):
                 table.background[group.members] = _mean_below(group.background)
     measured = MeasuredMap(sources=table, groups=found, noise=noise, given=np.arange(len(sources)))
+    measured = measured.with_flags(Flag.FILTERED_MAP, noise.filtered and not problem.psf_is_dirty)
     return measured.with_flags(Flag.NOISE_ASSUMED, noise.assumed)
 
 

@@ -22,6 +22,8 @@ from hyper_py.psf.agreement import agreement
 
 PATTERN_BEAMS = 3.5
 """How far from a source the pattern is drawn."""
+DIRTY_BEAMS = 16.0
+"""The same for the side lobes of a dirty beam, which fall slowly."""
 _TESTED_BEAMS = 2.5
 """Radius of the disc on which sources must agree about it."""
 _ALONE_BEAMS = 2.0

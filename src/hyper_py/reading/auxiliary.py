@@ -9,6 +9,7 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import InputError
+from hyper_py.geometry import celestial_degrees, pixel_from_celestial
 from hyper_py.numerics.tiles import LazyPlane
 from hyper_py.reading.fits_files import FitsFile, choose_hdu, open_fits, read_plane
 from hyper_py.reading.headers import celestial_wcs, header_unit
@@ -77,7 +78,8 @@ def _on_same_pixels(file: FitsFile, index: int, facts: MapFacts) -> bool:
         return False
     ny, nx = facts.shape
     corners = np.array([[0.0, 0.0], [nx - 1.0, 0.0], [0.0, ny - 1.0], [0.5 * nx, 0.5 * ny]])
-    here, there = (one.wcs_world2pix(facts.wcs.wcs_pix2world(corners, 0), 0) for one in (facts.wcs, wcs))
+    sky = celestial_degrees(facts.wcs, *corners.T)
+    here, there = (pixel_from_celestial(one, *sky) for one in (facts.wcs, wcs))
     return bool(np.allclose(here, there, atol=_SAME_PIXEL, equal_nan=True))
 
 

@@ -152,8 +152,10 @@ def _plain_stream(path: Path, stack: ExitStack, notes: list[str]) -> IO[bytes]:
         plain = _without_name(stack, lambda target: unpack(path, target))
     else:
         plain = stack.enter_context(open_regular(path))
-    end = end_of_hdus(plain, path.name, skip=lambda n: plain.seek(n, os.SEEK_CUR))
     size = plain.seek(0, os.SEEK_END)
+    plain.seek(0)
+    # No file system can seek as far as a header can promise.
+    end = end_of_hdus(plain, path.name, skip=lambda n: plain.seek(min(plain.tell() + n, size)))
     plain.seek(0)
     if end == 0:
         if size and not plain.read(6) == b"SIMPLE":

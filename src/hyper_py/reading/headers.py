@@ -34,6 +34,8 @@ _AIPS_BEAM = re.compile(rf"BMAJ\s*=\s*({_NUMBER})\s+BMIN\s*=\s*({_NUMBER})(?:\s+
 _SKY = re.compile(r"RA--|DEC-|[A-Z]LON|[A-Z]LAT|[A-Z]{2}L[NT]-", re.IGNORECASE)
 _WCSLIB = re.compile(r"ERROR \d+ in \w+\(\) at line \d+ of file \S+: ")
 _ROUTINE = re.compile(r"datfix|obsfix|celfix|unitfix|more axes \(|RADECSYS|deprecated")
+_SIP_ORDER = {"A_ORDER", "B_ORDER"}
+_SIP_CARD = re.compile(r"[AB]P?_(ORDER|DMAX|\d_\d)")
 _MAX_SKEW, _MAX_ASPECT, _MAX_EXTENT = 0.05, 10.0, 400.0
 
 
@@ -98,10 +100,13 @@ def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            full = WCS(clean)
+            # astropy takes distortions on two axes only.
+            full = WCS(_without_distortions(clean) if _n_axes(clean) > 2 else clean)
             lon, lat = full.wcs.lng + 1, full.wcs.lat + 1
             x, y = sorted((lon, lat))
             celestial = full.sub([x, y]) if lon and lat else full
+            if (x, y) == (1, 2) and full.naxis > 2:
+                celestial.sip = WCS(clean, naxis=[1, 2]).sip
             if lon and lat:
                 celestial.wcs.set()
         except Exception as error:  # wcslib's errors have no common class
@@ -117,8 +122,8 @@ def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
         raise InputError(
             f"CRVAL = {crval[lon - 1]:.6g}, {crval[lat - 1]:.6g} deg is no place on the sky: correct the file"
         )
-    if {x, y} == {1, 2} and full.sip is not None:
-        celestial.sip = full.sip
+    if _SIP_ORDER & set(clean) and celestial.sip is None:
+        raise InputError("SIP distortions (A_ORDER, B_ORDER) must be of the axes 1 and 2: correct the file")
     _check_pixels(celestial, clean, x, y)
     celestial_frame(celestial)
     if full.wcs.ctype[lon - 1].startswith("GLON"):
@@ -145,6 +150,22 @@ def _clean_header(header: Any) -> Any:
             elif isinstance(clean[key], str):
                 clean[key] = value
     return clean
+
+
+def _n_axes(header: Any) -> int:
+    """Return the number of axes that have a CTYPE, or that the data has."""
+    return max([int(header.get("NAXIS", 0)), *(i for i in range(1, 10) if f"CTYPE{i}" in header)])
+
+
+def _without_distortions(header: Any) -> Any:
+    """Return a header without SIP."""
+    plain = header.copy()
+    for key in list(plain):
+        if _SIP_CARD.fullmatch(key):
+            del plain[key]
+        elif re.fullmatch(r"CTYPE\d", key):
+            plain[key] = str(plain[key]).removesuffix("-SIP")
+    return plain
 
 
 def _check_scale(header: Any) -> None:

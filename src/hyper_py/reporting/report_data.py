@@ -43,6 +43,7 @@ REMARKS = (
     | Flag.ADDED_IN_RESIDUAL
     | Flag.NOISE_ASSUMED
     | Flag.SHAPE_ASSUMED
+    | Flag.FILTERED_MAP
 )
 """Flags that only describe a source; all others need attention."""
 

@@ -411,7 +411,7 @@ def _plain_seed(seed: int | np.random.Generator) -> int:
 
 def _header(image: SkyImage, seed: int) -> dict[str, str | float | int]:
     return {
-        **dict(image.wcs.to_header()),
+        **dict(image.wcs.to_header(relax=True)),
         "BUNIT": image.unit,
         "BMAJ": image.beam.major / 3600.0,
         "BMIN": image.beam.minor / 3600.0,

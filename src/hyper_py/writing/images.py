@@ -87,7 +87,7 @@ def write_plane(path: Path, plane: Plane, image: SkyImage, *, what: str) -> None
 
 def _image_header(image: SkyImage, what: str, where: tuple[slice, slice] | None) -> Any:
     """Return the header of an image that belongs to a map, or to a part of it."""
-    header = (image.wcs if where is None else image.wcs[where]).to_header()
+    header = (image.wcs if where is None else image.wcs[where]).to_header(relax=True)  # with SIP
     header["BUNIT"] = image.unit
     header["BMAJ"] = (image.beam.major / 3600.0, "[deg] beam FWHM")
     header["BMIN"] = (image.beam.minor / 3600.0, "[deg] beam FWHM")
