@@ -12,7 +12,7 @@ from hyper_py.image import SkyImage
 from hyper_py.injection.binomial import poisson_interval
 from hyper_py.injection.sensitivity import filled, periodic_part
 from hyper_py.injection.setup import InjectionSetup
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import extract_sources
 
 _NEAREST_ROWS = 20
@@ -24,7 +24,7 @@ _CHANCE = 0.01
 
 def inverted_map(setup: InjectionSetup) -> SkyImage:
     """Return the map without its sources, its deviations from the mean of the other sign."""
-    residual = setup.image.data - models.render(setup.known, setup.image.shape)
+    residual = setup.image.data - gaussians.render(setup.known, setup.image.shape)
     return setup.image.with_data(2.0 * setup.sensitivity.mean - residual)
 
 

@@ -12,7 +12,7 @@ from scipy import fft, ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.validation.comparison import SCATTER_PER_MAD
 
 CELL_BEAMS = 8.0
@@ -59,7 +59,7 @@ class Sensitivity:
         """Return the filter's answer over the amplitude to Gaussians of shape (n, 6), at their centres."""
         radius = self.kernel.shape[0] // 2
         dy, dx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-        a, b, c = (e[:, :, None] for e in models.exponents(parameters))
+        a, b, c = (e[:, :, None] for e in gaussians.exponents(parameters))
         answers: FloatArray = np.einsum(
             "yx,nyx->n", self.kernel, np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
         )
@@ -67,12 +67,14 @@ class Sensitivity:
 
     def signal_to_noise(self, parameters: FloatArray) -> FloatArray:
         """Return the expected signal to noise of Gaussians of shape (n, 6) on the map; NaN where blank."""
-        return parameters[:, models.AMPLITUDE] * self.response(parameters) / at_pixels(self.sigma, parameters)
+        return (
+            parameters[:, gaussians.AMPLITUDE] * self.response(parameters) / at_pixels(self.sigma, parameters)
+        )
 
 
 def at_pixels(image: FloatArray, parameters: FloatArray) -> FloatArray:
     """Return the values of an image (ny, nx) at the pixels of Gaussians of shape (n, 6), NaN off the map."""
-    x, y = (np.rint(parameters[:, k]) for k in (models.X, models.Y))
+    x, y = (np.rint(parameters[:, k]) for k in (gaussians.X, gaussians.Y))
     ny, nx = image.shape
     inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
     values = np.full(len(parameters), np.nan)
@@ -101,8 +103,8 @@ def measure_sensitivity(
     -------
     Sensitivity
     """
-    beam = np.column_stack([np.ones(1), np.zeros((1, 2)), models.shape_parameters(beam_covariance[None])])
-    fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0, models.SIGMA_1] * beam[0, models.SIGMA_2]))
+    beam = np.column_stack([np.ones(1), np.zeros((1, 2)), gaussians.shape_parameters(beam_covariance[None])])
+    fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0, gaussians.SIGMA_1] * beam[0, gaussians.SIGMA_2]))
     cell = max(round(CELL_BEAMS * fwhm), 8)
     known = np.isfinite(residual)
     coverage = np.ones(residual.shape) if relative_rms is None else relative_rms
@@ -222,8 +224,10 @@ def centred_gaussian(beam: FloatArray, shape: tuple[int, int]) -> FloatArray:
     """Return a Gaussian of parameters (1, 6) around pixel (0, 0) of a periodic image."""
     dy = fft.fftfreq(shape[0], 1.0 / shape[0])[:, None]
     dx = fft.fftfreq(shape[1], 1.0 / shape[1])[None]
-    a, b, c = (e.item() for e in models.exponents(beam))
-    result: FloatArray = beam[0, models.AMPLITUDE] * np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
+    a, b, c = (e.item() for e in gaussians.exponents(beam))
+    result: FloatArray = beam[0, gaussians.AMPLITUDE] * np.exp(
+        -(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy)
+    )
     return result
 
 

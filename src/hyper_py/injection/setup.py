@@ -12,7 +12,7 @@ from hyper_py.diagnostics import ConfigurationError, Flag, InputError
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
 from hyper_py.injection.sensitivity import Sensitivity, at_pixels, measure_sensitivity
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import Extraction
 
@@ -38,7 +38,7 @@ class InjectionSetup:
     image : SkyImage
     options : Options
     known : ndarray, shape (n, 6)
-        Gaussians of the map's own catalogue, in the order of `hyper_py.numerics.models`.
+        Gaussians of the map's own catalogue, in the order of `hyper_py.numerics.gaussians`.
     sensitivity : Sensitivity
     usable : ndarray of bool, shape (ny, nx)
         Where sources are injected: where the pipeline can find one.
@@ -74,7 +74,7 @@ class InjectionSetup:
 
     def light(self, parameters: FloatArray) -> FloatArray:
         """Return the light of the catalogue's sources at the pixels of Gaussians (n, 6), Jy/pixel."""
-        return at_pixels(models.render(self.known, self.image.shape), parameters)
+        return at_pixels(gaussians.render(self.known, self.image.shape), parameters)
 
     @property
     def typical_sigma(self) -> float:
@@ -112,7 +112,7 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
         )
     ny, nx = image.shape
     covariance = image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
-    beam = models.shape_parameters(covariance)
+    beam = gaussians.shape_parameters(covariance)
     fwhm = _mean_fwhm(beam)
     known = extraction.sources[np.isfinite(extraction.sources).all(axis=1)]
     sensitivity = measure_sensitivity(
@@ -150,13 +150,13 @@ def _own_shapes(extraction: Extraction, beam: FloatArray) -> FloatArray:
     good = np.isfinite(sources).all(axis=1) & (np.asarray(table["FLAGS"]) & int(_SHAPE_FLAGS) == 0)
     bright = good & (np.asarray(table["SNR"], dtype=np.float64) >= _LEAST_SNR)
     chosen = bright if bright.sum() >= _FEWEST_SHAPES else good
-    shapes: FloatArray = sources[chosen][:, models.SIGMA_1 :]
+    shapes: FloatArray = sources[chosen][:, gaussians.SIGMA_1 :]
     return shapes if len(shapes) >= _FEWEST_SHAPES else beam[None]
 
 
 def _next_distances(known: FloatArray) -> FloatArray:
     """Return the distance of each source to the next, (n,); infinite for a single one."""
-    places = known[:, [models.X, models.Y]]
+    places = known[:, [gaussians.X, gaussians.Y]]
     if len(places) < 2:
         return np.full(len(places), np.inf)
     distances: FloatArray = cKDTree(places).query(places, k=2)[0][:, 1]

@@ -34,7 +34,7 @@ from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.measure import measure_noise, outside_sources
 from hyper_py.noise.multiplicative import multiplicative_noise
 from hyper_py.noise.whitener_cache import WhitenerCache
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, size_of
 from hyper_py.options import Options
@@ -130,7 +130,7 @@ def _fit_setup(problem: FitProblem, cache: WhitenerCache, relative_rms: Plane, o
 def _setup(cleaned: _Cleaned, options: Options) -> FitSetup:
     """Return how groups are fitted in the noise of a cleaned map, multiplicative noise included."""
     problem, noise = cleaned.problem, cleaned.noise
-    light = kept_like(models.drawn(cleaned.sources, size_of(problem.data)), problem.data)
+    light = kept_like(gaussians.drawn(cleaned.sources, size_of(problem.data)), problem.data)
     share = multiplicative_noise(problem.data, light, relative_rms=noise.relative_rms, size=problem.tile_size)
     multiplicative = LazyPlane(size_of(light), lambda rows, columns: share * light[rows, columns])
     cache = WhitenerCache(noise.covariance, multiplicative=multiplicative if share else None)
@@ -203,8 +203,8 @@ def _without_patterns(
         cleaned, kept = less(pattern)
         given = given[kept]
         if not isinstance(pattern, BeamPattern):
-            light = pattern.flux_share * models.gaussian_flux(before[kept]).sum()
-            return cleaned, given, 1.0 + light / models.gaussian_flux(cleaned.sources).sum()
+            light = pattern.flux_share * gaussians.gaussian_flux(before[kept]).sum()
+            return cleaned, given, 1.0 + light / gaussians.gaussian_flux(cleaned.sources).sum()
         if kept.all():
             break
         beam = pattern
@@ -212,7 +212,7 @@ def _without_patterns(
 
 
 def _have_settled(before: FloatArray, after: FloatArray) -> bool:
-    amplitudes = before[:, models.AMPLITUDE], after[:, models.AMPLITUDE]
+    amplitudes = before[:, gaussians.AMPLITUDE], after[:, gaussians.AMPLITUDE]
     return np.allclose(*amplitudes, rtol=_SETTLED, atol=0.0)
 
 
@@ -280,7 +280,7 @@ def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: S
     problem, sources, background = cleaned.problem, cleaned.sources, options.background
     data = problem.data
     if background.is_separate:
-        data = problem.whole_map - models.render(sources, size_of(problem.data))
+        data = problem.whole_map - gaussians.render(sources, size_of(problem.data))
     backgrounds = _backgrounds(problem, data, sources, options)
     if not background.fit_gauss_and_bg_together or backgrounds is None:
         return setup.groups(problem, backgrounds=backgrounds)
@@ -318,7 +318,7 @@ def _measured(
         measured = measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)
         filtered = noise.covariance.filtered and not problem.psf_is_dirty
         return measured.with_flags(Flag.FILTERED_MAP, filtered)
-    residual = problem.whole_map - models.render(sources, size_of(problem.data))
+    residual = problem.whole_map - gaussians.render(sources, size_of(problem.data))
     measured = measured_on_polynomials(
         problem, sources, groups, residual, noise=noise.covariance, relative_rms=noise.relative_rms,
         options=options,
