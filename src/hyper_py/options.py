@@ -101,7 +101,7 @@ class Policy(Checked, key_path="policy"):
     keep_below_noise: bool = option(
         False,
         "The catalogue keeps detections of which the fit left no peak or flux above its own error. Otherwise "
-        "they are no sources; the log counts them, and `hyper-py why` tells of them.",
+        "they are no sources; the log counts them, and `hyper-py why` names them.",
     )
     residuals_column: Literal["background", "residual"] = option(
         "background",

@@ -17,7 +17,7 @@ from hyper_py.fitting.linear_response import linear_response
 from hyper_py.noise.covariance import autocovariance, beam_covariance_model
 from hyper_py.noise.whitener_cache import WhitenerCache
 from hyper_py.noise.whitening import Whitener
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import select_fit_pixels
 from hyper_py.numerics.regression import huber_regression
 
@@ -33,7 +33,7 @@ def field():
     shape = np.full(N_GROUPS, SIGMA)
     amplitude = rng.uniform(10, 30, N_GROUPS)
     sources = np.column_stack([amplitude, x.ravel(), y.ravel(), 1.2 * shape, shape, 0.4 * shape])
-    data = models.render(sources, SHAPE) + rng.normal(size=SHAPE)
+    data = gaussians.render(sources, SHAPE) + rng.normal(size=SHAPE)
     usable = np.ones(SHAPE, dtype=bool)
     windows = [select_fit_pixels(s[1:2], s[2:3], radius=np.array([8.5]), usable=usable) for s in sources]
     return sources[:, None], data, windows
@@ -89,8 +89,8 @@ def test_search_for_neighbours(benchmark, field):
 
 def test_render(benchmark, field):
     sources = field[0][:, 0]
-    image = benchmark(models.render, sources, SHAPE)
-    assert image.sum() == pytest.approx(models.gaussian_flux(sources).sum(), rel=1e-6)
+    image = benchmark(gaussians.render, sources, SHAPE)
+    assert image.sum() == pytest.approx(gaussians.gaussian_flux(sources).sum(), rel=1e-6)
 
 
 def test_autocovariance(benchmark):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hyper_py.detection.bright import LARGEST_GROUP, beam_sized, fit_gaussians, partition
-from hyper_py.numerics.models import render
+from hyper_py.numerics.gaussians import render
 
 BEAM = np.array([[3.0, 0.4], [0.4, 2.0]])
 TRUTH = np.array(

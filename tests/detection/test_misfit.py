@@ -11,7 +11,7 @@ from hyper_py.detection.misfit import (
     strong_sources,
 )
 from hyper_py.detection.weights import EDGE_CLASSES, EdgeWeights
-from hyper_py.numerics.models import render
+from hyper_py.numerics.gaussians import render
 
 FWHM = 4.0
 COVARIANCE = np.eye(2) * (FWHM / 2.3548) ** 2

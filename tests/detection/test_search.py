@@ -12,7 +12,7 @@ from hyper_py.detection.matched import detect_matched
 from hyper_py.detection.maxima import find_maxima, refined
 from hyper_py.detection.peaks import Peaks
 from hyper_py.detection.search import search
-from hyper_py.numerics.models import render
+from hyper_py.numerics.gaussians import render
 from hyper_py.numerics.tiles import LazyPlane
 
 FWHM = 3.5

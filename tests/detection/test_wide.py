@@ -6,7 +6,7 @@ from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.kernels import KernelFamily
 from hyper_py.detection.matched import Candidates, MatchedSearch, candidates, with_wide
 from hyper_py.detection.wide import WIDE_TEMPLATE, search_wide, unexplained
-from hyper_py.numerics.models import render
+from hyper_py.numerics.gaussians import render
 
 FWHM = 3.5
 SIGMA = FWHM / 2.3548

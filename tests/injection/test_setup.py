@@ -8,7 +8,7 @@ from scipy.ndimage import distance_transform_edt
 
 from helpers.injections import noise_sky, sky_setup
 from hyper_py.injection.setup import make_setup
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import extract_sources
 
 
@@ -32,16 +32,16 @@ def test_a_quarter_of_the_catalogue_or_one_in_250_beams_is_injected(random_seed)
 
 def test_neighbours_and_light_are_those_of_the_catalogue(random_seed):
     setup = sky_setup(random_seed)
-    places = setup.known[:, [models.X, models.Y]]
+    places = setup.known[:, [gaussians.X, gaussians.Y]]
     distances = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1))
     np.fill_diagonal(distances, np.inf)
     np.testing.assert_allclose(setup.neighbours, distances.min(axis=1))
-    own = setup.light(setup.known) / setup.known[:, models.AMPLITUDE]
+    own = setup.light(setup.known) / setup.known[:, gaussians.AMPLITUDE]
     assert np.median(own) == pytest.approx(1.0, abs=0.1)
 
 
 def test_a_pickled_setup_is_the_same_to_the_last_bit(random_seed):
     setup = sky_setup(random_seed)
     again = pickle.loads(pickle.dumps(setup))
-    x, y = setup.known[:, models.X], setup.known[:, models.Y]
+    x, y = setup.known[:, gaussians.X], setup.known[:, gaussians.Y]
     np.testing.assert_array_equal(again.image.jacobian(x, y), setup.image.jacobian(x, y))

@@ -18,7 +18,7 @@ from hyper_py.noise.covariance import (
     power_spectrum,
     radial_profile,
 )
-from hyper_py.numerics.mesh import coarse_map, fill_nearest
+from hyper_py.numerics.mesh import fill_nearest, mesh_map
 
 
 def _contaminated(seed, shape=(80, 90)):
@@ -136,7 +136,7 @@ class TestLocalRms:
     def test_interpolation_is_exact_for_a_plane(self):
         y, x = np.mgrid[:60, :80].astype(float)
         centres = (2 * x + y)[4:60:10, 4:80:10] + 1.5  # centre of a cell of 10 is at 4.5
-        result = coarse_map(centres, shape=(60, 80), mesh=10)[:, :]
+        result = mesh_map(centres, shape=(60, 80), mesh=10)[:, :]
         np.testing.assert_allclose(result[5:-5, 5:-5], (2 * x + y)[5:-5, 5:-5])
 
     def test_fill_nearest(self):

@@ -1,4 +1,4 @@
-"""Detections of which the fit leaves nothing are left out, are counted, and `why` tells of them."""
+"""Detections of which the fit leaves nothing are left out, are counted, and `why` names them."""
 
 import numpy as np
 import pytest

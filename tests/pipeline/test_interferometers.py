@@ -7,7 +7,7 @@ import pytest
 
 from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import noise_level
 from hyper_py.pipeline.measurement import measure_sources
@@ -39,14 +39,14 @@ def measured(preset, seed, *, folder=None):
     )
     table = measure_sources(image, peaks, rms=noise_level(image, options).rms, options=options).sources
     distance = np.hypot(
-        table.parameters[:, models.X] - x[:, None], table.parameters[:, models.Y] - y[:, None]
+        table.parameters[:, gaussians.X] - x[:, None], table.parameters[:, gaussians.Y] - y[:, None]
     )
     nearest = distance.argmin(axis=1)
     near = distance.min(axis=1) < 0.5 * image.beam_fwhm_pix
     assert np.count_nonzero(near) >= len(truth) - 1
     nearest, true = nearest[near], truth["AMPLITUDE"].value[near]
-    amplitude = table.parameters[nearest, models.AMPLITUDE]
-    error = np.sqrt(table.covariance[nearest, models.AMPLITUDE, models.AMPLITUDE])
+    amplitude = table.parameters[nearest, gaussians.AMPLITUDE]
+    error = np.sqrt(table.covariance[nearest, gaussians.AMPLITUDE, gaussians.AMPLITUDE])
     return amplitude / true, (amplitude - true) / error, table.flags[nearest]
 
 

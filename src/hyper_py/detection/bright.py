@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics.models import (
+from hyper_py.numerics.gaussians import (
     AMPLITUDE,
     N_PARAMETERS,
     SIGMA_1,

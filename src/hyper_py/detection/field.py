@@ -15,7 +15,7 @@ from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.detection.edges import edge_distance
 from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
-from hyper_py.numerics.tiles import LazyPlane, Plane, Where, blocks, grown, sample, sample_step, size_of
+from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample, sample_step, size_of, tiles
 
 AnyArray: TypeAlias = NDArray[Any]
 BEAM_AREA = math.pi / (4.0 * math.log(2.0))
@@ -67,7 +67,7 @@ class Field:
         Blank pixels are NaN.
     family : KernelFamily
     size : int, optional
-        Side of the tiles in pixels, see `hyper_py.numerics.tiles.blocks`.
+        Side of the tiles in pixels, see `hyper_py.numerics.tiles.tiles`.
     unit : float
         Of the scaled map in that of the map given.
     mean : float
@@ -111,7 +111,7 @@ class Field:
     @cached_property
     def tiles(self) -> list[Where]:
         """Rows and columns of the tiles, which begin at multiples of the cells of the noise mesh."""
-        return list(blocks(self.shape, size=self.size, multiple=cell_side(self.fwhm)))
+        return list(tiles(self.shape, size=self.size, multiple=cell_side(self.fwhm)))
 
     @cached_property
     def distance(self) -> Plane:

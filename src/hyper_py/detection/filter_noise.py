@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
-from hyper_py.numerics.mesh import MeshMap, coarse_map
+from hyper_py.numerics.mesh import MeshMap, mesh_map
 from hyper_py.numerics.tiles import Where
 
 MAD_TO_RMS = 1.4826
@@ -137,7 +137,7 @@ class MeshGatherer:
             error = _error_variance(np.where(known, logarithm, np.nan)) / 9.0
             scatter = float(np.var(seen))
             trust = max(0.0, 1.0 - error / scatter) if scatter > 0.0 else 0.0
-        return coarse_map(np.exp(middle + trust * (levels - middle)), mesh=self.cell, shape=self.shape)
+        return mesh_map(np.exp(middle + trust * (levels - middle)), mesh=self.cell, shape=self.shape)
 
 
 class LoudRegions:

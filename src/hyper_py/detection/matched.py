@@ -37,7 +37,7 @@ from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
 from hyper_py.detection.peaks import Peaks, empty_peaks
 from hyper_py.detection.search import LOWEST, Searched, search
 from hyper_py.detection.wide import OWN_BEAMS, WIDE_FACTOR, search_wide, unexplained
-from hyper_py.numerics.models import AMPLITUDE, X, Y, gaussian_flux
+from hyper_py.numerics.gaussians import AMPLITUDE, X, Y, gaussian_flux
 from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.tiles import Plane, at, grown, is_inside
 
@@ -89,7 +89,7 @@ def detect_matched(
     max_false_rate : float, optional
         Number of false detections to expect in the map; if given, it sets the threshold instead.
     size : int, optional
-        Side of the tiles in which the map is worked on, see `hyper_py.numerics.tiles.blocks`.
+        Side of the tiles in which the map is worked on, see `hyper_py.numerics.tiles.tiles`.
     fit : callable, optional
         Fits bright sources, see `hyper_py.detection.bright.Fit`; Gaussians by least squares if None.
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.field import Field
-from hyper_py.numerics.models import X, Y
+from hyper_py.numerics.gaussians import X, Y
 from hyper_py.numerics.tiles import Plane, Where, grown
 
 RING_MISFIT, CORE_MISFIT = 0.03, 0.1

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.numerics.pairs import group_pairs, pairs_within
-from hyper_py.numerics.tiles import Plane, blocks, grown, is_inside
+from hyper_py.numerics.tiles import Plane, grown, is_inside, tiles
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _interpolated(data: Plane, *, y: FloatArray, x: FloatArray) -> FloatArray:
     values = np.full(x.shape, np.nan)
     middles = [np.rint(p.mean(axis=1)) for p in (y, x)]
     row, column = (np.clip(middle, 0, n - 1) for middle, n in zip(middles, data.shape, strict=True))
-    for where in blocks(data.shape):
+    for where in tiles(data.shape):
         own = np.flatnonzero(is_inside(where, row, column))
         if own.size:
             reach = max(np.abs(p[own] - c[own, None]).max() for p, c in ((y, row), (x, column)))

@@ -20,7 +20,7 @@ from hyper_py.detection.maxima import SEPARATION, Maxima, find_maxima, negative,
 from hyper_py.detection.misfit import RingNoise, misfit_noise, square, strong_sources
 from hyper_py.detection.weights import EdgeWeights
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics.models import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
+from hyper_py.numerics.gaussians import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
 from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.tiles import LazyPlane, Plane, at
 

@@ -159,7 +159,7 @@ def completeness_curve(
 
 
 def log_likelihood(values: FloatArray, recovered: BoolArray) -> float:
-    """Return the log-likelihood of the best smooth curve: how well a quantity tells what is recovered."""
+    """Return the log-likelihood of the best smooth curve: how well a quantity predicts recovery."""
     at, found = np.log(values), np.asarray(recovered, dtype=np.float64)
     model = _MonotoneLogit(at)
     whole, part = model.counts(at, np.ones_like(at)), model.counts(at, found)

@@ -119,7 +119,7 @@ class Reached:
     error : float
         Largest binomial error in the bins where completeness rises, of both kinds.
     n_more : int
-        Realisations that the precision asked for still needs, as far as can be told; 0 if it is reached.
+        Realisations that the precision asked for still needs, as an estimate; 0 if it is reached.
     """
 
     error: float

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from hyper_py.arrays import BoolArray, FloatArray
-from hyper_py.numerics.mesh import coarse_map
+from hyper_py.numerics.mesh import mesh_map
 from hyper_py.numerics.tiles import Plane
 
 _SQUARE = 1024
@@ -22,7 +22,7 @@ MIN_VALID_FRACTION = 0.3
 AGAINST_NEIGHBOURS = np.array([[0.0, -0.25, 0.0], [-0.25, 1.0, -0.25], [0.0, -0.25, 0.0]])
 """A pixel minus the mean of its neighbours: smooth noise, background and companions leave little of it."""
 _LEAST_RESPONSE = 0.01
-"""Where `AGAINST_NEIGHBOURS` leaves less of the power, below a fifth of Nyquist's frequency, it is idle."""
+"""Where `AGAINST_NEIGHBOURS` leaves less power, below a fifth of Nyquist's frequency, it is not used."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def local_rms_map(
     """
     values = data if mask is None else np.where(mask, np.nan, data)
     shape = data.shape[0], data.shape[1]
-    return coarse_map(mesh_rms(values, mesh=mesh, sigma=sigma), mesh=mesh, shape=shape)[:, :]
+    return mesh_map(mesh_rms(values, mesh=mesh, sigma=sigma), mesh=mesh, shape=shape)[:, :]
 
 
 def mesh_rms(data: FloatArray, *, mesh: int, sigma: float = 3.0, max_iterations: int = 10) -> FloatArray:

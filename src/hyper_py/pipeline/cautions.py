@@ -1,4 +1,4 @@
-"""What about a catalogue and its map a user should not overlook."""
+"""Warnings about a catalogue as a whole: most rows flagged, or crowded along edges."""
 
 import numpy as np
 from astropy.table import QTable

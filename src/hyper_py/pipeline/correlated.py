@@ -34,7 +34,7 @@ from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.measure import measure_noise, outside_sources
 from hyper_py.noise.multiplicative import multiplicative_noise
 from hyper_py.noise.whitener_cache import WhitenerCache
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, size_of
 from hyper_py.options import Options
@@ -53,7 +53,7 @@ _MOST_ADDITIONS = 3
 _MOST_PATTERNS = 3
 """Largest number of times that the residual pattern of all sources is measured and subtracted."""
 _EXPLAINED = 0.15
-"""Share of its peak that the pattern of brighter ones makes, from which a detection is left to the search."""
+"""Where patterns of brighter sources make more of its peak, a detection is left to the score test."""
 _EXPLAINED_BY_DIRTY_BEAM = 0.5
 """The same with a known dirty beam: its side lobes are everywhere, and subtracted before the last fit."""
 _KNOWN_PSF_FITS = 3
@@ -82,13 +82,13 @@ class _Cleaned:
 
 
 def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
-    """Fit and measure all sources of a map in the noise that the map itself shows.
+    """Fit and measure all sources of a map in the noise that is measured on it.
 
     The covariance is measured with the sources masked, and once more from the residual of a first fit.
     Then groups that ask for one more source get it, until none does.
     """
     initial = _clean(problem, problem.start, _noise(problem, problem.start, subtracted=False), options)
-    # Only in the noise measured on the map a residual can be told from a source.
+    # Residuals and sources can be distinguished only in noise that was measured on the map.
     measurable = options.fit_options.noise_model != "white" and not (
         problem.forced or initial.noise.covariance.assumed
     )
@@ -130,7 +130,7 @@ def _fit_setup(problem: FitProblem, cache: WhitenerCache, relative_rms: Plane, o
 def _setup(cleaned: _Cleaned, options: Options) -> FitSetup:
     """Return how groups are fitted in the noise of a cleaned map, multiplicative noise included."""
     problem, noise = cleaned.problem, cleaned.noise
-    light = kept_like(models.drawn(cleaned.sources, size_of(problem.data)), problem.data)
+    light = kept_like(gaussians.drawn(cleaned.sources, size_of(problem.data)), problem.data)
     share = multiplicative_noise(problem.data, light, relative_rms=noise.relative_rms, size=problem.tile_size)
     multiplicative = LazyPlane(size_of(light), lambda rows, columns: share * light[rows, columns])
     cache = WhitenerCache(noise.covariance, multiplicative=multiplicative if share else None)
@@ -203,8 +203,8 @@ def _without_patterns(
         cleaned, kept = less(pattern)
         given = given[kept]
         if not isinstance(pattern, BeamPattern):
-            light = pattern.flux_share * models.gaussian_flux(before[kept]).sum()
-            return cleaned, given, 1.0 + light / models.gaussian_flux(cleaned.sources).sum()
+            light = pattern.flux_share * gaussians.gaussian_flux(before[kept]).sum()
+            return cleaned, given, 1.0 + light / gaussians.gaussian_flux(cleaned.sources).sum()
         if kept.all():
             break
         beam = pattern
@@ -212,7 +212,7 @@ def _without_patterns(
 
 
 def _have_settled(before: FloatArray, after: FloatArray) -> bool:
-    amplitudes = before[:, models.AMPLITUDE], after[:, models.AMPLITUDE]
+    amplitudes = before[:, gaussians.AMPLITUDE], after[:, gaussians.AMPLITUDE]
     return np.allclose(*amplitudes, rtol=_SETTLED, atol=0.0)
 
 
@@ -280,7 +280,7 @@ def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: S
     problem, sources, background = cleaned.problem, cleaned.sources, options.background
     data = problem.data
     if background.is_separate:
-        data = problem.whole_map - models.render(sources, size_of(problem.data))
+        data = problem.whole_map - gaussians.render(sources, size_of(problem.data))
     backgrounds = _backgrounds(problem, data, sources, options)
     if not background.fit_gauss_and_bg_together or backgrounds is None:
         return setup.groups(problem, backgrounds=backgrounds)
@@ -318,7 +318,7 @@ def _measured(
         measured = measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)
         filtered = noise.covariance.filtered and not problem.psf_is_dirty
         return measured.with_flags(Flag.FILTERED_MAP, filtered)
-    residual = problem.whole_map - models.render(sources, size_of(problem.data))
+    residual = problem.whole_map - gaussians.render(sources, size_of(problem.data))
     measured = measured_on_polynomials(
         problem, sources, groups, residual, noise=noise.covariance, relative_rms=noise.relative_rms,
         options=options,

@@ -30,7 +30,7 @@ from hyper_py.noise.covariance import (
 from hyper_py.noise.level import NoiseLevel
 from hyper_py.noise.measure import measure_noise, outside_sources
 from hyper_py.noise.statistics import NoiseStatistics
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.tiles import LazyPlane, sample
 from hyper_py.options import OptionChanges, Options
@@ -88,14 +88,14 @@ class Extraction:
 
     @property
     def sources(self) -> FloatArray:
-        """Fitted Gaussians, shape (n, 6), in the order of `hyper_py.numerics.models`."""
+        """Fitted Gaussians, shape (n, 6), in the order of `hyper_py.numerics.gaussians`."""
         if self.measured is None:
-            return np.empty((0, models.N_PARAMETERS))
+            return np.empty((0, gaussians.N_PARAMETERS))
         return self.measured.sources.parameters
 
     @cached_property
     def _model(self) -> FloatArray:
-        return models.render(self.sources, self.image.shape)
+        return gaussians.render(self.sources, self.image.shape)
 
     def model_image(self) -> FloatArray:
         """Return all fitted Gaussians in Jy/pixel, shape (ny, nx)."""
@@ -122,7 +122,7 @@ class Extraction:
     def planes(self) -> dict[str, LazyPlane]:
         """Return model, residual, rms and background as these images have them, each made piece by piece."""
         data, shape = self.image.data, self.image.shape
-        model = models.drawn(self.sources, shape)
+        model = gaussians.drawn(self.sources, shape)
         pieces = {
             "residual": lambda rows, columns: data[rows, columns] - model[rows, columns],
             "rms": lambda rows, columns: np.full(
@@ -251,7 +251,7 @@ def _explained(peaks: Peaks, measured: MeasuredMap, *, beam_fwhm: float) -> Peak
     """Return the peaks that were not measured, nor found again in the residual."""
     known = np.concatenate([measured.given, measured.vanished])
     left_out = peaks.select(np.delete(np.arange(len(peaks)), known))
-    centres = measured.sources.parameters[:, [models.X, models.Y]]
+    centres = measured.sources.parameters[:, [gaussians.X, gaussians.Y]]
     again, _ = pairs_within(centres, np.column_stack([left_out.x, left_out.y]), 0.5 * beam_fwhm)
     return left_out.select(np.delete(np.arange(len(left_out)), again))
 
@@ -389,7 +389,7 @@ def noise_statistics(extraction: Extraction) -> NoiseStatistics:
 
 def _noise_outside_peaks(extraction: Extraction, beam: FloatArray) -> CovarianceModel:
     image, peaks = extraction.image, extraction.peaks
-    shape = models.shape_parameters(beam)
+    shape = gaussians.shape_parameters(beam)
     sources = np.column_stack([peaks.peak, peaks.x, peaks.y, np.tile(shape, (len(peaks), 1))])
     covariance, _ = measure_noise(
         outside_sources(image.data, sources), beam_covariance=beam, beam_fwhm=image.beam_fwhm_pix,

@@ -134,7 +134,7 @@ def test_channels_of_a_cube_are_maps_of_their_own(call, capsys):
     assert (call.out.parent / "cubes" / "completeness" / "completeness_cube_0002.ecsv").is_file()
 
 
-def test_limits_are_told_with_their_errors_where_they_are_known():
+def test_limits_are_shown_with_their_errors_where_they_are_known():
     assert limit_text(1.23456, 0.0123) == "1.235 +- 0.012"
     assert limit_text(1.23456, float("nan")) == "1.235"
     assert limit_text(float("nan"), 0.1) == "not reached"
