@@ -129,7 +129,7 @@ class Manifest:
             if over:
                 write_text(self.layout.root, f"{self.layout.logs}/{SUMMARY}", summary_table(maps))
         except OSError:
-            if over:
+            if ending.status == "failed":  # as every other run does that cannot say how it ended
                 _overwrite(self.layout.root / MANIFEST, as_json(facts))
             raise
 
