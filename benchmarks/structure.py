@@ -93,7 +93,9 @@ WORDS = (
     Word("block", "tiles", everywhere=False),
 )
 ORDINARY = (
-    (r"(background/(evaluate|separate|wiener)|photometry/(aperture|background_errors)|psf/\w+)\.py: left",
+    (r"(background/(evaluate|separate|wiener)|photometry/(aperture|background_errors))\.py: left",
+     "the left edge of a rectangle, beside its top or bottom"),
+    (r"psf/residual\.py: left",
      "the left edge of a rectangle, beside its top or bottom"),
     (r"(noise/level|pipeline/(cubes|extraction|measurement|why)|detection/given)\.py: level",
      "the noise level of a map in Jy/pixel, `noise.level`"),
