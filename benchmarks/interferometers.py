@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hyper_py.catalog import make_catalog
-from hyper_py.detection.highpass import Peaks
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
 from hyper_py.image import SkyImage
 from hyper_py.options import Options

@@ -195,6 +195,24 @@ def empty_catalog(*, convert_mjy: bool = True) -> QTable:
     return _table({column.name: [] for column in COLUMNS}, convert_mjy=convert_mjy)
 
 
+def unmeasured_rows(sky: SkyCoord, *, name: str, convert_mjy: bool = True) -> QTable:
+    """Return rows of positions at which nothing could be measured: NaN, and status and flags 0.
+
+    Parameters
+    ----------
+    sky : SkyCoord, shape (n,)
+    name : str
+        Of the map.
+    """
+    n = sky.size
+    nothing = {"str": np.full(n, name), "int": np.zeros(n, dtype=np.int64), "float": np.full(n, np.nan)}
+    positions = {
+        "RA": sky.icrs.ra.deg, "DEC": sky.icrs.dec.deg, "GLON": sky.galactic.l.deg, "GLAT": sky.galactic.b.deg
+    }  # fmt: skip
+    columns = {column.name: nothing[column.dtype] for column in COLUMNS} | positions
+    return _table(columns | {"POLYN": nothing["int"] - 1}, convert_mjy=convert_mjy)
+
+
 def _table(columns: dict[str, Any], *, convert_mjy: bool) -> QTable:
     """Build the table from values in the units of `COLUMNS`."""
     table = QTable()

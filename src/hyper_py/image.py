@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hyper_py.arrays import FloatArray
+from hyper_py.beams import beam_of_mean
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
@@ -152,7 +153,9 @@ class SkyImage:
 
 
 def mean_image(channels: Iterable[SkyImage]) -> SkyImage:
-    """Return the mean of all channels (moment 0 over their number), with the beam of median size.
+    """Return the mean of all channels (moment 0 over their number), with the beam of the mean.
+
+    Channels of which the beam is not known take no part.
 
     Raises
     ------
@@ -160,8 +163,10 @@ def mean_image(channels: Iterable[SkyImage]) -> SkyImage:
         If all are blank.
     """
     total: FloatArray | None = None
-    count, beams, last = np.zeros(1), [], None
+    count, beams, weights, last = np.zeros(1), [], [], None
     for image in channels:
+        if "no_beam" in image.meta:
+            continue
         known = np.isfinite(image.data)
         if total is None:
             total, count = np.zeros(image.shape), np.zeros(image.shape)
@@ -169,9 +174,9 @@ def mean_image(channels: Iterable[SkyImage]) -> SkyImage:
         count += known
         if known.any():
             beams.append(image.beam)
+            weights.append(float(np.count_nonzero(known)))
             last = image
     if total is None or last is None:
         raise InputError("every channel is blank: no moment 0 to find sources on")
     mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    median = sorted(beams, key=lambda beam: beam.fwhm)[len(beams) // 2]
-    return replace(last, data=mean, beam=median, error=None, meta={})
+    return replace(last, data=mean, beam=beam_of_mean(beams, weights), error=None, meta={})

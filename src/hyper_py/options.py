@@ -119,7 +119,11 @@ class DetectionOptions(Checked, key_path="detection"):
         "Filter before the search: subtraction of a running mean, or the filter that is optimal for a beam "
         "in the noise and background of the map.",
     )
-    sigma_thres: Positive = option(4.5, "Threshold for the peak, in units of the rms.")
+    sigma_thres: Positive = option(
+        4.0,
+        "Least significance of a source. With `matched` as many false peaks are expected above it as in "
+        "Gaussian noise; with `highpass` it is the peak in units of the rms.",
+    )
     max_false_rate: Positive | None = option(
         None,
         "Expected number of false detections in a map, in place of `sigma_thres` (`matched`); null for none.",
@@ -158,6 +162,9 @@ class DetectionOptions(Checked, key_path="detection"):
         True,
         "Search the residual of the fit for blended sources and fit again; with correlated noise only, since "
         "to white noise a structured background looks like sources.",
+    )
+    deblend_sigma_thres: Positive = option(
+        4.5, "Least significance of a source that this search adds; never less than `sigma_thres`."
     )
 
     def conflicts(self) -> Iterator[str]:

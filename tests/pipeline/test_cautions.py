@@ -1,5 +1,7 @@
 """Warnings about a catalogue: given where there is reason, and not where there is none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.table import QTable
@@ -58,3 +60,12 @@ def test_what_was_read_is_said_too():
     image = make_image(noise(), meta={"fill": ("zeros",), "errors": "errors"})
     assert cautions(table(*places(3)), image) == ("zeros", "errors")
     assert cautions(QTable({"X": [], "Y": [], "FLAGS": []}), make_image(noise())) == ()
+
+
+def test_a_beam_wider_than_a_quarter_of_the_map_is_said():
+    image = make_image(noise())
+    side = image.pixel_scale * SHAPE[0]
+    for share, n_said in ((0.24, 0), (0.26, 1)):
+        wide = replace(image, beam=replace(image.beam, major=share * side, minor=0.1 * side))
+        said = cautions(table(*places(3)), wide)
+        assert len([text for text in said if "beam" in text]) == n_said

@@ -2,16 +2,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from hyper_py import extract_cube
+from hyper_py.catalog import empty_catalog
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, celestial_degrees
-from hyper_py.image import mean_image
+from hyper_py.geometry import FWHM_PER_SIGMA, Beam, celestial_degrees
+from hyper_py.image import SkyImage, mean_image
 from hyper_py.numerics import gaussians
 from hyper_py.options import BackgroundOptions, FitOptions, Options
+from hyper_py.pipeline.cautions import cautions
 from hyper_py.pipeline.cubes import (
     Reference,
     channel_background,
@@ -158,6 +162,38 @@ def test_mean_of_channels_skips_blanks(channel):
         mean_image([blank])
 
 
+def test_channels_of_unknown_beam_take_no_part_in_the_mean(channel):
+    image = channel.image
+    other = replace(image.with_data(image.data + 1e3), meta={"no_beam": "channel 2 has no beam"})
+    np.testing.assert_array_equal(mean_image([image, other]).data, image.data)
+    assert "channel 2 has no beam" in cautions(empty_catalog(), other)
+
+
+def test_a_mean_of_different_beams_gives_each_channel_its_flux():
+    """Also where no channel has the beam of the mean."""
+    rng = np.random.default_rng(8)
+    wcs, n, pixel, rms = WCS(naxis=2), 100, 4.0, 1e-3
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [83.0, -5.0], [50.5, 50.5]
+    wcs.wcs.cdelt = [-pixel / 3600, pixel / 3600]
+    y, x = np.mgrid[:n, :n]
+    places = np.array([[28.3, 30.1], [70.2, 28.8], [30.6, 69.7], [69.1, 71.4]])
+    images = []
+    for fwhm in (14.0, 17.0, 20.0, 23.0):
+        sigma = fwhm / pixel / FWHM_PER_SIGMA
+        noise = ndimage.gaussian_filter(rng.standard_normal((n + 40, n + 40)), sigma)[20:-20, 20:-20]
+        data = rms * (noise / noise.std() + 0.3 * rng.standard_normal((n, n)))
+        for x0, y0 in places:
+            data += 0.2 * np.exp(-0.5 * ((x - x0) ** 2 + (y - y0) ** 2) / sigma**2)
+        beam = Beam(major=fwhm, minor=fwhm)
+        images.append(SkyImage(data=data / (beam.solid_angle / pixel**2), wcs=wcs, beam=beam))
+    reference = reference_from(extract_channel(mean_image(images), options=Options()))
+    for extraction in extract_cube(images, reference=reference):
+        table = extraction.catalog
+        near = [np.hypot(table["X"].value - x0, table["Y"].value - y0).argmin() for x0, y0 in places]
+        # 200 sigma: errors of half a percent each.
+        np.testing.assert_allclose(table["FLUX"].to_value("mJy")[near], 200.0, rtol=0.03)
+
+
 def test_one_list_for_all_channels(cube):
     images = [channel.image for channel in cube]
     found = extract_channel(mean_image(images), options=Options())
@@ -185,13 +221,17 @@ def test_list_with_a_source_where_a_channel_is_blank(channel):
     data[:60, :60] = np.nan
     image = channel.image.with_data(data)
     longitude, latitude = celestial_degrees(image.wcs, np.array([20.0, 90.0]), np.array([20.0, 80.0]))
-    reference = Reference(sources=FixedSources(longitude=longitude, latitude=latitude))
+    ids = np.array(["near", "far"])
+    reference = Reference(sources=FixedSources(longitude=longitude, latitude=latitude, ids=ids))
     for fit in (WHITE, FitOptions()):
         extraction = extract_channel(image, options=Options(fit_options=fit), reference=reference)
         assert list(extraction.catalog["HYPER_ID"]) == [2]
+        assert list(extraction.catalog["ID"]) == ["far"]
         assert np.isfinite(extraction.catalog["FLUX"][0])
         empty = image.with_data(np.where(np.arange(image.shape[1]) < 100, np.nan, image.data))
-        assert len(extract_channel(empty, options=Options(fit_options=fit), reference=reference).catalog) == 0
+        nothing = extract_channel(empty, options=Options(fit_options=fit), reference=reference).catalog
+        assert len(nothing) == 0
+        assert nothing.colnames == extraction.catalog.colnames
 
 
 @given(

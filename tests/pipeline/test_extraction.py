@@ -18,6 +18,7 @@ from hyper_py.geometry import FWHM_PER_SIGMA, GAUSSIAN_AREA, Beam
 from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics import gaussians
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, PhotometryOptions
+from hyper_py.pipeline.cautions import cautions
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.simulation.simulate import simulate_image
 
@@ -346,10 +347,47 @@ def test_given_shapes_and_positions_stay(options):
     np.testing.assert_allclose(again["FLUX"].value, table["FLUX"].value, rtol=1e-5)
 
 
-def test_given_places_off_the_map_are_told():
+@WAYS
+def test_given_places_off_the_map_cost_their_own_rows(options):
     image = make_image(make_map(SKY))
-    with pytest.raises(InputError, match=r"given source 2 at .* is not on the map \(1 of 2 are not\)"):
-        extract_sources(image, fixed=given_at(image, [10.0, 200.0], [10.0, 10.0]))
+    x, y = np.insert(SKY[:, 1], [0, 2], [200.0, -3.0]), np.insert(SKY[:, 2], [0, 2], [10.0, 20.0])
+    ids = np.array(["beside", "a", "b", "below", "c"])
+    fixed = replace(given_at(image, x, y), ids=ids)
+    # The other side of the sky has no pixel.
+    fixed = replace(fixed, longitude=np.where(ids == "below", fixed.longitude + 180.0, fixed.longitude))
+    alone = extract_sources(image, options=options, fixed=given_at(image, SKY[:, 1], SKY[:, 2]))
+    found = extract_sources(image, options=options, fixed=fixed)
+    assert len(found.catalog) == len(found.sources) == len(found.peaks) == 3
+    table = found.complete_catalog
+    assert table.colnames == [*alone.catalog.colnames, "ID"]
+    assert list(table["HYPER_ID"]) == [1, 2, 3, 4, 5]
+    assert list(table["ID"]) == list(ids)
+    off = np.array([True, False, False, True, False])
+    np.testing.assert_array_equal(np.array(table["FLAGS"]) & int(Flag.NOT_ON_MAP) > 0, off)
+    np.testing.assert_allclose(table["RA"].value, np.mod(fixed.longitude, 360.0), atol=1e-9)
+    np.testing.assert_allclose(table["FLUX"].value[~off], alone.catalog["FLUX"].value, rtol=1e-12)
+    for name in ("FLUX", "FLUX_ERR", "FLUX_ULIM", "X", "FWHM_1"):
+        assert np.isnan(table[name].value[off]).all(), name
+    nowhere = extract_sources(image, options=options, fixed=fixed.only(off))
+    assert (len(nowhere.catalog), list(nowhere.complete_catalog["HYPER_ID"])) == (0, [1, 4])
+    assert any("2 of 2 (HYPER_ID 1, 4)" in text for text in cautions(nowhere.complete_catalog, image))
+
+
+def test_sizes_below_the_beam_are_flagged_and_sizes_on_the_sky_have_the_beam_added():
+    image = make_image(make_map(SKY))
+    beam = image.beam
+    size = np.array([0.3, 0.95, 2.0]) * beam.fwhm
+    fixed = given_at(image, SKY[:, 1], SKY[:, 2], fwhm_1=size, fwhm_2=size, pa=np.zeros(3))
+    table = extract_sources(image, fixed=fixed).complete_catalog
+    small = np.array(table["FLAGS"]) & int(Flag.SIZE_BELOW_BEAM) > 0
+    assert list(small) == [True, False, False]
+    assert [text[:19] for text in cautions(table, image) if "below the beam" in text] == [
+        "1 of 3 (HYPER_ID 1)"
+    ]
+    table = extract_sources(image, fixed=replace(fixed, intrinsic=True)).complete_catalog
+    assert not (np.array(table["FLAGS"]) & int(Flag.SIZE_BELOW_BEAM)).any()
+    np.testing.assert_allclose(table["FWHM_1"].value, np.hypot(size, beam.major), rtol=1e-3)
+    np.testing.assert_allclose(table["FWHM_2"].value, np.hypot(size, beam.minor), rtol=1e-3)
 
 
 @WAYS

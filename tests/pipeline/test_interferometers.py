@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hyper_py.detection.highpass import Peaks
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
 from hyper_py.numerics import gaussians
 from hyper_py.options import Options

@@ -110,7 +110,19 @@ def test_a_beam_for_each_channel(path, unit, factor):
                 assert image.beam.solid_angle == pytest.approx(theirs[k].sr.to_value(u.arcsec**2), rel=1e-6)
             np.testing.assert_allclose(image.data, data[k] * PIXEL**2 / area, rtol=1e-5)
         assert cube.channel(3).beam.major == pytest.approx(24.0, rel=1e-6)
-        assert any("1 channels have no beam" in note for note in cube.notes)
+        assert any(
+            "channels without a beam in the CASA table" in note and "[4]" in note for note in cube.notes
+        )
+        assert [k for k in range(5) if "no_beam" in cube.channel(k).meta] == [3]
+
+
+@pytest.mark.parametrize("casambm", [True, False, None])
+def test_casambm_says_whether_the_table_has_the_beams(path, casambm):
+    write_map(path, make_data((2, *SHAPE)), [casa_table([22.0, 24.0])], CASAMBM=casambm, **CUBE_AXIS)
+    with open_cube(path) as cube:
+        majors = [cube.channel(k).beam.major for k in range(2)]
+        assert any("CASAMBM" in note for note in cube.notes) == (casambm is True)
+    assert majors == pytest.approx([22.0, 24.0] if casambm else [20.0, 20.0], rel=1e-6)
 
 
 def test_error_cube_and_mask_map(path):

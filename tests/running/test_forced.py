@@ -37,15 +37,18 @@ def test_lists_are_in_the_frame_of_the_map(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["source_table.txt", "sources.dat", "sources.ecsv"])
-def test_tables_are_in_icrs(tmp_path, name):
+def test_tables_are_in_icrs(tmp_path, monkeypatch, name):
     table = Table({"ID": [1, 2], "RA": [10.0, 11.0], "DEC": [-1.0, -2.0], "FWHM_1": [12.0, 13.0]})
     table["FWHM_2"], table["PA"] = [9.0, 8.0], [30, 40]
     table.write(tmp_path / name, format="ascii.ecsv" if name.endswith("ecsv") else "ascii.ipac")
+    monkeypatch.chdir(tmp_path)
     config = make_config(
-        tmp_path, detection={"use_fixed_source_table": True, "fixed_source_table_path": name}
+        tmp_path / "out", detection={"use_fixed_source_table": True, "fixed_source_table_path": name}
     )
     fixed = fixed_sources(config)
     assert fixed.frame == "icrs"
+    assert fixed.ids.tolist() == ["1", "2"]
+    assert len(fixed.notes) == 1
     for key, column in {"longitude": "RA", "latitude": "DEC", "fwhm_1": "FWHM_1", "pa": "PA"}.items():
         np.testing.assert_array_equal(getattr(fixed, key), table[column])
 
@@ -59,12 +62,36 @@ def test_tables_are_in_icrs(tmp_path, name):
         ({"RA": [1.0], "DEC": ["x"]}, "column DEC has values that are not numbers"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_one_clear_line(tmp_path, columns, message):
+def test_a_table_that_cannot_be_used_is_one_clear_line(tmp_path, monkeypatch, columns, message):
+    monkeypatch.chdir(tmp_path)
     if columns:
         Table(columns).write(tmp_path / "source_table.txt", format="ascii.ipac")
     config = make_config(tmp_path, detection={"use_fixed_source_table": True})
     with pytest.raises(ConfigurationError, match=message):
         fixed_sources(config)
+
+
+def test_where_the_table_is(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "conf").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    own = {"use_fixed_source_table": True, "fixed_source_table_path": "t.csv"}
+    values = {"paths": {"output": {"dir_root": "out"}}, "detection": own}
+    ours = Config.from_mapping({"version": 2, **values, "maps": {"m": {}}}, base_dir=tmp_path / "conf")
+    original = Config.from_mapping(values, base_dir=tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    assert ours.source_table() == ours.for_map("m").source_table() == tmp_path / "work/t.csv"
+    assert original.source_table() == tmp_path / "conf/out/t.csv"
+    (tmp_path / "conf/out").mkdir()
+    (tmp_path / "conf/out/t.csv").write_text("RA,DEC\n1.0,2.0\n")
+    assert fixed_sources(original).notes == ()
+    with pytest.raises(ConfigurationError, match=r"work/t\.csv: no such file"):
+        fixed_sources(ours)
+
+
+def test_sizes_without_a_beam_and_with_one_exclude_each_other(tmp_path):
+    with pytest.raises(ConfigurationError, match="fixed_source_beam is for observed sizes"):
+        make_config(tmp_path, detection={"fixed_source_sizes": "intrinsic", "fixed_source_beam": 18.0})
 
 
 def test_apertures_must_fit_the_positions(tmp_path):

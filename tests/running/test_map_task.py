@@ -72,7 +72,8 @@ def test_detection_only_gives_the_detections(tmp_path):
     np.testing.assert_allclose(np.column_stack([rows["X"], rows["Y"]]), PLACES, atol=1.5)
 
 
-def test_given_positions_and_apertures_are_measured(tmp_path):
+def test_given_positions_and_apertures_are_measured(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     path = write_map(tmp_path / "m.fits")
     lon, lat = make_wcs().wcs_pix2world(np.vstack([PLACES, [[50.0, 60.0]]]), 0).T
     sections = {
@@ -86,10 +87,9 @@ def test_given_positions_and_apertures_are_measured(tmp_path):
     np.testing.assert_allclose(table["PA"], 35.0, atol=0.1)
     assert all(flags & Flag.FORCED for flags in table["FLAGS"])
 
-    (tmp_path / "out").mkdir(exist_ok=True)
     given = Table({"ID": [1, 2, 3, 4], "RA": lon, "DEC": lat, "FWHM_1": [20.0] * 4})
     given["FWHM_2"], given["PA"] = 12.0, 35.0
-    given.write(tmp_path / "out/source_table.txt", format="ascii.ipac")
+    given.write(tmp_path / "source_table.txt", format="ascii.ipac")
     _, from_table = do(path, tmp_path, detection={"use_fixed_source_table": True})
     np.testing.assert_allclose(from_table["FLUX"], table["FLUX"], rtol=1e-6)
 
@@ -183,6 +183,36 @@ def test_error_mask_primary_beam_and_psf_come_from_files_beside_the_configuratio
     assert image.beam.source == "PSF image psf.fits"
     assert image.beam.fwhm == pytest.approx(plain.beam.fwhm, rel=1e-3)
     assert image.meta["frequency"] == 3e11
+
+
+def test_a_table_of_given_sources_comes_back_with_its_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = [write_map(tmp_path / f"{name}.fits", seed=k) for k, name in enumerate("ab")]
+    lon, lat = make_wcs().wcs_pix2world(np.vstack([PLACES, [[300.0, 20.0]]]), 0).T
+    names = {
+        "one.tsv": ["n1", "the second", "n3", "beside"],
+        "two.dat": ["m1", "m2", "m3", "a much longer name"],
+    }
+    for name, ids in names.items():
+        table = Table({"Name": ids, "ra": lon, "dec": lat})
+        table.write(tmp_path / name, format="ascii.tab" if name.endswith("tsv") else "ascii")
+    given = {
+        name: {"detection": {"use_fixed_source_table": True, "fixed_source_table_path": path}}
+        for name, path in zip("ab", names, strict=True)
+    }
+    config = make_config(tmp_path / "out", maps=given, outputs={"tables": ["ipac", "ecsv", "fits"]})
+    done = runner.run(config, paths)
+    assert not done.failures
+    for form in ("txt", "ecsv", "fits"):
+        table = read_table(tmp_path / f"out/params/params_ALL.{form}")
+        assert list(table["ID"]) == [*names["one.tsv"], *names["two.dat"]]
+        assert list(table["HYPER_ID"]) == [1, 2, 3, 4] * 2
+        assert np.isnan(table["FLUX"][[3, 7]]).all()
+        np.testing.assert_allclose(table["FLUX_PEAK"][[0, 1, 2, 4, 5, 6]], 1000.0, rtol=0.15)
+    log = (tmp_path / "out/logs").read_text() if (tmp_path / "out/logs").is_file() else ""
+    log = log or "".join(path.read_text() for path in (tmp_path / "out/logs").iterdir())
+    assert "one.tsv says no unit of some columns: RA and DEC taken to be in deg" in log
+    assert "1 of 4 (HYPER_ID 4) given sources are not on the map" in log
 
 
 def test_each_map_of_a_run_may_have_its_own_keys(tmp_path):

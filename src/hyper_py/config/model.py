@@ -80,6 +80,7 @@ class Config(Checked):
     )
 
     _base_dir: Path = field(default_factory=Path.cwd, repr=False, compare=False)
+    _work_dir: Path = field(default_factory=Path.cwd, repr=False, compare=False)
 
     @classmethod
     def from_mapping(
@@ -152,9 +153,11 @@ class Config(Checked):
         if not self.maps:
             return self
         values = {**self.to_mapping(), "maps": {}}
-        return self.from_mapping(
+        config = self.from_mapping(
             merged(values, self.maps.get(name, {})), base_dir=self._base_dir, source=source
         )
+        object.__setattr__(config, "_work_dir", self._work_dir)
+        return config
 
     def below_maps(self, name: str = "") -> Path:
         """Return where a map or list file is: below `dir_maps`, unless absolute."""
@@ -165,8 +168,17 @@ class Config(Checked):
         return self._base_dir / Path(name).expanduser()
 
     def below_root(self, name: str = "") -> Path:
-        """Return where an output, or the fixed source table, is: below `dir_root`, unless absolute."""
+        """Return where an output is: below `dir_root`, unless absolute."""
         return self._base_dir / Path(self.paths.output.dir_root).expanduser() / name
+
+    def source_table(self) -> Path:
+        """Return where the table of given sources is, unless absolute.
+
+        Relative to the working directory in which the run was started; in a configuration of the original,
+        below `dir_root`.
+        """
+        name = self.detection.fixed_source_table_path
+        return self.below_root(name) if self.original else self._work_dir / Path(name).expanduser()
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML with every key; reading it gives the same configuration."""

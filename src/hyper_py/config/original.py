@@ -45,6 +45,7 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
         "shoulder_n_angles": 16,
         "shoulder_neighbor_mask": 1.0,
         "deblend_residual": False,
+        "deblend_sigma_thres": 4.5,
     },
     "photometry": {
         "aper_inf": 1.0,

@@ -154,13 +154,19 @@ class Detection(DetectionOptions):
     )
     fixed_source_table_path: str = option(
         "source_table.txt",
-        "IPAC table with ID, RA, DEC (degrees), FWHM_1, FWHM_2 (arcsec), PA (degrees east of north), "
-        "below `dir_root`.",
+        "Table with RA, DEC and, if given, FWHM_1, FWHM_2, PA (east of north), ID: IPAC, ECSV, CSV, TSV, "
+        "FITS, VOTable, parquet or plain columns. Units are those of the table, else degrees and arcsec. "
+        "Relative to the working directory; in a file of the original, below `dir_root`.",
     )
     fixed_source_beam: Positive | None = option(
         None,
         "FWHM in arcsec of the beam with which the sizes in that table were measured: they are then adapted "
         "to the beam of each map; null takes them as they are.",
+    )
+    fixed_source_sizes: Literal["observed", "intrinsic"] = option(
+        "observed",
+        "Whether the sizes in that table are those on the map, or those on the sky: the beam of each map is "
+        "then added.",
     )
     regions: str | None = option(
         None,
@@ -174,6 +180,8 @@ class Detection(DetectionOptions):
     def conflicts(self) -> Iterator[str]:
         """Yield what is wrong with the values together."""
         yield from super().conflicts()
+        if self.fixed_source_sizes == "intrinsic" and self.fixed_source_beam is not None:
+            yield "fixed_source_beam is for observed sizes: leave it out, as fixed_source_sizes is intrinsic"
         if self.fixed_peaks and len(self.xcen_fix) != len(self.ycen_fix):
             yield (
                 f"xcen_fix ({len(self.xcen_fix)} values) and ycen_fix ({len(self.ycen_fix)} values) "

@@ -1,25 +1,30 @@
 """Sources that are given instead of detected: positions, and shapes if known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.detection.peaks import Peaks
-from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
+    Beam,
     Ellipse,
     celestial_frame,
+    covariance_from_ellipse,
+    ellipse_from_covariance,
     pixel_ellipse_from_sky,
     pixel_from_celestial,
 )
 from hyper_py.image import SkyImage
 from hyper_py.noise.level import NoiseLevel
 from hyper_py.numerics.tiles import at
+
+_SMALLEST_SIZE = 0.9
+"""Of the beam: fitted sizes of point sources scatter by some percent."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +39,14 @@ class FixedSources:
         "map" for the map's own frame, or an astropy frame name such as "icrs".
     fwhm_1, fwhm_2, pa : ndarray, shape (n,) or (1,), optional
         Shape in arcsec and degrees east of north; None leaves it to the fit. One value serves all.
+    intrinsic : bool
+        Whether the shapes are those on the sky: each map's beam is added.
+    ids : ndarray of str, shape (n,), optional
+        Identifiers of the user's; the column ID of the catalogue.
+    numbers : int ndarray, shape (n,), optional
+        HYPER_ID of each; None counts from 1.
+    notes : tuple of str
+        What was assumed about them.
     """
 
     longitude: FloatArray
@@ -42,13 +55,48 @@ class FixedSources:
     fwhm_1: FloatArray | None = None
     fwhm_2: FloatArray | None = None
     pa: FloatArray | None = None
+    intrinsic: bool = False
+    ids: NDArray[np.str_] | None = None
+    numbers: IntArray | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def hyper_ids(self) -> IntArray:
+        """HYPER_ID of each source."""
+        return np.arange(1, self.longitude.size + 1) if self.numbers is None else self.numbers
+
+    def only(self, kept: BoolArray) -> "FixedSources":
+        """Return some of the sources, with their numbers."""
+        names = ("longitude", "latitude", "fwhm_1", "fwhm_2", "pa", "ids")
+        values = {name: getattr(self, name) for name in names}
+        each = {name: v[kept] for name, v in values.items() if v is not None and v.size == kept.size}
+        return replace(self, **each, numbers=self.hyper_ids[kept])
+
+    def sky(self, wcs: WCS) -> SkyCoord:
+        """Return the positions on the sky; `wcs` is that of the map."""
+        frame = celestial_frame(wcs) if self.frame == "map" else self.frame
+        return SkyCoord(self.longitude, self.latitude, unit="deg", frame=frame)
+
+    def on_map(self, image: SkyImage) -> BoolArray:
+        """Return which sources are on the map, blank pixels included."""
+        x, y = self.pixels(image.wcs)
+        ny, nx = image.shape
+        inside: BoolArray = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
+        return inside
+
+    def below_beam(self, beam: Beam) -> BoolArray:
+        """Return which given sizes no source on a map of this beam can have."""
+        if self.fwhm_1 is None or self.intrinsic:
+            return np.zeros(self.longitude.size, dtype=np.bool_)
+        minor = self.fwhm_1 if self.fwhm_2 is None else self.fwhm_2
+        below = np.sqrt(self.fwhm_1 * minor) < _SMALLEST_SIZE * beam.fwhm
+        return np.broadcast_to(below, self.longitude.shape)
 
     def pixels(self, wcs: WCS) -> tuple[FloatArray, FloatArray]:
         """Return x, y on a map; NaN where its coordinates do not reach."""
         longitude, latitude = self.longitude, self.latitude
         if self.frame != "map":
-            places = SkyCoord(longitude, latitude, unit="deg", frame=self.frame)
-            own = places.transform_to(celestial_frame(wcs)).spherical
+            own = self.sky(wcs).transform_to(celestial_frame(wcs)).spherical
             longitude, latitude = own.lon.deg, own.lat.deg
         x, y = pixel_from_celestial(wcs, longitude, latitude)
         return x, y
@@ -57,21 +105,14 @@ class FixedSources:
 def given_peaks(image: SkyImage, fixed: FixedSources, noise: NoiseLevel) -> Peaks:
     """Turn given positions into peaks.
 
-    Raises
-    ------
-    InputError
-        If a position is not on the map.
+    Parameters
+    ----------
+    image : SkyImage
+    fixed : FixedSources
+        All on the map.
+    noise : NoiseLevel
     """
-    longitude, latitude = fixed.longitude, fixed.latitude
     x, y = fixed.pixels(image.wcs)
-    ny, nx = image.shape
-    inside = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
-    if not inside.all():
-        k = int(np.flatnonzero(~inside)[0])
-        raise InputError(
-            f"{image.name}: given source {k + 1} at ({longitude[k]:.6f}, {latitude[k]:.6f}) deg "
-            f"is not on the map ({int((~inside).sum())} of {inside.size} are not): remove it from the list"
-        )
     peak = at(image.data, np.rint(y).astype(int), np.rint(x).astype(int)) - noise.mean
     nothing = np.full(x.shape, np.nan)
     return Peaks(
@@ -94,4 +135,7 @@ def given_shapes(image: SkyImage, peaks: Peaks, fixed: FixedSources) -> FloatArr
     ellipse = pixel_ellipse_from_sky(
         Ellipse(major, column(fixed.fwhm_2, major), column(fixed.pa, 0.0)), jacobian
     )
+    if fixed.intrinsic:
+        own = covariance_from_ellipse(*ellipse) + image.beam_covariance(peaks.x, peaks.y)
+        ellipse = ellipse_from_covariance(own)
     return np.column_stack([ellipse.major / FWHM_PER_SIGMA, ellipse.minor / FWHM_PER_SIGMA, ellipse.angle])

@@ -36,6 +36,7 @@ from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
 from hyper_py.detection.peaks import Peaks, empty_peaks
 from hyper_py.detection.search import LOWEST, Searched, search
+from hyper_py.detection.wide import OWN_BEAMS, WIDE_FACTOR, search_wide, unexplained
 from hyper_py.numerics.gaussians import AMPLITUDE, X, Y, gaussian_flux
 from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.tiles import Plane, at, grown, is_inside
@@ -134,6 +135,8 @@ class MatchedSearch:
     field : Field
     found : Searched
     rate : FalseRate
+    wide : Candidates
+        Peaks of the wide filter that compact ones do not explain.
     limits : PeakLimits
         With the threshold that is used.
     kernel : DaofindKernel
@@ -143,6 +146,7 @@ class MatchedSearch:
     field: Field
     found: Searched
     rate: FalseRate
+    wide: Candidates
     limits: PeakLimits
     kernel: DaofindKernel
 
@@ -166,12 +170,15 @@ class MatchedSearch:
         rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
         if max_false_rate is not None:
             limits = replace(limits, sigma_threshold=rate.threshold(max_false_rate))
-        return cls(data, field, found, rate, limits, daofind_kernel(beam_covariance))
+        return cls(
+            data, field, found, rate, wide_candidates(field, found), limits, daofind_kernel(beam_covariance)
+        )
 
     @cached_property
     def candidates(self) -> Candidates:
         """All sources and peaks, the most significant first."""
-        return candidates(self.field, self.found, self.rate)
+        compact = candidates(self.field, self.found, self.rate)
+        return with_wide(compact, self.wide, distance=OWN_BEAMS * self.field.fwhm)
 
     def check(self, sources: Candidates) -> tuple[DaofindStatistics, tuple[Check, ...]]:
         """Return the shapes of places and the checks of each by itself."""
@@ -223,6 +230,32 @@ def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
     joined = Candidates(
         np.rint(places / POSITION_STEP) * POSITION_STEP,
         np.concatenate([fitted.significance, rate.significance(peaks.value[others])]),
+    )
+    return joined.select(np.argsort(-joined.significance, kind="stable"))
+
+
+def wide_candidates(field: Field, found: Searched) -> Candidates:
+    """Return the sources that only the wide filter sees."""
+    wide = search_wide(field, found)
+    points, sigma = unexplained(field, wide, found)
+    rate = false_rate(field, wide).for_detections(wide.peaks.value)
+    return Candidates(points, rate.significance(sigma) / WIDE_FACTOR)
+
+
+def with_wide(compact: Candidates, wide: Candidates, *, distance: float) -> Candidates:
+    """Return compact and wide candidates, the most significant first.
+
+    Of those within a distance the wide one stays if it is more significant than all compact ones.
+    """
+    place, other = pairs_within(compact.points, wide.points, distance)
+    blocked = np.zeros(len(wide.points), dtype=bool)
+    strong = compact.significance[other] >= wide.significance[place]
+    blocked[place[strong]] = True
+    absorbed = np.zeros(len(compact.points), dtype=bool)
+    absorbed[other[~blocked[place]]] = True
+    joined = Candidates(
+        np.concatenate([compact.points[~absorbed], wide.points[~blocked]]),
+        np.concatenate([compact.significance[~absorbed], wide.significance[~blocked]]),
     )
     return joined.select(np.argsort(-joined.significance, kind="stable"))
 

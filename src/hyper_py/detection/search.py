@@ -110,6 +110,8 @@ class Searched:
         Amplitude of the bright sources together over the noise, at each of them.
     masks : Masks
         Where the noise was not measured.
+    planes : Planes
+        What the kernels see of the map and of the bright sources.
     """
 
     seen: Filtered
@@ -119,6 +121,7 @@ class Searched:
     bright: Bright
     bright_snr: FloatArray
     masks: Masks
+    planes: Planes
 
 
 def search(field: Field, *, fit: Fit) -> Searched:
@@ -138,7 +141,7 @@ def search(field: Field, *, fit: Fit) -> Searched:
             seen = measure_filter(field, planes, masks, before=noise, template=TEMPLATE)
         else:
             seen = refilter(field, planes, seen, template=TEMPLATE)
-        found = _look(field, seen, bright, masks)
+        found = look(field, seen, bright, masks, planes)
         start = _new_bright(field, found) if turn < MOST_FITS else found.bright.sources[:0]
         if not len(start) and companions < COMPANION_ROUNDS and turn:
             start, companions = _companions(field, found), companions + 1
@@ -154,7 +157,7 @@ def search(field: Field, *, fit: Fit) -> Searched:
     return found
 
 
-def _look(field: Field, seen: Filtered, bright: Bright, masks: Masks) -> Searched:
+def look(field: Field, seen: Filtered, bright: Bright, masks: Masks, planes: Planes) -> Searched:
     """Return the peaks of a filtered map over all its noise."""
     snr = np.empty(0)
 
@@ -188,7 +191,7 @@ def _look(field: Field, seen: Filtered, bright: Bright, masks: Masks) -> Searche
 
         whole = LazyPlane(field.shape, with_bright)
     peaks = find_maxima(field, significance, threshold=LOWEST)
-    return Searched(seen, significance, whole, peaks, bright, snr, masks)
+    return Searched(seen, significance, whole, peaks, bright, snr, masks, planes)
 
 
 def _near_amplitude(field: Field, weights: EdgeWeights, sources: FloatArray) -> FloatArray:

@@ -4,7 +4,7 @@ import numpy as np
 from astropy.table import QTable
 from scipy import ndimage, special
 
-from hyper_py.arrays import BoolArray
+from hyper_py.arrays import BoolArray, IntArray
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.image import SkyImage
 
@@ -14,6 +14,10 @@ _BAD = (
     | Flag.NO_ERROR
 )  # fmt: skip
 """Flags that say that something of a row is not to be trusted."""
+_WIDEST_BEAM = 0.25
+"""Of the shorter side of the map."""
+_NAMED = 5
+"""Rows that are named in a warning."""
 _FEWEST = 5
 """Rows below which nothing is said of their number."""
 _EDGE_BEAMS = 4.0
@@ -38,11 +42,50 @@ def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
     -------
     tuple of str
         Values that were taken for blank or look like it, an error that the file has and that was not used,
-        most rows flagged, rows that crowd along edges. Empty if there is nothing to say.
+        a beam that is not known or wider than a quarter of the map, what was assumed of given sources, those
+        that are not on the map or smaller than its beam, most rows flagged, rows that crowd along edges.
+        Empty if there is nothing to say.
     """
     said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
+    said += [image.meta["no_beam"]] if "no_beam" in image.meta else []
+    said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image)]
     said += _flagged(catalog) + _crowded(catalog, image)
     return tuple(said)
+
+
+def _wide_beam(image: SkyImage) -> list[str]:
+    """Say that the beam is too wide for the map."""
+    side = min(image.shape) * image.pixel_scale
+    if image.beam.major <= _WIDEST_BEAM * side:
+        return []
+    return [
+        f"a beam of {image.beam.major:.4g} arcsec on a map of {side:.4g}: noise and background cannot be "
+        "told from sources; is the beam right (survey.beam)?"
+    ]
+
+
+def _given(catalog: QTable) -> list[str]:
+    """Say which given sources are not on the map, and which have sizes that none on it can have."""
+    flags = np.asarray(catalog["FLAGS"]).astype(np.int64) if "FLAGS" in catalog.colnames else np.zeros(0, int)
+    said, n = [], flags.size
+    beside, small = (np.flatnonzero(flags & int(f)) for f in (Flag.NOT_ON_MAP, Flag.SIZE_BELOW_BEAM))
+    if beside.size:
+        advice = ": look at the unit and frame of the positions" if beside.size == n else ""
+        said.append(
+            f"{_rows(catalog, beside)} given sources are not on the map; their rows are blank{advice}"
+        )
+    if small.size:
+        said.append(
+            f"{_rows(catalog, small)} given sources have a size (FWHM_1, FWHM_2) below the beam, as no "
+            "source on the map has: look at its unit, or set detection.fixed_source_sizes to intrinsic"
+        )
+    return said
+
+
+def _rows(catalog: QTable, rows: IntArray) -> str:
+    """Return `2 of 9 (HYPER_ID 3, 8)`."""
+    numbers = ", ".join(str(catalog["HYPER_ID"][row]) for row in rows[:_NAMED])
+    return f"{rows.size} of {len(catalog)} (HYPER_ID {numbers}{', ...' if rows.size > _NAMED else ''})"
 
 
 def _flagged(catalog: QTable) -> list[str]:

@@ -222,8 +222,8 @@ def _deblended(cleaned: _Cleaned, setup: FitSetup, options: Options, *, n_given:
     groups = _full_groups(cleaned, setup, options, solver)
     model = _fit(Model(cleaned.problem, cleaned.sources, groups), solver)
     how = Search(
-        typical=typical_shape(model.problem, model.sources), significance=options.detection.sigma_thres,
-        setup=setup, solver=solver,
+        typical=typical_shape(model.problem, model.sources), setup=setup, solver=solver,
+        significance=max(options.detection.sigma_thres, options.detection.deblend_sigma_thres),
     )  # fmt: skip
     for _ in range(_MOST_ADDITIONS * search):
         larger = add_sources(model, how)

@@ -27,7 +27,7 @@ from hyper_py.image import SkyImage
 from hyper_py.noise.level import NoiseLevel
 from hyper_py.numerics import gaussians
 from hyper_py.options import Options
-from hyper_py.pipeline.extraction import Extraction, extract_sources
+from hyper_py.pipeline.extraction import Extraction, extract_sources, name_rows
 
 _SMALLEST_SHARE = 0.3
 """A source in a channel of a larger or smaller beam keeps at least this share of that beam's variance."""
@@ -50,7 +50,12 @@ class Reference:
     def for_beam(self, beam: Beam) -> FixedSources:
         """Return the sources as they look through another beam: the change of its covariance is added."""
         own = self.sources
-        if self.beam is None or own.fwhm_1 is None or np.allclose(self.beam.covariance, beam.covariance):
+        if (
+            self.beam is None
+            or own.fwhm_1 is None
+            or own.intrinsic
+            or np.allclose(self.beam.covariance, beam.covariance)
+        ):
             return own
         major = np.asarray(own.fwhm_1, dtype=np.float64)
         minor = major if own.fwhm_2 is None else np.asarray(own.fwhm_2, dtype=np.float64)
@@ -97,33 +102,26 @@ def extract_channel(image: SkyImage, *, options: Options, reference: Reference |
     """
     finite = image.data[np.isfinite(image.data)]
     if finite.size == 0 or np.ptp(finite) == 0.0:
-        return _nothing_found(image, options, mean=float(finite[0]) if finite.size else math.nan)
+        nothing = _nothing_found(image, options, mean=float(finite[0]) if finite.size else math.nan)
+        if reference is not None:
+            own = reference.sources
+            name_rows(nothing.catalog, own.only(np.zeros(own.longitude.size, dtype=bool)))
+        return nothing
     if reference is None:
         return extract_sources(image, options=options)
     sources = reference.for_beam(image.beam)
     shown = _on_data(image, sources)
-    extraction = extract_sources(image, options=options, fixed=_selected(sources, shown))
-    if not shown.all():
-        extraction.catalog["HYPER_ID"][:] = np.flatnonzero(shown) + 1
-    return extraction
+    return extract_sources(image, options=options, fixed=sources.only(shown))
 
 
 def _on_data(image: SkyImage, sources: FixedSources) -> BoolArray:
     """Return which sources are not on blank pixels; those beyond the map count as shown."""
     x, y = sources.pixels(image.wcs)
-    ny, nx = image.shape
-    on_map = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
+    on_map = sources.on_map(image)
     rows = np.rint(np.where(on_map, y, 0.0)).astype(int)
     columns = np.rint(np.where(on_map, x, 0.0)).astype(int)
     shown: BoolArray = ~on_map | np.isfinite(image.data[rows, columns])
     return shown
-
-
-def _selected(sources: FixedSources, kept: BoolArray) -> FixedSources:
-    """Return some of the sources."""
-    values = {name: getattr(sources, name) for name in ("longitude", "latitude", "fwhm_1", "fwhm_2", "pa")}
-    each = {name: v[kept] for name, v in values.items() if v is not None and v.size == kept.size}
-    return replace(sources, **each)
 
 
 def _nothing_found(image: SkyImage, options: Options, *, mean: float) -> Extraction:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
-from astropy.table import QTable
+from astropy.table import QTable, vstack
 
 from hyper_py.arrays import FloatArray
-from hyper_py.catalog import empty_catalog, make_catalog
+from hyper_py.catalog import empty_catalog, make_catalog, unmeasured_rows
 from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.given import FixedSources, given_peaks, given_shapes
 from hyper_py.detection.highpass import detect_high_pass
 from hyper_py.detection.matched import detect_matched
 from hyper_py.detection.peaks import Peaks
-from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.diagnostics import ConfigurationError, Flag, InputError
 from hyper_py.fitting.binning import binned_beam
 from hyper_py.geometry import (
     celestial_frame,
@@ -59,6 +59,8 @@ class Extraction:
         Detections that side lobes of brighter sources explain; they were not measured.
     vanished : Peaks, optional
         Detections of which the fit left no peak or flux above its own error; they are no sources.
+    not_on_map : astropy.table.QTable, optional
+        Rows of given sources that are not on the map: a position and a flag.
     """
 
     image: SkyImage
@@ -69,6 +71,15 @@ class Extraction:
     measured: MeasuredMap | None = None
     explained: Peaks | None = None
     vanished: Peaks | None = None
+    not_on_map: QTable | None = None
+
+    @property
+    def complete_catalog(self) -> QTable:
+        """The catalogue with the rows of given sources that are not on the map, in the order of HYPER_ID."""
+        if self.not_on_map is None:
+            return self.catalog
+        rows = vstack([self.catalog, self.not_on_map], metadata_conflicts="silent")
+        return rows[np.argsort(np.asarray(rows["HYPER_ID"]), kind="stable")]
 
     @property
     def rms(self) -> float | FloatArray:
@@ -184,7 +195,12 @@ def extract_sources(
     if not sample(image.data, size=options.tile_size_pix).size:
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
     noise = noise_level(image, options)
-    peaks = find_peaks(image, noise, options) if fixed is None else given_peaks(image, fixed, noise)
+    not_on_map = None
+    if fixed is not None:
+        fixed, not_on_map = _on_map(image, fixed, options)
+        peaks = given_peaks(image, fixed, noise)
+    else:
+        peaks = find_peaks(image, noise, options)
     measured, explained, vanished = None, None, None
     if len(peaks) == 0:
         catalog = empty_catalog(convert_mjy=options.convert_mJy)
@@ -199,12 +215,36 @@ def extract_sources(
         vanished = peaks.select(measured.vanished)
         explained = _explained(peaks, measured, beam_fwhm=image.beam_fwhm_pix)
         peaks = peaks.select(measured.given)
+    if fixed is not None:
+        name_rows(catalog, fixed)
+        catalog["FLAGS"] |= np.where(fixed.below_beam(image.beam), int(Flag.SIZE_BELOW_BEAM), 0)
     catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
     catalog.meta["noise_model"] = options.fit_options.noise_model
     return Extraction(
         image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, measured=measured,
-        explained=explained, vanished=vanished,
+        explained=explained, vanished=vanished, not_on_map=not_on_map,
     )  # fmt: skip
+
+
+def _on_map(image: SkyImage, fixed: FixedSources, options: Options) -> tuple[FixedSources, QTable | None]:
+    """Return the given sources that are on the map, and rows for the others if there are any."""
+    here = fixed.on_map(image)
+    if here.all():
+        return fixed, None
+    others = fixed.only(~here)
+    rows = unmeasured_rows(others.sky(image.wcs), name=image.name, convert_mjy=options.convert_mJy)
+    rows["FLAGS"][:] = int(Flag.FORCED | Flag.NOT_ON_MAP)
+    name_rows(rows, others)
+    return fixed.only(here), rows
+
+
+def name_rows(catalog: QTable, fixed: FixedSources) -> None:
+    """Give rows the numbers of given sources, and the user's identifiers if there are any."""
+    catalog["HYPER_ID"][:] = fixed.hyper_ids
+    if fixed.ids is not None:
+        catalog["ID"] = fixed.ids
+        catalog["ID"].info.description = "Identifier in the list of given sources"
+        catalog["ID"].info.meta = {"ucd": "meta.id"}
 
 
 def _explained(peaks: Peaks, measured: MeasuredMap, *, beam_fwhm: float) -> Peaks:

@@ -188,7 +188,10 @@ def _make_image(source: _Source, channel: int) -> SkyImage:
         jy_per_pixel=factor,
         error=error,
         primary_beam=response,
-        meta=_meta(facts, frequency) | _said(fills) | ({"errors": remark} if remark else {}),
+        meta=_meta(facts, frequency)
+        | _said(fills)
+        | ({"errors": remark} if remark else {})
+        | ({"no_beam": _NO_BEAM.format(channel + 1)} if facts.has_no_beam(channel) else {}),
     )
 
 
@@ -250,6 +253,9 @@ def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
         meta=_meta(facts, frequency) | _said(fills) | ({"errors": remark} if remark else {})
         | {"notes": notes},
     )  # fmt: skip
+
+
+_NO_BEAM = "channel {} has no beam in the table of beams: the median one is used"
 
 
 def _said(fills: Sequence[Fill]) -> dict[str, Any]:

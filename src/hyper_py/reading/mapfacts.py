@@ -104,6 +104,10 @@ class MapFacts:
             return known[len(known) // 2]
         return beam
 
+    def has_no_beam(self, channel: int) -> bool:
+        """Whether the file has beams, but none for this channel."""
+        return len(self.beams) > 1 and self.beams[channel] is None
+
     def demand(self) -> None:
         """Raise `InputError` if anything is missing: one line with all of it."""
         if self.problems:
@@ -222,16 +226,18 @@ def _beams(file: FitsFile, header: Any, primary: Any, given: Given) -> list[Beam
             file.notes.append(f"survey {given.survey.name}: {given.survey.note}")
         return [given.survey.beam]
     beam = header_beam(header, primary, file.notes)
-    if beam is not None and "HISTORY" not in beam.source:
+    by_channel = header.get("CASAMBM") is True
+    if beam is not None and "HISTORY" not in beam.source and not by_channel:
         return [beam]
     beams = casa_beams(file)
     known = [b for b in beams if b is not None]
     if not known:
         return [] if beam is None else [beam]
+    if beam is not None and by_channel:
+        file.notes.append(f"CASAMBM: the beams are those of the table, not of {beam.source}")
     if len(known) < len(beams):
-        file.notes.append(
-            f"{len(beams) - len(known)} channels have no beam in the CASA table: the median one is used"
-        )
+        without = [k + 1 for k, b in enumerate(beams) if b is None]
+        file.notes.append(f"channels without a beam in the CASA table, the median one is used: {without}")
     return beams
 
 

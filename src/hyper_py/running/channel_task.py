@@ -80,13 +80,16 @@ def measure_channel(task: Any) -> Any:
     # Planes of the product cubes are in the cube's own unit.
     for kind, plane in channel_planes(extraction, kinds=task.files, extent=config.cube.extent).items():
         task.files[kind].write(task.channel, plane / image.jy_per_pixel)
-    catalog = extraction.catalog
-    catalog["CHANNEL"] = np.full(len(catalog), task.channel + 1, dtype=np.int64)
-    catalog["CHANNEL"].info.description = "Channel of the cube, from 1"
-    if task.spectral is not None:
-        name, value, unit, description = task.spectral
-        catalog[name] = u.Quantity(np.full(len(catalog), value), unit)
-        catalog[name].info.description = description
+    tables = (
+        [extraction.catalog] if extraction.not_on_map is None else [extraction.catalog, extraction.not_on_map]
+    )
+    for catalog in tables:
+        catalog["CHANNEL"] = np.full(len(catalog), task.channel + 1, dtype=np.int64)
+        catalog["CHANNEL"].info.description = "Channel of the cube, from 1"
+        if task.spectral is not None:
+            name, value, unit, description = task.spectral
+            catalog[name] = u.Quantity(np.full(len(catalog), value), unit)
+            catalog[name].info.description = description
     return extraction
 
 

@@ -5,6 +5,7 @@ before its record. An interrupted cube continues with the channels that have no 
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hyper_py import __version__
-from hyper_py.diagnostics import ConfigurationError, HyperPyError
+from hyper_py.diagnostics import ConfigurationError, HyperPyError, HyperPyWarning
 from hyper_py.running.channel_task import ChannelTask, channel_names, measure_channel, spectral_column
 from hyper_py.running.map_log import MapLog, log_warnings, user_warnings
 from hyper_py.running.map_outputs import MapWork, input_checksum, record_of, restored, write_failure
@@ -207,6 +208,8 @@ class _CubeWork:
         config = self.config
         given, how = fixed_sources(config), config.cube.positions
         if given is not None:
+            for text in given.notes:
+                warnings.warn(text, HyperPyWarning, stacklevel=2)
             return Reference(sources=given, beam=table_beam(config))
         if how == "per_channel":
             return None

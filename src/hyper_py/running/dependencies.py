@@ -81,8 +81,7 @@ def auxiliary_files(config: "Config") -> dict[str, Path]:
     if config.detection.regions:
         found["detection.regions"] = config.below_config(config.detection.regions)
     if config.detection.use_fixed_source_table:
-        table = config.below_root(config.detection.fixed_source_table_path)
-        found["detection.fixed_source_table_path"] = table
+        found["detection.fixed_source_table_path"] = config.source_table()
     region = config.cube.region
     if isinstance(region, str) and "(" not in region:
         path = config.below_root("..") / Path(region).expanduser()

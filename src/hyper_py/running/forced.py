@@ -3,15 +3,14 @@
 The pipeline is imported only if there are any, because the parent of workers does not need it.
 """
 
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.geometry import Beam
-from hyper_py.writing.tables import read_table
+from hyper_py.writing.tables import read_any_table
 
 if TYPE_CHECKING:
     from hyper_py.config import Config
@@ -32,7 +31,7 @@ def fixed_sources(config: "Config") -> "FixedSources | None":
     """
     detection = config.detection
     if detection.use_fixed_source_table:
-        return _from_table(config.below_root(detection.fixed_source_table_path))
+        return _from_table(config)
     if not detection.fixed_peaks:
         return None
     from hyper_py.detection.given import FixedSources
@@ -65,37 +64,19 @@ def fixed_apertures(config: "Config", n: int) -> dict[str, Any]:
     return {name: np.broadcast_to(np.array(given, dtype=np.float64), n) for name, given in values.items()}
 
 
-def _from_table(path: Path) -> "FixedSources":
-    from hyper_py.detection.given import FixedSources
+def _from_table(config: "Config") -> "FixedSources":
+    from hyper_py.reading.source_table import sources_of_table
 
-    where = f"detection.fixed_source_table_path: {path}"
+    path, key = config.source_table(), "detection.fixed_source_table_path"
     if not path.is_file():
-        raise ConfigurationError(f"{where}: no such file")
+        raise ConfigurationError(f"{key}: {path}: no such file")
+    intrinsic = config.detection.fixed_source_sizes == "intrinsic"
     try:
-        table = read_table(path, default="ascii.ipac")
+        sources = sources_of_table(read_any_table(path), name=path.name, intrinsic=intrinsic)
     except InputError as error:
-        raise ConfigurationError(f"detection.fixed_source_table_path: {error}") from None
-    columns = {name.upper(): table[name] for name in table.colnames}
-    missing = [name for name in ("RA", "DEC") if name not in columns]
-    if missing:
-        raise ConfigurationError(f"{where}: no column {' and '.join(missing)} among {', '.join(columns)}")
-
-    def values(name: str) -> FloatArray:
-        try:
-            numbers = np.asarray(columns[name], dtype=np.float64)
-        except ValueError:
-            numbers = np.array([np.nan])
-        if not np.isfinite(numbers).all():
-            raise ConfigurationError(f"{where}: column {name} has values that are not numbers")
-        return numbers
-
-    shapes = {"fwhm_1": "FWHM_1", "fwhm_2": "FWHM_2", "pa": "PA"}
-    return FixedSources(
-        longitude=values("RA"),
-        latitude=values("DEC"),
-        frame="icrs",
-        **{key: values(name) for key, name in shapes.items() if name in columns},
-    )
+        raise ConfigurationError(f"{key}: {error}") from None
+    # The original's tables have no units: nothing is assumed there.
+    return replace(sources, notes=()) if config.original else sources
 
 
 def check_files(config: "Config") -> None:

@@ -115,6 +115,7 @@ class Manifest:
             "started": self.started.isoformat(timespec="seconds"),
             "finished": datetime.now().astimezone().isoformat(timespec="seconds") if over else None,
             "seconds": ending.seconds,
+            "maps": [],
         }
         whole = {
             **facts,

@@ -127,7 +127,7 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     from hyper_py.writing.staging import Stage
 
     task, layout, log = work.task, work.layout, work.log
-    image, catalog = extraction.image, extraction.catalog
+    image, catalog = extraction.image, extraction.complete_catalog
     rms, unit = _noise(extraction)
     log.add(f"rms {rms:.4g} {unit}, {len(catalog)} sources, {work.seconds:.2f} s")
     _log_details(log, extraction)

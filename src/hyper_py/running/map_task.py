@@ -42,6 +42,7 @@ def measure_map(task: MapTask) -> Any:
     limit = 1e9 * config.control.max_memory
     image = replace(read_image(task.path, max_memory=limit, **reading_options(config)), name=task.name)
     if fixed is not None:
+        image = replace(image, meta=image.meta | {"given": fixed.notes})
         fixed = Reference(sources=fixed, beam=table_beam(config)).for_beam(image.beam)
     if config.detection.regions:
         from hyper_py.writing.sky_regions import read_regions

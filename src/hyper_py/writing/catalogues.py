@@ -11,6 +11,7 @@ from astropy.table import Table
 from hyper_py.writing.layout import MERGED_NAME, Layout
 from hyper_py.writing.rows import read_rows, recorded
 from hyper_py.writing.staging import Stage
+from hyper_py.writing.state import Record
 from hyper_py.writing.table_columns import coordinate_decimals, prepare_table, template_of
 from hyper_py.writing.tables import SUFFIXES, TEXT_FORMS, join_tables, write_table
 
@@ -80,7 +81,7 @@ def write_merged(
         return ()
     columns: list[tuple[str, str, str]] = []
     pixel_scale, n_rows = math.inf, 0
-    looks = set()
+    looks, widths = set(), {"MAP_ID": max(map(len, names))}
     for name in names:
         record = recorded(layout, name)
         own = {column[0]: column for column in record.columns}
@@ -88,7 +89,9 @@ def write_merged(
         scale = record.pixel_scale or math.inf
         pixel_scale = min(pixel_scale, scale)
         n_rows += record.n_sources
-        looks.add((record.columns, coordinate_decimals(scale), max(len(name), len("MAP_ID"))))
+        width = _id_width(layout, record)
+        widths["ID"] = max(width, widths.get("ID", 0))
+        looks.add((record.columns, coordinate_decimals(scale), max(len(name), len("MAP_ID")), width))
 
     def table_of(parts: Sequence[np.ndarray[Any, Any]]) -> Table:
         table = Table()
@@ -102,7 +105,7 @@ def write_merged(
 
     header = {**meta, "n_sources": n_rows}
     first = table_of([rows_of(names[0])])
-    template = template_of(first, text_widths={"MAP_ID": max(map(len, names))}, meta=header)
+    template = template_of(first, text_widths=widths, meta=header)
     with Stage(layout.root) as stage:
         for form in layout.formats:
             path = stage.path(layout.table(merged, form))
@@ -113,6 +116,13 @@ def write_merged(
                 batches = map(table_of, _in_batches(map(rows_of, names)))
                 write_table(path, batches, form=form, template=template)
     return stage.names
+
+
+def _id_width(layout: Layout, record: Record) -> int:
+    """Return the width of the user's identifiers in the rows of a map; 0 if it has none."""
+    if all(column[0] != "ID" for column in record.columns):
+        return 0
+    return int(read_rows(layout, record).dtype["ID"].itemsize) // 4
 
 
 def _in_batches(parts: Iterable[np.ndarray[Any, Any]]) -> Iterator[list[np.ndarray[Any, Any]]]:

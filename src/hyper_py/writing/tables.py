@@ -6,6 +6,7 @@ them all, and a merged table of any length needs the memory of one batch.
 
 import itertools
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ _READERS = {
     ".tbl": "ascii.ipac",
     ".ecsv": "ascii.ecsv",
     ".csv": "ascii.csv",
+    ".tsv": "ascii.tab",
     ".fits": "fits",
     ".vot": "votable",
     ".xml": "votable",
@@ -92,7 +94,7 @@ def join_tables(path: Path, parts: Iterable[Path], *, form: str, template: Table
                 stream.writelines(rows)
 
 
-def read_table(path: Path, *, default: str | None = None) -> Table:
+def read_table(path: Path, *, default: str | None = None, form: str | None = None) -> Table:
     """Read any table that this module writes; floats that are missing are NaN.
 
     Parameters
@@ -101,13 +103,15 @@ def read_table(path: Path, *, default: str | None = None) -> Table:
         Its suffix gives the format.
     default : str, optional
         astropy's name of the format of files with other suffixes.
+    form : str, optional
+        The format, whatever the suffix.
 
     Raises
     ------
     InputError
         An unknown suffix, or a file that does not have the format of its suffix.
     """
-    form = _READERS.get(path.suffix.lower(), default)
+    form = form or _READERS.get(path.suffix.lower(), default)
     if form is None:
         raise InputError(
             f"{path}: cannot tell the format of this table; known suffixes: {', '.join(_READERS)}"
@@ -119,12 +123,41 @@ def read_table(path: Path, *, default: str | None = None) -> Table:
         table = read_parquet(path) if form == "parquet" else Table.read(path, format=form, **options)
     except Exception as error:
         reason = " ".join(str(error).split())
+        if "guess" in reason:  # astropy lists all formats that it tried
+            reason = "it has no names of columns above columns of equal length"
         raise InputError(f"{path}: cannot be read as a table ({form}): {reason}") from None
     table.convert_bytestring_to_unicode()
     for name in table.colnames:
         if table[name].dtype.kind == "f" and getattr(table[name], "mask", None) is not None:
             table[name] = table[name].filled(np.nan)
     return table
+
+
+def read_any_table(path: Path) -> Table:
+    """Read a table that anybody wrote: as `read_table`, and plain text in columns, whatever its suffix.
+
+    Raises
+    ------
+    InputError
+        The file is no table.
+    """
+    form = _READERS.get(path.suffix.lower())
+    if form not in (None, "ascii.ipac"):
+        return read_table(path)
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            first = next((line for line in lines if line.strip()), "")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if not first.startswith(_MARKS["ipac"]):
+        return read_table(path, form="ascii.ecsv" if first.startswith("# %ECSV") else "ascii")
+    try:
+        return read_table(path, form="ascii.ipac")
+    except InputError as error:
+        # Columns between bars are not always IPAC's.
+        with suppress(InputError):
+            return read_table(path, form="ascii.fixed_width")
+        raise error from None
 
 
 _WRITERS: dict[str, Callable[[Path, Table, Batches], None]] = {

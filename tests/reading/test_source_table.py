@@ -1,0 +1,176 @@
+"""Tables of given sources: the same sources in any unit and format; or one line that says why not."""
+
+import string
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.table import MaskedColumn, QTable, Table
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from hyper_py.diagnostics import InputError
+from hyper_py.reading.source_table import sources_of_table
+from hyper_py.writing.tables import read_any_table
+
+RA, DEC = np.array([83.1, 82.9, 359.99]), np.array([-5.2, -4.9, 88.0])
+FWHM_1, FWHM_2, PA = (
+    np.array([20.0, 30.0, 18.5]),
+    np.array([15.0, 18.0, 18.0]),
+    np.array([10.0, -80.0, 135.0]),
+)
+NATURAL = {
+    "RA": RA * u.deg,
+    "DEC": DEC * u.deg,
+    "FWHM_1": FWHM_1 * u.arcsec,
+    "FWHM_2": FWHM_2 * u.arcsec,
+    "PA": PA * u.deg,
+}
+FORMATS = {
+    "ecsv": "ascii.ecsv", "fits": "fits", "vot": "votable", "txt": "ascii.ipac", "csv": "ascii.csv",
+    "tsv": "ascii.tab", "dat": "ascii.commented_header", "asc": "ascii.fixed_width", "tab": "ascii.tab",
+}  # fmt: skip
+WITH_UNITS = ("ecsv", "fits", "vot", "txt")
+ANGLES = st.sampled_from([u.deg, u.arcmin, u.arcsec, u.mas, u.rad, u.hourangle])
+
+
+def check(sources):
+    np.testing.assert_allclose(sources.longitude, RA, rtol=1e-12)
+    np.testing.assert_allclose(sources.latitude, DEC, rtol=1e-12)
+    np.testing.assert_allclose(sources.fwhm_1, FWHM_1, rtol=1e-12)
+    np.testing.assert_allclose(sources.fwhm_2, FWHM_2, rtol=1e-12)
+    np.testing.assert_allclose(sources.pa, PA, rtol=1e-12)
+    assert sources.frame == "icrs"
+
+
+@given(units=st.tuples(*[ANGLES] * 5), form=st.sampled_from(WITH_UNITS), lower=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_any_unit_in_any_format_gives_the_same_sources(tmp_path_factory, units, form, lower):
+    assume(form != "fits" or u.hourangle not in units)  # the standard has no such unit
+    table = Table(
+        {name: column.to(unit) for (name, column), unit in zip(NATURAL.items(), units, strict=True)}
+    )
+    if lower:
+        table.rename_columns(table.colnames, [name.lower() for name in table.colnames])
+    path = tmp_path_factory.mktemp("t") / f"t.{form}"
+    table.write(path, format=FORMATS[form])
+    sources = sources_of_table(read_any_table(path), name=path.name)
+    check(sources)
+    assert sources.notes == ()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_without_units_degrees_and_arcsec_are_assumed_and_said(tmp_path, form):
+    table = Table({"Name": ["a", "b b", "c"], **{name: column.value for name, column in NATURAL.items()}})
+    table.write(tmp_path / f"t.{form}", format=FORMATS[form])
+    sources = sources_of_table(read_any_table(tmp_path / f"t.{form}"), name="t")
+    check(sources)
+    assert list(sources.ids) == ["a", "b b", "c"]
+    assert sources.notes == (
+        "t says no unit of some columns: RA and DEC and PA taken to be in deg, "
+        "FWHM_1 and FWHM_2 taken to be in arcsec",
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "unit", "scale"),
+    [
+        ("RA", "h", 15.0),
+        ("RA", "hours", 15.0),
+        ("DEC", "Degrees", 1.0),
+        ("FWHM_1", "arcminutes", 60.0),
+        ("FWHM_2", '"', 1.0),
+        ("PA", "radians", 180.0 / np.pi),
+    ],
+)
+def test_spellings_of_units(column, unit, scale):
+    table = Table({name: column.value for name, column in NATURAL.items()})
+    table[column] = table[column] / scale
+    table[column].unit = u.Unit(unit, parse_strict="silent")
+    check(sources_of_table(table, name="t"))
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 359.999), st.floats(-89.9, 89.9)), min_size=1, max_size=5),
+    st.sampled_from([":", " ", "hmsdms"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_sexagesimal_positions(places, separator):
+    sky = SkyCoord(*np.array(places).T, unit="deg")
+    texts = (
+        [one.to_string("hmsdms", sep=separator, precision=9) for one in sky]
+        if separator != "hmsdms"
+        else [one.to_string("hmsdms", precision=9) for one in sky]
+    )
+    halves = [(t.split(" ")[: len(t.split(" ")) // 2], t.split(" ")[len(t.split(" ")) // 2 :]) for t in texts]
+    table = Table({"RA": [" ".join(a) for a, _ in halves], "DEC": [" ".join(b) for _, b in halves]})
+    sources = sources_of_table(table, name="t")
+    np.testing.assert_allclose(np.mod(sources.longitude - sky.ra.deg + 180, 360) - 180, 0, atol=1e-11)
+    np.testing.assert_allclose(sources.latitude, sky.dec.deg, atol=1e-11)
+
+
+def test_columns_of_coordinates_and_quantities():
+    sky = SkyCoord(RA, DEC, unit="deg")
+    check(sources_of_table(QTable(NATURAL | {"RA": sky.ra, "DEC": sky.dec}), name="t"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"RA": None}, "t: no column RA among DEC"),
+        ({"FWHM_1": None}, "column FWHM_2 without FWHM_1"),
+        ({"FWHM_1": FWHM_1 * u.Jy}, "column FWHM_1 is in 'Jy', which is no angle"),
+        ({"FWHM_1": FWHM_1 * u.pix}, "column FWHM_1 is in 'pix', which is no angle"),
+        ({"DEC": DEC * u.hour}, "column DEC is in 'h', which is no angle"),
+        ({"DEC": DEC * 3600}, "column DEC has values outside -90 to 90 deg: look at its unit"),
+        ({"RA": RA * 3600}, "column RA has values outside"),
+        ({"FWHM_2": -FWHM_2}, "column FWHM_2 has values that are no sizes"),
+        ({"FWHM_2": 0 * FWHM_2}, "column FWHM_2 has values that are no sizes"),
+        ({"FWHM_1": 1e300 * FWHM_1}, "column FWHM_1 has values that are no sizes"),
+        (
+            {"RA": MaskedColumn([1, 2, 3], mask=[False, True, False])},
+            "column RA has values that are not numbers",
+        ),
+        ({"RA": np.array([True, False, True])}, "column RA has values that are not numbers"),
+        ({"RA": np.ones(3) * 1j}, "column RA has values that are not numbers"),
+        ({"RA": np.ones((3, 2))}, "column RA has values that are not numbers"),
+        ({"PA": ["north", "east", "up"]}, "column PA has values that are not numbers"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(changes, message):
+    columns = {name: column for name, column in (NATURAL | changes).items() if column is not None}
+    with pytest.raises(InputError, match=message):
+        sources_of_table(Table(columns), name="t")
+
+
+def test_sizes_of_points_on_the_sky_are_zero():
+    sources = sources_of_table(Table(NATURAL | {"FWHM_2": 0 * FWHM_2}), name="t", intrinsic=True)
+    assert sources.intrinsic
+    assert not sources.fwhm_2.any()
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_mutated_tables_are_the_same_sources_or_one_line(tmp_path_factory, data):
+    """A changed character never gives a traceback, or another scale of all values."""
+    path = tmp_path_factory.getbasetemp() / "mutated.ecsv"
+    Table(NATURAL).write(path, format="ascii.ecsv", overwrite=True)
+    text = list(path.read_text())
+    for _ in range(data.draw(st.integers(1, 3))):
+        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(
+            st.sampled_from(string.printable + "é\x00")
+        )
+    path.write_text("".join(text))
+    try:
+        sources = sources_of_table(read_any_table(path), name="t")
+    except InputError as error:
+        said = str(error)
+        sources = None
+    if sources is None:
+        assert "\n" not in said
+        assert len(said) < 500
+        return
+    if sources.longitude.size == 3 and not sources.notes:
+        for mine, true in ((sources.longitude, RA), (sources.latitude, DEC)):
+            assert np.isclose(mine, true).any()
