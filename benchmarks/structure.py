@@ -93,10 +93,14 @@ WORDS = (
     Word("block", "tiles", everywhere=False),
 )
 ORDINARY = (
-    (r"(background/(evaluate|separate|wiener)|photometry/(aperture|background_errors)|psf/\w+)\.py: left",
+    (r"(background/(evaluate|separate|wiener)|photometry/(aperture|background_errors))\.py: left",
+     "the left edge of a rectangle, beside its top or bottom"),
+    (r"psf/residual\.py: left",
      "the left edge of a rectangle, beside its top or bottom"),
     (r"(noise/level|pipeline/(cubes|extraction|measurement|why)|detection/given)\.py: level",
      "the noise level of a map in Jy/pixel, `noise.level`"),
+    (r"(pipeline/(extraction|why)|detection/given)\.py: sky", "positions on the sky"),
+    (r".*: sliding_window_view", "a function of NumPy"),
     (r"(noise|pipeline)/\w+\.py: (assumed|(NOISE|SHAPE)_ASSUMED)",
      "assumed, not measured: the covariance of a small map, and two bits of the column FLAGS"),
 )  # fmt: skip

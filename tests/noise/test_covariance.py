@@ -14,7 +14,6 @@ from hyper_py.noise.covariance import (
     covariance_model,
     local_rms_map,
     mesh_rms,
-    parzen_taper,
     power_spectrum,
     radial_profile,
 )
@@ -258,11 +257,6 @@ class TestCovarianceModel:
         rows, columns = np.mgrid[-8:9, -8:9]
         radius, profile = radial_profile(np.exp(-np.hypot(rows, columns) / 5))
         np.testing.assert_allclose(profile, np.exp(-radius / 5), rtol=0.01)
-
-    def test_taper(self):
-        taper = parzen_taper(9)
-        assert taper[9, 9] == 1.0
-        assert np.fft.fft2(np.fft.ifftshift(taper)).real.min() > -1e-12
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 1e6]), st.floats(0.0, 0.5))

@@ -2,7 +2,7 @@
 
 The candidates of a cutout are all combinations of a box around the sources, an order and an estimator (least
 squares, Huber, Theil-Sen), each fitted to the unmasked pixels of its own box. All are compared on one common
-set: the unmasked pixels of the smallest box. The candidate with the lowest value of a criterion is taken:
+set: the unmasked pixels of the smallest box. The candidate with the lowest value of a criterion is taken::
 
     nmse     mean(res^2) / mean(data^2)
     redchi   chi2 / (n_pixels - k),    chi2 = sum(res^2 / rms^2), k terms

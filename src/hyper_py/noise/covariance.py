@@ -419,18 +419,6 @@ def beam_covariance_model(
     return CovarianceModel(rms**2 * lags, assumed=True)
 
 
-def parzen_taper(reach: int) -> FloatArray:
-    """Return Parzen's lag window, shape (2 reach + 1, 2 reach + 1), which falls to 0 beyond `reach`.
-
-    A product of two such windows has a transform that is nowhere negative and falls with the fourth power of
-    frequency: the large scales of a steep spectrum do not leak into the small ones.
-    """
-    r = np.abs(np.arange(-reach, reach + 1)) / (reach + 1.0)
-    parzen = np.where(r <= 0.5, 1.0 - 6.0 * r**2 * (1.0 - r), 2.0 * (1.0 - r) ** 3)
-    taper: FloatArray = np.outer(parzen, parzen)
-    return taper
-
-
 def radial_profile(lags: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return mean radii in pixels and mean values of rings one pixel wide of an autocovariance."""
     reach = lags.shape[0] // 2
