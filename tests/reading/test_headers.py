@@ -18,7 +18,6 @@ from hyper_py.reading.headers import (
     ordered_beam,
     spectral_axis,
     spectral_values,
-    stokes_i,
 )
 
 EMPTY = fits.Header()
@@ -84,12 +83,6 @@ def test_the_axis_goes_before_keywords_and_placeholders_are_passed_over():
         5.996e11, rel=1e-3
     )
     assert header_frequency(None, EMPTY, EMPTY) is None
-
-
-def test_stokes_plane():
-    header = cube_header("STOKES", -1.0, 1.0)  # planes -2, -1, 0, 1, 2
-    assert stokes_i(WCS(header), 3, 5) == 3
-    assert stokes_i(WCS(header), 3, 2) == 0
 
 
 def test_beam_of_the_map_goes_before_that_of_the_file():

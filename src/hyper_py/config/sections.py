@@ -280,6 +280,11 @@ class Io(Checked, key_path="io"):
         "file, such as error.fits or error.fits[ERR], relative to this file; null for none; auto for the "
         "one that is named so and has the pixels of the map.",
     )
+    stokes: Literal["I", "Q", "U", "V", "XX", "YY", "XY", "YX", "RR", "LL", "RL", "LR"] = option(
+        "I",
+        "Plane of a polarisation axis that is measured; a file without it is refused. Only positive sources "
+        "are found; polarised intensity, which has a noise bias, is to be made beforehand.",
+    )
     mask: Hdu = option(
         None, "Extension or other file with a mask: pixels that are not zero are not used; null for none."
     )

@@ -326,14 +326,6 @@ def spectral_axis(full: WCS) -> int | None:
     return next((i + 1 for i, t in enumerate(types) if _SPECTRAL.match(t)), None)
 
 
-def stokes_i(full: WCS, axis: int, n: int) -> int:
-    """Return the zero-based plane of Stokes I (value 1) on an axis of `n` planes; 0 if it is not there."""
-    i = axis - 1
-    step = float(full.wcs.cdelt[i]) or 1.0
-    plane = round((1.0 - float(full.wcs.crval[i])) / step + float(full.wcs.crpix[i]) - 1.0)
-    return plane if 0 <= plane < n else 0
-
-
 def spectral_values(full: WCS, axis: int | None, channels: ArrayLike) -> tuple[FloatArray, str]:
     """Return the values of an axis at zero-based channels, and their unit.
 

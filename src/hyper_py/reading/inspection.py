@@ -130,13 +130,14 @@ def inspect_image(
     survey_name: str | None = None,
     survey_code: int = HEADER_CODE,
     frequency: float | None = None,
+    stokes: str = "I",
     **extras: Any,
 ) -> Inspection:
     """Find out what `read_image` would make of a file.
 
     Parameters
     ----------
-    path, hdu, bunit, beam, survey_name, survey_code, frequency
+    path, hdu, bunit, beam, survey_name, survey_code, frequency, stokes
         As in `hyper_py.reading.io.read_image`.
     **extras
         Its `error_hdu`, `mask`, `primary_beam` and `primary_beam_corrected`.
@@ -152,7 +153,7 @@ def inspect_image(
         If the file cannot be opened, or holds no image.
     """
     survey = find_survey(code=survey_code, name=survey_name)
-    given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency)
+    given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency, stokes=stokes)
     with open_fits(path) as file, warnings_into(file.notes):
         facts = understand(file, given)
         found = _inspection(file, facts, fill_values=extras.get("fill_values", AUTO))

@@ -60,6 +60,7 @@ def read_image(
     survey_name: str | None = None,
     survey_code: int = HEADER_CODE,
     frequency: float | None = None,
+    stokes: str = "I",
     mask: str | Path | int | BoolArray | None = None,
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
@@ -89,6 +90,8 @@ def read_image(
         The original's code of a preset; 15 takes the beam from the header.
     frequency : float, optional
         Hz, in place of the header's; needed by K and W/m2/sr.
+    stokes : str
+        Which plane of a polarisation axis; one that is not there is an error.
     mask : path, int, str or ndarray of bool (ny, nx), optional
         HDU, other file or array; pixels that are True (or not zero) are not used.
     primary_beam : path, int or str, optional
@@ -118,7 +121,7 @@ def read_image(
         If there is no such survey.
     """
     survey = find_survey(code=survey_code, name=survey_name)
-    given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency)
+    given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency, stokes=stokes)
     extras = _Extras(
         error=error_hdu, mask=mask, primary_beam=primary_beam,
         primary_beam_corrected=primary_beam_corrected, fill_values=fill_values,
@@ -268,6 +271,8 @@ def _meta(facts: MapFacts, frequency: tuple[float, str] | None) -> dict[str, Any
     meta: dict[str, Any] = {"hdu": facts.index, "unit_source": facts.unit_source}
     if frequency is not None:
         meta |= {"frequency": frequency[0], "frequency_source": frequency[1]}
+    if facts.stokes:
+        meta["stokes"] = facts.stokes
     for name, key in _FACT_KEYS.items():
         value = facts.header.get(key, facts.primary.get(key))
         if isinstance(value, str) and value.strip():
@@ -381,6 +386,7 @@ def open_cube(
     survey_name: str | None = None,
     survey_code: int = HEADER_CODE,
     frequency: float | None = None,
+    stokes: str = "I",
     mask: str | Path | int | BoolArray | None = None,
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
@@ -391,7 +397,7 @@ def open_cube(
 
     Parameters
     ----------
-    path, hdu, error_hdu, bunit, beam, survey_name, survey_code, frequency
+    path, hdu, error_hdu, bunit, beam, survey_name, survey_code, frequency, stokes
         As in `read_image`.
     mask, primary_beam, primary_beam_corrected, fill_values
         As in `read_image`; error, mask and primary beam may be cubes of as many channels, or maps.
@@ -409,7 +415,7 @@ def open_cube(
         As `read_image`. A map is a cube of one channel.
     """
     survey = find_survey(code=survey_code, name=survey_name)
-    given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency)
+    given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency, stokes=stokes)
     extras = _Extras(
         error=error_hdu, mask=mask, primary_beam=primary_beam,
         primary_beam_corrected=primary_beam_corrected, fill_values=fill_values,

@@ -20,8 +20,8 @@ from hyper_py.reading.headers import (
     header_frequency,
     header_unit,
     spectral_axis,
-    stokes_i,
 )
+from hyper_py.reading.stokes import stokes_plane
 from hyper_py.reading.surveys import Survey
 from hyper_py.units import ACCEPTED_UNITS, FREQUENCY_RANGE, NO_UNIT, MapUnit, parse_unit
 
@@ -42,6 +42,7 @@ class Given:
     beam: Beam | None = None
     survey: Survey | None = None
     frequency: float | None = None
+    stokes: str = "I"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,8 @@ class MapFacts:
         Hz at the first channel, and its source.
     problems : tuple of str
         What is missing or impossible, with the option that helps.
+    stokes : str
+        Name of the plane; empty if nothing says it.
     """
 
     name: str
@@ -95,6 +98,7 @@ class MapFacts:
     beams: tuple[Beam | None, ...] = ()
     frequency: tuple[float, str] | None = None
     problems: tuple[str, ...] = ()
+    stokes: str = ""
 
     def beam(self, channel: int) -> Beam:
         """Beam of a channel; the median one where the file has none for it."""
@@ -139,7 +143,7 @@ def understand(file: FitsFile, given: Given) -> MapFacts:
         wcs, axes, full = found
         sizes = file.images[index][::-1]
         facts = {"wcs": wcs, "axes": axes, "full": full, "shape": (sizes[axes.y - 1], sizes[axes.x - 1])}
-        facts |= _attempt(problems, lambda: _channels(file, axes, full, sizes)) or {}
+        facts |= _attempt(problems, lambda: _channels(file, axes, full, sizes, given.stokes)) or {}
     facts |= _unit(problems, header, primary, given)
     facts["frequency"] = _frequency(problems, facts, header, primary, given)
     beams = _attempt(problems, lambda: _beams(file, header, primary, given), f": {BEAM_OPTIONS}")
@@ -168,16 +172,20 @@ def _attempt(problems: list[str], action: Callable[[], T], advice: str = "") -> 
         return None
 
 
-def _channels(file: FitsFile, axes: Axes, full: Any, sizes: tuple[int, ...]) -> dict[str, Any]:
+def _channels(file: FitsFile, axes: Axes, full: Any, sizes: tuple[int, ...], wanted: str) -> dict[str, Any]:
     """Find the axis of channels, and the position on each remaining axis that is not celestial."""
+    stokes = ""
     long = [axis for axis in axes.others if sizes[axis - 1] > 1]
     spectral = spectral_axis(full)
     fixed = {axis: 0 for axis in axes.others if axis not in long}
-    for axis in list(long):
+    for axis in axes.others:
         if axis <= full.naxis and str(full.wcs.ctype[axis - 1]).upper().startswith("STOKES"):
-            fixed[axis] = stokes_i(full, axis, sizes[axis - 1])
-            long.remove(axis)
-            file.notes.append(f"Stokes I was taken of {sizes[axis - 1]} planes")
+            fixed[axis], stokes = stokes_plane(full, axis, sizes[axis - 1], wanted=wanted)
+            if axis in long:
+                long.remove(axis)
+                file.notes.append(f"Stokes {stokes} was taken of {sizes[axis - 1]} planes")
+    if not stokes and wanted != "I":
+        raise InputError(f"no axis of Stokes parameters for io.stokes: {wanted}: leave the key out")
     if len(long) > 1:
         raise InputError(
             f"axes {long} of the data are neither sky nor Stokes: only one axis of channels can be read"
@@ -186,7 +194,7 @@ def _channels(file: FitsFile, axes: Axes, full: Any, sizes: tuple[int, ...]) -> 
     if channel_axis is not None:
         fixed.pop(channel_axis, None)
     n_channels = 1 if channel_axis is None else sizes[channel_axis - 1]
-    return {"channel_axis": channel_axis, "n_channels": n_channels, "fixed": fixed}
+    return {"channel_axis": channel_axis, "n_channels": n_channels, "fixed": fixed, "stokes": stokes}
 
 
 def _unit(problems: list[str], header: Any, primary: Any, given: Given) -> dict[str, Any]:

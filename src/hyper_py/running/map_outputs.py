@@ -130,6 +130,8 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     image, catalog = extraction.image, extraction.complete_catalog
     rms, unit = _noise(extraction)
     log.add(f"rms {rms:.4g} {unit}, {len(catalog)} sources, {work.seconds:.2f} s")
+    if "stokes" in image.meta:
+        log.add(f"Stokes {image.meta['stokes']}")
     _log_details(log, extraction)
     for text in cautions(catalog, image):
         warnings.warn(text, HyperPyWarning, stacklevel=2)
@@ -295,6 +297,7 @@ def _header(task: MapTask, extraction: "Extraction", *, rms: float, unit: str) -
         "rms_unit": unit,
         "sigma_thres": task.config.detection.sigma_thres,
         "n_sources": len(extraction.catalog),
+        **({"stokes": image.meta["stokes"]} if "stokes" in image.meta else {}),
         **({"fill": "; ".join(image.meta["fill"])} if "fill" in image.meta else {}),
         **({"errors": image.meta["errors"]} if "errors" in image.meta else {}),
         **extraction.catalog.meta,

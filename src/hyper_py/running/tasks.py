@@ -119,6 +119,7 @@ def reading_options(config: "Config") -> dict[str, Any]:
 
     return {
         "hdu": io.hdu,
+        "stokes": io.stokes,
         "error_hdu": place(io.error_hdu),
         "mask": place(io.mask),
         "primary_beam": place(io.primary_beam),
