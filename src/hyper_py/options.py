@@ -120,7 +120,7 @@ class DetectionOptions(Checked, key_path="detection"):
         "in the noise and background of the map.",
     )
     sigma_thres: Positive = option(
-        4.0,
+        4.5,
         "Least significance of a source. With `matched` as many false peaks are expected above it as in "
         "Gaussian noise; with `highpass` it is the peak in units of the rms.",
     )
