@@ -21,6 +21,8 @@ LOUD_LARGE, LOUD_AREA = 2.0, 40.0
 """This is enough in regions of at least so many square beams; they reach up to their rims."""
 LOUD_SHARE = 0.4
 """Share of that circle's square that must be free of sources and blanks."""
+TAIL, CROWD = 0.05, 2.0
+"""Peaks and holes are compared at this quantile from either end; higher peaks by this factor are sources."""
 _UPPER_QUARTILE = 1.1503
 """Of the absolute value of a normal deviate."""
 EDGE_BINS = np.array([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5])
@@ -159,16 +161,17 @@ class LoudRegions:
         """Add a tile: filtered map over mesh."""
         comb = tuple(slice(-part.start % self._step, None, self._step) for part in where)
         place = tuple(slice(-(-part.start // self._step), -(-part.stop // self._step)) for part in where)
-        self._values[place] = np.where(usable, np.abs(ratio), np.nan)[comb]
+        self._values[place] = np.where(usable, ratio, np.nan)[comb]
 
     def factor(self) -> MeshMap:
-        """Return how much louder it is: the upper quartile within `LOUD_BEAMS`, where above `LOUD`.
+        """Return how much louder it is: the upper quartile of the moduli within `LOUD_BEAMS`, above `LOUD`.
 
-        Above `LOUD_LARGE` in regions that are large.
+        Above `LOUD_LARGE` in regions that are large. Noise has holes as deep as its peaks are high; where
+        peaks are much higher there is a crowd of sources, not loud noise.
         """
         side, mesh = 2 * self._half + 1, 2 * self._step
         shape = tuple(-(-n // mesh) for n in self.shape)
-        if not (self._values > LOUD_LARGE * _UPPER_QUARTILE).any():
+        if not (np.abs(self._values) > LOUD_LARGE * _UPPER_QUARTILE).any():
             return MeshMap(np.ones((1, 1)), max(self.shape), self.shape)
         padded = np.pad(self._values, self._half, mode="symmetric")
         windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
@@ -178,15 +181,14 @@ class LoudRegions:
             row = windows[min(2 * k + 1, self._values.shape[0] - 1), columns].reshape(columns.size, -1)
             count = np.isfinite(row).sum(axis=1)
             # A window of which less than a quarter is loud is not loud.
-            likely = np.count_nonzero(row > LOUD_LARGE * _UPPER_QUARTILE, axis=1) >= np.maximum(
-                0.25 * count, 1.0
-            )
-            likely &= count >= LOUD_SHARE * side**2
+            loud = np.count_nonzero(np.abs(row) > LOUD_LARGE * _UPPER_QUARTILE, axis=1)
+            likely = (loud >= np.maximum(0.25 * count, 1.0)) & (count >= LOUD_SHARE * side**2)
             if likely.any():
-                rank = (0.75 * count[likely]).astype(np.intp)[:, None]
-                ordered = np.sort(row[likely], axis=1)  # NaN last
-                upper = np.take_along_axis(ordered, rank, axis=1)[:, 0] / _UPPER_QUARTILE
-                factor[k, likely] = np.where(upper > LOUD_LARGE, upper, 1.0)
+                row, count = row[likely], count[likely]
+                upper = _ranked(np.abs(row), 0.75 * count) / _UPPER_QUARTILE
+                highest, deepest = _ranked(row, (1.0 - TAIL) * count), -_ranked(row, TAIL * count)
+                is_noise = (upper > LOUD_LARGE) & (highest <= CROWD * deepest)
+                factor[k, likely] = np.where(is_noise, upper, 1.0)
         return MeshMap(self._up_to_rims(factor, mesh), mesh, self.shape)
 
     def _up_to_rims(self, factor: FloatArray, mesh: int) -> FloatArray:
@@ -201,6 +203,13 @@ class LoudRegions:
         carried = ndimage.maximum_filter(np.where(large[regions], factor, 1.0), side)
         result: FloatArray = np.maximum(np.where(factor > LOUD, factor, 1.0), carried)
         return result
+
+
+def _ranked(values: FloatArray, rank: FloatArray) -> FloatArray:
+    """Return the value of a rank, counted from 0, in each row; NaN come last."""
+    ordered = np.sort(values, axis=1)
+    ranked: FloatArray = np.take_along_axis(ordered, rank.astype(np.intp)[:, None], axis=1)[:, 0]
+    return ranked
 
 
 def cell_side(fwhm: float) -> int:
