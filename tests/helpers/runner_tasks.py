@@ -86,6 +86,7 @@ class FakeExtraction:
         )
         self.catalog = make_catalogue(n_sources, seed=seed, name=name)
         self.catalog.meta = {}
+        self.complete_catalog = self.catalog
         self.rms = 1e-3
         self.measured = self.explained = self.vanished = None
         self.options = Options()

@@ -313,8 +313,8 @@ def _check_noise(image: SkyImage, noise: NoiseLevel, options: Options) -> None:
     share = noise.typical / float(np.nanmax(np.abs(values - noise.mean)))
     if share < _LEAST_NOISE:
         raise InputError(
-            f"{image.name}: the map has no noise, its rms is {share:.1g} of the brightest pixel: add noise to "
-            "it if simulated, or set detection.use_manual_rms and detection.rms_value"
+            f"{image.name}: the map has no noise, its rms is {share:.1g} of the brightest pixel: add noise "
+            "to it if simulated, or set detection.use_manual_rms and detection.rms_value"
         )
 
 
