@@ -60,7 +60,7 @@ def make_catalogue(n: int, *, seed: int = 0, name: str = "map_1", mjy: bool = Tr
             table[column.name] = np.array([name] * n, dtype=f"U{max(1, len(name))}")
         elif column.dtype == "int":
             table[column.name] = (
-                np.arange(1, n + 1) if column.name == "HYPER_ID" else rng.integers(-1, 2**20, n)
+                np.arange(1, n + 1) if column.name == "HYPER_ID" else rng.integers(-1, 2**18, n)
             )
         else:
             values = rng.normal(size=n) * 10.0 ** rng.integers(-6, 4, n)
