@@ -19,7 +19,7 @@ import numpy as np
 from hyper_py.config import Config, apply_overrides
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.simulation.simulate import simulate_image
@@ -61,7 +61,7 @@ def crowded_map(n: int, *, layout: str, seed: int) -> tuple[SkyImage, np.ndarray
     where = FWHM * places(rng, n, layout=layout) + 0.5 * (np.array(SHAPE[::-1]) - 1.0)
     where += rng.uniform(-0.5, 0.5, 2)
     sources = np.column_stack([rms * rng.uniform(15.0, 60.0, n), where, sigma, sigma, 0.0 * sigma])
-    return image.with_data(image.data + models.render(sources, SHAPE)), where
+    return image.with_data(image.data + gaussians.render(sources, SHAPE)), where
 
 
 def measured(image: SkyImage, where: np.ndarray, options: Options) -> tuple[float, int, int]:

@@ -300,7 +300,6 @@ def _detections() -> Iterator[tuple[str, Way]]:
         "local_rms": {"rms_map": "local", "rms_mesh_beams": 10.0},
         "manual_rms": {"method": "highpass", "use_manual_rms": True, "rms_value": 3e-6, "kernel_size_pix": 9},
         "false_rate": {"max_false_rate": 0.1},
-        "one_spectrum": {"local_spectrum": False},
         "low_threshold": {"sigma_thres": 3.5, "dist_limit_arcsec": 0.03, "snap_radius_pix": 2.0},
         "limits": {
             "roundlim": [-0.7, 0.7], "sharplim": [0.2, 1.0], "shoulder_filter": True,

@@ -31,7 +31,7 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.spatial import KDTree
 
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.io import read_image
@@ -92,13 +92,13 @@ def make_map(path: Path, side: int, number: int, *, seed: int = 1) -> np.ndarray
     sources = draw_sources(side, number, rng)
     nodes = np.arange(-2, side // SCALE + 4) * SCALE
     background = RectBivariateSpline(nodes, nodes, 2.0 * rng.standard_normal((nodes.size, nodes.size)))
-    placed = models.SourcesByPlace(sources, n_sigma=6.0)
+    placed = gaussians.SourcesByPlace(sources, n_sigma=6.0)
     stream = fits.StreamingHDU(str(path), header(side))
     for first in range(0, side, STRIP):
         last = min(first + STRIP, side)
         rows = correlated_noise(side, seed, first, last)
         rows += background(np.arange(first, last), np.arange(side))
-        models.render(placed[slice(first, last), slice(0, side)], rows.shape, out=rows)
+        gaussians.render(placed[slice(first, last), slice(0, side)], rows.shape, out=rows)
         stream.write(rows.astype(np.float32))
     stream.close()
     return sources
@@ -193,7 +193,7 @@ def main() -> None:
             sources = make_map(path, side, number)
             seconds, peak = measure(path, out, arguments.set)
             table = Table.read(out / "params" / f"params_{path.stem}.ecsv")
-            true, ours = sources[:, [models.X, models.Y]], np.column_stack([table["X"], table["Y"]])
+            true, ours = sources[:, [gaussians.X, gaussians.Y]], np.column_stack([table["X"], table["Y"]])
             found = KDTree(ours).query(true)[0] < 0.5 * FWHM
             wrong = KDTree(true).query(ours)[0] >= 0.5 * FWHM
             first = first or (seconds, side**2, number)

@@ -1,13 +1,15 @@
 """Many maps: a run that is killed again and again, and the throughput of two workers.
 
-    python benchmarks/many_maps.py killed [--maps 300] [--kills 5] [--seed N]
+    python benchmarks/many_maps.py killed [--maps 300] [--kills 10] [--seed N]
     python benchmarks/many_maps.py throughput [--maps 20] [--side 300] [--rounds 3]
 
 `killed` simulates small maps, spoils ten of them in as many ways as there are, and runs them once
 undisturbed. A second run is killed at random moments: first a worker by SIGKILL, which the run must survive,
-then the parent, after which no process may be left; then it is resumed. At its end it must have the same
-files, with the same bytes where no times are in them, the same ten failures by name and reason, exit status 1
-and nothing half-written. Exit status 1 here if anything is otherwise.
+then the parent, after which no process may be left; then it is resumed. In between the disk is full once
+(files cannot grow beyond some kilobytes), a folder of results vanishes while it is used, and maps and results
+are moved to another path, as to another machine: what is complete there must not be done again. At its end
+the run must have the same files, with the same bytes where no times are in them, the same ten failures by
+name and reason, exit status 1 and nothing half-written. Exit status 1 here if anything is otherwise.
 
 `throughput` runs the same maps by one run of two workers and by two independent runs of one worker side by
 side, each of them with half of the maps, in turn; by the clock and by processor time, which is less at the
@@ -15,9 +17,12 @@ mercy of what else the machine does.
 """
 
 import argparse
+import contextlib
+import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +39,8 @@ from hyper_py.writing.simulated_files import write_simulation
 
 N_CORRUPT = 10
 TEMPORARY = ".hyper-tmp"
+FULL = 3000
+"""Bytes of the longest file on a full disk."""
 
 
 def simulate_maps(directory: Path, n_maps: int, *, side: int, n_sources: int, seed: int) -> list[Path]:
@@ -168,6 +175,60 @@ def disturb(run: list[str], out: Path, *, at: int, rng: np.random.Generator) -> 
     )
 
 
+def until(process: subprocess.Popen, out: Path, *, at: int) -> None:
+    """Wait until a run has ended, or has completed so many maps."""
+    while process.poll() is None and n_complete(out) < at:
+        time.sleep(0.01)
+
+
+def disk_full(run: list[str], out: Path, *, at: int) -> dict[str, bool]:
+    """Resume a run whose files cannot grow from some moment on, and say whether it told so."""
+    at = max(at, n_complete(out) + 1)
+    process = subprocess.Popen(run, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    until(process, out, at=at)
+    for one in (process.pid, *(workers(process.pid) if process.poll() is None else ())):
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(one, resource.RLIMIT_FSIZE, (FULL, FULL))
+    text = process.communicate()[1]
+    print(
+        f"the disk is full after {at} maps: {n_complete(out)} complete, exit {process.returncode}", flush=True
+    )
+    manifest = json.loads((out / "run.json").read_text())
+    reasons = [one["reason"] for one in manifest["maps"]] + [manifest["reason"]]
+    full = [reason for reason in reasons if os.strerror(errno.EFBIG) in reason]
+    return {
+        "a full disk: exit status 1": process.returncode == 1,
+        "a full disk: the files are named": bool(full) and all(str(out) in one for one in full),
+        "a full disk: no traceback": "Traceback" not in text,
+        "a full disk: the manifest does not say that the run goes on": manifest["status"] != "running",
+    }
+
+
+def vanished(run: list[str], out: Path, *, at: int) -> None:
+    """Remove a folder of results in the middle of a run, then stop the run."""
+    at = max(at, n_complete(out) + 1)
+    process = subprocess.Popen(run, start_new_session=True, stderr=subprocess.DEVNULL)
+    until(process, out, at=at)
+    shutil.rmtree(out / "params", ignore_errors=True)
+    until(process, out, at=at + 2)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    status = json.loads((out / "run.json").read_text())["status"]
+    print(f"params/ has vanished after {at} maps; the manifest says {status!r}", flush=True)
+
+
+def moved(paths: list[Path], out: Path, place: Path) -> tuple[list[Path], Path]:
+    """Move maps and results to another path, with the times that copies have."""
+    place.mkdir()
+    (place / "maps").mkdir()
+    new = [place / "maps" / path.name for path in paths]
+    for path, other in zip(paths, new, strict=True):
+        if path.exists():
+            shutil.copy(path, other)
+    shutil.copytree(out, place / "results", copy_function=shutil.copy)
+    return new, place / "results"
+
+
 def killed(arguments: argparse.Namespace) -> bool:
     """Kill and resume a run of many maps; return whether all is as it must be."""
     rng = np.random.default_rng(arguments.seed)
@@ -184,19 +245,38 @@ def killed(arguments: argparse.Namespace) -> bool:
         status = subprocess.run(command(listed, whole, *options), stderr=subprocess.DEVNULL).returncode
         print(f"undisturbed: exit {status}, {n_complete(whole)} complete, {len(failures(whole))} failed")
 
-        moments = np.sort(rng.integers(0, arguments.maps - N_CORRUPT, arguments.kills))
+        n_good = arguments.maps - N_CORRUPT
+        moments = np.sort(rng.integers(0, n_good, arguments.kills + 2))
+        first, second = (
+            int(rng.integers(1, len(moments) // 2)),
+            int(rng.integers(len(moments) // 2, len(moments))),
+        )
+        good: dict[str, bool] = {}
         for k, at in enumerate(moments):
-            resumed = ("--resume",) if k else ()
-            print(disturb(command(listed, out, *options, *resumed), out, at=int(at), rng=rng), flush=True)
+            run = command(listed, out, *options, *(("--resume",) if k else ()))
+            if k == first:
+                good |= disk_full(run, out, at=int(at))
+            elif k == second:
+                vanished(run, out, at=int(at))
+            else:
+                print(disturb(run, out, at=int(at), rng=rng), flush=True)
+        subprocess.run(command(listed, out, *options, "--resume"), stderr=subprocess.DEVNULL)
+        elsewhere, out = moved(paths, out, work / "elsewhere")
+        listed.write_text("\n".join(map(str, elsewhere)) + "\n")
         last = subprocess.run(
             command(listed, out, *options, "--resume"), stderr=subprocess.PIPE, text=True, check=False
         )
         ours, theirs = products(out), products(whole)
-        good = {
+        statuses = [one["status"] for one in json.loads((out / "run.json").read_text())["maps"]]
+        reasons = {
+            name: text.replace(str(work / "elsewhere"), folder) for name, text in failures(out).items()
+        }
+        good |= {
             "exit status 1": (status, last.returncode) == (1, 1),
-            f"{arguments.maps - N_CORRUPT} complete": n_complete(out) == arguments.maps - N_CORRUPT,
-            f"{N_CORRUPT} failures, named, same reasons": len(failures(out)) == N_CORRUPT
-            and failures(out) == failures(whole)
+            f"{n_good} complete": n_complete(out) == n_good,
+            "none done again on another path": statuses.count("resumed") == n_good,
+            f"{N_CORRUPT} failures, named, same reasons": len(reasons) == N_CORRUPT
+            and reasons == failures(whole)
             and all(Path(paths[k]).stem in last.stderr for k in spoiled),
             "no traceback": "Traceback" not in last.stderr,
             "no partial file": not any(TEMPORARY in name or "partial" in name for name in ours),
@@ -268,7 +348,7 @@ def main() -> None:
     )
     parser.add_argument("what", choices=("killed", "throughput"))
     parser.add_argument("--maps", type=int, help="300 for `killed`, 20 for `throughput`")
-    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--side", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)

@@ -92,9 +92,22 @@ WORDS = (
     Word("neighbours", "pairs", whole=True, everywhere=False),
     Word("block", "tiles", everywhere=False),
 )
+ORDINARY = (
+    (r"(background/(evaluate|separate|wiener)|photometry/(aperture|background_errors))\.py: left",
+     "the left edge of a rectangle, beside its top or bottom"),
+    (r"psf/residual\.py: left",
+     "the left edge of a rectangle, beside its top or bottom"),
+    (r"(noise/level|pipeline/(cubes|extraction|measurement|why)|detection/given)\.py: level",
+     "the noise level of a map in Jy/pixel, `noise.level`"),
+    (r"(pipeline/(extraction|why)|detection/given)\.py: sky", "positions on the sky"),
+    (r".*: sliding_window_view", "a function of NumPy"),
+    (r"(noise|pipeline)/\w+\.py: (assumed|(NOISE|SHAPE)_ASSUMED)",
+     "assumed, not measured: the covariance of a small map, and two bits of the column FLAGS"),
+)  # fmt: skip
+"""Places (modules and identifiers) where one of the words is ordinary English, with what it means there."""
 UNITS = re.compile(
     r"(?i:bunit)|MapUnit|Unit|_?(?:in_units_of|units_in)_\w+|unit_(?:roundoff|vectors?)"
-    r"|(?:\w*_)?(?:map|working|rms|flux|header|parse|convert|per|beam|image|data|physical|error)_units?"
+    r"|(?:\w*_)?(?:map|working|residual|rms|flux|header|parse|convert|per|beam|image|data|physical|error)_units?"
 )
 """Identifiers with `unit` that mean Jy/beam and the like."""
 
@@ -257,6 +270,11 @@ def has_word(identifier: str, word: Word) -> bool:
     return bool(parts_of(identifier) & {word.word, f"{word.word}s"})
 
 
+def is_ordinary(place: str) -> bool:
+    """Return whether a word is ordinary English in an identifier of a module."""
+    return any(re.fullmatch(pattern, place) for pattern, _ in ORDINARY)
+
+
 def private_words(modules: list[Module]) -> dict[Word, Counter[str]]:
     """Return the identifiers with each private word in them, by module and identifier."""
     found: dict[Word, Counter[str]] = {word: Counter() for word in WORDS}
@@ -265,7 +283,7 @@ def private_words(modules: list[Module]) -> dict[Word, Counter[str]]:
         for word in WORDS:
             if word.everywhere or module.package in MEASUREMENT:
                 hits = {f"{module.name}: {name}": n for name, n in names.items() if has_word(name, word)}
-                found[word].update(hits)
+                found[word].update({place: n for place, n in hits.items() if not is_ordinary(place)})
     return found
 
 

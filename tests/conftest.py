@@ -10,6 +10,7 @@ is drawn and printed; HYPER_PY_SEED sets it, to run a failure again.
 
 import os
 import secrets
+import warnings
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -22,7 +23,10 @@ from hypothesis import settings
 
 TESTS = Path(__file__).parent
 SMOKE = (
-    "cli/test_commands.py",
+    "commands/test_demo.py",
+    "commands/test_inspect.py",
+    "commands/test_simulate.py",
+    "commands/test_validate.py",
     "config/test_config.py",
     "numerics/test_solvers.py",
     "reading/test_cube_region.py",
@@ -101,3 +105,35 @@ def random_seed(request):
 def rng(random_seed):
     """A random generator made from `random_seed`, new for each test."""
     return np.random.default_rng(random_seed)
+
+
+@pytest.fixture
+def hyper(tmp_path, monkeypatch, capsys):
+    """The program in an empty directory and home: arguments in; exit status, stdout and stderr out."""
+    from hyper_py import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+
+    def call(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out, shown.err
+
+    with warnings.catch_warnings():  # puts back how warnings are shown, which the program changes
+        warnings.simplefilter("default")
+        yield call
+
+
+@pytest.fixture
+def notes(monkeypatch):
+    """What the command line asks a runner for that runs nothing."""
+    from helpers.noted_runs import Notes, install
+
+    noted = Notes()
+    install(noted, monkeypatch)
+    return noted

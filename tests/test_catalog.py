@@ -14,7 +14,7 @@ from hyper_py.catalog import COLUMNS, empty_catalog, make_catalog
 from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam
 from hyper_py.image import SkyImage
-from hyper_py.numerics.models import gaussian_flux
+from hyper_py.numerics.gaussians import gaussian_flux
 from hyper_py.photometry.measurements import SourceTable
 
 SHAPE = (60, 64)

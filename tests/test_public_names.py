@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 NAMES = [
     "read_image", "extract_sources", "simulate_image", "validate", "SkyImage", "Beam", "FixedSources",
     "Options", "DetectionOptions", "PhotometryOptions", "FitOptions", "BackgroundOptions", "CubeOptions",
-    "Extraction", "extract_cube", "open_cube", "Flag", "HyperPyError", "__version__",
+    "Extraction", "completeness", "extract_cube", "open_cube", "Flag", "HyperPyError", "__version__",
 ]  # fmt: skip
 
 

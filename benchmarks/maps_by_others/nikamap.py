@@ -8,7 +8,7 @@ import numpy as np
 from astropy.table import Table
 
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.io import read_image
 from maps_by_others.common import matched, scatter, table, values
@@ -45,7 +45,7 @@ def nika_draws(path: Path, beam: Beam, *, known: bool) -> list[str]:
         shape = np.full(len(x), sigma)
         sources = np.column_stack([flux * 1e-3 / image.beam_area_pix, x, y, shape, shape, 0.0 * x])
         noise = np.where(np.isfinite(image.data), image.error * rng.normal(size=image.shape), np.nan)
-        data = models.render(sources, image.shape) + noise
+        data = gaussians.render(sources, image.shape) + noise
         catalog = extract_sources(replace(image, data=data, error=image.error if known else None)).catalog
         i, j = matched(x, y, values(catalog, "X"), values(catalog, "Y"), 0.5 * image.beam_fwhm_pix).T
         counts += len(i), len(x), len(catalog) - len(i)

@@ -17,7 +17,7 @@ from hyper_py.geometry import (
     transform_covariance,
 )
 from hyper_py.image import SkyImage
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.photometry.measurements import SourceTable
 
 
@@ -100,7 +100,7 @@ def make_catalog(measured: SourceTable, image: SkyImage, *, convert_mjy: bool = 
         All `COLUMNS`, in their order, for any number of sources.
     """
     p, n = measured.parameters, len(measured.parameters)
-    jacobian = image.jacobian(p[:, models.X], p[:, models.Y]).reshape(n, 2, 2)
+    jacobian = image.jacobian(p[:, gaussians.X], p[:, gaussians.Y]).reshape(n, 2, 2)
     columns: dict[str, Any] = {
         "MAP_ID": np.full(n, image.name),
         "HYPER_ID": np.arange(1, n + 1),
@@ -129,13 +129,13 @@ def _flux_columns(measured: SourceTable, image: SkyImage, jacobian: FloatArray) 
     beam_area = image.beam.solid_angle / np.abs(np.linalg.det(jacobian))
     amplitude, flux_gauss = (
         np.where(measured.flags & int(Flag.FIT_FAILED), np.nan, values)
-        for values in (measured.parameters[:, models.AMPLITUDE], measured.flux_gauss)
+        for values in (measured.parameters[:, gaussians.AMPLITUDE], measured.flux_gauss)
     )
     return {
         "FLUX_PEAK": amplitude * beam_area,
         "FLUX": measured.flux,
         "FLUX_ERR": measured.flux_err,
-        "FLUX_PEAK_ERR": _errors(measured)[:, models.AMPLITUDE] * beam_area,
+        "FLUX_PEAK_ERR": _errors(measured)[:, gaussians.AMPLITUDE] * beam_area,
         "FLUX_GAUSS": flux_gauss,
         "FLUX_GAUSS_ERR": measured.flux_gauss_err,
         "FLUX_ULIM": np.maximum(measured.flux, 0.0) + 3.0 * measured.flux_err,
@@ -146,7 +146,7 @@ def _flux_columns(measured: SourceTable, image: SkyImage, jacobian: FloatArray) 
 
 def _position_columns(measured: SourceTable, image: SkyImage, jacobian: FloatArray) -> dict[str, FloatArray]:
     """Return positions on the map and on the sky, and their errors."""
-    x, y = measured.parameters[:, models.X], measured.parameters[:, models.Y]
+    x, y = measured.parameters[:, gaussians.X], measured.parameters[:, gaussians.Y]
     longitude, latitude = celestial_degrees(image.wcs, x, y)
     sky = SkyCoord(longitude, latitude, unit="deg", frame=celestial_frame(image.wcs))
     error, sky_error = _errors(measured), _equatorial_errors(measured.covariance, jacobian, sky)
@@ -157,8 +157,8 @@ def _position_columns(measured: SourceTable, image: SkyImage, jacobian: FloatArr
         "DEC": sky.icrs.dec.deg,
         "X": x,
         "Y": y,
-        "X_ERR": error[:, models.X],
-        "Y_ERR": error[:, models.Y],
+        "X_ERR": error[:, gaussians.X],
+        "Y_ERR": error[:, gaussians.Y],
         "RA_ERR": sky_error[0],
         "DEC_ERR": sky_error[1],
     }
@@ -170,7 +170,7 @@ def _size_columns(
     """Return sizes and angles on the sky and their errors, and which sources are unresolved."""
     p = measured.parameters
     shape, error = _sky_shape(measured, image, jacobian)
-    is_round = np.isclose(p[:, models.SIGMA_1], p[:, models.SIGMA_2], rtol=1e-6, atol=0.0)
+    is_round = np.isclose(p[:, gaussians.SIGMA_1], p[:, gaussians.SIGMA_2], rtol=1e-6, atol=0.0)
     columns = {
         "FWHM_1": shape["FWHM"][:, 0],
         "FWHM_2": shape["FWHM"][:, 1],
@@ -248,9 +248,9 @@ def _sky_shape(
     beam = image.beam.covariance
 
     def shapes(values: FloatArray) -> dict[str, FloatArray]:
-        p = np.zeros((len(values), models.N_PARAMETERS))
-        p[:, models.SIGMA_1 :] = values
-        covariance = transform_covariance(models.source_covariance(p), jacobian)
+        p = np.zeros((len(values), gaussians.N_PARAMETERS))
+        p[:, gaussians.SIGMA_1 :] = values
+        covariance = transform_covariance(gaussians.source_covariance(p), jacobian)
         major, minor, angle = ellipse_from_covariance(covariance)
         difference = covariance - beam
         _, _, deconvolved_angle = ellipse_from_covariance(difference)
@@ -263,7 +263,7 @@ def _sky_shape(
             "DECONV_PA": (90.0 - np.degrees(deconvolved_angle))[:, None],
         }
 
-    centre = measured.parameters[:, models.SIGMA_1 :]
+    centre = measured.parameters[:, gaussians.SIGMA_1 :]
     step = 1e-4 * np.column_stack([centre[:, 0], centre[:, 1], np.ones(len(centre))])
     here = shapes(centre)
     derivative = {name: np.empty((*value.shape, 3)) for name, value in here.items()}
@@ -276,7 +276,7 @@ def _sky_shape(
             if name.endswith("PA"):
                 change = np.mod(change + 90.0, 180.0) - 90.0
             derivative[name][..., k] = change / (2.0 * step[:, k, None])
-    covariance = measured.covariance[:, models.SIGMA_1 :, models.SIGMA_1 :]
+    covariance = measured.covariance[:, gaussians.SIGMA_1 :, gaussians.SIGMA_1 :]
     variance = {name: np.einsum("nqk,nkl,nql->nq", d, covariance, d) for name, d in derivative.items()}
     return here, {name: np.sqrt(np.maximum(v, 0.0)) for name, v in variance.items()}
 
@@ -299,7 +299,7 @@ def _deconvolved(shape: dict[str, FloatArray], error: dict[str, FloatArray]) -> 
 
 def _equatorial_errors(covariance: FloatArray, jacobian: FloatArray, sky: SkyCoord) -> FloatArray:
     """Return errors in arcsec along RA and DEC, shape (2, n), from those along the map's own axes."""
-    centre = covariance[:, models.X : models.Y + 1, models.X : models.Y + 1]
+    centre = covariance[:, gaussians.X : gaussians.Y + 1, gaussians.X : gaussians.Y + 1]
     north = sky.directional_offset_by(0.0 * u.deg, 1.0 * u.arcsec)
     angle = sky.icrs.position_angle(north.icrs).rad
     cos, sin = np.cos(angle), np.sin(angle)

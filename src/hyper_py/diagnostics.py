@@ -40,8 +40,9 @@ class Flag(IntFlag):
     NO_ERROR = 1 << 15
     SHOULDER = 1 << 16
     SHAPE_ASSUMED = 1 << 17
-    SIZE_BELOW_BEAM = 1 << 18
-    NOT_ON_MAP = 1 << 19
+    FILTERED_MAP = 1 << 18
+    SIZE_BELOW_BEAM = 1 << 19
+    NOT_ON_MAP = 1 << 20
 
 
 FLAG_TEXT: dict[Flag, str] = {
@@ -63,6 +64,7 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.NO_ERROR: "an error could not be computed",
     Flag.SHOULDER: "looks like a shoulder of a brighter structure",
     Flag.SHAPE_ASSUMED: "shape not constrained by the data: typical shape assumed, errors enlarged",
+    Flag.FILTERED_MAP: "the map lacks scales of its sources (interferometer, filter); peaks if cleaned only",
     Flag.SIZE_BELOW_BEAM: "given size is smaller than the beam; flux is not to be trusted",
     Flag.NOT_ON_MAP: "given position is not on the map; nothing was measured",
 }

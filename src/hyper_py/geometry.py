@@ -161,6 +161,11 @@ class Beam:
         return GAUSSIAN_AREA * self.major * self.minor if self.area is None else self.area
 
     @property
+    def is_dirty(self) -> bool:
+        """Whether it is the dirty beam of an interferometer, known from its image: it has no integral."""
+        return self.psf_residual is not None and self.area is None
+
+    @property
     def fwhm(self) -> float:
         """Geometric mean FWHM in arcsec."""
         return math.sqrt(self.major * self.minor)

@@ -48,6 +48,22 @@ def _escaped(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in code)
 
 
+def map_label(name: str) -> str:
+    """Return the name of a map in tables: printable, without blanks at its ends, which readers strip.
+
+    Examples
+    --------
+    >>> map_label(" m 1 ")
+    '%20m 1%20'
+    """
+    text = printable(name)
+    inner = text.strip()
+    if not inner:
+        return quote(text)
+    start = text.index(inner)
+    return f"{quote(text[:start])}{inner}{quote(text[start + len(inner) :])}"
+
+
 def printable_lines(text: str) -> str:
     """Return a text whose lines are printable; tabs stay."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))

@@ -101,7 +101,7 @@ class Policy(Checked, key_path="policy"):
     keep_below_noise: bool = option(
         False,
         "The catalogue keeps detections of which the fit left no peak or flux above its own error. Otherwise "
-        "they are no sources; the log counts them, and `hyper-py why` tells of them.",
+        "they are no sources; the log counts them, and `hyper-py why` names them.",
     )
     residuals_column: Literal["background", "residual"] = option(
         "background",
@@ -119,15 +119,14 @@ class DetectionOptions(Checked, key_path="detection"):
         "Filter before the search: subtraction of a running mean, or the filter that is optimal for a beam "
         "in the noise and background of the map.",
     )
-    sigma_thres: Positive = option(4.5, "Threshold for the peak, in units of the rms.")
+    sigma_thres: Positive = option(
+        4.5,
+        "Least significance of a source. With `matched` as many false peaks are expected above it as in "
+        "Gaussian noise; with `highpass` it is the peak in units of the rms.",
+    )
     max_false_rate: Positive | None = option(
         None,
         "Expected number of false detections in a map, in place of `sigma_thres` (`matched`); null for none.",
-    )
-    local_spectrum: bool = option(
-        True,
-        "Let the filter of `matched` follow a noise and background spectrum that varies over the map, where "
-        "that is significant and worth it; false takes one spectrum for the whole map.",
     )
     rms_map: Literal["global", "local"] = option(
         "global",
@@ -163,6 +162,9 @@ class DetectionOptions(Checked, key_path="detection"):
         True,
         "Search the residual of the fit for blended sources and fit again; with correlated noise only, since "
         "to white noise a structured background looks like sources.",
+    )
+    deblend_sigma_thres: Positive = option(
+        4.5, "Least significance of a source that this search adds; never less than `sigma_thres`."
     )
 
     def conflicts(self) -> Iterator[str]:

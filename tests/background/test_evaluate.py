@@ -7,7 +7,7 @@ from helpers.group_cases import SETTINGS, backgrounds_with, plane, sources_at
 from hyper_py.background.evaluate import backgrounds_at, backgrounds_on
 from hyper_py.background.joint import JointBackground, JointPolynomial
 from hyper_py.background.model import NoBackground
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import select_fit_pixels
 from hyper_py.numerics.polynomial import scaling_of_pixels
 
@@ -18,7 +18,7 @@ def make_backgrounds(kind):
     rng = np.random.default_rng(8)
     sources = sources_at((20, 15), (45.3, 40.2), (2, 30))
     partition, data = [np.array([k]) for k in range(3)], plane(SHAPE) + rng.normal(size=SHAPE)
-    mask = models.footprints(sources, SHAPE)
+    mask = gaussians.footprints(sources, SHAPE)
     backgrounds = [
         backgrounds_with(data, mask, sources, [own], **{**SETTINGS, "orders": (order,)})[0]
         for order, own in enumerate(partition)

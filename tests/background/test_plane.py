@@ -3,7 +3,7 @@ import pytest
 
 from hyper_py.background.conditional import ConditionalBackground
 from hyper_py.background.plane import OnPlane, plane_through
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.trend import Trend
 from hyper_py.options import BackgroundOptions, FitOptions, Options
 from hyper_py.pipeline.extraction import extract_sources
@@ -57,7 +57,7 @@ def test_the_plane_is_measured_outside_the_sources():
     source = np.array([[50.0, 40.0, 30.0, 2.0, 2.0, 0.0]])
     y, x = np.indices((90, 100))
     truth = Trend(constant=1.0, slope_y=0.02, slope_x=-0.03)
-    data = truth.at(y, x) + models.render(source, y.shape)
+    data = truth.at(y, x) + gaussians.render(source, y.shape)
     data += 0.1 * np.random.default_rng(1).normal(size=y.shape)
     found = plane_through(data, source, beam_fwhm=4.7)
     np.testing.assert_allclose(found.at(y, x), truth.at(y, x), atol=0.02)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from helpers.group_cases import FWHM, SETTINGS, backgrounds_with, plane, sources_at
 from hyper_py.background.separate import Boxes
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 
 
 def box_sizes(*, fwhm, min_box, max_box, aper_sup, extent):
@@ -42,8 +42,8 @@ def test_a_largest_box_below_the_smallest_is_the_smallest():
 def test_background_anywhere_on_the_map_is_that_of_a_plane(x, y, rms):
     shape = (50, 61)
     truth, sources = plane(shape), sources_at((x, y))
-    data = truth + models.render(sources, shape) * 50
-    mask = models.footprints(sources, shape, n_sigma=6.0)
+    data = truth + gaussians.render(sources, shape) * 50
+    mask = gaussians.footprints(sources, shape, n_sigma=6.0)
     mask[20:30, 40:55] = True
     data[20:30, 40:55] = np.nan
     settings = {**SETTINGS, "rms": np.full(shape, 0.5) if rms == "map" else rms, "orders": (0, 1)}

@@ -7,7 +7,7 @@ from scipy import fft
 from hyper_py.background.wiener import fill_smoothly, smooth_background, split_spectrum
 from hyper_py.noise.covariance import autocovariance
 from hyper_py.noise.measure import extend_lags
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.simulation.simulate import simulate_image
 
 SMALL = {"shape": (160, 180), "n_sources": 12, "margin": 3.0}
@@ -34,7 +34,7 @@ def true_sources(simulation):
 def test_comes_near_the_wiener_filter_that_knows_the_truth(seed):
     simulation, beam = simulated(seed)
     sky = simulation.noise + simulation.background
-    mask = models.footprints(true_sources(simulation), sky.shape)
+    mask = gaussians.footprints(true_sources(simulation), sky.shape)
     found = smooth_background(sky, mask, **beam)
     # The referee knows both spectra and sees the map under the sources as well.
     share = simulation.background_power / (simulation.background_power + simulation.noise_power)
@@ -91,7 +91,7 @@ def test_sources_that_were_not_found_do_not_become_background():
     sky = simulation.noise + simulation.background
     nothing = np.zeros(sky.shape, dtype=bool)
     sigma = beam["beam_fwhm"] / 2.3548
-    source = models.render(np.array([[12.0 * rms, 80.0, 70.0, sigma, sigma, 0.0]]), sky.shape)
+    source = gaussians.render(np.array([[12.0 * rms, 80.0, 70.0, sigma, sigma, 0.0]]), sky.shape)
     change = smooth_background(sky + source, nothing, **beam) - smooth_background(sky, nothing, **beam)
     assert np.abs(change).max() < 0.1 * 12.0 * rms
 

@@ -126,6 +126,14 @@ def test_units_of_a_map_are_units(structure, read):
     assert {name.split()[1] for name in found} == {"n_units", "unit", "units", "UnitBackground"}
 
 
+def test_ordinary_english_is_named_by_its_place(structure, read):
+    text = "top, left = 1, 2\n"
+    assert words_in(structure, read(photometry__aperture=text)) == {}
+    assert words_in(structure, read(photometry__aperture="", photometry__other=text)) == {
+        "left": {"photometry/other.py: left": 1}
+    }
+
+
 def test_equal_runs_are_reported_once_and_at_their_full_length(structure, read):
     lines = [f"    x{i} = {i}" for i in range(9)]
     one = "def f():\n" + "\n".join(lines) + "\n    return 1\n"

@@ -15,7 +15,7 @@ from hyper_py.fitting.groups import GroupFit
 from hyper_py.fitting.setup import FitSetup
 from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.whitener_cache import WhitenerCache
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import BackgroundOptions, Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.simulation.simulate import simulate_image
@@ -47,7 +47,7 @@ def fitted_groups(problem):
 def test_what_is_removed_leaves_the_rest_in_order_and_no_empty_group():
     partition = [np.array([0, 3]), np.array([1]), np.array([2, 4])]
     variance = np.zeros(SOURCES.shape)
-    variance[4, models.SIGMA_1] = 0.1
+    variance[4, gaussians.SIGMA_1] = 0.1
     problem = make_problem(SOURCES, np.zeros((40, 60)), partition=partition, prior_variance=variance)
     kept = np.array([True, False, True, False, True])
     before = Model(problem, SOURCES, fitted_groups(problem))
@@ -141,10 +141,10 @@ def test_a_straight_chain_longer_than_the_covariance_reaches_is_measured(method,
     rms, n = float(np.std(image.data)), 36
     places = [(25 + 5.2 * k + rng.normal(0, 0.4), 40 + rng.normal(0, 0.6)) for k in range(n)]
     chain = at_places(*places)
-    chain[:, models.AMPLITUDE] = rms * np.where(np.arange(n) % 2, 40.0, 25.0)
-    chain[:, models.SIGMA_1 : models.THETA] = 5.0 / 2.3548
+    chain[:, gaussians.AMPLITUDE] = rms * np.where(np.arange(n) % 2, 40.0, 25.0)
+    chain[:, gaussians.SIGMA_1 : gaussians.THETA] = 5.0 / 2.3548
     options = Options(background=BackgroundOptions(method=method))
-    image = image.with_data(image.data + models.render(chain, image.data.shape))
+    image = image.with_data(image.data + gaussians.render(chain, image.data.shape))
     assert len(extract_sources(image, options=options).catalog) > 20
 
 

@@ -14,7 +14,7 @@ from helpers.blends import (
     window_of,
 )
 from hyper_py.deblending.score_test import distant_places
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 
 
 @pytest.mark.parametrize("kind", ["white", "correlated"])
@@ -29,7 +29,7 @@ def test_place_and_amplitude_are_those_of_the_best_linear_refit(kind, seed):
     place = best_addition(data, window, whitener, fit, beam=BEAM)
 
     y, x = window.y.astype(float), window.x.astype(float)
-    model, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
+    model, jacobian = gaussians.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
 
     def whiten(v):
         return v if whitener.matrix is None else whitener.matrix.values @ v
@@ -44,7 +44,7 @@ def test_place_and_amplitude_are_those_of_the_best_linear_refit(kind, seed):
     for px, py in zip(window.x, window.y, strict=True):
         if np.hypot(px - fit.parameters[0, 1], py - fit.parameters[0, 2]) > 7.0 or (px + py) % 2:
             continue
-        beam = models.gaussian_sum(np.array([[1.0, px, py, *BEAM]]), y, x)
+        beam = gaussians.gaussian_sum(np.array([[1.0, px, py, *BEAM]]), y, x)
         after, amplitude = refit([*jacobian[0], beam])
         if amplitude > 0:
             gains[px, py], amplitudes[px, py] = before - after, amplitude

@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from helpers.maps import make_image, noise_of
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import extract_sources
 
 FWHM = 5.0
@@ -111,7 +111,7 @@ def counts(kind, seed):
     sources, parameter = objects(rng, kind)
     shape = (SIDE * SPACING, SIDE * SPACING)
     noise = noise_of(shape, seed=rng, sigma=SIGMA, white=WHITE_PART)
-    image = make_image(models.render(sources.reshape(-1, 6), shape) + noise, fwhm=FWHM)
+    image = make_image(gaussians.render(sources.reshape(-1, 6), shape) + noise, fwhm=FWHM)
     catalog = extract_sources(image).catalog
     centres = sources[:, :, 1:3].mean(axis=1)
     found = np.column_stack([catalog["X"].value, catalog["Y"].value])

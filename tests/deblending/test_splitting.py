@@ -24,7 +24,7 @@ from hyper_py.deblending.splitting import (
     residual_variance_at_last,
     split_groups,
 )
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.solvers import SolverOptions
 
 LIMITS = SplitLimits(sigma_limits=SIGMA_LIMITS, shift=SHIFT, significance=4.0)
@@ -62,7 +62,7 @@ def test_a_pair_beyond_a_beam_is_found_and_measured(kind, angle):
     order = np.argsort(-split.parameters[:, 0])
     found = split.parameters[order]
     np.testing.assert_allclose(found[:, 1:3], truth[:, 1:3], atol=0.35)
-    np.testing.assert_allclose(models.gaussian_flux(found), models.gaussian_flux(truth), rtol=0.25)
+    np.testing.assert_allclose(gaussians.gaussian_flux(found), gaussians.gaussian_flux(truth), rtol=0.25)
 
 
 @pytest.mark.parametrize("kind", ["white", "correlated"])
@@ -120,7 +120,7 @@ def test_fixed_parameters_of_the_old_source_stay_and_typical_shapes_are_told():
     whitener = make_whitener(window, "white")
     data = value(truth, window) + noise_of(window, "white", np.random.default_rng(2))
     fixed = np.zeros((1, 6), dtype=bool)
-    fixed[0, models.SIGMA_1 :] = True
+    fixed[0, gaussians.SIGMA_1 :] = True
     lower, upper = bounds_around(
         truth[:1], sigma_limits=SIGMA_LIMITS, amplitude_limits=(-np.inf, np.inf), shift=SHIFT
     )
@@ -136,9 +136,9 @@ def test_fixed_parameters_of_the_old_source_stay_and_typical_shapes_are_told():
 def test_the_typical_shape_is_that_of_the_brighter_sources():
     rng = np.random.default_rng(3)
     sources = np.tile(np.array([[1.0, 0.0, 0.0, *BEAM]]), (400, 1))
-    sources[:, models.AMPLITUDE] = rng.uniform(1.0, 100.0, 400)
-    sources[:, models.SIGMA_1 : models.THETA] *= np.exp(rng.normal(0.2, 0.1, (400, 2)))
-    sources[sources[:, models.AMPLITUDE] < 30.0, models.SIGMA_1] *= 5.0  # noise
+    sources[:, gaussians.AMPLITUDE] = rng.uniform(1.0, 100.0, 400)
+    sources[:, gaussians.SIGMA_1 : gaussians.THETA] *= np.exp(rng.normal(0.2, 0.1, (400, 2)))
+    sources[sources[:, gaussians.AMPLITUDE] < 30.0, gaussians.SIGMA_1] *= 5.0  # noise
     typical = TypicalShape.of(sources, BEAM)
     np.testing.assert_allclose(typical.shape[:2], BEAM[:2] * np.exp(0.2), rtol=0.02)
     np.testing.assert_allclose(np.sqrt(typical.variance[3:5]), 0.1 * typical.shape[:2], rtol=0.15)
@@ -211,7 +211,7 @@ def test_what_is_left_at_the_last_source_is_weighted_by_what_it_has_of_its_own(k
 
     whiten = np.eye(window.y.size) if whitener.matrix is None else whitener.matrix.values
     y, x = window.y.astype(float), window.x.astype(float)
-    model, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
+    model, jacobian = gaussians.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
     first = whiten @ jacobian[0, :6].T
     own = whiten @ jacobian[0, 6]  # by the amplitude: the source's own shape
     own = own - first @ np.linalg.solve(first.T @ first, first.T @ own)

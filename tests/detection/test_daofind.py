@@ -4,7 +4,7 @@ from photutils.detection import DAOStarFinder
 from scipy import ndimage
 
 from hyper_py.detection.daofind import convolve_kernel, daofind_kernel, daofind_statistics
-from hyper_py.detection.highpass import local_maxima
+from hyper_py.detection.peaks import local_maxima
 from hyper_py.geometry import covariance_from_ellipse, ellipse_from_covariance
 
 BEAM = covariance_from_ellipse(5.0, 3.5, 0.6)

@@ -4,13 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.daofind import daofind_kernel
-from hyper_py.detection.highpass import (
+from hyper_py.detection.highpass import default_kernel_size, detect_high_pass, high_pass
+from hyper_py.detection.peaks import (
     brightest_apart,
-    default_kernel_size,
-    detect_high_pass,
     empty_peaks,
-    high_pass,
     local_maxima,
     refine_positions,
     shoulder_score,
@@ -42,7 +41,8 @@ def lattice(seed=0, shape=(160, 200), step=22, noise=0.1, background=1.0):
 
 def detect(data, **options):
     options = {"beam_covariance": BEAM, "rms": 0.1, "sigma_threshold": 5.0, "margin": 4.0} | options
-    return detect_high_pass(data, **options)
+    limits = PeakLimits(**{key: options.pop(key) for key in list(options) if hasattr(PeakLimits, key)})
+    return detect_high_pass(data, limits=limits, **options)
 
 
 def same_points(peaks, x, y, tolerance=1.0):

@@ -11,7 +11,7 @@ from hyper_py.fitting.binning import (
     binned_sources,
     unbinned_sources,
 )
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.simulation.simulate import simulate_image
 
@@ -28,8 +28,8 @@ def test_unbinning_inverts_binning(values, size):
 @pytest.mark.parametrize("size", [2, 3])
 def test_binned_gaussian_is_the_mean_of_the_blocks(size):
     source = np.array([[2.0, 61.3, 57.9, 2.2 * size, 1.7 * size, 0.6]])
-    fine = models.render(source, (120, 120), n_sigma=9)
-    coarse = models.render(binned_sources(source, size), (120 // size, 120 // size), n_sigma=9)
+    fine = gaussians.render(source, (120, 120), n_sigma=9)
+    coarse = gaussians.render(binned_sources(source, size), (120 // size, 120 // size), n_sigma=9)
     np.testing.assert_allclose(bin_mean(fine, size), coarse, atol=4e-3)
     assert coarse.sum() * size**2 == pytest.approx(fine.sum(), rel=1e-6)
 

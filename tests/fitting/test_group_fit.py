@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 from helpers.groups import bounds_around, fit_all, whitener_of
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import FitPixels, select_fit_pixels
 from hyper_py.numerics.solvers import FitStatus
 
@@ -20,7 +20,7 @@ PAIR = np.array([[1.0, 18.3, 19.6, 2.4, 1.7, 0.6], [0.7, 22.9, 21.2, 1.9, 1.6, 1
 def window_of(sources, *, radius=8.0, usable=None):
     usable = np.ones(SHAPE, dtype=bool) if usable is None else usable
     return select_fit_pixels(
-        sources[:, models.X], sources[:, models.Y], radius=np.full(len(sources), radius), usable=usable
+        sources[:, gaussians.X], sources[:, gaussians.Y], radius=np.full(len(sources), radius), usable=usable
     )
 
 
@@ -40,7 +40,7 @@ def whitener_and_covariance(window, *, kind, sigma=0.02):
 
 
 def model(sources, window):
-    return models.gaussian_sum(sources, window.y.astype(float), window.x.astype(float))
+    return gaussians.gaussian_sum(sources, window.y.astype(float), window.x.astype(float))
 
 
 def wide_bounds(start):
@@ -85,8 +85,8 @@ def test_minimum_is_that_of_scipy(kind, truth, seed):
     assert fit.converged
     assert fit.cost == pytest.approx(cost, rel=1e-9)
     np.testing.assert_allclose(model(fit.parameters, window), model(expected, window), atol=1e-5)
-    assert (fit.parameters[:, models.SIGMA_1] >= fit.parameters[:, models.SIGMA_2]).all()
-    assert ((fit.parameters[:, models.THETA] >= 0) & (fit.parameters[:, models.THETA] < np.pi)).all()
+    assert (fit.parameters[:, gaussians.SIGMA_1] >= fit.parameters[:, gaussians.SIGMA_2]).all()
+    assert ((fit.parameters[:, gaussians.THETA] >= 0) & (fit.parameters[:, gaussians.THETA] < np.pi)).all()
 
 
 @pytest.mark.parametrize("loss", ["soft_l1", "huber", "cauchy", "arctan"])
@@ -112,14 +112,14 @@ def test_bounds_and_fixed_parameters_as_in_scipy():
     lower, upper = bounds_around(start, sigma_limits=(1.2, 2.0), amplitude_limits=(0.0, 0.9), shift=0.0)
     fit = fit_one(values, window, whitener, start, limits=(lower, upper), **TIGHT)
     inside = np.clip(start, lower, upper)
-    lower[:, models.THETA], upper[:, models.THETA] = -10, 10
+    lower[:, gaussians.THETA], upper[:, gaussians.THETA] = -10, 10
     squeezed = np.where(lower < upper, lower - 1e-13, lower), np.where(lower < upper, upper + 1e-13, upper)
     _, cost = by_scipy(values, window, whitener, inside, limits=squeezed)
     assert fit.cost == pytest.approx(cost, rel=1e-6)
     np.testing.assert_array_equal(fit.parameters[0, 1:3], start[0, 1:3])
     assert fit.at_bound[0].tolist() == [True, False, False, True, False, False]
-    assert fit.parameters[0, models.AMPLITUDE] == 0.9
-    assert fit.parameters[0, models.SIGMA_1] == 2.0
+    assert fit.parameters[0, gaussians.AMPLITUDE] == 0.9
+    assert fit.parameters[0, gaussians.SIGMA_1] == 2.0
 
 
 def test_groups_of_all_sizes_in_one_call_keep_their_order():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyper_py.fitting.initial import second_moments
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 
 
 @given(st.floats(1.2, 4), st.floats(0.5, 1), st.floats(0, 3.14), st.floats(-0.5, 0.5), st.floats(1.5, 5))
@@ -15,9 +15,9 @@ def test_second_moments_of_a_gaussian_are_exact(major, ratio, theta, shift, widt
     minor = max(major * ratio, 1.0)
     y, x = (a.ravel().astype(float) for a in np.mgrid[-40:41, -40:41])
     y, x = y + shift, x - shift
-    values = 3.0 * models.gaussian_sum(np.array([[1.0, 0, 0, major, minor, theta]]), y, x)
+    values = 3.0 * gaussians.gaussian_sum(np.array([[1.0, 0, 0, major, minor, theta]]), y, x)
     covariance = second_moments(values, y, x, width=width)
-    expected = models.source_covariance(np.array([1.0, 0, 0, major, minor, theta]))
+    expected = gaussians.source_covariance(np.array([1.0, 0, 0, major, minor, theta]))
     np.testing.assert_allclose(covariance, expected, rtol=5e-3, atol=5e-3)
 
 

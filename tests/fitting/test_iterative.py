@@ -10,7 +10,7 @@ from hyper_py.fitting.group_fit import fit_groups
 from hyper_py.fitting.groups import Bounds
 from hyper_py.fitting.iterative import fit_iteratively, retry_failed
 from hyper_py.noise.whitening import Whitener
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import select_fit_pixels
 from hyper_py.numerics.solvers import SolverOptions
 
@@ -46,7 +46,7 @@ def prepared(sources, data, *, partition=None, radius=9.0, sigma=0.01, shift=2.0
 
 def test_a_chain_converges_to_the_truth():
     truth = chain()
-    data = models.render(truth, SHAPE)
+    data = gaussians.render(truth, SHAPE)
     start = truth * [1.3, 1, 1, 1.1, 1.1, 1] + [0, 0.2, -0.2, 0, 0, 0]
     before = start.copy()
     sources, groups = fit_iteratively(prepared(start, data), start, max_iterations=30, solver=TIGHT)
@@ -59,7 +59,7 @@ def test_a_chain_converges_to_the_truth():
 def test_iterative_fits_agree_with_one_fit_of_all(seed):
     rng = np.random.default_rng(seed)
     truth = chain(3)
-    data = models.render(truth, SHAPE) + 0.01 * rng.normal(size=SHAPE)
+    data = gaussians.render(truth, SHAPE) + 0.01 * rng.normal(size=SHAPE)
     # The same pixels for all, so that both minimise the same sum.
     together = prepared(truth, data, partition=[np.arange(3)], radius=12.0)
     one, (fitted,) = fit_iteratively(together, truth, solver=TIGHT)
@@ -78,7 +78,7 @@ def test_iterative_fits_agree_with_one_fit_of_all(seed):
 
 def test_lonely_groups_are_fitted_once_and_neighbours_again(monkeypatch):
     truth = np.vstack([chain(2, spacing=9.0), [[1.0, 45.0, 50.0, 2.0, 2.0, 0.0]]])
-    data = models.render(truth, SHAPE)
+    data = gaussians.render(truth, SHAPE)
     start = truth * [1.3, 1, 1, 1, 1, 1]
     groups = prepared(start, data, radius=7.0)
     counts = []
@@ -100,7 +100,7 @@ def test_lonely_groups_are_fitted_once_and_neighbours_again(monkeypatch):
 
 def test_groups_with_a_fit_are_fitted_again_only_where_a_neighbour_is_not():
     truth = np.vstack([chain(2, spacing=9.0), [[1.0, 45.0, 50.0, 2.0, 2.0, 0.0]]])
-    data = models.render(truth, SHAPE)
+    data = gaussians.render(truth, SHAPE)
     sources, groups = fit_iteratively(prepared(truth, data), truth, solver=NORMAL)
     _, again = fit_iteratively([replace(groups[0], fit=None), *groups[1:]], sources, solver=NORMAL)
     assert again[1].fit is not groups[1].fit
@@ -109,7 +109,7 @@ def test_groups_with_a_fit_are_fitted_again_only_where_a_neighbour_is_not():
 
 def test_backgrounds_are_subtracted_and_blank_pixels_do_not_matter():
     truth = chain(2)
-    data = models.render(truth, SHAPE) + 5.0
+    data = gaussians.render(truth, SHAPE) + 5.0
     data[28:33, 12:14] = np.nan
     start = truth * [1.1, 1, 1, 1, 1, 1]
     groups = prepared(truth, data, below=5.0)
@@ -135,7 +135,7 @@ def test_no_groups_and_groups_without_pixels():
 
 def test_only_failed_groups_are_tried_again_and_the_lower_cost_stays():
     truth = chain(2, spacing=20.0)
-    data = models.render(truth, SHAPE)
+    data = gaussians.render(truth, SHAPE)
     far = truth * [1, 1, 1, 1.4, 0.8, 1]
     sources, groups = fit_iteratively(prepared(truth, data), far, max_iterations=1, solver=NORMAL)
     few = SolverOptions(max_evaluations=2)
@@ -152,7 +152,7 @@ def test_only_failed_groups_are_tried_again_and_the_lower_cost_stays():
 
 def test_a_retry_that_fails_too_is_kept_only_if_it_is_better():
     truth = chain(1)
-    groups = prepared(truth, models.render(truth, SHAPE))
+    groups = prepared(truth, gaussians.render(truth, SHAPE))
     near, far = truth * [1.01, 1, 1, 1, 1, 1], truth * [0.1, 1, 1, 1, 1, 1]
     few = SolverOptions(max_evaluations=1)
     _, good = fit_iteratively(groups, near, solver=few)

@@ -11,7 +11,7 @@ from hyper_py.background.joint import JointPolynomial
 from hyper_py.fitting.joint_orders import choose_orders, order_score
 from hyper_py.fitting.weights import WEIGHTS, pixel_weights
 from hyper_py.noise.whitening import TriangularMatrix, Whitener, linear_terms
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import select_fit_pixels
 from hyper_py.numerics.polynomial import polynomial_design, scaling_of_pixels
 from hyper_py.numerics.solvers import LOSSES, SolverOptions
@@ -30,7 +30,7 @@ def problem(rng, *, order=None, kind=None, radius=7.0, sigma=0.1):
         truth[:, 1], truth[:, 2], radius=np.full(n, radius), usable=np.ones((41, 46), bool)
     )
     y, x = window.y.astype(float), window.x.astype(float)
-    values = models.gaussian_sum(truth, y, x) + sigma * rng.normal(size=y.size)
+    values = gaussians.gaussian_sum(truth, y, x) + sigma * rng.normal(size=y.size)
     weights = np.ones(y.size)
     if kind is not None:
         weights = pixel_weights(
@@ -58,18 +58,18 @@ def by_scipy(values, window, whitener, start, limits, *, loss, f_scale, first=No
     penalty = np.zeros(0) if terms is None else terms.penalty
 
     def residuals(p):
-        left = models.gaussian_sum(p[:n].reshape(start.shape), y, x) + design @ p[n:] - values
+        left = gaussians.gaussian_sum(p[:n].reshape(start.shape), y, x) + design @ p[n:] - values
         return np.concatenate([whitener.weights * left, penalty * p[n:]])
 
     def jacobian(p):
-        _, own = models.gaussian_sum_and_jacobian(p[:n].reshape(1, *start.shape), y[None], x[None])
+        _, own = gaussians.gaussian_sum_and_jacobian(p[:n].reshape(1, *start.shape), y[None], x[None])
         top = whitener.weights[:, None] * np.hstack([own[0].T, design])
         return np.vstack([top, np.hstack([np.zeros((penalty.size, n)), np.diag(penalty)])])
 
     if first is None:
         first = np.zeros(penalty.size)
     if terms is not None and not first.any():
-        first = terms.solution @ (values - models.gaussian_sum(start, y, x))
+        first = terms.solution @ (values - gaussians.gaussian_sum(start, y, x))
     free = np.full(penalty.size, np.inf)
     low, high = (np.append(end.ravel(), sign * free) for end, sign in zip(limits, (-1, 1), strict=True))
     return least_squares(
@@ -92,7 +92,7 @@ def shortfalls(seed, number, *, loss="linear", **kind):
         if ours.cost > theirs.cost * (1 + 1e-6) and whitener.terms is not None:
             # Where a polynomial can imitate a source there are two minima: scipy must stay in ours, too.
             others += 1
-            if ours.at_bound[:, [models.SIGMA_1, models.SIGMA_2]].all(axis=1).any():
+            if ours.at_bound[:, [gaussians.SIGMA_1, gaussians.SIGMA_2]].all(axis=1).any():
                 # A circle at the size limit has no angle, so that no gradient leads out of there.
                 continue
             theirs = by_scipy(
@@ -158,7 +158,7 @@ def test_influence_of_a_joint_fit_is_what_a_changed_pixel_does():
     # Noise-free data: the Gauss-Newton response is the exact one there.
     y, x = window.y.astype(float), window.x.astype(float)
     centre = fit(values)
-    clean = models.gaussian_sum(centre.parameters, y, x) + whitener.terms.design @ np.ones(3)
+    clean = gaussians.gaussian_sum(centre.parameters, y, x) + whitener.terms.design @ np.ones(3)
     whitener = Whitener(
         weights=whitener.weights, terms=linear_terms(whitener.terms.design, weights=whitener.weights)
     )
@@ -260,7 +260,7 @@ def test_prediction_of_left_out_pixels_is_that_of_fits_without_them():
     score = order_score(fitted, criterion="cv", beam_area=9.0)
     y, x = window.y, window.x
     row, column = (y - y.min()) // 3, (x - x.min()) // 3
-    left = values - models.gaussian_sum(fit.parameters, y.astype(float), x.astype(float))
+    left = values - gaussians.gaussian_sum(fit.parameters, y.astype(float), x.astype(float))
     near = np.zeros(y.size, dtype=bool)
     for p in fit.parameters:
         _, _, _, s1, s2, theta = p

@@ -6,7 +6,7 @@ import pytest
 from helpers.groups import bounds_around, fit_all, response_of, whitener_of
 from hyper_py.fitting.groups import GroupFit
 from hyper_py.fitting.linear_response import linear_response
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import select_fit_pixels
 
 SHAPE = (41, 43)
@@ -18,7 +18,7 @@ PAIR = np.array([[1.0, 18.3, 19.6, 2.4, 1.7, 0.6], [0.7, 22.9, 21.2, 1.9, 1.6, 1
 def window_of(sources, *, radius=8.0, usable=None):
     usable = np.ones(SHAPE, dtype=bool) if usable is None else usable
     return select_fit_pixels(
-        sources[:, models.X], sources[:, models.Y], radius=np.full(len(sources), radius), usable=usable
+        sources[:, gaussians.X], sources[:, gaussians.Y], radius=np.full(len(sources), radius), usable=usable
     )
 
 
@@ -38,7 +38,7 @@ def whitener_and_covariance(window, *, kind, sigma=0.02):
 
 
 def model(sources, window):
-    return models.gaussian_sum(sources, window.y.astype(float), window.x.astype(float))
+    return gaussians.gaussian_sum(sources, window.y.astype(float), window.x.astype(float))
 
 
 def wide_bounds(start):
@@ -124,7 +124,7 @@ def test_of_a_source_that_has_vanished_only_the_peak_has_an_error(peak):
     window = window_of(PAIR)
     whitener, _ = whitener_and_covariance(window, kind="correlated")
     gone = PAIR.copy()
-    gone[1, models.AMPLITUDE] = peak
+    gone[1, gaussians.AMPLITUDE] = peak
     fit = GroupFit(parameters=gone, at_bound=np.zeros((2, 6), bool), cost=0.0, status=1, n_evaluations=1)
     moves, inverse, _ = response_of(fit, window, whitener)
     assert np.isfinite(moves).all()

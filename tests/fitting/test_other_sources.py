@@ -12,7 +12,7 @@ from hyper_py.fitting.other_sources import (
     sources_in_reach,
     with_other_sources,
 )
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import select_fit_pixels
 from hyper_py.numerics.mesh import MeshMap
 
@@ -42,11 +42,11 @@ def groups_of(sources, partition):
 def test_models_are_those_of_the_whole_image_without_the_own_sources(sources):
     partition = [np.array([0, 5]), np.array([1]), np.array([7, 2, 3])]
     groups = groups_of(sources, partition)
-    whole = models.render(sources, SHAPE, n_sigma=9)
+    whole = gaussians.render(sources, SHAPE, n_sigma=9)
     for group, light in zip(groups, models_on(sources, [g.pixels for g in groups]), strict=True):
         np.testing.assert_allclose(light, whole[group.pixels.y, group.pixels.x], atol=1e-6)
     for group, own in zip(with_other_sources(groups, sources), partition, strict=True):
-        others = models.render(np.delete(sources, own, axis=0), SHAPE, n_sigma=9)
+        others = gaussians.render(np.delete(sources, own, axis=0), SHAPE, n_sigma=9)
         np.testing.assert_allclose(group.others, others[group.pixels.y, group.pixels.x], atol=1e-6)
         np.testing.assert_allclose(group.values, -group.others)
 
@@ -65,7 +65,7 @@ def test_reach_is_symmetric_enough_to_hold_all_that_matters(sources):
         assert own not in near
         y, x = group.pixels.y.astype(float), group.pixels.x.astype(float)
         for other in set(range(len(sources))) - {own, *near.tolist()}:
-            assert models.gaussian_sum(sources[[other]], y, x).max() < 4e-4 * sources[other, 0]
+            assert gaussians.gaussian_sum(sources[[other]], y, x).max() < 4e-4 * sources[other, 0]
 
 
 def test_owners():

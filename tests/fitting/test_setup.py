@@ -6,7 +6,7 @@ from hyper_py.background.model import NoBackground
 from hyper_py.fitting.setup import FitSetup, OwnBackground
 from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.whitener_cache import WhitenerCache
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 
 
 def setup_for(problem, *, relative_rms=None, white=False, **changes):
@@ -38,7 +38,7 @@ SOURCES = np.array([[5.0, 30.0, 40.0, 1.7, 1.7, 0.0], [4.0, 70.0, 50.0, 1.7, 1.7
 def test_fixed_parameters_keep_their_value_and_others_are_bounded():
     data = np.random.default_rng(2).normal(size=(90, 100))
     fixed = np.zeros(SOURCES.shape, dtype=bool)
-    fixed[1, models.SIGMA_1 :] = True
+    fixed[1, gaussians.SIGMA_1 :] = True
     problem = make_problem(SOURCES, data, fixed=fixed)
     groups = setup_for(problem).groups(problem)
     held = np.concatenate([group.bounds.lower == group.bounds.upper for group in groups])
@@ -52,7 +52,7 @@ def test_fixed_parameters_keep_their_value_and_others_are_bounded():
 def test_whiteners_weight_by_the_noise_where_the_group_is(white):
     data = np.random.default_rng(3).normal(size=(90, 200))
     sources = SOURCES.copy()
-    sources[1, models.X : models.Y + 1] = 170.0, 40.0
+    sources[1, gaussians.X : gaussians.Y + 1] = 170.0, 40.0
     relative = np.where(np.arange(200) < 100, 1.0, 3.0) * np.ones((90, 1))
     problem = make_problem(sources, data, rms=relative)
     quiet, loud = (

@@ -5,7 +5,7 @@ import numpy as np
 from helpers.groups import bounds_around, fit_all, fitted_group, whitener_of
 from hyper_py.deblending.score_test import best_additions
 from hyper_py.noise.whitening import whitening_matrix
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import select_fit_pixels
 
 SHAPE = (45, 47)
@@ -21,7 +21,7 @@ def window_of(sources, radius=11.0):
 
 
 def value(sources, window):
-    return models.gaussian_sum(sources, window.y.astype(float), window.x.astype(float))
+    return gaussians.gaussian_sum(sources, window.y.astype(float), window.x.astype(float))
 
 
 def covariance_of(window, kind):

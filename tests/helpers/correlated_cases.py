@@ -3,7 +3,7 @@
 import numpy as np
 
 from hyper_py.noise.covariance import CovarianceModel
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import select_fit_pixels
 
 SHAPE = (31, 33)
@@ -30,4 +30,4 @@ def window_of(sources, *, radius=7.0, usable=None):
 
 
 def value(sources, window):
-    return models.gaussian_sum(sources, window.y.astype(float), window.x.astype(float))
+    return gaussians.gaussian_sum(sources, window.y.astype(float), window.x.astype(float))

@@ -34,3 +34,33 @@ def made_records(snr, recovered, *, sigma=1.0, light=0.0, kind=None):
     records["kind"] = np.arange(len(snr)) % 2 if kind is None else kind
     records["neighbour"] = 10.0
     return records
+
+
+def made_result(seed=1, n=1500, **fields):
+    """A result of which the completeness is Phi(S/N - 5), without a run of the pipeline but the first."""
+    from scipy.special import ndtr
+
+    from hyper_py.injection.completeness import Completeness
+    from hyper_py.injection.plan import InjectionPlan
+    from hyper_py.injection.purity import Purity
+
+    rng = np.random.default_rng(seed)
+    sky = noise_sky(seed, n_sources=15, peak_range=(8.0, 40.0), margin=2.0, **fields)
+    extraction = extract_sources(sky.image)
+    setup = make_setup(extraction, n_sources=6)
+    snr = np.exp(rng.uniform(np.log(2.0), np.log(30.0), n))
+    records = made_records(snr, rng.random(n) < ndtr(snr - 5.0))
+    records["realisation"] = np.arange(n) // 6
+    records["neighbour"] = rng.uniform(0.3, 10.0, n)
+    for name in ("flux", "peak"):
+        records[f"{name}_found"], records[f"{name}_err"] = records[name] + rng.normal(0.0, 1.0, n), 1.0
+    for axis in "xy":
+        records[f"{axis}_found"], records[f"{axis}_err"] = rng.normal(0.0, 0.2, n), 0.2
+    records["snr_found"] = snr + rng.normal(0.0, 1.0, n)
+    rows = np.asarray(extraction.catalog["SNR"], dtype=float)
+    purity = Purity(
+        threshold=4.5, rows=rows, inverted=np.array([4.7]), surrogates=(np.array([4.6, 5.0]), np.empty(0))
+    )
+    return Completeness(
+        extraction=extraction, setup=setup, plan=InjectionPlan(), records=records, purity=purity, error=0.02
+    )

@@ -7,7 +7,7 @@ from scipy import ndimage
 from hyper_py.config.original import ORIGINAL_POLICY
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam
 from hyper_py.image import SkyImage
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions
 
 FWHM = 4.5
@@ -51,7 +51,7 @@ def sources_of(*places, sigma=SIGMA):
 
 
 def make_map(sources, shape=(90, 96), *, seed=1, noise=1.0):
-    return models.render(sources, shape) + noise * noise_of(shape, seed=seed)
+    return gaussians.render(sources, shape) + noise * noise_of(shape, seed=seed)
 
 
 def noisy_image(fwhm, *, seed, shape=(330, 350), peak=30.0):
@@ -59,5 +59,5 @@ def noisy_image(fwhm, *, seed, shape=(330, 350), peak=30.0):
     data = RMS * noise_of(shape, seed=seed, sigma=sigma, white=WHITE_PART)
     rng = np.random.default_rng(seed)
     places = rng.uniform(0.1, 0.9, (6, 2)) * np.array(shape[::-1])
-    data += models.render(sources_of(*((peak * RMS, x, y) for x, y in places), sigma=sigma), shape)
+    data += gaussians.render(sources_of(*((peak * RMS, x, y) for x, y in places), sigma=sigma), shape)
     return make_image(data, fwhm=fwhm)

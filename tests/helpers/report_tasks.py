@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from hyper_py.image import SkyImage
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options
 from hyper_py.pipeline.extraction import Extraction, extract_sources
 from hyper_py.simulation.simulate import simulate_image
@@ -37,4 +37,4 @@ def write_map(path, image: SkyImage):
     return path
 
 
-__all__ = ["WHITE", "local_noise", "models", "small_extraction", "small_image", "write_map"]
+__all__ = ["WHITE", "gaussians", "local_noise", "small_extraction", "small_image", "write_map"]

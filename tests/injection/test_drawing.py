@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from helpers.injections import sky_setup
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.injection.drawing import BEAM, OWN, FluxRange, draw_sources
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 
 RANGE = FluxRange(low=1.0, high=5.0, bright=20.0)
 
@@ -33,7 +33,7 @@ def test_four_in_five_fluxes_are_log_uniform_where_the_curve_is_steep(rng):
 
 def test_half_have_the_beam_and_half_a_shape_of_the_catalogue(setup):
     parameters, kinds = draw(setup, 1)
-    shapes = parameters[:, models.SIGMA_1 :]
+    shapes = parameters[:, gaussians.SIGMA_1 :]
     np.testing.assert_allclose(shapes[kinds == BEAM], np.tile(setup.beam, (np.sum(kinds == BEAM), 1)))
     assert len(setup.shapes) >= 5
     for shape in shapes[kinds == OWN]:
@@ -43,7 +43,7 @@ def test_half_have_the_beam_and_half_a_shape_of_the_catalogue(setup):
 def test_places_are_usable_apart_and_uniform(setup):
     places = []
     for seed in range(150):
-        xy = draw(setup, seed)[0][:, [models.X, models.Y]]
+        xy = draw(setup, seed)[0][:, [gaussians.X, gaussians.Y]]
         x, y = np.rint(xy).astype(int).T
         assert setup.usable[y, x].all()
         assert cKDTree(xy).query(xy, k=2)[0][:, 1].min() >= setup.separation
@@ -57,11 +57,11 @@ def test_places_are_usable_apart_and_uniform(setup):
 
 def test_like_sources_have_neighbours_as_near_as_the_catalogue(random_seed):
     setup = sky_setup(random_seed, n_sources=8, crowded_fraction=0.8, crowded_separation=(1.6, 2.4))
-    known = cKDTree(setup.known[:, [models.X, models.Y]])
+    known = cKDTree(setup.known[:, [gaussians.X, gaussians.Y]])
     near = {}
     for positions in ("random", "like-sources"):
         drawn = [draw(setup, seed, positions) for seed in range(60)]
-        xy = np.concatenate([p[kinds == OWN][:, [models.X, models.Y]] for p, kinds in drawn])
+        xy = np.concatenate([p[kinds == OWN][:, [gaussians.X, gaussians.Y]] for p, kinds in drawn])
         near[positions] = np.mean(known.query(xy)[0] < 3.0 * setup.fwhm)
     expected = np.mean(setup.neighbours < 3.0 * setup.fwhm)
     assert expected > 0.5

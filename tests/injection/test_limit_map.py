@@ -6,7 +6,7 @@ from scipy.special import ndtr, ndtri
 
 from helpers.injections import made_records, sky_setup
 from hyper_py.injection.limit_map import local_completeness
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 
 
 def test_neighbours_light_counts_as_much_as_it_did(rng):
@@ -31,8 +31,8 @@ def test_the_map_follows_noise_and_sources_and_leaves_edges_out(random_seed):
     local = local_completeness(made_records(snr, found, light=light))
     limits = local.limit_map(setup)
     np.testing.assert_array_equal(np.isfinite(limits), setup.usable)
-    far = setup.usable & (models.render(setup.known, setup.image.shape) < 0.01 * setup.typical_sigma)
+    far = setup.usable & (gaussians.render(setup.known, setup.image.shape) < 0.01 * setup.typical_sigma)
     ratio = limits[far] / setup.sensitivity.sigma[far]
     np.testing.assert_allclose(ratio, local.curve.limit(0.8).value, rtol=1e-3)
-    x, y = np.rint(setup.known[:, [models.X, models.Y]]).astype(int).T
+    x, y = np.rint(setup.known[:, [gaussians.X, gaussians.Y]]).astype(int).T
     assert np.nanmedian(limits[y, x] / setup.sensitivity.sigma[y, x]) > 1.3 * np.median(ratio)

@@ -8,7 +8,7 @@ import pytest
 from helpers.injections import sky_setup
 from hyper_py.injection.purity import Purity, inverted_map, surrogate_map
 from hyper_py.injection.sensitivity import measure_sensitivity
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def setup(random_seed):
 
 def test_inverted_map_has_no_sources_and_the_same_noise(setup):
     inverted = inverted_map(setup)
-    residual = setup.image.data - models.render(setup.known, setup.image.shape)
+    residual = setup.image.data - gaussians.render(setup.known, setup.image.shape)
     known = np.isfinite(residual)
     np.testing.assert_array_equal(np.isfinite(inverted.data), known)
     assert np.std(inverted.data[known]) == pytest.approx(np.std(residual[known]), rel=1e-9)
@@ -46,7 +46,7 @@ def test_surrogates_are_random_and_repeatable(setup):
     np.testing.assert_array_equal(first, again)
     valid = setup.sensitivity.valid
     assert abs(np.corrcoef(first[valid], other[valid])[0, 1]) < 0.3
-    residual = setup.image.data - models.render(setup.known, setup.image.shape)
+    residual = setup.image.data - gaussians.render(setup.known, setup.image.shape)
     assert abs(np.corrcoef(first[valid], residual[valid])[0, 1]) < 0.3
 
 

@@ -6,7 +6,7 @@ import pytest
 from helpers.injections import noise_sky, sky_setup
 from hyper_py.injection.drawing import FluxRange
 from hyper_py.injection.recovery import inject, match_new_rows, realise
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 
 
 def test_injection_adds_the_flux_and_leaves_blanks():
@@ -88,4 +88,4 @@ def test_the_truth_is_in_the_units_of_the_catalogue(setup):
     # A beam-sized source has as much Jy as Jy/beam.
     np.testing.assert_allclose(records["flux"][beams], records["peak"][beams], rtol=1e-4)
     parameters = np.column_stack([records[n] for n in ("amplitude", "x", "y", "sigma_1", "sigma_2", "theta")])
-    np.testing.assert_allclose(records["flux"], models.gaussian_flux(parameters), rtol=1e-12)
+    np.testing.assert_allclose(records["flux"], gaussians.gaussian_flux(parameters), rtol=1e-12)

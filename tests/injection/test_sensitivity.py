@@ -11,16 +11,18 @@ from hyper_py.injection.sensitivity import (
     centred_gaussian,
     filled,
     full_mean,
-    local_level,
+    local_rms,
     measure_sensitivity,
     periodic_part,
 )
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.simulation import fields
 
 
 def beam_parameters(image):
-    return np.concatenate([[1.0, 0.0, 0.0], models.shape_parameters(image.beam_covariance(60.0, 60.0))])[None]
+    return np.concatenate([[1.0, 0.0, 0.0], gaussians.shape_parameters(image.beam_covariance(60.0, 60.0))])[
+        None
+    ]
 
 
 def measured(sky, data=None):
@@ -61,8 +63,8 @@ def test_response_is_one_for_the_beam_and_less_for_narrower_sources(random_seed)
     sky = noise_sky(random_seed)
     beam = beam_parameters(sky.image)
     narrow, wide = beam.copy(), beam.copy()
-    narrow[:, models.SIGMA_1 : models.THETA] *= 0.7
-    wide[:, models.SIGMA_1 : models.THETA] *= 1.3
+    narrow[:, gaussians.SIGMA_1 : gaussians.THETA] *= 0.7
+    wide[:, gaussians.SIGMA_1 : gaussians.THETA] *= 1.3
     answers = measured(sky).response(np.concatenate([narrow, beam, wide]))
     assert answers[1] == pytest.approx(1.0, abs=0.01)
     assert answers[0] < 0.8
@@ -75,7 +77,7 @@ def test_a_source_on_the_filtered_map_has_its_amplitude(random_seed):
     source = beam_parameters(sky.image)
     source[0, :3] = 50.0, 60.0, 57.0
     radius = sensitivity.kernel.shape[0] // 2
-    stamp = models.render(source, (120, 120))[57 - radius : 58 + radius, 60 - radius : 61 + radius]
+    stamp = gaussians.render(source, (120, 120))[57 - radius : 58 + radius, 60 - radius : 61 + radius]
     assert np.sum(sensitivity.kernel * stamp) == pytest.approx(50.0, rel=0.01)
 
 
@@ -85,12 +87,12 @@ def test_scaling_the_map_scales_the_noise(random_seed):
     np.testing.assert_allclose(large.sigma, 1e3 * small.sigma, rtol=1e-9)
 
 
-def test_local_level_is_the_rms_in_each_half(rng):
+def test_local_rms_is_the_rms_in_each_half(rng):
     data = rng.standard_normal((80, 120))
     data[:, 60:] *= 5.0
-    level = local_level(data, cell=20)
-    assert np.median(level[:, :30]) == pytest.approx(1.0, rel=0.1)
-    assert np.median(level[:, 90:]) == pytest.approx(5.0, rel=0.1)
+    rms = local_rms(data, cell=20)
+    assert np.median(rms[:, :30]) == pytest.approx(1.0, rel=0.1)
+    assert np.median(rms[:, 90:]) == pytest.approx(5.0, rel=0.1)
 
 
 def test_periodic_part_of_a_ramp_has_no_jump_and_of_a_periodic_image_is_itself(rng):

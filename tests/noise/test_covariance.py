@@ -14,11 +14,10 @@ from hyper_py.noise.covariance import (
     covariance_model,
     local_rms_map,
     mesh_rms,
-    parzen_taper,
     power_spectrum,
     radial_profile,
 )
-from hyper_py.numerics.mesh import coarse_map, fill_nearest
+from hyper_py.numerics.mesh import fill_nearest, mesh_map
 
 
 def _contaminated(seed, shape=(80, 90)):
@@ -136,7 +135,7 @@ class TestLocalRms:
     def test_interpolation_is_exact_for_a_plane(self):
         y, x = np.mgrid[:60, :80].astype(float)
         centres = (2 * x + y)[4:60:10, 4:80:10] + 1.5  # centre of a cell of 10 is at 4.5
-        result = coarse_map(centres, shape=(60, 80), mesh=10)[:, :]
+        result = mesh_map(centres, shape=(60, 80), mesh=10)[:, :]
         np.testing.assert_allclose(result[5:-5, 5:-5], (2 * x + y)[5:-5, 5:-5])
 
     def test_fill_nearest(self):
@@ -258,11 +257,6 @@ class TestCovarianceModel:
         rows, columns = np.mgrid[-8:9, -8:9]
         radius, profile = radial_profile(np.exp(-np.hypot(rows, columns) / 5))
         np.testing.assert_allclose(profile, np.exp(-radius / 5), rtol=0.01)
-
-    def test_taper(self):
-        taper = parzen_taper(9)
-        assert taper[9, 9] == 1.0
-        assert np.fft.fft2(np.fft.ifftshift(taper)).real.min() > -1e-12
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 1e6]), st.floats(0.0, 0.5))

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 
-from hyper_py.numerics.mesh import coarse_map
+from hyper_py.numerics.mesh import mesh_map
 
 
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 60), st.integers(1, 60))
@@ -11,7 +11,7 @@ def test_is_linear_between_the_centres_of_cells(seed, mesh, ny, nx):
     rng = np.random.default_rng(seed)
     cells = -(-ny // mesh), -(-nx // mesh)
     levels = rng.uniform(1.0, 2.0, cells)
-    image = coarse_map(levels, mesh=mesh, shape=(ny, nx))
+    image = mesh_map(levels, mesh=mesh, shape=(ny, nx))
     # Repeated beyond the border, so that scipy has something to interpolate there.
     centres = [mesh * (np.arange(-1, n + 1) + 0.5) - 0.5 for n in cells]
     referee = RegularGridInterpolator(centres, np.pad(levels, 1, mode="edge"))
@@ -24,5 +24,5 @@ def test_is_linear_between_the_centres_of_cells(seed, mesh, ny, nx):
 
 def test_missing_levels_are_those_of_neighbours():
     levels = np.array([[1.0, np.nan], [np.nan, np.nan], [np.nan, 4.0]])
-    filled = coarse_map(levels, mesh=4, shape=(12, 8)).levels
+    filled = mesh_map(levels, mesh=4, shape=(12, 8)).values
     np.testing.assert_allclose(filled, [[1.0, 1.0], [2.5, 2.5], [4.0, 4.0]])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.solvers import LOSSES, FitStatus, SolverOptions, levenberg_marquardt, loss_terms
 
 Y, X = (a.ravel().astype(float) for a in np.mgrid[:19, :19])
@@ -27,7 +27,7 @@ def gaussian_problem(rng, n_sources=1, noise=0.05, outliers=0.0):
             for _ in range(n_sources)
         ]
     )
-    data = models.gaussian_sum(truth, Y, X) + noise * rng.standard_normal(Y.size)
+    data = gaussians.gaussian_sum(truth, Y, X) + noise * rng.standard_normal(Y.size)
     hit = rng.random(Y.size) < outliers
     data[hit] += rng.uniform(1, 5, hit.sum())
     start = truth + rng.normal(0, 0.15, truth.shape)
@@ -42,7 +42,7 @@ def batch_problem(data, weights=None):
     def problem(parameters, which):
         sources = parameters.reshape(len(which), -1, 6)
         points = (len(which), Y.size)
-        value, jacobian = models.gaussian_sum_and_jacobian(
+        value, jacobian = gaussians.gaussian_sum_and_jacobian(
             sources, np.broadcast_to(Y, points), np.broadcast_to(X, points)
         )
         return (value - data[which]) * weights[which], jacobian * weights[which][:, None, :]

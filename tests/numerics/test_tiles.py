@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from hyper_py.numerics import tiles as blocks_module
-from hyper_py.numerics.tiles import Correlator, LazyPlane, at, blocks, edges, grown, sample
+from hyper_py.numerics import tiles as tiles_module
+from hyper_py.numerics.tiles import Correlator, LazyPlane, at, edges, grown, sample, tiles
 
 sizes = st.one_of(st.none(), st.integers(0, 90))
 
@@ -14,7 +14,7 @@ sizes = st.one_of(st.none(), st.integers(0, 90))
 @given(st.tuples(st.integers(1, 80), st.integers(1, 80)), sizes, st.integers(1, 30), st.integers(0, 40))
 def test_blocks_cover_a_map_once(shape, size, multiple, halo):
     seen, image = np.zeros(shape, int), np.arange(shape[0] * shape[1]).reshape(shape)
-    for where in blocks(shape, size=size, multiple=multiple):
+    for where in tiles(shape, size=size, multiple=multiple):
         seen[where] += 1
         assert all(part.start % multiple == 0 for part in where)
         outer, inner = grown(where, halo, shape)
@@ -61,7 +61,7 @@ def test_lazy_planes_are_read_where_they_are_asked_for(monkeypatch):
     np.testing.assert_array_equal(np.asarray(lazy), image)
     image[3, :] = np.nan
     np.testing.assert_array_equal(sample(lazy, size=13).size, 39 * 50)
-    monkeypatch.setattr(blocks_module, "_MOST_SAMPLES", 500)
+    monkeypatch.setattr(tiles_module, "_MOST_SAMPLES", 500)
     np.testing.assert_array_equal(
         np.sort(sample(lazy, size=13)), np.sort(image[::2, ::2][np.isfinite(image[::2, ::2])])
     )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from photutils.aperture import EllipticalAperture
 
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.photometry.aperture import (
     aperture_fraction,
     aperture_on_pixels,
@@ -63,19 +63,19 @@ def test_many_at_once_are_those_one_by_one():
 @pytest.mark.parametrize("k", [0.5, 1.0, 1.4])
 def test_gaussian_inside_its_own_aperture(k):
     source = np.array([2.0, 40.3, 39.6, 6.0, 4.0, 0.7])
-    data = models.render(source[None], (81, 81), n_sigma=12)
+    data = gaussians.render(source[None], (81, 81), n_sigma=12)
     total = sum_in(data, source_apertures(source[None], radius_in_fwhm=k)[0])
-    assert total / models.gaussian_flux(source) == pytest.approx(enclosed_fraction(k), rel=4e-3)
+    assert total / gaussians.gaussian_flux(source) == pytest.approx(enclosed_fraction(k), rel=4e-3)
 
 
 @pytest.mark.parametrize("k", [0.5, 1.0])
 @pytest.mark.parametrize("sigma", [1.2, 1.5, 8.0])
 def test_fraction_makes_the_corrected_flux_exact(k, sigma):
     source = np.array([3.0, 60.2, 59.7, sigma, 0.8 * sigma, 0.5])
-    data = models.render(source[None], (121, 121), n_sigma=9)
+    data = gaussians.render(source[None], (121, 121), n_sigma=9)
     aperture = source_apertures(source[None], radius_in_fwhm=k)[0]
     fraction = aperture_fraction(source, aperture)
-    assert sum_in(data, aperture) / fraction == pytest.approx(models.gaussian_flux(source), rel=1e-9)
+    assert sum_in(data, aperture) / fraction == pytest.approx(gaussians.gaussian_flux(source), rel=1e-9)
     assert fraction == pytest.approx(enclosed_fraction(k), abs=0.15 / sigma**2)
 
 
@@ -86,5 +86,5 @@ def test_flux_gradient_is_the_derivative():
         step = np.zeros(12)
         step[k] = 1e-6
         step = step.reshape(2, 6)
-        change = models.gaussian_flux(parameters + step) - models.gaussian_flux(parameters - step)
+        change = gaussians.gaussian_flux(parameters + step) - gaussians.gaussian_flux(parameters - step)
         np.testing.assert_allclose(gradient[:, k], change / 2e-6, atol=1e-7)

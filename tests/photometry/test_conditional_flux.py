@@ -7,7 +7,7 @@ from helpers.correlated_cases import SHAPE, SOURCE, TIGHT, covariance_lags, valu
 from helpers.groups import bounds_around, fit_all, fitted_group
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.whitener_cache import WhitenerCache
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.photometry.aperture import (
     GroupApertures,
     aperture_fraction,
@@ -49,7 +49,7 @@ def make_case(sources, *, scale=1.0, radius=7.0, usable=None, fixed=None, assume
 def test_without_noise_flux_and_background_are_exact():
     window, _, measure = make_case(SOURCE)
     photometry, background = measure(value(SOURCE, window) + 0.3)
-    np.testing.assert_allclose(photometry.flux, models.gaussian_flux(SOURCE), rtol=1e-6)
+    np.testing.assert_allclose(photometry.flux, gaussians.gaussian_flux(SOURCE), rtol=1e-6)
     known = np.isfinite(background)
     np.testing.assert_allclose(background[known], 0.3, rtol=1e-5)
     np.testing.assert_allclose(photometry.background, 0.3, rtol=1e-5)
@@ -67,7 +67,7 @@ PAIR = np.array([[40.0, 14.2, 15.1, 2.1, 1.7, 0.5], [30.0, 18.4, 16.8, 1.9, 1.6,
 def test_flux_errors_are_those_of_many_measurements(sources, shape_fixed, conditioned):
     """Also where the whitener takes for granted more noise than there is."""
     fixed = np.zeros(sources.shape, dtype=bool)
-    fixed[:, models.SIGMA_1 :] = shape_fixed
+    fixed[:, gaussians.SIGMA_1 :] = shape_fixed
     usable = np.ones(SHAPE, dtype=bool)
     usable[18:21, 17:22] = False
     window, covariance, measure = make_case(
@@ -80,7 +80,7 @@ def test_flux_errors_are_those_of_many_measurements(sources, shape_fixed, condit
         measure(value(sources, window) + 0.1 * factor @ rng.normal(size=window.y.size))[0] for _ in range(250)
     ]
     expected = measure(value(sources, window))[0]
-    flux, gauss = np.array([r.flux for r in results]), models.gaussian_flux(sources)
+    flux, gauss = np.array([r.flux for r in results]), gaussians.gaussian_flux(sources)
     np.testing.assert_allclose(flux.std(axis=0) / (0.1 * expected.flux_err), 1.0, atol=0.16)
     np.testing.assert_allclose((flux.mean(axis=0) - gauss) / (0.1 * expected.flux_err), 0.0, atol=0.25)
     assert (expected.flux_err > 0.3 * expected.flux_gauss_err).all()
@@ -89,22 +89,22 @@ def test_flux_errors_are_those_of_many_measurements(sources, shape_fixed, condit
 def test_errors_count_how_far_an_assumed_shape_may_be_off():
     """Monte Carlo over noise and the true shape of the second of two sources, which is assumed."""
     fixed = np.zeros(PAIR.shape, dtype=bool)
-    fixed[1, models.SIGMA_1 :] = True
+    fixed[1, gaussians.SIGMA_1 :] = True
     assumed = np.zeros(PAIR.shape)
-    assumed[1, models.SIGMA_1 : models.THETA] = 0.05**2
+    assumed[1, gaussians.SIGMA_1 : gaussians.THETA] = 0.05**2
     window, covariance, measure = make_case(PAIR, fixed=fixed, assumed=assumed)
     rng, factor = np.random.default_rng(5), np.linalg.cholesky(covariance)
     pulls = []
     for _ in range(250):
         truth = PAIR + np.sqrt(assumed) * rng.normal(size=PAIR.shape)
         photometry, _ = measure(value(truth, window) + 0.3 * factor @ rng.normal(size=window.y.size))
-        pulls.append(photometry.flux - models.gaussian_flux(truth))
+        pulls.append(photometry.flux - gaussians.gaussian_flux(truth))
     noise = make_case(PAIR, scale=0.3, fixed=fixed)[2](value(PAIR, window))[0]
     both = make_case(PAIR, scale=0.3, fixed=fixed, assumed=assumed)[2](value(PAIR, window))[0]
     np.testing.assert_allclose(np.std(pulls, axis=0) / both.flux_err, 1.0, atol=0.16)
     assert (both.flux_err > 1.3 * noise.flux_err).all()
-    error = np.sqrt(np.diag(both.covariance))[models.N_PARAMETERS :]
-    np.testing.assert_allclose(error[models.SIGMA_1 : models.THETA], 0.05)
+    error = np.sqrt(np.diag(both.covariance))[gaussians.N_PARAMETERS :]
+    np.testing.assert_allclose(error[gaussians.SIGMA_1 : gaussians.THETA], 0.05)
 
 
 def test_gaussian_flux_error_is_that_of_many_fits():
@@ -119,7 +119,7 @@ def test_gaussian_flux_error_is_that_of_many_fits():
     )
     _, _, measure = make_case(source)
     expected = measure(value(source, window))[0]
-    scatter = np.std([models.gaussian_flux(f.parameters)[0] for f in fits])
+    scatter = np.std([gaussians.gaussian_flux(f.parameters)[0] for f in fits])
     assert scatter / (0.2 * expected.flux_gauss_err[0]) == pytest.approx(1.0, abs=0.13)
     sigma = np.std([f.parameters[0, 1] for f in fits])
     assert sigma / (0.2 * np.sqrt(expected.covariance[1, 1])) == pytest.approx(1.0, abs=0.13)
@@ -152,7 +152,7 @@ def test_a_level_added_to_the_map_changes_the_background_only():
 
 def test_flux_is_linear_in_the_data_where_everything_is_given():
     fixed = np.ones(SOURCE.shape, dtype=bool)
-    fixed[:, models.AMPLITUDE] = False
+    fixed[:, gaussians.AMPLITUDE] = False
     window, covariance, measure = make_case(SOURCE, fixed=fixed)
     rng, factor = np.random.default_rng(3), np.linalg.cholesky(covariance)
     a, b = (factor @ rng.normal(size=window.y.size) for _ in range(2))
@@ -166,4 +166,4 @@ def test_elliptical_aperture_off_the_footprint_is_part_of_the_conditional():
     wide = source_apertures(ellipse, radius_in_fwhm=1.0 / FWHM_PER_SIGMA)
     photometry, background = measure(value(SOURCE, window) - 0.2, apertures=wide)
     assert np.isfinite(background[np.hypot(window.x - 16.2, window.y - 15.1) < 4.8]).all()
-    np.testing.assert_allclose(photometry.flux, models.gaussian_flux(SOURCE), rtol=1e-6)
+    np.testing.assert_allclose(photometry.flux, gaussians.gaussian_flux(SOURCE), rtol=1e-6)

@@ -18,7 +18,7 @@ from hyper_py.background.joint import JointPolynomial
 from hyper_py.fitting.groups import GroupFit
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.whitening import Whitener, linear_terms
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import select_fit_pixels
 from hyper_py.numerics.polynomial import polynomial_design, scaling_of_pixels
 from hyper_py.photometry.aperture import aperture_fraction, source_apertures
@@ -34,8 +34,8 @@ def monte_carlo(request):
     noise = noise_model()
     y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
     factor = np.linalg.cholesky(dense(noise, y, x) + 1e-9 * np.eye(y.size))
-    truth_map = plane(shape) + models.render(truth, shape)
-    mask = models.footprints(truth, shape, n_sigma=2.0)
+    truth_map = plane(shape) + gaussians.render(truth, shape)
+    mask = gaussians.footprints(truth, shape, n_sigma=2.0)
     mask[5:9, 20:30] = True
     usable = np.ones(shape, dtype=bool)
     if request.param:
@@ -50,7 +50,7 @@ def monte_carlo(request):
         settings = {**SETTINGS, "max_box": 2.0, "clip_sigma": None}
         # The wings beyond the footprint are taken off, as in the last pass of the pipeline.
         background = backgrounds_with(
-            data - models.render(truth, shape), mask, truth, [np.arange(2)], **settings
+            data - gaussians.render(truth, shape), mask, truth, [np.arange(2)], **settings
         )[0]
         values = data[window.y, window.x] - background.at(window.y, window.x)
         fit = fit_all([values], [window], [whitener], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
@@ -58,7 +58,7 @@ def monte_carlo(request):
         fractions = np.array(
             [aperture_fraction(p, a) for p, a in zip(fit.parameters, apertures, strict=True)]
         )
-        residual = data - models.render(fit.parameters, shape, n_sigma=9)
+        residual = data - gaussians.render(fit.parameters, shape, n_sigma=9)
         return fit, background, apertures, fractions, residual
 
     fit, background, apertures, fractions, residual = measure(truth_map)
@@ -79,9 +79,9 @@ def test_flux_errors_are_those_of_many_measurements(monte_carlo):
     truth, errors, parameters, flux = monte_carlo
     np.testing.assert_allclose(flux.std(axis=0) / errors.flux_err, 1.0, atol=0.15)
     np.testing.assert_allclose(
-        flux.mean(axis=0), models.gaussian_flux(truth), atol=0.3 * errors.flux_err.max()
+        flux.mean(axis=0), gaussians.gaussian_flux(truth), atol=0.3 * errors.flux_err.max()
     )
-    gauss = models.gaussian_flux(parameters)
+    gauss = gaussians.gaussian_flux(parameters)
     np.testing.assert_allclose(gauss.std(axis=0) / errors.flux_gauss_err, 1.0, atol=0.15)
 
 
@@ -98,7 +98,7 @@ def test_errors_count_how_far_an_assumed_shape_may_be_off(joint):
     shape, off = (37, 39), 1e-4
     truth = np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4], [2.0, 20.8, 19.6, 2.0, 1.5, 1.2]])
     fixed = np.zeros(truth.shape, dtype=bool)
-    fixed[1, models.SIGMA_1 :] = True
+    fixed[1, gaussians.SIGMA_1 :] = True
     window = select_fit_pixels(truth[:, 1], truth[:, 2], radius=np.full(2, 8.5), usable=np.ones(shape, bool))
     weights, scaling = np.exp(-0.01 * np.arange(window.y.size)), scaling_of_pixels(window.y, window.x)
     design = polynomial_design(window.y, window.x, order=1, scaling=scaling)
@@ -110,7 +110,7 @@ def test_errors_count_how_far_an_assumed_shape_may_be_off(joint):
     fractions = np.array([aperture_fraction(p, a) for p, a in zip(truth, own, strict=True)])
 
     def measure(real, *, assumed):
-        data = models.render(real, shape, n_sigma=9)
+        data = gaussians.render(real, shape, n_sigma=9)
         values = data[window.y, window.x]
         fit = fit_all([values], [window], [whitener], [truth], lower=[lower], upper=[upper], **TIGHT)[0]
         unit = with_apertures(
@@ -118,13 +118,13 @@ def test_errors_count_how_far_an_assumed_shape_may_be_off(joint):
             joint=JointPolynomial(1, scaling) if joint else None,
         )  # fmt: skip
         errors = group_errors([unit], noise_model())
-        left = data - models.render(fit.parameters, shape, n_sigma=9)
+        left = data - gaussians.render(fit.parameters, shape, n_sigma=9)
         flux = aperture_fluxes(left, [unit], errors)[0].flux
-        return fit.parameters - real, flux - models.gaussian_flux(real), errors[0]
+        return fit.parameters - real, flux - gaussians.gaussian_flux(real), errors[0]
 
     nothing = np.zeros(truth.shape)
     size = nothing.copy()
-    size[1, models.SIGMA_1] = 1.0
+    size[1, gaussians.SIGMA_1] = 1.0
     ends = [measure(truth + sign * off * size, assumed=nothing) for sign in (1, -1)]
     moved, changed = ((ends[0][k] - ends[1][k]) / (2 * off) for k in (0, 1))
     before, after = measure(truth, assumed=nothing)[2], measure(truth, assumed=0.2**2 * size)[2]
@@ -141,7 +141,7 @@ def test_a_level_common_to_all_pixels_is_no_error_of_fluxes():
     window = select_fit_pixels(truth[:, 1], truth[:, 2], radius=np.full(1, 4.5), usable=np.ones(shape, bool))
     whitener = Whitener(weights=np.ones(window.y.size))
     fit = fit_all(
-        [models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))], [window], [whitener],
+        [gaussians.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))], [window], [whitener],
         [truth], lower=[truth - 1], upper=[truth + 1],
     )[0]  # fmt: skip
     apertures = source_apertures(truth[:1], radius_in_fwhm=0.7)
@@ -176,7 +176,7 @@ def test_fixed_parameters_have_no_error():
     window = select_fit_pixels(truth[:, 1], truth[:, 2], radius=np.full(1, 4.5), usable=np.ones(shape, bool))
     whitener = Whitener(weights=np.ones(window.y.size))
     lower, upper = bounds_around(truth, sigma_limits=(0.5, 5), amplitude_limits=(0, 9), shift=2.0)
-    values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
+    values = gaussians.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
     fit = fit_all([values], [window], [whitener], [truth], lower=[lower], upper=[upper])[0]
     apertures = source_apertures(truth[:1], radius_in_fwhm=0.7)
     fixed = np.array([[False, True, True, True, True, True]])
@@ -202,8 +202,8 @@ def joint_monte_carlo(request):
     noise = noise_model()
     y, x = (a.ravel() for a in np.mgrid[: shape[0], : shape[1]])
     factor = np.linalg.cholesky(dense(noise, y, x) + 1e-9 * np.eye(y.size))
-    truth_map = models.render(truth, shape, n_sigma=9) + plane(shape) * (1.0 if request.param else 0.02)
-    mask = models.footprints(truth, shape, n_sigma=2.0)
+    truth_map = gaussians.render(truth, shape, n_sigma=9) + plane(shape) * (1.0 if request.param else 0.02)
+    mask = gaussians.footprints(truth, shape, n_sigma=2.0)
     window = select_fit_pixels(truth[:, 1], truth[:, 2], radius=np.full(2, 8.5), usable=np.ones(shape, bool))
     weights, scaling = np.exp(-0.01 * np.arange(window.y.size)), scaling_of_pixels(window.y, window.x)
     design = polynomial_design(window.y, window.x, order=2, scaling=scaling)
@@ -216,7 +216,7 @@ def joint_monte_carlo(request):
         if request.param:
             settings = {**SETTINGS, "max_box": 2.0, "clip_sigma": None}
             background = backgrounds_with(
-                data - models.render(truth, shape), mask, truth, [np.arange(2)], **settings
+                data - gaussians.render(truth, shape), mask, truth, [np.arange(2)], **settings
             )[0]
         values = data[window.y, window.x]
         if background is not None:
@@ -230,7 +230,7 @@ def joint_monte_carlo(request):
             fit, window, whitener, background, apertures, fractions, joint=JointPolynomial(2, scaling),
             scale=scale,
         )  # fmt: skip
-        return unit, data - models.render(fit.parameters, shape, n_sigma=9)
+        return unit, data - gaussians.render(fit.parameters, shape, n_sigma=9)
 
     errors = group_errors([measure(truth_map)[0]], noise)
     rng, parameters, flux = np.random.default_rng(5), [], []
@@ -245,7 +245,7 @@ def joint_monte_carlo(request):
 def test_errors_of_joint_fits_are_those_of_many_measurements(joint_monte_carlo):
     errors, parameters, flux = joint_monte_carlo
     np.testing.assert_allclose(flux.std(axis=0) / errors.flux_err, 1.0, atol=0.15)
-    gauss = models.gaussian_flux(parameters)
+    gauss = gaussians.gaussian_flux(parameters)
     np.testing.assert_allclose(gauss.std(axis=0) / errors.flux_gauss_err, 1.0, atol=0.15)
     expected = np.sqrt(np.diagonal(errors.covariance)).reshape(2, 6)
     np.testing.assert_allclose(parameters.std(axis=0)[:, :3] / expected[:, :3], 1.0, atol=0.15)
@@ -258,7 +258,7 @@ def test_without_a_background_errors_are_those_of_sums():
         truth[:, 1], truth[:, 2], radius=np.full(1, 4.5), usable=np.ones((37, 39), bool)
     )
     whitener = Whitener(weights=np.ones(window.y.size))
-    values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
+    values = gaussians.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
     fit = fit_all([values], [window], [whitener], [truth], lower=[truth], upper=[truth])[0]
     aperture, white = source_apertures(truth[:1], radius_in_fwhm=0.7)[0], CovarianceModel(np.pad([[4.0]], 6))
     unit = with_apertures(
@@ -275,11 +275,11 @@ def test_wide_and_narrow_ways_to_the_errors_of_a_background_agree(order, monkeyp
     shape, truth = (60, 71), np.array([[3.0, 17.2, 18.1, 1.9, 1.6, 0.4]])
     window = select_fit_pixels(truth[:, 1], truth[:, 2], radius=np.full(1, 4.5), usable=np.ones(shape, bool))
     settings = {**SETTINGS, "min_box": 0, "orders": (order,)}
-    mask = models.footprints(truth, shape)
+    mask = gaussians.footprints(truth, shape)
     background = backgrounds_with(plane(shape), mask, truth, [np.array([0])], **settings)[0]
     whitener = Whitener(weights=np.ones(window.y.size))
     lower, upper = bounds_around(truth, sigma_limits=(0.5, 5), amplitude_limits=(0, 9), shift=2.0)
-    values = models.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
+    values = gaussians.gaussian_sum(truth, window.y.astype(float), window.x.astype(float))
     fit = fit_all([values], [window], [whitener], [truth], lower=[lower], upper=[upper])[0]
     apertures = source_apertures(truth[:1], radius_in_fwhm=0.7)
 
@@ -303,10 +303,10 @@ def test_groups_measured_together_are_those_measured_alone():
         [[3.0, x, y, 1.9, 1.6, 0.4] for x, y in ((20.3, 18.1), (50, 40.2), (1.0, 58), (30, 30), (33, 31))]
     )
     units = [np.array([0]), np.array([1]), np.array([2]), np.array([3, 4]), np.array([0]), np.array([3, 4])]
-    data, usable = models.render(truth, shape) + plane(shape), np.ones(shape, dtype=bool)
+    data, usable = gaussians.render(truth, shape) + plane(shape), np.ones(shape, dtype=bool)
     usable[17:19, 21] = False
     residual = rng.normal(size=shape)
-    mask = models.footprints(truth, shape) | (rng.random(shape) < 0.1)
+    mask = gaussians.footprints(truth, shape) | (rng.random(shape) < 0.1)
     backgrounds = backgrounds_with(data, mask, truth, units[:4], **SETTINGS)
     fitted = []
     for k, unit in enumerate(units):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hyper_py.fitting.binning import unbinned_sources
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.trend import Trend
 from hyper_py.photometry.transforms import on_plane, unbinned
 from hyper_py.pipeline.extraction import extract_sources
@@ -22,7 +22,7 @@ def test_backgrounds_get_the_plane_back(measured):
     np.testing.assert_allclose(painted.values, values + 1.0 + 2.0 * y + 3.0 * x)
     np.testing.assert_array_equal(painted.weights, weights)
     row = measured.sources.parameters[0]
-    under = 1.0 + 2.0 * row[models.Y] + 3.0 * row[models.X]
+    under = 1.0 + 2.0 * row[gaussians.Y] + 3.0 * row[gaussians.X]
     assert raised.sources.background[0] == pytest.approx(measured.sources.background[0] + under)
 
 
@@ -32,7 +32,7 @@ def test_what_was_binned_is_in_terms_of_the_map_again(measured):
     np.testing.assert_allclose(fine.sources.flux, 4.0 * coarse.flux)
     np.testing.assert_allclose(fine.sources.flux_gauss, 4.0 * coarse.flux_gauss, rtol=1e-6)
     assert fine.noise_step == 2
-    error, before = (np.sqrt(s.covariance[:, models.X, models.X]) for s in (fine.sources, coarse))
+    error, before = (np.sqrt(s.covariance[:, gaussians.X, gaussians.X]) for s in (fine.sources, coarse))
     np.testing.assert_allclose(error, 2.0 * before, rtol=1e-6)
     y, x, values, _ = measured.groups[0].background.paint()
     background = fine.groups[0].background

@@ -1,4 +1,4 @@
-"""Detections of which the fit leaves nothing are left out, are counted, and `why` tells of them."""
+"""Detections of which the fit leaves nothing are left out, are counted, and `why` names them."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from helpers.maps import ORIGINAL, WHITE, make_image, make_map, sources_of
 from hyper_py.catalog import COLUMNS
 from hyper_py.detection.given import FixedSources
-from hyper_py.detection.highpass import Peaks
+from hyper_py.detection.peaks import Peaks
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.pipeline.measurement import measure_sources
@@ -61,7 +61,7 @@ def test_the_others_are_measured_as_without_it(options):
 def test_nothing_left_is_an_empty_catalogue_with_all_its_columns(options, monkeypatch):
     image = make_image(make_map(sources_of((-12.0, 60.0, 60.0)), SHAPE))
     found = peaks_at((60.0, 60.0))
-    monkeypatch.setattr("hyper_py.pipeline.extraction.find_peaks", lambda *args, **kwargs: (found, {}))
+    monkeypatch.setattr("hyper_py.pipeline.extraction.find_peaks", lambda *args, **kwargs: found)
     extraction = extract_sources(image, options=options)
     assert len(extraction.catalog) == 0
     assert set(extraction.catalog.colnames) == {column.name for column in COLUMNS}

@@ -13,7 +13,7 @@ from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam, celestial_degrees
 from hyper_py.image import SkyImage, mean_image
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import BackgroundOptions, FitOptions, Options
 from hyper_py.pipeline.cautions import cautions
 from hyper_py.pipeline.cubes import (
@@ -75,7 +75,7 @@ def test_no_seams(extractions, channel, method, extent):
 
 
 def test_smooth_field_is_the_better_one(extractions, channel):
-    under = models.footprints(extractions["polynomial"].sources, channel.image.shape, n_sigma=1.0)
+    under = gaussians.footprints(extractions["polynomial"].sources, channel.image.shape, n_sigma=1.0)
     error = {
         method: np.sqrt(np.mean((channel_background(e) - channel.background)[under] ** 2))
         for method, e in extractions.items()
@@ -98,7 +98,7 @@ def test_polynomial_boxes_of_a_correlated_fit(channel):
     options = Options(background=BackgroundOptions(method="polynomial"))
     extraction = extract_channel(channel.image, options=options)
     background = channel_background(extraction)
-    under = models.footprints(extraction.sources, channel.image.shape, n_sigma=1.0)
+    under = gaussians.footprints(extraction.sources, channel.image.shape, n_sigma=1.0)
     error = (background - channel.background)[under] / channel.noise_rms.flat[0]
     assert np.sqrt(np.mean(error**2)) < 3.0
 

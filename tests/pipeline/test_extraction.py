@@ -15,7 +15,7 @@ from hyper_py.config.original import ORIGINAL_POLICY
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import Flag, InputError
 from hyper_py.geometry import FWHM_PER_SIGMA, GAUSSIAN_AREA, Beam
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, PhotometryOptions
 from hyper_py.pipeline.cautions import cautions
 from hyper_py.pipeline.extraction import extract_sources
@@ -38,7 +38,7 @@ def winged_map(size, *, seed):
     for part, width in ((1 - share, FWHM), (share, wings)):
         sigma = np.full(36, np.hypot(width, size) / FWHM_PER_SIGMA)
         peak = part * flux / (2 * np.pi * sigma**2)
-        data += models.render(np.column_stack([peak, x, y, sigma, sigma, 0 * x]), shape)
+        data += gaussians.render(np.column_stack([peak, x, y, sigma, sigma, 0 * x]), shape)
     area = GAUSSIAN_AREA / ((1 - share) / FWHM**2 + share / wings**2)
     data += 0.02 / area * noise_of(shape, seed=seed + 1)
     return make_image(data, beam=Beam(major=FWHM, minor=FWHM, area=area, wings=wings)), x, y, flux
@@ -83,7 +83,7 @@ def test_a_lattice_of_sources_is_recovered(options, method):
     assert len(table) == len(truth)
     rows = matched(table, truth[:, 1], truth[:, 2])
     fraction = 1.0 if options.photometry.aperture_correction else rows["APER_FRAC"]
-    flux = 1e3 * models.gaussian_flux(truth) * fraction
+    flux = 1e3 * gaussians.gaussian_flux(truth) * fraction
     np.testing.assert_allclose(rows["FLUX"].value / flux, 1.0, atol=0.25)
     assert np.median(rows["FLUX"].value / flux) == pytest.approx(1.0, abs=0.08)
     pulls = (rows["FLUX"].value - flux) / rows["FLUX_ERR"].value
@@ -123,7 +123,7 @@ def test_regions_are_the_apertures():
         assert region.meta["text"] == str(row["HYPER_ID"])
         # In the frame of pixels: the ellipse's own angle.
         pixel = region.to_pixel(extraction.image.wcs)
-        theta = extraction.sources[row["HYPER_ID"] - 1, models.THETA]
+        theta = extraction.sources[row["HYPER_ID"] - 1, gaussians.THETA]
         axis = np.radians(pixel.angle.to_value("deg")) + np.pi / 2
         assert np.sin(axis - theta) == pytest.approx(0.0, abs=0.02)
 
@@ -222,7 +222,7 @@ def test_units_of_the_catalogue_on_request(convert):
     assert table["FLUX"].unit == unit
     assert table["FLUX_PEAK"].unit == unit / u.beam
     rows = matched(table, SKY[:1, 1], SKY[:1, 2])
-    assert rows["FLUX"].to_value("Jy")[0] == pytest.approx(models.gaussian_flux(SKY[0]), rel=0.2)
+    assert rows["FLUX"].to_value("Jy")[0] == pytest.approx(gaussians.gaussian_flux(SKY[0]), rel=0.2)
 
 
 # ---- nothing there
@@ -259,7 +259,7 @@ def test_a_constant_map_is_told_in_one_line(options, shape, value):
 @WAYS
 @pytest.mark.parametrize("shape", [(60, 64), (80, 90)])
 def test_a_noiseless_map_is_told_in_one_line(options, shape):
-    image = make_image(models.render(SKY[:1], shape))
+    image = make_image(gaussians.render(SKY[:1], shape))
     with pytest.raises(InputError, match=r"does not vary|has no noise"):
         extract_sources(image, options=options)
 
@@ -270,7 +270,7 @@ def test_a_blank_map_is_told_in_one_line():
 
 
 def test_a_map_without_noise_is_refused_unless_the_noise_is_given():
-    clean = models.render(SKY, (80, 100)) + np.random.default_rng(3).normal(0.0, 1e-9, (80, 100))
+    clean = gaussians.render(SKY, (80, 100)) + np.random.default_rng(3).normal(0.0, 1e-9, (80, 100))
     with pytest.raises(InputError, match="the map has no noise, its rms is"):
         extract_sources(make_image(clean))
     given = {"use_manual_rms": True, "rms_value": 0.01}
@@ -434,7 +434,7 @@ def test_given_apertures_of_any_size_are_measured(options, size):
     ).catalog
     assert np.isfinite(table["FLUX_ERR"].value).all()
     if 5 < size < 20:
-        expected = 1e3 * models.gaussian_flux(truth)
+        expected = 1e3 * gaussians.gaussian_flux(truth)
         fraction = 1.0 if options.photometry.aperture_correction else table["APER_FRAC"]
         # The background of the original way takes some of what is wider than its boxes expect.
         tolerance = 0.1 if options is CORRELATED else 0.25
@@ -448,7 +448,7 @@ def test_two_sources_on_one_pixel_share_the_flux(options):
     assert len(table) == 2
     assert np.isfinite(table["FLUX"].value).all()
     total = table["FLUX_GAUSS"].to_value("Jy").sum()
-    assert total == pytest.approx(models.gaussian_flux(SKY[0]), rel=0.4)
+    assert total == pytest.approx(gaussians.gaussian_flux(SKY[0]), rel=0.4)
 
 
 @OURS
@@ -456,7 +456,7 @@ def test_negative_sources_are_measured_where_they_are_given(options):
     data = -make_map(SKY[:1])
     image = make_image(data)
     table = extract_sources(image, options=options, fixed=given_at(image, [30.3], [35.6])).catalog
-    assert table["FLUX"].to_value("Jy")[0] == pytest.approx(-models.gaussian_flux(SKY[0]), rel=0.15)
+    assert table["FLUX"].to_value("Jy")[0] == pytest.approx(-gaussians.gaussian_flux(SKY[0]), rel=0.15)
     assert table["FLAGS"][0] & Flag.NEGATIVE_FLUX
 
 
@@ -477,7 +477,7 @@ def test_small_and_thin_maps(options, shape):
     assert len(given) == 1
     if min(shape) >= 12:
         assert given["FLUX_GAUSS"].to_value("Jy")[0] == pytest.approx(
-            models.gaussian_flux(source[0]), rel=0.35
+            gaussians.gaussian_flux(source[0]), rel=0.35
         )
     if min(shape) >= 16:
         assert len(found) >= 1
@@ -505,7 +505,7 @@ def test_sources_over_the_edge_are_measured_with_honest_errors(options):
     table = extract_sources(image, options=options, fixed=given_at(image, truth[:, 1], truth[:, 2])).catalog
     assert [bool(f & Flag.EDGE) for f in table["FLAGS"]] == [True, True, True, False]
     flux, error = table["FLUX"].to_value("Jy"), table["FLUX_ERR"].to_value("Jy")
-    np.testing.assert_allclose(flux, models.gaussian_flux(truth), rtol=0.35)
+    np.testing.assert_allclose(flux, gaussians.gaussian_flux(truth), rtol=0.35)
     # A quarter of a source cannot be measured as well as a whole one.
     assert error[2] > 1.25 * error[3]
     assert np.isfinite(error).all()
@@ -521,7 +521,7 @@ def test_sources_over_blank_pixels_are_corrected_by_the_model(options):
     assert [bool(f & Flag.BLANK_PIXELS) for f in rows["FLAGS"]] == [True, False]
     assert rows["N_BLANK"][0] > 10
     assert rows["N_BLANK"][1] == 0
-    np.testing.assert_allclose(rows["FLUX"].to_value("Jy"), models.gaussian_flux(truth), rtol=0.2)
+    np.testing.assert_allclose(rows["FLUX"].to_value("Jy"), gaussians.gaussian_flux(truth), rtol=0.2)
     assert rows["FLUX_ERR"].value[0] > 1.3 * rows["FLUX_ERR"].value[1]
 
 
@@ -533,11 +533,11 @@ def test_beams_of_few_and_many_pixels(options, fwhm):
     truth = sources_of((30.0, 20.3, 41.6), (40.0, 43.2, 25.1), sigma=sigma)
     if fwhm > 5:
         truth[:, 1:3] *= 2.8
-    data = models.render(truth, shape) + noise_of(shape, seed=3, sigma=max(sigma, 0.7))
+    data = gaussians.render(truth, shape) + noise_of(shape, seed=3, sigma=max(sigma, 0.7))
     table = extract_sources(make_image(data, fwhm=fwhm), options=options).catalog
     rows = matched(table, truth[:, 1], truth[:, 2], within=0.3 * fwhm)
-    np.testing.assert_allclose(rows["FLUX"].to_value("Jy"), models.gaussian_flux(truth), rtol=0.25)
-    pulls = (rows["FLUX"].to_value("Jy") - models.gaussian_flux(truth)) / rows["FLUX_ERR"].to_value("Jy")
+    np.testing.assert_allclose(rows["FLUX"].to_value("Jy"), gaussians.gaussian_flux(truth), rtol=0.25)
+    pulls = (rows["FLUX"].to_value("Jy") - gaussians.gaussian_flux(truth)) / rows["FLUX_ERR"].to_value("Jy")
     if options is CORRELATED:
         assert np.abs(pulls).max() < 4.5
 
@@ -551,17 +551,17 @@ def test_elliptical_beams_are_used_as_such(options, ratio):
     rng = np.random.default_rng(41)
     y, x = np.mgrid[45:240:50, 45:240:50].reshape(2, -1) + rng.uniform(-3, 3, (2, 16))
     sizes = np.where(np.arange(16) < 12, 0.0, 6.0)
-    shapes = models.shape_parameters(
+    shapes = gaussians.shape_parameters(
         empty.beam_covariance(120.0, 120.0) + np.eye(2) * (sizes / FWHM_PER_SIGMA)[:, None, None] ** 2
     )
     truth = np.column_stack([rng.uniform(40, 80, 16), x, y, shapes])
     noise = ndimage.gaussian_filter(rng.normal(size=(240, 240)), 2.0) * 5.0 + 0.5 * rng.normal(
         size=(240, 240)
     )
-    image = make_image(models.render(truth, (240, 240)) + noise, beam=beam)
+    image = make_image(gaussians.render(truth, (240, 240)) + noise, beam=beam)
     rows = matched(extract_sources(image, options=options).catalog, x, y)
     assert not (rows["FLAGS"] & int(Flag.SIZE_AT_BOUND)).any()
-    pull = (rows["FLUX"].to_value("Jy") - models.gaussian_flux(truth)) / rows["FLUX_ERR"].to_value("Jy")
+    pull = (rows["FLUX"].to_value("Jy") - gaussians.gaussian_flux(truth)) / rows["FLUX_ERR"].to_value("Jy")
     assert np.abs(np.median(pull)) < 1.0
     assert np.abs(pull).max() < 4.5
     points, wide = rows[sizes == 0], rows[sizes > 0]
@@ -580,7 +580,7 @@ def test_elliptical_beams_and_oblong_pixels():
     beam = Beam(major=2.6 * FWHM_PER_SIGMA, minor=1.6 * 1.4 * FWHM_PER_SIGMA, pa=90.0)
     image = make_image(make_map(truth), wcs=wcs, beam=beam)
     rows = matched(extract_sources(image).catalog, truth[:, 1], truth[:, 2])
-    np.testing.assert_allclose(rows["FLUX"].to_value("Jy"), models.gaussian_flux(truth), rtol=0.2)
+    np.testing.assert_allclose(rows["FLUX"].to_value("Jy"), gaussians.gaussian_flux(truth), rtol=0.2)
     np.testing.assert_allclose(rows["FWHM_1"].value, beam.major, rtol=0.15)
     np.testing.assert_allclose(rows["FWHM_2"].value, beam.minor, rtol=0.15)
 
@@ -626,7 +626,7 @@ def test_original_options_bound_the_fit_and_measure_without_correction():
     rows = matched(extract_sources(image, options=half).catalog, SKY[:2, 1], SKY[:2, 2])
     np.testing.assert_allclose(rows["APER_FRAC"], 0.5, atol=0.03)
     np.testing.assert_allclose(
-        rows["FLUX"].to_value("Jy") / rows["APER_FRAC"], models.gaussian_flux(SKY[:2]), rtol=0.2
+        rows["FLUX"].to_value("Jy") / rows["APER_FRAC"], gaussians.gaussian_flux(SKY[:2]), rtol=0.2
     )
     still = replace(half, fit_options=replace(half.fit_options, vary=False))
     extraction = extract_sources(image, options=still)
@@ -651,7 +651,7 @@ def test_a_close_pair_is_deblended_unless_asked_not_to():
     assert len(set(rows["HYPER_ID"])) == 2
     assert (rows["DEBLEND"] == 1).all()
     assert (np.array(rows["FLAGS"]) & Flag.BLENDED).all()
-    np.testing.assert_allclose(rows["FLUX"].to_value("Jy"), models.gaussian_flux(truth), rtol=0.3)
+    np.testing.assert_allclose(rows["FLUX"].to_value("Jy"), gaussians.gaussian_flux(truth), rtol=0.3)
 
 
 # ---- errors
@@ -697,7 +697,7 @@ def uneven_map(*, seed):
     shape = (120, 220)
     rise = np.broadcast_to(np.geomspace(1.0, 10.0, shape[1]), shape).copy()
     places = [(10.0 * rise[0, x], x, y) for x in (25, 75, 125, 175) for y in (30, 75)]
-    data = models.render(sources_of(*places), shape) + rise * noise_of(shape, seed=seed)
+    data = gaussians.render(sources_of(*places), shape) + rise * noise_of(shape, seed=seed)
     return data, rise, np.array(places)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from helpers.maps import FWHM, ORIGINAL, SIGMA, WHITE, make_image, make_map, sources_of
-from hyper_py.detection.highpass import Peaks
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import Options, PhotometryOptions
 from hyper_py.pipeline.measurement import fit_problem, measure_sources
 
@@ -93,7 +93,7 @@ def test_fluxes_are_corrected_for_the_aperture_on_request_only(options):
     np.testing.assert_allclose(raw.flux, corrected.flux * corrected.aperture_fraction, rtol=1e-6)
     np.testing.assert_allclose(raw.flux_err, corrected.flux_err * corrected.aperture_fraction, rtol=1e-6)
     np.testing.assert_allclose(raw.flux_gauss_err, corrected.flux_gauss_err, rtol=1e-6)
-    np.testing.assert_allclose(corrected.flux, models.gaussian_flux(PAIR[:1]), rtol=0.15)
+    np.testing.assert_allclose(corrected.flux, gaussians.gaussian_flux(PAIR[:1]), rtol=0.15)
 
 
 @pytest.mark.parametrize("options", [WHITE, Options()], ids=["white", "correlated"])
@@ -104,7 +104,7 @@ def test_groups_and_what_detection_knew_are_kept(options):
     np.testing.assert_array_equal(measured.snr, PAIR[:, 0])
     np.testing.assert_allclose(measured.shoulder_score, [0.1, 0.2, 0.3])
     np.testing.assert_array_equal(measured.local_rms, 1.0)
-    np.testing.assert_allclose(measured.flux, models.gaussian_flux(PAIR), rtol=0.2)
+    np.testing.assert_allclose(measured.flux, gaussians.gaussian_flux(PAIR), rtol=0.2)
 
 
 @pytest.mark.parametrize("options", [WHITE, Options()], ids=["white", "correlated"])

@@ -14,7 +14,7 @@ from hyper_py.config.original import ORIGINAL_POLICY
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.weights import WEIGHTS
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions, Policy
 from hyper_py.pipeline.polynomial import (
     initial_of,
@@ -44,13 +44,13 @@ START = TRUTH * [0.8, 1, 1, 0, 0, 0] + [0, 0.3, -0.3, 1.7, 1.7, 0]
 def test_every_kind_of_weights_measures_bright_sources(weights, original):
     shape = (58, 75)
     rng = np.random.default_rng(1)
-    data = models.render(TRUTH, shape) + plane(shape) + 0.1 * rng.normal(size=shape)
+    data = gaussians.render(TRUTH, shape) + plane(shape) + 0.1 * rng.normal(size=shape)
     options = white_options(original=original, weights=weights)
     measured = measure_weighted(make_problem(START, data, rms=0.1), options)
     assert (measured.sources.status == 1).all()
     # The mask leaves out what stands out: the peak itself.
     tolerance = 0.6 if weights == "mask" else 0.05
-    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(TRUTH), rtol=tolerance)
+    np.testing.assert_allclose(measured.sources.flux, gaussians.gaussian_flux(TRUTH), rtol=tolerance)
     assert np.isfinite(measured.sources.flux_err).all()
     # The original's RESIDUALS say what is left, ours what was subtracted.
     expected = np.zeros(2) if original else plane(shape)[[26, 30], [20, 53]]
@@ -60,9 +60,9 @@ def test_every_kind_of_weights_measures_bright_sources(weights, original):
 @pytest.mark.parametrize("loss", ["soft_l1", "huber", "cauchy"])
 def test_losses_on_a_map(loss):
     shape = (58, 75)
-    data = models.render(TRUTH, shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
+    data = gaussians.render(TRUTH, shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
     measured = measure_weighted(make_problem(START, data, rms=0.1), white_options(loss=loss))
-    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(TRUTH), rtol=0.03)
+    np.testing.assert_allclose(measured.sources.flux, gaussians.gaussian_flux(TRUTH), rtol=0.03)
 
 
 @pytest.mark.parametrize("original", [False, True])
@@ -70,7 +70,7 @@ def test_losses_on_a_map(loss):
 @given(st.integers(-9, 6))
 def test_flux_scale_does_not_matter(original, exponent):
     shape, scale = (58, 75), 10.0**exponent
-    data = models.render(TRUTH, shape) + plane(shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
+    data = gaussians.render(TRUTH, shape) + plane(shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
     one = measure_weighted(make_problem(START, data, rms=0.1), white_options(original=original))
     flux = np.array([scale, 1, 1, 1, 1, 1])
     other = measure_weighted(
@@ -86,7 +86,7 @@ def test_flux_scale_does_not_matter(original, exponent):
 def test_original_bounds_of_amplitude_shift_and_size():
     shape = (58, 75)
     truth = TRUTH * [1, 1, 1, 2.4, 2.0, 1]
-    data = models.render(truth, shape) + 0.05 * np.random.default_rng(1).normal(size=shape)
+    data = gaussians.render(truth, shape) + 0.05 * np.random.default_rng(1).normal(size=shape)
     measured = measure_weighted(
         make_problem(START, data, rms=0.05, shift=np.ones(2)), white_options(original=True)
     )
@@ -99,7 +99,7 @@ def test_original_bounds_of_amplitude_shift_and_size():
 @pytest.mark.parametrize("together", [False, True])
 def test_original_amplitudes_are_bounded_by_the_local_peak(together):
     shape = (58, 75)
-    data = models.render(TRUTH, shape) + 0.05 * np.random.default_rng(1).normal(size=shape)
+    data = gaussians.render(TRUTH, shape) + 0.05 * np.random.default_rng(1).normal(size=shape)
     changes = {"rms": 0.05, "shift": np.ones(2)}
     if together:
         changes["partition"] = [np.array([0, 1])]
@@ -122,19 +122,19 @@ def test_original_amplitudes_are_bounded_by_the_local_peak(together):
 
 def test_blank_pixels_in_the_aperture_are_filled_by_the_model():
     shape = (58, 75)
-    data = models.render(TRUTH, shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
+    data = gaussians.render(TRUTH, shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
     data[27:29, 19:23] = np.nan
     measured = measure_weighted(make_problem(START, data, rms=0.1), white_options())
     assert measured.sources.n_blank[0] > 0
     assert measured.sources.n_blank[1] == 0
-    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(TRUTH), rtol=0.03)
+    np.testing.assert_allclose(measured.sources.flux, gaussians.gaussian_flux(TRUTH), rtol=0.03)
 
 
 def test_whole_map_background_of_a_map_that_is_not_square():
     shape = (58, 75)
-    data = models.render(TRUTH, shape) + plane(shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
+    data = gaussians.render(TRUTH, shape) + plane(shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
     measured = measure_weighted(make_problem(START, data, rms=0.1), white_options(fix_min_box=0.0))
-    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(TRUTH), rtol=0.03)
+    np.testing.assert_allclose(measured.sources.flux, gaussians.gaussian_flux(TRUTH), rtol=0.03)
     np.testing.assert_array_equal(measured.sources.order, 1)
     image = np.full(shape, np.nan)
     y, x, values, _ = measured.groups[0].background.paint()
@@ -144,10 +144,10 @@ def test_whole_map_background_of_a_map_that_is_not_square():
 
 def test_source_with_all_pixels_blank_fails_quietly():
     shape = (58, 75)
-    data = models.render(TRUTH, shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
+    data = gaussians.render(TRUTH, shape) + 0.1 * np.random.default_rng(1).normal(size=shape)
     data[10:45, 5:38] = np.nan
     measured = measure_weighted(make_problem(START, data, rms=0.1), white_options())
-    assert measured.sources.flux[1] == pytest.approx(models.gaussian_flux(TRUTH)[1], rel=0.03)
+    assert measured.sources.flux[1] == pytest.approx(gaussians.gaussian_flux(TRUTH)[1], rel=0.03)
     assert np.isnan(measured.sources.flux[0]) or measured.sources.n_blank[0] > 0
 
 
@@ -159,7 +159,7 @@ JOINT = {"fit_gauss_and_bg_separately": False, "fit_gauss_and_bg_together": True
 
 def noisy(shape=(58, 75), *, sources=ONE, seed=1):
     return (
-        models.render(sources, shape)
+        gaussians.render(sources, shape)
         + plane(shape)
         + 0.1 * np.random.default_rng(seed).normal(size=shape)
     )  # fmt: skip
@@ -188,7 +188,7 @@ def test_original_ridge_is_on_all_coefficients_in_pixels_of_the_cutout_and_worki
     weights = np.exp(
         -0.5 * ((pixels.x - 30.3) ** 2 + (pixels.y - 25.8) ** 2) / (1.5 * FWHM / FWHM_PER_SIGMA) ** 2
     )
-    left = unit * (data - models.render(group.fit.parameters, data.shape, n_sigma=9))[pixels.y, pixels.x]
+    left = unit * (data - gaussians.render(group.fit.parameters, data.shape, n_sigma=9))[pixels.y, pixels.x]
     rows = np.column_stack([np.ones(left.size), pixels.x - x0, pixels.y - y0]) * weights[:, None]
     expected = np.linalg.solve(rows.T @ rows + lambda_l2**2 * np.eye(3), rows.T @ (weights * left))
     np.testing.assert_allclose(unit * background.coefficients, expected, rtol=1e-6, atol=1e-9)
@@ -215,7 +215,7 @@ def test_joint_fits_find_source_and_plane(loss, both):
     problem = make_problem(sources * [0.9, 1, 1, 1.1, 1.1, 1], data, rms=0.1, partition=[np.array([0, 1])])
     measured = measure_weighted(problem, options)
     assert (measured.sources.status == 1).all()
-    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(sources), rtol=0.03)
+    np.testing.assert_allclose(measured.sources.flux, gaussians.gaussian_flux(sources), rtol=0.03)
     np.testing.assert_allclose(measured.sources.background, plane(data.shape)[[26, 27], [30, 37]], atol=0.1)
     assert (measured.sources.order == 1).all()
     y, x, values, _ = measured.groups[0].background.paint()
@@ -223,10 +223,10 @@ def test_joint_fits_find_source_and_plane(loss, both):
 
 
 def test_without_any_background_the_map_is_fitted_as_it_is():
-    data = models.render(ONE, (58, 75)) + 0.1 * np.random.default_rng(1).normal(size=(58, 75))
+    data = gaussians.render(ONE, (58, 75)) + 0.1 * np.random.default_rng(1).normal(size=(58, 75))
     options = white_options(fit_gauss_and_bg_separately=False)
     measured = measure_weighted(make_problem(ONE, data, rms=0.1), options)
-    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(ONE), rtol=0.03)
+    np.testing.assert_allclose(measured.sources.flux, gaussians.gaussian_flux(ONE), rtol=0.03)
     assert (measured.sources.background == 0.0).all()
     assert (measured.sources.order == -1).all()
 
@@ -239,7 +239,7 @@ def test_original_ranges_of_amplitudes(kind, changes):
     low, high = {
         "joint": (0.4, 1.5), "separate": (0.8, 1.3), "group": (0.2, 1.5), "group separate": (0.4, 1.3)
     }[kind]  # fmt: skip
-    data = models.render(sources, (58, 75)) + 0.01 * np.random.default_rng(1).normal(size=(58, 75))
+    data = gaussians.render(sources, (58, 75)) + 0.01 * np.random.default_rng(1).normal(size=(58, 75))
     problem = make_problem(sources, data, rms=0.01, partition=[np.arange(len(sources))])
     options = white_options(original=True, **changes)
     separate = separate_backgrounds_of(problem, data, sources, options)
@@ -286,4 +286,4 @@ def test_fits_without_enough_evaluations_are_flagged_and_kept():
     measured = measure_weighted(make_problem(start, data, rms=0.1), replace(white_options(), fit_options=fit))
     assert measured.sources.status.tolist() == [2]
     assert measured.sources.flags[0] & Flag.RETRIED
-    np.testing.assert_allclose(measured.sources.flux, models.gaussian_flux(ONE), rtol=0.05)
+    np.testing.assert_allclose(measured.sources.flux, gaussians.gaussian_flux(ONE), rtol=0.05)

@@ -1,7 +1,5 @@
 """A map read and worked on in tiles gives the catalogue of a map that is in memory at once."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -153,32 +151,6 @@ def test_given_positions_are_measured_in_pieces_as_at_once(path, whole):
             extract_sources(read_image(path, max_memory=m), fixed=fixed).catalog for m in (1e6, None)
         )
         assert_same(one, other)
-
-
-def test_a_spectrum_that_varies_is_followed_in_pieces_as_at_once(tmp_path, random_seed):
-    path = tmp_path / "map.fits"
-    sky = simulate_image(
-        "deep", seed=random_seed, shape=(300, 320), n_sources=100,
-        noise_white_fraction=1.0, background="powerlaw", background_rms=20.0, background_variation=30.0,
-    )  # fmt: skip
-    write_simulation(path, sky)
-    options = Options(detection_only=True)
-    whole = extract_sources(read_image(path), options=options).catalog
-    assert whole.meta["local_spectrum_gain"] > 0.02
-    for size, memory in ((100, None), (None, 1e6), (130, 1e6)):
-        image = read_image(path, max_memory=memory)
-        catalog = extract_sources(image, options=replace(options, tile_size_pix=size)).catalog
-        assert_same(catalog, whole)
-        assert catalog.meta == whole.meta
-    off = replace(options, detection=DetectionOptions(local_spectrum=False))
-    assert "local_spectrum_gain" not in extract_sources(read_image(path), options=off).catalog.meta
-    said = []
-    for way in ("true", "false"):
-        arguments = ["run", str(path), "-o", str(tmp_path / way), "--set", "control.detection_only=true"]
-        result = CliRunner().invoke(app, [*arguments, "--set", f"detection.local_spectrum={way}"])
-        assert result.exit_code == 0, result.output
-        said.append("the spectrum varies" in next((tmp_path / way).rglob("Hyper_log_map.log")).read_text())
-    assert said == [True, False]
 
 
 def test_what_needs_the_whole_map_says_so(path, tmp_path):

@@ -8,7 +8,7 @@ from scipy.linalg import sqrtm
 from hyper_py.diagnostics import Flag
 from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.measure import measure_noise
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import BackgroundOptions, FitOptions, Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.pipeline.why import explain_place
@@ -24,10 +24,12 @@ def shared_pattern(sources, shape, *, level, stretched=False):
         lobes = sources.copy()
         offset = 5.0 * np.array([np.cos(k * np.pi / 3.0), np.sin(k * np.pi / 3.0)])
         if stretched:
-            offset = np.array([sqrtm(matrix) @ offset / 1.6 for matrix in models.source_covariance(sources)])
-        lobes[:, models.X : models.Y + 1] += offset
-        lobes[:, models.AMPLITUDE] *= level * (-1.0) ** k
-        image += models.render(lobes, shape)
+            offset = np.array(
+                [sqrtm(matrix) @ offset / 1.6 for matrix in gaussians.source_covariance(sources)]
+            )
+        lobes[:, gaussians.X : gaussians.Y + 1] += offset
+        lobes[:, gaussians.AMPLITUDE] *= level * (-1.0) ** k
+        image += gaussians.render(lobes, shape)
     return image
 
 
@@ -45,7 +47,7 @@ def find_pattern(rng, *, level, stretched):
     field = np.sqrt(0.8) * smooth / smooth.std() + np.sqrt(0.2) * rng.standard_normal(shape)
     truth = shared_pattern(sources, shape, level=level, stretched=stretched)
     pattern = measure_residual_pattern(
-        truth + field + models.render(sources, shape), sources, noise=noise, relative_rms=np.ones(shape),
+        truth + field + gaussians.render(sources, shape), sources, noise=noise, relative_rms=np.ones(shape),
         beam_fwhm=3.5,
     )  # fmt: skip
     return pattern, sources, truth
@@ -97,7 +99,7 @@ def test_gaussians_on_cirrus_have_nothing_in_common(draw):
     noise, level = measure_noise(data, beam_covariance=1.69 * np.eye(2), beam_fwhm=3.06)
     assert (
         measure_residual_pattern(
-            data + models.render(sources, shape), sources, noise=noise, relative_rms=level, beam_fwhm=3.06
+            data + gaussians.render(sources, shape), sources, noise=noise, relative_rms=level, beam_fwhm=3.06
         )
         is None
     )
@@ -107,12 +109,12 @@ def test_the_pattern_of_a_profile_is_stretched_as_the_source_is():
     """Around Gaussians of sigma 2 a Gaussian of sigma 3, against one that is drawn as much wider."""
     mean = np.array([[0.2, 15.0, 15.0, 3.0, 3.0, 0.0]])
     misfit = ProfilePattern(
-        pattern=models.render(mean, (31, 31)), covariance=4.0 * np.eye(2), reach=15
+        pattern=gaussians.render(mean, (31, 31)), covariance=4.0 * np.eye(2), reach=15
     )  # fmt: skip
     assert misfit.flux_share == pytest.approx(0.2 * 9.0 / 4.0, rel=1e-4)
     source = np.array([7.0, 40.3, 39.8, 2.6, 1.8, 0.7])
     wings = np.array([[0.2 * 7.0, 15.3, 14.8, 3.9, 2.7, 0.7]])
-    np.testing.assert_allclose(misfit.around(source), models.render(wings, (31, 31)), atol=0.004)
+    np.testing.assert_allclose(misfit.around(source), gaussians.render(wings, (31, 31)), atol=0.004)
     beam = BeamPattern.of(misfit.pattern, np.array([[1.0, 0.0, 0.0, 2.0, 2.0, 0.0]]), np.ones(1))
     assert beam.flux_share == 0.0
 

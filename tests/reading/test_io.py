@@ -19,7 +19,7 @@ from helpers.fits_maps import (
     write_map,
 )
 from hyper_py.diagnostics import InputError
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.io import open_cube, read_image
 
@@ -95,7 +95,7 @@ def test_scattered_blank_pixels(path):
     """Sources keep their fluxes: what is blank in an aperture is taken from the model, and counted."""
     rng = np.random.default_rng(17)
     sources = np.array([[40.0, 20.0, 18.0, 2.0, 2.0, 0.0], [30.0, 44.0, 40.0, 2.0, 2.0, 0.0]])
-    whole = models.render(sources, (64, 64)) + rng.normal(size=(64, 64))
+    whole = gaussians.render(sources, (64, 64)) + rng.normal(size=(64, 64))
     blank = np.where(rng.random(whole.shape) < 0.03, np.nan, whole)
     beam = {"BMAJ": 4.71 * PIXEL / 3600, "BMIN": 4.71 * PIXEL / 3600, "CRPIX1": 32.0, "CRPIX2": 32.0}
     full, partly = (

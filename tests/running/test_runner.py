@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from astropy.table import Table
 
+from helpers.dask_clusters import dask_cluster
 from helpers.runner_tasks import files_below, make_config, measure, measure_late
 from hyper_py.catalog import COLUMNS
 from hyper_py.diagnostics import ConfigurationError
@@ -212,26 +212,6 @@ def test_dask_gives_bit_for_bit_what_serial_gives(tmp_path):
     assert contents(tmp_path / "serial") == contents(tmp_path / "dask")
 
 
-@contextmanager
-def dask_cluster(directory, *, n_workers=2):
-    """Start a scheduler and its workers as processes of their own, on loopback; give its address."""
-    file, elsewhere = directory / "scheduler.json", directory / "elsewhere"
-    elsewhere.mkdir()
-    kinds = [["scheduler", "--host", "127.0.0.1", "--port", "0"]]
-    kinds += [["worker", "--nthreads", "1", "--local-directory", str(directory)]] * n_workers
-    environment = {**os.environ, "PYTHONPATH": ":".join([str(Path(__file__).parent), *sys.path])}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
-    with ExitStack() as stack:
-        for kind in kinds:
-            command = [sys.executable, "-m", "dask", *kind, "--scheduler-file", str(file), "--no-dashboard"]
-            process = stack.enter_context(subprocess.Popen(command, cwd=elsewhere, **quiet))
-            stack.callback(process.terminate)
-            while not file.exists():
-                assert process.poll() is None
-                time.sleep(0.05)
-        yield json.loads(file.read_text())["address"]
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_real_maps_bit_for_bit_by_serial_processes_and_a_dask_cluster(tmp_path, monkeypatch, random_seed):
@@ -258,7 +238,7 @@ def test_real_maps_bit_for_bit_by_serial_processes_and_a_dask_cluster(tmp_path, 
     serial = do("serial")
     assert len(read_table(Path("serial/params/params_ALL.ecsv"))) > 3
     assert do("processes", executor="processes", n_cores=2) == serial
-    with dask_cluster(tmp_path) as address:
+    with dask_cluster(tmp_path) as (address, _):
         assert do("dask", executor="dask", dask_scheduler=address) == serial
     assert orders["serial"] == [0, 1, 2]
     assert orders["processes"][0] != 0 != orders["dask"][0]
@@ -350,6 +330,7 @@ def test_resume_sees_another_configuration_but_not_another_executor(tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
+from helpers.dask_clusters import dask_cluster
 from helpers.runner_tasks import make_config, measure
 from hyper_py.running import runner
 

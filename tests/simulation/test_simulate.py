@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 from scipy.stats import kstest
 
-from hyper_py import commands
+from hyper_py.commands.simulate import PRESETS as NAMED
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.simulation.presets import PRESETS, SkyModel, sky_model
@@ -432,7 +432,7 @@ def test_every_preset_is_a_sky(preset: str) -> None:
 
 
 def test_the_command_names_every_preset() -> None:
-    assert tuple(PRESETS) == commands.PRESETS
+    assert tuple(PRESETS) == NAMED
 
 
 def test_dynamic_peaks_are_log_uniform_to_what_is_asked_for() -> None:

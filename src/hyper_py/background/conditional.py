@@ -17,7 +17,7 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.model import Painted
 from hyper_py.noise.whitener_cache import NoiseMatrices
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 
 _FOOTPRINT_SIGMA = 2.0
 """Pixels this near a source do not constrain the background under it."""
@@ -54,8 +54,8 @@ class ConditionalBackground:
 
 def source_footprint(sources: FloatArray, y: IntArray, x: IntArray) -> BoolArray:
     """Return which pixels, (n,), are within 2 sigma of any source, (n_sources, 6)."""
-    a, b, c = models.exponents(sources)
-    dy, dx = y - sources[:, models.Y, None], x - sources[:, models.X, None]
+    a, b, c = gaussians.exponents(sources)
+    dy, dx = y - sources[:, gaussians.Y, None], x - sources[:, gaussians.X, None]
     exponent = a * dx * dx + 2.0 * b * dx * dy + c * dy * dy
     inside: BoolArray = np.any(exponent <= 0.5 * _FOOTPRINT_SIGMA**2, axis=0)
     return inside

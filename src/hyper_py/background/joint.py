@@ -14,7 +14,7 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.background.model import BackgroundModel, Painted
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import FitPixels
 from hyper_py.numerics.polynomial import Scaling, evaluate_polynomial, n_terms, polynomial_design
 
@@ -69,6 +69,6 @@ class JointBackground:
 
 
 def affordable_orders(orders: Sequence[int], *, n_pixels: int, n_sources: int) -> list[int]:
-    """Return the orders that the pixels can tell from the sources; the lowest, if none can."""
-    room = n_pixels / PIXELS_PER_PARAMETER - models.N_PARAMETERS * n_sources
-    return [order for order in orders if n_terms(order) <= room] or [min(orders)]
+    """Return the orders for which there are enough pixels a parameter; the lowest, if there is none."""
+    most_terms = n_pixels / PIXELS_PER_PARAMETER - gaussians.N_PARAMETERS * n_sources
+    return [order for order in orders if n_terms(order) <= most_terms] or [min(orders)]

@@ -2,7 +2,7 @@
 
 The candidates of a cutout are all combinations of a box around the sources, an order and an estimator (least
 squares, Huber, Theil-Sen), each fitted to the unmasked pixels of its own box. All are compared on one common
-set: the unmasked pixels of the smallest box. The candidate with the lowest value of a criterion is taken:
+set: the unmasked pixels of the smallest box. The candidate with the lowest value of a criterion is taken::
 
     nmse     mean(res^2) / mean(data^2)
     redchi   chi2 / (n_pixels - k),    chi2 = sum(res^2 / rms^2), k terms
@@ -310,7 +310,7 @@ def _best(
         fit_mask = ~box_image(used, plan.boxes[b])
         coefficients, order, status = _fit_lower_order(frames.values[index], fit_mask, plan=plan)
     if status != "no_pixels":
-        coefficients[0] += frames.level[index]
+        coefficients[0] += frames.mean[index]
     return CutoutPolynomial(
         order=order,
         box=plan.boxes[b],

@@ -14,7 +14,7 @@ from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.cutout_polynomial import CutoutPolynomial
 from hyper_py.background.model import Painted
 from hyper_py.background.selection import Choice, select_backgrounds
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.interpolation import interpolate_masked
 from hyper_py.numerics.polynomial import Box, Scaling
 
@@ -136,13 +136,13 @@ def separate_backgrounds(
         ny, nx = data.shape
         typical = np.atleast_1d(np.nanmedian(rms))
         if own is not None:
-            mask = mask | models.footprints(own, data.shape)
+            mask = mask | gaussians.footprints(own, data.shape)
         whole = select_backgrounds(
             data[None], mask[None], boxes=[(0, ny, 0, nx)], choice=choice, rms=typical,
             beam_area=boxes.beam_area,
         )[0]  # fmt: skip
         return [SeparateBackground(polynomial=whole, y0=0, x0=0)] * len(partition)
-    low, high = _extremes(sources[:, [models.Y, models.X]], partition)
+    low, high = _extremes(sources[:, [gaussians.Y, gaussians.X]], partition)
     sides = [boxes.sides(extent) for extent in (high - low).max(axis=1).tolist()]
     middles = np.rint(0.5 * (low + high)).astype(np.int64)
     pad = max((s[-1] for s in sides), default=1) // 2 + 1
@@ -189,10 +189,10 @@ def backgrounds_of_groups(
     own, mask = None, blank
     if interpolate_neighbours:
         # Wider than a mask: the surface would rise to the light at its rim.
-        wide = models.footprints(sources, data.shape, n_sigma=_INTERPOLATED_SIGMA)
+        wide = gaussians.footprints(sources, data.shape, n_sigma=_INTERPOLATED_SIGMA)
         data, own = interpolate_masked(data, wide), sources
     else:
-        mask = blank | models.footprints(sources, data.shape)
+        mask = blank | gaussians.footprints(sources, data.shape)
     return separate_backgrounds(data, mask, sources, partition, boxes=boxes, choice=choice, rms=rms, own=own)
 
 
@@ -211,9 +211,9 @@ class _Padded:
     @classmethod
     def of(cls, data: FloatArray, rms: float | FloatArray, own: FloatArray | None, *, pad: int) -> "_Padded":
         padded = np.pad(data, pad, constant_values=np.nan)
-        shift = np.zeros(models.N_PARAMETERS)
-        shift[[models.Y, models.X]] = pad
-        stamps = {} if own is None else models.footprint_stamps(own + shift, padded.shape)
+        shift = np.zeros(gaussians.N_PARAMETERS)
+        shift[[gaussians.Y, gaussians.X]] = pad
+        stamps = {} if own is None else gaussians.footprint_stamps(own + shift, padded.shape)
         noise = np.pad(rms, pad, mode="edge") if isinstance(rms, np.ndarray) else rms
         return cls(data=padded, rms=noise, pad=pad, stamps=stamps)
 

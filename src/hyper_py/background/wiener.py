@@ -1,4 +1,4 @@
-"""A smooth background over a whole map, from what the map itself says about noise and background.
+"""A smooth background over a whole map, from the noise and background measured on the map.
 
 The map without its sources is noise plus background, two random fields. Of their common power spectrum, the
 part that has the shape of the beam, or none, is noise, the excess at long waves is background; the Wiener
@@ -160,7 +160,7 @@ def split_spectrum(
     excess = np.maximum(mean_power - amplitude * mean_beam - white, 0.0)
     total = np.maximum(mean_power, amplitude * mean_beam + white)
     share = np.divide(excess, total, out=np.zeros_like(excess), where=total > 0.0)
-    # The mean was taken off the map, and with it some power of the longest waves.
+    # The mean was subtracted from the map, and with it some power of the longest waves.
     share[:_LONGEST_RINGS] = share[:_LONGEST_RINGS].max()
     share = np.minimum.accumulate(share)
     filter_ = np.interp(wave, (np.arange(share.size) + 0.5) * step, share)

@@ -30,7 +30,6 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
         "method": "highpass",
         "sigma_thres": 5.0,
         "max_false_rate": None,
-        "local_spectrum": False,
         "rms_map": "global",
         "rms_mesh_beams": 30.0,
         "use_manual_rms": False,
@@ -46,6 +45,7 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
         "shoulder_n_angles": 16,
         "shoulder_neighbor_mask": 1.0,
         "deblend_residual": False,
+        "deblend_sigma_thres": 4.5,
     },
     "photometry": {
         "aper_inf": 1.0,

@@ -296,7 +296,7 @@ class Io(Checked, key_path="io"):
     primary_beam: Hdu = option(
         None,
         "Extension or other file with the response of the primary beam, from 0 to 1: sources are found on "
-        "the map of even noise and measured on the map divided by it; null for none.",
+        "the map of uniform noise and measured on the map divided by it; null for none.",
     )
     primary_beam_corrected: bool | None = option(
         None,

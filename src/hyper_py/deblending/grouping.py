@@ -7,7 +7,7 @@ from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.numerics.pairs import pairs_within
 
 LINKING_BEAMS = 1.6
-"""Sources further apart need no common fit in correlated noise: the iterative fit is enough."""
+"""Sources farther from each other need no common fit in correlated noise: the iterative fit is enough."""
 LARGEST_EXTENT_BEAMS = 8.5
 """Larger groups are fitted piecewise: their fit pixels must fit into the reach of the covariance."""
 _LARGEST_GROUP = 40

@@ -27,7 +27,7 @@ from hyper_py.fitting.linear_response import amplitude_significance
 from hyper_py.fitting.other_sources import group_of, with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.setup import FitSetup, OwnBackground
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.solvers import SolverOptions
 
@@ -76,8 +76,8 @@ def typical_shape(problem: FitProblem, sources: FloatArray) -> TypicalShape:
     """Return what the sources look like that were fitted alone."""
     alone = np.array([own[0] for own in problem.partition if len(own) == 1], dtype=np.int64)
     return TypicalShape.of(
-        sources[alone[~problem.fixed[alone, models.SIGMA_1]]],
-        models.shape_parameters(problem.beam_covariance),
+        sources[alone[~problem.fixed[alone, gaussians.SIGMA_1]]],
+        gaussians.shape_parameters(problem.beam_covariance),
     )
 
 
@@ -125,7 +125,7 @@ def _splits(model: Model, search: Search) -> list[Split]:
         split
         for batch in memory_batches(open_)
         for split in split_groups(
-            [open_[k] for k in batch], beam=models.shape_parameters(problem.beam_covariance),
+            [open_[k] for k in batch], beam=gaussians.shape_parameters(problem.beam_covariance),
             typical=search.typical.shape, limits=limits,
             solver=search.solver.with_tolerance(INITIAL_TOLERANCE),
         )
@@ -136,7 +136,7 @@ def _with_splits(
     problem: FitProblem, sources: FloatArray, splits: Sequence[Split], *, typical: TypicalShape
 ) -> tuple[FitProblem, FloatArray, list[int]]:
     """Return problem and sources with those of splits, and the row of the new source of each."""
-    n_new, n = len(splits), models.N_PARAMETERS
+    n_new, n = len(splits), gaussians.N_PARAMETERS
     start = np.concatenate([problem.start, np.zeros((n_new, n))])
     sources = np.concatenate([sources, np.zeros((n_new, n))])
     fixed = np.concatenate([problem.fixed, np.zeros((n_new, n), dtype=bool)])
@@ -147,7 +147,7 @@ def _with_splits(
         new = np.append(split.members, row)
         sources[new] = start[new] = split.parameters
         held = new[split.typical]
-        fixed[held, models.SIGMA_1 :] = True
+        fixed[held, gaussians.SIGMA_1 :] = True
         prior_variance[held] = typical.variance
         # Near where the split put them: free to go, one of two close sources would wander off.
         shift[new] = _SPLIT_SHIFT_BEAMS * problem.beam_fwhm
@@ -162,7 +162,7 @@ def splits_within_reach(problem: FitProblem, groups: Sequence[Group], splits: Se
     for split in splits:
         k = int(owner[split.members[0]])
         sources = np.concatenate([problem.start[groups[k].members], split.parameters])
-        extent = float(np.ptp(sources[:, models.X : models.Y + 1], axis=0).max())
+        extent = float(np.ptp(sources[:, gaussians.X : gaussians.Y + 1], axis=0).max())
         if extent <= LARGEST_EXTENT_BEAMS * problem.beam_fwhm:
             chosen.setdefault(k, split)
     return list(chosen.values())
@@ -177,7 +177,7 @@ def joined_groups(
     """
     start, beam_fwhm = problem.start, problem.beam_fwhm
     owner = group_of(partition, len(start))
-    x, y = start[:, models.X], start[:, models.Y]
+    x, y = start[:, gaussians.X], start[:, gaussians.Y]
     centres = np.column_stack([x, y])
     near = np.column_stack(pairs_within(centres, centres, LINKING_BEAMS * beam_fwhm))
     for k, group in enumerate(groups):
@@ -202,9 +202,9 @@ def supported_sources(model: Model, search: Search, *, n_given: int) -> BoolArra
             continue
         own = model.sources[group.members]
         significance = amplitude_significance(group.prepared())
-        doubtful = (significance < search.significance) | (own[:, models.SIGMA_1] > largest)
+        doubtful = (significance < search.significance) | (own[:, gaussians.SIGMA_1] > largest)
         # Narrower than anything seen through the beam: noise of pixels.
-        doubtful |= own[:, models.SIGMA_2] < smallest
+        doubtful |= own[:, gaussians.SIGMA_2] < smallest
         doubtful |= closest_neighbour(own) < CLOSEST_BEAMS * model.problem.beam_fwhm
         failing = added[doubtful[added]]
         if failing.size:

@@ -13,7 +13,7 @@ from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.fitting.groups import IN_CACHE, Group, alike_groups, points_and_weights
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.whitening import Whitener
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 
 MEMBERS = 6
 """Sources around a new one that are fitted with it; the others of a large group stand still."""
@@ -62,9 +62,11 @@ def _best_of_alike(groups: Sequence[Group], *, beam: FloatArray) -> list[FloatAr
     data = np.zeros(y.shape)
     for row, group in zip(data, groups, strict=True):
         row[: group.pixels.y.size] = group.values
-    value, jacobian = models.gaussian_sum_and_jacobian(sources, y, x)
+    value, jacobian = gaussians.gaussian_sum_and_jacobian(sources, y, x)
     beam_fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0] * beam[1]))
-    distance = np.hypot(x[:, None] - sources[..., models.X, None], y[:, None] - sources[..., models.Y, None])
+    distance = np.hypot(
+        x[:, None] - sources[..., gaussians.X, None], y[:, None] - sources[..., gaussians.Y, None]
+    )
     near = (distance.min(axis=1) <= _REACH_BEAMS * beam_fwhm) & ((x + y) % 2 == 0) & (weights != 0.0)
     places = np.flatnonzero(near.any(axis=0))
     if not places.size:
@@ -111,7 +113,7 @@ def distant_places(
 
 def _beams_at(places: IntArray, y: FloatArray, x: FloatArray, *, beam: FloatArray) -> FloatArray:
     """Return sources of peak 1 at some of the pixels of each group, shape (n_groups, n_places, n)."""
-    a, b, c = (float(e[0, 0]) for e in models.exponents(np.array([[1.0, 0.0, 0.0, *beam]])))
+    a, b, c = (float(e[0, 0]) for e in gaussians.exponents(np.array([[1.0, 0.0, 0.0, *beam]])))
     dy, dx = (v[:, None] - v[:, places, None] for v in (y, x))
     beams: FloatArray = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
     return beams

@@ -17,7 +17,7 @@ from hyper_py.fitting.group_fit import fit_groups
 from hyper_py.fitting.groups import Bounds, Group
 from hyper_py.fitting.linear_response import amplitude_significance
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.solvers import SolverOptions
 
 _CLEARLY = 6.0
@@ -52,16 +52,16 @@ class TypicalShape:
     @classmethod
     def of(cls, sources: FloatArray, beam: FloatArray) -> "TypicalShape":
         """Return the shape typical of sources (n, 6) that were measured alone, for a beam of shape (3,)."""
-        order = np.argsort(-sources[:, models.AMPLITUDE], kind="stable")
+        order = np.argsort(-sources[:, gaussians.AMPLITUDE], kind="stable")
         bright = sources[order[: max(len(order) // 2, _FEWEST_SIZES)]]
         larger, spread = 1.0, _UNKNOWN_SPREAD
         if len(bright) >= _FEWEST_SIZES:
-            sizes = np.log(bright[:, models.SIGMA_1 : models.THETA] / beam[:2])
+            sizes = np.log(bright[:, gaussians.SIGMA_1 : gaussians.THETA] / beam[:2])
             larger = float(np.exp(np.median(sizes)))
             spread = float(1.4826 * np.median(np.abs(sizes - np.median(sizes))))
         shape = beam * np.array([larger, larger, 1.0])
-        variance = np.zeros(models.N_PARAMETERS)
-        variance[models.SIGMA_1 : models.THETA] = (spread * shape[:2]) ** 2
+        variance = np.zeros(gaussians.N_PARAMETERS)
+        variance[gaussians.SIGMA_1 : gaussians.THETA] = (spread * shape[:2]) ** 2
         return cls(shape=shape, variance=variance)
 
 
@@ -98,7 +98,7 @@ class _Around(NamedTuple):
     @classmethod
     def make(cls, place: FloatArray, group: Group) -> "_Around":
         sources = group.fitted.parameters
-        distance = np.hypot(sources[:, models.X] - place[1], sources[:, models.Y] - place[2])
+        distance = np.hypot(sources[:, gaussians.X] - place[1], sources[:, gaussians.Y] - place[2])
         near = np.zeros(len(sources), dtype=bool)
         near[np.argsort(distance, kind="stable")[:MEMBERS]] = True
         if near.all():
@@ -107,7 +107,7 @@ class _Around(NamedTuple):
         own = np.flatnonzero(near)
         fit = replace(group.fitted, parameters=sources[near], at_bound=group.fitted.at_bound[near])
         part = group.but(
-            members=group.members[near], data=group.values - models.gaussian_sum(sources[~near], y, x),
+            members=group.members[near], data=group.values - gaussians.gaussian_sum(sources[~near], y, x),
             below=np.zeros(()), others=np.zeros(()), bounds=group.bounds.of(own), fixed=group.fixed[near],
             prior_variance=group.prior_variance[near], fit=fit,
         )  # fmt: skip
@@ -227,11 +227,11 @@ def _best_of(
 
 def _larger_group(group: Group, trial: _Trial, limits: SplitLimits) -> Group:
     """Return a group with one more source, the last, and some shapes held; not fitted."""
-    n = models.N_PARAMETERS
+    n = gaussians.N_PARAMETERS
     held = np.zeros(trial.start.shape, dtype=bool)
     held[:-1] = group.fixed
     typical = np.zeros(trial.start.shape, dtype=bool)
-    typical[trial.typical, models.SIGMA_1 :] = True
+    typical[trial.typical, gaussians.SIGMA_1 :] = True
     return group.but(
         fixed=typical, prior_variance=np.concatenate([group.prior_variance, np.zeros((1, n))]),
         bounds=limits.bounds(trial.start, held | typical), fit=None,
@@ -246,7 +246,7 @@ def _widened(around: Sequence[_Around], limits: SplitLimits, solver: SolverOptio
     costs = np.full(len(around), np.inf)
     cut = [
         k for k, part in enumerate(around)
-        if (part.group.fitted.parameters[:, models.SIGMA_1] > 0.99 * limits.sigma_limits[1]).any()
+        if (part.group.fitted.parameters[:, gaussians.SIGMA_1] > 0.99 * limits.sigma_limits[1]).any()
     ]  # fmt: skip
     parts = [around[k].group for k in cut]
     starts = [part.fitted.parameters for part in parts]
@@ -293,11 +293,11 @@ def residual_variance_at_last(group: Group) -> tuple[float, float]:
     """
     sources, whitener = group.fitted.parameters, group.whitener
     y, x = group.pixels.y.astype(np.float64), group.pixels.x.astype(np.float64)
-    value, jacobian = models.gaussian_sum_and_jacobian(sources[None], y[None], x[None])
+    value, jacobian = gaussians.gaussian_sum_and_jacobian(sources[None], y[None], x[None])
     residual = whitener.project(group.values - value[0])
-    others = whitener.project(jacobian[0, : -models.N_PARAMETERS])
+    others = whitener.project(jacobian[0, : -gaussians.N_PARAMETERS])
     # Of peak 1, for it may have vanished in the fit.
-    last = whitener.project(models.gaussian_sum(np.array([[1.0, *sources[-1, 1:]]]), y, x))
+    last = whitener.project(gaussians.gaussian_sum(np.array([[1.0, *sources[-1, 1:]]]), y, x))
     basis = np.linalg.qr(others.T)[0]
     weights = (last - basis @ (last @ basis)) ** 2
     return float(weights @ residual**2 / weights.sum()), float(weights.sum() ** 2 / (weights @ weights))
@@ -305,7 +305,7 @@ def residual_variance_at_last(group: Group) -> tuple[float, float]:
 
 def closest_neighbour(sources: FloatArray) -> FloatArray:
     """Return the distance of each source from the nearest other one, in pixels; inf for a single one."""
-    centres = sources[:, [models.X, models.Y]]
+    centres = sources[:, [gaussians.X, gaussians.Y]]
     gaps = np.hypot(*(centres[:, None, :] - centres[None, :, :]).transpose(2, 0, 1))
     np.fill_diagonal(gaps, np.inf)
     nearest: FloatArray = gaps.min(axis=1)
@@ -318,17 +318,19 @@ def _trials(part: int, around: _Around, typical: FloatArray, limits: SplitLimits
     n = len(sources)
     low, high = (float(limit) for limit in limits.sigma_limits)
     new = np.array([[place[0], place[1], place[2], *typical]])
-    nearest = int(np.argmin(np.hypot(sources[:, models.X] - place[1], sources[:, models.Y] - place[2])))
+    nearest = int(np.argmin(np.hypot(sources[:, gaussians.X] - place[1], sources[:, gaussians.Y] - place[2])))
     added = np.concatenate([sources, new])
-    added[:n, models.SIGMA_1 : models.THETA] = np.clip(added[:n, models.SIGMA_1 : models.THETA], low, high)
+    added[:n, gaussians.SIGMA_1 : gaussians.THETA] = np.clip(
+        added[:n, gaussians.SIGMA_1 : gaussians.THETA], low, high
+    )
     halves = np.concatenate([sources, sources[nearest : nearest + 1]])
     old = sources[nearest]
-    reach = np.sqrt(max(old[models.SIGMA_1] ** 2 - typical[0] * typical[1], 0.25 * typical[1] ** 2))
-    axis = np.array([np.cos(old[models.THETA]), np.sin(old[models.THETA])])
+    reach = np.sqrt(max(old[gaussians.SIGMA_1] ** 2 - typical[0] * typical[1], 0.25 * typical[1] ** 2))
+    axis = np.array([np.cos(old[gaussians.THETA]), np.sin(old[gaussians.THETA])])
     for index, side in ((nearest, -1.0), (n, 1.0)):
-        halves[index, models.X : models.Y + 1] += side * reach * axis
-        halves[index, models.AMPLITUDE] = 0.6 * old[models.AMPLITUDE]
-        halves[index, models.SIGMA_1 :] = typical
+        halves[index, gaussians.X : gaussians.Y + 1] += side * reach * axis
+        halves[index, gaussians.AMPLITUDE] = 0.6 * old[gaussians.AMPLITUDE]
+        halves[index, gaussians.SIGMA_1 :] = typical
     free, last, both = (np.zeros(n + 1, dtype=bool) for _ in range(3))
     last[n] = True
     both[[nearest, n]] = True

@@ -1,1 +1,1 @@
-"""Where the sources are: `matched` (default) and `highpass`; the power spectra and filters they use."""
+"""Where the sources are: `matched` (default, a filter of beam-shaped Gaussians) and `highpass`."""

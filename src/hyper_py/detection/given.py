@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
-from hyper_py.detection.highpass import Peaks
+from hyper_py.detection.peaks import Peaks
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     Beam,

@@ -6,12 +6,26 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from hyper_py.arrays import BoolArray, FloatArray, IntArray
-from hyper_py.detection.daofind import convolve_kernel, daofind_kernel, daofind_statistics
+from hyper_py.arrays import FloatArray, IndexArray
+from hyper_py.detection.checks import (
+    Check,
+    PeakLimits,
+    all_passed,
+    border_check,
+    brightest_checked,
+    shape_checks,
+    shoulder_check,
+)
+from hyper_py.detection.daofind import (
+    DaofindKernel,
+    DaofindStatistics,
+    convolve_kernel,
+    daofind_kernel,
+    daofind_statistics,
+)
+from hyper_py.detection.peaks import Peaks, empty_peaks, local_maxima, refine_positions, snap_to_maximum
 from hyper_py.geometry import ellipse_from_covariance
 from hyper_py.noise.covariance import clipped_statistics
-from hyper_py.numerics.pairs import group_pairs, pairs_within
-from hyper_py.numerics.tiles import Plane, blocks, grown, is_inside
 
 FILTERED_THRESHOLD = 2.0
 """Candidates are this many times the scatter of the filtered map's positive pixels."""
@@ -20,57 +34,14 @@ FILTERED_SIGNIFICANCE = 3.0
 a bump of the background can pass the latter alone."""
 
 
-@dataclass(frozen=True)
-class Peaks:
-    """Detected peaks, the brightest first; arrays of shape (n,).
-
-    Attributes
-    ----------
-    x, y : ndarray
-        Zero-based positions, refined below the pixel.
-    peak : ndarray
-        Value of the mean-subtracted map at the nearest pixel.
-    snr : ndarray
-        What the threshold was applied to: peak over rms, or the matched filter's significance.
-    roundness, roundness_marginal, sharpness : ndarray
-        DAOFIND's statistics; NaN where the kernel meets a blank pixel.
-    shoulder_score : ndarray
-        Asymmetry of a ring around the peak over the peak; see `shoulder_score`.
-    """
-
-    x: FloatArray
-    y: FloatArray
-    peak: FloatArray
-    snr: FloatArray
-    roundness: FloatArray
-    roundness_marginal: FloatArray
-    sharpness: FloatArray
-    shoulder_score: FloatArray
-
-    def __len__(self) -> int:
-        return self.x.size
-
-    def select(self, index: BoolArray | IntArray) -> "Peaks":
-        """Return the peaks of an index or mask, in its order."""
-        return Peaks(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
-
-
 def detect_high_pass(
     data: FloatArray,
     *,
     beam_covariance: FloatArray,
     rms: float | FloatArray,
-    sigma_threshold: float,
+    limits: PeakLimits,
     kernel_size: int = 0,
-    roundlim: tuple[float, float] = (-4.0, 4.0),
-    sharplim: tuple[float, float] = (-2.0, 2.0),
-    min_distance: float = 0.0,
     snap_radius: float = 1.0,
-    margin: float = 0.0,
-    shoulder_threshold: float | None = None,
-    shoulder_ring_factor: float = 1.5,
-    shoulder_n_angles: int = 16,
-    shoulder_neighbor_mask: float = 1.0,
 ) -> Peaks:
     """Find peaks on the map minus its running mean.
 
@@ -82,82 +53,155 @@ def detect_high_pass(
         Covariance of the beam in pixels^2, order (x, y).
     rms : float or ndarray of shape (ny, nx)
         Noise, in the unit of `data`.
-    sigma_threshold : float
-        Peaks of the mean-subtracted map below this many rms are dropped.
+    limits : PeakLimits
+        Peaks of the mean-subtracted map below `sigma_threshold` rms are dropped; a `min_distance` of 0 is one
+        beam FWHM (geometric mean).
     kernel_size : int
         Side of the running mean in pixels; 0: `default_kernel_size`.
-    roundlim, sharplim : tuple of float
-        Limits, both included, on both of DAOFIND's roundness statistics and on its sharpness.
-    min_distance : float
-        Of peaks closer than this in pixels the brighter stays; 0: one beam FWHM (geometric mean).
     snap_radius : float
         How far in pixels a position may move to the brightest pixel of the map itself.
-    margin : float
-        Peaks closer than this to the border, in pixels, are dropped.
-    shoulder_threshold : float, optional
-        Peaks with a larger shoulder score are dropped; None: none is.
-    shoulder_ring_factor, shoulder_n_angles, shoulder_neighbor_mask
-        See `shoulder_score`; radius and mask are in beam FWHM.
 
     Returns
     -------
     Peaks
         The brightest first.
     """
-    ellipse = ellipse_from_covariance(beam_covariance)
-    fwhm = float(np.sqrt(ellipse.major * ellipse.minor))
-    difference = high_pass(data, kernel_size=kernel_size or default_kernel_size(fwhm))
-    # With a map of rms each threshold follows it.
-    level = rms / np.nanmedian(rms)
-    relative = difference / level
-    if not (relative > 0).any():
+    maps = HighPassMaps.of(
+        data, beam_covariance=beam_covariance, rms=rms, limits=limits, kernel_size=kernel_size
+    )
+    if maps is None:
         return empty_peaks()
-    filtered = np.where(difference > 0, difference, 0.0)
-    kernel = daofind_kernel(beam_covariance)
-    convolved = convolve_kernel(filtered, kernel.weights)
-    scatter = clipped_statistics(relative[relative > 0]).rms
-    threshold = FILTERED_THRESHOLD * scatter * kernel.relative_error * level
-    y, x = local_maxima(convolved, footprint=kernel.inside, threshold=threshold)
-    shape = daofind_statistics(filtered, convolved, kernel=kernel, x=x, y=y)
-    noise = min(FILTERED_SIGNIFICANCE, sigma_threshold) * clipped_statistics(relative).rms
-    good = filtered[y, x] >= noise * _at(level, x=x, y=y)
-    good &= np.isfinite(data[y, x]) & shape.within(roundlim, sharplim)
-    good &= inside_margin(data.shape, x=x, y=y, margin=margin)
-    x, y, shape = x[good], y[good], shape.select(good)
-
-    base = data - float(np.nanmean(data))
-    x, y = snap_to_maximum(base, x=x, y=y, radius=snap_radius)
-    peak = base[y, x]
-    snr = peak / _at(rms, x=x, y=y)
-    keep = np.flatnonzero(snr >= sigma_threshold)
-    keep = keep[brightest_apart(x[keep], y[keep], brightness=peak[keep], distance=min_distance or fwhm)]
-    x_fine, y_fine = refine_positions(base, x=x[keep], y=y[keep])
-    score = shoulder_score(
-        base, x=x_fine, y=y_fine, peak=peak[keep], radius=shoulder_ring_factor * fwhm,
-        n_angles=shoulder_n_angles, neighbor_radius=shoulder_neighbor_mask * fwhm,
-    )  # fmt: skip
+    x, y = maps.candidates()
+    found = maps.check(x, y, limits=limits, snap_radius=snap_radius)
+    kept = brightest_checked(
+        found.points, found.peak, all_passed(found.checks), distance=limits.min_distance or maps.fwhm
+    )
+    found, (x, y) = found.select(kept), found.points[kept].astype(np.intp).T
+    points = np.column_stack(refine_positions(maps.base, x=x, y=y))
+    shoulder = shoulder_check(maps.base, points=points, peak=found.peak, limits=limits, fwhm=maps.fwhm)
+    shape = found.statistics
+    x_fine, y_fine = points.T
     peaks = Peaks(
-        x_fine, y_fine, peak[keep], snr[keep], shape.roundness[keep], shape.roundness_marginal[keep],
-        shape.sharpness[keep], score,
+        x_fine, y_fine, found.peak, found.snr, shape.roundness, shape.roundness_marginal, shape.sharpness,
+        shoulder.values,
     )  # fmt: skip
-    return peaks if shoulder_threshold is None else peaks.select(~(score > shoulder_threshold))
+    return peaks.select(shoulder.passed)
 
 
-def _at(values: float | FloatArray, *, x: IntArray, y: IntArray) -> FloatArray:
-    """Return a map's values at pixels, or the one value that it has."""
-    array = np.asarray(values, dtype=np.float64)
-    return array[y, x] if array.ndim == 2 else np.broadcast_to(array, x.shape)
+@dataclass(frozen=True, eq=False)
+class CheckedPixels:
+    """Pixels of the filtered map with the checks of each by itself.
+
+    Attributes
+    ----------
+    points : ndarray, shape (n, 2)
+        Pixels of the map that they belong to, order (x, y).
+    peak, snr : ndarray, shape (n,)
+        Value of the mean-subtracted map there, and over rms.
+    statistics : DaofindStatistics
+    checks : tuple of Check
+        In the order in which they are shown.
+    """
+
+    points: FloatArray
+    peak: FloatArray
+    snr: FloatArray
+    statistics: DaofindStatistics
+    checks: tuple[Check, ...]
+
+    def select(self, index: IndexArray) -> "CheckedPixels":
+        """Return those of an index, without their checks."""
+        return CheckedPixels(
+            self.points[index], self.peak[index], self.snr[index], self.statistics.select(index), ()
+        )
 
 
-def inside_margin(shape: tuple[int, ...], *, x: IntArray, y: IntArray, margin: float) -> BoolArray:
-    """Return which pixels are at least `margin` from the outermost pixels of the map."""
-    inside: BoolArray = np.minimum(np.minimum(x, shape[1] - 1 - x), np.minimum(y, shape[0] - 1 - y)) >= margin
-    return inside
+@dataclass(frozen=True, eq=False)
+class HighPassMaps:
+    """The maps that the high-pass detector looks at, each of shape (ny, nx).
 
+    Attributes
+    ----------
+    base : ndarray
+        Map less its mean.
+    filtered, convolved : ndarray
+        The positive part of the map less its running mean; the same convolved with DAOFIND's kernel.
+    rms, level : ndarray
+        Noise of the map, and over its median.
+    kernel : DaofindKernel
+    threshold, noise : float
+        Least convolved and filtered values where `level` is 1.
+    fwhm : float
+        Of the beam in pixels.
+    """
 
-def empty_peaks() -> Peaks:
-    """Return a `Peaks` without any peak."""
-    return Peaks(*(np.empty(0) for _ in Peaks.__dataclass_fields__))
+    base: FloatArray
+    filtered: FloatArray
+    convolved: FloatArray
+    rms: FloatArray
+    level: FloatArray
+    kernel: DaofindKernel
+    threshold: float
+    noise: float
+    fwhm: float
+
+    @classmethod
+    def of(
+        cls,
+        data: FloatArray,
+        *,
+        beam_covariance: FloatArray,
+        rms: float | FloatArray,
+        limits: PeakLimits,
+        kernel_size: int = 0,
+    ) -> "HighPassMaps | None":
+        """Return the maps; None if nothing is above the running mean. Parameters as `detect_high_pass`."""
+        ellipse = ellipse_from_covariance(beam_covariance)
+        fwhm = float(np.sqrt(ellipse.major * ellipse.minor))
+        difference = high_pass(data, kernel_size=kernel_size or default_kernel_size(fwhm))
+        # With a map of rms each threshold follows it.
+        level = rms / np.nanmedian(rms)
+        relative = difference / level
+        if not (relative > 0).any():
+            return None
+        filtered = np.where(difference > 0, difference, 0.0)
+        kernel = daofind_kernel(beam_covariance)
+        scatter = clipped_statistics(relative[relative > 0]).rms
+        return cls(
+            base=np.where(np.isfinite(data), data - float(np.nanmean(data)), np.nan),
+            filtered=filtered,
+            convolved=convolve_kernel(filtered, kernel.weights),
+            rms=np.broadcast_to(rms, data.shape),
+            level=np.broadcast_to(level, data.shape),
+            kernel=kernel,
+            threshold=FILTERED_THRESHOLD * scatter * kernel.relative_error,
+            noise=min(FILTERED_SIGNIFICANCE, limits.sigma_threshold) * clipped_statistics(relative).rms,
+            fwhm=fwhm,
+        )
+
+    def candidates(self) -> tuple[IndexArray, IndexArray]:
+        """Return x and y of the maxima of the convolved map above its threshold."""
+        y, x = local_maxima(
+            self.convolved, footprint=self.kernel.inside, threshold=self.threshold * self.level
+        )
+        known = np.isfinite(self.base[y, x])
+        return x[known], y[known]
+
+    def check(self, x: IndexArray, y: IndexArray, *, limits: PeakLimits, snap_radius: float) -> CheckedPixels:
+        """Return pixels with the checks of each by itself."""
+        statistics = daofind_statistics(self.filtered, self.convolved, kernel=self.kernel, x=x, y=y)
+        top_x, top_y = snap_to_maximum(self.base, x=x, y=y, radius=snap_radius)
+        peak, level = self.base[top_y, top_x], self.level[y, x]
+        snr = peak / self.rms[top_y, top_x]
+        checks = (
+            Check("filtered peak", self.convolved[y, x], self.threshold * level, is_brightness=True),
+            Check("map minus running mean", self.filtered[y, x], self.noise * level, is_brightness=True),
+            *shape_checks(statistics, limits),
+            border_check(self.base.shape, x=x, y=y, margin=limits.margin),
+            Check("peak over rms", snr, limits.sigma_threshold),
+        )
+        points = np.column_stack([top_x, top_y]).astype(np.float64)
+        return CheckedPixels(points, peak, snr, statistics, checks)
 
 
 def default_kernel_size(fwhm: float) -> int:
@@ -194,173 +238,3 @@ def high_pass(data: FloatArray, *, kernel_size: int) -> FloatArray:
     share = ndimage.uniform_filter(valid.astype(np.float64), size=side, mode="constant")
     mean = np.divide(total, share, out=np.zeros_like(total), where=valid)
     return np.where(valid, centred - mean, np.nan)
-
-
-def local_maxima(
-    data: FloatArray, *, footprint: BoolArray, threshold: float | FloatArray
-) -> tuple[IntArray, IntArray]:
-    """Return y and x of pixels above a threshold that no other pixel of the footprint exceeds.
-
-    Parameters
-    ----------
-    data : ndarray, shape (ny, nx)
-        A NaN is never a maximum, and takes part in no comparison.
-    footprint : ndarray of bool, odd sides
-        Neighbours to compare with, at least the 3 x 3 pixels around the centre.
-    threshold : float or ndarray of shape (ny, nx)
-        Maxima are at least this.
-
-    Returns
-    -------
-    y, x : ndarray of int, shape (n,)
-        In the order of the array.
-    """
-    ny, nx = data.shape
-    half_y, half_x = (side // 2 for side in footprint.shape)
-    padded = np.pad(data, ((half_y, half_y), (half_x, half_x)), constant_values=-np.inf)
-    candidate = data >= threshold
-    for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-        candidate &= ~(data < padded[half_y + dy : half_y + dy + ny, half_x + dx : half_x + dx + nx])
-    y, x = np.nonzero(candidate)
-    offset_y, offset_x = np.nonzero(footprint)
-    around = padded[y[:, None] + offset_y, x[:, None] + offset_x]
-    keep = (data[y, x][:, None] >= np.where(np.isnan(around), -np.inf, around)).all(axis=1)
-    return y[keep], x[keep]
-
-
-def snap_to_maximum(
-    data: FloatArray, *, x: IntArray, y: IntArray, radius: float
-) -> tuple[IntArray, IntArray]:
-    """Move pixels to the brightest pixel within `radius` (once); blank pixels are never chosen."""
-    reach = max(int(radius), 0)
-    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    near = np.flatnonzero((rows**2 + columns**2).ravel() <= radius**2 + 1e-9)
-    # Nearest first, so that a tie leaves the pixel where it is.
-    near = near[np.argsort((rows**2 + columns**2).ravel()[near], kind="stable")]
-    filled = np.pad(np.where(np.isfinite(data), data, -np.inf), reach, constant_values=-np.inf)
-    offset_y, offset_x = rows.ravel()[near], columns.ravel()[near]
-    around = filled[y[:, None] + reach + offset_y, x[:, None] + reach + offset_x]
-    best = np.argmax(around, axis=1)
-    return x + offset_x[best], y + offset_y[best]
-
-
-def refine_positions(data: FloatArray, *, x: IntArray, y: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Return positions below the pixel: the top of a quadratic surface through 3 x 3 pixels.
-
-    Least squares on the nine pixels (or their logarithm would be exact for a Gaussian, but not for a peak on
-    a background); a move of more than half a pixel on either axis is cut there, and a pixel with a blank
-    neighbour, or where the surface has no top, stays where it is.
-
-    Parameters
-    ----------
-    data : ndarray, shape (ny, nx)
-        Map.
-    x, y : ndarray of int, shape (n,)
-        Pixels.
-
-    Returns
-    -------
-    x, y : ndarray, shape (n,)
-        Zero-based positions.
-    """
-    padded = np.pad(data, 1, constant_values=np.nan)
-    stamps = padded[y[:, None, None] + np.arange(3)[:, None], x[:, None, None] + np.arange(3)]
-    side = np.array([-1.0, 0.0, 1.0])
-    rows, columns = stamps.sum(axis=2), stamps.sum(axis=1)
-    slope_x, slope_y = columns @ side / 6.0, rows @ side / 6.0
-    curve = np.array([1.0, -2.0, 1.0])
-    bend_xx, bend_yy = columns @ curve / 3.0, rows @ curve / 3.0
-    bend_xy = np.einsum("i,nij,j->n", side, stamps, side) / 4.0
-    determinant = bend_xx * bend_yy - bend_xy**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        move_x = (bend_xy * slope_y - bend_yy * slope_x) / determinant
-        move_y = (bend_xy * slope_x - bend_xx * slope_y) / determinant
-    good = (determinant > 0) & (bend_xx < 0) & np.isfinite(move_x) & np.isfinite(move_y)
-    move_x, move_y = (np.where(good, np.clip(move, -0.5, 0.5), 0.0) for move in (move_x, move_y))
-    return x.astype(np.float64) + move_x, y.astype(np.float64) + move_y
-
-
-def brightest_apart(
-    x: FloatArray | IntArray, y: FloatArray | IntArray, *, brightness: FloatArray, distance: float
-) -> IntArray:
-    """Return the indices, brightest first, of points of which no brighter kept one is closer than `distance`.
-
-    Equally bright points are taken in the order in which they come.
-    """
-    order = np.argsort(-brightness, kind="stable")
-    if order.size == 0:
-        return order
-    points = np.column_stack([x, y])
-    keep = np.ones(order.size, dtype=bool)
-    near = group_pairs(*pairs_within(points, points, np.nextafter(distance, 0.0)), order.size)
-    for i in order:
-        if keep[i]:
-            keep[near[i]] = False
-            keep[i] = True
-    return order[keep[order]]
-
-
-def _interpolated(data: Plane, *, y: FloatArray, x: FloatArray) -> FloatArray:
-    """Return a map at points (n, k), linear between pixels; NaN beyond the border."""
-    values = np.full(x.shape, np.nan)
-    middles = [np.rint(p.mean(axis=1)) for p in (y, x)]
-    row, column = (np.clip(middle, 0, n - 1) for middle, n in zip(middles, data.shape, strict=True))
-    for where in blocks(data.shape):
-        own = np.flatnonzero(is_inside(where, row, column))
-        if own.size:
-            reach = max(np.abs(p[own] - c[own, None]).max() for p, c in ((y, row), (x, column)))
-            outer, _ = grown(where, int(reach) + 2, data.shape)
-            place = [y[own] - outer[0].start, x[own] - outer[1].start]
-            values[own] = ndimage.map_coordinates(data[outer], place, order=1, mode="constant", cval=np.nan)
-    return values
-
-
-def shoulder_score(
-    data: Plane,
-    *,
-    x: FloatArray,
-    y: FloatArray,
-    peak: FloatArray,
-    radius: float,
-    n_angles: int = 16,
-    neighbor_radius: float = 0.0,
-) -> FloatArray:
-    """Return (mean of the brighter half - mean of the fainter half) / peak on a ring around each peak.
-
-    Parameters
-    ----------
-    data : Plane, shape (ny, nx)
-        Map, interpolated linearly on the ring; blank pixels are left out.
-    x, y, peak : ndarray, shape (n,)
-        Positions and values of the peaks.
-    radius : float
-        Radius of the ring in pixels.
-    n_angles : int
-        Number of points on the ring.
-    neighbor_radius : float
-        Points of the ring this close to another peak, in pixels, are left out.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        0 for a symmetric source; NaN where less than four points are left.
-    """
-    if x.size == 0:
-        return np.empty(0)
-    angle = 2.0 * np.pi * np.arange(n_angles) / n_angles
-    ring_x, ring_y = x[:, None] + radius * np.cos(angle), y[:, None] + radius * np.sin(angle)
-    ring = _interpolated(data, y=ring_y, x=ring_x)
-    if neighbor_radius > 0:
-        points = np.column_stack([ring_x.ravel(), ring_y.ravel()])
-        place, near = pairs_within(np.column_stack([x, y]), points, neighbor_radius)
-        # The peak itself is always one of those within reach when the mask is wider than the ring.
-        ring.ravel()[place[near != place // n_angles]] = np.nan
-    ordered = np.sort(ring, axis=1)  # NaN last
-    count = np.isfinite(ordered).sum(axis=1)
-    half, place = count // 2, np.arange(n_angles)
-    fainter = np.where(place < half[:, None], ordered, 0.0).sum(axis=1)
-    brighter = np.where((place >= (count - half)[:, None]) & (place < count[:, None]), ordered, 0.0).sum(
-        axis=1
-    )
-    score = (brighter - fainter) / (np.maximum(half, 1) * peak)
-    return np.where(count >= 4, score, np.nan)

@@ -1,18 +1,28 @@
-"""Detection with the matched filter: peaks of its output, less what brighter neighbours explain.
+"""Detection with the best filter in a family of beam-shaped Gaussians, bright sources taken off first.
 
-A source that is not of the template's size leaves a ring in the output, up to a fifth of its peak; a peak
-counts only by what it has more than the rings of brighter ones can give. A second, narrower filter is
-noisier, but sees apart what the first sees as one.
+The filter is the sum of the map and its means over Gaussians of the beam's shape that has the least variance
+outside sources and a response of 1 to a source (`hyper_py.detection.weights`). Its noise follows the map
+(`filter_noise`), bright sources are fitted and subtracted (`bright`), what fits may leave counts as noise
+(`misfit`), and the significance of a peak says how often noise makes such a one (`false_rate`).
 """
 
-import math
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
-from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.arrays import FloatArray, IndexArray
+from hyper_py.detection.bright import Fit, fit_gaussians
+from hyper_py.detection.checks import (
+    Check,
+    PeakLimits,
+    all_passed,
+    border_check,
+    brightest_checked,
+    shape_checks,
+    shoulder_check,
+)
 from hyper_py.detection.daofind import (
     DaofindKernel,
     DaofindStatistics,
@@ -20,49 +30,52 @@ from hyper_py.detection.daofind import (
     daofind_kernel,
     daofind_statistics,
 )
-from hyper_py.detection.highpass import (
-    Peaks,
-    empty_peaks,
-    inside_margin,
-    local_maxima,
-    refine_positions,
-    shoulder_score,
-)
-from hyper_py.detection.matched_filter import (
-    SEPARATION,
-    MatchedFilter,
-    disc,
-    measure_filter,
-)
-from hyper_py.numerics.pairs import pairs_within
-from hyper_py.numerics.tiles import Plane, at, blocks, grown, is_inside, sample
+from hyper_py.detection.false_rate import FalseRate, measure_false_rate
+from hyper_py.detection.field import Field
+from hyper_py.detection.filtering import MASK_BEAMS
+from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
+from hyper_py.detection.peaks import Peaks, empty_peaks
+from hyper_py.detection.search import LOWEST, Searched, search
+from hyper_py.detection.wide import OWN_BEAMS, WIDE_FACTOR, search_wide, unexplained
+from hyper_py.numerics.gaussians import AMPLITUDE, X, Y, gaussian_flux
+from hyper_py.numerics.pairs import group_pairs, pairs_within
+from hyper_py.numerics.tiles import Plane, at, grown, is_inside
 
-NARROW_FACTOR = 1.35
-"""What the narrower filter alone sees must be this much more significant."""
-LEAST_RING = 1.0
-"""Rings below this significance explain nothing: they cannot lift noise above a threshold."""
-TAIL_START = 2.5
-"""False peaks are counted above this significance."""
+POSITION_STEP = 2.0**-10
+"""Positions are rounded to this, in pixels."""
+MERGED = 0.5
+"""Fitted Gaussians closer than this many beams are the profile of one source."""
+CLEAN_BEAMS = 2.5
+"""False peaks are counted this far from sources, beyond the rings of those that are not taken off."""
+
+
+class Candidates(NamedTuple):
+    """Sources found: positions (n, 2) in the order (x, y), and significance (n,)."""
+
+    points: FloatArray
+    significance: FloatArray
+
+    @property
+    def pixels(self) -> tuple[IndexArray, IndexArray]:
+        """Nearest pixels: x, y."""
+        x, y = np.rint(self.points).astype(np.intp).T
+        return x, y
+
+    def select(self, index: IndexArray) -> "Candidates":
+        """Return some of them, in the order of the index."""
+        return Candidates(self.points[index], self.significance[index])
 
 
 def detect_matched(
     data: Plane,
     *,
     beam_covariance: FloatArray,
-    sigma_threshold: float = 4.0,
+    limits: PeakLimits,
     max_false_rate: float | None = None,
-    matched_filter: MatchedFilter | None = None,
-    roundlim: tuple[float, float] = (-4.0, 4.0),
-    sharplim: tuple[float, float] = (-2.0, 2.0),
-    min_distance: float = 0.0,
-    margin: float = 0.0,
-    shoulder_threshold: float | None = None,
-    shoulder_ring_factor: float = 1.5,
-    shoulder_n_angles: int = 16,
-    shoulder_neighbor_mask: float = 1.0,
     size: int | None = None,
+    fit: Fit | None = None,
 ) -> Peaks:
-    """Find peaks with the filter that is optimal in the map's own noise.
+    """Find sources with the filter that is best in the map's own noise.
 
     Parameters
     ----------
@@ -70,237 +83,217 @@ def detect_matched(
         Map; blank pixels are NaN.
     beam_covariance : ndarray, shape (2, 2)
         Pixels^2, order (x, y).
-    sigma_threshold : float
-        In units of the filtered map's local noise.
+    limits : PeakLimits
+        As many peaks exceed its `sigma_threshold` by chance as beams of Gaussian noise do, one in 32,000
+        beams for 4. A `min_distance` of 0 keeps all that are told apart.
     max_false_rate : float, optional
         Number of false detections to expect in the map; if given, it sets the threshold instead.
-    matched_filter : MatchedFilter, optional
-        From `measure_filter` on this map; measured if None.
-    min_distance : float
-        Of peaks closer than this in pixels the more significant stays; 0: 0.6 beams.
-    roundlim, sharplim, margin, shoulder_threshold, shoulder_ring_factor, shoulder_n_angles
-        As in `detect_high_pass`, on the flattened map.
-    shoulder_neighbor_mask
-        As in `detect_high_pass`.
     size : int, optional
-        Side of the blocks in which the map is worked on, see `hyper_py.numerics.tiles.blocks`.
+        Side of the tiles in which the map is worked on, see `hyper_py.numerics.tiles.tiles`.
+    fit : callable, optional
+        Fits bright sources, see `hyper_py.detection.bright.Fit`; Gaussians by least squares if None.
 
     Returns
     -------
     Peaks
-        Most significant first; `snr` is the significance of what brighter neighbours do not explain, for
-        peaks that the narrower filter alone sees divided by `NARROW_FACTOR`.
+        Most significant first; `snr` is the significance.
     """
-    known = sample(data, size=size)
-    if not known.size:
-        return empty_peaks()
-    optimal = matched_filter or measure_filter(data, beam_covariance=beam_covariance, size=size)
-    if max_false_rate is not None:
-        sigma_threshold = threshold_for_false_rate(
-            data, matched_filter=optimal, number=max_false_rate, size=size
-        )
-    found = significant_peaks(
-        data, matched_filter=optimal, threshold=sigma_threshold,
-        distance=min_distance or SEPARATION * optimal.fwhm, size=size,
-    )  # fmt: skip
-    shape = peak_shapes(
-        optimal.flattened(data, size=size), kernel=daofind_kernel(beam_covariance), x=found.column,
-        y=found.row, size=size,
-    )  # fmt: skip
-    inside = inside_margin(data.shape, x=found.column, y=found.row, margin=margin)
-    keep = np.flatnonzero(inside & shape.within(roundlim, sharplim))
-    found, shape = found.select(keep), shape.select(keep)
-    level = float(known.mean())
-    peak = at(data, found.row, found.column) - level
-    score = shoulder_score(
-        data, x=found.x, y=found.y, peak=peak, radius=shoulder_ring_factor * optimal.fwhm,
-        n_angles=shoulder_n_angles, neighbor_radius=shoulder_neighbor_mask * optimal.fwhm,
-    )  # fmt: skip
-    peaks = Peaks(
-        found.x, found.y, peak, found.snr, shape.roundness, shape.roundness_marginal, shape.sharpness, score
+    seen = MatchedSearch.of(
+        data,
+        beam_covariance=beam_covariance,
+        limits=limits,
+        max_false_rate=max_false_rate,
+        size=size,
+        fit=fit,
     )
-    return peaks if shoulder_threshold is None else peaks.select(~(score > shoulder_threshold))
+    if seen is None:
+        return empty_peaks()
+    sources = seen.candidates
+    sources = sources.select(np.flatnonzero(sources.significance >= seen.limits.sigma_threshold))
+    statistics, checks = seen.check(sources)
+    kept = brightest_checked(
+        sources.points, sources.significance, all_passed(checks), distance=seen.limits.min_distance
+    )
+    sources, statistics = sources.select(kept), statistics.select(kept)
+    peak = seen.peak(sources)
+    shoulder = shoulder_check(data, points=sources.points, peak=peak, limits=limits, fwhm=seen.field.fwhm)
+    x, y = sources.points.T
+    peaks = Peaks(
+        x, y, peak, sources.significance, statistics.roundness, statistics.roundness_marginal,
+        statistics.sharpness, shoulder.values,
+    )  # fmt: skip
+    return peaks.select(shoulder.passed)
 
 
-class FoundPeaks(NamedTuple):
-    """Peaks of a filtered map: pixel, refined position and significance, shape (n,) each."""
+@dataclass(frozen=True, eq=False)
+class MatchedSearch:
+    """A map that was searched.
 
-    row: IntArray
-    column: IntArray
-    x: FloatArray
-    y: FloatArray
-    snr: FloatArray
-
-    def select(self, index: IntArray) -> "FoundPeaks":
-        """Return the peaks of an index, in its order."""
-        return FoundPeaks(self.row[index], self.column[index], self.x[index], self.y[index], self.snr[index])
-
-    @classmethod
-    def joined(cls, parts: "Sequence[FoundPeaks]") -> "FoundPeaks":
-        """Return all of several lists."""
-        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def significant_peaks(
-    data: Plane, *, matched_filter: MatchedFilter, threshold: float, distance: float, size: int | None = None
-) -> FoundPeaks:
-    """Return peaks above a threshold, both filters together, most significant first.
-
-    Parameters
+    Attributes
     ----------
     data : Plane, shape (ny, nx)
-        Map or residual.
-    matched_filter : MatchedFilter
-        Measured on the map.
-    threshold : float
-        Significance; for what the narrower filter alone sees `NARROW_FACTOR` times as much.
-    distance : float
-        Peaks closer than this in pixels are one; the first filter's stays.
-    size : int, optional
-        Side of the blocks in which the map is worked on.
+    field : Field
+    found : Searched
+    rate : FalseRate
+    wide : Candidates
+        Peaks of the wide filter that compact ones do not explain.
+    limits : PeakLimits
+        With the threshold that is used.
+    kernel : DaofindKernel
     """
-    flat, footprint = matched_filter.flattened(data, size=size), disc(distance)
-    thresholds = [threshold, NARROW_FACTOR * threshold]
-    pieces: list[list[FoundPeaks]] = [[] for _ in matched_filter.both]
-    for where in blocks(data.shape, size=size):
-        outer, _ = grown(where, footprint.shape[0] // 2 + 1, data.shape)  # and the rim of blanks
-        filtered = matched_filter.outputs(flat, outer)
-        for image, one, least, found in zip(filtered, matched_filter.both, thresholds, pieces, strict=False):
-            y, x = local_maxima(_without_rim(image) / one.noise[outer], footprint=footprint, threshold=least)
-            own = is_inside(where, y + outer[0].start, x + outer[1].start)
-            y, x = y[own], x[own]
-            fine_x, fine_y = refine_positions(image, x=x, y=y)
-            amplitude = image[y, x]
-            y, x = y + outer[0].start, x + outer[1].start
-            found.append(FoundPeaks(y, x, fine_x + outer[1].start, fine_y + outer[0].start, amplitude))
-    peaks, *narrow = (
-        _over_noise(FoundPeaks.joined(found), one, threshold=least)
-        for found, one, least in zip(pieces, matched_filter.both, thresholds, strict=False)
+
+    data: Plane
+    field: Field
+    found: Searched
+    rate: FalseRate
+    wide: Candidates
+    limits: PeakLimits
+    kernel: DaofindKernel
+
+    @classmethod
+    def of(
+        cls,
+        data: Plane,
+        *,
+        beam_covariance: FloatArray,
+        limits: PeakLimits,
+        max_false_rate: float | None = None,
+        size: int | None = None,
+        fit: Fit | None = None,
+    ) -> "MatchedSearch | None":
+        """Search a map; None if it does not vary. Parameters as `detect_matched`."""
+        field = Field.of(data, beam_covariance=beam_covariance, size=size)
+        if field is None:
+            return None
+        found = search(field, fit=fit or partial(fit_gaussians, beam_covariance=beam_covariance))
+        rate = false_rate(field, found)
+        rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
+        if max_false_rate is not None:
+            limits = replace(limits, sigma_threshold=rate.threshold(max_false_rate))
+        return cls(
+            data, field, found, rate, wide_candidates(field, found), limits, daofind_kernel(beam_covariance)
+        )
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        """All sources and peaks, the most significant first."""
+        compact = candidates(self.field, self.found, self.rate)
+        return with_wide(compact, self.wide, distance=OWN_BEAMS * self.field.fwhm)
+
+    def check(self, sources: Candidates) -> tuple[DaofindStatistics, tuple[Check, ...]]:
+        """Return the shapes of places and the checks of each by itself."""
+        x, y = sources.pixels
+        statistics = peak_shapes(self.field, self.kernel, x=x, y=y)
+        margin = max(self.limits.margin, -0.4)
+        border = border_check(self.field.shape, x=sources.points[:, 0], y=sources.points[:, 1], margin=margin)
+        return statistics, (
+            Check("significance", sources.significance, self.limits.sigma_threshold),
+            *shape_checks(statistics, self.limits),
+            border,
+        )
+
+    def place(self, x: int, y: int) -> Candidates:
+        """Return a pixel with the significance of what bright sources leave there."""
+        left = at(self.found.significance, np.array([y]), np.array([x]))
+        return Candidates(np.array([[float(x), float(y)]]), self.rate.significance(left))
+
+    def peak(self, sources: Candidates) -> FloatArray:
+        """Return the values of the map less its mean at the pixels of places, shape (n,)."""
+        x, y = sources.pixels
+        return at(self.data, y, x) - self.field.mean
+
+
+def false_rate(field: Field, found: Searched) -> FalseRate:
+    """Measure the rate of false peaks from the minima of the significance away from sources."""
+    minima = find_maxima(field, negative(found.significance, field.shape), threshold=LOWEST)
+    away, looked, inner = np.zeros(minima.x.size, dtype=bool), 0, 0
+    for where in field.tiles:
+        usable = field.inner(where)
+        clean = usable & ~found.masks.sources(where, more=(CLEAN_BEAMS - MASK_BEAMS) * field.fwhm)
+        inner, looked = inner + int(np.count_nonzero(usable)), looked + int(np.count_nonzero(clean))
+        own = np.flatnonzero(is_inside(where, minima.y, minima.x))
+        away[own] = clean[minima.y[own] - where[0].start, minima.x[own] - where[1].start]
+    return measure_false_rate(minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams)
+
+
+def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
+    """Return the sources that were fitted, and the peaks of what they leave."""
+    peaks = found.peaks
+    positive = found.bright.sources[:, AMPLITUDE] > 0.0
+    fitted = _told_apart(found.bright.sources[positive], found.bright_snr[positive], MERGED * field.fwhm)
+    fitted = fitted._replace(significance=rate.significance(fitted.significance))
+    points = refined(field, found.significance, peaks)
+    same, _ = pairs_within(fitted.points, points, SEPARATION * field.fwhm)
+    others = np.setdiff1d(np.arange(len(points)), same)
+    places = np.concatenate([fitted.points, points[others]])
+    # What rounding makes of a fit must not depend on the unit of the map.
+    joined = Candidates(
+        np.rint(places / POSITION_STEP) * POSITION_STEP,
+        np.concatenate([fitted.significance, rate.significance(peaks.value[others])]),
     )
-    for more in narrow:
-        places = np.column_stack([more.x, more.y])
-        known, _ = pairs_within(np.column_stack([peaks.x, peaks.y]), places, distance)
-        more = more.select(np.delete(np.arange(more.x.size), known))
-        peaks = FoundPeaks.joined([peaks, more._replace(snr=more.snr / NARROW_FACTOR)])
-    return peaks.select(np.argsort(-peaks.snr, kind="stable"))
+    return joined.select(np.argsort(-joined.significance, kind="stable"))
 
 
-def _without_rim(image: FloatArray) -> FloatArray:
-    """Return an image in which blank pixels, and those beside them, cannot be maxima: edges are noisy."""
-    blank = np.isnan(image)
-    if not blank.any():
-        return image
-    return np.where(ndimage.binary_dilation(blank, np.ones((3, 3), dtype=bool)), -np.inf, image)
+def wide_candidates(field: Field, found: Searched) -> Candidates:
+    """Return the sources that only the wide filter sees."""
+    wide = search_wide(field, found)
+    points, sigma = unexplained(field, wide, found)
+    rate = false_rate(field, wide).for_detections(wide.peaks.value)
+    return Candidates(points, rate.significance(sigma) / WIDE_FACTOR)
 
 
-def _over_noise(found: FoundPeaks, matched_filter: MatchedFilter, *, threshold: float) -> FoundPeaks:
-    """Return the peaks of one filter, less what rings of brighter ones explain, that are above a threshold.
+def with_wide(compact: Candidates, wide: Candidates, *, distance: float) -> Candidates:
+    """Return compact and wide candidates, the most significant first.
 
-    Their `snr` is at first the amplitude.
+    Of those within a distance the wide one stays if it is more significant than all compact ones.
     """
-    found = found.select(np.lexsort((found.column, found.row)))
-    noise = matched_filter.noise.at(found.row, found.column)
-    explained = _explained(found, matched_filter) / noise
-    snr = found.snr / noise - np.where(explained < LEAST_RING, 0.0, explained)
-    return found._replace(snr=snr).select(np.flatnonzero(snr >= threshold))
+    place, other = pairs_within(compact.points, wide.points, distance)
+    blocked = np.zeros(len(wide.points), dtype=bool)
+    strong = compact.significance[other] >= wide.significance[place]
+    blocked[place[strong]] = True
+    absorbed = np.zeros(len(compact.points), dtype=bool)
+    absorbed[other[~blocked[place]]] = True
+    joined = Candidates(
+        np.concatenate([compact.points[~absorbed], wide.points[~blocked]]),
+        np.concatenate([compact.significance[~absorbed], wide.significance[~blocked]]),
+    )
+    return joined.select(np.argsort(-joined.significance, kind="stable"))
 
 
-def peak_shapes(
-    flat: Plane, *, kernel: DaofindKernel, x: IntArray, y: IntArray, size: int | None = None
-) -> DaofindStatistics:
-    """Return DAOFIND's shape statistics of peaks of a flattened map."""
+def _told_apart(sources: FloatArray, snr: FloatArray, distance: float) -> Candidates:
+    """Return fitted sources; what two Gaussians closer than a distance describe is one, at their mean."""
+    points, flux = sources[:, [X, Y]], gaussian_flux(sources)
+    near = group_pairs(*pairs_within(points, points, distance), len(points))
+    free, places, significance = np.ones(len(points), dtype=bool), [], []
+    for first in np.argsort(-flux, kind="stable"):
+        if free[first]:
+            group = near[first][free[near[first]]]
+            free[group] = False
+            places.append(np.average(points[group], axis=0, weights=flux[group]))
+            significance.append(snr[group].max())
+    return Candidates(np.reshape(places, (-1, 2)), np.array(significance))
+
+
+def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IndexArray, y: IndexArray) -> DaofindStatistics:
+    """Return DAOFIND's shape statistics of pixels on the map less its mean over the largest kernel."""
+    smoothed, values = field.smoothed(field.data), np.full((3, x.size), np.nan)
+    # Blank pixels take the value of the narrowest mean: a checkerboard of blanks leaves shapes as they are.
+
+    def fill(rows: slice, columns: slice) -> FloatArray:
+        narrow, mean = smoothed[rows, columns][:2]
+        values: FloatArray = np.where(np.isfinite(field.data[rows, columns]), narrow, mean)
+        return values
+
+    flat = field.plane(fill)
     halo = 2 * max(side // 2 for side in kernel.inside.shape)
-    values = np.full((3, x.size), np.nan)
-    for where in blocks(flat.shape, size=size):
+    for where in field.tiles:
         own = np.flatnonzero(is_inside(where, y, x))
         if own.size:
-            outer, _ = grown(where, halo, flat.shape)
-            piece = np.nan_to_num(flat[outer], nan=0.0)
+            (rows, columns), _ = grown(where, halo, field.shape)
+            piece = flat[rows, columns]
             shapes = daofind_statistics(
-                piece, convolve_kernel(piece, kernel.weights), kernel=kernel, x=x[own] - outer[1].start,
-                y=y[own] - outer[0].start,
+                piece, convolve_kernel(piece, kernel.weights), kernel=kernel, x=x[own] - columns.start,
+                y=y[own] - rows.start,
             )  # fmt: skip
             values[:, own] = shapes.roundness, shapes.roundness_marginal, shapes.sharpness
     return DaofindStatistics(*values)
-
-
-def _explained(found: FoundPeaks, matched_filter: MatchedFilter) -> FloatArray:
-    """Return the largest response at each peak that a ring of one brighter peak can give."""
-    amplitude, x, y = found.snr, found.column, found.row
-    explained, reach = np.zeros(x.size), matched_filter.parts.ring_radius
-    if x.size == 0:
-        return explained
-    points = np.column_stack([x, y])
-    faint, bright = pairs_within(points, points, reach * math.sqrt(2.0))
-    # Of equals the first may explain the second.
-    excess = amplitude[bright] - amplitude[faint]
-    is_fainter = (excess > 0.0) | ((excess == 0.0) & (bright < faint))
-    faint, bright = faint[is_fainter], bright[is_fainter]
-    dx, dy = x[faint] - x[bright], y[faint] - y[bright]
-    near = np.maximum(np.abs(dx), np.abs(dy)) <= reach
-    faint, bright, dx, dy = faint[near], bright[near], dx[near], dy[near]
-    ring = matched_filter.ring(y=y[bright], x=x[bright], dy=dy, dx=dx)
-    np.maximum.at(explained, faint, amplitude[bright] * ring)
-    return explained
-
-
-def threshold_for_false_rate(
-    data: Plane, *, matched_filter: MatchedFilter, number: float, size: int | None = None
-) -> float:
-    """Return the significance above which a map is expected to hold a given number of false peaks.
-
-    Negative peaks outside the sources are noise alone.
-
-    Parameters
-    ----------
-    data : Plane, shape (ny, nx)
-        Map; blank pixels are NaN.
-    matched_filter : MatchedFilter
-        Measured on the map.
-    number : float
-        Expected number of false detections in the whole map.
-    size : int, optional
-        Side of the blocks in which the map is worked on.
-
-    Returns
-    -------
-    float
-        Never below `TAIL_START`.
-    """
-    fwhm = matched_filter.fwhm
-    flat, footprint = matched_filter.flattened(data, size=size), disc(SEPARATION * fwhm)
-    seen, usable, peaks = 0, 0, [np.empty(0)]
-    for where in blocks(data.shape, size=size):
-        outer, inner = grown(where, footprint.shape[0] // 2, data.shape)
-        significance = matched_filter.outputs(flat, outer)[0] / matched_filter.noise[outer]
-        noise = np.isfinite(significance) & ~matched_filter.sources.mask(outer, more=fwhm)
-        negative = np.where(noise, -significance, -np.inf)
-        y, x = local_maxima(negative, footprint=footprint, threshold=TAIL_START)
-        own = is_inside(inner, y, x)
-        peaks.append(negative[y[own], x[own]])
-        seen += int(np.count_nonzero(np.isfinite(significance[inner])))
-        usable += int(np.count_nonzero(noise[inner]))
-    return tail_threshold(np.concatenate(peaks), share=usable / max(seen, 1), number=number)
-
-
-def tail_threshold(peaks: FloatArray, *, share: float, number: float) -> float:
-    """Return the significance above which a given number of peaks is expected.
-
-    The number of peaks of a Gaussian field above t falls as exp(-t^2 / 2 w^2) (Bond & Efstathiou 1987, MNRAS
-    226, 655, up to a slow factor); w, which is above 1 where the tail is heavier, is the likeliest for those
-    seen.
-
-    Parameters
-    ----------
-    peaks : ndarray, shape (n,)
-        Significances above `TAIL_START`.
-    share : float
-        Share of the map in which they were seen.
-    number : float
-        In the whole map.
-    """
-    if not share > 0.0:
-        return TAIL_START
-    spread = float(np.mean(peaks**2 - TAIL_START**2)) if peaks.size else 2.0
-    expected = max(peaks.size, 1) / share
-    return math.sqrt(TAIL_START**2 + spread * max(math.log(expected / number), 0.0))

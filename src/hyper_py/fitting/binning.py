@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from hyper_py.arrays import FloatArray
 from hyper_py.fitting.problem import FitProblem
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import LazyPlane, Plane, usable
 
 _PIXELS_PER_BEAM = 4.0
@@ -53,11 +53,11 @@ def binned_sources(sources: FloatArray, size: int) -> FloatArray:
     """Return Gaussians (n, 6) of a map as they are on the map binned by `size`."""
     result = sources.copy()
     spread = (size**2 - 1) / 12.0
-    for axis in (models.X, models.Y):
+    for axis in (gaussians.X, gaussians.Y):
         result[:, axis] = (sources[:, axis] - 0.5 * (size - 1)) / size
-    for axis in (models.SIGMA_1, models.SIGMA_2):
+    for axis in (gaussians.SIGMA_1, gaussians.SIGMA_2):
         wide = np.sqrt(sources[:, axis] ** 2 + spread)
-        result[:, models.AMPLITUDE] *= sources[:, axis] / wide
+        result[:, gaussians.AMPLITUDE] *= sources[:, axis] / wide
         result[:, axis] = wide / size
     return result
 
@@ -66,13 +66,13 @@ def unbinned_sources(sources: FloatArray, size: int) -> FloatArray:
     """Return Gaussians (n, 6) of a binned map on the map itself: the inverse of `binned_sources`."""
     result = sources.copy()
     spread = (size**2 - 1) / 12.0
-    for axis in (models.X, models.Y):
+    for axis in (gaussians.X, gaussians.Y):
         result[:, axis] = sources[:, axis] * size + 0.5 * (size - 1)
-    for axis in (models.SIGMA_1, models.SIGMA_2):
+    for axis in (gaussians.SIGMA_1, gaussians.SIGMA_2):
         wide = sources[:, axis] * size
         # Noise may make a source narrower than a bin; it stays a source.
         narrow = np.sqrt(np.maximum(wide**2 - spread, (0.1 * wide) ** 2))
-        result[:, models.AMPLITUDE] *= wide / narrow
+        result[:, gaussians.AMPLITUDE] *= wide / narrow
         result[:, axis] = narrow
     return result
 

@@ -24,8 +24,8 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.fitting.groups import Group, GroupFit, alike_groups, points_and_weights
 from hyper_py.noise.whitening import TriangularMatrix
-from hyper_py.numerics import models
-from hyper_py.numerics.models import N_PARAMETERS, gaussian_sum, gaussian_sum_and_jacobian
+from hyper_py.numerics import gaussians
+from hyper_py.numerics.gaussians import N_PARAMETERS, gaussian_sum, gaussian_sum_and_jacobian
 from hyper_py.numerics.solvers import DEFAULT_OPTIONS, SolverOptions, levenberg_marquardt
 
 _BATCH_GROUPS = 2048
@@ -99,7 +99,7 @@ def _origins(sources: FloatArray) -> FloatArray:
     must not end sooner for being far from the corner of the map.
     """
     origins = np.zeros((len(sources), N_PARAMETERS))
-    places = [models.X, models.Y]
+    places = [gaussians.X, gaussians.Y]
     origins[:, places] = np.rint(sources[:, :, places].mean(axis=1))
     return origins
 
@@ -112,9 +112,9 @@ def _typical_sizes(data: FloatArray, n_parameters: int, n_sources: int) -> Float
     """
     largest = np.abs(data).max(axis=1, initial=0.0)
     sizes = np.ones((len(data), n_parameters))
-    in_unit = [*range(models.AMPLITUDE, N_PARAMETERS * n_sources, N_PARAMETERS)]
-    in_unit += range(N_PARAMETERS * n_sources, n_parameters)
-    sizes[:, in_unit] = np.where(largest > 0.0, largest, 1.0)[:, None]
+    in_map_unit = [*range(gaussians.AMPLITUDE, N_PARAMETERS * n_sources, N_PARAMETERS)]
+    in_map_unit += range(N_PARAMETERS * n_sources, n_parameters)
+    sizes[:, in_map_unit] = np.where(largest > 0.0, largest, 1.0)[:, None]
     return sizes
 
 
@@ -147,7 +147,7 @@ class _Batch:
     def of(cls, groups: Sequence[Group], *, origins: FloatArray) -> "_Batch":
         """Gather groups; their pixels are counted from their `origins`, shape (b, 6)."""
         y, x, weights = points_and_weights(groups)
-        y, x = y - origins[:, models.Y, None], x - origins[:, models.X, None]
+        y, x = y - origins[:, gaussians.Y, None], x - origins[:, gaussians.X, None]
         n_pixels, data = y.shape[1], np.zeros(y.shape)
         sizes = np.array([group.pixels.y.size for group in groups])
         for row, group in zip(data, groups, strict=True):
@@ -226,11 +226,18 @@ class _Batch:
 
 def _ordered(parameters: FloatArray, at_bound: BoolArray) -> tuple[FloatArray, BoolArray]:
     """Let sigma_1 be the major axis, theta in [0, pi), of tables of shape (..., 6)."""
-    swap = parameters[..., models.SIGMA_1] < parameters[..., models.SIGMA_2]
-    other = [models.AMPLITUDE, models.X, models.Y, models.SIGMA_2, models.SIGMA_1, models.THETA]
+    swap = parameters[..., gaussians.SIGMA_1] < parameters[..., gaussians.SIGMA_2]
+    other = [
+        gaussians.AMPLITUDE,
+        gaussians.X,
+        gaussians.Y,
+        gaussians.SIGMA_2,
+        gaussians.SIGMA_1,
+        gaussians.THETA,
+    ]
     parameters, at_bound = (
         np.where(swap[..., None], table[..., other], table) for table in (parameters, at_bound)
     )
-    theta = parameters[..., models.THETA]
-    parameters[..., models.THETA] = np.mod(np.where(swap, theta + 0.5 * np.pi, theta), np.pi)
+    theta = parameters[..., gaussians.THETA]
+    parameters[..., gaussians.THETA] = np.mod(np.where(swap, theta + 0.5 * np.pi, theta), np.pi)
     return parameters, at_bound

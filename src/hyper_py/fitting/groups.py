@@ -12,7 +12,7 @@ from hyper_py.background.joint import JointBackground, JointPolynomial
 from hyper_py.background.model import BackgroundModel, NoBackground
 from hyper_py.noise.whitener_cache import CACHE_BYTES, WhitenerOnDemand
 from hyper_py.noise.whitening import TriangularMatrix, Whitener
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import FitPixels, padded_pixels
 from hyper_py.numerics.solvers import FitStatus
 
@@ -50,13 +50,13 @@ class Bounds:
             Largest move of a centre along x or y, in pixels; 0 fixes it.
         """
         lower, upper = start.copy(), start.copy()
-        lower[:, models.AMPLITUDE], upper[:, models.AMPLITUDE] = amplitude_limits
-        for axis in (models.X, models.Y):
+        lower[:, gaussians.AMPLITUDE], upper[:, gaussians.AMPLITUDE] = amplitude_limits
+        for axis in (gaussians.X, gaussians.Y):
             lower[:, axis] = start[:, axis] - np.asarray(shift)
             upper[:, axis] = start[:, axis] + np.asarray(shift)
-        for axis in (models.SIGMA_1, models.SIGMA_2):
+        for axis in (gaussians.SIGMA_1, gaussians.SIGMA_2):
             lower[:, axis], upper[:, axis] = sigma_limits
-        lower[:, models.THETA], upper[:, models.THETA] = -np.inf, np.inf
+        lower[:, gaussians.THETA], upper[:, gaussians.THETA] = -np.inf, np.inf
         return cls(lower=lower, upper=upper)
 
     def fixed_at(self, start: FloatArray, fixed: BoolArray) -> "Bounds":

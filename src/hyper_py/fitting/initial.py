@@ -11,7 +11,7 @@ from hyper_py.background.model import BackgroundModel, NoBackground
 from hyper_py.fitting.groups import Bounds
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import disc
 
 _DISC_BEAMS = 1.2
@@ -61,10 +61,10 @@ def initial_values(
         for i in members:
             below[i] = background
     peak, shape = _peaks_and_shapes(problem, below)
-    start[:, models.AMPLITUDE] = np.where(np.isfinite(peak), peak, start[:, models.AMPLITUDE])
-    known = np.isfinite(shape).all(axis=1) & ~problem.fixed[:, models.SIGMA_1]
-    start[known, models.SIGMA_1 : models.THETA] = np.clip(shape[known, :2], *sigma_limits)
-    start[known, models.THETA] = shape[known, 2]
+    start[:, gaussians.AMPLITUDE] = np.where(np.isfinite(peak), peak, start[:, gaussians.AMPLITUDE])
+    known = np.isfinite(shape).all(axis=1) & ~problem.fixed[:, gaussians.SIGMA_1]
+    start[known, gaussians.SIGMA_1 : gaussians.THETA] = np.clip(shape[known, :2], *sigma_limits)
+    start[known, gaussians.THETA] = shape[known, 2]
     return InitialValues(start, np.where(known, shape[:, 0], sigma))
 
 
@@ -97,7 +97,7 @@ def initial_bounds(
     amplitude_limits = -free, free
     if amplitude is not None:
         factor = np.where(in_groups(problem), amplitude.grouped, amplitude.isolated)
-        peak = start[:, models.AMPLITUDE]
+        peak = start[:, gaussians.AMPLITUDE]
         ends = np.stack([factor * peak, amplitude.largest * peak])
         amplitude_limits = ends.min(axis=0), ends.max(axis=0)
     bounds = Bounds.around(
@@ -119,7 +119,7 @@ def _peaks_and_shapes(
 ) -> tuple[FloatArray, FloatArray]:
     """Return sources' local peaks, (n,), and the shapes of their second moments, (n, 3); NaN without any."""
     data, blank, (ny, nx) = problem.whole_map, problem.mask, problem.data.shape
-    places = problem.start[:, models.Y, None], problem.start[:, models.X, None]
+    places = problem.start[:, gaussians.Y, None], problem.start[:, gaussians.X, None]
     offsets = disc(_DISC_BEAMS * problem.beam_fwhm)
     y, x = (np.rint(place).astype(int) + offset for place, offset in zip(places, offsets, strict=True))
     inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
@@ -129,7 +129,7 @@ def _peaks_and_shapes(
     centre = (np.abs(dy) <= 1.5) & (np.abs(dx) <= 1.5) & np.isfinite(values)
     peak = np.max(values, axis=1, where=centre, initial=-np.inf)
     covariance = second_moments(values, dy, dx, width=problem.beam_fwhm / FWHM_PER_SIGMA)
-    return peak, models.shape_parameters(covariance)
+    return peak, gaussians.shape_parameters(covariance)
 
 
 def second_moments(values: FloatArray, dy: FloatArray, dx: FloatArray, *, width: float) -> FloatArray:

@@ -13,7 +13,7 @@ from hyper_py.fitting.group_fit import fit_groups
 from hyper_py.fitting.groups import Group, memory_batches
 from hyper_py.fitting.other_sources import sources_in_reach, with_other_sources
 from hyper_py.fitting.problem import FitProblem
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.solvers import SolverOptions
 
 _FLUX_TOLERANCE = 1e-3
@@ -69,11 +69,11 @@ def alternative_starts(problem: FitProblem, sources: FloatArray) -> list[FloatAr
     Where it stopped, so that it may go on; the peak with the beam's shape; the same, smaller and fainter.
     """
     beam = problem.start.copy()
-    free = ~problem.fixed[:, models.SIGMA_1]
-    beam[free, models.SIGMA_1 :] = models.shape_parameters(problem.beam_covariance)
+    free = ~problem.fixed[:, gaussians.SIGMA_1]
+    beam[free, gaussians.SIGMA_1 :] = gaussians.shape_parameters(problem.beam_covariance)
     small = beam.copy()
-    small[free, models.SIGMA_1 : models.THETA] *= 0.8
-    small[:, models.AMPLITUDE] *= np.where(problem.fixed[:, models.AMPLITUDE], 1.0, 0.7)
+    small[free, gaussians.SIGMA_1 : gaussians.THETA] *= 0.8
+    small[:, gaussians.AMPLITUDE] *= np.where(problem.fixed[:, gaussians.AMPLITUDE], 1.0, 0.7)
     return [sources.copy(), beam, small]
 
 
@@ -114,10 +114,12 @@ def retry_failed(
 
 def _moved(before: FloatArray, after: FloatArray) -> BoolArray:
     """Whether a source changed enough to matter to its neighbours."""
-    flux = np.abs(models.gaussian_flux(after))
-    change = np.abs(models.gaussian_flux(after) - models.gaussian_flux(before))
-    shift = np.abs(after[:, models.X : models.Y + 1] - before[:, models.X : models.Y + 1]).max(axis=1)
+    flux = np.abs(gaussians.gaussian_flux(after))
+    change = np.abs(gaussians.gaussian_flux(after) - gaussians.gaussian_flux(before))
+    shift = np.abs(after[:, gaussians.X : gaussians.Y + 1] - before[:, gaussians.X : gaussians.Y + 1]).max(
+        axis=1
+    )
     moved: BoolArray = (change > _FLUX_TOLERANCE * flux) | (
-        shift > _FLUX_TOLERANCE * after[:, models.SIGMA_1]
+        shift > _FLUX_TOLERANCE * after[:, gaussians.SIGMA_1]
     )
     return moved

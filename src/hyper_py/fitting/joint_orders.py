@@ -11,7 +11,7 @@ from hyper_py.arrays import FloatArray
 from hyper_py.background.conditional import source_footprint
 from hyper_py.fitting.group_fit import INITIAL_TOLERANCE, fit_groups
 from hyper_py.fitting.groups import Group
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.solvers import SolverOptions
 
 
@@ -82,7 +82,7 @@ def order_score(group: Group, *, criterion: str, beam_area: float) -> float:
     if terms is None or not np.isfinite(fit.cost):
         return np.inf
     y, x = group.pixels.y.astype(np.float64), group.pixels.x.astype(np.float64)
-    value, jacobian = models.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
+    value, jacobian = gaussians.gaussian_sum_and_jacobian(fit.parameters[None], y[None], x[None])
     residual = values - value[0] - terms.design @ fit.coefficients
     free = ~((group.bounds.lower >= group.bounds.upper) | fit.at_bound).ravel()
     derivatives = np.vstack([jacobian[0][free], terms.design.T])

@@ -16,8 +16,8 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray
 from hyper_py.fitting.groups import Group, points_and_weights
-from hyper_py.numerics import models
-from hyper_py.numerics.models import N_PARAMETERS, gaussian_sum_and_jacobian
+from hyper_py.numerics import gaussians
+from hyper_py.numerics.gaussians import N_PARAMETERS, gaussian_sum_and_jacobian
 
 _NO_EFFECT = 1e-100
 """Squared sigmas per unit of a parameter below which it has no effect: that of a source that has vanished."""
@@ -56,15 +56,15 @@ def linear_response(groups: Sequence[Group]) -> LinearResponse:
     weighted, back = _weighted_and_back(jacobian, weights, groups)
     held = np.stack([group.fitted.at_bound.ravel() | group.fixed.ravel() for group in groups])
     # A round source has no angle that could move.
-    held[:, models.THETA :: N_PARAMETERS] |= np.isclose(
-        shapes[..., models.SIGMA_1], shapes[..., models.SIGMA_2], rtol=1e-6, atol=0.0
+    held[:, gaussians.THETA :: N_PARAMETERS] |= np.isclose(
+        shapes[..., gaussians.SIGMA_1], shapes[..., gaussians.SIGMA_2], rtol=1e-6, atol=0.0
     )
     normal = weighted @ weighted.swapaxes(1, 2)
     diagonal = np.arange(held.shape[1])
     # An amplitude of 1 changes pixels by their weights; the other parameters are in no unit of the map.
-    unit = np.ones(held.shape)
-    unit[:, models.AMPLITUDE :: N_PARAMETERS] = np.max(weights**2, axis=1, initial=0.0)[:, None]
-    held |= normal[:, diagonal, diagonal] <= _NO_EFFECT * unit
+    scale = np.ones(held.shape)
+    scale[:, gaussians.AMPLITUDE :: N_PARAMETERS] = np.max(weights**2, axis=1, initial=0.0)[:, None]
+    held |= normal[:, diagonal, diagonal] <= _NO_EFFECT * scale
     normal[held[:, :, None] | held[:, None, :]] = 0.0
     normal[:, diagonal, diagonal] += held
     scale = 1.0 / np.sqrt(normal[:, diagonal, diagonal])
@@ -97,9 +97,9 @@ def prior_covariance(response: LinearResponse, prior_variance: FloatArray) -> Fl
 
 def amplitude_significance(group: Group) -> FloatArray:
     """Return the amplitudes of a fitted group's sources in units of their errors, shape (n_sources,)."""
-    variance = np.diagonal(linear_response([group]).inverse[0])[models.AMPLITUDE :: N_PARAMETERS]
+    variance = np.diagonal(linear_response([group]).inverse[0])[gaussians.AMPLITUDE :: N_PARAMETERS]
     error = np.sqrt(np.where(variance > 0.0, variance, np.inf))
-    significance: FloatArray = group.fitted.parameters[:, models.AMPLITUDE] / error
+    significance: FloatArray = group.fitted.parameters[:, gaussians.AMPLITUDE] / error
     return significance
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray, IndexArray, IntArray
 from hyper_py.fitting.groups import Group
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import FitPixels, padded_pixels
 from hyper_py.numerics.mesh import MeshMap
 from hyper_py.numerics.pairs import group_pairs, pairs_within
@@ -30,8 +30,8 @@ def sources_in_reach(groups: Sequence[Group], sources: FloatArray) -> list[Index
     """Return for each group the sources outside it whose light reaches its pixels."""
     if not groups:
         return []
-    centres = sources[:, [models.X, models.Y]]
-    light = _REACH_SIGMA * float(sources[:, models.SIGMA_1].max())
+    centres = sources[:, [gaussians.X, gaussians.Y]]
+    light = _REACH_SIGMA * float(sources[:, gaussians.SIGMA_1].max())
     middles, radii = _circles([group.pixels for group in groups])
     group, source = pairs_within(centres, middles, radii + light)
     shown = np.array([group.pixels.x.size > 0 for group in groups])[group]
@@ -62,8 +62,8 @@ def models_on(
     if not pixels or not len(sources):
         yield from (np.zeros(own.y.shape) for own in pixels)
         return
-    reach = _MODEL_SIGMA * sources[:, [models.SIGMA_1, models.SIGMA_2]].max(axis=1)
-    centres = sources[:, [models.X, models.Y]]
+    reach = _MODEL_SIGMA * sources[:, [gaussians.SIGMA_1, gaussians.SIGMA_2]].max(axis=1)
+    centres = sources[:, [gaussians.X, gaussians.Y]]
     middles, radii = _circles(pixels)
     owner, found = pairs_within(centres, middles, radii + reach.max())
     kept = np.hypot(*(centres[found] - middles[owner]).T) <= radii[owner] + reach[found]
@@ -76,7 +76,7 @@ def models_on(
         first, last = ends[start], ends[start + len(some)]
         rows = owner[first:last] - start
         y, x = (axis.astype(np.float64) for axis in padded_pixels(some))
-        light = models.gaussian_sum(sources[found[first:last], None], y[rows], x[rows])
+        light = gaussians.gaussian_sum(sources[found[first:last], None], y[rows], x[rows])
         total = np.zeros(y.shape)
         lit, begins = np.unique(rows, return_index=True)
         total[lit] = np.add.reduceat(light, begins)

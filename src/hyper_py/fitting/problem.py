@@ -40,9 +40,11 @@ class FitProblem:
     relative_rms : Plane, shape (ny, nx), optional
         What is known beforehand of how the noise varies, of median 1.
     tile_size : int, optional
-        Side of the tiles in which the map is worked on, see `hyper_py.numerics.tiles.blocks`.
+        Side of the tiles in which the map is worked on, see `hyper_py.numerics.tiles.tiles`.
     psf_residual : ndarray, shape (2 reach + 1, 2 reach + 1), optional
         The known PSF less the Gaussian of peak 1 that fits it, which is at the central pixel.
+    psf_is_dirty : bool
+        Whether that is the dirty beam of an interferometer.
     """
 
     data: Plane
@@ -60,6 +62,7 @@ class FitProblem:
     relative_rms: Plane | None = None
     tile_size: int | None = None
     psf_residual: FloatArray | None = None
+    psf_is_dirty: bool = False
 
     @property
     def whole_map(self) -> FloatArray:

@@ -15,7 +15,7 @@ from hyper_py.fitting.problem import FitProblem
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.whitener_cache import WhitenerCache, WhitenerOnDemand
 from hyper_py.noise.whitening import Whitener, white_whitener
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import FitPixels, select_fit_pixels
 from hyper_py.numerics.polynomial import scaling_of_pixels
 from hyper_py.numerics.tiles import Plane, at
@@ -25,7 +25,7 @@ _DISC_BEAMS = 2.5
 _SURROUNDINGS_BEAMS = 0.5
 """What a disc must have around the largest aperture."""
 _LARGEST_DISC_BEAMS = 3.5
-"""A group of such discs still fits into the reach of the covariance; beyond it the model stands in."""
+"""A group of such discs still fits into the reach of the covariance; outside, the model replaces the data."""
 
 
 class OwnBackground(NamedTuple):
@@ -88,7 +88,7 @@ class FitSetup:
         partition = problem.partition if partition is None else partition
         backgrounds = backgrounds or [OwnBackground(NoBackground())] * len(partition)
         radius, bounds = self.disc_radii(problem), self._bounds(problem)
-        x, y = problem.start[:, models.X], problem.start[:, models.Y]
+        x, y = problem.start[:, gaussians.X], problem.start[:, gaussians.Y]
         pixels = [
             select_fit_pixels(x[own], y[own], radius=radius[own], usable=problem.usable) for own in partition
         ]
@@ -122,8 +122,8 @@ class FitSetup:
 
     def disc_radii(self, problem: FitProblem) -> FloatArray:
         """Return the radii in pixels of the discs to fit, (n,): apertures need surroundings in them."""
-        given = problem.fixed[:, models.SIGMA_1]
-        own = FWHM_PER_SIGMA * problem.start[:, models.SIGMA_1] / problem.beam_fwhm
+        given = problem.fixed[:, gaussians.SIGMA_1]
+        own = FWHM_PER_SIGMA * problem.start[:, gaussians.SIGMA_1] / problem.beam_fwhm
         reach = self.radius_in_fwhm * np.where(given, own, self.aper_sup) + _SURROUNDINGS_BEAMS
         radii: FloatArray = problem.beam_fwhm * np.clip(reach, _DISC_BEAMS, _LARGEST_DISC_BEAMS)
         return radii

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hyper_py.arrays import FloatArray
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import FitPixels
 
 WEIGHTS = ("inverse_rms", "snr", "power_snr", "map", "mask", "spatial")
@@ -51,8 +51,8 @@ def pixel_weights(
     if kind == "mask":
         return (np.abs(values - mean) <= 3.0 * std).astype(np.float64)
     if kind == "spatial":
-        dy = pixels.y - sources[:, models.Y, None]
-        dx = pixels.x - sources[:, models.X, None]
+        dy = pixels.y - sources[:, gaussians.Y, None]
+        dx = pixels.x - sources[:, gaussians.X, None]
         nearest: FloatArray = np.exp(-0.5 * (dx**2 + dy**2) / spatial_sigma**2).max(axis=0)
         return nearest
     raise ValueError(f"weights must be null or one of {WEIGHTS}, not {kind!r}")

@@ -17,7 +17,7 @@ from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.weights import per_rms, pixel_weights
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.whitening import Whitener, linear_terms
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import select_fit_pixels
 from hyper_py.numerics.polynomial import scaling_of_pixels
 from hyper_py.numerics.tiles import at
@@ -48,7 +48,7 @@ class Discs:
         """Return the radii in pixels for the sources of a group, (n_sources, 6)."""
         sigma = beam_fwhm / FWHM_PER_SIGMA
         if self.by_moments and len(sources) > 1:
-            radii: FloatArray = sources[:, models.SIGMA_1] + self.margin * sigma
+            radii: FloatArray = sources[:, gaussians.SIGMA_1] + self.margin * sigma
             return radii
         radii = np.full(len(sources), (self.aper_sup + self.margin) * sigma)
         return np.maximum(radii, self.least_beams * beam_fwhm)
@@ -105,7 +105,7 @@ def weighted_groups(
     """
     pixels = [
         select_fit_pixels(
-            sources[own, models.X], sources[own, models.Y], usable=problem.usable,
+            sources[own, gaussians.X], sources[own, gaussians.Y], usable=problem.usable,
             radius=discs.radii(sources[own], beam_fwhm=problem.beam_fwhm),
         )
         for own in problem.partition

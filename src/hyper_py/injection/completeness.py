@@ -17,7 +17,7 @@ from hyper_py.injection.plan import InjectionPlan
 from hyper_py.injection.purity import Purity
 from hyper_py.injection.sensitivity import at_pixels
 from hyper_py.injection.setup import InjectionSetup
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import Extraction
 
 QUANTITIES = ("FLUX_PEAK", "FLUX", "SNR")
@@ -168,10 +168,10 @@ class Completeness:
 
     def _completeness_of(self, sources: FloatArray) -> FloatArray:
         result = np.full(len(sources), np.nan)
-        good = np.isfinite(sources).all(axis=1) & (sources[:, models.AMPLITUDE] > 0.0)
+        good = np.isfinite(sources).all(axis=1) & (sources[:, gaussians.AMPLITUDE] > 0.0)
         own, sensitivity = sources[good], self.setup.sensitivity
-        signal = own[:, models.AMPLITUDE] * sensitivity.response(own)
-        light = np.maximum(self.setup.light(own) - own[:, models.AMPLITUDE], 0.0)
+        signal = own[:, gaussians.AMPLITUDE] * sensitivity.response(own)
+        light = np.maximum(self.setup.light(own) - own[:, gaussians.AMPLITUDE], 0.0)
         noise = self.local.noise(at_pixels(sensitivity.sigma, own), light)
         result[good] = self.local.curve(signal / noise)
         return result

@@ -159,7 +159,7 @@ def completeness_curve(
 
 
 def log_likelihood(values: FloatArray, recovered: BoolArray) -> float:
-    """Return the log-likelihood of the best smooth curve: how well a quantity tells what is recovered."""
+    """Return the log-likelihood of the best smooth curve: how well a quantity predicts recovery."""
     at, found = np.log(values), np.asarray(recovered, dtype=np.float64)
     model = _MonotoneLogit(at)
     whole, part = model.counts(at, np.ones_like(at)), model.counts(at, found)
@@ -229,12 +229,12 @@ class _MonotoneLogit:
             start[0] = -3.0
 
         def objective(c: FloatArray) -> tuple[float, FloatArray]:
-            logit, rough = self.design @ c, self.roughness @ c
+            logit, steps = self.design @ c, self.roughness @ c
             value = float(np.sum(whole * np.logaddexp(0.0, logit) - part * logit))
             # Logits of counts of none or all have no bound of their own.
-            value += 0.5 * penalty * float(rough @ rough) + 5e-4 * float(c @ c)
+            value += 0.5 * penalty * float(steps @ steps) + 5e-4 * float(c @ c)
             slope = self.design.T @ (whole * expit(logit) - part)
-            return value, slope + penalty * (self.roughness.T @ rough) + 1e-3 * c
+            return value, slope + penalty * (self.roughness.T @ steps) + 1e-3 * c
 
         result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=self.bounds)
         coefficients: FloatArray = result.x

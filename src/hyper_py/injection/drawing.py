@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.injection.setup import InjectionSetup
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 
 BEAM, OWN = 0, 1
 """Kinds of injected sources: beam-sized ones, and those with the sizes of the map's own."""
@@ -63,7 +63,7 @@ def draw_sources(
     Returns
     -------
     parameters : ndarray, shape (n, 6)
-        In the order of `hyper_py.numerics.models`. n is smaller than asked for where there is no room.
+        In the order of `hyper_py.numerics.gaussians`; fewer than asked for where no free place was found.
     kinds : ndarray of float, shape (n,)
         `BEAM` or `OWN`.
     """
@@ -85,7 +85,7 @@ def _draw_places(setup: InjectionSetup, rng: np.random.Generator, *, clustered: 
     Clustered ones have their nearest neighbour in the catalogue as far away as a row of it has, if that is
     within three beams; else none within three beams.
     """
-    n, known = clustered.size, setup.known[:, [models.X, models.Y]]
+    n, known = clustered.size, setup.known[:, [gaussians.X, gaussians.Y]]
     near = _NEIGHBOUR_BEAMS * setup.fwhm
     distances = np.full(n, np.inf)
     if len(known) > 1:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from hyper_py.arrays import FloatArray
 from hyper_py.injection.curve import CompletenessCurve, completeness_curve, log_likelihood
 from hyper_py.injection.setup import InjectionSetup
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
 
@@ -21,7 +21,7 @@ class LocalCompleteness:
     ----------
     share : float
         Of the neighbours' light at a place that counts as noise there, in quadrature with the noise of the
-        optimal filter; where it is chosen the injected sources are told best.
+        optimal filter; chosen so that signal to noise predicts recovery best.
     curve : CompletenessCurve
         Against signal to noise in that noise.
     """
@@ -39,7 +39,7 @@ class LocalCompleteness:
 
         Jy/pixel; NaN where none can be found, such as along edges.
         """
-        light = models.render(setup.known, setup.image.shape)
+        light = gaussians.render(setup.known, setup.image.shape)
         limit = self.curve.limit(level).value * self.noise(setup.sensitivity.sigma, light)
         return np.where(setup.usable, limit, np.nan)
 

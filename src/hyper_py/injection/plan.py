@@ -14,7 +14,7 @@ from hyper_py.injection.setup import InjectionSetup
 STEEP = (0.05, 0.95)
 """Completeness between which the curve has to be precise."""
 _AROUND_LIMIT = (0.3, 3.5)
-_BEYOND_STEEP = 1.15
+_STEEP_MARGIN = 1.15
 _BRIGHT_SNR = 30.0
 _PILOT_SOURCES, _PILOT_RUNS = 300, (4, 10)
 _STEEP_SHARE = 0.8
@@ -99,8 +99,8 @@ def _next(
         return FluxRange(low=before.low, high=2.0 * before.high, bright=2.0 * before.bright)
     curve = completeness_curve(chosen["amplitude"], found, trials=0)
     at, top = np.log(curve.x), curve.curve[-1]
-    low = math.exp(_or(crossing(STEEP[0] * top, at, curve.curve), at[0])) / _BEYOND_STEEP
-    high = math.exp(_or(crossing(0.97 * top, at, curve.curve), at[-1])) * _BEYOND_STEEP
+    low = math.exp(_or(crossing(STEEP[0] * top, at, curve.curve), at[0])) / _STEEP_MARGIN
+    high = math.exp(_or(crossing(0.97 * top, at, curve.curve), at[-1])) * _STEEP_MARGIN
     high = max(high, 1.5 * low)
     loud = float(np.nanpercentile(setup.sensitivity.sigma[setup.usable], 95.0))
     return FluxRange(low=low, high=high, bright=max(2.0 * high, _BRIGHT_SNR * loud))
@@ -119,7 +119,7 @@ class Reached:
     error : float
         Largest binomial error in the bins where completeness rises, of both kinds.
     n_more : int
-        Realisations that the precision asked for still needs, as far as can be told; 0 if it is reached.
+        Realisations that the precision asked for still needs, as an estimate; 0 if it is reached.
     """
 
     error: float

@@ -12,7 +12,7 @@ from hyper_py.image import SkyImage
 from hyper_py.injection.binomial import poisson_interval
 from hyper_py.injection.sensitivity import filled, periodic_part
 from hyper_py.injection.setup import InjectionSetup
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import extract_sources
 
 _NEAREST_ROWS = 20
@@ -24,7 +24,7 @@ _CHANCE = 0.01
 
 def inverted_map(setup: InjectionSetup) -> SkyImage:
     """Return the map without its sources, its deviations from the mean of the other sign."""
-    residual = setup.image.data - models.render(setup.known, setup.image.shape)
+    residual = setup.image.data - gaussians.render(setup.known, setup.image.shape)
     return setup.image.with_data(2.0 * setup.sensitivity.mean - residual)
 
 
@@ -32,16 +32,16 @@ def surrogate_map(setup: InjectionSetup, *, seed: tuple[int, ...]) -> SkyImage:
     """Return a map without sources of the same spectrum, local level and blanks, and random phases.
 
     Phase randomisation (Theiler et al. 1992, Physica D 58, 77) of the map without sources over its local
-    level. What the map has beyond a Gaussian field, such as the tails of cirrus, is lost.
+    level. What is not Gaussian in the map, such as the tails of cirrus, is lost.
     """
     sensitivity = setup.sensitivity
-    field = periodic_part(filled(sensitivity.even))
+    field = periodic_part(filled(sensitivity.flattened))
     white = fft.rfft2(np.random.default_rng(seed).standard_normal(field.shape))
     surrogate = fft.irfft2(np.abs(fft.rfft2(field)) * white / np.abs(white), s=field.shape)
     known = sensitivity.valid
-    surrogate *= np.std(sensitivity.even[known]) / np.std(surrogate[known])
-    surrogate -= surrogate[known].mean() - sensitivity.even[known].mean()
-    return setup.image.with_data(np.where(known, surrogate * sensitivity.level + sensitivity.mean, np.nan))
+    surrogate *= np.std(sensitivity.flattened[known]) / np.std(surrogate[known])
+    surrogate -= surrogate[known].mean() - sensitivity.flattened[known].mean()
+    return setup.image.with_data(np.where(known, surrogate * sensitivity.rms + sensitivity.mean, np.nan))
 
 
 def false_rows(image: SkyImage, setup: InjectionSetup) -> FloatArray:
@@ -99,7 +99,7 @@ class Purity:
     def expected_false(self, threshold: float | None = None) -> float:
         """Return the expected number of false rows above a threshold, that of the catalogue by default.
 
-        Their number above the catalogue's threshold is counted; beyond it falls as an exponential does,
+        Their number above the catalogue's threshold is counted; above that it falls exponentially,
         with the mean excess of the counted ones (the maximum of the likelihood).
         """
         n = self.false.size / self.n_maps

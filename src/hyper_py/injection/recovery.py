@@ -1,4 +1,4 @@
-"""One realisation: sources put into the map, the whole pipeline again, and what came back of them."""
+"""One realisation: sources are added to the map, the pipeline runs, and its rows are matched to them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from hyper_py.image import SkyImage
 from hyper_py.injection.drawing import FluxRange, draw_sources
 from hyper_py.injection.sensitivity import at_pixels
 from hyper_py.injection.setup import InjectionSetup
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import Extraction, extract_sources
 from hyper_py.validation.matching import match_positions
 
@@ -37,7 +37,7 @@ rows of the realisation that are neither injected nor of the map's own catalogue
 
 def inject(image: SkyImage, parameters: FloatArray) -> SkyImage:
     """Return a map with Gaussians of shape (n, 6) added to it; blank pixels stay blank."""
-    return image.with_data(models.render(parameters, image.shape, out=image.data.copy()))
+    return image.with_data(gaussians.render(parameters, image.shape, out=image.data.copy()))
 
 
 def match_new_rows(
@@ -83,7 +83,7 @@ def realise(
     ranges: tuple[FluxRange, FluxRange],
     positions: str = "random",
 ) -> NDArray[np.void]:
-    """Inject sources, run the pipeline, and return what became of each of them.
+    """Inject sources, run the pipeline, and return one record for each of them.
 
     Parameters
     ----------
@@ -106,8 +106,8 @@ def realise(
     found = _found_values(extraction)
     row, source, n_extra = match_new_rows(
         np.column_stack([found["x_found"], found["y_found"]]),
-        known=setup.known[:, [models.X, models.Y]], injected=parameters[:, [models.X, models.Y]],
-        brightness=(setup.known[:, models.AMPLITUDE], parameters[:, models.AMPLITUDE]),
+        known=setup.known[:, [gaussians.X, gaussians.Y]], injected=parameters[:, [gaussians.X, gaussians.Y]],
+        brightness=(setup.known[:, gaussians.AMPLITUDE], parameters[:, gaussians.AMPLITUDE]),
         tolerance=TOLERANCE_BEAMS * setup.fwhm,
     )  # fmt: skip
     records["recovered"][source] = 1.0
@@ -126,21 +126,21 @@ def _true_values(
     for name, column in zip(names, parameters.T, strict=True):
         records[name] = column
     image = setup.image
-    jacobian = image.jacobian(parameters[:, models.X], parameters[:, models.Y]).reshape(n, 2, 2)
+    jacobian = image.jacobian(parameters[:, gaussians.X], parameters[:, gaussians.Y]).reshape(n, 2, 2)
     pixel_areas = np.abs(np.linalg.det(jacobian))
     sizes = np.sqrt(
-        8.0 * np.log(2.0) * parameters[:, models.SIGMA_1] * parameters[:, models.SIGMA_2] * pixel_areas
+        8.0 * np.log(2.0) * parameters[:, gaussians.SIGMA_1] * parameters[:, gaussians.SIGMA_2] * pixel_areas
     )
-    places = parameters[:, [models.X, models.Y]]
-    known = setup.known[:, [models.X, models.Y]]
+    places = parameters[:, [gaussians.X, gaussians.Y]]
+    known = setup.known[:, [gaussians.X, gaussians.Y]]
     records["realisation"], records["kind"] = realisation, kinds
     records["sigma"] = at_pixels(setup.sensitivity.sigma, parameters)
     records["response"] = setup.sensitivity.response(parameters)
     records["light"] = setup.light(parameters)
     records["neighbour"] = cKDTree(known).query(places)[0] / setup.fwhm if len(known) else np.inf
-    records["peak"] = parameters[:, models.AMPLITUDE] * image.beam.solid_angle / pixel_areas
+    records["peak"] = parameters[:, gaussians.AMPLITUDE] * image.beam.solid_angle / pixel_areas
     # The catalogue counts the wings of a beam whose area is known: so does the truth.
-    records["flux"] = models.gaussian_flux(parameters) * image.beam.flux_factor(sizes)
+    records["flux"] = gaussians.gaussian_flux(parameters) * image.beam.flux_factor(sizes)
     for name in (
         "x_found",
         "y_found",

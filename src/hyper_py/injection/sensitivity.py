@@ -12,11 +12,11 @@ from scipy import fft, ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.validation.comparison import SCATTER_PER_MAD
 
 CELL_BEAMS = 8.0
-"""Side in beams of the cells in which a local level is measured."""
+"""Side in beams of the cells in which the local rms is measured."""
 KERNEL_BEAMS = 4.0
 """Radius of the filter in beams, for the response to sources of other shapes."""
 POWER_FLOOR = 0.03
@@ -36,30 +36,30 @@ class Sensitivity:
         1-sigma error of the amplitude of a beam-sized source of known position, Jy/pixel; NaN where blank.
     kernel : ndarray, shape (2 r + 1, 2 r + 1)
         The filter around its centre, of response 1 to a beam-sized source of amplitude 1.
-    even : ndarray, shape (ny, nx)
-        The map without sources over `level`; NaN where blank.
-    level : ndarray, shape (ny, nx)
+    flattened : ndarray, shape (ny, nx)
+        The map without sources, less its mean, over `rms`; NaN where blank.
+    rms : ndarray, shape (ny, nx)
         Local rms of the map without sources, Jy/pixel.
     mean : float
-        Level of the map, Jy/pixel.
+        Median of the map without sources, Jy/pixel.
     """
 
     sigma: FloatArray
     kernel: FloatArray
-    even: FloatArray
-    level: FloatArray
+    flattened: FloatArray
+    rms: FloatArray
     mean: float
 
     @cached_property
     def valid(self) -> BoolArray:
         """Where the map has data, (ny, nx)."""
-        return np.isfinite(self.even)
+        return np.isfinite(self.flattened)
 
     def response(self, parameters: FloatArray) -> FloatArray:
         """Return the filter's answer over the amplitude to Gaussians of shape (n, 6), at their centres."""
         radius = self.kernel.shape[0] // 2
         dy, dx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-        a, b, c = (e[:, :, None] for e in models.exponents(parameters))
+        a, b, c = (e[:, :, None] for e in gaussians.exponents(parameters))
         answers: FloatArray = np.einsum(
             "yx,nyx->n", self.kernel, np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
         )
@@ -67,12 +67,14 @@ class Sensitivity:
 
     def signal_to_noise(self, parameters: FloatArray) -> FloatArray:
         """Return the expected signal to noise of Gaussians of shape (n, 6) on the map; NaN where blank."""
-        return parameters[:, models.AMPLITUDE] * self.response(parameters) / at_pixels(self.sigma, parameters)
+        return (
+            parameters[:, gaussians.AMPLITUDE] * self.response(parameters) / at_pixels(self.sigma, parameters)
+        )
 
 
 def at_pixels(image: FloatArray, parameters: FloatArray) -> FloatArray:
     """Return the values of an image (ny, nx) at the pixels of Gaussians of shape (n, 6), NaN off the map."""
-    x, y = (np.rint(parameters[:, k]) for k in (models.X, models.Y))
+    x, y = (np.rint(parameters[:, k]) for k in (gaussians.X, gaussians.Y))
     ny, nx = image.shape
     inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
     values = np.full(len(parameters), np.nan)
@@ -101,32 +103,32 @@ def measure_sensitivity(
     -------
     Sensitivity
     """
-    beam = np.column_stack([np.ones(1), np.zeros((1, 2)), models.shape_parameters(beam_covariance[None])])
-    fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0, models.SIGMA_1] * beam[0, models.SIGMA_2]))
+    beam = np.column_stack([np.ones(1), np.zeros((1, 2)), gaussians.shape_parameters(beam_covariance[None])])
+    fwhm = FWHM_PER_SIGMA * float(np.sqrt(beam[0, gaussians.SIGMA_1] * beam[0, gaussians.SIGMA_2]))
     cell = max(round(CELL_BEAMS * fwhm), 8)
     known = np.isfinite(residual)
     coverage = np.ones(residual.shape) if relative_rms is None else relative_rms
     mean = float(np.median(residual[known]))
     centred = np.where(known, residual - mean, np.nan)
-    level = coverage * local_level(centred / coverage, cell=cell)
-    even = centred / level
-    field = periodic_part(filled(even))
-    # A Gaussian around pixel (0, 0) is even: its transform is real, and so is the filter.
-    template = fft.rfft2(centred_gaussian(beam, even.shape)).real
+    rms = coverage * local_rms(centred / coverage, cell=cell)
+    flattened = centred / rms
+    field = periodic_part(filled(flattened))
+    # A Gaussian around pixel (0, 0) is symmetric: its transform is real, and so is the filter.
+    template = fft.rfft2(centred_gaussian(beam, flattened.shape)).real
     transfer = template / smoothed_power(field, template)
-    transfer /= full_mean(transfer * template, even.shape[1])
-    filtered = fft.irfft2(fft.rfft2(field) * transfer, s=even.shape)
-    radius = int(min(np.ceil(KERNEL_BEAMS * fwhm), (min(even.shape) - 1) // 2))
-    kernel = fft.irfft2(transfer, s=even.shape)
+    transfer /= full_mean(transfer * template, flattened.shape[1])
+    filtered = fft.irfft2(fft.rfft2(field) * transfer, s=flattened.shape)
+    radius = int(min(np.ceil(KERNEL_BEAMS * fwhm), (min(flattened.shape) - 1) // 2))
+    kernel = fft.irfft2(transfer, s=flattened.shape)
     lags = np.arange(-radius, radius + 1)
-    noise = local_level(np.where(known, filtered, np.nan), cell=cell)
+    noise = local_rms(np.where(known, filtered, np.nan), cell=cell)
     return Sensitivity(
-        sigma=np.where(known, noise * level, np.nan), kernel=kernel[np.ix_(lags, lags)], even=even,
-        level=level, mean=mean,
+        sigma=np.where(known, noise * rms, np.nan), kernel=kernel[np.ix_(lags, lags)], flattened=flattened,
+        rms=rms, mean=mean,
     )  # fmt: skip
 
 
-def local_level(data: FloatArray, *, cell: int) -> FloatArray:
+def local_rms(data: FloatArray, *, cell: int) -> FloatArray:
     """Return the local rms of an image, shape (ny, nx): 1.4826 MAD in square cells, smoothed, interpolated.
 
     Parameters
@@ -179,13 +181,13 @@ def _interpolated(values: FloatArray, places: FloatArray) -> FloatArray:
     return result
 
 
-def filled(even: FloatArray) -> FloatArray:
+def filled(flattened: FloatArray) -> FloatArray:
     """Return an image of which the blank pixels continue the others smoothly, and are 0 far from any.
 
     Each takes the Gaussian mean around it of the narrowest width that reaches data.
     """
-    known = np.isfinite(even)
-    result = np.where(known, even, 0.0)
+    known = np.isfinite(flattened)
+    result = np.where(known, flattened, 0.0)
     values, weights, done = result.copy(), known.astype(np.float64), known.copy()
     for width in _FILL_WIDTHS:
         if done.all():
@@ -198,7 +200,7 @@ def filled(even: FloatArray) -> FloatArray:
 
 
 def periodic_part(image: FloatArray) -> FloatArray:
-    """Return an image without the jumps between its opposite edges, which would fill its spectrum.
+    """Return an image without the jumps between its opposite edges, which would add power to its spectrum.
 
     The image minus the smooth solution of a Poisson equation (Moisan 2011, J. Math. Imaging Vis. 39, 161).
     """
@@ -222,8 +224,10 @@ def centred_gaussian(beam: FloatArray, shape: tuple[int, int]) -> FloatArray:
     """Return a Gaussian of parameters (1, 6) around pixel (0, 0) of a periodic image."""
     dy = fft.fftfreq(shape[0], 1.0 / shape[0])[:, None]
     dx = fft.fftfreq(shape[1], 1.0 / shape[1])[None]
-    a, b, c = (e.item() for e in models.exponents(beam))
-    result: FloatArray = beam[0, models.AMPLITUDE] * np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
+    a, b, c = (e.item() for e in gaussians.exponents(beam))
+    result: FloatArray = beam[0, gaussians.AMPLITUDE] * np.exp(
+        -(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy)
+    )
     return result
 
 

@@ -1,4 +1,4 @@
-"""What is injected into: a map with its catalogue, its noise, and the sources that look like its own."""
+"""The map that sources are injected into, with its catalogue, its noise and the shapes of its own sources."""
 
 import pickle
 from dataclasses import dataclass, replace
@@ -12,14 +12,14 @@ from hyper_py.diagnostics import ConfigurationError, Flag, InputError
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
 from hyper_py.injection.sensitivity import Sensitivity, at_pixels, measure_sensitivity
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import Extraction
 
 SEPARATION_BEAMS = 5.0
 """Least distance between two injected sources: they are no neighbours of each other."""
 SHARE_OF_SOURCES = 0.25
-"""Injected sources over those of the catalogue, in one realisation: the crowding stays what it is."""
+"""Injected sources over those of the catalogue, in one realisation: so that crowding does not change."""
 BEAMS_PER_SOURCE = 250.0
 """Beams of the map for each injected source, where the catalogue has few."""
 FEWEST = 4
@@ -38,7 +38,7 @@ class InjectionSetup:
     image : SkyImage
     options : Options
     known : ndarray, shape (n, 6)
-        Gaussians of the map's own catalogue, in the order of `hyper_py.numerics.models`.
+        Gaussians of the map's own catalogue, in the order of `hyper_py.numerics.gaussians`.
     sensitivity : Sensitivity
     usable : ndarray of bool, shape (ny, nx)
         Where sources are injected: where the pipeline can find one.
@@ -74,7 +74,7 @@ class InjectionSetup:
 
     def light(self, parameters: FloatArray) -> FloatArray:
         """Return the light of the catalogue's sources at the pixels of Gaussians (n, 6), Jy/pixel."""
-        return at_pixels(models.render(self.known, self.image.shape), parameters)
+        return at_pixels(gaussians.render(self.known, self.image.shape), parameters)
 
     @property
     def typical_sigma(self) -> float:
@@ -98,7 +98,7 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     ConfigurationError
         For options that measure no detected sources.
     InputError
-        If two sources have no room far enough from the edges and from each other.
+        If the map is too small for two sources far enough from its edges and from each other.
     """
     options = extraction.options
     # A pickled WCS has been through the text of a header. All realisations see that one, or those of worker
@@ -112,7 +112,7 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
         )
     ny, nx = image.shape
     covariance = image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
-    beam = models.shape_parameters(covariance)
+    beam = gaussians.shape_parameters(covariance)
     fwhm = _mean_fwhm(beam)
     known = extraction.sources[np.isfinite(extraction.sources).all(axis=1)]
     sensitivity = measure_sensitivity(
@@ -122,8 +122,8 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     distance = distance_transform_edt(np.pad(sensitivity.valid, 1))[1:-1, 1:-1]
     inside = distance > max(options.photometry.aper_inf, 0.5) * fwhm
     # Random places fill about half of what could be filled.
-    room = int(inside.sum() / (2.0 * (SEPARATION_BEAMS * fwhm) ** 2))
-    if room < LEAST_ROOM:
+    capacity = int(inside.sum() / (2.0 * (SEPARATION_BEAMS * fwhm) ** 2))
+    if capacity < LEAST_ROOM:
         raise InputError(
             f"{image.name}: too small: no room for {LEAST_ROOM} injected sources {SEPARATION_BEAMS:g} beams "
             "apart"
@@ -131,7 +131,7 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     if n_sources is None:
         by_area = inside.sum() / (image.beam_area_pix * BEAMS_PER_SOURCE)
         n_sources = max(round(SHARE_OF_SOURCES * len(known)), round(by_area), FEWEST)
-    n_sources = min(n_sources, room)
+    n_sources = min(n_sources, capacity)
     return InjectionSetup(
         image=image, options=options, known=known, sensitivity=sensitivity, usable=inside, beam=beam,
         shapes=_own_shapes(extraction, beam), neighbours=_next_distances(known), n_sources=n_sources,
@@ -150,13 +150,13 @@ def _own_shapes(extraction: Extraction, beam: FloatArray) -> FloatArray:
     good = np.isfinite(sources).all(axis=1) & (np.asarray(table["FLAGS"]) & int(_SHAPE_FLAGS) == 0)
     bright = good & (np.asarray(table["SNR"], dtype=np.float64) >= _LEAST_SNR)
     chosen = bright if bright.sum() >= _FEWEST_SHAPES else good
-    shapes: FloatArray = sources[chosen][:, models.SIGMA_1 :]
+    shapes: FloatArray = sources[chosen][:, gaussians.SIGMA_1 :]
     return shapes if len(shapes) >= _FEWEST_SHAPES else beam[None]
 
 
 def _next_distances(known: FloatArray) -> FloatArray:
     """Return the distance of each source to the next, (n,); infinite for a single one."""
-    places = known[:, [models.X, models.Y]]
+    places = known[:, [gaussians.X, gaussians.Y]]
     if len(places) < 2:
         return np.full(len(places), np.inf)
     distances: FloatArray = cKDTree(places).query(places, k=2)[0][:, 1]

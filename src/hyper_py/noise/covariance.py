@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from hyper_py.arrays import BoolArray, FloatArray
-from hyper_py.numerics.mesh import coarse_map
+from hyper_py.numerics.mesh import mesh_map
 from hyper_py.numerics.tiles import Plane
 
 _SQUARE = 1024
@@ -22,7 +22,7 @@ MIN_VALID_FRACTION = 0.3
 AGAINST_NEIGHBOURS = np.array([[0.0, -0.25, 0.0], [-0.25, 1.0, -0.25], [0.0, -0.25, 0.0]])
 """A pixel minus the mean of its neighbours: smooth noise, background and companions leave little of it."""
 _LEAST_RESPONSE = 0.01
-"""Where `AGAINST_NEIGHBOURS` leaves less of the power, below a fifth of Nyquist's frequency, it is idle."""
+"""Where `AGAINST_NEIGHBOURS` leaves less power, below a fifth of Nyquist's frequency, it is not used."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def local_rms_map(
     """
     values = data if mask is None else np.where(mask, np.nan, data)
     shape = data.shape[0], data.shape[1]
-    return coarse_map(mesh_rms(values, mesh=mesh, sigma=sigma), mesh=mesh, shape=shape)[:, :]
+    return mesh_map(mesh_rms(values, mesh=mesh, sigma=sigma), mesh=mesh, shape=shape)[:, :]
 
 
 def mesh_rms(data: FloatArray, *, mesh: int, sigma: float = 3.0, max_iterations: int = 10) -> FloatArray:
@@ -171,8 +171,8 @@ def _cells(data: FloatArray, mesh: int) -> FloatArray:
     rows, columns = -(-ny // mesh), -(-nx // mesh)
     padded = np.full((rows * mesh, columns * mesh), np.nan)
     padded[:ny, :nx] = data
-    blocks = padded.reshape(rows, mesh, columns, mesh).swapaxes(1, 2)
-    return blocks.reshape(rows, columns, mesh * mesh)
+    cells = padded.reshape(rows, mesh, columns, mesh).swapaxes(1, 2)
+    return cells.reshape(rows, columns, mesh * mesh)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,11 +188,14 @@ class CovarianceModel:
         True where the covariance was not measured (`Flag.NOISE_ASSUMED`).
     measured : ndarray, shape of `lags`, optional
         The covariance before it was conditioned to be inverted; without it `lags` is.
+    filtered : bool
+        True where the map lacks scales of its sources (`Flag.FILTERED_MAP`).
     """
 
     lags: FloatArray
     assumed: bool = False
     measured: FloatArray | None = None
+    filtered: bool = False
 
     @property
     def reach(self) -> int:
@@ -414,18 +417,6 @@ def beam_covariance_model(
     lags[max_lag, max_lag] += white_fraction
     # A Gaussian cut off at max_lag has small negative powers; the white part outweighs them.
     return CovarianceModel(rms**2 * lags, assumed=True)
-
-
-def parzen_taper(reach: int) -> FloatArray:
-    """Return Parzen's lag window, shape (2 reach + 1, 2 reach + 1), which falls to 0 beyond `reach`.
-
-    A product of two such windows has a transform that is nowhere negative and falls with the fourth power of
-    frequency: the large scales of a steep spectrum do not leak into the small ones.
-    """
-    r = np.abs(np.arange(-reach, reach + 1)) / (reach + 1.0)
-    window = np.where(r <= 0.5, 1.0 - 6.0 * r**2 * (1.0 - r), 2.0 * (1.0 - r) ** 3)
-    taper: FloatArray = np.outer(window, window)
-    return taper
 
 
 def radial_profile(lags: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -15,9 +15,10 @@ from hyper_py.noise.covariance import (
     covariance_model,
     mesh_rms,
 )
-from hyper_py.numerics import models
-from hyper_py.numerics.mesh import MeshMap, cell_counts, coarse_map
-from hyper_py.numerics.tiles import LazyPlane, Plane, blocks, combined, grown, kept_like, sample, size_of
+from hyper_py.noise.filtered import tempered
+from hyper_py.numerics import gaussians
+from hyper_py.numerics.mesh import MeshMap, cell_counts, mesh_map
+from hyper_py.numerics.tiles import LazyPlane, Plane, combined, grown, kept_like, sample, size_of, tiles
 from hyper_py.numerics.trend import Trend, fit_trend
 
 _FEWEST_BEAMS = 50
@@ -45,7 +46,7 @@ def outside_sources(data: Plane, sources: FloatArray, *, subtract: bool = False)
     ----------
     data : Plane, shape (ny, nx)
     sources : ndarray, shape (n, 6)
-        In the order of `hyper_py.numerics.models`.
+        In the order of `hyper_py.numerics.gaussians`.
     subtract : bool
         Whether to subtract the Gaussians.
 
@@ -54,14 +55,17 @@ def outside_sources(data: Plane, sources: FloatArray, *, subtract: bool = False)
     Plane, shape (ny, nx)
         An array if `data` is one.
     """
-    light, masked = models.drawn(sources, size_of(data)), models.SourcesByPlace(sources, n_sigma=_MASK_SIGMA)
+    light, masked = (
+        gaussians.drawn(sources, size_of(data)),
+        gaussians.SourcesByPlace(sources, n_sigma=_MASK_SIGMA),
+    )
 
     def make(rows: slice, columns: slice) -> FloatArray:
         values: FloatArray = data[rows, columns].copy()
         shape = values.shape[0], values.shape[1]
         if subtract:
             values -= light[rows, columns]
-        values[models.footprints(masked[rows, columns], shape, n_sigma=_MASK_SIGMA)] = np.nan
+        values[gaussians.footprints(masked[rows, columns], shape, n_sigma=_MASK_SIGMA)] = np.nan
         return values
 
     return kept_like(LazyPlane(size_of(data), make), data)
@@ -91,7 +95,7 @@ def measure_noise(
     relative : Plane, shape (ny, nx), optional
         What is known beforehand of how the noise varies, such as an error map; the rest is measured.
     size : int, optional
-        Side of the blocks in which the map is worked on, see `hyper_py.numerics.tiles.blocks`.
+        Side of the tiles in which the map is worked on, see `hyper_py.numerics.tiles.tiles`.
 
     Returns
     -------
@@ -109,7 +113,9 @@ def measure_noise(
     masked = residual if mask is None else np.where(mask, np.nan, residual[:, :])
     shape, reach = size_of(masked), math.ceil(_REACH_BEAMS * beam_fwhm)
     relative_rms, n_known = _relative_rms(masked, beam_fwhm=beam_fwhm, size=size)
-    masked = combined(np.subtract, masked, fit_trend(masked, level=relative_rms, size=size).plane(shape))
+    masked = combined(
+        np.subtract, masked, fit_trend(masked, relative_rms=relative_rms, size=size).plane(shape)
+    )
     measurable = min(reach, min(shape) // 3)
     model = None
     if measurable >= beam_fwhm and n_known / beam_fwhm**2 >= _FEWEST_BEAMS:
@@ -120,6 +126,8 @@ def measure_noise(
         )
         identifiable = sample(against, size=size).size >= _LEAST_LEFT * sample(flat, size=size).size
         model = covariance_model(lags, sharp=sharp if identifiable else None)
+        if model is not None and identifiable:
+            model = tempered(model, lags, sharp, beam_covariance=beam_covariance)
     if model is None:
         rms = clipped_statistics(sample(masked, size=size)).rms
         model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)
@@ -127,8 +135,8 @@ def measure_noise(
 
 
 def measure_trend(masked: Plane, *, beam_fwhm: float, size: int | None = None) -> Trend:
-    """Return the plane that `measure_noise` takes off a map without its sources."""
-    return fit_trend(masked, level=_relative_rms(masked, beam_fwhm=beam_fwhm, size=size)[0], size=size)
+    """Return the plane that `measure_noise` subtracts from a map without its sources."""
+    return fit_trend(masked, relative_rms=_relative_rms(masked, beam_fwhm=beam_fwhm, size=size)[0], size=size)
 
 
 def _relative_rms(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple[MeshMap, int]:
@@ -139,8 +147,8 @@ def _relative_rms(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple
     counts, varies = np.zeros(relative_rms.shape), min(shape) >= 3 * mesh
     uniform = MeshMap(np.ones((1, 1)), max(shape), shape)
     if varies:  # a slope is structure of small scales at the borders, where the local mean is one-sided
-        masked = fit_trend(masked, level=uniform, size=size).taken_off(masked)
-    for where in blocks(shape, size=size, multiple=mesh):
+        masked = fit_trend(masked, relative_rms=uniform, size=size).subtracted_from(masked)
+    for where in tiles(shape, size=size, multiple=mesh):
         place = tuple(slice(part.start // mesh, -(-part.stop // mesh)) for part in where)
         outer, inner = grown(where, math.ceil(3.0 * width) + 1, shape)
         piece = masked[outer]
@@ -154,7 +162,7 @@ def _relative_rms(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple
     order = np.argsort(relative_rms[known])
     below = np.cumsum(counts[known][order])
     middle = float(relative_rms[known][order][np.searchsorted(below, 0.5 * below[-1])])  # over pixels
-    return coarse_map(relative_rms / middle, mesh=mesh, shape=shape), n_known
+    return mesh_map(relative_rms / middle, mesh=mesh, shape=shape), n_known
 
 
 def small_scales(data: FloatArray, *, width: float) -> FloatArray:

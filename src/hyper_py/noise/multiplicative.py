@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from hyper_py.arrays import FloatArray
 from hyper_py.noise.covariance import AGAINST_NEIGHBOURS
-from hyper_py.numerics.tiles import Plane, blocks, grown, sample_step
+from hyper_py.numerics.tiles import Plane, grown, sample_step, tiles
 
 _MEDIAN_CHI2 = 0.4549
 """Median of the square of a normal deviate."""
@@ -37,17 +37,17 @@ def multiplicative_noise(data: Plane, light: Plane, *, relative_rms: Plane, size
     relative_rms : Plane, shape (ny, nx)
         Local noise over its median.
     size : int, optional
-        Side of the blocks in which the map is worked on, see `hyper_py.numerics.tiles.blocks`.
+        Side of the tiles in which the map is worked on, see `hyper_py.numerics.tiles.tiles`.
 
     Returns
     -------
     float
         0 where the noise hides it.
     """
-    brightest = max(float(np.abs(light[where]).max()) for where in blocks(data.shape, size=size))
+    brightest = max(float(np.abs(light[where]).max()) for where in tiles(data.shape, size=size))
     dark: list[FloatArray] = []
     lit: list[FloatArray] = []
-    for where in blocks(data.shape, size=size):
+    for where in tiles(data.shape, size=size):
         outer, own = grown(where, 2, data.shape)
         values, own_light, noise = data[outer], light[outer], relative_rms[outer]
         inside = ndimage.binary_erosion(np.isfinite(values), np.ones((3, 3)))[own]

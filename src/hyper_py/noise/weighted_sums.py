@@ -68,7 +68,7 @@ def _covariance_of_waves(images: FloatArray, noise: CovarianceModel) -> FloatArr
 
 
 def _padded(ny: int, nx: int, noise: CovarianceModel) -> tuple[int, int]:
-    """Return a periodic grid with room for all separations, so that opposite borders are no neighbours."""
+    """Return the shape of a periodic grid so large that opposite borders do not come within reach."""
     y, x = (n + min(noise.reach, n - 1) for n in (ny, nx))
     return fft.next_fast_len(y), fft.next_fast_len(x, real=True)
 

@@ -134,7 +134,7 @@ def linear_terms(
     weights, matrix
         See `Whitener`.
     penalty : ndarray, shape (k,), optional
-        Zero if not given. Combinations of terms that the pixels cannot tell apart are left out.
+        Zero if not given. Linearly dependent combinations of terms are left out.
     """
     k = design.shape[1]
     penalty = np.zeros(k) if penalty is None else penalty

@@ -155,7 +155,7 @@ class Frames(NamedTuple):
     Attributes
     ----------
     used : ndarray of bool, shape (n, ny, nx)
-    level : ndarray, shape (n,)
+    mean : ndarray, shape (n,)
         Mean, subtracted from the values.
     values : ndarray, shape (n, ny, nx)
         0 where not used.
@@ -166,7 +166,7 @@ class Frames(NamedTuple):
     """
 
     used: BoolArray
-    level: FloatArray
+    mean: FloatArray
     values: FloatArray
     counts: FloatArray
     matrix: FloatArray
@@ -177,11 +177,11 @@ def make_frames(data: FloatArray, used: BoolArray, *, plan: Plan) -> Frames:
     """Prepare the normal equations of cutouts (n, ny, nx)."""
     weight = used.astype(np.float64)
     known = np.where(used, data, 0.0)
-    level = known.sum(axis=(1, 2)) / np.maximum(weight.sum(axis=(1, 2)), 1.0)
-    values = known - weight * level[:, None, None]
+    mean = known.sum(axis=(1, 2)) / np.maximum(weight.sum(axis=(1, 2)), 1.0)
+    values = known - weight * mean[:, None, None]
     moments = box_moments(weight, boxes=plan.boxes, powers=plan.powers)
     vector = normal_vector(box_moments(values, boxes=plan.boxes, powers=plan.low_powers), order=plan.order)
-    return Frames(used, level, values, moments[0], normal_matrix(moments, order=plan.order), vector)
+    return Frames(used, mean, values, moments[0], normal_matrix(moments, order=plan.order), vector)
 
 
 def make_common(data: FloatArray, frames: Frames, rms: FloatArray, *, plan: Plan) -> Common:

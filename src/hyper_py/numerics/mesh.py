@@ -18,14 +18,14 @@ class MeshMap:
 
     Attributes
     ----------
-    levels : ndarray, shape (ceil(ny / mesh), ceil(nx / mesh))
+    values : ndarray, shape (ceil(ny / mesh), ceil(nx / mesh))
     mesh : int
         Side of a cell in pixels; the first cell begins at pixel (0, 0).
     shape : (int, int)
         (ny, nx) of the map.
     """
 
-    levels: FloatArray
+    values: FloatArray
     mesh: int
     shape: tuple[int, int]
 
@@ -35,10 +35,10 @@ class MeshMap:
             np.arange(*part.indices(size)[:2]) for part, size in zip(where, self.shape, strict=True)
         )
         low, weight = self._place(columns, axis=1)
-        high = np.minimum(low + 1, self.levels.shape[1] - 1)
-        across = (1.0 - weight) * self.levels[:, low] + weight * self.levels[:, high]
+        high = np.minimum(low + 1, self.values.shape[1] - 1)
+        across = (1.0 - weight) * self.values[:, low] + weight * self.values[:, high]
         low, weight = self._place(rows, axis=0)
-        high = np.minimum(low + 1, self.levels.shape[0] - 1)
+        high = np.minimum(low + 1, self.values.shape[0] - 1)
         values: FloatArray = (1.0 - weight)[:, None] * across[low] + weight[:, None] * across[high]
         return values
 
@@ -49,20 +49,20 @@ class MeshMap:
     def at(self, y: IntArray, x: IntArray) -> FloatArray:
         """Return the values at pixels, y and x of any one shape."""
         (row, down), (column, right) = self._place(y, axis=0), self._place(x, axis=1)
-        below = np.minimum(row + 1, self.levels.shape[0] - 1)
-        beside = np.minimum(column + 1, self.levels.shape[1] - 1)
+        below = np.minimum(row + 1, self.values.shape[0] - 1)
+        beside = np.minimum(column + 1, self.values.shape[1] - 1)
         values: FloatArray = (1.0 - down) * (
-            (1.0 - right) * self.levels[row, column] + right * self.levels[row, beside]
-        ) + down * ((1.0 - right) * self.levels[below, column] + right * self.levels[below, beside])
+            (1.0 - right) * self.values[row, column] + right * self.values[row, beside]
+        ) + down * ((1.0 - right) * self.values[below, column] + right * self.values[below, beside])
         return values
 
     def scaled(self, factor: float) -> "MeshMap":
         """Return the map times a factor."""
-        return replace(self, levels=factor * self.levels)
+        return replace(self, values=factor * self.values)
 
     def _place(self, pixels: IntArray, *, axis: int) -> tuple[IntArray, FloatArray]:
         """Return the cell whose centre is below each pixel, and the distance from it in cells."""
-        size = self.levels.shape[axis]
+        size = self.values.shape[axis]
         position = np.clip((pixels + 0.5) / self.mesh - 0.5, 0.0, size - 1.0)
         low = np.minimum(position.astype(np.int64), max(size - 2, 0))
         return low, position - low
@@ -80,9 +80,9 @@ def cell_sums(values: FloatArray, cell: int) -> FloatArray:
     return values
 
 
-def coarse_map(levels: FloatArray, *, mesh: int, shape: tuple[int, int]) -> MeshMap:
+def mesh_map(values: FloatArray, *, mesh: int, shape: tuple[int, int]) -> MeshMap:
     """Return the map of values in the cells of a mesh; missing ones (NaN) are filled from the nearest."""
-    return MeshMap(fill_nearest(levels), mesh, shape)
+    return MeshMap(fill_nearest(values), mesh, shape)
 
 
 def fill_nearest(values: FloatArray) -> FloatArray:

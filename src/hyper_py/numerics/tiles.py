@@ -78,7 +78,7 @@ class LazyPlane:
         y0, y1, x0, x1 = int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1
         if (y1 - y0) * (x1 - x0) <= _AUTOMATIC_SIZE**2:
             return self[y0:y1, x0:x1][y - y0, x - x0]
-        for where in blocks(self.shape):
+        for where in tiles(self.shape):
             own = np.flatnonzero(is_inside(where, y, x))
             if own.size:
                 values[own] = self[where][y[own] - where[0].start, x[own] - where[1].start]
@@ -127,7 +127,7 @@ def edges(length: int, *, size: int, multiple: int = 1) -> list[int]:
     return [*range(0, max(length - step // 2, 1), step), length]
 
 
-def blocks(shape: tuple[int, ...], *, size: int | None = None, multiple: int = 1) -> Iterator[Where]:
+def tiles(shape: tuple[int, ...], *, size: int | None = None, multiple: int = 1) -> Iterator[Where]:
     """Yield the rows and columns of tiles that cover a map, row by row.
 
     Parameters
@@ -176,7 +176,7 @@ def sample(plane: Plane, *, size: int | None = None) -> FloatArray:
     """
     step = sample_step(plane.shape)
     found = []
-    for rows, columns in blocks(plane.shape, size=size):
+    for rows, columns in tiles(plane.shape, size=size):
         piece = plane[rows, columns][-rows.start % step :: step, -columns.start % step :: step]
         found.append(piece[np.isfinite(piece)])
     return np.concatenate(found)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyper_py.arrays import FloatArray, IntArray
-from hyper_py.numerics.tiles import LazyPlane, Plane, blocks, combined, sample_step, size_of
+from hyper_py.numerics.tiles import LazyPlane, Plane, combined, sample_step, size_of, tiles
 
 _TILE = 200
 """Side of tiles in pixels; intermediate arrays of a tile fit in the cache."""
@@ -33,17 +33,17 @@ class Trend:
             ),
         )
 
-    def taken_off(self, data: Plane) -> Plane:
+    def subtracted_from(self, data: Plane) -> Plane:
         """Return a map minus the plane; an array if the map is one."""
         if not isinstance(data, np.ndarray):
             return combined(np.subtract, data, self.plane(size_of(data)))
         difference = np.empty(data.shape)  # tile by tile, to save memory
-        for where in blocks(data.shape):
+        for where in tiles(data.shape):
             difference[where] = data[where] - self.plane(size_of(data))[where]
         return difference
 
 
-def fit_trend(data: Plane, *, level: Plane, size: int | None = None) -> Trend:
+def fit_trend(data: Plane, *, relative_rms: Plane, size: int | None = None) -> Trend:
     """Fit a plane to a map by least squares; coefficients that cannot be determined are zero.
 
     The weights are the inverse squared relative rms. Otherwise bright regions would determine the plane that
@@ -55,10 +55,10 @@ def fit_trend(data: Plane, *, level: Plane, size: int | None = None) -> Trend:
     data : Plane, shape (ny, nx)
         Map; pixels that are not used, such as those of sources, are NaN. Of a very large map the pixels of a
         regular grid are used.
-    level : Plane, shape (ny, nx)
+    relative_rms : Plane, shape (ny, nx)
         Relative rms: the rms divided by its median.
     size : int, optional
-        Side of the tiles in which the map is processed, see `hyper_py.numerics.tiles.blocks`.
+        Side of the tiles in which the map is processed, see `hyper_py.numerics.tiles.tiles`.
 
     Returns
     -------
@@ -67,9 +67,9 @@ def fit_trend(data: Plane, *, level: Plane, size: int | None = None) -> Trend:
     ny, nx = shape = size_of(data)
     step = sample_step(shape)
     normal, right = np.zeros((4, 4)), np.zeros(4)
-    for rows, columns in blocks(shape, size=_TILE if size is None else size):
+    for rows, columns in tiles(shape, size=_TILE if size is None else size):
         comb = slice(-rows.start % step, None, step), slice(-columns.start % step, None, step)
-        values, noise = data[rows, columns][comb], level[rows, columns][comb]
+        values, noise = data[rows, columns][comb], relative_rms[rows, columns][comb]
         known = np.isfinite(values)
         values, noise = np.where(known, values, 0.0), np.where(known, noise, 1.0)
         # The relative rms minus 1, so that this term vanishes for uniform noise.
@@ -87,9 +87,9 @@ def fit_trend(data: Plane, *, level: Plane, size: int | None = None) -> Trend:
             [part, part_y, part_x, np.vdot(weight * excess, excess)],
         ]
         right += [value, value_y, value_x, np.vdot(weight * excess, values)]
-    constant, along_y, along_x, by_level = np.linalg.lstsq(normal, right, rcond=1e-10)[0]
+    constant, along_y, along_x, by_rms = np.linalg.lstsq(normal, right, rcond=1e-10)[0]
     return Trend(
-        constant=float(constant - by_level - along_y - along_x),
+        constant=float(constant - by_rms - along_y - along_x),
         slope_y=float(2.0 * along_y / max(ny - 1, 1)),
         slope_x=float(2.0 * along_x / max(nx - 1, 1)),
     )

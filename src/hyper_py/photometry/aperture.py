@@ -8,7 +8,7 @@ import numpy as np
 from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.fitting.groups import Group
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.overlap import ellipse_overlap
 
 _CHUNK_NUMBERS = 30_000
@@ -90,11 +90,11 @@ def source_apertures(sources: FloatArray, *, radius_in_fwhm: float) -> list[Aper
     """Return apertures of semi-axes `radius_in_fwhm` times both FWHM of sources, (n, 6)."""
     scale = radius_in_fwhm * FWHM_PER_SIGMA
     return elliptical_apertures(
-        sources[:, models.X],
-        sources[:, models.Y],
-        semi_major=scale * sources[:, models.SIGMA_1],
-        semi_minor=scale * sources[:, models.SIGMA_2],
-        theta=sources[:, models.THETA],
+        sources[:, gaussians.X],
+        sources[:, gaussians.Y],
+        semi_major=scale * sources[:, gaussians.SIGMA_1],
+        semi_minor=scale * sources[:, gaussians.SIGMA_2],
+        theta=sources[:, gaussians.THETA],
     )
 
 
@@ -149,13 +149,13 @@ def aperture_fractions(sources: FloatArray, apertures: Sequence[Aperture]) -> Fl
     corners = np.array([(aperture.y0, aperture.x0) for aperture in apertures])
     place = np.arange(owner.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     row, column = np.divmod(place, widths[owner])
-    a, b, c = (e[owner, 0] for e in models.exponents(sources))
-    dy = row + (corners[:, 0] - sources[:, models.Y])[owner]
-    dx = column + (corners[:, 1] - sources[:, models.X])[owner]
+    a, b, c = (e[owner, 0] for e in gaussians.exponents(sources))
+    dy = row + (corners[:, 0] - sources[:, gaussians.Y])[owner]
+    dx = column + (corners[:, 1] - sources[:, gaussians.X])[owner]
     values = np.exp(-(a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
     weights = np.concatenate([aperture.weights.ravel() for aperture in apertures])
     inside = np.bincount(owner, weights * values, minlength=len(apertures))
-    area = 2.0 * np.pi * sources[:, models.SIGMA_1] * sources[:, models.SIGMA_2]
+    area = 2.0 * np.pi * sources[:, gaussians.SIGMA_1] * sources[:, gaussians.SIGMA_2]
     fractions: FloatArray = inside / area
     return fractions
 
@@ -189,14 +189,14 @@ def flux_gradient(parameters: FloatArray) -> FloatArray:
     """Return d flux / d parameter of each of n sources' Gaussians, (..., n, 6 n), from (..., n, 6)."""
     n = parameters.shape[-2]
     amplitude, sigma_1, sigma_2 = (
-        parameters[..., k] for k in (models.AMPLITUDE, models.SIGMA_1, models.SIGMA_2)
+        parameters[..., k] for k in (gaussians.AMPLITUDE, gaussians.SIGMA_1, gaussians.SIGMA_2)
     )
-    gradient = np.zeros((*parameters.shape[:-2], n, n, models.N_PARAMETERS))
+    gradient = np.zeros((*parameters.shape[:-2], n, n, gaussians.N_PARAMETERS))
     own = np.arange(n)
-    gradient[..., own, own, models.AMPLITUDE] = 2.0 * np.pi * sigma_1 * sigma_2
-    gradient[..., own, own, models.SIGMA_1] = 2.0 * np.pi * amplitude * sigma_2
-    gradient[..., own, own, models.SIGMA_2] = 2.0 * np.pi * amplitude * sigma_1
-    return gradient.reshape(*parameters.shape[:-2], n, n * models.N_PARAMETERS)
+    gradient[..., own, own, gaussians.AMPLITUDE] = 2.0 * np.pi * sigma_1 * sigma_2
+    gradient[..., own, own, gaussians.SIGMA_1] = 2.0 * np.pi * amplitude * sigma_2
+    gradient[..., own, own, gaussians.SIGMA_2] = 2.0 * np.pi * amplitude * sigma_1
+    return gradient.reshape(*parameters.shape[:-2], n, n * gaussians.N_PARAMETERS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.background.evaluate import backgrounds_at, backgrounds_on
 from hyper_py.fitting.groups import Group
 from hyper_py.noise.covariance import CovarianceModel
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.photometry.aperture import (
     GroupApertures,
     GroupPhotometry,
@@ -53,7 +53,8 @@ def aperture_fluxes(
     ends = np.cumsum([len(own.apertures) for own in measured])[:-1]
     return [
         GroupPhotometry(
-            flux=models.gaussian_flux(own.group.fitted.parameters) + total / own.fractions, background=below,
+            flux=gaussians.gaussian_flux(own.group.fitted.parameters) + total / own.fractions,
+            background=below,
             fraction=own.fractions, flux_err=error.flux_err, flux_gauss_err=error.flux_gauss_err,
             covariance=error.covariance,
         )

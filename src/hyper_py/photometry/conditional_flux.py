@@ -30,7 +30,7 @@ from hyper_py.fitting.groups import Group, alike_groups, memory_batches
 from hyper_py.fitting.linear_response import linear_response, prior_covariance
 from hyper_py.fitting.other_sources import models_on
 from hyper_py.noise.whitener_cache import NoiseMatrices, WhitenerCache
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import Plane
 from hyper_py.photometry.aperture import (
     GroupApertures,
@@ -89,7 +89,7 @@ def conditional_fluxes(
     for k, group in enumerate(groups):
         known, (y, x) = np.isfinite(background[k]), (group.pixels.y, group.pixels.x)
         photometry = GroupPhotometry(
-            flux=models.gaussian_flux(group.fitted.parameters) + correction[k],
+            flux=gaussians.gaussian_flux(group.fitted.parameters) + correction[k],
             flux_err=np.sqrt(np.maximum(variance[k], 0.0)),
             flux_gauss_err=np.sqrt(np.maximum(variance_gauss[k], 0.0)),
             fraction=fractions[k], background=mean_below[k], covariance=covariance[k],

@@ -33,7 +33,7 @@ from hyper_py.background.joint import JointBackground
 from hyper_py.fitting.linear_response import LinearResponse, linear_response, prior_covariance
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.weighted_sums import field_covariance
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.photometry.aperture import GroupApertures, aperture_pixels, flux_gradient
 from hyper_py.photometry.background_errors import Frame, on_background, separate_part
 
@@ -155,7 +155,7 @@ def _of_fluxes(
     parameters = np.stack([own.group.fitted.parameters for own in measured])
     y, x, sums = apertures.y, apertures.x, apertures.sums
     n_groups, n_sources, m = sums.shape
-    _, jacobian = models.gaussian_sum_and_jacobian(
+    _, jacobian = gaussians.gaussian_sum_and_jacobian(
         np.repeat(parameters, n_sources, axis=0),
         y.reshape(-1, m).astype(np.float64),
         x.reshape(-1, m).astype(np.float64),

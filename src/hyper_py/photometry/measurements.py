@@ -11,7 +11,7 @@ from hyper_py.background.model import BackgroundModel
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.groups import GroupFit
 from hyper_py.noise.covariance import CovarianceModel
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import Plane, Where
 from hyper_py.photometry.aperture import GroupApertures, GroupPhotometry
 
@@ -30,7 +30,7 @@ class SourceTable:
     Attributes
     ----------
     parameters : ndarray, shape (n, 6)
-        Fitted Gaussians, in the order of `hyper_py.numerics.models`.
+        Fitted Gaussians, in the order of `hyper_py.numerics.gaussians`.
     covariance : ndarray, shape (n, 6, 6)
         Covariance of `parameters`; NaN where it is unknown.
     at_bound : bool ndarray, shape (n, 6)
@@ -69,8 +69,8 @@ class SourceTable:
     @property
     def is_below_noise(self) -> BoolArray:
         """Whether the fit left nothing of a source: no peak, or a peak or flux below its own error."""
-        peak = self.parameters[:, models.AMPLITUDE]
-        peak_err = np.sqrt(self.covariance[:, models.AMPLITUDE, models.AMPLITUDE])
+        peak = self.parameters[:, gaussians.AMPLITUDE]
+        peak_err = np.sqrt(self.covariance[:, gaussians.AMPLITUDE, gaussians.AMPLITUDE])
         below: BoolArray = (peak <= 0.0) | (peak < peak_err) | (self.flux < self.flux_err)
         return below
 
@@ -81,8 +81,8 @@ class SourceTable:
         nothing, zero = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
         return cls(
             parameters=parameters,
-            covariance=np.full((n, models.N_PARAMETERS, models.N_PARAMETERS), np.nan),
-            at_bound=np.zeros((n, models.N_PARAMETERS), dtype=bool),
+            covariance=np.full((n, gaussians.N_PARAMETERS, gaussians.N_PARAMETERS), np.nan),
+            at_bound=np.zeros((n, gaussians.N_PARAMETERS), dtype=bool),
             flux=nothing, flux_err=nothing, flux_gauss=nothing, flux_gauss_err=nothing,
             aperture_fraction=nothing, local_rms=nothing, snr=nothing, background=nothing,
             shoulder_score=nothing, order=zero - 1, n_in_group=zero + 1, n_blank=zero, status=zero,
@@ -210,7 +210,7 @@ def source_table(parameters: FloatArray, groups: Sequence[MeasuredGroup]) -> Sou
     """
     empty, hidden = SourceTable.unmeasured(parameters), np.ones(len(parameters), dtype=bool)
     table = replace(
-        empty, flux_gauss=models.gaussian_flux(parameters),
+        empty, flux_gauss=gaussians.gaussian_flux(parameters),
         **{name: getattr(empty, name).copy() for name in _FILLED},
     )  # fmt: skip
     for group in groups:
@@ -224,8 +224,8 @@ def source_table(parameters: FloatArray, groups: Sequence[MeasuredGroup]) -> Sou
         }.items():  # fmt: skip
             getattr(table, name)[members] = values
         n = len(members)
-        blocks = photometry.covariance.reshape(n, models.N_PARAMETERS, n, models.N_PARAMETERS)
-        table.covariance[members] = blocks[np.arange(n), :, np.arange(n)]
+        by_source = photometry.covariance.reshape(n, gaussians.N_PARAMETERS, n, gaussians.N_PARAMETERS)
+        table.covariance[members] = by_source[np.arange(n), :, np.arange(n)]
         hidden[members] = ~group.shown
     table.status[hidden] = 0
     table.flags[hidden] |= _NOTHING_SHOWN
@@ -280,7 +280,7 @@ class MeasuredMap:
 
     def of_nothing(self) -> "MeasuredMap":
         """Return the map without any source: all those given have vanished."""
-        sources = SourceTable.unmeasured(np.empty((0, models.N_PARAMETERS)))
+        sources = SourceTable.unmeasured(np.empty((0, gaussians.N_PARAMETERS)))
         none = np.empty(0, dtype=np.int64)
         return replace(self, sources=sources, groups=[], given=none, vanished=np.arange(self.given.size))
 
@@ -300,7 +300,7 @@ class MeasuredMap:
 def corrected_fluxes(
     table: SourceTable, *, beam_factor: FloatArray, flux_factor: float, aperture_correction: bool
 ) -> SourceTable:
-    """Return the table with the light that a source has beyond its Gaussian and its aperture.
+    """Return the table with the light of sources outside their Gaussians and apertures.
 
     Parameters
     ----------

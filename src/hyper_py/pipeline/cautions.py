@@ -1,4 +1,4 @@
-"""What about a catalogue and its map a user should not overlook."""
+"""Warnings about a catalogue as a whole: most rows flagged, or crowded along edges."""
 
 import numpy as np
 from astropy.table import QTable
@@ -130,12 +130,12 @@ def _near_edges(catalog: QTable, image: SkyImage) -> tuple[BoolArray, float]:
     step = max(1, int(_BLANK_BEAMS * image.beam_fwhm_pix))
     ny, nx = image.shape
     if image.is_whole:
-        seen = np.isfinite(image.data[::step, ::step])
+        valid = np.isfinite(image.data[::step, ::step])
         # One blank pixel between others is no edge.
-        seen = ndimage.binary_closing(np.pad(seen, 2), np.ones((3, 3)))[2:-2, 2:-2]
+        valid = ndimage.binary_closing(np.pad(valid, 2), np.ones((3, 3)))[2:-2, 2:-2]
     else:
-        seen = np.ones((-(-ny // step), -(-nx // step)), dtype=np.bool_)
-    distance = step * ndimage.distance_transform_edt(np.pad(seen, 1))[1:-1, 1:-1]
-    rows = np.clip(np.rint(y / step).astype(int), 0, seen.shape[0] - 1)
-    columns = np.clip(np.rint(x / step).astype(int), 0, seen.shape[1] - 1)
-    return distance[rows, columns] <= reach, float(np.mean(distance[seen] <= reach)) if seen.any() else 1.0
+        valid = np.ones((-(-ny // step), -(-nx // step)), dtype=np.bool_)
+    distance = step * ndimage.distance_transform_edt(np.pad(valid, 1))[1:-1, 1:-1]
+    rows = np.clip(np.rint(y / step).astype(int), 0, valid.shape[0] - 1)
+    columns = np.clip(np.rint(x / step).astype(int), 0, valid.shape[1] - 1)
+    return distance[rows, columns] <= reach, float(np.mean(distance[valid] <= reach)) if valid.any() else 1.0

@@ -34,7 +34,7 @@ from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.measure import measure_noise, outside_sources
 from hyper_py.noise.multiplicative import multiplicative_noise
 from hyper_py.noise.whitener_cache import WhitenerCache
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, size_of
 from hyper_py.options import Options
@@ -53,9 +53,14 @@ _MOST_ADDITIONS = 3
 _MOST_PATTERNS = 3
 """Largest number of times that the residual pattern of all sources is measured and subtracted."""
 _EXPLAINED = 0.15
-"""Share of its peak that the pattern of brighter ones makes, from which a detection is left to the search."""
+"""Where patterns of brighter sources make more of its peak, a detection is left to the score test."""
+_EXPLAINED_BY_DIRTY_BEAM = 0.5
+"""The same with a known dirty beam: its side lobes are everywhere, and subtracted before the last fit."""
 _KNOWN_PSF_FITS = 3
 """Fits after each of which the residual of a known PSF is drawn anew, with the latest fluxes."""
+_DIRTY_BEAM_FITS = 10
+"""The same for a dirty beam, at most: until no amplitude changes by more than `_SETTLED`."""
+_SETTLED = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,13 +82,13 @@ class _Cleaned:
 
 
 def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
-    """Fit and measure all sources of a map in the noise that the map itself shows.
+    """Fit and measure all sources of a map in the noise that is measured on it.
 
     The covariance is measured with the sources masked, and once more from the residual of a first fit.
     Then groups that ask for one more source get it, until none does.
     """
     initial = _clean(problem, problem.start, _noise(problem, problem.start, subtracted=False), options)
-    # Only in the noise measured on the map a residual can be told from a source.
+    # Residuals and sources can be distinguished only in noise that was measured on the map.
     measurable = options.fit_options.noise_model != "white" and not (
         problem.forced or initial.noise.covariance.assumed
     )
@@ -125,7 +130,7 @@ def _fit_setup(problem: FitProblem, cache: WhitenerCache, relative_rms: Plane, o
 def _setup(cleaned: _Cleaned, options: Options) -> FitSetup:
     """Return how groups are fitted in the noise of a cleaned map, multiplicative noise included."""
     problem, noise = cleaned.problem, cleaned.noise
-    light = kept_like(models.drawn(cleaned.sources, size_of(problem.data)), problem.data)
+    light = kept_like(gaussians.drawn(cleaned.sources, size_of(problem.data)), problem.data)
     share = multiplicative_noise(problem.data, light, relative_rms=noise.relative_rms, size=problem.tile_size)
     multiplicative = LazyPlane(size_of(light), lambda rows, columns: share * light[rows, columns])
     cache = WhitenerCache(noise.covariance, multiplicative=multiplicative if share else None)
@@ -167,9 +172,10 @@ def _without_patterns(
     stay. The number is the ratio of the flux of a source to that of its Gaussian.
     """
     problem, given = cleaned.problem, np.arange(len(cleaned.sources))
+    explained = _EXPLAINED_BY_DIRTY_BEAM if problem.psf_is_dirty else _EXPLAINED
 
     def less(pattern: ResidualPattern) -> tuple[_Cleaned, BoolArray]:
-        kept = ~(search & (pattern.share(cleaned.sources) >= _EXPLAINED))
+        kept = ~(search & (pattern.share(cleaned.sources) >= explained))
         sources = cleaned.sources[kept]
         drawn = combined(np.subtract, problem.data, pattern.drawn(sources, size_of(problem.data)))
         without = replace(cleaned.problem.only(kept), data=kept_like(drawn, problem.data))
@@ -178,10 +184,14 @@ def _without_patterns(
     beam: BeamPattern | None = None
     if problem.psf_residual is not None:
         beam = known_residual_pattern(problem.psf_residual, beam_covariance=problem.beam_covariance)
-        for _ in range(_KNOWN_PSF_FITS):
+        for _ in range(_DIRTY_BEAM_FITS if problem.psf_is_dirty else _KNOWN_PSF_FITS):
+            before = cleaned.sources
             cleaned, kept = less(beam)
             given = given[kept]
-    for _ in range(_MOST_PATTERNS * measurable):
+            if problem.psf_is_dirty and _have_settled(before[kept], cleaned.sources):
+                break
+    # The dirty beam is all that sources of an interferometer's map have in common.
+    for _ in range(_MOST_PATTERNS * (measurable and not problem.psf_is_dirty)):
         more = measure_residual_pattern(
             cleaned.problem.data, cleaned.sources, noise=cleaned.noise.covariance,
             relative_rms=cleaned.noise.relative_rms, beam_fwhm=problem.beam_fwhm, beam=beam,
@@ -193,12 +203,17 @@ def _without_patterns(
         cleaned, kept = less(pattern)
         given = given[kept]
         if not isinstance(pattern, BeamPattern):
-            light = pattern.flux_share * models.gaussian_flux(before[kept]).sum()
-            return cleaned, given, 1.0 + light / models.gaussian_flux(cleaned.sources).sum()
+            light = pattern.flux_share * gaussians.gaussian_flux(before[kept]).sum()
+            return cleaned, given, 1.0 + light / gaussians.gaussian_flux(cleaned.sources).sum()
         if kept.all():
             break
         beam = pattern
     return cleaned, given, 1.0
+
+
+def _have_settled(before: FloatArray, after: FloatArray) -> bool:
+    amplitudes = before[:, gaussians.AMPLITUDE], after[:, gaussians.AMPLITUDE]
+    return np.allclose(*amplitudes, rtol=_SETTLED, atol=0.0)
 
 
 def _deblended(cleaned: _Cleaned, setup: FitSetup, options: Options, *, n_given: int, search: bool) -> Model:
@@ -207,8 +222,8 @@ def _deblended(cleaned: _Cleaned, setup: FitSetup, options: Options, *, n_given:
     groups = _full_groups(cleaned, setup, options, solver)
     model = _fit(Model(cleaned.problem, cleaned.sources, groups), solver)
     how = Search(
-        typical=typical_shape(model.problem, model.sources), significance=options.detection.sigma_thres,
-        setup=setup, solver=solver,
+        typical=typical_shape(model.problem, model.sources), setup=setup, solver=solver,
+        significance=max(options.detection.sigma_thres, options.detection.deblend_sigma_thres),
     )  # fmt: skip
     for _ in range(_MOST_ADDITIONS * search):
         larger = add_sources(model, how)
@@ -265,7 +280,7 @@ def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: S
     problem, sources, background = cleaned.problem, cleaned.sources, options.background
     data = problem.data
     if background.is_separate:
-        data = problem.whole_map - models.render(sources, size_of(problem.data))
+        data = problem.whole_map - gaussians.render(sources, size_of(problem.data))
     backgrounds = _backgrounds(problem, data, sources, options)
     if not background.fit_gauss_and_bg_together or backgrounds is None:
         return setup.groups(problem, backgrounds=backgrounds)
@@ -300,8 +315,10 @@ def _measured(
             sources=source_table(sources, found), groups=found, noise=noise.covariance,
             given=np.arange(len(sources)),
         )  # fmt: skip
-        return measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)
-    residual = problem.whole_map - models.render(sources, size_of(problem.data))
+        measured = measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)
+        filtered = noise.covariance.filtered and not problem.psf_is_dirty
+        return measured.with_flags(Flag.FILTERED_MAP, filtered)
+    residual = problem.whole_map - gaussians.render(sources, size_of(problem.data))
     measured = measured_on_polynomials(
         problem, sources, groups, residual, noise=noise.covariance, relative_rms=noise.relative_rms,
         options=options,

@@ -13,7 +13,7 @@ from hyper_py.background.separate import Boxes, separate_backgrounds
 from hyper_py.background.wiener import smooth_background
 from hyper_py.catalog import empty_catalog
 from hyper_py.detection.given import FixedSources
-from hyper_py.detection.highpass import Peaks
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
@@ -25,7 +25,7 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage
 from hyper_py.noise.level import NoiseLevel
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import Extraction, extract_sources, name_rows
 
@@ -199,7 +199,7 @@ def _smooth_field(extraction: Extraction) -> FloatArray:
     ny, nx = image.shape
     return smooth_background(
         extraction.residual_image(),
-        models.footprints(extraction.sources, image.shape),
+        gaussians.footprints(extraction.sources, image.shape),
         beam_covariance=image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
         beam_fwhm=image.beam_fwhm_pix,
     )
@@ -220,7 +220,7 @@ def source_boxes(extraction: Extraction) -> BoolArray:
     """Return where the box of any source is: squares of the largest side that the options allow."""
     covered = np.zeros(extraction.image.shape, dtype=bool)
     half = _boxes(extraction).sides(0.0)[-1] // 2
-    for x, y in np.rint(extraction.sources[:, [models.X, models.Y]]).astype(int):
+    for x, y in np.rint(extraction.sources[:, [gaussians.X, gaussians.Y]]).astype(int):
         covered[max(y - half, 0) : max(y + half + 1, 0), max(x - half, 0) : max(x + half + 1, 0)] = True
     return covered
 
@@ -233,7 +233,7 @@ def _joined_polynomials(extraction: Extraction, *, tiled: bool) -> FloatArray:
     sources = _tile_centres(extraction) if tiled else extraction.sources
     backgrounds = separate_backgrounds(
         extraction.residual_image(),
-        models.footprints(extraction.sources, image.shape) | ~np.isfinite(image.data),
+        gaussians.footprints(extraction.sources, image.shape) | ~np.isfinite(image.data),
         sources,
         [np.array([k]) for k in range(len(sources))],
         boxes=_boxes(extraction),
@@ -254,8 +254,10 @@ def _tile_centres(extraction: Extraction) -> FloatArray:
     """Return centres, as sources, of tiles over the plane, half the smallest box apart."""
     step = max(_boxes(extraction).sides(0.0)[0] // 2, 1)
     y, x = (np.linspace(0.0, n - 1.0, max(math.ceil((n - 1) / step), 1) + 1) for n in extraction.image.shape)
-    centres = np.zeros((y.size * x.size, models.N_PARAMETERS))
-    centres[:, models.Y], centres[:, models.X] = (axis.ravel() for axis in np.meshgrid(y, x, indexing="ij"))
+    centres = np.zeros((y.size * x.size, gaussians.N_PARAMETERS))
+    centres[:, gaussians.Y], centres[:, gaussians.X] = (
+        axis.ravel() for axis in np.meshgrid(y, x, indexing="ij")
+    )
     return centres
 
 

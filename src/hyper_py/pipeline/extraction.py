@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -10,10 +10,11 @@ from astropy.table import QTable, vstack
 
 from hyper_py.arrays import FloatArray
 from hyper_py.catalog import empty_catalog, make_catalog, unmeasured_rows
+from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.given import FixedSources, given_peaks, given_shapes
-from hyper_py.detection.highpass import Peaks, detect_high_pass
+from hyper_py.detection.highpass import detect_high_pass
 from hyper_py.detection.matched import detect_matched
-from hyper_py.detection.matched_filter import measure_filter
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import ConfigurationError, Flag, InputError
 from hyper_py.fitting.binning import binned_beam
 from hyper_py.geometry import (
@@ -29,7 +30,7 @@ from hyper_py.noise.covariance import (
 from hyper_py.noise.level import NoiseLevel
 from hyper_py.noise.measure import measure_noise, outside_sources
 from hyper_py.noise.statistics import NoiseStatistics
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.tiles import LazyPlane, sample
 from hyper_py.options import OptionChanges, Options
@@ -91,14 +92,14 @@ class Extraction:
 
     @property
     def sources(self) -> FloatArray:
-        """Fitted Gaussians, shape (n, 6), in the order of `hyper_py.numerics.models`."""
+        """Fitted Gaussians, shape (n, 6), in the order of `hyper_py.numerics.gaussians`."""
         if self.measured is None:
-            return np.empty((0, models.N_PARAMETERS))
+            return np.empty((0, gaussians.N_PARAMETERS))
         return self.measured.sources.parameters
 
     @cached_property
     def _model(self) -> FloatArray:
-        return models.render(self.sources, self.image.shape)
+        return gaussians.render(self.sources, self.image.shape)
 
     def model_image(self) -> FloatArray:
         """Return all fitted Gaussians in Jy/pixel, shape (ny, nx)."""
@@ -125,7 +126,7 @@ class Extraction:
     def planes(self) -> dict[str, LazyPlane]:
         """Return model, residual, rms and background as these images have them, each made piece by piece."""
         data, shape = self.image.data, self.image.shape
-        model = models.drawn(self.sources, shape)
+        model = gaussians.drawn(self.sources, shape)
         pieces = {
             "residual": lambda rows, columns: data[rows, columns] - model[rows, columns],
             "rms": lambda rows, columns: np.full(
@@ -198,13 +199,12 @@ def extract_sources(
     if not sample(image.data, size=options.tile_size_pix).size:
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
     noise = noise_level(image, options)
-    facts: dict[str, float] = {}
     not_on_map = None
     if fixed is not None:
         fixed, not_on_map = _on_map(image, fixed, options)
         peaks = given_peaks(image, fixed, noise)
     else:
-        peaks, facts = find_peaks(image, noise, options)
+        peaks = find_peaks(image, noise, options)
     measured, explained, vanished = None, None, None
     if len(peaks) == 0:
         catalog = empty_catalog(convert_mjy=options.convert_mJy)
@@ -224,7 +224,6 @@ def extract_sources(
         catalog["FLAGS"] |= np.where(fixed.below_beam(image.beam), int(Flag.SIZE_BELOW_BEAM), 0)
     catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
     catalog.meta["noise_model"] = options.fit_options.noise_model
-    catalog.meta.update(facts)
     return Extraction(
         image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, measured=measured,
         explained=explained, vanished=vanished, not_on_map=not_on_map,
@@ -256,7 +255,7 @@ def _explained(peaks: Peaks, measured: MeasuredMap, *, beam_fwhm: float) -> Peak
     """Return the peaks that were not measured, nor found again in the residual."""
     known = np.concatenate([measured.given, measured.vanished])
     left_out = peaks.select(np.delete(np.arange(len(peaks)), known))
-    centres = measured.sources.parameters[:, [models.X, models.Y]]
+    centres = measured.sources.parameters[:, [gaussians.X, gaussians.Y]]
     again, _ = pairs_within(centres, np.column_stack([left_out.x, left_out.y]), 0.5 * beam_fwhm)
     return left_out.select(np.delete(np.arange(len(left_out)), again))
 
@@ -318,56 +317,59 @@ def _check_noise(image: SkyImage, noise: NoiseLevel, options: Options) -> None:
         )
 
 
-def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> tuple[Peaks, dict[str, float]]:
+def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
     """Detect peaks as section `detection` of the options says, where the noise is uniform.
 
-    Returns
-    -------
-    peaks : Peaks
-    facts : dict
-        For the metadata of the catalogue: `local_spectrum_gain`, the share of the filtered map's variance
-        that following the local spectrum takes off, where it is followed.
+    Raises
+    ------
+    InputError
+        If the map does not vary, or has no noise.
     """
     _check_noise(image, noise, options)
-    detection = options.detection
-    ny, nx = image.shape
-    common: dict[str, Any] = {
-        "beam_covariance": image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
-        "sigma_threshold": detection.sigma_thres,
-        "roundlim": detection.roundlim,
-        "sharplim": detection.sharplim,
-        "min_distance": detection.dist_limit_arcsec / image.pixel_scale,
-        "margin": options.photometry.aper_inf * image.beam_fwhm_pix,
-        "shoulder_threshold": detection.shoulder_threshold if detection.shoulder_filter else None,
-        "shoulder_ring_factor": detection.shoulder_ring_factor,
-        "shoulder_n_angles": detection.shoulder_n_angles,
-        "shoulder_neighbor_mask": detection.shoulder_neighbor_mask,
-    }
-    data, relative = image.flattened, image.relative_rms
-    facts, size = {}, options.tile_size_pix
+    detection, relative = options.detection, image.relative_rms
+    beam, limits = central_beam(image), peak_limits(image, options)
     if detection.method == "matched":
-        optimal = measure_filter(
-            data,
-            beam_covariance=common["beam_covariance"],
-            local_spectrum=detection.local_spectrum,
-            size=size,
-        )
-        if optimal.local is not None:
-            facts["local_spectrum_gain"] = float(f"{optimal.local.gain:.3g}")
         peaks = detect_matched(
-            data, max_false_rate=detection.max_false_rate, matched_filter=optimal, size=size, **common
+            image.flattened,
+            beam_covariance=beam,
+            limits=limits,
+            max_false_rate=detection.max_false_rate,
+            size=options.tile_size_pix,
         )
     else:
         peaks = detect_high_pass(
-            data,
+            image.flattened,
+            beam_covariance=beam,
             rms=noise.rms if relative is None else noise.rms / relative,
+            limits=limits,
             kernel_size=detection.kernel_size_pix,
             snap_radius=detection.snap_radius_pix,
-            **common,
         )
     if relative is not None:
         peaks = replace(peaks, peak=peaks.peak * NoiseLevel(mean=0.0, rms=relative).at(peaks.x, peaks.y))
-    return peaks, facts
+    return peaks
+
+
+def central_beam(image: SkyImage) -> FloatArray:
+    """Return the covariance of the beam at the middle of the map, pixels^2."""
+    ny, nx = image.shape
+    return image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+
+
+def peak_limits(image: SkyImage, options: Options) -> PeakLimits:
+    """Return the limits of the checks in pixels of a map."""
+    detection = options.detection
+    return PeakLimits(
+        sigma_threshold=detection.sigma_thres,
+        roundlim=detection.roundlim,
+        sharplim=detection.sharplim,
+        min_distance=detection.dist_limit_arcsec / image.pixel_scale,
+        margin=options.photometry.aper_inf * image.beam_fwhm_pix,
+        shoulder_threshold=detection.shoulder_threshold if detection.shoulder_filter else None,
+        shoulder_ring_factor=detection.shoulder_ring_factor,
+        shoulder_n_angles=detection.shoulder_n_angles,
+        shoulder_neighbor_mask=detection.shoulder_neighbor_mask,
+    )
 
 
 def _unmeasured(peaks: Peaks, noise: NoiseLevel) -> SourceTable:
@@ -403,7 +405,7 @@ def noise_statistics(extraction: Extraction) -> NoiseStatistics:
 
 def _noise_outside_peaks(extraction: Extraction, beam: FloatArray) -> CovarianceModel:
     image, peaks = extraction.image, extraction.peaks
-    shape = models.shape_parameters(beam)
+    shape = gaussians.shape_parameters(beam)
     sources = np.column_stack([peaks.peak, peaks.x, peaks.y, np.tile(shape, (len(peaks), 1))])
     covariance, _ = measure_noise(
         outside_sources(image.data, sources), beam_covariance=beam, beam_fwhm=image.beam_fwhm_pix,

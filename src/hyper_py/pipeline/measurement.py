@@ -11,14 +11,14 @@ import numpy as np
 from hyper_py.arrays import FloatArray
 from hyper_py.background.plane import plane_through
 from hyper_py.deblending.grouping import friends_of_friends, partition_correlated, partition_groups
-from hyper_py.detection.highpass import Peaks
+from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.binning import bin_size, binned_problem
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
 from hyper_py.noise.level import NoiseLevel
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import usable
 from hyper_py.numerics.trend import Trend
 from hyper_py.options import Options
@@ -26,14 +26,14 @@ from hyper_py.photometry.measurements import MeasuredMap, corrected_fluxes
 from hyper_py.photometry.transforms import on_plane, unbinned
 from hyper_py.pipeline.correlated import measure_correlated
 from hyper_py.pipeline.polynomial import measure_weighted
-from hyper_py.psf.residual import PATTERN_BEAMS
+from hyper_py.psf.residual import DIRTY_BEAMS, PATTERN_BEAMS
 
 _LARGEST_WHITE_GROUP = 6
 """Larger groups are fitted piecewise in white noise."""
 _AT_BOUND_FLAGS = {
-    Flag.AMPLITUDE_AT_BOUND: [models.AMPLITUDE],
-    Flag.POSITION_AT_BOUND: [models.X, models.Y],
-    Flag.SIZE_AT_BOUND: [models.SIGMA_1, models.SIGMA_2],
+    Flag.AMPLITUDE_AT_BOUND: [gaussians.AMPLITUDE],
+    Flag.POSITION_AT_BOUND: [gaussians.X, gaussians.Y],
+    Flag.SIZE_AT_BOUND: [gaussians.SIGMA_1, gaussians.SIGMA_2],
 }
 
 
@@ -67,7 +67,7 @@ def measure_sources(
     problem, linking = fit_problem(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
     measured = _in_white_noise(problem, options) if _is_weighted(options) else _in_noise(problem, options)
     table, own = measured.sources, peaks.select(measured.given)
-    centre = table.parameters[:, models.X], table.parameters[:, models.Y]
+    centre = table.parameters[:, gaussians.X], table.parameters[:, gaussians.Y]
     labels = friends_of_friends(*centre, linking_length=linking)
     sizes = np.bincount(labels, minlength=1)[labels]
     flags = table.flags | np.where(sizes > 1, int(Flag.BLENDED), 0)
@@ -77,7 +77,7 @@ def measure_sources(
         flags |= np.where(table.at_bound[:, columns].any(axis=1), int(flag), 0)
     local = NoiseLevel(mean=0.0, rms=rms).at(*centre)
     n_added = len(sizes) - len(own)
-    snr = np.append(own.snr, table.parameters[len(own) :, models.AMPLITUDE] / local[len(own) :])
+    snr = np.append(own.snr, table.parameters[len(own) :, gaussians.AMPLITUDE] / local[len(own) :])
     table = replace(
         table, local_rms=local, snr=snr, n_in_group=sizes.astype(np.int64), flags=flags,
         shoulder_score=np.append(own.shoulder_score, np.full(n_added, np.nan)),
@@ -106,7 +106,7 @@ def _in_white_noise(problem: FitProblem, options: Options) -> MeasuredMap:
 
 
 def _in_noise(problem: FitProblem, options: Options) -> MeasuredMap:
-    """Measure a problem in correlated noise, on its map no finer than it need be.
+    """Measure a problem in correlated noise, on its map, binned where the beam is wide.
 
     The plane through it is part of the background, if there is one.
     """
@@ -116,14 +116,16 @@ def _in_noise(problem: FitProblem, options: Options) -> MeasuredMap:
             problem.data, problem.start, beam_fwhm=problem.beam_fwhm, tile_size=problem.tile_size
         )
     size = bin_size(problem.beam_fwhm)
-    flat = binned_problem(replace(problem, data=trend.taken_off(problem.data)), size)
+    flat = binned_problem(replace(problem, data=trend.subtracted_from(problem.data)), size)
     return on_plane(unbinned(measure_correlated(flat, options), size), trend)
 
 
 def _sky_fwhm(image: SkyImage, parameters: FloatArray) -> FloatArray:
     """Return the geometric mean FWHM of Gaussians in arcsec, shape (n,)."""
-    jacobian = image.jacobian(parameters[:, models.X], parameters[:, models.Y])
-    area = parameters[:, models.SIGMA_1] * parameters[:, models.SIGMA_2] * np.abs(np.linalg.det(jacobian))
+    jacobian = image.jacobian(parameters[:, gaussians.X], parameters[:, gaussians.Y])
+    area = (
+        parameters[:, gaussians.SIGMA_1] * parameters[:, gaussians.SIGMA_2] * np.abs(np.linalg.det(jacobian))
+    )
     fwhm: FloatArray = FWHM_PER_SIGMA * np.sqrt(area)
     return fwhm
 
@@ -148,11 +150,11 @@ def fit_problem(
     # A blank pixel has no peak; not a number would spread to all neighbours.
     peak = np.where(np.isfinite(peaks.peak), peaks.peak, np.nanmedian(rms))
     start = np.column_stack(
-        [peak, peaks.x, peaks.y, models.shape_parameters(beam) if shapes is None else shapes]
+        [peak, peaks.x, peaks.y, gaussians.shape_parameters(beam) if shapes is None else shapes]
     )
     fixed = np.zeros(start.shape, dtype=bool)
-    fixed[:, models.SIGMA_1 :] = shapes is not None
-    fixed[:, models.X : models.Y + 1] = forced or not options.fit_options.vary
+    fixed[:, gaussians.SIGMA_1 :] = shapes is not None
+    fixed[:, gaussians.X : gaussians.Y + 1] = forced or not options.fit_options.vary
     psf_residual, shift_pix = image.beam.psf_residual, options.policy.shift_pix
     linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * fwhm
     if _is_weighted(options):
@@ -161,6 +163,7 @@ def fit_problem(
         )
     else:
         partition = partition_correlated(peaks.x, peaks.y, beam_fwhm=fwhm)
+    reach = int((DIRTY_BEAMS if image.beam.is_dirty else PATTERN_BEAMS) * fwhm)
     problem = FitProblem(
         data=image.data,
         usable=usable(image.data),
@@ -177,7 +180,8 @@ def fit_problem(
         beam_covariance=image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
         forced=forced,
         psf_residual=None if psf_residual is None else psf_residual.on_grid(
-            image.jacobian(0.5 * (nx - 1), 0.5 * (ny - 1)), reach=int(PATTERN_BEAMS * fwhm)
+            image.jacobian(0.5 * (nx - 1), 0.5 * (ny - 1)), reach=reach
         ),
+        psf_is_dirty=image.beam.is_dirty,
     )  # fmt: skip
     return problem, linking

@@ -26,7 +26,7 @@ from hyper_py.fitting.white import Discs, Ridge, Weighting, joint_candidates, we
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.measure import measure_noise
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import Plane
 from hyper_py.options import Options
 from hyper_py.photometry.aperture_flux import measure_on_polynomials
@@ -56,14 +56,14 @@ def measure_weighted(problem: FitProblem, options: Options) -> MeasuredMap:
                 criterion=options.fit_options.min_method, beam_area=problem.beam_area,
             )  # fmt: skip
         sources, groups = fit_iteratively(groups, sources, solver=solver, max_iterations=4 if is_last else 2)
-        residual = data - models.render(sources, data.shape)
+        residual = data - gaussians.render(sources, data.shape)
     sources, groups = retry_failed(
         groups, sources, starts=alternative_starts(problem, sources), solver=solver
     )
-    residual = data - models.render(sources, data.shape)
+    residual = data - gaussians.render(sources, data.shape)
     noise, relative_rms = measure_noise(
         residual,
-        models.footprints(sources, data.shape, n_sigma=3.0) | problem.mask,
+        gaussians.footprints(sources, data.shape, n_sigma=3.0) | problem.mask,
         beam_covariance=problem.beam_covariance,
         beam_fwhm=problem.beam_fwhm,
         relative=problem.relative_rms,
@@ -149,6 +149,7 @@ def measured_on_polynomials(
             if isinstance(group.background, JointBackground):
                 table.background[group.members] = _mean_below(group.background)
     measured = MeasuredMap(sources=table, groups=found, noise=noise, given=np.arange(len(sources)))
+    measured = measured.with_flags(Flag.FILTERED_MAP, noise.filtered and not problem.psf_is_dirty)
     return measured.with_flags(Flag.NOISE_ASSUMED, noise.assumed)
 
 
@@ -175,7 +176,7 @@ def initial_of(
     below = [own.background if background.is_subtracted else NoBackground() for own in surroundings]
     initial = initial_values(problem, below, sigma_limits=limits)
     if policy.start_sigma is not None:
-        amplitude, alone = initial.start[:, models.AMPLITUDE], ~in_groups(problem)
+        amplitude, alone = initial.start[:, gaussians.AMPLITUDE], ~in_groups(problem)
         for members, own in zip(problem.partition, surroundings, strict=True):
             if alone[members].all():
                 amplitude[members] = np.maximum(amplitude[members], policy.start_sigma * own.rms)

@@ -7,42 +7,26 @@ from typing import Any, TypeAlias
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from hyper_py.arrays import FloatArray
-from hyper_py.detection.daofind import convolve_kernel, daofind_kernel, daofind_statistics
-from hyper_py.detection.highpass import (
-    FILTERED_SIGNIFICANCE,
-    FILTERED_THRESHOLD,
-    default_kernel_size,
-    high_pass,
-    local_maxima,
-    shoulder_score,
-    snap_to_maximum,
-)
-from hyper_py.detection.matched import (
-    NARROW_FACTOR,
-    peak_shapes,
-    significant_peaks,
-    threshold_for_false_rate,
-)
-from hyper_py.detection.matched_filter import SEPARATION, measure_filter
-from hyper_py.detection.power_spectrum import beam_fwhm
+from hyper_py.detection.checks import Check, apart_check, shoulder_check
+from hyper_py.detection.highpass import HighPassMaps
+from hyper_py.detection.matched import MatchedSearch
+from hyper_py.detection.peaks import local_maxima
 from hyper_py.diagnostics import InputError, describe_flags
 from hyper_py.geometry import celestial_degrees, celestial_frame, pixel_from_celestial
 from hyper_py.image import SkyImage
-from hyper_py.noise.covariance import clipped_statistics
-from hyper_py.numerics.tiles import LazyPlane, Plane, at, sample
+from hyper_py.numerics.tiles import Plane, at
 from hyper_py.options import Options
-from hyper_py.pipeline.extraction import Extraction, extract_sources
+from hyper_py.pipeline.extraction import Extraction, central_beam, extract_sources, peak_limits
 
 _HERE_BEAMS = 0.5
 """A source this near to the place is the one asked about."""
 _SAME_PEAK = 1.5
-"""Pixels; the two filters may see one peak in pixels side by side."""
+"""Pixels; positions are refined, and those of bright sources fitted."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
-    """One test that a peak has to pass: what, its value here, what is demanded, and whether it holds."""
+class ShownCheck:
+    """A check of `hyper_py.detection.checks` in words: what, its value, the limit, and whether it passes."""
 
     name: str
     value: str
@@ -95,7 +79,7 @@ class Explanation:
     y: float
     sky: str
     values: tuple[tuple[str, str], ...]
-    checks: tuple[Check, ...]
+    checks: tuple[ShownCheck, ...]
     nearest: NearestSource | None
     verdict: str
 
@@ -117,7 +101,7 @@ class Explanation:
 
 
 Stages: TypeAlias = Callable[[int, int], tuple[Check, ...]]
-"""Gives the checks of a pixel (x, y)."""
+"""Gives the checks of a pixel (x, y), of one value each."""
 
 
 def explain(image: SkyImage, x: float, y: float, *, options: Options | None = None) -> Explanation:
@@ -149,10 +133,11 @@ def explain_place(extraction: Extraction, x: float, y: float) -> Explanation:
     column, row = round(x), round(y)
     nearest = _nearest(extraction, x, y)
     blank = not np.isfinite(_pixel(image.data, column, row))
-    checks: tuple[Check, ...] = ()
+    checks: tuple[ShownCheck, ...] = ()
     if not blank:
         stages, surface = detection_stages(extraction)
-        checks = stages(*_highest_near(surface, column, row, radius=0.5 * image.beam_fwhm_pix))
+        place = _highest_near(surface, column, row, radius=0.5 * image.beam_fwhm_pix)
+        checks = tuple(_shown(check, _shower(extraction)) for check in stages(*place))
     return Explanation(
         x=x,
         y=y,
@@ -194,155 +179,89 @@ def detection_stages(extraction: Extraction) -> tuple[Stages, Plane]:
 
 
 def _high_pass_stages(extraction: Extraction) -> tuple[Stages, Plane]:
-    """Return the tests of `hyper_py.detection.highpass.detect_high_pass`."""
+    """Return the checks of `hyper_py.detection.highpass.detect_high_pass`."""
     image, detection, rms = extraction.image, extraction.options.detection, extraction.rms
-    data, fwhm = image.flattened, beam_fwhm(_beam(image))
+    limits, known = peak_limits(image, extraction.options), extraction.peaks
     if image.relative_rms is not None:
         rms = rms / image.relative_rms
-    difference = high_pass(data, kernel_size=detection.kernel_size_pix or default_kernel_size(fwhm))
-    level = np.broadcast_to(np.asarray(rms / np.nanmedian(rms)), data.shape)
-    relative = difference / level
-    filtered = np.where(difference > 0, difference, 0.0)
-    kernel = daofind_kernel(_beam(image))
-    convolved = convolve_kernel(filtered, kernel.weights)
-    scatter = clipped_statistics(relative[relative > 0]).rms
-    threshold = FILTERED_THRESHOLD * scatter * kernel.relative_error * level
-    maxima = set(zip(*local_maxima(convolved, footprint=kernel.inside, threshold=-np.inf), strict=True))
-    noise = min(FILTERED_SIGNIFICANCE, detection.sigma_thres) * clipped_statistics(relative).rms
-    base = data - float(np.nanmean(data))
-    show = _shower(extraction)
+    maps = HighPassMaps.of(
+        np.asarray(image.flattened), beam_covariance=central_beam(image), rms=rms, limits=limits,
+        kernel_size=detection.kernel_size_pix,
+    )  # fmt: skip
+    if maps is None:
+        return _no_checks, np.zeros(image.shape)
+    maxima = np.column_stack(local_maxima(maps.convolved, footprint=maps.kernel.inside, threshold=-np.inf))
+    kept = np.column_stack([known.x, known.y])
 
     def stages(x: int, y: int) -> tuple[Check, ...]:
-        at_x, at_y = np.array([x]), np.array([y])
-        shape = daofind_statistics(filtered, convolved, kernel=kernel, x=at_x, y=at_y)
-        top_x, top_y = snap_to_maximum(base, x=at_x, y=at_y, radius=detection.snap_radius_pix)
-        peak = float(base[top_y[0], top_x[0]])
-        snr = peak / float(np.broadcast_to(rms, data.shape)[top_y[0], top_x[0]])
-        floor = float(noise * level[y, x])
+        found = maps.check(np.array([x]), np.array([y]), limits=limits, snap_radius=detection.snap_radius_pix)
+        apart = np.hypot(*(maxima - [y, x]).T).min(initial=np.inf, keepdims=True)
+        # A peak is refined by up to half a pixel on either axis: this one itself may be among them.
+        others = np.hypot(*(kept - found.points[0]).T) > 0.75
         return (
-            _holds(
-                "maximum of the filtered map", "yes" if (y, x) in maxima else "no", "one", (y, x) in maxima
+            Check("distance to a maximum of the filtered map in pixels", apart, high=0.0),
+            *found.checks,
+            apart_check(
+                found.points, found.peak, kept=(kept[others], known.peak[others]),
+                distance=limits.min_distance or maps.fwhm,
             ),
-            _at_least("filtered peak", float(convolved[y, x]), float(threshold[y, x]), show),
-            _at_least("map minus running mean", float(filtered[y, x]), floor, show),
-            *_shape_checks(shape, extraction),
-            _margin_check(extraction, x, y),
-            _at_least("peak over rms", snr, detection.sigma_thres, _plain),
-            _distance_check(extraction, float(top_x[0]), float(top_y[0]), peak, _distance(extraction, fwhm)),
-            *_shoulder_checks(extraction, base, float(top_x[0]), float(top_y[0]), peak),
-        )
+            shoulder_check(maps.base, points=found.points, peak=found.peak, limits=limits, fwhm=maps.fwhm),
+        )  # fmt: skip
 
-    return stages, convolved
+    return stages, maps.convolved
 
 
 def _matched_stages(extraction: Extraction) -> tuple[Stages, Plane]:
-    """Return the tests of `hyper_py.detection.matched.detect_matched`."""
-    image, detection = extraction.image, extraction.options.detection
-    data, size = image.flattened, extraction.options.tile_size_pix
-    optimal = measure_filter(
-        data, beam_covariance=_beam(image), local_spectrum=detection.local_spectrum, size=size
-    )
-    threshold = detection.sigma_thres
-    if detection.max_false_rate is not None:
-        threshold = threshold_for_false_rate(
-            data, matched_filter=optimal, number=detection.max_false_rate, size=size
-        )
-    found = significant_peaks(
-        data,
-        matched_filter=optimal,
-        threshold=threshold,
-        distance=_distance(extraction, SEPARATION * optimal.fwhm),
-        size=size,
-    )
-    flat, kernel = optimal.flattened(data, size=size), daofind_kernel(_beam(image))
-    level = float(sample(data, size=size).mean())
-
-    def significance(rows: slice, columns: slice) -> FloatArray:
-        seen = [
-            image / one.noise[rows, columns] / factor
-            for image, one, factor in zip(
-                optimal.outputs(flat, (rows, columns)), optimal.both, (1.0, NARROW_FACTOR), strict=False
-            )
-        ]
-        highest: FloatArray = np.fmax.reduce(seen)
-        return np.where(np.isfinite(highest), highest, -np.inf)
+    """Return the checks of `hyper_py.detection.matched.detect_matched`."""
+    image, options = extraction.image, extraction.options
+    search = MatchedSearch.of(
+        image.flattened, beam_covariance=central_beam(image), limits=peak_limits(image, options),
+        max_false_rate=options.detection.max_false_rate, size=options.tile_size_pix,
+    )  # fmt: skip
+    if search is None:
+        return _no_checks, np.zeros(image.shape)
+    found, limits, known = search.candidates, search.limits, extraction.peaks
+    kept = np.column_stack([known.x, known.y])
 
     def stages(x: int, y: int) -> tuple[Check, ...]:
-        shape = peak_shapes(flat, kernel=kernel, x=np.array([x]), y=np.array([y]))
-        apart = np.hypot(found.column - x, found.row - y)
-        alone = float(apart.min(initial=np.inf)) <= _SAME_PEAK
+        apart = np.hypot(*(found.points - [x, y]).T)
+        nearest = apart.min(initial=np.inf, keepdims=True)
+        place = search.place(x, y)
+        if nearest[0] <= _SAME_PEAK:
+            place = found.select(np.array([np.argmin(apart)]))
+        others = np.hypot(*(kept - place.points[0]).T) > 0.75
         return (
-            _at_least("significance in the filtered map", _pixel(surface, x, y), threshold, _plain),
-            _holds("a peak that no brighter neighbour explains", "yes" if alone else "no", "one", alone),
-            *_shape_checks(shape, extraction),
-            _margin_check(extraction, x, y),
-            *_shoulder_checks(extraction, data, x, y, _pixel(data, x, y) - level),
-        )
+            Check("distance to a peak in pixels", nearest, high=_SAME_PEAK),
+            *search.check(place)[1],
+            apart_check(
+                place.points, place.significance, kept=(kept[others], known.snr[others]),
+                distance=limits.min_distance,
+            ),
+            shoulder_check(
+                search.data, points=place.points, peak=search.peak(place), limits=limits,
+                fwhm=search.field.fwhm,
+            ),
+        )  # fmt: skip
 
-    surface = LazyPlane(image.shape, significance)
-    return stages, surface
-
-
-def _holds(name: str, value: str, demand: str, passed: bool) -> Check:
-    return Check(name=name, value=value, demand=demand, passed=bool(passed))
-
-
-def _at_least(name: str, value: float, limit: float, show: Callable[[float], str]) -> Check:
-    return _holds(name, show(value), f"at least {show(limit)}", value >= limit)
+    return stages, search.found.whole
 
 
-def _shape_checks(shape: Any, extraction: Extraction) -> tuple[Check, ...]:
-    detection = extraction.options.detection
-    rows = (
-        ("roundness from symmetry", shape.roundness[0], detection.roundlim),
-        ("roundness from marginals", shape.roundness_marginal[0], detection.roundlim),
-        ("sharpness", shape.sharpness[0], detection.sharplim),
-    )
-    return tuple(
-        _holds(name, f"{value:.2f}", f"from {low:g} to {high:g}", low <= value <= high)
-        for name, value, (low, high) in rows
-    )
+def _no_checks(_x: int, _y: int) -> tuple[Check, ...]:
+    """Return no checks: the map has nothing to detect."""
+    return ()
 
 
-def _margin_check(extraction: Extraction, x: int, y: int) -> Check:
-    ny, nx = extraction.image.shape
-    margin = extraction.options.photometry.aper_inf * extraction.image.beam_fwhm_pix
-    near = float(min(x, nx - 1 - x, y, ny - 1 - y))
-    return _at_least("distance to the border in pixels", near, margin, _plain)
-
-
-def _distance_check(extraction: Extraction, x: float, y: float, peak: float, distance: float) -> Check:
-    peaks = extraction.peaks
-    apart = np.hypot(peaks.x - x, peaks.y - y)
-    # A peak is refined by up to half a pixel on either axis: this one itself may be among them.
-    brighter = (peaks.peak > peak) & (apart > 0.75)
-    nearest = float(apart[brighter].min(initial=np.inf))
-    shown = f"{nearest:.1f}" if np.isfinite(nearest) else "none"
-    name = "distance to a brighter peak in pixels"
-    return _holds(name, shown, f"at least {distance:.1f}", nearest >= distance)
-
-
-def _shoulder_checks(
-    extraction: Extraction, base: Plane, x: float, y: float, peak: float
-) -> tuple[Check, ...]:
-    detection = extraction.options.detection
-    if not detection.shoulder_filter:
-        return ()
-    score = shoulder_score(
-        base, x=np.array([x]), y=np.array([y]), peak=np.array([peak]), n_angles=detection.shoulder_n_angles,
-        radius=detection.shoulder_ring_factor * extraction.image.beam_fwhm_pix,
-    )[0]  # fmt: skip
-    limit = detection.shoulder_threshold
-    return (_holds("shoulder score", f"{score:.2f}", f"at most {limit:g}", not score > limit),)
-
-
-def _distance(extraction: Extraction, default: float) -> float:
-    return extraction.options.detection.dist_limit_arcsec / extraction.image.pixel_scale or default
-
-
-def _beam(image: SkyImage) -> FloatArray:
-    ny, nx = image.shape
-    return image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+def _shown(check: Check, brightness: Callable[[float], str]) -> ShownCheck:
+    """Return a check of one value in words."""
+    show = brightness if check.is_brightness else _plain
+    low, high = (float(np.ravel(limit)[0]) for limit in (check.low, check.high))
+    if np.isfinite(low) and np.isfinite(high):
+        demand = f"from {show(low)} to {show(high)}"
+    else:
+        demand = f"at least {show(low)}" if np.isfinite(low) else f"at most {show(high)}"
+    value = float(check.values[0])
+    shown = show(value) if np.isfinite(value) else ("none nearer" if value > 0.0 else "unknown")
+    return ShownCheck(name=check.name, value=shown, demand=demand, passed=bool(check.passed[0]))
 
 
 def _plain(value: float) -> str:
@@ -423,7 +342,7 @@ def _left_out(extraction: Extraction, x: float, y: float) -> str | None:
 
 
 def _verdict(
-    blank: bool, checks: tuple[Check, ...], nearest: NearestSource | None, *, left_out: str | None
+    blank: bool, checks: tuple[ShownCheck, ...], nearest: NearestSource | None, *, left_out: str | None
 ) -> str:
     here = nearest is not None and nearest.beams <= _HERE_BEAMS
     if here and nearest is not None:

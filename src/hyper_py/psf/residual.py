@@ -15,13 +15,15 @@ from scipy.fft import fftfreq, irfft2, next_fast_len, rfft2, rfftfreq
 from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.whitening import whitening_matrix
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.tiles import LazyPlane, Plane, size_of
 from hyper_py.psf.agreement import agreement
 
 PATTERN_BEAMS = 3.5
 """How far from a source the pattern is drawn."""
+DIRTY_BEAMS = 16.0
+"""The same for the side lobes of a dirty beam, which fall slowly."""
 _TESTED_BEAMS = 2.5
 """Radius of the disc on which sources must agree about it."""
 _ALONE_BEAMS = 2.0
@@ -70,12 +72,12 @@ class ResidualPattern(ABC):
     def drawn(self, sources: FloatArray, shape: tuple[int, int]) -> LazyPlane:
         """Return the image of the patterns of all sources."""
         reach, side = self.reach, 2 * self.reach + 1
-        placed = models.SourcesByPlace(sources, n_sigma=0.0, more=reach + 1.0)
+        placed = gaussians.SourcesByPlace(sources, n_sigma=0.0, more=reach + 1.0)
 
         def make(rows: slice, columns: slice) -> FloatArray:
             image = np.zeros((rows.stop - rows.start + 4 * reach, columns.stop - columns.start + 4 * reach))
             for source in sources[placed.indices((rows, columns))]:
-                x, y = np.rint(source[[models.X, models.Y]]).astype(int)
+                x, y = np.rint(source[[gaussians.X, gaussians.Y]]).astype(int)
                 # Of the piece's first pixel in the image, which begins two reaches before the part.
                 bottom, left = y - rows.start + reach, x - columns.start + reach
                 if 0 <= bottom < image.shape[0] - 2 * reach and 0 <= left < image.shape[1] - 2 * reach:
@@ -86,8 +88,8 @@ class ResidualPattern(ABC):
 
     def share(self, sources: FloatArray) -> FloatArray:
         """Return what the patterns of brighter sources are at the middle of each, in units of its peak."""
-        centres = np.rint(sources[:, [models.Y, models.X]]).astype(int)
-        bright = sources[:, models.AMPLITUDE]
+        centres = np.rint(sources[:, [gaussians.Y, gaussians.X]]).astype(int)
+        bright = sources[:, gaussians.AMPLITUDE]
         total = np.zeros(len(sources))
         near = pairs_within(centres, centres, self.reach * np.sqrt(2.0))
         for i, around in enumerate(group_pairs(*near, len(sources))):
@@ -151,7 +153,7 @@ class BeamPattern(ResidualPattern):
         shift = self.reach + _offset(source)
         turned = self.kernel * _transforms(source[None], ky, kx)[0] + self.same
         turned = turned * np.exp(-1j * (ky * shift[0] + kx * shift[1]))
-        piece: FloatArray = source[models.AMPLITUDE] * irfft2(turned, (n, n))[:side, :side]
+        piece: FloatArray = source[gaussians.AMPLITUDE] * irfft2(turned, (n, n))[:side, :side]
         return piece
 
 
@@ -181,7 +183,7 @@ class ProfilePattern(ResidualPattern):
         """Return the pattern of one source on the square of `reach` around the pixel nearest to it."""
         middle = np.full(2, self.reach)
         narrower = np.linalg.inv(_stretch(source, self.covariance))
-        piece: FloatArray = source[models.AMPLITUDE] * ndimage.affine_transform(
+        piece: FloatArray = source[gaussians.AMPLITUDE] * ndimage.affine_transform(
             self.pattern, narrower, middle - narrower @ (middle + _offset(source)), order=3
         )
         return piece
@@ -213,12 +215,12 @@ def measure_residual_pattern(
     beam_fwhm : float
         In pixels.
     beam : BeamPattern, optional
-        What was taken off the map already; what is found is more of it, and returned with it.
+        The pattern that was subtracted from the map before; what is found is added to it.
 
     Returns
     -------
     ResidualPattern or None
-        None unless the sources agree on a pattern beyond doubt.
+        None unless the sources agree significantly on a pattern.
     """
     reach = int(PATTERN_BEAMS * beam_fwhm)
     inner = min(int(_TESTED_BEAMS * beam_fwhm), noise.reach // 2)
@@ -235,7 +237,7 @@ def measure_residual_pattern(
         if sigmas < _FURTHER_AGREEMENT or (beam is None and (sigmas < _AGREEMENT or share < _COMMON_SHARE)):
             return None
     signal = _signal_share(stamps, weights, noise, inner=inner)
-    mean = np.average(models.source_covariance(isolated), axis=0, weights=weights)
+    mean = np.average(gaussians.source_covariance(isolated), axis=0, weights=weights)
 
     def pattern(stamps: list[FloatArray]) -> FloatArray:
         return signal * _without_gaussian(_weighted_median(np.stack(stamps), weights), mean)
@@ -264,7 +266,7 @@ def known_residual_pattern(psf_residual: FloatArray, *, beam_covariance: FloatAr
     beam_covariance : ndarray, shape (2, 2)
         Of that Gaussian, pixels^2.
     """
-    beam = np.array([[1.0, 0.0, 0.0, *models.shape_parameters(beam_covariance)]])
+    beam = np.array([[1.0, 0.0, 0.0, *gaussians.shape_parameters(beam_covariance)]])
     return BeamPattern.of(psf_residual * _taper(psf_residual.shape[0] // 2), beam, np.ones(1))
 
 
@@ -286,12 +288,12 @@ def _alone(sources: FloatArray, shape: tuple[int, int], *, reach: int, beam_fwhm
     """Return isolated sources inside the map, the brightest first."""
     if not len(sources):
         return np.empty(0, dtype=np.int64)
-    centres = sources[:, [models.X, models.Y]]
+    centres = sources[:, [gaussians.X, gaussians.Y]]
     x, y = np.rint(centres).T
     alone = np.bincount(pairs_within(centres, centres, _ALONE_BEAMS * beam_fwhm)[0]) == 1
     inside = (x >= reach) & (y >= reach) & (x < shape[1] - reach) & (y < shape[0] - reach)
-    likely = np.flatnonzero(alone & inside & (sources[:, models.AMPLITUDE] > 0.0))
-    return likely[np.argsort(-sources[likely, models.AMPLITUDE], kind="stable")]
+    likely = np.flatnonzero(alone & inside & (sources[:, gaussians.AMPLITUDE] > 0.0))
+    return likely[np.argsort(-sources[likely, gaussians.AMPLITUDE], kind="stable")]
 
 
 def _stamps(
@@ -304,14 +306,14 @@ def _stamps(
     side = 2 * reach + 1
     distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
     outer = (distance <= reach) & (distance > reach - rim)
-    placed = models.SourcesByPlace(sources, n_sigma=6.0)
+    placed = gaussians.SourcesByPlace(sources, n_sigma=6.0)
     stamps, weights, chosen = [], [], []
     for i in which:
-        x, y = np.rint(sources[i, [models.X, models.Y]]).astype(int)
+        x, y = np.rint(sources[i, [gaussians.X, gaussians.Y]]).astype(int)
         where = slice(y - reach, y + reach + 1), slice(x - reach, x + reach + 1)
-        stamp = data[where] - models.render(placed[where], (side, side))
+        stamp = data[where] - gaussians.render(placed[where], (side, side))
         if np.isfinite(stamp).all():
-            peak = sources[i, models.AMPLITUDE]
+            peak = sources[i, gaussians.AMPLITUDE]
             stamps.append((stamp - stamp[outer].mean()) / peak)
             weights.append(peak / relative_rms[where][reach, reach])
             chosen.append(i)
@@ -330,7 +332,7 @@ def _weighted_median(stamps: FloatArray, weights: FloatArray) -> FloatArray:
 
 def _offset(source: FloatArray) -> FloatArray:
     """Return how far a source is from the middle of the pixel nearest to it, order (y, x)."""
-    centre = source[[models.Y, models.X]]
+    centre = source[[gaussians.Y, gaussians.X]]
     offset: FloatArray = centre - np.rint(centre)
     return offset
 
@@ -352,7 +354,7 @@ def _narrowed(stamp: FloatArray, source: FloatArray, covariance: FloatArray) -> 
 
 def _stretch(source: FloatArray, covariance: FloatArray) -> FloatArray:
     """Return the matrix, order (y, x), that turns a Gaussian of some covariance into that of a source."""
-    stretch: FloatArray = _root(models.source_covariance(source)) @ np.linalg.inv(_root(covariance))
+    stretch: FloatArray = _root(gaussians.source_covariance(source)) @ np.linalg.inv(_root(covariance))
     return stretch[::-1, ::-1]
 
 
@@ -373,7 +375,7 @@ def _chi2_without(
     inner: int,
 ) -> float:
     """Return chi-square of pieces of the residual less a pattern, changes of the Gaussians fitted to them."""
-    patterns = np.stack([pattern.around(source) / source[models.AMPLITUDE] for source in sources])
+    patterns = np.stack([pattern.around(source) / source[gaussians.AMPLITUDE] for source in sources])
     whitened = _refitted(stamps - patterns, sources, noise, inner=inner)
     return float(weights**2 @ np.sum(whitened**2, axis=1))
 
@@ -384,10 +386,10 @@ def _refitted(stamps: FloatArray, sources: FloatArray, noise: CovarianceModel, *
     reach = stamps.shape[-1] // 2
     whitened = stamps[:, y + reach, x + reach] @ whitening.T
     around = sources[:, None].copy()
-    around[:, 0, [models.Y, models.X]] = np.stack([_offset(source) for source in sources])
+    around[:, 0, [gaussians.Y, gaussians.X]] = np.stack([_offset(source) for source in sources])
     for some in (slice(k, k + _AT_ONCE) for k in range(0, len(sources), _AT_ONCE)):
         pixels = np.broadcast_to(np.stack([y, x])[:, None].astype(np.float64), (2, len(around[some]), y.size))
-        _, jacobian = models.gaussian_sum_and_jacobian(around[some], *pixels)
+        _, jacobian = gaussians.gaussian_sum_and_jacobian(around[some], *pixels)
         basis = np.linalg.qr(whitening @ jacobian.swapaxes(1, 2))[0]
         whitened[some] -= (basis @ (basis.swapaxes(1, 2) @ whitened[some, :, None]))[..., 0]
     return whitened
@@ -412,8 +414,8 @@ def _without_gaussian(pattern: FloatArray, spread: FloatArray) -> FloatArray:
     """
     reach = pattern.shape[0] // 2
     y, x = (v.ravel().astype(np.float64) for v in np.mgrid[-reach : reach + 1, -reach : reach + 1])
-    mean = np.array([1.0, 0.0, 0.0, *models.shape_parameters(spread)])
-    _, jacobian = models.gaussian_sum_and_jacobian(mean[None, None], y[None], x[None])
+    mean = np.array([1.0, 0.0, 0.0, *gaussians.shape_parameters(spread)])
+    _, jacobian = gaussians.gaussian_sum_and_jacobian(mean[None, None], y[None], x[None])
     values = (pattern * _taper(reach)).ravel()
     changes = jacobian[0].T
     values = values - changes @ np.linalg.lstsq(changes, values, rcond=1e-6)[0]
@@ -435,8 +437,8 @@ def _frequencies(n: int) -> tuple[FloatArray, FloatArray]:
 
 def _transforms(sources: FloatArray, ky: FloatArray, kx: FloatArray) -> FloatArray:
     """Return Fourier transforms of Gaussians of peak 1 around the origin, shape (n, ny, nx // 2 + 1)."""
-    spreads = models.source_covariance(sources)[..., None, None]
-    area = 2.0 * np.pi * sources[:, models.SIGMA_1] * sources[:, models.SIGMA_2]
+    spreads = gaussians.source_covariance(sources)[..., None, None]
+    area = 2.0 * np.pi * sources[:, gaussians.SIGMA_1] * sources[:, gaussians.SIGMA_2]
     quadratic = spreads[:, 0, 0] * kx**2 + 2.0 * spreads[:, 0, 1] * kx * ky + spreads[:, 1, 1] * ky**2
     transforms: FloatArray = area[:, None, None] * np.exp(-0.5 * quadratic)
     return transforms

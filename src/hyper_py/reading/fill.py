@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray
-from hyper_py.numerics.tiles import Plane, blocks, grown, sample, size_of
+from hyper_py.numerics.tiles import Plane, grown, sample, size_of, tiles
 
 AUTO = "auto"
 _ALWAYS = 1e29
@@ -110,7 +110,7 @@ def without_fill(data: FloatArray, fills: Sequence[Fill]) -> FloatArray:
 def _repeated(data: Plane) -> dict[float, int]:
     """Return how many pixels of each value have the same value to their right, beside or one further."""
     counts: dict[float, int] = {}
-    for where in blocks(size_of(data), size=_STEP):
+    for where in tiles(size_of(data), size=_STEP):
         piece = data[where]
         same = np.zeros(piece.shape, dtype=np.bool_)
         for step in (1, 2):
@@ -142,7 +142,7 @@ def _is_fine(data: Plane, values: Sequence[float]) -> bool:
 def _numbers(data: Plane, values: FloatArray) -> tuple[FloatArray, int]:
     """Return how many pixels have each of some values, and how many are not blank."""
     numbers, n_finite = np.zeros(values.size), 0
-    for where in blocks(size_of(data), size=_STEP):
+    for where in tiles(size_of(data), size=_STEP):
         piece = data[where]
         n_finite += int(np.count_nonzero(np.isfinite(piece)))
         numbers += [np.count_nonzero(piece == value) for value in values]
@@ -152,7 +152,7 @@ def _numbers(data: Plane, values: FloatArray) -> tuple[FloatArray, int]:
 def _is_limit(data: Plane, value: float) -> bool:
     """Return whether the pixels beside those of a value are on one side of it, and come near to it."""
     steps = [np.empty(0)]
-    for where in blocks(size_of(data), size=_STEP):
+    for where in tiles(size_of(data), size=_STEP):
         outer, inner = grown(where, 1, size_of(data))
         piece = data[outer]
         at: BoolArray = piece == value

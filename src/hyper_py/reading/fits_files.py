@@ -28,7 +28,7 @@ _MOST_CHANNELS = 10_000_000
 _BLOCK_VALUES = 4_000_000
 _LARGEST_VALUE = 1e100
 """Squares of larger values overflow; no map has such values."""
-_TOLD_BY_US = re.compile(r"Header size is not multiple")
+_OWN_MESSAGE = re.compile(r"Header size is not multiple")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +152,10 @@ def _plain_stream(path: Path, stack: ExitStack, notes: list[str]) -> IO[bytes]:
         plain = _without_name(stack, lambda target: unpack(path, target))
     else:
         plain = stack.enter_context(open_regular(path))
-    end = end_of_hdus(plain, path.name, skip=lambda n: plain.seek(n, os.SEEK_CUR))
     size = plain.seek(0, os.SEEK_END)
+    plain.seek(0)
+    # No file system can seek as far as a header can promise.
+    end = end_of_hdus(plain, path.name, skip=lambda n: plain.seek(min(plain.tell() + n, size)))
     plain.seek(0)
     if end == 0:
         if size and not plain.read(6) == b"SIMPLE":
@@ -203,7 +205,7 @@ def warnings_into(notes: list[str]) -> Iterator[None]:
         text = re.sub(r"\s+", " ", str(warning.message)).strip()[:160]
         if not issubclass(warning.category, AstropyWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-        elif text not in notes and not _TOLD_BY_US.search(text):
+        elif text not in notes and not _OWN_MESSAGE.search(text):
             notes.append(text)
 
 

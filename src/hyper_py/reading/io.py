@@ -402,6 +402,7 @@ def open_cube(
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
     fill_values: Sequence[float] | str = AUTO,
+    max_memory: float | None = None,
 ) -> CubeReader:
     """Open a cube, to read its channels one at a time.
 
@@ -411,6 +412,8 @@ def open_cube(
         As in `read_image`.
     mask, primary_beam, primary_beam_corrected, fill_values
         As in `read_image`; error, mask and primary beam may be cubes of as many channels, or maps.
+    max_memory : float, optional
+        Bytes; a cube whose channels would need more is refused.
 
     Returns
     -------
@@ -433,6 +436,11 @@ def open_cube(
         with warnings_into(file.notes):
             facts = understand(file, given)
             facts.demand()
+            if max_memory is not None and bytes_at_once(facts.shape) > max_memory:
+                raise InputError(
+                    f"{facts.name}: a channel of {facts.shape[1]} x {facts.shape[0]} pixels takes up to "
+                    f"{bytes_at_once(facts.shape) / 1e9:.1f} GB, more than control.max_memory: set it higher"
+                )
             areas = pixel_areas(facts.wcs, facts.shape)
             source = _Source(file=file, facts=facts, given=given, extras=extras, areas=areas)
             return CubeReader(source, stack.pop_all())

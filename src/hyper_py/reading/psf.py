@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from hyper_py.arrays import FloatArray
@@ -19,6 +20,7 @@ from hyper_py.geometry import (
 from hyper_py.reading.fits_files import choose_hdu, map_name, open_fits, read_plane, warnings_into
 from hyper_py.reading.headers import number_or_none
 
+_MOST_PIXELS = 100_000_000
 _DIRTY = 0.5
 """Share of the area of the core's Gaussian below which a beam is a dirty one."""
 _ARCSEC = {"": 3600.0, "deg": 3600.0, "degree": 3600.0, "arcmin": 60.0, "arcsec": 1.0}
@@ -35,7 +37,8 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
     wings is chosen such that `Beam.flux_factor` is right for a source of the core's own size.
 
     The dirty beam of an interferometer has no integral, as no baseline is zero. An image whose area is below
-    half of its core's is taken for one: its area is that of the core, by which maps in Jy/beam are restored.
+    half of its core's is taken for one: its Gaussian is fitted to the main lobe above half of the peak, as
+    the CLEAN beam is that maps in Jy/beam are restored with, and its area is that of this Gaussian.
 
     Parameters
     ----------
@@ -59,6 +62,10 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
     with open_fits(path) as file, warnings_into(file.notes):
         index = choose_hdu(file, hdu, option="survey.psf_hdu")
         header, axes = file.header(index), len(file.images[index])
+        if math.prod(file.images[index][-2:]) > _MOST_PIXELS:
+            raise InputError(
+                f"{map_name(path)}: {file.images[index]} pixels: too large for an image of a PSF"
+            )
         data = read_plane(file, index, x=1, y=2, fixed=dict.fromkeys(range(3, axes + 1), 0))
         sides = _pixel_sides(header)
     name = map_name(path)
@@ -78,7 +85,10 @@ def beam_from_psf(path: str | Path, *, pixel: float | None = None, hdu: int | st
     squared = float(ellipse.major * ellipse.minor)
     dirty = area < _DIRTY * GAUSSIAN_AREA * squared
     wings = math.inf
-    if not dirty:
+    if dirty:
+        peak, centre, covariance = _main_lobe(data, name)
+        ellipse = ellipse_from_covariance(scale @ covariance @ scale)
+    else:
         wings = _wings(data, name, scale, squared_fwhm=squared, core=GAUSSIAN_AREA * squared / area)
     return Beam(
         major=float(ellipse.major),
@@ -143,22 +153,56 @@ def _core(data: FloatArray, name: str, share: float) -> tuple[float, tuple[float
     """Return peak, centre (x, y) and covariance (2, 2) in pixels of the Gaussian that fits a core.
 
     The core is what is above a share of the brightest pixel.
+    """
+    top = _brightest(data)
+    y, x = np.nonzero(data > share * data[top])
+    near = np.hypot(y - top[0], x - top[1]) <= 2.0 * np.sqrt(len(y))
+    return _fit_logarithm(data, y[near], x[near], top, name)
+
+
+def _main_lobe(data: FloatArray, name: str) -> tuple[float, tuple[float, float], FloatArray]:
+    """Return what `_core` does of a dirty beam: its Gaussian has the peak of the brightest pixel.
+
+    Side lobes may be brighter than half of the peak, and are not joined to the main lobe there.
+    """
+    top = _brightest(data)
+    lobes, _ = ndimage.label(data > _PEAK * data[top])
+    y, x = np.nonzero(lobes == lobes[top])
+    return _fit_logarithm(data, y, x, top, name, peak=float(data[top]))
+
+
+def _brightest(data: FloatArray) -> tuple[int, int]:
+    flat = int(np.nanargmax(np.where(np.isfinite(data), data, -np.inf)))
+    return flat // data.shape[1], flat % data.shape[1]
+
+
+def _fit_logarithm(
+    data: FloatArray,
+    y: NDArray[np.intp],
+    x: NDArray[np.intp],
+    top: tuple[int, int],
+    name: str,
+    *,
+    peak: float | None = None,
+) -> tuple[float, tuple[float, float], FloatArray]:
+    """Return peak, centre and covariance of the Gaussian that fits some pixels, its peak given or not.
 
     The logarithm of a Gaussian is a quadratic form: a linear fit, with the values as weights.
     """
-    top = np.unravel_index(int(np.nanargmax(np.where(np.isfinite(data), data, -np.inf))), data.shape)
-    y, x = np.nonzero(data > share * data[top])
-    near = np.hypot(y - top[0], x - top[1]) <= 2.0 * np.sqrt(len(y))
-    y, x = y[near], x[near]
     if data[top] <= 0 or len(y) < 6:
         raise InputError(f"{name}: no point source that fills more than 6 pixels: not an image of a PSF")
     u, v, values = x - float(top[1]), y - float(top[0]), data[y, x]
     design = np.column_stack([np.ones_like(u), u, v, u * u, u * v, v * v])
-    c = np.linalg.lstsq(design * values[:, None], np.log(values) * values, rcond=None)[0]
+    if peak is None:
+        c = np.linalg.lstsq(design * values[:, None], np.log(values) * values, rcond=None)[0]
+    else:
+        target = np.log(values / peak) * values
+        quadratic = np.linalg.lstsq(design[:, 3:] * values[:, None], target, rcond=None)[0]
+        c = np.array([math.log(peak), 0.0, 0.0, *quadratic])
     inverse = np.array([[-2.0 * c[3], -c[4]], [-c[4], -2.0 * c[5]]])
     if np.linalg.eigvalsh(inverse)[0] <= 0:
         raise InputError(f"{name}: the brightest place is no point source: not an image of a PSF")
     covariance = np.linalg.inv(inverse)
     shift = covariance @ c[1:3]
-    peak = float(np.exp(c[0] + 0.5 * c[1:3] @ shift))
-    return peak, (float(top[1] + shift[0]), float(top[0] + shift[1])), covariance
+    fitted = float(np.exp(c[0] + 0.5 * c[1:3] @ shift))
+    return fitted, (float(top[1] + shift[0]), float(top[0] + shift[1])), covariance

@@ -147,7 +147,25 @@ def _data_size(cards: dict[bytes, bytes], name: str) -> int:
         raise InputError(f"{name}: BITPIX, NAXIS or a size of an axis is missing or no number") from error
     if size < 0:
         raise InputError(f"{name}: a size of an axis is negative: correct the file")
+    if cards.get(b"ZIMAGE") == b"T":
+        _check_tiles(cards, name)
     return size
+
+
+def _check_tiles(cards: dict[bytes, bytes], name: str) -> None:
+    """Raise `InputError` unless a tile-compressed image has as many tiles as its size asks for."""
+    try:
+        sizes = [int(cards[b"ZNAXIS%d" % i]) for i in range(1, int(cards[b"ZNAXIS"]) + 1)]
+        # Tiles are rows where nothing else is said.
+        tiles = [int(cards.get(b"ZTILE%d" % (i + 1), 1 if i else size)) for i, size in enumerate(sizes)]
+        n_tiles = math.prod(-(-size // tile) for size, tile in zip(sizes, tiles, strict=True))
+        n_rows = int(cards[b"NAXIS2"])
+    except (KeyError, ValueError, ZeroDivisionError) as error:
+        raise InputError(f"{name}: a size of a compressed image is missing or no number") from error
+    if min(sizes, default=0) < 0 or n_tiles != n_rows:
+        raise InputError(
+            f"{name}: a compressed image has {n_rows} tiles, its size asks for {n_tiles}: correct the file"
+        )
 
 
 def _raw_cards(stream: Any, first: bytes) -> tuple[dict[bytes, bytes], int]:

@@ -11,7 +11,7 @@ from hyper_py.background.joint import JointBackground
 from hyper_py.background.model import BackgroundModel
 from hyper_py.background.plane import OnPlane
 from hyper_py.background.separate import SeparateBackground
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.solvers import FitStatus
 from hyper_py.photometry.measurements import MeasuredGroup
 from hyper_py.pipeline.extraction import Extraction
@@ -89,7 +89,7 @@ def _sources(group: MeasuredGroup) -> Iterator[str]:
 
 
 def _errors(group: MeasuredGroup, k: int) -> Sequence[float]:
-    own = slice(k * models.N_PARAMETERS, (k + 1) * models.N_PARAMETERS)
+    own = slice(k * gaussians.N_PARAMETERS, (k + 1) * gaussians.N_PARAMETERS)
     variance = np.diagonal(group.covariance)[own]
     return [float(error) for error in np.sqrt(np.maximum(variance, 0.0))]
 
@@ -109,7 +109,7 @@ def fit_covariances(extraction: Extraction) -> Table:
     numbers, sources, values, covariances = [], [], [], []
     for number, group in enumerate(groups, start=1):
         n = len(group.members)
-        covariance = group.covariance.reshape(n, models.N_PARAMETERS, n, models.N_PARAMETERS)
+        covariance = group.covariance.reshape(n, gaussians.N_PARAMETERS, n, gaussians.N_PARAMETERS)
         for k, source in enumerate(group.members):
             numbers.append(number)
             sources.append(int(source) + 1)
@@ -121,7 +121,7 @@ def fit_covariances(extraction: Extraction) -> Table:
         {
             "FIT": np.array(numbers, dtype=np.int64),
             "HYPER_ID": np.array(sources, dtype=np.int64),
-            "VALUE": np.array(values).reshape(-1, models.N_PARAMETERS),
+            "VALUE": np.array(values).reshape(-1, gaussians.N_PARAMETERS),
             "COVARIANCE": column,
         }
     )

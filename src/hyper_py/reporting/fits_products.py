@@ -17,7 +17,7 @@ from hyper_py.diagnostics import HyperPyWarning
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
 from hyper_py.names import file_stem
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.report_data import group_labels
 from hyper_py.writing.images import image_hdu, write_image, write_plane
@@ -92,10 +92,10 @@ def group_cutouts(extraction: Extraction) -> Iterator[GroupCutout]:
         shape, corner = (where[0].stop - where[0].start, where[1].stop - where[1].start), _start(where)
         near = np.flatnonzero(labels != label)
         near = near[_reaches(sources[near], where)]
-        group = models.render(_shifted(sources[own], corner), shape)
+        group = gaussians.render(_shifted(sources[own], corner), shape)
         # Pixels of the group's own sources are not masked.
-        mask = models.footprints(_shifted(sources[near], corner), shape, n_sigma=_MASK_SIGMAS)
-        mask &= ~models.footprints(_shifted(sources[own], corner), shape, n_sigma=_MASK_SIGMAS)
+        mask = gaussians.footprints(_shifted(sources[near], corner), shape, n_sigma=_MASK_SIGMAS)
+        mask &= ~gaussians.footprints(_shifted(sources[own], corner), shape, n_sigma=_MASK_SIGMAS)
         data = image.data[where]
         yield GroupCutout(
             members=own,
@@ -111,7 +111,7 @@ def group_cutouts(extraction: Extraction) -> Iterator[GroupCutout]:
 def cutout_around(image: SkyImage, sources: FloatArray) -> Corner:
     """Return rows and columns of a box around sources, with a margin of some beams, inside the map."""
     margin = _MARGIN_BEAMS * max(
-        image.beam_fwhm_pix, FWHM_PER_SIGMA * float(np.nanmax(sources[:, models.SIGMA_1], initial=0.0))
+        image.beam_fwhm_pix, FWHM_PER_SIGMA * float(np.nanmax(sources[:, gaussians.SIGMA_1], initial=0.0))
     )
     ny, nx = image.shape
 
@@ -119,13 +119,13 @@ def cutout_around(image: SkyImage, sources: FloatArray) -> Corner:
         low, high = float(values.min()) - margin, float(values.max()) + margin
         return slice(max(0, int(np.floor(low))), min(size, int(np.ceil(high)) + 1))
 
-    return span(sources[:, models.Y], ny), span(sources[:, models.X], nx)
+    return span(sources[:, gaussians.Y], ny), span(sources[:, gaussians.X], nx)
 
 
 def deblended(cutout: GroupCutout, extraction: Extraction, row: int) -> FloatArray:
     """Return the data of a group's cutout without background and without all sources but one."""
     shape = cutout.data.shape[0], cutout.data.shape[1]
-    own = models.render(_shifted(extraction.sources[[row]], _start(cutout.where)), shape)
+    own = gaussians.render(_shifted(extraction.sources[[row]], _start(cutout.where)), shape)
     return cutout.residual + own
 
 
@@ -209,15 +209,15 @@ def _start(where: Corner) -> tuple[int, int]:
 def _shifted(sources: FloatArray, corner: tuple[int, int]) -> FloatArray:
     """Return sources in the pixels of a cutout."""
     moved = sources.copy()
-    moved[:, models.Y] -= corner[0]
-    moved[:, models.X] -= corner[1]
+    moved[:, gaussians.Y] -= corner[0]
+    moved[:, gaussians.X] -= corner[1]
     return moved
 
 
 def _reaches(sources: FloatArray, where: Corner) -> BoolArray:
     """Return which sources are close enough to a cutout to contribute there."""
-    reach = 5.0 * sources[:, models.SIGMA_1]
-    x, y = sources[:, models.X], sources[:, models.Y]
+    reach = 5.0 * sources[:, gaussians.SIGMA_1]
+    x, y = sources[:, gaussians.X], sources[:, gaussians.Y]
     inside: BoolArray = (x > where[1].start - reach) & (x < where[1].stop + reach)
     inside &= (y > where[0].start - reach) & (y < where[0].stop + reach)
     return inside

@@ -17,7 +17,7 @@ from hyper_py.geometry import (
     ellipse_from_covariance,
     pixel_from_celestial,
 )
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.images import indexed, palette, palettes, png
 from hyper_py.reporting.report_data import REMARKS, bin_image, detected_places
@@ -112,7 +112,7 @@ def drawn_ellipses(extraction: Extraction) -> FloatArray:
     plain[:, 2:4] *= ratio
     if len(sources) != n:
         return plain
-    fitted = sources[:, models.X :].copy()
+    fitted = sources[:, gaussians.X :].copy()
     fitted[:, 2:4] *= ratio * FWHM_PER_SIGMA
     return np.where(np.isfinite(fitted.sum(axis=1))[:, None], fitted, plain)
 

@@ -29,7 +29,7 @@ from hyper_py.geometry import (
     ellipse_from_covariance,
 )
 from hyper_py.noise.covariance import clipped_statistics
-from hyper_py.numerics import models
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import Plane
 from hyper_py.pipeline.extraction import Extraction
 
@@ -43,6 +43,7 @@ REMARKS = (
     | Flag.ADDED_IN_RESIDUAL
     | Flag.NOISE_ASSUMED
     | Flag.SHAPE_ASSUMED
+    | Flag.FILTERED_MAP
 )
 """Flags that only describe a source; all others need attention."""
 
@@ -252,7 +253,7 @@ def _pack_catalog(extraction: Extraction) -> tuple[list[dict[str, Any]], bytes]:
         facts = {"unit": str(column.unit or ""), "text": described[name].description}
         add(name, getattr(column, "value", column), kinds[name], **facts)
     n = len(table)
-    fitted = sources if len(sources) == n else np.full((n, models.N_PARAMETERS), np.nan)
+    fitted = sources if len(sources) == n else np.full((n, gaussians.N_PARAMETERS), np.nan)
     for k, name in enumerate(("amplitude", "x", "y", "sigma_1", "sigma_2", "theta")):
         add(f"_{name}", fitted[:, k], "<f4")
     for name, places in zip(("_x_peak", "_y_peak"), detected_places(extraction), strict=True):

@@ -59,7 +59,7 @@ class RealisationTask:
 class RealisationDone:
     """A run of the pipeline was done.
 
-    `n_runs` is how many are expected in all, as far as can be told; `error` the largest binomial error so
+    `n_runs` is how many are expected in all; `error` the largest binomial error so
     far, infinite where a bin is empty; `seconds_left` is NaN in the first round.
     """
 

@@ -125,7 +125,8 @@ class _CubeWork:
         """Process the channels that are not done, then the products of the whole cube."""
         from hyper_py.reading.io import open_cube
 
-        with open_cube(self.task.path, **reading_options(self.config)) as cube:
+        limit = 1e9 * self.config.control.max_memory
+        with open_cube(self.task.path, max_memory=limit, **reading_options(self.config)) as cube:
             self.parts = channel_names(self.task.name, len(cube))
             self.forget(resume=resume)
             files, reused = self.open_files(cube, resume=resume)

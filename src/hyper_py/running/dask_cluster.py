@@ -1,11 +1,12 @@
 """Tasks on a dask cluster: a running one, or a local one that is started."""
 
+import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import signal
 import threading
 import time
-from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from hyper_py.running.process_settings import pinned_blas
 DASK_TIMEOUT = "30s"
 LOST_SECONDS = 60.0
 """A scheduler that is away for so long, or has had no worker for so long, is given up."""
+_CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
 _LOOK_SECONDS, _PAUSE_SECONDS = 1.0, 0.05
 
 
@@ -80,6 +82,14 @@ def _ignored_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def _n_threads(client: Any) -> int:
+    """Return how many threads work; 0 if the scheduler cannot be asked."""
+    try:
+        return sum(client.nthreads().values())
+    except (OSError, TimeoutError, *_CANCELLED):
+        return 0
+
+
 class _Watch:
     """Notices that a scheduler, or its last worker, is gone for good."""
 
@@ -90,7 +100,7 @@ class _Watch:
     def look(self) -> None:
         """Raise `HyperPyError` if nothing is to be expected any more."""
         running = self.client.status == "running"
-        if running and self.client.nthreads():
+        if running and _n_threads(self.client):
             self.well_at = time.monotonic()
             return
         if self.client.status == "closed" or time.monotonic() - self.well_at > LOST_SECONDS:
@@ -120,7 +130,7 @@ def _patiently(get: Callable[..., Any], watch: _Watch) -> Any:
             return get(timeout=_LOOK_SECONDS)
         except TimeoutError:
             watch.look()
-        except CancelledError:  # with its scheduler
+        except _CANCELLED:  # with its scheduler
             watch.lost()
 
 
@@ -177,7 +187,7 @@ def execute_dask(
             return False
 
         def top_up() -> None:
-            free = 2 * max(1, sum(client.nthreads().values())) - len(indices)
+            free = 2 * max(1, _n_threads(client)) - len(indices)
             while free > 0 and submit():
                 free -= 1
 
@@ -196,5 +206,6 @@ def execute_dask(
                     yield Outcome(index, None, one_line(failure), 1)
                 top_up()
         finally:
-            with contextlib.suppress(Exception):  # the scheduler may be gone
-                client.cancel(list(completed.futures))
+            if client.status == "running":
+                with contextlib.suppress(Exception):  # the scheduler may just be gone
+                    client.cancel(list(completed.futures))

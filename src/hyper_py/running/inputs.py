@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.names import printable
+from hyper_py.names import map_label
 
 MAP_SUFFIXES = (".fits", ".fit", ".fts")
 PACKED_SUFFIXES = (".gz", ".fz", ".bz2")
@@ -72,7 +72,7 @@ def resolve_inputs(inputs: Sequence[str | Path] | None, *, list_file: Path, maps
         raise ConfigurationError(
             f"{asked}: no map to do; give FITS files, a directory, a glob or a list file"
         )
-    maps = [MapInput(name=printable(map_name(path)), path=path) for path in paths]
+    maps = [MapInput(name=map_label(map_name(path)), path=path) for path in paths]
     _refuse_clashes(maps)
     return maps
 

@@ -6,7 +6,6 @@ begins, and again when it is complete, interrupted or failed, by whatever error.
 
 import csv
 import io
-import os
 import platform
 import signal
 import stat
@@ -103,7 +102,7 @@ class Manifest:
     def write(self, ending: Ending, maps: Sequence[MapResult]) -> None:
         """Write the manifest, and the summary when the run is over.
 
-        On a full disk the first one is overwritten in its place, without the maps: that needs no space.
+        On a full disk the first one is overwritten in its place by a few lines: that needs no space.
         """
         from hyper_py.writing.layout import MANIFEST
         from hyper_py.writing.staging import write_text
@@ -113,34 +112,37 @@ class Manifest:
         facts: dict[str, Any] = {
             "status": ending.status,
             "reason": ending.reason,
-            "software": software_versions(),
             "started": self.started.isoformat(timespec="seconds"),
             "finished": datetime.now().astimezone().isoformat(timespec="seconds") if over else None,
             "seconds": ending.seconds,
-            "configuration": self.config.to_mapping(),
-            "merged": ending.merged,
             "maps": [],
         }
-        whole = {**facts, "maps": [asdict(one) for one in maps]}
+        whole = {
+            **facts,
+            "software": software_versions(),
+            "configuration": self.config.to_mapping(),
+            "merged": ending.merged,
+            "maps": [asdict(one) for one in maps],
+        }
         try:
             write_text(self.layout.root, MANIFEST, as_json(whole))
             if over:
                 write_text(self.layout.root, f"{self.layout.logs}/{SUMMARY}", summary_table(maps))
         except OSError:
-            if over:
+            if ending.status == "failed":  # as every other run does that cannot say how it ended
                 _overwrite(self.layout.root / MANIFEST, as_json(facts))
             raise
 
 
 def _overwrite(path: Path, text: str) -> None:
-    with suppress(OSError), path.open("r+b") as stream:
-        if path.is_symlink():
+    """Write a text over the beginning of a longer file, and cut off the rest."""
+    code = text.encode()
+    with suppress(OSError):
+        if path.is_symlink() or path.stat().st_size < len(code):
             return
-        code = text.encode()
-        room = os.fstat(stream.fileno()).st_size
-        if len(code) <= room:
-            # Spaces after JSON are JSON; a shorter file might need a new block.
-            stream.write(code.ljust(room))
+        with path.open("r+b", buffering=0) as stream:
+            stream.write(code)
+            stream.truncate(len(code))
 
 
 class RunLog:

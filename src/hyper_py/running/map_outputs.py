@@ -202,16 +202,17 @@ def record_of(
 
 
 def _log_details(log: MapLog, extraction: "Extraction") -> None:
-    """Write to the log whether a local spectrum, side lobes or another source profile were used."""
-    gain = extraction.catalog.meta.get("local_spectrum_gain")
-    if gain is not None:
-        log.add(
-            f"the spectrum varies over the map: following it leaves {gain:.1%} less variance to detection"
-        )
+    """Write to the log whether side lobes or another source profile were used."""
     if extraction.measured is None or extraction.explained is None:
         return
     if extraction.vanished is not None and (n_vanished := len(extraction.vanished)):
         log.add(f"{n_vanished} detections left out: their fits left no peak or flux above its error")
+    if extraction.measured.noise.filtered and not extraction.image.beam.is_dirty:
+        warnings.warn(
+            "the map lacks scales of its sources, as an interferometer's or a filtered map does: unless it "
+            "was cleaned, peaks may be off by 15% (survey.psf: its dirty beam, for what a source looks like)",
+            HyperPyWarning, stacklevel=2,
+        )  # fmt: skip
     lobes, factor = len(extraction.explained), extraction.measured.flux_factor
     if lobes:
         log.add(f"{lobes} detections left out: side lobes of brighter sources explain them")

@@ -208,7 +208,11 @@ class _Run:
         )
         if ending is None:
             ending = Ending(status="failures" if result.failures else "complete", merged=merged)
-        self.manifest.write(replace(ending, seconds=result.seconds), result.maps)
+        try:
+            self.manifest.write(replace(ending, seconds=result.seconds), result.maps)
+        except OSError as error:
+            self.fail(error)
+            raise
         if self.config.outputs.report and any(one.ok for one in result.maps):
             self.report()
         self.emit(RunFinished(result=result))
@@ -222,10 +226,11 @@ class _Run:
         """Record that the run itself failed, not only maps; what is complete stays complete."""
         from hyper_py.writing.staging import remove_stale
 
-        ending = replace(ended_by(error), seconds=time.perf_counter() - self.clock)
+        ending, n_ok = ended_by(error), sum(one.ok for one in self.results.values())
+        reason = f"{ending.reason}; {n_ok} of {len(self.tasks)} maps are complete"
+        ending = replace(ending, reason=reason, seconds=time.perf_counter() - self.clock)
         remove_stale(self.layout.staging_directories())
-        n_ok = sum(one.ok for one in self.results.values())
-        self.log.add(f"the run failed: {ending.reason}; {n_ok} of {len(self.tasks)} maps are complete")
+        self.log.add(f"the run failed: {reason}")
         with suppress(OSError):
             self.manifest.write(ending, self.maps())
 

@@ -68,7 +68,7 @@ def _start_worker(context: Any, function: Function) -> _Worker:
     process = context.Process(target=_worker_main, args=(theirs, function), name="hyper-py worker")
     with pinned_blas():
         process.start()
-    # The worker must hold the only other end: then its death closes the pipe, and we are told at once.
+    # The worker must hold the only other end: then its death closes the pipe, and the parent knows at once.
     theirs.close()
     return _Worker(process, ours)
 

@@ -47,7 +47,7 @@ class Simulation:
         which CLUMP is true are clumps of complexes, which count neither for nor against a finder
         (`hyper_py.simulation.complexes.on_clumps`): they are in `background`.
     sources, noise, background : ndarray, shape (ny, nx)
-        Jy/pixel; their sum is the map, blanks apart.
+        Jy/pixel; their sum is the map, except for blank pixels.
     noise_rms : ndarray, shape (ny, nx)
         True rms of the noise in Jy/pixel.
     sigma : float
@@ -89,7 +89,8 @@ class Simulation:
         """Return the Cramer-Rao limit of the error of every quantity of every source.
 
         The bound for estimators that know the covariance of noise and background, and nothing else: for a
-        log-normal background, brighter places are noisier than it says, and fainter ones quieter.
+        log-normal background, errors are larger than it where the background is bright, and smaller where
+        it is faint.
 
         Parameters
         ----------

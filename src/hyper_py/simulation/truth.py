@@ -1,4 +1,4 @@
-"""Sources of a simulated map: where they are, what they look like, and the table that tells the truth."""
+"""Sources of a simulated map: where they are, what they look like, and the table of their true values."""
 
 import math
 

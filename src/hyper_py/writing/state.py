@@ -74,9 +74,7 @@ def _checked(values: Any) -> Record | None:
     good = (
         all(_is_text(values[key]) for key in ("name", "checksum", "unit"))
         and all(_are_texts(values[key]) for key in ("warnings", "outputs", "parts"))
-        and all(
-            isinstance(values[k], dict) and _are_texts([*values[k].values()]) for k in ("depends", "files")
-        )
+        and all(_are_named_texts(values[key]) for key in ("depends", "files"))
         and all(one is None or (_is_number(one) and one >= 0) for one in numbers)
         and values["seconds"] is not None
         and type(values["n_sources"]) is int

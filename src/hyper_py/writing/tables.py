@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io.ascii import convert_numpy
 from astropy.table import Table
 
 from hyper_py.diagnostics import ConfigurationError, InputError
@@ -116,6 +117,8 @@ def read_table(path: Path, *, default: str | None = None, form: str | None = Non
             f"{path}: cannot tell the format of this table; known suffixes: {', '.join(_READERS)}"
         )
     options: dict[str, Any] = {"mask_invalid": False} if form == "fits" else {}
+    if form == "ascii.csv":
+        options = {"converters": {"MAP_ID": [convert_numpy(str)]}}  # a name may look like a number
     try:
         table = read_parquet(path) if form == "parquet" else Table.read(path, format=form, **options)
     except Exception as error:

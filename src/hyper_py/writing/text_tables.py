@@ -144,6 +144,12 @@ def _write_ipac_header(stream: TextIO, template: Table, widths: list[int]) -> No
         stream.write("|" + "|".join(f"{t:<{w}}" for t, w in zip(texts, widths, strict=True)) + "|\n")
 
 
+def _votable_cells(column: TableColumn) -> list[str]:
+    if column.dtype.kind == "f":
+        return ["NaN" if text == "nan" else text for text in _exact(column)]
+    return list(map(escape, _exact(column)))
+
+
 def write_votable(path: Path, template: Table, batches: Batches) -> None:
     """Write a VOTable, numbers in full precision."""
     from astropy.io.votable import from_table
@@ -160,7 +166,7 @@ def write_votable(path: Path, template: Table, batches: Batches) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         stream.write(f"{head}   <DATA>\n    <TABLEDATA>\n")
         for batch in batches:
-            for row in zip(*(_exact(batch[name]) for name in template.colnames), strict=True):
-                cells = (escape("NaN" if value == "nan" else str(value)) for value in row)
+            columns = (_votable_cells(batch[name]) for name in template.colnames)
+            for cells in zip(*columns, strict=True):
                 stream.write("<TR><TD>" + "</TD><TD>".join(cells) + "</TD></TR>\n")
         stream.write(f"    </TABLEDATA>\n   </DATA>\n{end}{tail}")

@@ -1,0 +1,187 @@
+"""The command `completeness`: sources injected into maps, and recovered."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hyper_py.commands.arguments import Output, Overrides, Quiet, configuration, overrides_of_run
+from hyper_py.commands.terminal import complain, say
+from hyper_py.diagnostics import InputError
+from hyper_py.names import printable
+
+if TYPE_CHECKING:
+    from hyper_py.config import Config
+    from hyper_py.injection.completeness import Completeness
+    from hyper_py.injection.plan import InjectionPlan
+    from hyper_py.running.completeness import Event
+
+
+def completeness(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CONFIG.yaml | MAP.fits ...", help="As for `run`; of cubes, choose channels."),
+    ] = None,
+    output: Output = None,
+    precision: Annotated[
+        float,
+        typer.Option("--precision", help="Largest binomial error of completeness in a bin where it rises."),
+    ] = 0.02,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")] = 1,
+    positions: Annotated[
+        str,
+        typer.Option(
+            "--positions",
+            metavar="random|like-sources",
+            help="like-sources: neighbours as near as those of the map's own sources.",
+        ),
+    ] = "random",
+    max_runs: Annotated[
+        int, typer.Option("--max-runs", min=1, help="No more runs of the pipeline with injected sources.")
+    ] = 400,
+    channels: Annotated[
+        list[int] | None, typer.Option("--channel", min=1, help="Of a cube, from 1. Repeatable.")
+    ] = None,
+    purity: Annotated[
+        float, typer.Option("--purity", min=0.0, max=1.0, help="Say which threshold gives this purity.")
+    ] = 0.99,
+    columns: Annotated[
+        bool,
+        typer.Option("--columns", help="Write the catalogue with COMPLETENESS, P_TRUE and FLUX_BIAS too."),
+    ] = False,
+    overrides: Overrides = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Runs made at a time (control.n_cores).")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Use the runs that an earlier command has made.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Inject sources into maps and recover them: how complete and how pure the catalogue is."""
+    chosen = overrides_of_run(overrides, output=output, jobs=jobs)
+    config, maps = configuration(inputs or [], chosen)
+
+    from hyper_py.injection.plan import InjectionPlan
+
+    plan = InjectionPlan(precision=precision, seed=seed, positions=positions, max_runs=max_runs)
+    status = _estimate(
+        config, maps, plan=plan, channels=channels, resume=resume, columns=columns, purity=purity, quiet=quiet
+    )
+    raise typer.Exit(status)
+
+
+def _estimate(
+    config: "Config", maps: list[str], *, plan: "InjectionPlan", channels: list[int] | None, resume: bool,
+    columns: bool, purity: float, quiet: bool,
+) -> int:  # fmt: skip
+    """Estimate the completeness of maps, one after another; return the exit status."""
+    from hyper_py.running.completeness_map import completeness_tasks, measure_completeness
+
+    status = 0
+    for task in completeness_tasks(config, maps or None, channels=channels):
+        try:
+            with _display(quiet=quiet) as on_event:
+                result = measure_completeness(
+                    task, plan=plan, resume=resume, columns=columns, on_event=on_event
+                )
+        except InputError as error:
+            complain(f"error: {error}")
+            status = 1
+            continue
+        if not quiet:
+            _summarise(result, purity=purity)
+    if not quiet:
+        say(f"Results: {Path(config.below_root()).absolute() / 'completeness'}")
+    return status
+
+
+def _summarise(result: "Completeness", *, purity: float) -> None:
+    """Show the limits and the number of false rows."""
+    n_runs, n = result.n_runs, len(result.records)
+    say(f"{result.name}: {n} sources injected in {n_runs} runs; binomial error {result.error:.3f}")
+    rows: list[tuple[str, ...]] = [("sources found", "50%", "80%", "95%")]
+    for shape, words in (("beam", "beam-sized"), ("own", "map's own sizes")):
+        for quantity, against in (("FLUX_PEAK", "peak"), ("FLUX", "flux"), ("SNR", "S/N")):
+            curve, unit = result.curve(quantity, shape=shape), result.units[quantity]
+            limits = (limit_text(one.value, 0.5 * (one.high - one.low)) for one in curve.limits)
+            rows.append((f"{words}, {against} {unit and f'({unit})'}".rstrip(), *limits))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *rest in rows:
+        texts = [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
+        say("  ".join(["", first.ljust(widths[0]), *texts]).rstrip())
+    known, (low, high) = result.purity, result.purity.expected_interval()
+    say(
+        f"  expected false rows: {known.expected_false():.2g} ({low:.2g} - {high:.2g}) of {len(known.rows)} "
+        f"above {known.threshold:g}"
+    )
+    threshold = known.threshold_for(purity)
+    say(
+        f"  threshold for a purity of {purity:.1%}: "
+        + ("not reached" if math.isnan(threshold) else f"{threshold:g}")
+    )
+
+
+def limit_text(value: float, error: float) -> str:
+    """Return a limit with its error as text; NaN is one that is not reached."""
+    if math.isnan(value):
+        return "not reached"
+    return f"{value:.4g}" if math.isnan(error) else f"{value:.4g} +- {error:.2g}"
+
+
+@contextmanager
+def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
+    """Give what shows progress on a terminal, and a first answer as soon as there is one."""
+    from hyper_py.running.completeness import RoundFinished
+
+    with _progress_bar() if sys.stderr.isatty() and not quiet else nullcontext() as draw:
+
+        def on_event(event: "Event") -> None:
+            if isinstance(event, RoundFinished):
+                if not quiet:
+                    limit = event.result.curve("FLUX_PEAK").limit(0.8)
+                    text = limit_text(limit.value, 0.5 * (limit.high - limit.low))
+                    say(
+                        f"{event.result.name}: after {event.result.n_runs} runs: 80% of beam-sized sources "
+                        f"at {text} {event.result.units['FLUX_PEAK']}; error {event.result.error:.3f}",
+                        err=True,
+                    )
+            elif draw is not None:
+                draw(event)
+
+        yield on_event
+
+
+@contextmanager
+def _progress_bar() -> "Iterator[Callable[[Any], None]]":
+    """Yield the function that draws the runs that are done, and the time that is left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),  # a name may have brackets
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        shown = bar.add_task("completeness", total=None, left="")
+
+        def draw(event: Any) -> None:
+            left = "" if math.isnan(event.seconds_left) else f"{_duration(event.seconds_left)} left"
+            with suppress(OSError):  # the terminal may be gone
+                bar.update(
+                    shown, description=printable(event.name), total=event.n_runs, completed=event.n_done,
+                    left=left,
+                )  # fmt: skip
+
+        yield draw
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,97 @@
+"""The command `simulate`: maps and cubes with exact truth."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hyper_py.commands.terminal import say
+from hyper_py.diagnostics import ConfigurationError
+
+PRESETS = (
+    "alma", "deep", "herschel", "faint", "crowded", "cube", "interferometer", "interferometer_dirty",
+    "dynamic", "complex", "edges", "edges_error", "empty", "empty_lognormal", "oversampled",
+)  # fmt: skip
+CUBE_FIELDS = ("n_channels", "frequency", "channel_width", "line_fwhm", "turnover")
+
+
+def simulate(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="MAP.fits", help="File of the map, or its directory."),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option("--preset", metavar="NAME", help=f"Kind of sky: {', '.join(PRESETS)}.")
+    ] = "alma",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the preset. Repeatable."),
+    ] = None,
+    limits: Annotated[
+        bool, typer.Option("--limits", help="Add the smallest possible errors to the truth (slow).")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a file that is no simulated map.")
+    ] = False,
+) -> None:
+    """Simulate a map (or a cube) with exact truth: MAP.fits, and MAP_truth.ecsv beside it."""
+    from hyper_py.config import apply_overrides
+
+    fields = apply_overrides({}, overrides or [])
+
+    from hyper_py.simulation.simulate import simulate_cube, simulate_image
+    from hyper_py.writing import simulated_files as files
+
+    default = f"{preset}_{seed}.fits"
+    path = Path(default) if output is None else output / default if output.is_dir() else output
+    _check_kinds(fields)
+    if not force:
+        files.refuse_to_overwrite(path)
+    if preset == "cube" or any(name in fields for name in CUBE_FIELDS):
+        if limits:
+            raise ConfigurationError("--limits: only for maps, not for cubes")
+        cube = simulate_cube(preset, seed=seed, **fields)
+        files.write_cube(path, cube)
+        dirty = False
+        size, n_sources = list(cube.shape), cube.model.n_sources
+    else:
+        simulation = simulate_image(preset, seed=seed, **fields)
+        n_sources, dirty = files.write_simulation(path, simulation, limits=limits), simulation.is_dirty
+        size = list(simulation.image.shape)
+    text = " x ".join(map(str, size[::-1]))
+    beside = f"{files.truth_path(path)}{f' and {files.psf_path(path)}' if dirty else ''}"
+    say(f"wrote {path} ({text} pixels, {n_sources} sources) and {beside}")
+
+
+def _check_kinds(fields: dict[str, Any]) -> None:
+    """Raise ConfigurationError if a value is of another type than the default."""
+    import inspect as introspection
+    from dataclasses import asdict
+
+    from hyper_py.simulation.presets import PARTS, SkyModel
+    from hyper_py.simulation.simulate import simulate_cube
+
+    parameters = introspection.signature(simulate_cube).parameters
+    defaults = asdict(SkyModel()) | {name: parameters[name].default for name in CUBE_FIELDS}
+    given = {name: value for name, value in fields.items() if name not in PARTS}
+    for part, kind in PARTS.items():
+        defaults |= {f"{part}.{name}": value for name, value in asdict(kind()).items()}
+        if isinstance(fields.get(part), dict):
+            given |= {f"{part}.{name}": value for name, value in fields[part].items()}
+    for name, value in given.items():
+        if name in defaults and not _is_like(value, defaults[name]):
+            expected = str(list(defaults[name]) if isinstance(defaults[name], tuple) else defaults[name])
+            raise ConfigurationError(f"simulation: {name} is {value!r}; it must be such as {expected}")
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    if isinstance(default, tuple):
+        return (
+            isinstance(value, list)
+            and len(value) == len(default)
+            and all(_is_like(one, like) for one, like in zip(value, default, strict=True))
+        )
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    return isinstance(value, int | float if isinstance(default, float) else type(default))

@@ -1,0 +1,126 @@
+"""The command `validate`: a catalogue compared with the truth."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hyper_py.commands.terminal import say
+from hyper_py.diagnostics import ConfigurationError
+
+if TYPE_CHECKING:
+    from hyper_py.validation.validation import TextTable, Validation
+
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="NAME=OTHER", help="What the catalogue calls a column of Hyper-Py. Repeatable."
+    ),
+]
+TruthColumns = Annotated[
+    list[str] | None,
+    typer.Option("--truth-column", metavar="NAME=OTHER", help="The same for the truth."),
+]
+ColumnUnits = Annotated[
+    list[str] | None,
+    typer.Option("--unit", metavar="NAME=UNIT", help="Unit of a column of the catalogue. Repeatable."),
+]
+TruthUnits = Annotated[
+    list[str] | None, typer.Option("--truth-unit", metavar="NAME=UNIT", help="The same for the truth.")
+]
+
+
+def validate(
+    catalog: Annotated[Path, typer.Argument(metavar="CATALOG", help="Table of what was measured.")],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Table of what is true.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="FILE", help="Draw it too: .png, .pdf or .svg.")
+    ] = None,
+    columns: Columns = None,
+    truth_columns: TruthColumns = None,
+    units: ColumnUnits = None,
+    truth_units: TruthUnits = None,
+    coordinates: Annotated[
+        str | None,
+        typer.Option("--match", metavar="pixel|sky", help="Match by X and Y or by RA and DEC."),
+    ] = None,
+    beam: Annotated[
+        float | None,
+        typer.Option("--beam", metavar="FWHM", help="Of the beam: in arcsec by RA and DEC, else in pixels."),
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", help="Largest distance of a match; half the beam.")
+    ] = None,
+    margin: Annotated[
+        float,
+        typer.Option("--margin", min=0.0, help="Sources this near to the border do not count (in beams)."),
+    ] = 0.5,
+    channel: Annotated[
+        int | None, typer.Option("--channel", min=1, help="Only this channel of a cube, from 1.")
+    ] = None,
+) -> None:
+    """Compare a catalogue with the truth: completeness, purity, bias, scatter, pulls."""
+    if coordinates not in (None, "pixel", "sky"):
+        raise ConfigurationError(f"--match {coordinates}: must be pixel or sky")
+    options: dict[str, Any] = {
+        "columns": _pairs("--column", columns),
+        "truth_columns": _pairs("--truth-column", truth_columns),
+        "column_units": _pairs("--unit", units),
+        "truth_units": _pairs("--truth-unit", truth_units),
+    }
+
+    from hyper_py.running.scoring import validate_files
+
+    validation = validate_files(
+        catalog, truth, coordinates=coordinates, beam=beam, tolerance=tolerance, margin=margin,
+        channel=channel, **options,
+    )  # fmt: skip
+    if as_json:
+        say(json.dumps(validation.to_dict(), indent=2))
+    else:
+        from hyper_py.injection.truth import curve_of_validation, limits_table
+
+        curve = curve_of_validation(validation)
+        counts, *others = validation.tables()
+        limits = [] if curve is None else [limits_table(curve)]
+        show_tables([counts, *others[:1], *limits, *others[1:]])
+    if figure is not None:
+        draw(validation, figure, title=catalog.name)
+        say(f"wrote {figure}", err=as_json)
+
+
+def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
+    """Return NAME=OTHER options as a mapping."""
+    pairs = {}
+    for one in given or ():
+        name, equals, other = (part.strip() for part in one.partition("="))
+        if not (name and equals and other):
+            raise ConfigurationError(f"{option} {one!r}: must be of the form NAME=OTHER")
+        pairs[name] = other
+    return pairs
+
+
+def show_tables(tables: "Sequence[TextTable]") -> None:
+    """Show tables in full width when the output is not a terminal."""
+    for title, header, rows in tables:
+        say(f"\n{title}")
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        for row in (header, *rows):
+            first, *rest = (text.rjust(width) for text, width in zip(row, widths, strict=True))
+            say("  " + "  ".join([first.strip().ljust(widths[0]), *rest]).rstrip())
+
+
+def draw(validation: "Validation", path: Path, *, title: str) -> None:
+    """Draw the comparison into a file whose ending says the format."""
+    from hyper_py.reporting.validation_figure import plot_validation
+    from hyper_py.writing.staging import Stage
+
+    figure = plot_validation(validation, title=title)
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix.lower().lstrip(".") not in known:
+        raise ConfigurationError(f"--figure {path}: the name must end in one of .{', .'.join(sorted(known))}")
+    with Stage(path.parent) as stage:
+        figure.savefig(stage.path(path.name), dpi=150)

@@ -1,0 +1,187 @@
+"""Bright sources taken off a map, so that neither they nor the rings of a filter hide what is beside them.
+
+Gaussians are fitted to a map less all the others, those close to each other together. The pipeline may pass
+another function of the same kind, see `Fit`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.numerics.gaussians import (
+    AMPLITUDE,
+    N_PARAMETERS,
+    SIGMA_1,
+    SIGMA_2,
+    THETA,
+    SourcesByPlace,
+    X,
+    Y,
+    gaussian_sum_and_jacobian,
+    render,
+    shape_parameters,
+)
+from hyper_py.numerics.pairs import group_pairs, pairs_within
+from hyper_py.numerics.solvers import SolverOptions, levenberg_marquardt
+from hyper_py.numerics.tiles import Plane, size_of
+
+Fit: TypeAlias = Callable[[Plane, FloatArray, BoolArray], FloatArray]
+"""(map, sources (n, 6), which of them to fit (n,)) -> sources (n, 6); NaN where a fit has failed."""
+
+GROUP_BEAMS = 2.0
+"""Sources within this many beams of a brighter one are fitted together with it."""
+LARGEST_GROUP = 6
+FIT_BEAMS = 0.9
+"""Radius in beams of the pixels around each source that are fitted."""
+SIZE_RANGE = (0.5, 4.0)
+"""Bounds of both axes in beams (of the smaller and the larger axis of the beam)."""
+MOST_AMPLITUDE = 5.0
+MOST_LEVEL = 0.5
+"""Bounds of amplitudes and of the constant, in units of the group's largest start."""
+SOLVER = SolverOptions(ftol=1e-6, xtol=1e-5, gtol=1e-6, max_evaluations=60)
+
+
+class Cutout(NamedTuple):
+    """Pixels (n,) that a group is fitted on: places, and the map less the sources of other groups."""
+
+    y: FloatArray
+    x: FloatArray
+    values: FloatArray
+
+
+def beam_sized(
+    x: FloatArray, y: FloatArray, amplitude: FloatArray, *, beam_covariance: FloatArray, size: float
+) -> FloatArray:
+    """Return Gaussians of the beam's shape and `size` times its size, shape (n, 6)."""
+    sources = np.empty((x.size, N_PARAMETERS))
+    sources[:, AMPLITUDE], sources[:, X], sources[:, Y] = amplitude, x, y
+    sources[:, SIGMA_1:] = shape_parameters(size**2 * beam_covariance)
+    return sources
+
+
+def fit_gaussians(
+    data: Plane, sources: FloatArray, which: BoolArray, *, beam_covariance: FloatArray
+) -> FloatArray:
+    """Fit Gaussians, and a constant for each group, by least squares.
+
+    Parameters
+    ----------
+    data : Plane, shape (ny, nx)
+        Map; blank pixels are NaN.
+    sources : ndarray, shape (n, 6)
+        Start; amplitudes keep their sign.
+    which : bool ndarray, shape (n,)
+        Those to fit; their groups are fitted whole.
+    beam_covariance : ndarray, shape (2, 2)
+        Pixels^2, order (x, y).
+
+    Returns
+    -------
+    ndarray, shape (n, 6)
+        NaN where the fit has failed or has run away by more than a beam.
+    """
+    fitted = sources.copy()
+    if not which.any():
+        return fitted
+    fwhm = FWHM_PER_SIGMA * float(np.linalg.det(beam_covariance)) ** 0.25
+    groups = [group for group in partition(sources, length=GROUP_BEAMS * fwhm) if which[group].any()]
+    placed = SourcesByPlace(sources, n_sigma=6.0)
+    cutouts = [_cutout(data, sources, group, placed, radius=max(FIT_BEAMS * fwhm, 2.0)) for group in groups]
+    for size in sorted({group.size for group in groups}):
+        own = [k for k, group in enumerate(groups) if group.size == size]
+        members = np.array([groups[k] for k in own])
+        fitted[members] = _fit_alike([cutouts[k] for k in own], sources[members], beam_covariance, fwhm)
+    return fitted
+
+
+def partition(sources: FloatArray, *, length: float) -> list[IndexArray]:
+    """Return groups: the brightest source and those within `length`, then the brightest of the others."""
+    points = sources[:, [X, Y]]
+    near = group_pairs(*pairs_within(points, points, length), len(points))
+    free, brightness, groups = np.ones(len(points), dtype=bool), np.abs(sources[:, AMPLITUDE]), []
+    for first in np.argsort(-brightness, kind="stable"):
+        if free[first]:
+            others = near[first][free[near[first]] & (near[first] != first)]
+            others = others[np.argsort(-brightness[others], kind="stable")][: LARGEST_GROUP - 1]
+            groups.append(np.concatenate([[first], others]))
+            free[groups[-1]] = False
+    return groups
+
+
+def _cutout(
+    data: Plane, sources: FloatArray, group: IndexArray, placed: SourcesByPlace, *, radius: float
+) -> Cutout:
+    own = sources[group]
+    where = tuple(
+        slice(max(math.floor(at.min() - radius), 0), min(math.ceil(at.max() + radius) + 1, n))
+        for at, n in zip((own[:, Y], own[:, X]), size_of(data), strict=True)
+    )
+    rows, columns = where
+    y, x = (axis.astype(np.float64) for axis in np.mgrid[rows, columns])
+    others = np.setdiff1d(placed.indices((rows, columns)), group)
+    shifted = sources[others] - [0.0, columns.start, rows.start, 0.0, 0.0, 0.0]
+    values = data[rows, columns] - render(shifted, y.shape)
+    near = (np.hypot(x[..., None] - own[:, X], y[..., None] - own[:, Y]) <= radius).any(axis=-1)
+    near &= np.isfinite(values)
+    return Cutout(y[near], x[near], values[near])
+
+
+def _fit_alike(
+    cutouts: list[Cutout], start: FloatArray, beam_covariance: FloatArray, fwhm: float
+) -> FloatArray:
+    """Fit groups of one size, shape (b, n, 6), at once."""
+    b, n, _ = start.shape
+    n_pixels = max(cutout.x.size for cutout in cutouts)
+    y, x, values, weight = (np.zeros((b, n_pixels)) for _ in range(4))
+    for k, cutout in enumerate(cutouts):
+        used = slice(cutout.x.size)
+        y[k, used], x[k, used], values[k, used], weight[k, used] = *cutout, 1.0
+    unit = np.maximum(np.abs(start[:, :, AMPLITUDE]).max(axis=1), np.finfo(np.float64).tiny)[:, None]
+
+    def problem(parameters: FloatArray, which: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+        gaussians = parameters[:, :-1].reshape(-1, n, N_PARAMETERS)
+        model, jacobian = gaussian_sum_and_jacobian(gaussians, y[which], x[which])
+        jacobian = np.concatenate([jacobian, np.ones((len(which), 1, n_pixels))], axis=1)
+        residual = model + parameters[:, -1:] - values[which] / unit[which]
+        return residual * weight[which], jacobian * weight[which][:, None]
+
+    relative = start.copy()
+    relative[:, :, AMPLITUDE] /= unit
+    lower, upper = _bounds(relative, beam_covariance, fwhm)
+    level = np.zeros((b, 1))
+    result = levenberg_marquardt(
+        problem, np.concatenate([relative.reshape(b, -1), level], axis=1),
+        lower=np.concatenate([lower.reshape(b, -1), level - MOST_LEVEL], axis=1),
+        upper=np.concatenate([upper.reshape(b, -1), level + MOST_LEVEL], axis=1),
+        options=SOLVER,
+    )  # fmt: skip
+    fitted = result.parameters[:, :-1].reshape(b, n, N_PARAMETERS).copy()
+    fitted[:, :, AMPLITUDE] *= unit
+    moved = np.hypot(fitted[..., X] - start[..., X], fitted[..., Y] - start[..., Y])
+    n_free = N_PARAMETERS * n + 1
+    bad = (moved >= 0.99 * fwhm) | (result.status < 0)[:, None]
+    bad |= (weight.sum(axis=1) <= n_free)[:, None] | (fitted[..., AMPLITUDE] == 0.0)
+    fitted[bad] = np.nan
+    return fitted
+
+
+def _bounds(start: FloatArray, beam_covariance: FloatArray, fwhm: float) -> tuple[FloatArray, FloatArray]:
+    """Return bounds of sources, shape (b, n, 6)."""
+    lower, upper = np.full(start.shape, -np.inf), np.full(start.shape, np.inf)
+    positive = start[..., AMPLITUDE] > 0.0
+    lower[..., AMPLITUDE], upper[..., AMPLITUDE] = (
+        np.where(positive, 0.0, -MOST_AMPLITUDE),
+        np.where(positive, MOST_AMPLITUDE, 0.0),
+    )
+    for axis in (X, Y):
+        lower[..., axis], upper[..., axis] = start[..., axis] - fwhm, start[..., axis] + fwhm
+    smallest, largest = np.sqrt(np.linalg.eigvalsh(beam_covariance))
+    lower[..., SIGMA_1 : SIGMA_2 + 1] = SIZE_RANGE[0] * smallest
+    upper[..., SIGMA_1 : SIGMA_2 + 1] = SIZE_RANGE[1] * largest
+    lower[..., THETA], upper[..., THETA] = start[..., THETA] - np.pi, start[..., THETA] + np.pi
+    return lower, upper

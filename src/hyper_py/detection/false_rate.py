@@ -1,0 +1,126 @@
+"""How often noise alone makes a peak, and significance in terms of that.
+
+The peaks of a filtered map are more than its beams, since a filter that takes the beam out of the noise
+leaves a field that varies faster than the beam. A threshold then means another rate of false detections on
+every map. So peaks are counted on the negative side, and the significance of a peak is that of the
+one-sided normal deviate which as many *beams* of the map exceed by chance: above 4, a map of 30,000 beams
+holds one false peak, whatever the filter.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import optimize, special
+
+from hyper_py.arrays import FloatArray
+
+REFERENCE, FALSE_SHARE = 4.0, 0.005
+"""Noise alone may make this share of the detections above the reference."""
+TAIL_START = 2.5
+"""Peaks are counted above this many sigma."""
+GAUSSIAN_SPREAD = 0.9
+"""Squared width of the tail of a Gaussian field between 2.5 and 4.5 sigma, in the form used here (peaks of
+simulated noise with spectra from white to that of the beam, .87 to .92). No map is taken for better."""
+PRIOR_PEAKS = 100.0
+"""As many peaks with this spread are added to those counted."""
+
+
+@dataclass(frozen=True)
+class FalseRate:
+    """Expected number of false peaks of a map above s sigma, number (s / s0) exp(-(s^2 - s0^2) / 2 spread).
+
+    For spread 1 the asymptotic form for a Gaussian field (Bond & Efstathiou 1987, MNRAS 226, 655); s0 is
+    `TAIL_START`.
+
+    Attributes
+    ----------
+    number : float
+        Above `TAIL_START`, in the whole map.
+    spread : float
+    n_beams : float
+        Number of beams in the map, or of trials that count as such, see `for_detections`.
+    """
+
+    number: float
+    spread: float
+    n_beams: float
+
+    def for_detections(self, sigma: FloatArray) -> "FalseRate":
+        """Return the rate for a map with these peaks (n,), in units of the noise.
+
+        Where a map holds many sources, more false ones may be among them: their share is controlled
+        (Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57, 289) instead of their number. At `REFERENCE`
+        at most `FALSE_SHARE` of what is above the threshold is expected to be false, and at other
+        significances in proportion to the rate of a normal deviate.
+        """
+        trials = FALSE_SHARE / float(special.ndtr(-REFERENCE))
+        heights = np.sort(sigma[sigma >= TAIL_START])[::-1]
+        above = np.arange(1, heights.size + 1)
+        expected = (
+            self.number * heights / TAIL_START * np.exp(-0.5 * (heights**2 - TAIL_START**2) / self.spread)
+        )
+        held = np.flatnonzero(expected <= FALSE_SHARE * above)
+        number = above[held[-1]] if held.size else 0
+        return replace(self, n_beams=max(self.n_beams, trials * number))
+
+    def significance(self, sigma: FloatArray) -> FloatArray:
+        """Return the significance of peaks of the filtered map, given in units of its noise."""
+        s = np.maximum(sigma, 0.1)
+        log_number = math.log(self.number / self.n_beams) + np.log(s / TAIL_START)
+        log_number = log_number - 0.5 * (s * s - TAIL_START**2) / self.spread
+        # Below the start of the tail the form is not meant; it must only stay monotonic.
+        significance: FloatArray = -special.ndtri_exp(np.minimum(log_number, -1e-3))
+        return np.where(sigma >= TAIL_START, significance, significance * s / TAIL_START)
+
+    def sigma(self, significance: float) -> float:
+        """Return the height in units of the noise of peaks of a significance."""
+        lowest, highest = TAIL_START, 10.0 * max(significance, TAIL_START)
+        if self.significance(np.array([lowest]))[0] >= significance:
+            return lowest
+
+        def excess(s: float) -> float:
+            return float(self.significance(np.array([s]))[0]) - significance
+
+        return float(optimize.brentq(excess, lowest, highest))
+
+    def threshold(self, number: float) -> float:
+        """Return the significance above which a map is expected to hold a number of false peaks."""
+        return -float(special.ndtri(min(number / self.n_beams, 0.5)))
+
+
+def measure_false_rate(minima: FloatArray, *, share: float, n_beams: float) -> FalseRate:
+    """Measure the rate from the negative side.
+
+    Parameters
+    ----------
+    minima : ndarray, shape (n,)
+        Depths of local minima away from sources in units of the noise.
+    share : float
+        Share of the map in which they were looked for.
+    n_beams : float
+        Number of beams in the map.
+    """
+    minima = minima[minima >= TAIL_START]
+    prior = PRIOR_PEAKS * _mean_excess(GAUSSIAN_SPREAD)
+    mean = (float(np.sum(minima**2 - TAIL_START**2)) + prior) / (minima.size + PRIOR_PEAKS)
+    spread = (
+        optimize.brentq(lambda v: _mean_excess(v) - mean, 0.05, 50.0) if mean < _mean_excess(49.0) else 49.0
+    )
+    # A map of a few beams has the number of peaks that a field with the noise of its beam has.
+    number = (minima.size + PRIOR_PEAKS) / (share * n_beams + PRIOR_PEAKS / USUAL_DENSITY) * n_beams
+    return FalseRate(number, max(spread, GAUSSIAN_SPREAD), n_beams)
+
+
+USUAL_DENSITY = 0.035
+"""Peaks above `TAIL_START` per beam: .022 to .05 on simulated maps."""
+
+
+def _mean_excess(spread: float) -> float:
+    """Return the mean of s^2 - s0^2 of peaks above s0: the integral of the tail over s^2."""
+    u = 0.5 * TAIL_START**2
+    return (
+        2.0
+        * spread
+        * (1.0 + 0.5 * math.sqrt(math.pi * spread / u) * float(special.erfcx(math.sqrt(u / spread))))
+    )

@@ -1,0 +1,264 @@
+"""The map that is searched, and what is made of it tile by tile."""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.detection.edges import edge_distance
+from hyper_py.detection.filter_noise import cell_side
+from hyper_py.detection.kernels import KernelFamily
+from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample, sample_step, size_of, tiles
+
+AnyArray: TypeAlias = NDArray[Any]
+BEAM_AREA = math.pi / (4.0 * math.log(2.0))
+"""Of a Gaussian beam, in FWHM^2."""
+INNER = 0.5
+"""Nothing is detected closer than this many beams to a blank region."""
+_CACHED_BYTES = 256_000_000
+"""Parts of planes of a streamed map that are remembered, together."""
+_MOST_KEPT = 6_000_000
+"""Planes of the smoothed map are kept in memory for maps of at most this many pixels."""
+FEWEST_SAMPLED = 60_000
+"""Statistics are made of a regular grid of at least so many pixels."""
+
+
+class PartCache:
+    """Remembers parts of planes, the last ones used, up to a number of bytes."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit, self._bytes = limit, 0
+        self._parts: dict[tuple[int, ...], NDArray[np.generic]] = {}
+        self._planes = itertools.count()
+
+    def remembered(self, make: Callable[[slice, slice], AnyArray]) -> Callable[[slice, slice], AnyArray]:
+        """Return the function, which then makes the same part again only when it was forgotten."""
+        plane = next(self._planes)
+
+        def look(rows: slice, columns: slice) -> AnyArray:
+            key = plane, rows.start, rows.stop, columns.start, columns.stop
+            part = self._parts.pop(key, None)
+            if part is None:
+                part = make(rows, columns)
+                self._bytes += part.nbytes
+            self._parts[key] = part
+            while self._bytes > self._limit and len(self._parts) > 1:
+                oldest = next(iter(self._parts))
+                self._bytes -= self._parts.pop(oldest).nbytes
+            return part
+
+        return look
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """A map in units of its own scatter about its median, and the kernels it is searched with.
+
+    Attributes
+    ----------
+    data : Plane, shape (ny, nx)
+        Blank pixels are NaN.
+    family : KernelFamily
+    size : int, optional
+        Side of the tiles in pixels, see `hyper_py.numerics.tiles.tiles`.
+    unit : float
+        Of the scaled map in that of the map given.
+    mean : float
+        Of the map given.
+    keep : bool
+        Whether what is made of the map is kept in memory: it is if the map itself is there.
+    """
+
+    data: Plane
+    family: KernelFamily
+    size: int | None
+    unit: float
+    mean: float
+    keep: bool
+
+    @classmethod
+    def of(cls, data: Plane, *, beam_covariance: FloatArray, size: int | None) -> "Field | None":
+        """Return the field of a map; None if that does not vary."""
+        known = sample(data, size=size)
+        if not known.size:
+            return None
+        middle = float(np.median(known))
+        unit = float(np.median(np.abs(known - middle))) or float(np.abs(known - middle).mean())
+        if not unit > 0.0:
+            return None
+        scaled = LazyPlane(size_of(data), lambda rows, columns: (data[rows, columns] - middle) / unit)
+        keep = isinstance(data, np.ndarray)
+        plane: Plane = scaled[:, :] if keep else scaled
+        return cls(plane, KernelFamily(beam_covariance), size, unit, float(known.mean()), keep)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return size_of(self.data)
+
+    @property
+    def fwhm(self) -> float:
+        """Of the beam in pixels."""
+        return self.family.fwhm
+
+    @cached_property
+    def tiles(self) -> list[Where]:
+        """Rows and columns of the tiles, which begin at multiples of the cells of the noise mesh."""
+        return list(tiles(self.shape, size=self.size, multiple=cell_side(self.fwhm)))
+
+    @cached_property
+    def distance(self) -> Plane:
+        """Distance of each pixel from blank regions in beams."""
+        return self.plane(edge_distance(self.data, fwhm=self.fwhm).make)
+
+    @cached_property
+    def cache(self) -> PartCache:
+        """For parts of planes that are made where they are asked for."""
+        kept = self.keep and self.shape[0] * self.shape[1] <= _MOST_KEPT
+        return PartCache(math.inf if kept else _CACHED_BYTES)
+
+    @cached_property
+    def _inner(self) -> Plane:
+        return self.plane(
+            lambda *where: (np.isfinite(self.data[where]) & (self.distance[where] > INNER)).astype(np.bool_)
+        )
+
+    def inner(self, where: Where) -> BoolArray:
+        """Return which pixels are far enough from edges."""
+        inside: BoolArray = self._inner[where].astype(np.bool_, copy=False)
+        return inside
+
+    def plane(self, make: Callable[[slice, slice], AnyArray]) -> Plane:
+        """Return a plane of the field's shape: an array made tile by tile, or made where it is asked for."""
+        if not self.keep:
+            return LazyPlane(self.shape, self.cache.remembered(make))
+        result: AnyArray | None = None
+        for rows, columns in self.tiles:
+            part = make(rows, columns)
+            if result is None:
+                result = np.empty(self.shape, dtype=part.dtype)
+            result[rows, columns] = part
+        assert result is not None
+        return result
+
+    def comb(self, where: Where) -> tuple[slice, slice]:
+        """Return the rows and columns inside a tile that statistics are made of; the same for all tiles."""
+        step = self._step
+        return slice(-where[0].start % step, None, step), slice(-where[1].start % step, None, step)
+
+    @cached_property
+    def _step(self) -> int:
+        fine = max(1, math.floor(math.sqrt(self.shape[0] * self.shape[1] / FEWEST_SAMPLED)))
+        # Pixels of a beam are correlated: closer than half a beam nothing is lost.
+        return max(sample_step(self.shape), min(fine, round(0.6 * self.fwhm)))
+
+    @property
+    def comb_area(self) -> int:
+        """Number of pixels for one of the comb."""
+        return self._step**2
+
+    @cached_property
+    def typical_distance(self) -> float:
+        """Median distance from blank regions of the pixels that are far enough from them, in beams."""
+        parts = [
+            self.distance[where][self.comb(where)][self.inner(where)[self.comb(where)]]
+            for where in self.tiles
+        ]
+        known = np.concatenate(parts)
+        return float(np.median(known)) if known.size else 0.0
+
+    @cached_property
+    def n_beams(self) -> float:
+        """Number of beams of the pixels that are searched."""
+        inner = sum(int(np.count_nonzero(self.inner(where))) for where in self.tiles)
+        return max(inner / (BEAM_AREA * self.fwhm**2), 1.0)
+
+    @cached_property
+    def _shares(self) -> Callable[[slice, slice], FloatArray]:
+        def make(rows: slice, columns: slice) -> FloatArray:
+            radius, where = self.family.radius, (rows, columns)
+            outer, inner = grown(where, radius, self.shape)
+            valid = np.isfinite(self.data[outer])
+            whole = all(part.start >= radius for part in inner) and all(
+                out.stop - part.stop >= radius for out, part in zip(outer, where, strict=True)
+            )
+            if whole and valid.all():
+                return np.ones((self.family.n_planes, 1, 1))
+            return self.family.shares(valid.astype(np.float64))[(slice(None), *inner)]
+
+        return self.cache.remembered(make)
+
+    def smoothed(self, source: Plane) -> "Smoothed":
+        """Return the differences of a plane on the pixels of the field that are not blank."""
+
+        def make(rows: slice, columns: slice) -> FloatArray:
+            outer, inner = grown((rows, columns), self.family.radius, self.shape)
+            values = np.where(np.isfinite(self.data[outer]), source[outer], 0.0)
+            return self.family.differences(values, self._shares(rows, columns), inner)
+
+        return Smoothed(self.cache.remembered(make))
+
+
+@dataclass(frozen=True, eq=False)
+class Smoothed:
+    """The planes of a kernel family, tile by tile: `smoothed[where]` has shape (k, ny, nx)."""
+
+    make: Callable[[slice, slice], FloatArray]
+
+    def __getitem__(self, where: Where) -> FloatArray:
+        return self.make(*where)
+
+
+@dataclass(frozen=True, eq=False)
+class SourceMask:
+    """True within a radius (n,) of any of the points (n, 2), in the order (x, y)."""
+
+    points: FloatArray
+    radii: FloatArray
+
+    def __call__(self, where: Where, *, more: float = 0.0) -> BoolArray:
+        """Return the mask of rows and columns, the radii larger by `more`."""
+        rows, columns = where
+        mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=bool)
+        for radius in np.unique(self.radii):
+            reach = float(radius) + more
+            near = self.points[self.radii == radius]
+            inside = (near[:, 0] > columns.start - reach) & (near[:, 0] < columns.stop + reach)
+            inside &= (near[:, 1] > rows.start - reach) & (near[:, 1] < rows.stop + reach)
+            _add_discs(mask, near[inside] - [columns.start, rows.start], reach)
+        return mask
+
+
+def _add_discs(mask: BoolArray, points: FloatArray, radius: float) -> None:
+    for x, y in points:
+        top, left = max(math.ceil(y - radius), 0), max(math.ceil(x - radius), 0)
+        part = mask[top : max(math.floor(y + radius) + 1, 0), left : max(math.floor(x + radius) + 1, 0)]
+        rows = np.arange(top, top + part.shape[0]) - y
+        columns = np.arange(left, left + part.shape[1]) - x
+        part |= (rows**2)[:, None] + columns**2 <= radius**2
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMask:
+    """True near pixels of which the absolute value exceeds a limit."""
+
+    plane: Plane
+    limit: float
+    radius: float
+
+    def __call__(self, where: Where, *, more: float = 0.0) -> BoolArray:
+        """Return the mask of rows and columns, the radius larger by `more`."""
+        radius = self.radius + more
+        outer, inner = grown(where, math.ceil(radius) + 1, size_of(self.plane))
+        high = np.abs(self.plane[outer]) > self.limit
+        if not high.any():
+            return high[inner]
+        mask: BoolArray = (ndimage.distance_transform_edt(~high) <= radius)[inner]
+        return mask

@@ -1,0 +1,286 @@
+"""The noise of a filtered map: a mesh, a factor near edges, a factor where the map is bright."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
+from hyper_py.numerics.mesh import MeshMap, mesh_map
+from hyper_py.numerics.tiles import Where
+
+MAD_TO_RMS = 1.4826
+CELL_BEAMS = 5.0
+"""Side of a cell of the mesh in beams; 3 x 3 cells make one level."""
+LEAST_SHARE = 0.15
+"""A cell needs this share of its pixels free of sources and blanks."""
+LOUD, LOUD_BEAMS = 3.0, 2.5
+"""Noise that is so much louder than the mesh says within this radius in beams is followed there."""
+LOUD_LARGE, LOUD_AREA = 2.0, 40.0
+"""This is enough in regions of at least so many square beams; they reach up to their rims."""
+LOUD_SHARE = 0.4
+"""Share of that circle's square that must be free of sources and blanks."""
+_UPPER_QUARTILE = 1.1503
+"""Of the absolute value of a normal deviate."""
+EDGE_BINS = np.array([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5])
+BRIGHTNESS_QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 1.0)
+FEWEST_IN_BIN = 100.0
+"""Beams that a bin of brightness needs."""
+
+TAIL_BEAMS, TAIL_SHARE = 5.0, 0.02
+LARGEST_BRIGHTNESS_FACTOR = 1.5
+"""Cirrus fluctuates more where it is bright, but more than this is sources."""
+_BEYOND = 6.0
+"""Values beyond this many sigma are no noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A factor as a function of some quantity, linear between points and constant beyond them."""
+
+    at: FloatArray
+    factor: FloatArray
+
+    def __call__(self, values: FloatArray) -> FloatArray:
+        """Return the factor at values of any shape."""
+        result: FloatArray = np.interp(values, self.at, self.factor)
+        return result
+
+
+NO_CURVE = Curve(np.zeros(1), np.ones(1))
+
+
+@dataclass(frozen=True, eq=False)
+class FilterNoise:
+    """Rms of a filtered map at each pixel.
+
+    Attributes
+    ----------
+    mesh : MeshMap
+        Far from edges, at typical brightness.
+    loud : MeshMap
+        Factor where the noise rises within less than a cell of the mesh, else 1.
+    edge : Curve
+        Factor as a function of the distance from a blank region in beams.
+    brightness : Curve
+        Factor as a function of the brightness of the background, see `BRIGHTNESS_QUANTILES`.
+    """
+
+    mesh: MeshMap
+    loud: MeshMap
+    edge: Curve = NO_CURVE
+    brightness: Curve = NO_CURVE
+
+    def at(self, where: Where, *, distance: FloatArray, brightness: FloatArray | None = None) -> FloatArray:
+        """Return the rms of a part of the map; without a brightness that at a typical one."""
+        noise = self.level(where) * self.edge(distance)
+        return noise if brightness is None else noise * self.brightness(brightness)
+
+    def level(self, where: Where) -> FloatArray:
+        """Return mesh and loud regions alone."""
+        level: FloatArray = self.mesh[where] * self.loud[where]
+        return level
+
+    def at_pixels(
+        self, y: IntArray, x: IntArray, *, distance: FloatArray, brightness: FloatArray
+    ) -> FloatArray:
+        """Return the rms of pixels (n,)."""
+        level: FloatArray = self.mesh.at(y, x) * self.loud.at(y, x)
+        return level * self.edge(distance) * self.brightness(brightness)
+
+
+class MeshGatherer:
+    """Scatter of a filtered map in the cells of a mesh, tile by tile.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+    fwhm : float
+        Of the beam in pixels.
+    """
+
+    def __init__(self, shape: tuple[int, int], *, fwhm: float) -> None:
+        self.shape, self.cell = shape, cell_side(fwhm)
+        cells = tuple(-(-n // self.cell) for n in shape)
+        self._rms, self._count = np.full(cells, np.nan), np.zeros(cells)
+
+    def add(self, where: Where, filtered: FloatArray, usable: BoolArray, valid: BoolArray) -> None:
+        """Add a tile that begins at a multiple of the cell."""
+        values = _by_cell(np.where(usable, filtered, np.nan), self.cell)
+        count = np.isfinite(values).sum(axis=-1)
+        seen = (_by_cell(np.where(valid, 1.0, np.nan), self.cell) == 1.0).sum(axis=-1)
+        # About 0, which a filtered map has for its mean: a cell's own median would follow its few beams.
+        rms = MAD_TO_RMS * _medians(np.abs(values), count)
+        enough = count > np.maximum(30, LEAST_SHARE * seen)
+        place = tuple(slice(part.start // self.cell, -(-part.stop // self.cell)) for part in where)
+        self._rms[place] = np.where(enough & (rms > 0.0), rms, np.nan)
+        self._count[place] = np.where(enough, count, 0)
+
+    def level(self, *, otherwise: float) -> MeshMap:
+        """Return the local rms, as far as it can be told from one that is the same everywhere.
+
+        Neighbouring cells differ by the error of their estimates; the scatter of the levels beyond what
+        that error explains is real. The logarithm is drawn to its mean by the share that is not.
+        """
+        known = np.isfinite(self._rms)
+        if not known.any():
+            return MeshMap(np.full((1, 1), otherwise), max(self.shape), self.shape)
+        logarithm = np.where(known, np.log(np.where(known, self._rms, 1.0)), 0.0)
+        weight = ndimage.uniform_filter(self._count, 3, mode="nearest")
+        mean = ndimage.uniform_filter(self._count * logarithm, 3, mode="nearest")
+        levels = np.divide(mean, weight, out=np.full(mean.shape, np.nan), where=weight > 0.0)
+        seen = levels[known]
+        middle = float(np.median(seen))
+        trust = 1.0
+        if seen.size >= 9:
+            error = _error_variance(np.where(known, logarithm, np.nan)) / 9.0
+            scatter = float(np.var(seen))
+            trust = max(0.0, 1.0 - error / scatter) if scatter > 0.0 else 0.0
+        return mesh_map(np.exp(middle + trust * (levels - middle)), mesh=self.cell, shape=self.shape)
+
+
+class LoudRegions:
+    """Finds where the noise is much louder than a mesh says, tile by tile.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+    fwhm : float
+        Of the beam in pixels.
+    """
+
+    def __init__(self, shape: tuple[int, int], *, fwhm: float) -> None:
+        self.shape, self._fwhm, self._step = shape, fwhm, max(1, round(0.5 * fwhm))
+        self._half = max(2, round(LOUD_BEAMS * fwhm / self._step))
+        self._values = np.full(tuple(-(-n // self._step) for n in shape), np.nan, dtype=np.float32)
+
+    def add(self, where: Where, ratio: FloatArray, usable: BoolArray) -> None:
+        """Add a tile: filtered map over mesh."""
+        comb = tuple(slice(-part.start % self._step, None, self._step) for part in where)
+        place = tuple(slice(-(-part.start // self._step), -(-part.stop // self._step)) for part in where)
+        self._values[place] = np.where(usable, np.abs(ratio), np.nan)[comb]
+
+    def factor(self) -> MeshMap:
+        """Return how much louder it is: the upper quartile within `LOUD_BEAMS`, where above `LOUD`.
+
+        Above `LOUD_LARGE` in regions that are large.
+        """
+        side, mesh = 2 * self._half + 1, 2 * self._step
+        shape = tuple(-(-n // mesh) for n in self.shape)
+        if not (self._values > LOUD_LARGE * _UPPER_QUARTILE).any():
+            return MeshMap(np.ones((1, 1)), max(self.shape), self.shape)
+        padded = np.pad(self._values, self._half, mode="symmetric")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
+        factor = np.ones(shape)
+        columns = np.minimum(2 * np.arange(shape[1]) + 1, self._values.shape[1] - 1)
+        for k in range(shape[0]):
+            row = windows[min(2 * k + 1, self._values.shape[0] - 1), columns].reshape(columns.size, -1)
+            count = np.isfinite(row).sum(axis=1)
+            # A window of which less than a quarter is loud is not loud.
+            likely = np.count_nonzero(row > LOUD_LARGE * _UPPER_QUARTILE, axis=1) >= np.maximum(
+                0.25 * count, 1.0
+            )
+            likely &= count >= LOUD_SHARE * side**2
+            if likely.any():
+                rank = (0.75 * count[likely]).astype(np.intp)[:, None]
+                ordered = np.sort(row[likely], axis=1)  # NaN last
+                upper = np.take_along_axis(ordered, rank, axis=1)[:, 0] / _UPPER_QUARTILE
+                factor[k, likely] = np.where(upper > LOUD_LARGE, upper, 1.0)
+        return MeshMap(self._up_to_rims(factor, mesh), mesh, self.shape)
+
+    def _up_to_rims(self, factor: FloatArray, mesh: int) -> FloatArray:
+        """Return the factors with those of large regions carried to their rims.
+
+        A window across a rim is quieter than the region. Small regions may be crowds of sources.
+        """
+        regions, number = ndimage.label(factor > 1.0, np.ones((3, 3)))
+        area = np.bincount(regions.ravel(), minlength=number + 1) * (mesh / self._fwhm) ** 2
+        large = (area >= LOUD_AREA) & (np.arange(number + 1) > 0)
+        side = 2 * max(1, round(0.5 * LOUD_BEAMS * self._fwhm / mesh)) + 1
+        carried = ndimage.maximum_filter(np.where(large[regions], factor, 1.0), side)
+        result: FloatArray = np.maximum(np.where(factor > LOUD, factor, 1.0), carried)
+        return result
+
+
+def cell_side(fwhm: float) -> int:
+    """Return the side of a cell of the mesh in pixels."""
+    return max(8, round(CELL_BEAMS * fwhm))
+
+
+def _by_cell(values: FloatArray, cell: int) -> FloatArray:
+    """Return the pixels of each cell, (rows, columns, cell^2); NaN beyond the map."""
+    ny, nx = values.shape
+    rows, columns = -(-ny // cell), -(-nx // cell)
+    padded = np.full((rows * cell, columns * cell), np.nan)
+    padded[:ny, :nx] = values
+    return padded.reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows, columns, -1)
+
+
+def _medians(values: FloatArray, count: IndexArray) -> FloatArray:
+    """Return the medians along the last axis of `count` values that are no NaN; 0 of none."""
+    ordered = np.sort(values, axis=-1)  # NaN last
+    low, high = (np.clip(k, 0, values.shape[-1] - 1)[..., None] for k in ((count - 1) // 2, count // 2))
+    middle = 0.5 * (np.take_along_axis(ordered, low, -1) + np.take_along_axis(ordered, high, -1))[..., 0]
+    return np.where(count > 0, middle, 0.0)
+
+
+def _error_variance(logarithm: FloatArray) -> float:
+    """Return half the variance of the differences of neighbouring cells, by their median."""
+    differences = np.concatenate([np.diff(logarithm, axis=axis).ravel() for axis in (0, 1)])
+    differences = differences[np.isfinite(differences)]
+    if not differences.size:
+        return 0.0
+    return 0.5 * (MAD_TO_RMS * float(np.median(np.abs(differences)))) ** 2
+
+
+def edge_curve(ratio: FloatArray, distance: FloatArray) -> Curve:
+    """Return how much louder than the mesh says the filtered map is towards edges, at least 1.
+
+    Parameters
+    ----------
+    ratio : ndarray, shape (n,)
+        Filtered map over its mesh where there are no sources.
+    distance : ndarray, shape (n,)
+        From blank regions in beams.
+    """
+    at, factor = [], []
+    for low, high in itertools.pairwise(EDGE_BINS):
+        own = ratio[(distance > low) & (distance <= high)]
+        if own.size > 30:
+            at.append(0.5 * (low + high))
+            factor.append(max(1.0, MAD_TO_RMS * float(np.median(np.abs(own)))))
+    if not at:
+        return NO_CURVE
+    return Curve(np.array([*at, EDGE_BINS[-1] + 0.5]), np.array([*factor, 1.0]))
+
+
+def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float) -> Curve:
+    """Return how the noise depends on the brightness of the background, from 1 to a limit.
+
+    Parameters
+    ----------
+    ratio, brightness : ndarray, shape (n,)
+        Filtered map over its noise so far, and the map on scales of some beams, where there are no sources.
+    beams : float
+        Number of beams among them.
+    """
+    if beams < 4 * FEWEST_IN_BIN:
+        return NO_CURVE
+    quantiles = [q for q in BRIGHTNESS_QUANTILES if min(q, 1 - q) * beams >= FEWEST_IN_BIN or q in (0.0, 1.0)]
+    limits, typical = (
+        np.quantile(brightness, quantiles),
+        MAD_TO_RMS * np.median(np.abs(ratio - np.median(ratio))),
+    )
+    reference = np.sort(ratio[(brightness <= np.median(brightness)) & (np.abs(ratio) < _BEYOND)])
+    at, factor = [], []
+    for low, high in itertools.pairwise(limits):
+        own = (brightness >= low) & (brightness <= high) & (np.abs(ratio) < _BEYOND)
+        if np.count_nonzero(own) > 30 and typical > 0.0:
+            at.append(float(np.median(brightness[own])))
+            n_beams = beams * np.count_nonzero(own) / ratio.size
+            tail = 1.0 - min(max(TAIL_BEAMS / n_beams, TAIL_SHARE), 0.1)
+            upper = np.quantile(ratio[own], tail) / np.quantile(reference, tail)
+            widest = max(float(ratio[own].std()) / typical, float(upper))
+            factor.append(min(max(widest, 1.0), LARGEST_BRIGHTNESS_FACTOR))
+    return Curve(np.array(at), np.maximum.accumulate(factor)) if at else NO_CURVE

@@ -1,0 +1,214 @@
+"""The filter measured on a map: its weights, its output, the noise of that."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.detection.field import Field, PixelMask, Smoothed, SourceMask
+from hyper_py.detection.filter_noise import (
+    MAD_TO_RMS,
+    FilterNoise,
+    LoudRegions,
+    MeshGatherer,
+    brightness_curve,
+    cell_side,
+    edge_curve,
+)
+from hyper_py.detection.weights import EdgeWeights, ProductSums
+from hyper_py.numerics.tiles import Plane, Where, sample
+
+Mask: TypeAlias = PixelMask | SourceMask
+Chosen: TypeAlias = Callable[[Where], BoolArray]
+"""Gives which pixels of rows and columns are meant."""
+MASK_BEAMS = 1.3
+"""Weights and noise are measured this far from sources."""
+FIRST_LIMIT = 6.0
+"""Pixels beyond this many sigma of a difference of Gaussians are masked before any filter is known."""
+FIRST_PLANES = 2, 5
+LEAST_USABLE, LEAST_CLEAN = 0.1, 0.3
+"""With less than these shares of the map left, masks are not used."""
+MESH_FROM = 1.5
+"""The mesh is measured this many beams from edges, where the filter is whole enough."""
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """Where a map is not noise alone: near clear sources, and near those that may be some, too."""
+
+    sources: Mask
+    faint: Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Filtered:
+    """A map less a model as a filter sees it.
+
+    Attributes
+    ----------
+    weights : EdgeWeights
+    whole, model : Plane, shape (ny, nx)
+        Amplitude of a source of the template's size at each pixel, of the map and of the model.
+    amplitude : Plane, shape (ny, nx)
+        Their difference.
+    brightness : Plane, shape (ny, nx)
+        The difference on scales of some beams, less what a source of that amplitude gives there.
+    noise : FilterNoise
+        Of `amplitude`.
+    typical : Plane, shape (ny, nx)
+        The noise at each pixel if the map were of typical brightness.
+    rms : Plane, shape (ny, nx)
+        The noise at each pixel.
+    """
+
+    weights: EdgeWeights
+    whole: Plane
+    model: Plane
+    amplitude: Plane
+    brightness: Plane
+    noise: FilterNoise
+    typical: Plane
+    rms: Plane
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """What the kernels see of the map, and of the model of its bright sources."""
+
+    whole: Smoothed
+    model: Smoothed
+
+    def left(self, where: Where, index: tuple[slice | int, ...] = ()) -> FloatArray:
+        """Return an index of the planes of the map less the model, of rows and columns."""
+        left: FloatArray = self.whole[where][index] - self.model[where][index]
+        return left
+
+
+def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
+    """Mask what stands out of a difference of two Gaussians by itself."""
+    narrow, wide = FIRST_PLANES
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        planes = smoothed[rows, columns]
+        return np.where(field.inner((rows, columns)), planes[narrow] - planes[wide], np.nan)
+
+    plane = field.plane(make)
+    known = sample(plane, size=field.size)
+    scatter = MAD_TO_RMS * float(np.median(np.abs(known - np.median(known)))) if known.size else 0.0
+    if not scatter > 0.0:
+        return PixelMask(plane, math.inf, 0.0)
+    # Loud noise is no source: what stands out must do so from what is around it.
+    regions = LoudRegions(field.shape, fwhm=field.fwhm)
+    for where in field.tiles:
+        ratio = plane[where] / scatter
+        regions.add(where, ratio, np.isfinite(ratio))
+    loud = regions.factor()
+    relative = field.plane(lambda *where: plane[where] / (scatter * loud[where]))
+    return PixelMask(relative, FIRST_LIMIT, (MASK_BEAMS - 0.5) * field.fwhm)
+
+
+def measure_filter(
+    field: Field, planes: Planes, masks: Masks, *, before: FilterNoise | None, template: float
+) -> Filtered:
+    """Measure the filter for sources of a size, and the noise of its output, outside masks.
+
+    Parameters
+    ----------
+    field : Field
+    planes : Planes
+    masks : Masks
+    before : FilterNoise, optional
+        An earlier noise: the covariance is that of the planes over it, so that loud regions do not decide
+        for quiet ones.
+    template : float
+        Size of the sources in beams.
+    """
+    usable = _usable(field, masks.sources)
+    sums, cell = ProductSums(field.family.n_planes), cell_side(field.fwhm)
+    for where in field.tiles:
+        comb = field.comb(where)
+        sample, distance = planes.left(where, (slice(None), *comb)), field.distance[where]
+        if before is not None:
+            sample /= before.at(where, distance=distance)[comb]
+        rows, columns = (
+            np.arange(part.start, part.stop)[every] // (2 * cell) % 2
+            for part, every in zip(where, comb, strict=True)
+        )
+        fold = 2 * rows[:, None] + columns
+        sums.add(sample, usable=usable(where)[comb], fold=fold, distance=distance[comb])
+    weights = sums.weights(field.family.response(template), beam_area=field.fwhm**2 / field.comb_area)
+    whole = field.plane(lambda *where: weights.apply(planes.whole[where], field.distance[where]))
+    model, amplitude, brightness = _amplitudes(field, planes, whole, weights, template=template)
+    noise = _noise(field, amplitude, brightness, usable, masks.faint)
+    typical = field.plane(lambda *where: noise.at(where, distance=field.distance[where]))
+    rms = field.plane(lambda *where: typical[where] * noise.brightness(brightness[where]))
+    return Filtered(weights, whole, model, amplitude, brightness, noise, typical, rms)
+
+
+def refilter(field: Field, planes: Planes, known: Filtered, *, template: float) -> Filtered:
+    """Return the map less another model as the same filter sees it, with the same noise."""
+    model, amplitude, brightness = _amplitudes(field, planes, known.whole, known.weights, template=template)
+    rms = field.plane(lambda *where: known.typical[where] * known.noise.brightness(brightness[where]))
+    return replace(known, model=model, amplitude=amplitude, brightness=brightness, rms=rms)
+
+
+def _amplitudes(
+    field: Field, planes: Planes, whole: Plane, weights: EdgeWeights, *, template: float
+) -> tuple[Plane, Plane, Plane]:
+    """Return model, amplitude and brightness, see `Filtered`."""
+    largest = float(field.family.response(template)[-1])
+    model = field.plane(lambda *where: weights.apply(planes.model[where], field.distance[where]))
+    amplitude = field.plane(lambda *where: whole[where] - model[where])
+    brightness = field.plane(lambda *where: planes.left(where, (-1,)) - largest * amplitude[where])
+    return model, amplitude, brightness
+
+
+def _usable(field: Field, mask: Mask) -> Chosen:
+    """Return what tells which pixels show noise alone; all of them if there are hardly any."""
+    outside = field.cache.remembered(lambda *where: field.inner(where) & ~mask(where))
+    inner = sum(int(np.count_nonzero(field.inner(where))) for where in field.tiles)
+    if sum(int(np.count_nonzero(outside(*where))) for where in field.tiles) <= LEAST_USABLE * inner:
+        return field.inner
+    return lambda where: outside(*where)
+
+
+def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, faint: Mask) -> FilterNoise:
+    mesh = MeshGatherer(field.shape, fwhm=field.fwhm)
+    least = min(MESH_FROM, field.typical_distance)
+    for where in field.tiles:
+        far = usable(where) & (field.distance[where] >= least)
+        mesh.add(where, amplitude[where], far, np.isfinite(field.data[where]))
+    level = mesh.level(otherwise=_scatter(field, amplitude, usable))
+    regions = LoudRegions(field.shape, fwhm=field.fwhm)
+    ratio = field.plane(lambda *where: amplitude[where] / level[where])
+    for where in field.tiles:
+        regions.add(where, ratio[where], usable(where))
+    noise, samples = FilterNoise(level, regions.factor()), []
+    for where in field.tiles:
+        comb = field.comb(where)
+        good = usable(where)[comb]
+        planes = (
+            (ratio[where] / noise.loud[where])[comb], field.distance[where][comb], brightness[where][comb],
+            ~faint(where)[comb],
+        )  # fmt: skip
+        samples.append([plane[good] for plane in planes])
+    ratios, distance, light, clean = (np.concatenate(part) for part in zip(*samples, strict=True))
+    if not ratios.size:
+        return noise
+    edge = edge_curve(ratios, distance)
+    clean = clean.astype(bool)
+    if np.count_nonzero(clean) < LEAST_CLEAN * clean.size:
+        clean[:] = True
+    beams = np.count_nonzero(clean) * field.comb_area / field.fwhm**2
+    curve = brightness_curve((ratios / edge(distance))[clean], light[clean], beams=beams)
+    return replace(noise, edge=edge, brightness=curve)
+
+
+def _scatter(field: Field, amplitude: Plane, usable: Chosen) -> float:
+    """Return the scatter of all of the filtered map that is noise."""
+    known = [amplitude[where][field.comb(where)][usable(where)[field.comb(where)]] for where in field.tiles]
+    values = np.abs(np.concatenate(known))
+    return MAD_TO_RMS * float(np.median(values)) if values.any() else 1.0

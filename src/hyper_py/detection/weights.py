@@ -1,0 +1,151 @@
+"""Weights of least variance, from the covariance of the smoothed maps.
+
+With C the covariance of the planes outside sources and r their values at the centre of a source of peak 1,
+w = C^-1 r / r^T C^-1 r has the least variance w^T C w of all filters with w^T r = 1 (minimum variance
+unbiased, e.g. Haehnelt & Tegmark 1996, MNRAS 279, 545, for a filter in Fourier space).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+
+RIDGES = 10.0 ** np.arange(-4.5, 0.0, 0.5)
+"""Shares of each plane's variance that may be added to it. Below the first one, planes without noise beyond
+the beam give filters that no real source agrees with."""
+RIDGE_LOSS = 0.03
+"""Of the ridges that lose no more than this share of the variance, the largest is taken: 1.5% of S/N."""
+EDGE_CLASSES = np.array([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5])
+"""Limits in beams of the classes of distance from a blank region; beyond the last one there is no edge."""
+EDGE_PRIOR = 20.0
+"""The covariance far from edges counts as this many beams' area of pixels of each class."""
+N_FOLDS = 4
+NOTHING = 1e-20
+"""Variances below this share of the largest one are none."""
+
+
+def least_variance_weights(covariance: FloatArray, response: FloatArray, *, ridge: ArrayLike) -> FloatArray:
+    """Return the weights of least variance with a response of 1.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (..., k, k)
+    response : ndarray, shape (k,)
+    ridge : array_like, broadcast to (...)
+        Share of each variance that is added to it.
+
+    Returns
+    -------
+    ndarray, shape (..., k)
+    """
+    variance = np.einsum("...kk->...k", covariance)
+    largest = variance.max(axis=-1, keepdims=True)
+    # A plane without variance must not be divided by it; where nothing is known, all count alike.
+    scale = np.sqrt(np.maximum(variance, np.where(largest > 0.0, NOTHING * largest, 1.0)))
+    scaled = covariance / (scale[..., :, None] * scale[..., None, :])
+    scaled = scaled + np.asarray(ridge, dtype=np.float64)[..., None, None] * np.eye(response.size)
+    solved = np.linalg.solve(scaled, (response / scale)[..., None])[..., 0] / scale
+    weights: FloatArray = solved / np.sum(solved * response, axis=-1, keepdims=True)
+    return weights
+
+
+def choose_ridge(sums: FloatArray, response: FloatArray) -> float:
+    """Return the largest ridge whose weights lose little on parts of the map that did not make them.
+
+    Parameters
+    ----------
+    sums : ndarray, shape (n_folds, k, k)
+        Sums of products of the planes over each part of the map.
+    response : ndarray, shape (k,)
+    """
+    cost = np.zeros(RIDGES.size)
+    for held_out in sums:
+        rest = sums.sum(axis=0) - held_out
+        if not np.trace(rest) > 0.0:
+            rest = sums.sum(axis=0)
+        weights = least_variance_weights(
+            np.broadcast_to(rest, (RIDGES.size, *rest.shape)), response, ridge=RIDGES
+        )
+        cost += np.einsum("ik,kl,il->i", weights, held_out, weights)
+    return float(RIDGES[np.flatnonzero(cost <= (1.0 + RIDGE_LOSS) * cost.min())[-1]])
+
+
+class ProductSums:
+    """Sums of products of the planes over parts of the map and over classes of distance, tile by tile."""
+
+    def __init__(self, n_planes: int) -> None:
+        self.folds = np.zeros((N_FOLDS, n_planes, n_planes))
+        self.classes = np.zeros((EDGE_CLASSES.size - 1, n_planes, n_planes))
+        self.counts = np.zeros(EDGE_CLASSES.size - 1)
+        self.count = 0
+
+    def add(self, planes: FloatArray, *, usable: BoolArray, fold: IndexArray, distance: FloatArray) -> None:
+        """Add a tile.
+
+        Parameters
+        ----------
+        planes : ndarray, shape (k, ny, nx)
+        usable : bool ndarray, shape (ny, nx)
+        fold : int ndarray, shape (ny, nx)
+            Which part of the map a pixel belongs to.
+        distance : ndarray, shape (ny, nx)
+            From blank regions in beams.
+        """
+        self.count += int(np.count_nonzero(usable))
+        for part in range(N_FOLDS):
+            self.folds[part] += _products(planes, usable & (fold == part))
+        near = usable & (distance <= EDGE_CLASSES[-1])
+        if near.any():
+            number = np.digitize(distance, EDGE_CLASSES, right=True) - 1
+            for k in range(self.counts.size):
+                own = near & (number == k)
+                self.classes[k] += _products(planes, own)
+                self.counts[k] += np.count_nonzero(own)
+
+    def weights(self, response: FloatArray, *, beam_area: float) -> "EdgeWeights":
+        """Return the weights of each class of distance; `beam_area` is FWHM^2 in pixels."""
+        ridge = choose_ridge(self.folds, response)
+        total = self.folds.sum(axis=0) / max(self.count, 1)
+        prior = EDGE_PRIOR * beam_area
+        stacked, wider = [total], total
+        for own, count in zip(self.classes[::-1], self.counts[::-1], strict=True):
+            wider = (own + prior * wider) / (count + prior)
+            stacked.append(wider)
+        covariance = np.array(stacked[::-1])
+        return EdgeWeights(
+            least_variance_weights(covariance, response, ridge=np.full(len(covariance), ridge))
+        )
+
+
+def _products(planes: FloatArray, chosen: BoolArray) -> FloatArray:
+    sample = planes[:, chosen]
+    result: FloatArray = sample @ sample.T
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeWeights:
+    """Weights of the planes by distance from a blank region, linear between the middles of the classes.
+
+    Attributes
+    ----------
+    values : ndarray, shape (n_classes + 1, k)
+        The last row is that far from edges.
+    """
+
+    values: FloatArray
+
+    def apply(self, planes: FloatArray, distance: FloatArray) -> FloatArray:
+        """Return the filtered map (ny, nx): the amplitude of a source at each pixel."""
+        filtered: FloatArray = np.tensordot(self.values[-1], planes, 1)
+        middles = np.append(0.5 * (EDGE_CLASSES[:-1] + EDGE_CLASSES[1:]), EDGE_CLASSES[-1] + 0.5)
+        near = distance < middles[-1]
+        if near.any():
+            own = distance[near]
+            filtered[near] = sum(
+                np.interp(own, middles, row) * plane[near]
+                for row, plane in zip(self.values.T, planes, strict=True)
+            )
+        return filtered

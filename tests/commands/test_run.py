@@ -1,0 +1,86 @@
+"""The command `run`: what it asks the runner for, and what it shows."""
+
+from pathlib import Path
+
+import pytest
+
+from helpers.command_line import Hyper
+from helpers.noted_runs import MapResult, Notes, RunResult
+from hyper_py.commands.run import ROWS_SHOWN
+from hyper_py.config import Config, load_config
+
+
+@pytest.mark.parametrize("command", [("run",), ()])
+def test_run_with_a_configuration(hyper: Hyper, notes: Notes, command: tuple[str, ...]) -> None:
+    Path("a.yaml").write_text("version: 2\ndetection: {sigma_thres: 6}")
+    status, out, err = hyper(*command, "a.yaml", "--resume")
+    assert (status, err) == (0, "")
+    assert (notes.config.detection.sigma_thres, notes.inputs, notes.resume) == (6, None, True)
+    assert out.splitlines()[-1] == "Maps: 1. Sources: 3. Seconds: 2.0. Results: out"
+    assert "0.01234 Jy/pixel" in out
+
+
+def test_run_with_maps_needs_no_configuration(hyper: Hyper, notes: Notes, tmp_path: Path) -> None:
+    Path("hyper_config.yaml").write_text("version: 2\ndetection: {sigma_thres: 6}")
+    status, _, _ = hyper(
+        "run", "a.fits", "b*.fits.gz", "-o", "o: [ut", "--set", "fit_options.xtol=1e-9", "--jobs", "3"
+    )
+    assert status == 0
+    assert notes.inputs == ["a.fits", "b*.fits.gz"]
+    assert notes.config.below_root() == tmp_path / "o: [ut"
+    assert notes.config.fit_options.xtol == 1e-9
+    assert (notes.config.control.n_cores, notes.config.control.parallel_maps) == (3, True)
+    assert notes.config.detection.sigma_thres == Config().detection.sigma_thres
+    assert not notes.config.original
+
+
+def test_run_with_maps_and_a_configuration(hyper: Hyper, notes: Notes, tmp_path: Path) -> None:
+    Path("sub").mkdir()
+    Path("sub/a.yml").write_text("detection: {sigma_thres: 6}")
+    assert hyper("b.fits", "sub/a.yml", "-j", "1")[0] == 0
+    assert notes.inputs == ["b.fits"]
+    assert notes.config.original
+    assert not notes.config.control.parallel_maps
+    assert notes.config.below_root() == tmp_path / "sub/output"
+
+
+def test_bare_command_looks_in_the_original_s_places(hyper: Hyper, notes: Notes) -> None:
+    status, out, err = hyper()
+    assert (status, out) == (2, "")
+    assert err == (
+        "error: no configuration file found; wrote hyper_config.yaml: edit it, then run hyper-py again\n"
+    )
+    assert load_config("hyper_config.yaml") == Config()
+    Path("hyper_config.yaml").write_text("version: 2\nunits: {bunit: K}")
+    assert hyper()[0] == 0
+    assert notes.config.units.bunit == "K"
+
+
+# What is shown
+
+
+def test_failures_are_named_and_counted(hyper: Hyper, notes: Notes) -> None:
+    bad = MapResult("bad", status="failed", reason="bad.fits: no beam", n_sources=0)
+    notes.result = RunResult((MapResult("good", warnings=("few pixels",)), bad))
+    status, out, err = hyper("good.fits", "bad.fits")
+    assert status == 1
+    assert err == "warning: good: few pixels\nerror: bad.fits: no beam\n"
+    assert out.splitlines()[-1] == "Maps: 2 (1 failed). Sources: 3. Seconds: 2.0. Results: out"
+    assert hyper("-q", "good.fits", "bad.fits") == (1, "", "error: bad.fits: no beam\n")
+
+
+def test_a_reason_that_does_not_name_its_map(hyper: Hyper, notes: Notes) -> None:
+    notes.result = RunResult((MapResult("bad", status="failed", reason="out of memory"),))
+    assert hyper("-q", "bad.fits") == (1, "", "error: bad: out of memory\n")
+
+
+def test_many_maps_are_not_all_listed(hyper: Hyper, notes: Notes) -> None:
+    notes.result = RunResult(tuple(MapResult(f"map{i}") for i in range(ROWS_SHOWN)))
+    assert len(hyper("*.fits")[1].splitlines()) == ROWS_SHOWN + 2
+    notes.result = RunResult(tuple(MapResult(f"map{i}") for i in range(ROWS_SHOWN + 1)))
+    assert len(hyper("*.fits")[1].splitlines()) == 1
+
+
+def test_interrupted_runs_say_how_to_go_on(hyper: Hyper, notes: Notes) -> None:
+    notes.result = RunResult((), interrupted=True)
+    assert "--resume" in hyper("a.fits", "--quiet")[2]

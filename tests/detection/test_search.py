@@ -1,0 +1,217 @@
+"""The search as a whole, and the detector made of it."""
+
+import numpy as np
+import pytest
+from scipy import ndimage, stats
+
+from hyper_py.detection.bright import fit_gaussians
+from hyper_py.detection.checks import PeakLimits
+from hyper_py.detection.field import Field, PixelMask, SourceMask
+from hyper_py.detection.filtering import Masks, Planes, first_mask, measure_filter
+from hyper_py.detection.matched import detect_matched
+from hyper_py.detection.maxima import find_maxima, refined
+from hyper_py.detection.peaks import Peaks
+from hyper_py.detection.search import search
+from hyper_py.numerics.gaussians import render
+from hyper_py.numerics.tiles import LazyPlane
+
+FWHM = 3.5
+SIGMA = FWHM / 2.3548
+BEAM = np.eye(2) * SIGMA**2
+
+
+def detect(data, *, sigma_threshold: float = 4.0, **options) -> Peaks:
+    limits = PeakLimits(sigma_threshold=sigma_threshold)
+    return detect_matched(data, beam_covariance=BEAM, limits=limits, **options)
+
+
+def noise(shape: tuple[int, int], seed: int, white: float = 0.3) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    seen = ndimage.gaussian_filter(rng.normal(size=shape), SIGMA, mode="wrap")
+    return seen / seen.std() + white * rng.normal(size=shape)
+
+
+def points(x: np.ndarray, y: np.ndarray, peak: float, sigma: float = SIGMA) -> np.ndarray:
+    n = x.size
+    return np.column_stack([np.full(n, peak), x, y, np.full(n, sigma), np.full(n, sigma), np.zeros(n)])
+
+
+def grid(shape: tuple[int, int], step: int) -> tuple[np.ndarray, np.ndarray]:
+    y, x = np.mgrid[step // 2 : shape[0] - 5 : step, step // 2 : shape[1] - 5 : step]
+    return x.ravel() + 0.3, y.ravel() - 0.2
+
+
+def matched(peaks, x: np.ndarray, y: np.ndarray) -> tuple[int, int]:
+    """Return how many true places have a detection within half a beam, and how many detections have none."""
+    distance = np.hypot(peaks.x[:, None] - x, peaks.y[:, None] - y)
+    near = distance < 0.5 * FWHM
+    return int(near.any(axis=0).sum()), int((~near.any(axis=1)).sum())
+
+
+def test_false_detections_are_as_many_as_beams_of_noise_exceed_the_threshold() -> None:
+    shape, n_maps, false = (400, 400), 12, 0
+    for seed in range(n_maps):
+        false += len(detect(noise(shape, seed), sigma_threshold=3.5))
+    expected = n_maps * 400**2 / (1.1331 * FWHM**2) * stats.norm.sf(3.5)
+    # Poisson, three sigma, and a tenth for the tail's form.
+    assert abs(false - expected) < 3 * np.sqrt(expected) + 0.1 * expected
+
+
+def test_number_of_false_detections_sets_the_threshold() -> None:
+    false = [len(detect(noise((300, 300), seed), max_false_rate=8.0)) for seed in range(8)]
+    assert sum(false) == pytest.approx(64.0, abs=3 * 8 + 6.4)
+
+
+@pytest.mark.parametrize("peak", [15.0, 300.0, 30_000.0])
+def test_sources_of_any_brightness_are_found_without_rings(peak: float) -> None:
+    shape = (260, 260)
+    x, y = grid(shape, 50)
+    data = noise(shape, 1) + render(points(x, y, peak, 1.3 * SIGMA), shape)
+    found, false = matched(detect(data), x, y)
+    assert (found, false <= 1) == (x.size, True)
+
+
+@pytest.mark.parametrize("depth", [30.0, 100.0, 1000.0, 10_000.0])
+def test_holes_make_no_sources(depth: float) -> None:
+    shape = (200, 200)
+    x, y = grid(shape, 50)
+    hole = points(np.array([100.2]), np.array([99.7]), -depth)
+    data = noise(shape, 2) + render(points(x, y, 25.0), shape) + render(hole, shape)
+    found, false = matched(detect(data), x, y)
+    assert (found, false <= 1) == (x.size, True)
+
+
+def test_companion_of_a_bright_source_is_found_where_it_is() -> None:
+    shape = (240, 240)
+    x, y = grid(shape, 40)
+    pairs = np.concatenate([points(x, y, 80.0), points(x + 1.0 * FWHM, y, 30.0)])
+    peaks = detect(noise(shape, 3) + render(pairs, shape))
+    found, false = matched(peaks, pairs[:, 1], pairs[:, 2])
+    assert found >= 0.95 * len(pairs)
+    assert false <= 2
+
+
+@pytest.mark.parametrize(("rim", "times"), [(12, 30.0), (30, 5.0)])
+def test_a_loud_rim_makes_no_rows(rim: int, times: float) -> None:
+    level = np.full((200, 200), times)
+    level[rim:-rim, rim:-rim] = 1.0
+    data = level * np.random.default_rng(4).normal(size=level.shape)
+    # A noise that does not follow the rim gives about 50 rows.
+    assert len(detect(data)) <= 2
+
+
+def test_source_beside_a_complex_is_found() -> None:
+    shape, rng = (260, 260), np.random.default_rng(5)
+    blobs = points(130 + rng.uniform(-15, 15, 20), 130 + rng.uniform(-15, 15, 20), 1.0, 1.0)
+    blobs[:, 0], blobs[:, 3:5] = 10 ** rng.uniform(1.3, 2.4, 20), rng.uniform(1.5, 4, 20)[:, None]
+    angle = np.arange(8) * np.pi / 4
+    x, y = 130 + 38 * np.cos(angle), 130 + 38 * np.sin(angle)
+    data = noise(shape, 6) + render(blobs, shape) + render(points(x, y, 20.0), shape)
+    assert matched(detect(data), x, y)[0] == 8
+
+
+def test_blanks() -> None:
+    shape = (240, 240)
+    x, y = grid(shape, 40)
+    data = noise(shape, 7) + render(points(x, y, 40.0), shape)
+    rows, columns = np.indices(shape)
+    checkerboard = np.where((rows + columns) % 2 == 0, np.nan, data)
+    assert matched(detect(checkerboard), x, y)[0] == x.size
+    half = np.where(np.hypot(rows - 120, columns - 120) > 90, np.nan, data)
+    inside, peaks = np.hypot(y - 120, x - 120) < 84, detect(half)
+    assert matched(peaks, x[inside], y[inside])[0] == inside.sum()
+    assert matched(peaks, x, y)[1] <= 1  # those that the edge cuts may be found
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (40, 30), (8, 200)])
+def test_small_maps(shape: tuple[int, int]) -> None:
+    data = noise(shape, 8) + render(points(np.array([5.0]), np.array([6.0]), 50.0), shape)
+    detect(data)
+    assert len(detect(np.zeros(shape))) == 0
+    assert len(detect(np.full(shape, np.nan))) == 0
+
+
+def crowded() -> np.ndarray:
+    shape, rng = (260, 300), np.random.default_rng(9)
+    sources = points(rng.uniform(0, 300, 90), rng.uniform(0, 260, 90), 1.0)
+    sources[:, 0] = 10 ** rng.uniform(0.7, 3, 90)
+    data = noise(shape, 10) + render(sources, shape)
+    data[60:90, 100:170] = np.nan
+    return data
+
+
+def test_unit_of_the_map_does_not_matter() -> None:
+    one = detect(crowded())
+    for factor in (1e-30, 1e30):
+        other = detect(crowded() * factor)
+        assert other.snr == pytest.approx(one.snr, rel=1e-9)
+        assert other.peak / factor == pytest.approx(one.peak, rel=1e-9)
+
+
+def test_tiles_and_the_way_a_map_is_kept_do_not_matter() -> None:
+    data = crowded()
+    one = detect(data, size=0)
+    lazy = LazyPlane(data.shape, lambda rows, columns: data[rows, columns].copy())
+    for other in (
+        detect(data, size=90),
+        detect(lazy, size=150),
+    ):
+        assert other.x == pytest.approx(one.x, abs=1e-6)
+        assert other.snr == pytest.approx(one.snr, rel=1e-6)
+
+
+def test_noise_and_amplitude_of_the_filter() -> None:
+    shape = (300, 300)
+    x, y = grid(shape, 60)
+    field = Field.of(noise(shape, 11), beam_covariance=BEAM, size=None)
+    assert field is not None
+    smoothed = field.smoothed(field.data)
+    nothing = SourceMask(np.empty((0, 2)), np.empty(0))
+    planes = Planes(smoothed, field.smoothed(np.zeros(shape)))
+    seen = measure_filter(field, planes, Masks(nothing, nothing), before=None, template=1.1)
+    where = slice(20, 280), slice(20, 280)
+    ratio = seen.amplitude[where] / seen.rms[where]
+    assert ratio.std() == pytest.approx(1.0, abs=0.03)
+    # The filter is linear, and its answer to a source of its size is the amplitude.
+    model = render(points(np.rint(x), np.rint(y), 7.0, 1.1 * SIGMA), shape)
+    answer = seen.weights.apply(field.smoothed(model)[slice(0, 300), slice(0, 300)], field.distance[:, :])
+    assert answer[np.rint(y).astype(int), np.rint(x).astype(int)] == pytest.approx(7.0, rel=1e-3)
+    assert isinstance(first_mask(field, smoothed), PixelMask)
+
+
+def test_masks_reach_as_far_as_they_say() -> None:
+    mask = SourceMask(np.array([[10.3, 12.6], [30.0, -2.0]]), np.array([4.0, 6.5]))
+    y, x = np.mgrid[:40, :50]
+    expected = (np.hypot(x - 10.3, y - 12.6) <= 5.0) | (np.hypot(x - 30.0, y + 2.0) <= 7.5)
+    assert np.array_equal(mask((slice(0, 40), slice(0, 50)), more=1.0), expected)
+    assert np.array_equal(mask((slice(5, 20), slice(7, 41)), more=1.0), expected[5:20, 7:41])
+
+
+def test_maxima_and_their_positions() -> None:
+    shape = (100, 110)
+    x, y = np.array([20.3, 60.8, 90.1]), np.array([30.4, 55.2, 80.0])
+    field = Field.of(noise(shape, 12), beam_covariance=BEAM, size=40)
+    assert field is not None
+    plane = render(points(x, y, 5.0, 2.0), shape)
+    peaks = find_maxima(field, plane, threshold=1.0)
+    assert refined(field, plane, peaks) == pytest.approx(np.column_stack([x, y]), abs=0.1)
+
+
+def test_search_takes_off_what_another_fit_gives() -> None:
+    shape = (200, 200)
+    x, y = grid(shape, 50)
+    field = Field.of(noise(shape, 13) + render(points(x, y, 100.0), shape), beam_covariance=BEAM, size=None)
+    assert field is not None
+    calls = []
+
+    def fit(data, sources, which):
+        calls.append(int(which.sum()))
+        return fit_gaussians(data, sources, which, beam_covariance=BEAM)
+
+    found = search(field, fit=fit)
+    assert calls[0] == x.size
+    assert len(found.bright.sources) == x.size
+    assert found.bright_snr.min() > 20.0
+    failing = search(field, fit=lambda data, sources, which: np.full(sources.shape, np.nan))
+    assert len(failing.bright.sources) == 0
+    assert np.count_nonzero(failing.peaks.value > 20.0) == x.size

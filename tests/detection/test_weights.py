@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from scipy import optimize
+
+from hyper_py.detection.weights import (
+    EDGE_CLASSES,
+    RIDGES,
+    EdgeWeights,
+    ProductSums,
+    choose_ridge,
+    least_variance_weights,
+)
+
+
+def random_covariance(rng: np.random.Generator, k: int = 5) -> np.ndarray:
+    root = rng.normal(size=(k, k))
+    return root @ root.T + 0.1 * np.eye(k)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_other_weights_have_less_variance(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    covariance, response = random_covariance(rng), rng.normal(size=5)
+    weights = least_variance_weights(covariance, response, ridge=0.0)
+    found = optimize.minimize(
+        lambda w: w @ covariance @ w, np.linalg.pinv(response[None])[:, 0], method="SLSQP",
+        constraints={"type": "eq", "fun": lambda w: w @ response - 1.0},
+        options={"ftol": 1e-14, "maxiter": 500},
+    )  # fmt: skip
+    assert weights @ response == pytest.approx(1.0)
+    assert weights @ covariance @ weights == pytest.approx(found.fun, rel=1e-6)
+    assert weights == pytest.approx(found.x, abs=1e-4 * np.abs(found.x).max())
+
+
+def test_weights_do_not_depend_on_units() -> None:
+    rng = np.random.default_rng(5)
+    covariance, response = random_covariance(rng), rng.normal(size=5)
+    one = least_variance_weights(covariance, response, ridge=1e-3)
+    assert least_variance_weights(covariance * 1e-60, response, ridge=1e-3) == pytest.approx(one, rel=1e-9)
+
+
+def test_ridge_is_small_where_the_covariance_is_known_and_large_where_it_is_not() -> None:
+    rng = np.random.default_rng(6)
+    response = np.array([1.0, 0.9, 0.7, 0.4, 0.2])
+    root = np.linalg.cholesky(
+        random_covariance(rng) @ np.diag([1, 1e-2, 1e-3, 1e-3, 1]) @ random_covariance(rng) + 3e2 * np.eye(5)
+    )
+    ridges = {}
+    for n in (6, 20_000):
+        samples = (root @ rng.normal(size=(4, 5, n))).reshape(4, 5, n)
+        ridges[n] = choose_ridge(samples @ samples.swapaxes(1, 2), response)
+    assert set(ridges.values()) <= set(RIDGES)
+    assert ridges[20_000] < ridges[6] or ridges[6] == RIDGES[-1]
+
+
+def test_sums_are_those_of_the_pixels_used() -> None:
+    rng = np.random.default_rng(7)
+    planes, distance = rng.normal(size=(3, 40, 50)), rng.uniform(0, 6, (40, 50))
+    usable, fold = rng.random((40, 50)) > 0.3, rng.integers(0, 4, (40, 50))
+    sums = ProductSums(3)
+    sums.add(planes[:, :25], usable=usable[:25], fold=fold[:25], distance=distance[:25])
+    sums.add(planes[:, 25:], usable=usable[25:], fold=fold[25:], distance=distance[25:])
+    inside = planes[:, usable]
+    assert sums.folds.sum(axis=0) == pytest.approx(inside @ inside.T)
+    for low, high, own, count in zip(EDGE_CLASSES, EDGE_CLASSES[1:], sums.classes, sums.counts, strict=False):
+        chosen = planes[:, usable & (distance > low) & (distance <= high)]
+        assert count == chosen.shape[1]
+        assert own == pytest.approx(chosen @ chosen.T)
+
+
+def test_weights_go_over_from_class_to_class() -> None:
+    values = np.arange(EDGE_CLASSES.size, dtype=float)[:, None]
+    middles = 0.5 * (EDGE_CLASSES[:-1] + EDGE_CLASSES[1:])
+    distance = np.array([[0.1, middles[0], middles[2], 0.5 * (middles[2] + middles[3]), 5.0]])
+    filtered = EdgeWeights(values).apply(np.ones((1, 1, 5)), distance)
+    assert filtered[0] == pytest.approx([0.0, 0.0, 2.0, 2.5, EDGE_CLASSES.size - 1])

@@ -1,0 +1,47 @@
+"""What is injected into: where, how many, of which shapes."""
+
+import pickle
+
+import numpy as np
+import pytest
+from scipy.ndimage import distance_transform_edt
+
+from helpers.injections import noise_sky, sky_setup
+from hyper_py.injection.setup import make_setup
+from hyper_py.numerics import gaussians
+from hyper_py.pipeline.extraction import extract_sources
+
+
+def test_usable_pixels_keep_half_a_beam_from_edges_and_blanks(random_seed):
+    setup = sky_setup(random_seed, blank_border=10)
+    known = np.pad(np.isfinite(setup.image.data), 1)
+    distance = distance_transform_edt(known)[1:-1, 1:-1]
+    assert distance[setup.usable].min() > 0.5 * setup.fwhm
+    assert distance[~setup.usable].max() <= 0.5 * setup.fwhm
+
+
+def test_a_quarter_of_the_catalogue_or_one_in_250_beams_is_injected(random_seed):
+    sky = noise_sky(random_seed, n_sources=40, peak_range=(20.0, 60.0), margin=2.0, min_separation=3.0)
+    extraction = extract_sources(sky.image)
+    assert make_setup(extraction).n_sources == round(0.25 * len(extraction.catalog)) >= 8
+    empty = make_setup(extract_sources(noise_sky(random_seed, shape=(200, 200)).image))
+    n_beams = empty.usable.sum() / empty.image.beam_area_pix
+    assert empty.n_sources == pytest.approx(n_beams / 250.0, abs=1.0)
+    np.testing.assert_allclose(empty.shapes, empty.beam[None])
+
+
+def test_neighbours_and_light_are_those_of_the_catalogue(random_seed):
+    setup = sky_setup(random_seed)
+    places = setup.known[:, [gaussians.X, gaussians.Y]]
+    distances = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1))
+    np.fill_diagonal(distances, np.inf)
+    np.testing.assert_allclose(setup.neighbours, distances.min(axis=1))
+    own = setup.light(setup.known) / setup.known[:, gaussians.AMPLITUDE]
+    assert np.median(own) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_pickled_setup_is_the_same_to_the_last_bit(random_seed):
+    setup = sky_setup(random_seed)
+    again = pickle.loads(pickle.dumps(setup))
+    x, y = setup.known[:, gaussians.X], setup.known[:, gaussians.Y]
+    np.testing.assert_array_equal(again.image.jacobian(x, y), setup.image.jacobian(x, y))
