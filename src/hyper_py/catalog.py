@@ -195,6 +195,14 @@ def empty_catalog(*, convert_mjy: bool = True) -> QTable:
     return _table({column.name: [] for column in COLUMNS}, convert_mjy=convert_mjy)
 
 
+def add_calibration_error(catalog: QTable, relative: float) -> None:
+    """Add the column FLUX_CAL_ERR: the calibration uncertainty of FLUX, which all sources of a band share."""
+    catalog["FLUX_CAL_ERR"] = relative * np.abs(catalog["FLUX"])
+    catalog["FLUX_CAL_ERR"].info.description = f"Calibration uncertainty of FLUX ({relative:.3g} of it)"
+    catalog["FLUX_CAL_ERR"].info.format = ".4g"
+    catalog["FLUX_CAL_ERR"].info.meta = {"ucd": "stat.error.sys;phot.flux.density"}
+
+
 def unmeasured_rows(sky: SkyCoord, *, name: str, convert_mjy: bool = True) -> QTable:
     """Return rows of positions at which nothing could be measured: NaN, and status and flags 0.
 

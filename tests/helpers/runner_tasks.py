@@ -60,7 +60,7 @@ def make_catalogue(n: int, *, seed: int = 0, name: str = "map_1", mjy: bool = Tr
             table[column.name] = np.array([name] * n, dtype=f"U{max(1, len(name))}")
         elif column.dtype == "int":
             table[column.name] = (
-                np.arange(1, n + 1) if column.name == "HYPER_ID" else rng.integers(-1, 2**20, n)
+                np.arange(1, n + 1) if column.name == "HYPER_ID" else rng.integers(-1, 2**18, n)
             )
         else:
             values = rng.normal(size=n) * 10.0 ** rng.integers(-6, 4, n)
@@ -86,6 +86,7 @@ class FakeExtraction:
         )
         self.catalog = make_catalogue(n_sources, seed=seed, name=name)
         self.catalog.meta = {}
+        self.complete_catalog = self.catalog
         self.rms = 1e-3
         self.measured = self.explained = self.vanished = None
         self.options = Options()

@@ -169,3 +169,10 @@ def test_table_only(path):
     Table({"x": [1, 2]}).write(path)
     with pytest.raises(InputError, match="no image of two axes or more"):
         read_image(path)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, -1e-9])
+def test_a_constant_map_is_refused_whatever_its_pixel_areas(tmp_path, value):
+    path = write_map(tmp_path / "m.fits", np.full(SHAPE, value), CDELT1=-0.1, CDELT2=0.1, BMAJ=0.4, BMIN=0.4)
+    with pytest.raises(InputError, match=f"m: every pixel is {value:g}: nothing to measure"):
+        read_image(path, fill_values=[])

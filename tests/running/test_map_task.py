@@ -185,6 +185,16 @@ def test_error_mask_primary_beam_and_psf_come_from_files_beside_the_configuratio
     assert image.meta["frequency"] == 3e11
 
 
+def test_calibration_errors_stand_in_their_own_column(tmp_path):
+    path = write_map(tmp_path / "m.fits")
+    _, plain = do(path, tmp_path)
+    assert "FLUX_CAL_ERR" not in plain.colnames
+    _, table = do(path, tmp_path, survey={"calibration_error": 0.07})
+    np.testing.assert_array_equal(table["FLUX_ERR"], plain["FLUX_ERR"])
+    np.testing.assert_allclose(table["FLUX_CAL_ERR"], 0.07 * np.abs(plain["FLUX"]), rtol=1e-3)
+    assert table["FLUX_CAL_ERR"].unit == table["FLUX"].unit
+
+
 def test_a_table_of_given_sources_comes_back_with_its_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = [write_map(tmp_path / f"{name}.fits", seed=k) for k, name in enumerate("ab")]

@@ -138,6 +138,11 @@ class Survey(Checked, key_path="survey"):
     )
     psf_pixel: Positive | None = option(None, "Side of a pixel of `psf` in arcsec; null takes its header's.")
     psf_hdu: Hdu = option(None, "Name or number of the extension of `psf`; null looks for it.")
+    calibration_error: Positive | None = option(
+        None,
+        "Relative calibration uncertainty of the band, such as 0.05: its share of FLUX stands in a column "
+        "FLUX_CAL_ERR, and is part of no other error. null for no such column.",
+    )
 
     def conflicts(self) -> Iterator[str]:
         """Yield what is wrong with the values together."""

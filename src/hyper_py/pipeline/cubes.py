@@ -101,7 +101,7 @@ def extract_channel(image: SkyImage, *, options: Options, reference: Reference |
     of their place in the list.
     """
     finite = image.data[np.isfinite(image.data)]
-    if finite.size == 0 or np.ptp(finite) == 0.0:
+    if finite.size == 0 or np.ptp(finite) == 0.0 or "constant" in image.meta:
         nothing = _nothing_found(image, options, mean=float(finite[0]) if finite.size else math.nan)
         if reference is not None:
             own = reference.sources

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from regions import Regions
 
 
+_LEAST_NOISE = 1e-7
+"""Of the brightest pixel: the rounding of float32; less is no noise."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Extraction:
     """What was found and measured on one map.
@@ -300,16 +304,28 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     return NoiseLevel(mean=mean, rms=rms if image.relative_rms is None else rms * image.relative_rms)
 
 
+def _check_noise(image: SkyImage, noise: NoiseLevel, options: Options) -> None:
+    """Raise `InputError` for a map without noise: significance means nothing there."""
+    if not noise.typical > 0.0:
+        raise InputError(f"{image.name}: the map does not vary: nothing to detect")
+    values = image.data if image.is_whole else sample(image.data, size=options.tile_size_pix)
+    share = noise.typical / float(np.nanmax(np.abs(values - noise.mean)))
+    if share < _LEAST_NOISE:
+        raise InputError(
+            f"{image.name}: the map has no noise, its rms is {share:.1g} of the brightest pixel: add noise "
+            "to it if simulated, or set detection.use_manual_rms and detection.rms_value"
+        )
+
+
 def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
     """Detect peaks as section `detection` of the options says, where the noise is uniform.
 
     Raises
     ------
     InputError
-        If the map does not vary.
+        If the map does not vary, or has no noise.
     """
-    if not noise.typical > 0.0:
-        raise InputError(f"{image.name}: the map does not vary: nothing to detect")
+    _check_noise(image, noise, options)
     detection, relative = options.detection, image.relative_rms
     beam, limits = central_beam(image), peak_limits(image, options)
     if detection.method == "matched":

@@ -145,6 +145,8 @@ def read_image(
         places = {"io.error_hdu": error_hdu, "io.mask": mask, "io.primary_beam": primary_beam}
         used = " and ".join(key for key, place in places.items() if place is not None)
         raise InputError(f"{image.name}: every pixel is blank{f', with {used}' if used else ''}")
+    if "constant" in image.meta:
+        raise InputError(f"{image.name}: every pixel is {image.meta['constant']:g}: nothing to measure")
     return replace(image, meta=image.meta | {"notes": tuple(file.notes)})
 
 
@@ -163,7 +165,9 @@ def _make_image(source: _Source, channel: int) -> SkyImage:
     at = facts.fixed if facts.channel_axis is None else facts.fixed | {facts.channel_axis: channel}
     raw = read_plane(file, facts.index, x=facts.axes.x, y=facts.axes.y, fixed=at)
     fills = find_fill(raw, given=extras.fill_values, header_blank=header_blank(facts.header))
-    data = without_fill(raw, fills) * factor
+    known = without_fill(raw, fills)
+    constant = {"constant": float(np.nanmax(known))} if _is_constant(known) else {}
+    data = known * factor
     place, remark = find_error(file, facts) if extras.error == AUTO else (extras.error, "")
     data[np.isnan(np.broadcast_to(areas, data.shape))] = np.nan
     error, response = None, None
@@ -192,6 +196,7 @@ def _make_image(source: _Source, channel: int) -> SkyImage:
         error=error,
         primary_beam=response,
         meta=_meta(facts, frequency)
+        | constant
         | _said(fills)
         | ({"errors": remark} if remark else {})
         | ({"no_beam": _NO_BEAM.format(channel + 1)} if facts.has_no_beam(channel) else {}),
@@ -259,6 +264,12 @@ def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
 
 
 _NO_BEAM = "channel {} has no beam in the table of beams: the median one is used"
+
+
+def _is_constant(values: FloatArray) -> bool:
+    """Return whether all pixels that are not blank are the same; in Jy/pixel areas would make them differ."""
+    known = values[np.isfinite(values)]
+    return bool(known.size > 1 and known.min() == known.max())
 
 
 def _said(fills: Sequence[Fill]) -> dict[str, Any]:

@@ -120,6 +120,7 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     work : MapWork
     extraction : Extraction
     """
+    from hyper_py.catalog import add_calibration_error
     from hyper_py.pipeline.cautions import cautions
     from hyper_py.writing.catalogues import describe_columns, write_catalogue
     from hyper_py.writing.layout import STATE_DIR
@@ -128,6 +129,8 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
 
     task, layout, log = work.task, work.layout, work.log
     image, catalog = extraction.image, extraction.complete_catalog
+    if task.config.survey.calibration_error is not None:
+        add_calibration_error(catalog, task.config.survey.calibration_error)
     rms, unit = _noise(extraction)
     log.add(f"rms {rms:.4g} {unit}, {len(catalog)} sources, {work.seconds:.2f} s")
     if "stokes" in image.meta:
