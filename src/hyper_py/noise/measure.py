@@ -23,6 +23,11 @@ from hyper_py.numerics.trend import Trend, fit_trend
 
 _FEWEST_BEAMS = 50
 """With fewer beams outside sources than this the covariance is assumed, not measured."""
+_FEWEST_FILTERED_BEAMS = 1000
+"""With fewer, the power spectrum is too uncertain to say that a map lacks scales.
+
+A map of 375 beams in a frame of blank pixels was taken for an interferometer's.
+"""
 _SMALL_SCALE_BEAMS = 1.0
 """The rms that matters for a source is that of structure of its own size."""
 
@@ -126,7 +131,7 @@ def measure_noise(
         )
         identifiable = sample(against, size=size).size >= _LEAST_LEFT * sample(flat, size=size).size
         model = covariance_model(lags, sharp=sharp if identifiable else None)
-        if model is not None and identifiable:
+        if model is not None and identifiable and n_known / beam_fwhm**2 >= _FEWEST_FILTERED_BEAMS:
             model = tempered(model, lags, sharp, beam_covariance=beam_covariance)
     if model is None:
         rms = clipped_statistics(sample(masked, size=size)).rms
