@@ -13,10 +13,10 @@ from hyper_py.geometry import (
     ARCSEC_PER_RADIAN,
     celestial_degrees,
     local_jacobian,
-    pixel_areas,
     pixel_from_celestial,
 )
 from hyper_py.reading.io import open_cube, read_image
+from hyper_py.reading.pixel_areas import pixel_areas
 from hyper_py.writing.images import write_image
 
 SHAPE = (90, 120)

@@ -21,12 +21,12 @@ from hyper_py.geometry import (
     covariance_from_ellipse,
     ellipse_from_covariance,
     local_jacobian,
-    pixel_areas,
     pixel_ellipse_from_sky,
     pixel_from_celestial,
     reference_jacobian,
     sky_ellipse_from_pixel,
 )
+from hyper_py.reading.pixel_areas import pixel_areas
 
 ANGLE = st.floats(0, math.pi)
 SIZE = st.floats(0.5, 50)

@@ -14,7 +14,6 @@ from hyper_py.geometry import (
     Beam,
     celestial_degrees,
     celestial_frame,
-    pixel_areas,
     reference_jacobian,
 )
 from hyper_py.image import SkyImage
@@ -24,6 +23,7 @@ from hyper_py.reading.fill import AUTO, find_fill, without_fill
 from hyper_py.reading.fits_files import FitsFile, header_blank, open_fits, read_plane, warnings_into
 from hyper_py.reading.io import read_image
 from hyper_py.reading.mapfacts import Given, MapFacts, understand
+from hyper_py.reading.pixel_areas import pixel_areas
 from hyper_py.reading.surveys import HEADER_CODE, find_survey
 from hyper_py.units import jy_per_pixel
 

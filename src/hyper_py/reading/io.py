@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import InputError
-from hyper_py.geometry import Beam, pixel_areas, pixel_areas_in_parts
+from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
 from hyper_py.numerics.tiles import LazyPlane
 from hyper_py.reading.auxiliary import find_error, read_error, read_mask, read_primary_beam, streamed_mask
@@ -20,6 +20,7 @@ from hyper_py.reading.fill import AUTO, Fill, find_fill, without_fill
 from hyper_py.reading.fits_files import FitsFile, header_blank, open_fits, read_plane, warnings_into
 from hyper_py.reading.headers import header_frequency, spectral_values
 from hyper_py.reading.mapfacts import Given, MapFacts, understand
+from hyper_py.reading.pixel_areas import pixel_areas, pixel_areas_in_parts
 from hyper_py.reading.streamed import bytes_at_once, streamed_plane
 from hyper_py.reading.surveys import HEADER_CODE, find_survey
 from hyper_py.units import jy_per_pixel, standard_text
