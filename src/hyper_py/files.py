@@ -33,7 +33,7 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise InputError(f"{path}: not a file, but a directory, pipe or device")
+        raise InputError(f"{path}: no such file, but a directory, pipe or device")
     with os.fdopen(handle, "rb") as stream:
         yield stream
 

@@ -335,7 +335,7 @@ def test_broken_yaml_names_the_line(tmp_path: Path, text: str, expected: str) ->
 def test_missing_file_and_directory(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no such file; `hyper-py init`"):
         load_config(tmp_path / "none.yaml")
-    with pytest.raises(ConfigurationError, match="not a file, but a directory"):
+    with pytest.raises(ConfigurationError, match="no such file, but a directory"):
         load_config(tmp_path)
 
 
