@@ -9,13 +9,13 @@ from scipy import ndimage
 
 from hyper_py import extract_cube
 from hyper_py.catalog import empty_catalog
+from hyper_py.cautions import cautions
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam, celestial_degrees
 from hyper_py.image import SkyImage, mean_image
 from hyper_py.numerics import gaussians
 from hyper_py.options import BackgroundOptions, FitOptions, Options
-from hyper_py.pipeline.cautions import cautions
 from hyper_py.pipeline.cubes import (
     Reference,
     channel_background,

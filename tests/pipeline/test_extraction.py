@@ -11,13 +11,13 @@ from scipy import ndimage
 
 from helpers.maps import FWHM, ORIGINAL, WHITE, make_image, make_map, make_wcs, noise_of, sources_of
 from hyper_py.catalog import COLUMNS
+from hyper_py.cautions import cautions
 from hyper_py.config.original import ORIGINAL_POLICY
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import Flag, InputError
 from hyper_py.geometry import FWHM_PER_SIGMA, GAUSSIAN_AREA, Beam
 from hyper_py.numerics import gaussians
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, PhotometryOptions
-from hyper_py.pipeline.cautions import cautions
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.simulation.simulate import simulate_image
 

@@ -2,53 +2,29 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from astropy.io import fits
 
-from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.arrays import BoolArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
-from hyper_py.numerics.tiles import LazyPlane
-from hyper_py.reading.auxiliary import find_error, read_error, read_mask, read_primary_beam, streamed_mask
-from hyper_py.reading.fill import AUTO, Fill, find_fill, without_fill
-from hyper_py.reading.fits_files import FitsFile, header_blank, open_fits, read_plane, warnings_into
-from hyper_py.reading.headers import header_frequency, spectral_values
+from hyper_py.reading.fill import AUTO
+from hyper_py.reading.fits_files import open_fits, warnings_into
+from hyper_py.reading.headers import spectral_values
+from hyper_py.reading.making import Extras, OpenMap, make_image, streamed_image
 from hyper_py.reading.mapfacts import Given, MapFacts, understand
-from hyper_py.reading.pixel_areas import pixel_areas, pixel_areas_in_parts
-from hyper_py.reading.streamed import bytes_at_once, streamed_plane
+from hyper_py.reading.pixel_areas import pixel_areas
+from hyper_py.reading.streamed import bytes_at_once
 from hyper_py.reading.surveys import HEADER_CODE, find_survey
-from hyper_py.units import jy_per_pixel, standard_text
+from hyper_py.units import standard_text
 
-_FACT_KEYS = {"object": "OBJECT", "telescope": "TELESCOP", "instrument": "INSTRUME", "observed": "DATE-OBS"}
 _CUBE_KEYS = ("OBJECT", "TELESCOP", "INSTRUME", "DATE-OBS")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Extras:
-    """Error, mask and primary beam of a map, as given to `read_image`."""
-
-    error: str | int | Path | None = None
-    mask: str | int | Path | BoolArray | None = None
-    primary_beam: str | int | Path | None = None
-    primary_beam_corrected: bool | None = None
-    fill_values: Sequence[float] | str = AUTO
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    """An open map or cube and the facts of its header; `areas` are its pixel areas in arcsec2."""
-
-    file: FitsFile
-    facts: MapFacts
-    given: Given
-    extras: _Extras
-    areas: float | FloatArray
 
 
 def read_image(
@@ -123,7 +99,7 @@ def read_image(
     """
     survey = find_survey(code=survey_code, name=survey_name)
     given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency, stokes=stokes)
-    extras = _Extras(
+    extras = Extras(
         error=error_hdu, mask=mask, primary_beam=primary_beam,
         primary_beam_corrected=primary_beam_corrected, fill_values=fill_values,
     )  # fmt: skip
@@ -138,10 +114,10 @@ def read_image(
             raise InputError(f"{facts.name}: no plane {plane}: there are {facts.n_channels}, counted from 0")
         large = max_memory is not None and bytes_at_once(facts.shape) > max_memory
         areas = 1.0 if large else pixel_areas(facts.wcs, facts.shape)
-        source = _Source(file=file, facts=facts, given=given, extras=extras, areas=areas)
+        source = OpenMap(file=file, facts=facts, given=given, extras=extras, areas=areas)
         if large:
-            return _streamed_image(source, plane or 0, limit=max_memory or 0.0)
-        image = _make_image(source, plane or 0)
+            return streamed_image(source, plane or 0, limit=max_memory or 0.0)
+        image = make_image(source, plane or 0)
     if not np.isfinite(image.data).any():
         places = {"io.error_hdu": error_hdu, "io.mask": mask, "io.primary_beam": primary_beam}
         used = " and ".join(key for key, place in places.items() if place is not None)
@@ -149,147 +125,6 @@ def read_image(
     if "constant" in image.meta:
         raise InputError(f"{image.name}: every pixel is {image.meta['constant']:g}: nothing to measure")
     return replace(image, meta=image.meta | {"notes": tuple(file.notes)})
-
-
-def _make_image(source: _Source, channel: int) -> SkyImage:
-    """Read one plane with its error, mask and primary beam, and convert it to Jy/pixel."""
-    file, facts, extras, areas = source.file, source.facts, source.extras, source.areas
-    beam, frequency = facts.beam(channel), facts.frequency
-    if channel and source.given.frequency is None:
-        frequency = header_frequency(facts.full, facts.header, facts.primary, channel) or frequency
-    convert: dict[str, Any] = {
-        "pixel_area": areas,
-        "beam_area": beam.solid_angle,
-        "frequency": None if frequency is None else frequency[0],
-    }
-    factor = jy_per_pixel(facts.unit, **convert)
-    at = facts.fixed if facts.channel_axis is None else facts.fixed | {facts.channel_axis: channel}
-    raw = read_plane(file, facts.index, x=facts.axes.x, y=facts.axes.y, fixed=at)
-    fills = find_fill(raw, given=extras.fill_values, header_blank=header_blank(facts.header))
-    known = without_fill(raw, fills)
-    constant = {"constant": float(np.nanmax(known))} if _is_constant(known) else {}
-    data = known * factor
-    place, remark = find_error(file, facts) if extras.error == AUTO else (extras.error, "")
-    data[np.isnan(np.broadcast_to(areas, data.shape))] = np.nan
-    error, response = None, None
-    if extras.mask is not None:
-        data[read_mask(file, facts, extras.mask, channel=channel)] = np.nan
-    if place is not None:
-        error, error_unit = read_error(file, facts, place, channel=channel)
-        if error_unit.needs_frequency and frequency is None:
-            text = f"the errors' unit '{error_unit.text}' needs a frequency: set units.frequency (Hz)"
-            raise InputError(f"{facts.name}: {text}")
-        error *= jy_per_pixel(error_unit, **convert)
-        data[np.isnan(error)] = np.nan
-    if extras.primary_beam is not None:
-        response, corrected = read_primary_beam(
-            file, facts, extras.primary_beam, corrected=extras.primary_beam_corrected, channel=channel
-        )
-        data = data + 0.0 * response if corrected else data / response
-        error = error / response if error is not None and not corrected else error
-    return SkyImage(
-        data=data,
-        wcs=facts.wcs,
-        beam=beam,
-        name=facts.name,
-        unit=facts.unit.text,
-        jy_per_pixel=factor,
-        error=error,
-        primary_beam=response,
-        meta=_meta(facts, frequency)
-        | constant
-        | _said(fills)
-        | ({"errors": remark} if remark else {})
-        | ({"no_beam": _NO_BEAM.format(channel + 1)} if facts.has_no_beam(channel) else {}),
-    )
-
-
-def _streamed_image(source: _Source, channel: int, *, limit: float) -> SkyImage:
-    """Return a map whose pixels stay in the file."""
-    file, facts, extras = source.file, source.facts, source.extras
-    need = f"{facts.shape[1]} x {facts.shape[0]} pixels take up to {bytes_at_once(facts.shape) / 1e9:.1f} GB"
-    advice = f"more than control.max_memory = {limit / 1e9:g}: set it higher"
-    found, remark = find_error(file, facts) if extras.error == AUTO else (None, "")
-    if found is not None:
-        remark = f"{file.label(found)} may hold the errors of the map, which was read in pieces: not used; "
-        remark += "io.error_hdu needs the map in memory, see control.max_memory"
-    named = None if extras.error == AUTO else extras.error
-    for key, extra in (("io.error_hdu", named), ("io.primary_beam", extras.primary_beam)):
-        if extra is not None:
-            raise InputError(f"{facts.name}: {need}, {advice}; with {key} a map cannot be read in pieces")
-    at = facts.fixed if facts.channel_axis is None else facts.fixed | {facts.channel_axis: channel}
-    raw = streamed_plane(file, facts.index, x=facts.axes.x, y=facts.axes.y, fixed=at)
-    mask = None if extras.mask is None else streamed_mask(file, facts, extras.mask, channel=channel)
-    if extras.mask is not None and mask is None:
-        raise InputError(
-            f"{facts.name}: {need}, {advice}, or unpack io.mask: only plain FITS can be read in pieces"
-        )
-    if raw is None:
-        raise InputError(
-            f"{facts.name}: {need}, {advice}, or unpack the file: only plain FITS can be read in pieces"
-        )
-    beam, frequency = facts.beam(channel), facts.frequency
-    areas = pixel_areas_in_parts(facts.wcs, facts.shape)
-
-    def factor_of(area: float | FloatArray) -> float | FloatArray:
-        return jy_per_pixel(
-            facts.unit, pixel_area=area, beam_area=beam.solid_angle,
-            frequency=None if frequency is None else frequency[0],
-        )  # fmt: skip
-
-    factor: Any = factor_of(areas) if isinstance(areas, float) else factor_of(1.0)
-    if not isinstance(areas, float) and facts.unit.per != "pixel":
-        factor = LazyPlane(facts.shape, lambda rows, columns: np.asarray(factor_of(areas(rows, columns))))
-
-    fills = find_fill(raw, given=extras.fill_values, header_blank=header_blank(facts.header))
-
-    def make(rows: slice, columns: slice) -> FloatArray:
-        values = without_fill(raw[rows, columns], fills)
-        if mask is not None:
-            values[mask[rows, columns] != 0] = np.nan
-        if isinstance(areas, float):
-            values *= factor
-            return values
-        area = areas(rows, columns)
-        values[np.isnan(area)] = np.nan
-        values *= factor_of(area) if isinstance(factor, LazyPlane) else factor
-        return values
-
-    data: Any = LazyPlane(facts.shape, make)
-    notes = (*file.notes, f"{need} at once: read in pieces")
-    return SkyImage(
-        data=data, wcs=facts.wcs, beam=beam, name=facts.name, unit=facts.unit.text, jy_per_pixel=factor,
-        meta=_meta(facts, frequency) | _said(fills) | ({"errors": remark} if remark else {})
-        | {"notes": notes},
-    )  # fmt: skip
-
-
-_NO_BEAM = "channel {} has no beam in the table of beams: the median one is used"
-
-
-def _is_constant(values: FloatArray) -> bool:
-    """Return whether all pixels that are not blank are the same; in Jy/pixel areas would make them differ."""
-    known = values[np.isfinite(values)]
-    return bool(known.size > 1 and known.min() == known.max())
-
-
-def _said(fills: Sequence[Fill]) -> dict[str, Any]:
-    """Return what is said of numbers that stand for blank pixels."""
-    return {"fill": tuple(fill.describe() for fill in fills)} if fills else {}
-
-
-def _meta(facts: MapFacts, frequency: tuple[float, str] | None) -> dict[str, Any]:
-    """Return the facts of a header that outputs repeat, such as object and telescope."""
-    meta: dict[str, Any] = {"hdu": facts.index, "unit_source": facts.unit_source}
-    if frequency is not None:
-        meta |= {"frequency": frequency[0], "frequency_source": frequency[1]}
-    if facts.stokes:
-        meta["stokes"] = facts.stokes
-    for name, key in _FACT_KEYS.items():
-        value = facts.header.get(key, facts.primary.get(key))
-        if isinstance(value, str) and value.strip():
-            meta[name] = value.strip()
-    return meta
 
 
 class CubeReader:
@@ -321,7 +156,7 @@ class CubeReader:
         For a cube of this shape in this unit: coordinates of all three axes, the beam, the object.
     """
 
-    def __init__(self, source: _Source, stack: ExitStack) -> None:
+    def __init__(self, source: OpenMap, stack: ExitStack) -> None:
         facts = source.facts
         self._source, self._stack = source, stack
         self.name, self.wcs, self.unit = facts.name, facts.wcs, facts.unit.text
@@ -366,7 +201,7 @@ class CubeReader:
         if not 0 <= k < len(self):
             raise InputError(f"{self.name}: no channel {k}: there are {len(self)}, counted from 0")
         with warnings_into(self._source.file.notes):
-            image = _make_image(self._source, k)
+            image = make_image(self._source, k)
         values = {"channel": k, "spectral_value": float(self.spectral_values[k])}
         return replace(image, meta=image.meta | values | {"notes": self.notes})
 
@@ -428,7 +263,7 @@ def open_cube(
     """
     survey = find_survey(code=survey_code, name=survey_name)
     given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency, stokes=stokes)
-    extras = _Extras(
+    extras = Extras(
         error=error_hdu, mask=mask, primary_beam=primary_beam,
         primary_beam_corrected=primary_beam_corrected, fill_values=fill_values,
     )  # fmt: skip
@@ -443,7 +278,7 @@ def open_cube(
                     f"{bytes_at_once(facts.shape) / 1e9:.1f} GB, more than control.max_memory: set it higher"
                 )
             areas = pixel_areas(facts.wcs, facts.shape)
-            source = _Source(file=file, facts=facts, given=given, extras=extras, areas=areas)
+            source = OpenMap(file=file, facts=facts, given=given, extras=extras, areas=areas)
             return CubeReader(source, stack.pop_all())
     raise AssertionError("unreachable")  # for type checkers: ExitStack might swallow exceptions
 

@@ -121,7 +121,7 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     extraction : Extraction
     """
     from hyper_py.catalog import add_calibration_error
-    from hyper_py.pipeline.cautions import cautions
+    from hyper_py.cautions import cautions
     from hyper_py.writing.catalogues import describe_columns, write_catalogue
     from hyper_py.writing.layout import STATE_DIR
     from hyper_py.writing.sky_regions import write_regions

@@ -7,8 +7,8 @@ import pytest
 from astropy.table import QTable
 
 from helpers.maps import make_image
+from hyper_py.cautions import cautions
 from hyper_py.diagnostics import Flag
-from hyper_py.pipeline.cautions import cautions
 
 SHAPE = (200, 220)
 
