@@ -48,8 +48,9 @@ def test_inspect_says_that_a_map_does_not_vary(hyper: Hyper) -> None:
     with fits.open("a.fits", mode="update") as hdus:
         hdus[0].data[:] = 1.0
     status, out, _ = hyper("inspect", "a.fits")
-    assert status == 0
+    assert status == 1
     assert "note       the map does not vary" in out
+    assert "every pixel is 1: nothing to measure" in out
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,8 @@ def read_table(path: Path, *, default: str | None = None, form: str | None = Non
         raise InputError(
             f"{path}: cannot tell the format of this table; known suffixes: {', '.join(_READERS)}"
         )
+    if path.is_file() and not path.stat().st_size:
+        raise InputError(f"{path}: empty, not a table")
     options: dict[str, Any] = {"mask_invalid": False} if form == "fits" else {}
     if form == "ascii.csv":
         options = {"converters": {"MAP_ID": [convert_numpy(str)]}}  # a name may look like a number
