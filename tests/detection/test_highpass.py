@@ -61,8 +61,8 @@ class TestHighPass:
         data[3:6, 4:9] = np.nan
         result = high_pass(data, kernel_size=5)
         padded = np.pad(data, 2, constant_values=np.nan)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5)).reshape(20, 25, 25)
-        expected = data - np.nanmean(np.where(np.isnan(data)[..., None], 0.0, windows), axis=-1)
+        squares = np.lib.stride_tricks.sliding_window_view(padded, (5, 5)).reshape(20, 25, 25)
+        expected = data - np.nanmean(np.where(np.isnan(data)[..., None], 0.0, squares), axis=-1)
         np.testing.assert_allclose(result, np.where(np.isnan(data), np.nan, expected), atol=1e-8)
 
     def test_default_kernel(self):

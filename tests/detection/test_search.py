@@ -27,8 +27,8 @@ def detect(data, *, sigma_threshold: float = 4.0, **options) -> Peaks:
 
 def noise(shape: tuple[int, int], seed: int, white: float = 0.3) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    seen = ndimage.gaussian_filter(rng.normal(size=shape), SIGMA, mode="wrap")
-    return seen / seen.std() + white * rng.normal(size=shape)
+    view = ndimage.gaussian_filter(rng.normal(size=shape), SIGMA, mode="wrap")
+    return view / view.std() + white * rng.normal(size=shape)
 
 
 def points(x: np.ndarray, y: np.ndarray, peak: float, sigma: float = SIGMA) -> np.ndarray:
@@ -168,13 +168,13 @@ def test_noise_and_amplitude_of_the_filter() -> None:
     smoothed = field.smoothed(field.data)
     nothing = SourceMask(np.empty((0, 2)), np.empty(0))
     planes = Planes(smoothed, field.smoothed(np.zeros(shape)))
-    seen = measure_filter(field, planes, Masks(nothing, nothing), before=None, template=1.1)
+    view = measure_filter(field, planes, Masks(nothing, nothing), before=None, template=1.1)
     where = slice(20, 280), slice(20, 280)
-    ratio = seen.amplitude[where] / seen.rms[where]
+    ratio = view.amplitude[where] / view.rms[where]
     assert ratio.std() == pytest.approx(1.0, abs=0.03)
     # The filter is linear, and its answer to a source of its size is the amplitude.
     model = render(points(np.rint(x), np.rint(y), 7.0, 1.1 * SIGMA), shape)
-    answer = seen.weights.apply(field.smoothed(model)[slice(0, 300), slice(0, 300)], field.distance[:, :])
+    answer = view.weights.apply(field.smoothed(model)[slice(0, 300), slice(0, 300)], field.distance[:, :])
     assert answer[np.rint(y).astype(int), np.rint(x).astype(int)] == pytest.approx(7.0, rel=1e-3)
     assert isinstance(first_mask(field, smoothed), PixelMask)
 

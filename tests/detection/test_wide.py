@@ -17,11 +17,11 @@ SHAPE = (260, 260)
 def sky(size: float, peak: float) -> tuple[np.ndarray, np.ndarray]:
     """Return a map of sources of a size in beams, and their positions (n, 2)."""
     rng = np.random.default_rng(3)
-    seen = ndimage.gaussian_filter(rng.normal(size=SHAPE), SIGMA, mode="wrap")
+    view = ndimage.gaussian_filter(rng.normal(size=SHAPE), SIGMA, mode="wrap")
     y, x = (axis.ravel() + 20.3 for axis in np.mgrid[0:230:44, 0:230:44])
     sigma = np.full(x.size, size * SIGMA)
     sources = np.column_stack([np.full(x.size, peak), x, y, sigma, sigma, 0.0 * x])
-    data = seen / seen.std() + 0.3 * rng.normal(size=SHAPE) + render(sources, SHAPE)
+    data = view / view.std() + 0.3 * rng.normal(size=SHAPE) + render(sources, SHAPE)
     return data, sources[:, 1:3]
 
 

@@ -141,27 +141,27 @@ def _fit_alike(
     for k, cutout in enumerate(cutouts):
         used = slice(cutout.x.size)
         y[k, used], x[k, used], values[k, used], weight[k, used] = *cutout, 1.0
-    unit = np.maximum(np.abs(start[:, :, AMPLITUDE]).max(axis=1), np.finfo(np.float64).tiny)[:, None]
+    scale = np.maximum(np.abs(start[:, :, AMPLITUDE]).max(axis=1), np.finfo(np.float64).tiny)[:, None]
 
     def problem(parameters: FloatArray, which: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
         gaussians = parameters[:, :-1].reshape(-1, n, N_PARAMETERS)
         model, jacobian = gaussian_sum_and_jacobian(gaussians, y[which], x[which])
         jacobian = np.concatenate([jacobian, np.ones((len(which), 1, n_pixels))], axis=1)
-        residual = model + parameters[:, -1:] - values[which] / unit[which]
+        residual = model + parameters[:, -1:] - values[which] / scale[which]
         return residual * weight[which], jacobian * weight[which][:, None]
 
     relative = start.copy()
-    relative[:, :, AMPLITUDE] /= unit
+    relative[:, :, AMPLITUDE] /= scale
     lower, upper = _bounds(relative, beam_covariance, fwhm)
-    level = np.zeros((b, 1))
+    constant = np.zeros((b, 1))
     result = levenberg_marquardt(
-        problem, np.concatenate([relative.reshape(b, -1), level], axis=1),
-        lower=np.concatenate([lower.reshape(b, -1), level - MOST_LEVEL], axis=1),
-        upper=np.concatenate([upper.reshape(b, -1), level + MOST_LEVEL], axis=1),
+        problem, np.concatenate([relative.reshape(b, -1), constant], axis=1),
+        lower=np.concatenate([lower.reshape(b, -1), constant - MOST_LEVEL], axis=1),
+        upper=np.concatenate([upper.reshape(b, -1), constant + MOST_LEVEL], axis=1),
         options=SOLVER,
     )  # fmt: skip
     fitted = result.parameters[:, :-1].reshape(b, n, N_PARAMETERS).copy()
-    fitted[:, :, AMPLITUDE] *= unit
+    fitted[:, :, AMPLITUDE] *= scale
     moved = np.hypot(fitted[..., X] - start[..., X], fitted[..., Y] - start[..., Y])
     n_free = N_PARAMETERS * n + 1
     bad = (moved >= 0.99 * fwhm) | (result.status < 0)[:, None]

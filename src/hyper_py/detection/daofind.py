@@ -103,10 +103,10 @@ def daofind_statistics(
     """
     half_y, half_x = (side // 2 for side in kernel.inside.shape)
     stamps, convolved_stamps = (_stamps(a, x=x, y=y, half_x=half_x, half_y=half_y) for a in (data, convolved))
-    neighbours = kernel.inside.copy()
-    neighbours[half_y, half_x] = False
+    surrounding = kernel.inside.copy()
+    surrounding[half_y, half_x] = False
     with np.errstate(divide="ignore", invalid="ignore"):
-        sharpness = (data[y, x] - stamps[:, neighbours].mean(axis=1)) / convolved[y, x]
+        sharpness = (data[y, x] - stamps[:, surrounding].mean(axis=1)) / convolved[y, x]
         height_x = _marginal_height(stamps, kernel.gaussian)
         height_y = _marginal_height(stamps.swapaxes(1, 2), kernel.gaussian.T)
         marginal = 2.0 * (height_x - height_y) / (height_x + height_y)

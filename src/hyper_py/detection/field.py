@@ -68,7 +68,7 @@ class Field:
     family : KernelFamily
     size : int, optional
         Side of the tiles in pixels, see `hyper_py.numerics.tiles.tiles`.
-    unit : float
+    scale : float
         Of the scaled map in that of the map given.
     mean : float
         Of the map given.
@@ -79,7 +79,7 @@ class Field:
     data: Plane
     family: KernelFamily
     size: int | None
-    unit: float
+    scale: float
     mean: float
     keep: bool
 
@@ -90,13 +90,13 @@ class Field:
         if not known.size:
             return None
         middle = float(np.median(known))
-        unit = float(np.median(np.abs(known - middle))) or float(np.abs(known - middle).mean())
-        if not unit > 0.0:
+        scale = float(np.median(np.abs(known - middle))) or float(np.abs(known - middle).mean())
+        if not scale > 0.0:
             return None
-        scaled = LazyPlane(size_of(data), lambda rows, columns: (data[rows, columns] - middle) / unit)
+        scaled = LazyPlane(size_of(data), lambda rows, columns: (data[rows, columns] - middle) / scale)
         keep = isinstance(data, np.ndarray)
         plane: Plane = scaled[:, :] if keep else scaled
-        return cls(plane, KernelFamily(beam_covariance), size, unit, float(known.mean()), keep)
+        return cls(plane, KernelFamily(beam_covariance), size, scale, float(known.mean()), keep)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -238,10 +238,10 @@ class SourceMask:
 
 def _add_discs(mask: BoolArray, points: FloatArray, radius: float) -> None:
     for x, y in points:
-        top, left = max(math.ceil(y - radius), 0), max(math.ceil(x - radius), 0)
-        part = mask[top : max(math.floor(y + radius) + 1, 0), left : max(math.floor(x + radius) + 1, 0)]
+        top, residual = max(math.ceil(y - radius), 0), max(math.ceil(x - radius), 0)
+        part = mask[top : max(math.floor(y + radius) + 1, 0), residual : max(math.floor(x + radius) + 1, 0)]
         rows = np.arange(top, top + part.shape[0]) - y
-        columns = np.arange(left, left + part.shape[1]) - x
+        columns = np.arange(residual, residual + part.shape[1]) - x
         part |= (rows**2)[:, None] + columns**2 <= radius**2
 
 

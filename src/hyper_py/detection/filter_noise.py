@@ -33,7 +33,7 @@ FEWEST_IN_BIN = 100.0
 TAIL_BEAMS, TAIL_SHARE = 5.0, 0.02
 LARGEST_BRIGHTNESS_FACTOR = 1.5
 """Cirrus fluctuates more where it is bright, but more than this is sources."""
-_BEYOND = 6.0
+_OUTLIER_SIGMA = 6.0
 """Values beyond this many sigma are no noise."""
 
 
@@ -76,20 +76,20 @@ class FilterNoise:
 
     def at(self, where: Where, *, distance: FloatArray, brightness: FloatArray | None = None) -> FloatArray:
         """Return the rms of a part of the map; without a brightness that at a typical one."""
-        noise = self.level(where) * self.edge(distance)
+        noise = self.mesh_rms(where) * self.edge(distance)
         return noise if brightness is None else noise * self.brightness(brightness)
 
-    def level(self, where: Where) -> FloatArray:
+    def mesh_rms(self, where: Where) -> FloatArray:
         """Return mesh and loud regions alone."""
-        level: FloatArray = self.mesh[where] * self.loud[where]
-        return level
+        rms: FloatArray = self.mesh[where] * self.loud[where]
+        return rms
 
     def at_pixels(
         self, y: IntArray, x: IntArray, *, distance: FloatArray, brightness: FloatArray
     ) -> FloatArray:
         """Return the rms of pixels (n,)."""
-        level: FloatArray = self.mesh.at(y, x) * self.loud.at(y, x)
-        return level * self.edge(distance) * self.brightness(brightness)
+        rms: FloatArray = self.mesh.at(y, x) * self.loud.at(y, x)
+        return rms * self.edge(distance) * self.brightness(brightness)
 
 
 class MeshGatherer:
@@ -111,15 +111,15 @@ class MeshGatherer:
         """Add a tile that begins at a multiple of the cell."""
         values = _by_cell(np.where(usable, filtered, np.nan), self.cell)
         count = np.isfinite(values).sum(axis=-1)
-        seen = (_by_cell(np.where(valid, 1.0, np.nan), self.cell) == 1.0).sum(axis=-1)
+        view = (_by_cell(np.where(valid, 1.0, np.nan), self.cell) == 1.0).sum(axis=-1)
         # About 0, which a filtered map has for its mean: a cell's own median would follow its few beams.
         rms = MAD_TO_RMS * _medians(np.abs(values), count)
-        enough = count > np.maximum(30, LEAST_SHARE * seen)
+        enough = count > np.maximum(30, LEAST_SHARE * view)
         place = tuple(slice(part.start // self.cell, -(-part.stop // self.cell)) for part in where)
         self._rms[place] = np.where(enough & (rms > 0.0), rms, np.nan)
         self._count[place] = np.where(enough, count, 0)
 
-    def level(self, *, otherwise: float) -> MeshMap:
+    def mesh_rms(self, *, otherwise: float) -> MeshMap:
         """Return the local rms, as far as it can be told from one that is the same everywhere.
 
         Neighbouring cells differ by the error of their estimates; the scatter of the levels beyond what
@@ -131,15 +131,15 @@ class MeshGatherer:
         logarithm = np.where(known, np.log(np.where(known, self._rms, 1.0)), 0.0)
         weight = ndimage.uniform_filter(self._count, 3, mode="nearest")
         mean = ndimage.uniform_filter(self._count * logarithm, 3, mode="nearest")
-        levels = np.divide(mean, weight, out=np.full(mean.shape, np.nan), where=weight > 0.0)
-        seen = levels[known]
-        middle = float(np.median(seen))
+        values = np.divide(mean, weight, out=np.full(mean.shape, np.nan), where=weight > 0.0)
+        view = values[known]
+        middle = float(np.median(view))
         trust = 1.0
-        if seen.size >= 9:
+        if view.size >= 9:
             error = _error_variance(np.where(known, logarithm, np.nan)) / 9.0
-            scatter = float(np.var(seen))
+            scatter = float(np.var(view))
             trust = max(0.0, 1.0 - error / scatter) if scatter > 0.0 else 0.0
-        return mesh_map(np.exp(middle + trust * (levels - middle)), mesh=self.cell, shape=self.shape)
+        return mesh_map(np.exp(middle + trust * (values - middle)), mesh=self.cell, shape=self.shape)
 
 
 class LoudRegions:
@@ -174,11 +174,11 @@ class LoudRegions:
         if not (np.abs(self._values) > LOUD_LARGE * _UPPER_QUARTILE).any():
             return MeshMap(np.ones((1, 1)), max(self.shape), self.shape)
         padded = np.pad(self._values, self._half, mode="symmetric")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
+        squares = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
         factor = np.ones(shape)
         columns = np.minimum(2 * np.arange(shape[1]) + 1, self._values.shape[1] - 1)
         for k in range(shape[0]):
-            row = windows[min(2 * k + 1, self._values.shape[0] - 1), columns].reshape(columns.size, -1)
+            row = squares[min(2 * k + 1, self._values.shape[0] - 1), columns].reshape(columns.size, -1)
             count = np.isfinite(row).sum(axis=1)
             # A window of which less than a quarter is loud is not loud.
             loud = np.count_nonzero(np.abs(row) > LOUD_LARGE * _UPPER_QUARTILE, axis=1)
@@ -281,10 +281,10 @@ def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float)
         np.quantile(brightness, quantiles),
         MAD_TO_RMS * np.median(np.abs(ratio - np.median(ratio))),
     )
-    reference = np.sort(ratio[(brightness <= np.median(brightness)) & (np.abs(ratio) < _BEYOND)])
+    reference = np.sort(ratio[(brightness <= np.median(brightness)) & (np.abs(ratio) < _OUTLIER_SIGMA)])
     at, factor = [], []
     for low, high in itertools.pairwise(limits):
-        own = (brightness >= low) & (brightness <= high) & (np.abs(ratio) < _BEYOND)
+        own = (brightness >= low) & (brightness <= high) & (np.abs(ratio) < _OUTLIER_SIGMA)
         if np.count_nonzero(own) > 30 and typical > 0.0:
             at.append(float(np.median(brightness[own])))
             n_beams = beams * np.count_nonzero(own) / ratio.size

@@ -81,10 +81,10 @@ class Planes:
     whole: Smoothed
     model: Smoothed
 
-    def left(self, where: Where, index: tuple[slice | int, ...] = ()) -> FloatArray:
+    def residual(self, where: Where, index: tuple[slice | int, ...] = ()) -> FloatArray:
         """Return an index of the planes of the map less the model, of rows and columns."""
-        left: FloatArray = self.whole[where][index] - self.model[where][index]
-        return left
+        residual: FloatArray = self.whole[where][index] - self.model[where][index]
+        return residual
 
 
 def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
@@ -130,7 +130,7 @@ def measure_filter(
     sums, cell = ProductSums(field.family.n_planes), cell_side(field.fwhm)
     for where in field.tiles:
         comb = field.comb(where)
-        sample, distance = planes.left(where, (slice(None), *comb)), field.distance[where]
+        sample, distance = planes.residual(where, (slice(None), *comb)), field.distance[where]
         if before is not None:
             sample /= before.at(where, distance=distance)[comb]
         rows, columns = (
@@ -162,7 +162,7 @@ def _amplitudes(
     largest = float(field.family.response(template)[-1])
     model = field.plane(lambda *where: weights.apply(planes.model[where], field.distance[where]))
     amplitude = field.plane(lambda *where: whole[where] - model[where])
-    brightness = field.plane(lambda *where: planes.left(where, (-1,)) - largest * amplitude[where])
+    brightness = field.plane(lambda *where: planes.residual(where, (-1,)) - largest * amplitude[where])
     return model, amplitude, brightness
 
 
@@ -181,12 +181,12 @@ def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, fa
     for where in field.tiles:
         far = usable(where) & (field.distance[where] >= least)
         mesh.add(where, amplitude[where], far, np.isfinite(field.data[where]))
-    level = mesh.level(otherwise=_scatter(field, amplitude, usable))
+    mesh_rms = mesh.mesh_rms(otherwise=_scatter(field, amplitude, usable))
     regions = LoudRegions(field.shape, fwhm=field.fwhm)
-    ratio = field.plane(lambda *where: amplitude[where] / level[where])
+    ratio = field.plane(lambda *where: amplitude[where] / mesh_rms[where])
     for where in field.tiles:
         regions.add(where, ratio[where], usable(where))
-    noise, samples = FilterNoise(level, regions.factor()), []
+    noise, samples = FilterNoise(mesh_rms, regions.factor()), []
     for where in field.tiles:
         comb = field.comb(where)
         good = usable(where)[comb]

@@ -126,11 +126,11 @@ class HighPassMaps:
         Map less its mean.
     filtered, convolved : ndarray
         The positive part of the map less its running mean; the same convolved with DAOFIND's kernel.
-    rms, level : ndarray
+    rms, relative_rms : ndarray
         Noise of the map, and over its median.
     kernel : DaofindKernel
     threshold, noise : float
-        Least convolved and filtered values where `level` is 1.
+        Least convolved and filtered values where `relative_rms` is 1.
     fwhm : float
         Of the beam in pixels.
     """
@@ -139,7 +139,7 @@ class HighPassMaps:
     filtered: FloatArray
     convolved: FloatArray
     rms: FloatArray
-    level: FloatArray
+    relative_rms: FloatArray
     kernel: DaofindKernel
     threshold: float
     noise: float
@@ -160,8 +160,8 @@ class HighPassMaps:
         fwhm = float(np.sqrt(ellipse.major * ellipse.minor))
         difference = high_pass(data, kernel_size=kernel_size or default_kernel_size(fwhm))
         # With a map of rms each threshold follows it.
-        level = rms / np.nanmedian(rms)
-        relative = difference / level
+        relative_rms = rms / np.nanmedian(rms)
+        relative = difference / relative_rms
         if not (relative > 0).any():
             return None
         filtered = np.where(difference > 0, difference, 0.0)
@@ -172,7 +172,7 @@ class HighPassMaps:
             filtered=filtered,
             convolved=convolve_kernel(filtered, kernel.weights),
             rms=np.broadcast_to(rms, data.shape),
-            level=np.broadcast_to(level, data.shape),
+            relative_rms=np.broadcast_to(relative_rms, data.shape),
             kernel=kernel,
             threshold=FILTERED_THRESHOLD * scatter * kernel.relative_error,
             noise=min(FILTERED_SIGNIFICANCE, limits.sigma_threshold) * clipped_statistics(relative).rms,
@@ -182,7 +182,7 @@ class HighPassMaps:
     def candidates(self) -> tuple[IndexArray, IndexArray]:
         """Return x and y of the maxima of the convolved map above its threshold."""
         y, x = local_maxima(
-            self.convolved, footprint=self.kernel.inside, threshold=self.threshold * self.level
+            self.convolved, footprint=self.kernel.inside, threshold=self.threshold * self.relative_rms
         )
         known = np.isfinite(self.base[y, x])
         return x[known], y[known]
@@ -191,11 +191,13 @@ class HighPassMaps:
         """Return pixels with the checks of each by itself."""
         statistics = daofind_statistics(self.filtered, self.convolved, kernel=self.kernel, x=x, y=y)
         top_x, top_y = snap_to_maximum(self.base, x=x, y=y, radius=snap_radius)
-        peak, level = self.base[top_y, top_x], self.level[y, x]
+        peak, relative_rms = self.base[top_y, top_x], self.relative_rms[y, x]
         snr = peak / self.rms[top_y, top_x]
         checks = (
-            Check("filtered peak", self.convolved[y, x], self.threshold * level, is_brightness=True),
-            Check("map minus running mean", self.filtered[y, x], self.noise * level, is_brightness=True),
+            Check("filtered peak", self.convolved[y, x], self.threshold * relative_rms, is_brightness=True),
+            Check(
+                "map minus running mean", self.filtered[y, x], self.noise * relative_rms, is_brightness=True
+            ),
             *shape_checks(statistics, limits),
             border_check(self.base.shape, x=x, y=y, margin=limits.margin),
             Check("peak over rms", snr, limits.sigma_threshold),

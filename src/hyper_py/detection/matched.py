@@ -3,7 +3,7 @@
 The filter is the sum of the map and its means over Gaussians of the beam's shape that has the least variance
 outside sources and a response of 1 to a source (`hyper_py.detection.weights`). Its noise follows the map
 (`filter_noise`), bright sources are fitted and subtracted (`bright`), what fits may leave counts as noise
-(`misfit`), and the significance of a peak says how often noise makes such a one (`false_rate`).
+(`fit_residual`), and the significance of a peak says how often noise makes such a one (`false_rate`).
 """
 
 from dataclasses import dataclass, replace
@@ -98,7 +98,7 @@ def detect_matched(
     Peaks
         Most significant first; `snr` is the significance.
     """
-    seen = MatchedSearch.of(
+    view = MatchedSearch.of(
         data,
         beam_covariance=beam_covariance,
         limits=limits,
@@ -106,17 +106,17 @@ def detect_matched(
         size=size,
         fit=fit,
     )
-    if seen is None:
+    if view is None:
         return empty_peaks()
-    sources = seen.candidates
-    sources = sources.select(np.flatnonzero(sources.significance >= seen.limits.sigma_threshold))
-    statistics, checks = seen.check(sources)
+    sources = view.candidates
+    sources = sources.select(np.flatnonzero(sources.significance >= view.limits.sigma_threshold))
+    statistics, checks = view.check(sources)
     kept = brightest_checked(
-        sources.points, sources.significance, all_passed(checks), distance=seen.limits.min_distance
+        sources.points, sources.significance, all_passed(checks), distance=view.limits.min_distance
     )
     sources, statistics = sources.select(kept), statistics.select(kept)
-    peak = seen.peak(sources)
-    shoulder = shoulder_check(data, points=sources.points, peak=peak, limits=limits, fwhm=seen.field.fwhm)
+    peak = view.peak(sources)
+    shoulder = shoulder_check(data, points=sources.points, peak=peak, limits=limits, fwhm=view.field.fwhm)
     x, y = sources.points.T
     peaks = Peaks(
         x, y, peak, sources.significance, statistics.roundness, statistics.roundness_marginal,
@@ -194,8 +194,8 @@ class MatchedSearch:
 
     def place(self, x: int, y: int) -> Candidates:
         """Return a pixel with the significance of what bright sources leave there."""
-        left = at(self.found.significance, np.array([y]), np.array([x]))
-        return Candidates(np.array([[float(x), float(y)]]), self.rate.significance(left))
+        residual = at(self.found.significance, np.array([y]), np.array([x]))
+        return Candidates(np.array([[float(x), float(y)]]), self.rate.significance(residual))
 
     def peak(self, sources: Candidates) -> FloatArray:
         """Return the values of the map less its mean at the pixels of places, shape (n,)."""
@@ -220,7 +220,7 @@ def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
     """Return the sources that were fitted, and the peaks of what they leave."""
     peaks = found.peaks
     positive = found.bright.sources[:, AMPLITUDE] > 0.0
-    fitted = _told_apart(found.bright.sources[positive], found.bright_snr[positive], MERGED * field.fwhm)
+    fitted = _separated(found.bright.sources[positive], found.bright_snr[positive], MERGED * field.fwhm)
     fitted = fitted._replace(significance=rate.significance(fitted.significance))
     points = refined(field, found.significance, peaks)
     same, _ = pairs_within(fitted.points, points, SEPARATION * field.fwhm)
@@ -260,7 +260,7 @@ def with_wide(compact: Candidates, wide: Candidates, *, distance: float) -> Cand
     return joined.select(np.argsort(-joined.significance, kind="stable"))
 
 
-def _told_apart(sources: FloatArray, snr: FloatArray, distance: float) -> Candidates:
+def _separated(sources: FloatArray, snr: FloatArray, distance: float) -> Candidates:
     """Return fitted sources; what two Gaussians closer than a distance describe is one, at their mean."""
     points, flux = sources[:, [X, Y]], gaussian_flux(sources)
     near = group_pairs(*pairs_within(points, points, distance), len(points))

@@ -16,8 +16,8 @@ from hyper_py.detection.filtering import (
     measure_filter,
     refilter,
 )
+from hyper_py.detection.fit_residual import RingNoise, fit_residual_noise, square, strong_sources
 from hyper_py.detection.maxima import SEPARATION, Maxima, find_maxima, negative, neighbourhood
-from hyper_py.detection.misfit import RingNoise, misfit_noise, square, strong_sources
 from hyper_py.detection.weights import EdgeWeights
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.gaussians import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
@@ -114,7 +114,7 @@ class Searched:
         What the kernels see of the map and of the bright sources.
     """
 
-    seen: Filtered
+    view: Filtered
     significance: Plane
     whole: Plane
     peaks: Maxima
@@ -133,15 +133,15 @@ def search(field: Field, *, fit: Fit) -> Searched:
     planes = Planes(field.smoothed(field.data), bright.smoothed)
     mask = first_mask(field, planes.whole)
     masks, companions, measuring = Masks(mask, mask), 0, True
-    seen: Filtered | None = None
+    view: Filtered | None = None
     for turn in range(MOST_ROUNDS):
         last = turn == MOST_ROUNDS - 1
-        if seen is None or turn < FIRST_MEASURED or measuring or last:
-            noise = None if seen is None else seen.noise
-            seen = measure_filter(field, planes, masks, before=noise, template=TEMPLATE)
+        if view is None or turn < FIRST_MEASURED or measuring or last:
+            noise = None if view is None else view.noise
+            view = measure_filter(field, planes, masks, before=noise, template=TEMPLATE)
         else:
-            seen = refilter(field, planes, seen, template=TEMPLATE)
-        found = look(field, seen, bright, masks, planes)
+            view = refilter(field, planes, view, template=TEMPLATE)
+        found = look(field, view, bright, masks, planes)
         start = _new_bright(field, found) if turn < MOST_FITS else found.bright.sources[:0]
         if not len(start) and companions < COMPANION_ROUNDS and turn:
             start, companions = _companions(field, found), companions + 1
@@ -157,41 +157,41 @@ def search(field: Field, *, fit: Fit) -> Searched:
     return found
 
 
-def look(field: Field, seen: Filtered, bright: Bright, masks: Masks, planes: Planes) -> Searched:
+def look(field: Field, view: Filtered, bright: Bright, masks: Masks, planes: Planes) -> Searched:
     """Return the peaks of a filtered map over all its noise."""
     snr = np.empty(0)
 
     def over_noise(rows: slice, columns: slice) -> FloatArray:
         where = rows, columns
-        return np.where(field.inner(where), seen.amplitude[where] / seen.rms[where], 0.0)
+        return np.where(field.inner(where), view.amplitude[where] / view.rms[where], 0.0)
 
     significance = whole = field.plane(over_noise)
     if len(bright.sources):
         pixels = _pixels(bright.sources, field.shape)
-        distance, light = at(field.distance, *pixels), at(seen.brightness, *pixels)
-        noise = seen.noise.at_pixels(*pixels, distance=distance, brightness=light)
-        together = at(seen.model, *pixels)
-        snr = np.maximum(together, _near_amplitude(field, seen.weights, bright.sources)) / noise
+        distance, light = at(field.distance, *pixels), at(view.brightness, *pixels)
+        noise = view.noise.at_pixels(*pixels, distance=distance, brightness=light)
+        together = at(view.model, *pixels)
+        snr = np.maximum(together, _near_amplitude(field, view.weights, bright.sources)) / noise
         snr = np.where(bright.sources[:, AMPLITUDE] > 0.0, snr, together / noise)
-        left = _misfit(field, seen, bright, snr)
+        residual = _fit_residual(field, view, bright, snr)
 
-        def with_misfit(rows: slice, columns: slice) -> FloatArray:
+        def with_fit_residual(rows: slice, columns: slice) -> FloatArray:
             where = rows, columns
-            total = np.hypot(seen.rms[where], left[where])
-            return np.where(field.inner(where), seen.amplitude[where] / total, 0.0)
+            total = np.hypot(view.rms[where], residual[where])
+            return np.where(field.inner(where), view.amplitude[where] / total, 0.0)
 
-        first = field.plane(with_misfit)
+        first = field.plane(with_fit_residual)
         strong = strong_sources(bright.sources, snr * noise, noise)
         rings = RingNoise.measure(first, strong, fwhm=field.fwhm)
         significance = field.plane(lambda *where: first[where] / rings.factor(where))
 
         def with_bright(rows: slice, columns: slice) -> FloatArray:
             where = rows, columns
-            return np.where(field.inner(where), seen.whole[where] / seen.rms[where], 0.0)
+            return np.where(field.inner(where), view.whole[where] / view.rms[where], 0.0)
 
         whole = LazyPlane(field.shape, with_bright)
     peaks = find_maxima(field, significance, threshold=LOWEST)
-    return Searched(seen, significance, whole, peaks, bright, snr, masks, planes)
+    return Searched(view, significance, whole, peaks, bright, snr, masks, planes)
 
 
 def _near_amplitude(field: Field, weights: EdgeWeights, sources: FloatArray) -> FloatArray:
@@ -208,26 +208,26 @@ def _near_amplitude(field: Field, weights: EdgeWeights, sources: FloatArray) -> 
     return np.bincount(place, light, minlength=len(sources)).astype(np.float64)
 
 
-def _misfit(field: Field, seen: Filtered, bright: Bright, snr: FloatArray) -> Plane:
+def _fit_residual(field: Field, view: Filtered, bright: Bright, snr: FloatArray) -> Plane:
     """Return the noise of what fits may leave; less where a far brighter source is seen to leave little."""
     near = neighbourhood(SEPARATION * field.fwhm)
-    model, filtered = bright.model, seen.model
+    model, filtered = bright.model, view.model
     checked = np.flatnonzero(np.abs(snr) > CHECKED)
     if checked.size:
         trust = np.zeros(len(bright.sources))
         for k in checked:
             where = square(bright.sources[k, X], bright.sources[k, Y], LEFT_BEAMS * field.fwhm, field.shape)
-            left = np.abs(seen.amplitude[where]).max(initial=0.0)
-            trust[k] = max(0.0, 1.0 - left / (LEFT_SHARE * abs(bright.sources[k, AMPLITUDE])))
+            residual = np.abs(view.amplitude[where]).max(initial=0.0)
+            trust[k] = max(0.0, 1.0 - residual / (LEFT_SHARE * abs(bright.sources[k, AMPLITUDE])))
         sources = bright.sources[trust > 0.0].copy()
         sources[:, AMPLITUDE] *= trust[trust > 0.0]
         sure = field.plane(drawn(sources, field.shape).make)
         smoothed = field.smoothed(sure)
         model = field.plane(lambda *where: bright.model[where] - sure[where])
         filtered = field.plane(
-            lambda *where: seen.model[where] - seen.weights.apply(smoothed[where], field.distance[where])
+            lambda *where: view.model[where] - view.weights.apply(smoothed[where], field.distance[where])
         )
-    return misfit_noise(field, model, filtered, near=near)
+    return fit_residual_noise(field, model, filtered, near=near)
 
 
 def _pixels(sources: FloatArray, shape: tuple[int, int]) -> tuple[IndexArray, IndexArray]:
@@ -261,7 +261,7 @@ def _companions(field: Field, found: Searched) -> FloatArray:
 
 
 def _sources(field: Field, found: Searched, peaks: Maxima) -> FloatArray:
-    amplitude = at(found.seen.amplitude, peaks.y, peaks.x)
+    amplitude = at(found.view.amplitude, peaks.y, peaks.x)
     covariance = field.family.beam_covariance
     x, y = peaks.points.T
     return beam_sized(x, y, amplitude, beam_covariance=covariance, size=TEMPLATE)
@@ -272,7 +272,7 @@ def _flattened(field: Field, planes: Planes, model: Plane) -> Plane:
 
     def make(rows: slice, columns: slice) -> FloatArray:
         where = rows, columns
-        return np.where(np.isfinite(field.data[where]), planes.left(where, (0,)) + model[where], np.nan)
+        return np.where(np.isfinite(field.data[where]), planes.residual(where, (0,)) + model[where], np.nan)
 
     return field.plane(make)
 

@@ -27,8 +27,8 @@ OWN_BEAMS = 1.2
 
 def search_wide(field: Field, found: Searched) -> Searched:
     """Search the map less its bright sources with the wide filter."""
-    seen = measure_filter(field, found.planes, found.masks, before=found.seen.noise, template=WIDE_TEMPLATE)
-    return look(field, seen, found.bright, found.masks, found.planes)
+    view = measure_filter(field, found.planes, found.masks, before=found.view.noise, template=WIDE_TEMPLATE)
+    return look(field, view, found.bright, found.masks, found.planes)
 
 
 def unexplained(field: Field, wide: Searched, compact: Searched) -> tuple[FloatArray, FloatArray]:
@@ -51,10 +51,10 @@ def unexplained(field: Field, wide: Searched, compact: Searched) -> tuple[FloatA
     explained = np.zeros(peaks.x.size)
     place, other = pairs_within(others.points, peaks.points, EXPLAINED_BEAMS * field.fwhm)
     away = np.hypot(*(others.points[other] - peaks.points[place]).T) * FWHM_PER_SIGMA / field.fwhm
-    response = field.family.response_at(np.full(away.size, TEMPLATE), away) @ wide.seen.weights.values[-1]
-    amplitude = at(compact.seen.amplitude, others.y[other], others.x[other])
+    response = field.family.response_at(np.full(away.size, TEMPLATE), away) @ wide.view.weights.values[-1]
+    amplitude = at(compact.view.amplitude, others.y[other], others.x[other])
     np.add.at(explained, place, amplitude * response)
-    own = at(wide.seen.amplitude, peaks.y, peaks.x)
+    own = at(wide.view.amplitude, peaks.y, peaks.x)
     share = 1.0 - np.clip(explained / np.where(own > 0.0, own, np.inf), 0.0, 1.0)
     sigma = share * peaks.value
     kept = np.flatnonzero(sigma >= LOWEST)

@@ -157,9 +157,9 @@ def pixel_of(image: SkyImage, longitude: str, latitude: str) -> tuple[float, flo
     InputError
         If it cannot be read as a position, or is off the projection.
     """
-    unit: Any = ("deg", "deg") if longitude.replace(".", "").lstrip("+-").isdigit() else ("hourangle", "deg")
+    units: Any = ("deg", "deg") if longitude.replace(".", "").lstrip("+-").isdigit() else ("hourangle", "deg")
     try:
-        place = SkyCoord(longitude, latitude, unit=unit, frame="icrs")
+        place = SkyCoord(longitude, latitude, unit=units, frame="icrs")
     except ValueError:
         raise InputError(f"{longitude} {latitude}: not a position: degrees, or hh:mm:ss dd:mm:ss") from None
     own = place.transform_to(celestial_frame(image.wcs)).spherical
@@ -195,11 +195,11 @@ def _high_pass_stages(extraction: Extraction) -> tuple[Stages, Plane]:
 
     def stages(x: int, y: int) -> tuple[Check, ...]:
         found = maps.check(np.array([x]), np.array([y]), limits=limits, snap_radius=detection.snap_radius_pix)
-        apart = np.hypot(*(maxima - [y, x]).T).min(initial=np.inf, keepdims=True)
+        separation = np.hypot(*(maxima - [y, x]).T).min(initial=np.inf, keepdims=True)
         # A peak is refined by up to half a pixel on either axis: this one itself may be among them.
         others = np.hypot(*(kept - found.points[0]).T) > 0.75
         return (
-            Check("distance to a maximum of the filtered map in pixels", apart, high=0.0),
+            Check("distance to a maximum of the filtered map in pixels", separation, high=0.0),
             *found.checks,
             apart_check(
                 found.points, found.peak, kept=(kept[others], known.peak[others]),
@@ -224,11 +224,11 @@ def _matched_stages(extraction: Extraction) -> tuple[Stages, Plane]:
     kept = np.column_stack([known.x, known.y])
 
     def stages(x: int, y: int) -> tuple[Check, ...]:
-        apart = np.hypot(*(found.points - [x, y]).T)
-        nearest = apart.min(initial=np.inf, keepdims=True)
+        separation = np.hypot(*(found.points - [x, y]).T)
+        nearest = separation.min(initial=np.inf, keepdims=True)
         place = search.place(x, y)
         if nearest[0] <= _SAME_PEAK:
-            place = found.select(np.array([np.argmin(apart)]))
+            place = found.select(np.array([np.argmin(separation)]))
         others = np.hypot(*(kept - place.points[0]).T) > 0.75
         return (
             Check("distance to a peak in pixels", nearest, high=_SAME_PEAK),
@@ -274,8 +274,8 @@ def _plain(value: float) -> str:
 def _shower(extraction: Extraction) -> Callable[[float], str]:
     """Return what writes Jy/pixel per beam."""
     options = extraction.options
-    factor, unit = options.flux_per_jy * extraction.image.beam_area_pix, f"{options.flux_unit}/beam"
-    return lambda value: f"{value * factor:.4g} {unit}"
+    factor, flux_unit = options.flux_per_jy * extraction.image.beam_area_pix, f"{options.flux_unit}/beam"
+    return lambda value: f"{value * factor:.4g} {flux_unit}"
 
 
 def _values(extraction: Extraction, x: int, y: int) -> tuple[tuple[str, str], ...]:
@@ -311,18 +311,20 @@ def _nearest(extraction: Extraction, x: float, y: float) -> NearestSource | None
     table = extraction.catalog
     if len(table) == 0:
         return None
-    apart = np.hypot(table["X"].value - x, table["Y"].value - y)
-    k = int(np.nanargmin(apart))
+    separation = np.hypot(table["X"].value - x, table["Y"].value - y)
+    k = int(np.nanargmin(separation))
     row, size = table[k], int(table["CLUSTER"][k])
     flux, error, peak = (row[name].value for name in ("FLUX", "FLUX_ERR", "FLUX_PEAK"))
-    unit = row["FLUX"].unit
-    numbers = f"flux {flux:.4g} ± {error:.2g} {unit}, peak {peak:.4g} {unit}/beam, S/N {row['SNR']:.1f}"
+    flux_unit = row["FLUX"].unit
+    numbers = (
+        f"flux {flux:.4g} ± {error:.2g} {flux_unit}, peak {peak:.4g} {flux_unit}/beam, S/N {row['SNR']:.1f}"
+    )
     group = "alone" if size == 1 else f"in a group of {size}"
     flags = tuple(f"flag: {text}" for text in describe_flags(int(row["FLAGS"])))
     return NearestSource(
         number=int(row["HYPER_ID"]),
-        distance=float(apart[k]),
-        beams=float(apart[k]) / extraction.image.beam_fwhm_pix,
+        distance=float(separation[k]),
+        beams=float(separation[k]) / extraction.image.beam_fwhm_pix,
         description=(numbers, group, *flags),
     )
 

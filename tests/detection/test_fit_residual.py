@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from hyper_py.detection.field import Field
-from hyper_py.detection.maxima import neighbourhood
-from hyper_py.detection.misfit import (
-    CORE_MISFIT,
-    RING_MISFIT,
+from hyper_py.detection.fit_residual import (
+    CORE_RESIDUAL,
+    RING_RESIDUAL,
     RingNoise,
-    misfit_noise,
+    fit_residual_noise,
     strong_sources,
 )
+from hyper_py.detection.maxima import neighbourhood
 from hyper_py.detection.weights import EDGE_CLASSES, EdgeWeights
 from hyper_py.numerics.gaussians import render
 
@@ -27,9 +27,9 @@ def test_noise_of_misfit_follows_model_and_rings() -> None:
     filtered = weights.apply(field.smoothed(model)[whole], field.distance[whole])
     # The only weight is that of the map less its widest mean, which for a source is near the map.
     assert filtered[75:76, 80:81][0, 0] == pytest.approx(100.0 * (1 - 1 / 17), rel=1e-3)
-    left = misfit_noise(field, model, filtered, near=neighbourhood(0.6 * FWHM))[:, :]
-    assert RING_MISFIT * 100 < left[75, 80] < np.hypot(RING_MISFIT, CORE_MISFIT) * 100
-    assert left[75, 80 + 30] < 0.2
+    residual = fit_residual_noise(field, model, filtered, near=neighbourhood(0.6 * FWHM))[:, :]
+    assert RING_RESIDUAL * 100 < residual[75, 80] < np.hypot(RING_RESIDUAL, CORE_RESIDUAL) * 100
+    assert residual[75, 80 + 30] < 0.2
 
 
 def test_rings_are_noise_and_a_neighbour_is_not() -> None:

@@ -11,7 +11,7 @@ from hyper_py.detection.field import Field
 from hyper_py.numerics.gaussians import X, Y
 from hyper_py.numerics.tiles import Plane, Where, grown
 
-RING_MISFIT, CORE_MISFIT = 0.03, 0.1
+RING_RESIDUAL, CORE_RESIDUAL = 0.03, 0.1
 """Shares of the filtered model's highest value nearby, and of the model itself, that a fit may leave."""
 RING_SMOOTHING, CORE_SMOOTHING = 0.4, 0.25
 """Sigma in beams."""
@@ -21,7 +21,7 @@ FIRST_BIN = 2
 EXCESS_FACTOR = 1.5
 
 
-def misfit_noise(field: Field, model: Plane, filtered: Plane, *, near: BoolArray) -> Plane:
+def fit_residual_noise(field: Field, model: Plane, filtered: Plane, *, near: BoolArray) -> Plane:
     """Return the noise of what fits may leave of a model.
 
     Parameters
@@ -42,8 +42,8 @@ def misfit_noise(field: Field, model: Plane, filtered: Plane, *, near: BoolArray
         highest = ndimage.maximum_filter(image, footprint=near)
         rings = ndimage.gaussian_filter(highest, RING_SMOOTHING * field.fwhm)
         core = ndimage.gaussian_filter(light, CORE_SMOOTHING * field.fwhm)
-        left: FloatArray = np.hypot(RING_MISFIT * rings, CORE_MISFIT * core)
-        return left[inner]
+        residual: FloatArray = np.hypot(RING_RESIDUAL * rings, CORE_RESIDUAL * core)
+        return residual[inner]
 
     return field.plane(make)
 
@@ -91,7 +91,7 @@ class RingNoise:
     def factor(self, where: Where) -> FloatArray:
         """Return by how much the noise is larger for it, on rows and columns."""
         rows, columns = where
-        left = np.zeros((rows.stop - rows.start, columns.stop - columns.start))
+        residual = np.zeros((rows.stop - rows.start, columns.stop - columns.start))
         reach = BINS / PER_BEAM * self.fwhm
         for (x, y), excess in zip(self.points, self.excess, strict=True):
             own = square(x, y, reach, (1 << 62, 1 << 62))
@@ -104,8 +104,8 @@ class RingNoise:
             place = tuple(
                 slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, where, strict=True)
             )
-            np.maximum(left[place], excess[ring], out=left[place])
-        return np.hypot(1.0, left)
+            np.maximum(residual[place], excess[ring], out=residual[place])
+        return np.hypot(1.0, residual)
 
 
 def square(x: float, y: float, reach: float, shape: tuple[int, int]) -> Where:
@@ -126,5 +126,5 @@ def _rings(x: float, y: float, where: Where, fwhm: float) -> IndexArray:
 
 def strong_sources(sources: FloatArray, filtered: FloatArray, noise: FloatArray) -> FloatArray:
     """Return the sources of which a fit may leave more than 3 sigma; values at their pixels given."""
-    chosen: FloatArray = sources[CORE_MISFIT * np.abs(filtered) > 3.0 * noise]
+    chosen: FloatArray = sources[CORE_RESIDUAL * np.abs(filtered) > 3.0 * noise]
     return chosen if len(sources) else sources
