@@ -19,7 +19,8 @@ FILES = {
 
 
 @pytest.mark.parametrize("key", FILES)
-def test_every_auxiliary_file_is_known_by_its_contents(tmp_path, key):
+def test_every_auxiliary_file_is_known_by_its_contents(tmp_path, monkeypatch, key):
+    monkeypatch.chdir(tmp_path)
     config = make_config(tmp_path / "out", **FILES[key])
     path = auxiliary_files(config)[key]
     absent = dependencies(config)

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.gaussians import (
     AMPLITUDE,
@@ -143,7 +142,7 @@ def _fit_alike(
         y[k, used], x[k, used], values[k, used], weight[k, used] = *cutout, 1.0
     scale = np.maximum(np.abs(start[:, :, AMPLITUDE]).max(axis=1), np.finfo(np.float64).tiny)[:, None]
 
-    def problem(parameters: FloatArray, which: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+    def problem(parameters: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
         gaussians = parameters[:, :-1].reshape(-1, n, N_PARAMETERS)
         model, jacobian = gaussian_sum_and_jacobian(gaussians, y[which], x[which])
         jacobian = np.concatenate([jacobian, np.ones((len(which), 1, n_pixels))], axis=1)

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import FloatArray, IndexArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
@@ -178,8 +177,8 @@ def _brightest(data: FloatArray) -> tuple[int, int]:
 
 def _fit_logarithm(
     data: FloatArray,
-    y: NDArray[np.intp],
-    x: NDArray[np.intp],
+    y: IndexArray,
+    x: IndexArray,
     top: tuple[int, int],
     name: str,
     *,

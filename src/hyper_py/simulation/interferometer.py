@@ -10,10 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import FloatArray, IndexArray
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import GAUSSIAN_AREA, ellipse_from_covariance
 from hyper_py.simulation import fields
@@ -242,7 +241,7 @@ def grid_visibilities(waves: FloatArray, grid: tuple[int, int]) -> FloatArray:
     """
     ny, nx = grid
     plane = np.zeros(grid)
-    cells: NDArray[np.intp] = np.rint(waves * (nx, ny)).astype(np.intp)
+    cells: IndexArray = np.rint(waves * (nx, ny)).astype(np.intp)
     for sign in (1, -1):
         np.add.at(plane, (sign * cells[:, 1], sign * cells[:, 0]), 1.0)
     plane[0, 0] = 0.0  # a baseline that short is none

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
-from numpy.typing import NDArray
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import FloatArray, IndexArray
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import Ellipse, covariance_from_ellipse, pixel_ellipse_from_sky
 from hyper_py.image import SkyImage
@@ -386,8 +385,8 @@ def _through_array(
 
 
 def _with_clumps(
-    recipe: Recipe, drawn: dict[str, FloatArray], ids: NDArray[np.intp]
-) -> tuple[dict[str, FloatArray], NDArray[np.intp]]:
+    recipe: Recipe, drawn: dict[str, FloatArray], ids: IndexArray
+) -> tuple[dict[str, FloatArray], IndexArray]:
     """Return the sources with the clumps of the complexes after them, and numbers of all."""
     if recipe.emission is None:
         return drawn, ids
