@@ -90,19 +90,20 @@ def measure_sources(
     return replace(measured, sources=table)
 
 
-def _in_white_noise(problem: FitProblem, options: Options) -> MeasuredMap:
+def _in_white_noise(problem: FitProblem, options: Options, *, again: bool = False) -> MeasuredMap:
     """Measure a problem in white noise; what the fit leaves nothing of is no source, and is left out."""
     measured = measure_weighted(problem, options)
     if problem.forced or options.policy.keep_below_noise:
         return measured
-    kept = measured.above_noise(n_given=len(measured.sources))
+    # The whole map is measured again: the second time all that fail go at once.
+    kept = ~measured.sources.is_below_noise if again else measured.above_noise(n_given=len(measured.sources))
     if kept.all():
         return measured
     if not kept.any():
         return measured.of_nothing()
-    index, again = np.flatnonzero(kept), _in_white_noise(problem.only(kept), options)
-    vanished = np.concatenate([np.flatnonzero(~kept), index[again.vanished]])
-    return replace(again, given=index[again.given], vanished=vanished)
+    index, rest = np.flatnonzero(kept), _in_white_noise(problem.only(kept), options, again=True)
+    vanished = np.concatenate([np.flatnonzero(~kept), index[rest.vanished]])
+    return replace(rest, given=index[rest.given], vanished=vanished)
 
 
 def _in_noise(problem: FitProblem, options: Options) -> MeasuredMap:
