@@ -130,16 +130,18 @@ def _tasks_of(maps: Sequence[MapInput], config: "Config") -> list[MapTask]:
 
     tasks = []
     known: dict[Path, str] = {}
-    depends: dict[int, dict[str, str]] = {}
+    looked_at: dict[str | None, tuple[Config, dict[str, str]]] = {}
     for index, one in enumerate(maps):
-        # Without keys of its own a map has the configuration of all: that is looked at once.
-        own = config.for_map(one.name)
-        if id(own) not in depends:
+        # Maps without keys of their own share a configuration: that is looked at once.
+        key = one.name if one.name in config.maps else None
+        if key not in looked_at:
+            own = config.for_map(one.name)
             fixed_sources(own)
             check_files(own)
-            depends[id(own)] = dependencies(own, known=known)
+            looked_at[key] = own, dependencies(own, known=known)
+        own, depends = looked_at[key]
         place = one.path.absolute()
-        tasks.append(MapTask(index=index, name=one.name, path=place, config=own, depends=depends[id(own)]))
+        tasks.append(MapTask(index=index, name=one.name, path=place, config=own, depends=depends))
     return tasks
 
 
