@@ -30,7 +30,7 @@ from hyper_py.detection.daofind import (
     daofind_kernel,
     daofind_statistics,
 )
-from hyper_py.detection.false_rate import FalseRate, measure_false_rate
+from hyper_py.detection.false_rate import FalseRate, measure_asymmetry, measure_false_rate
 from hyper_py.detection.field import Field
 from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
@@ -171,7 +171,13 @@ class MatchedSearch:
         if max_false_rate is not None:
             limits = replace(limits, sigma_threshold=rate.threshold(max_false_rate))
         return cls(
-            data, field, found, rate, wide_candidates(field, found), limits, daofind_kernel(beam_covariance)
+            data,
+            field,
+            found,
+            rate,
+            wide_candidates(field, found, rate),
+            limits,
+            daofind_kernel(beam_covariance),
         )
 
     @cached_property
@@ -204,16 +210,21 @@ class MatchedSearch:
 
 
 def false_rate(field: Field, found: Searched) -> FalseRate:
-    """Measure the rate of false peaks from the minima of the significance away from sources."""
+    """Measure the rate of false peaks from minima and skewness of the significance away from sources."""
     minima = find_maxima(field, negative(found.significance, field.shape), threshold=LOWEST)
     away, looked, inner = np.zeros(minima.x.size, dtype=bool), 0, 0
+    values = []
     for where in field.tiles:
-        usable = field.inner(where)
+        usable, comb = field.inner(where), field.comb(where)
+        values.append(found.significance[where][comb][(usable & ~found.masks.faint(where))[comb]])
         clean = usable & ~found.masks.sources(where, more=(CLEAN_BEAMS - MASK_BEAMS) * field.fwhm)
         inner, looked = inner + int(np.count_nonzero(usable)), looked + int(np.count_nonzero(clean))
         own = np.flatnonzero(is_inside(where, minima.y, minima.x))
         away[own] = clean[minima.y[own] - where[0].start, minima.x[own] - where[1].start]
-    return measure_false_rate(minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams)
+    return measure_false_rate(
+        minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams,
+        asymmetry=measure_asymmetry(np.concatenate(values)),
+    )  # fmt: skip
 
 
 def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
@@ -234,12 +245,16 @@ def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
     return joined.select(np.argsort(-joined.significance, kind="stable"))
 
 
-def wide_candidates(field: Field, found: Searched) -> Candidates:
-    """Return the sources that only the wide filter sees."""
+def wide_candidates(field: Field, found: Searched, compact: FalseRate) -> Candidates:
+    """Return the sources that only the wide filter sees.
+
+    The asymmetry is the compact filter's: wide sources leave traces in that of the wide one.
+    """
     wide = search_wide(field, found)
     points, sigma = unexplained(field, wide, found)
-    rate = false_rate(field, wide).for_detections(wide.peaks.value)
-    return Candidates(points, rate.significance(sigma) / WIDE_FACTOR)
+    rate = replace(false_rate(field, wide), asymmetry=compact.asymmetry)
+    significance = rate.for_detections(wide.peaks.value).significance(sigma)
+    return Candidates(points, significance / WIDE_FACTOR)
 
 
 def with_wide(compact: Candidates, wide: Candidates, *, distance: float) -> Candidates:
