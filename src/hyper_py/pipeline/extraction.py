@@ -36,6 +36,7 @@ from hyper_py.numerics.tiles import LazyPlane, sample
 from hyper_py.options import OptionChanges, Options
 from hyper_py.photometry.measurements import MeasuredMap, SourceTable
 from hyper_py.pipeline.measurement import measure_sources
+from hyper_py.stages import OnStage, tell, told_to
 
 if TYPE_CHECKING:
     from regions import Regions
@@ -163,6 +164,7 @@ def extract_sources(
     *,
     options: Options | None = None,
     fixed: FixedSources | None = None,
+    progress: OnStage | None = None,
     **changes: Unpack[OptionChanges],
 ) -> Extraction:
     """Find the compact sources of a map and measure them.
@@ -175,6 +177,9 @@ def extract_sources(
         Default: those of a new configuration.
     fixed : FixedSources, optional
         Measure these instead of detecting.
+    progress : callable, optional
+        Called as `progress(stage, done, total)`, with the stages of `hyper_py.stages.SHARES`, such as
+        `("fits", 120, 400)`; `total` is 0 where nothing is counted.
     **changes
         Other values of `options`, by the names of its fields: `detection={"sigma_thres": 5}` changes that key
         of the section, a `DetectionOptions` replaces it.
@@ -192,14 +197,21 @@ def extract_sources(
         If a value is not allowed, a name is not known, or choices exclude each other.
     """
     options = (options or Options()).updated(**changes)
+    with told_to(progress):
+        return _extracted(image, options, fixed)
+
+
+def _extracted(image: SkyImage, options: Options, fixed: FixedSources | None) -> Extraction:
     if not image.is_whole:
         check_streamable(image, options)
     elif np.isinf(image.data).any():
         image = image.with_data(np.where(np.isfinite(image.data), image.data, np.nan))
     if not sample(image.data, size=options.tile_size_pix).size:
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
+    tell("noise")
     noise = noise_level(image, options)
     not_on_map = None
+    tell("detection")
     if fixed is not None:
         fixed, not_on_map = _on_map(image, fixed, options)
         peaks = given_peaks(image, fixed, noise)
