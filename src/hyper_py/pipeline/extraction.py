@@ -1,7 +1,7 @@
 """One map: image in, `Extraction` out. Touches no file."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
@@ -36,6 +36,7 @@ from hyper_py.numerics.tiles import LazyPlane, sample
 from hyper_py.options import OptionChanges, Options
 from hyper_py.photometry.measurements import MeasuredMap, SourceTable
 from hyper_py.pipeline.measurement import measure_sources
+from hyper_py.pipeline.searched import peaks_inside
 from hyper_py.stages import OnStage, tell, told_to
 
 if TYPE_CHECKING:
@@ -218,15 +219,22 @@ def _extracted(image: SkyImage, options: Options, fixed: FixedSources | None) ->
     else:
         peaks = find_peaks(image, noise, options)
     measured, explained, vanished = None, None, None
+    on, n_found = image, len(peaks)
+    if fixed is None and image.searched is not None:
+        n_found = int(np.count_nonzero(image.is_searched(peaks.x, peaks.y)))
+        fit = None if options.detection_only else partial(measure_sources, rms=noise.rms, options=options)
+        on, peaks = peaks_inside(image, peaks, measure=fit)
     if len(peaks) == 0:
         catalog = empty_catalog(convert_mjy=options.convert_mJy)
     elif options.detection_only:
         catalog = make_catalog(_unmeasured(peaks, noise), image, convert_mjy=options.convert_mJy)
     else:
         measured = measure_sources(
-            image, peaks, rms=noise.rms, options=options, forced=fixed is not None,
+            on, peaks, rms=noise.rms, options=options, forced=fixed is not None,
             shapes=None if fixed is None else given_shapes(image, peaks, fixed),
         )  # fmt: skip
+        companions = np.isin(np.arange(len(measured.sources)), np.flatnonzero(measured.given >= n_found))
+        measured = measured.with_flags(Flag.ADDED_IN_RESIDUAL, companions)
         catalog = make_catalog(measured.sources, image, convert_mjy=options.convert_mJy)
         vanished = peaks.select(measured.vanished)
         explained = _explained(peaks, measured, beam_fwhm=image.beam_fwhm_pix)
