@@ -36,8 +36,8 @@ from hyper_py.options import (
     FitOptions,
     Options,
     PhotometryOptions,
-    Policy,
 )
+from hyper_py.policy import Policy
 
 FILE_NAME = "hyper_config.yaml"
 MAP_SECTIONS = ("units", "survey", "io", "detection", "photometry", "fit_options", "background")
