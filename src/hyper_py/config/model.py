@@ -37,8 +37,8 @@ from hyper_py.options import (
     FitOptions,
     Options,
     PhotometryOptions,
-    Policy,
 )
+from hyper_py.policy import Policy
 
 FILE_NAME = "hyper_config.yaml"
 T = TypeVar("T")
