@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy.modeling.models import BlackBody
 from astropy.wcs.utils import skycoord_to_pixel
 
+from hyper_py.bands.spectra import grey_body
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.simulation.band_models import BANDS_PRESETS, bands_model
-from hyper_py.simulation.bands import grey_body, simulate_bands
+from hyper_py.simulation.bands import simulate_bands
 
 ONE = {"n_sources": 1, "pair_fraction": 0.0, "size": 600.0, "flux_range": (1.0, 1.0)}
 
@@ -21,14 +21,6 @@ def moments(image):
     centre = np.array([(image * x).sum(), (image * y).sum()]) / total
     d = np.stack([x - centre[0], y - centre[1]])
     return total, centre, np.einsum("iyx,jyx,yx->ij", d, d, image) / total
-
-
-def test_grey_body_is_a_black_body_times_a_power():
-    wavelength = np.array([70.0, 160.0, 500.0]) * u.um
-    black = BlackBody(temperature=17.0 * u.K)(wavelength)
-    expected = (black * wavelength.to(u.THz, u.spectral()).value ** 1.8).value
-    ours = grey_body(wavelength.value, 17.0, beta=1.8)
-    np.testing.assert_allclose(ours / ours[1], expected / expected[1], rtol=1e-6)
 
 
 @pytest.mark.seeds(1, 2)
@@ -47,7 +39,7 @@ def test_one_source_in_all_bands(random_seed):
         expected = np.hypot(np.array(intrinsic)[::-1], one.band.beam)
         np.testing.assert_allclose(axes, expected, rtol=2e-3)
     ratio = truth["FLUX_s350"] / truth["FLUX_p160"]
-    spectrum = grey_body([350.0, 160.0], truth["TEMPERATURE"].value, beta=1.8)
+    spectrum = grey_body(np.array([350.0, 160.0]), truth["TEMPERATURE"].value, 1.8)
     assert float(ratio) == pytest.approx(spectrum[0] / spectrum[1])
 
 
@@ -74,7 +66,7 @@ def test_noise_and_cirrus_are_as_strong_as_asked():
     # 3.5 MJy/sr in an 18" beam are 30 mJy/beam; the beam takes little from so steep a spectrum.
     s250 = field["s250"]
     assert np.std(s250.cirrus) / s250.image.jy_per_pixel == pytest.approx(0.0305, rel=0.1)
-    spectrum = grey_body([350.0, 250.0], 16.0, beta=1.8)
+    spectrum = grey_body(np.array([350.0, 250.0]), 16.0, 1.8)
     per_area = [np.std(field[name].cirrus) / field[name].band.pixel_scale ** 2 for name in ("s350", "s250")]
     assert per_area[0] / per_area[1] == pytest.approx(spectrum[0] / spectrum[1], rel=0.05)
 

@@ -32,6 +32,7 @@ from hyper_py.config.text import apply_overrides, merged, read_mapping
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.options import (
     BackgroundOptions,
+    BandsOptions,
     CubeOptions,
     DetectionOptions,
     FitOptions,
@@ -66,6 +67,7 @@ class Config(Checked):
     fit_options: FitOptions = section(FitOptions)
     background: BackgroundOptions = section(BackgroundOptions)
     cube: Cube = section(Cube)
+    bands: BandsOptions = section(BandsOptions)
     fits_output: FitsOutput = section(FitsOutput)
     visualization: Visualization = section(Visualization)
     outputs: Outputs = section(Outputs)
@@ -146,6 +148,7 @@ class Config(Checked):
             fit_options=self.fit_options,
             background=self.background,
             cube=_picked(CubeOptions, self.cube),
+            bands=self.bands,
             detection_only=self.control.detection_only,
             tile_size_pix=self.control.tile_size_pix,
             convert_mJy=self.units.convert_mJy,

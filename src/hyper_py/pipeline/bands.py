@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.table import QTable
 
 from hyper_py.arrays import FloatArray
 from hyper_py.bands.aperture import CommonApertures
+from hyper_py.bands.catalog import JointTable
 from hyper_py.bands.images import BandImage
 from hyper_py.bands.offsets import BandOffsets
 from hyper_py.bands.shapes import sky_ellipses
@@ -78,6 +80,8 @@ class BandsExtraction:
     offsets : BandOffsets
     apertures : CommonApertures, optional
         With `bands.common_aperture`.
+    name : str
+        Of the field.
     """
 
     measured: tuple[MeasuredBand, ...]
@@ -85,6 +89,7 @@ class BandsExtraction:
     sources: JointSources
     offsets: BandOffsets
     apertures: CommonApertures | None = None
+    name: str = "bands"
 
     @property
     def bands(self) -> tuple[BandImage, ...]:
@@ -137,6 +142,27 @@ class BandsExtraction:
             self.sources.flux, self.sources.flux_covariance, wavelengths=self.wavelengths,
             beta=self.options.bands.beta, calibration_errors=[band.calibration_error for band in self.bands],
         )  # fmt: skip
+
+    @property
+    def table(self) -> JointTable:
+        """What the catalogues are made of."""
+        return JointTable(
+            name=self.name, bands=self.bands, sources=self.sources,
+            shapes=[one.shape for one in self.measured], offsets=self.offsets,
+            indices=self.spectral_indices, apertures=self.apertures,
+            grey_bodies=self.grey_bodies, free_shapes=self.options.bands.shape == "free",
+            convert_mjy=self.options.convert_mJy,
+        )  # fmt: skip
+
+    @cached_property
+    def catalog(self) -> QTable:
+        """The catalogue with one row a source; columns of a band have its name after them: FLUX_s500."""
+        return self.table.wide()
+
+    @cached_property
+    def long_catalog(self) -> QTable:
+        """The catalogue with one row a source and band."""
+        return self.table.long()
 
     def regions(self, name: str) -> "Regions":
         """Return the sources that a band sees as sky regions in ICRS: their FWHM in it, HYPER_ID as text."""

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from astropy import constants
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
@@ -23,6 +22,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
 from hyper_py.arrays import FloatArray
+from hyper_py.bands.spectra import grey_body
 from hyper_py.geometry import (
     ARCSEC_PER_RADIAN,
     FWHM_PER_SIGMA,
@@ -43,26 +43,7 @@ from hyper_py.simulation.truth import draw_profiles
 
 CIRRUS_SAMPLES = 3.5
 """Pixels of the cirrus' grid in the FWHM of the sharpest beam."""
-_SECOND_RADIATION = constants.h * constants.c / constants.k_B
 _STREAMS = {"sources": 0, "cirrus": 1, "own cirrus": 2, "noise": 3, "offset": 4}
-
-
-def grey_body(wavelength: Any, temperature: Any, *, beta: float) -> FloatArray:
-    """Return the flux density of an optically thin grey body, in units of its own.
-
-    nu^(3 + beta) / (exp(h nu / k T) - 1), normalised arbitrarily: only ratios mean something.
-
-    Parameters
-    ----------
-    wavelength, temperature : array_like
-        Micrometres and Kelvin; broadcast together.
-    beta : float
-        Emissivity index.
-    """
-    wavelength, temperature = np.asarray(wavelength, np.float64), np.asarray(temperature, np.float64)
-    exponent = _SECOND_RADIATION.to_value(u.um * u.K) / (wavelength * temperature)
-    result: FloatArray = (1000.0 / wavelength) ** (3.0 + beta) / np.expm1(exponent)
-    return result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -209,8 +190,10 @@ class _Sky:
     def fluxes(self, wavelength: float) -> FloatArray:
         """Flux densities of all sources in Jy."""
         temperature, beta = self.sources["temperature"], self.model.beta
-        there = grey_body(self.model.reference_wavelength, temperature, beta=beta)
-        fluxes: FloatArray = self.sources["flux"] * grey_body(wavelength, temperature, beta=beta) / there
+        there, here = (
+            grey_body(np.asarray(w), temperature, beta) for w in (self.model.reference_wavelength, wavelength)
+        )
+        fluxes: FloatArray = self.sources["flux"] * here / there
         return fluxes
 
     def shapes(self, wavelength: float) -> FloatArray:
@@ -252,7 +235,7 @@ class _Sky:
         if model.cirrus_own:
             pattern = pattern + math.sqrt(model.cirrus_own) * self.pattern("own cirrus", band.name)
         there, here = (
-            grey_body(w, model.cirrus_temperature, beta=model.cirrus_beta)
+            grey_body(np.asarray(w), model.cirrus_temperature, model.cirrus_beta)
             for w in (model.reference_wavelength, band.wavelength)
         )
         sigma = band.beam / FWHM_PER_SIGMA / self.cirrus_pixel
