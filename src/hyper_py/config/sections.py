@@ -126,6 +126,11 @@ class Survey(Checked, key_path="survey"):
     name: str | None = option(
         None, "Beam of an instrument by name, such as spire250, pacs160 or laboca; null for none."
     )
+    wavelength: Positive | None = option(
+        None,
+        "Wavelength of the map in micron, for `hyper-py bands` and for units that need it; null takes "
+        "`units.frequency`, the header's (WAVELNTH, RESTFRQ, a spectral axis) or the survey's.",
+    )
     beam: SurveyBeam | None = option(
         None,
         "The beam itself, {major: 18.2, minor: 17.5, pa: 0}: FWHM in arcsec, degrees east of north; "

@@ -267,7 +267,7 @@ def simulate_image(
     ConfigurationError
         If an option makes no sense, or the sources cannot be placed as asked.
     """
-    recipe = Recipe.of(sky_model(preset, **overrides), _plain_seed(seed))
+    recipe = Recipe.of(sky_model(preset, **overrides), plain_seed(seed))
     noise, background = recipe.noise(), recipe.shape_background(recipe.random_background())
     return _assemble(recipe, noise=noise, background=background, sigma=recipe.sigma(noise, background))
 
@@ -313,7 +313,7 @@ def simulate_cube(
             f"simulation: a cube needs at least one channel ({n_channels}), a frequency ({frequency}), "
             f"a channel width ({channel_width}), line widths {line_fwhm} and a turnover ({turnover}) above 0"
         )
-    recipe = Recipe.of(sky_model(preset, **overrides), _plain_seed(seed))
+    recipe = Recipe.of(sky_model(preset, **overrides), plain_seed(seed))
     rng, n = recipe.rng("lines"), recipe.model.n_sources
     return SimulatedCube(
         n_channels=n_channels, frequency=frequency, channel_width=channel_width,
@@ -400,7 +400,8 @@ def _with_clumps(
     )
 
 
-def _plain_seed(seed: int | np.random.Generator) -> int:
+def plain_seed(seed: int | np.random.Generator) -> int:
+    """Return a seed; that of a generator is drawn from it."""
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**63))
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
