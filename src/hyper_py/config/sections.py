@@ -300,8 +300,9 @@ class Io(Checked, key_path="io"):
     )
     stokes: Literal["I", "Q", "U", "V", "XX", "YY", "XY", "YX", "RR", "LL", "RL", "LR"] = option(
         "I",
-        "Plane of a polarisation axis that is measured; a file without it is refused. Only positive sources "
-        "are found; polarised intensity, which has a noise bias, is to be made beforehand.",
+        "Plane of a polarisation axis that is measured; a file without it is refused. Q, U and V have "
+        "negative sources too (`detection.negative`); polarised intensity, which has a noise bias, is to be "
+        "made beforehand.",
     )
     mask: Hdu = option(
         None,
