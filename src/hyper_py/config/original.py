@@ -89,6 +89,7 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
     },
     "cube": {"positions": "per_channel", "channel": 1, "shapes": "fixed", "extent": "boxes"},
     "io": {"error_hdu": None, "fill_values": []},
+    "overlaps": {"merged": "none"},
 }
 """What keys mean that an original file lacks. Every key that decides what is measured is here, so that a new
 default of ours never changes what an original file does."""
