@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError, HyperPyWarning
 from hyper_py.reading.recognise import is_cube
 from hyper_py.running.cube_task import process_cube
@@ -100,6 +99,7 @@ def run(
     """
     pin_own_blas()
     load_libraries()
+    from hyper_py.running.merging import given_catalogue
     from hyper_py.writing.catalogues import remove_merged
     from hyper_py.writing.layout import Layout
     from hyper_py.writing.staging import locked, remove_stale
@@ -113,6 +113,7 @@ def run(
             f"maps.{unknown[0]}: there is no such map; the maps are {', '.join(one.name for one in maps[:9])}"
         )
     tasks = _tasks_of(maps, config)
+    given_catalogue(config)
     layout = Layout.from_config(config)
     _make_directories(layout)
     with locked(layout) as held:
@@ -350,18 +351,17 @@ class _Run:
         )
 
     def merge(self) -> tuple[str, ...]:
-        """Write the catalogue of all maps, in the order of the inputs."""
-        from hyper_py.writing.catalogues import write_merged
-        from hyper_py.writing.state import parts_of
+        """Write the catalogue of all maps, in the order of the inputs, and the tables of overlaps."""
+        from hyper_py.running.merging import merged_tables
 
         good = [task.name for task in self.tasks if self.results[task.index].ok]
-        names = [part for name in good for part in parts_of(self.layout, name)]
-        meta = {
-            "creator": f"Hyper-Py {__version__}",
-            "sigma_thres": self.config.detection.sigma_thres,
-            "n_maps": len(good),
-        }
-        return write_merged(self.layout, names, meta=meta)
+        merged, notes, remarks = merged_tables(self.layout, self.config, good)
+        for text in notes:
+            self.log.add(text)
+        for text in remarks:
+            warnings.warn(text, HyperPyWarning, stacklevel=2)
+            self.log.add(f"warning: {text}")
+        return merged
 
     def report(self) -> None:
         """Write the report; a run is no less complete without it."""
