@@ -167,11 +167,14 @@ class _Run:
         log: RunLog,
         on_event: OnEvent | None,
     ) -> None:
+        from hyper_py.writing.manifests import killed_at
+
         self.config, self.layout, self.tasks = config, layout, tasks
         self.function = partial(process_map, measure=measure)
         self.log, self.on_event = log, on_event
         self.manifest = Manifest(layout, config)
         self.results: dict[int, MapResult] = {}
+        self.killed = killed_at(layout.root)
         self.redone: list[tuple[str, str]] = []
         self.n_resumed = 0
         self.clock = time.perf_counter()
@@ -247,6 +250,7 @@ class _Run:
                 n_maps=len(self.tasks),
                 n_resumed=self.n_resumed,
                 redone=tuple(self.redone),
+                killed=self.killed,
                 executor=name,
                 n_workers=n_workers,
                 root=self.layout.root,

@@ -144,3 +144,10 @@ def locked(layout: Layout) -> Iterator[bool]:
         except (ImportError, OSError):
             pass
         yield True
+
+
+def is_held(layout: Layout) -> bool:
+    """Whether a run holds the output directory now; False where nobody can tell."""
+    with suppress(OSError), locked(layout) as held:
+        return not held
+    return False
