@@ -1,9 +1,9 @@
 """Bright pixels without a beam around them: hot pixels, cosmic rays, spikes. No source is so sharp.
 
 Light that comes through a Gaussian beam has, in the mean over pixels that lie symmetrically around a place,
-at least the share that the beam has there, wherever it comes from. For a source at an offset d, the beam B and a
-pair of pixels at +v and -v, B(v - d) + B(v + d) = 2 B(v) B(d) cosh(v.d / s^2) >= 2 B(v) B(d), and the same
-holds for any sum of sources. What a pixel has beyond that did not come through the beam.
+at least the share that the beam has there, wherever it comes from. For a source at an offset d, the beam B
+and a pair of pixels at +v and -v, B(v - d) + B(v + d) = 2 B(v) B(d) cosh(v.d / s^2) >= 2 B(v) B(d), and the
+same holds for any sum of sources. What a pixel has beyond that did not come through the beam.
 """
 
 import math
@@ -16,12 +16,12 @@ from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.tiles import Plane, size_of
 
 LEAST_SHARE = 0.6
-"""Of the light above the darkest pixel around that the pixel must have beyond the beam's. A source of a beam, or
-a wider one, has none; one of 0.8 beams less than half."""
+"""Of the light above the darkest pixel around that the pixel must have beyond the beam's. A source of a beam,
+or a wider one, has none; one of 0.8 beams less than half."""
 LEAST_SIGMA = 6.0
 """Significance of that light, in its scatter all over the map."""
 _AROUND = 0.5
-"""Pixels with at least this share of the beam's peak, and the four neighbours, are compared with the middle."""
+"""The middle is compared with pixels of at least this share of the beam's peak, and with its neighbours."""
 _MOST_SAMPLES = 2500
 
 
