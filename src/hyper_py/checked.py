@@ -404,13 +404,13 @@ def _words(kind: Any) -> Iterator[str]:
             yield from _words(part)
 
 
-def nearest_key(path: str, known: Mapping[str, Entry]) -> str:
+def nearest_key(path: str, known: dict[str, Entry]) -> str:
     """Say which known key is nearest to an unknown one: of its very name, near in its section, anywhere."""
     section, _, name = path.rpartition(".")
     if ":" in path:
         return "a blank is missing after its colon"
     siblings = {other.rpartition(".")[2]: other for other in known if other.rpartition(".")[0] == section}
-    everywhere = {other.rpartition(".")[2]: other for other in known}
+    everywhere = {other.rpartition(".")[2]: other for other in reversed(known)}  # the first of each name
     if name in everywhere:
         return f"the nearest known key is {everywhere[name]}"
     for candidates in (siblings, everywhere):
