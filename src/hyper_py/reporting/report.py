@@ -28,7 +28,7 @@ from hyper_py.writing.layout import (
     report_data_name,
 )
 from hyper_py.writing.manifests import KILLED, read_manifest
-from hyper_py.writing.staging import Stage
+from hyper_py.writing.staging import Stage, remove_pages
 from hyper_py.writing.state import parts_of, read_record
 
 INDEX = f"{REPORT_DIR}/index.html"
@@ -82,7 +82,7 @@ def write_report(root: Path) -> tuple[str, ...]:
         if not alone:
             stage.text(INDEX, _index_page(entries, manifest))
             pages.append(INDEX)
-    _remove_others(root, set(pages))
+    remove_pages(root, but=pages)
     return tuple(pages)
 
 
@@ -153,13 +153,6 @@ def _stored(root: Path, name: str) -> ReportData | None:
 def _page_name(name: str) -> str:
     """Return the path of the page of a map; a map called index must not overwrite the index."""
     return f"{REPORT_DIR}/{'map_index' if name == 'index' else file_stem(name)}.html"
-
-
-def _remove_others(root: Path, pages: set[str]) -> None:
-    """Remove pages of maps that are no longer part of the run."""
-    for path in (root / REPORT_DIR).glob("*.html"):
-        if f"{REPORT_DIR}/{path.name}" not in pages:
-            path.unlink()
 
 
 # ----------------------------------------------------------------------------------------------- texts

@@ -102,7 +102,7 @@ class RunResult:
     seconds : float
         Wall-clock time of this run.
     removed : tuple of str
-        Merged catalogues of an earlier run that were removed and not written anew.
+        Merged catalogues, and pages of a report, of an earlier run that were removed and not written anew.
     """
 
     maps: tuple[MapResult, ...]

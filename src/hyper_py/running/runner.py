@@ -102,7 +102,7 @@ def run(
     load_libraries()
     from hyper_py.writing.catalogues import remove_merged
     from hyper_py.writing.layout import Layout
-    from hyper_py.writing.staging import locked, remove_stale
+    from hyper_py.writing.staging import locked, remove_pages, remove_stale
 
     maps = resolve_inputs(
         inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
@@ -121,7 +121,7 @@ def run(
                 f"{layout.root}: another run is writing here; wait, or choose another directory"
             )
         remove_stale(layout.staging_directories())
-        removed = remove_merged(layout)
+        removed = remove_merged(layout) + (() if config.outputs.report else remove_pages(layout.root))
         with open_log(layout.root / layout.logs / layout.log_name, append=resume) as log:
             return _Run(config, layout, tasks, measure, log, on_event).execute(resume=resume, removed=removed)
 
@@ -188,7 +188,7 @@ class _Run:
         ----------
         resume : bool
         removed : tuple of str
-            Merged catalogues of an earlier run that were removed.
+            Merged catalogues, and pages of a report, of an earlier run that were removed.
         """
         from hyper_py.writing.staging import remove_stale
 
