@@ -14,6 +14,7 @@ from hyper_py.catalog import empty_catalog, make_catalog, unmeasured_rows
 from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.given import FixedSources, given_peaks, given_shapes
 from hyper_py.detection.highpass import detect_high_pass
+from hyper_py.detection.hot_pixels import are_hot_pixels
 from hyper_py.detection.matched import detect_matched
 from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import ConfigurationError, Flag, InputError
@@ -233,6 +234,10 @@ def _extracted(image: SkyImage, options: Options, fixed: FixedSources | None) ->
     if fixed is not None:
         name_rows(catalog, fixed)
         catalog["FLAGS"] |= np.where(fixed.below_beam(image.beam), int(Flag.SIZE_BELOW_BEAM), 0)
+    hot = are_hot_pixels(
+        image.data, x=catalog["X"].value, y=catalog["Y"].value, beam_covariance=central_beam(image)
+    )
+    catalog["FLAGS"] |= np.where(hot, int(Flag.HOT_PIXEL), 0)
     catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
     catalog.meta["noise_model"] = options.fit_options.noise_model
     return Extraction(

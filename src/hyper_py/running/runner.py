@@ -102,7 +102,7 @@ def run(
     from hyper_py.running.merging import given_catalogue
     from hyper_py.writing.catalogues import remove_merged
     from hyper_py.writing.layout import Layout
-    from hyper_py.writing.staging import locked, remove_stale
+    from hyper_py.writing.staging import locked, remove_pages, remove_stale
 
     maps = resolve_inputs(
         inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
@@ -122,7 +122,7 @@ def run(
                 f"{layout.root}: another run is writing here; wait, or choose another directory"
             )
         remove_stale(layout.staging_directories())
-        removed = remove_merged(layout)
+        removed = remove_merged(layout) + (() if config.outputs.report else remove_pages(layout.root))
         with open_log(layout.root / layout.logs / layout.log_name, append=resume) as log:
             return _Run(config, layout, tasks, measure, log, on_event).execute(resume=resume, removed=removed)
 
@@ -170,11 +170,14 @@ class _Run:
         log: RunLog,
         on_event: OnEvent | None,
     ) -> None:
+        from hyper_py.writing.manifests import killed_at
+
         self.config, self.layout, self.tasks = config, layout, tasks
         self.function = partial(process_map, measure=measure)
         self.log, self.on_event = log, on_event
         self.manifest = Manifest(layout, config)
         self.results: dict[int, MapResult] = {}
+        self.killed = killed_at(layout.root)
         self.redone: list[tuple[str, str]] = []
         self.n_resumed = 0
         self.clock = time.perf_counter()
@@ -186,7 +189,7 @@ class _Run:
         ----------
         resume : bool
         removed : tuple of str
-            Merged catalogues of an earlier run that were removed.
+            Merged catalogues, and pages of a report, of an earlier run that were removed.
         """
         from hyper_py.writing.staging import remove_stale
 
@@ -250,6 +253,7 @@ class _Run:
                 n_maps=len(self.tasks),
                 n_resumed=self.n_resumed,
                 redone=tuple(self.redone),
+                killed=self.killed,
                 executor=name,
                 n_workers=n_workers,
                 root=self.layout.root,
