@@ -24,6 +24,10 @@ def simulate(
         str, typer.Option("--preset", metavar="NAME", help=f"Kind of sky: {', '.join(PRESETS)}.")
     ] = "alma",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="FIRST-LAST", help="One map for each seed, in a directory."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the preset. Repeatable."),
@@ -35,17 +39,37 @@ def simulate(
         bool, typer.Option("--force", help="Overwrite a file that is no simulated map.")
     ] = False,
 ) -> None:
-    """Simulate a map (or a cube) with exact truth: MAP.fits, and MAP_truth.ecsv beside it."""
+    """Simulate maps with exact truth. Writes MAP.fits, and MAP_truth.ecsv beside it."""
     from hyper_py.config import apply_overrides
 
     fields = apply_overrides({}, overrides or [])
+    _check_kinds(fields)
+    chosen = [seed] if seeds is None else seed_range(seeds)
+    if seeds is not None and output is not None:
+        if output.suffix:
+            raise ConfigurationError(f"--seeds: {output} is to be a directory: there are several maps")
+        output.mkdir(parents=True, exist_ok=True)
+    for one in chosen:
+        default = f"{preset}_{one}.fits"
+        path = Path(default) if output is None else output / default if output.is_dir() else output
+        _simulate_one(path, preset, seed=one, fields=fields, limits=limits, force=force)
 
+
+def seed_range(text: str) -> range:
+    """Return the seeds of `1-20`, or of `7`."""
+    first, dash, last = text.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()) or int(last or first) < int(first):
+        raise ConfigurationError(f"--seeds: {text!r} is no range of seeds; it is FIRST-LAST, such as 1-20")
+    return range(int(first), int(last or first) + 1)
+
+
+def _simulate_one(
+    path: Path, preset: str, *, seed: int, fields: dict[str, Any], limits: bool, force: bool
+) -> None:
+    """Simulate and write one map or cube, and say so."""
     from hyper_py.simulation.simulate import simulate_cube, simulate_image
     from hyper_py.writing import simulated_files as files
 
-    default = f"{preset}_{seed}.fits"
-    path = Path(default) if output is None else output / default if output.is_dir() else output
-    _check_kinds(fields)
     if not force:
         files.refuse_to_overwrite(path)
     if preset == "cube" or any(name in fields for name in CUBE_FIELDS):
