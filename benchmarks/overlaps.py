@@ -77,7 +77,8 @@ def compare(path: Path, directory: Path, share: float, least: float, changes: li
     print(
         f"{path.name}: above {least:g} sigma, away from the seams: {counts[0]} sources of the whole map, "
         f"{counts[1]} joined, {lost} lost; {within:.1%} of fluxes within their errors, median change "
-        f"{np.median(change):+.3f} errors, largest {np.abs(change).max():.2f}; {len(pairs)} pairs of rows within half a beam: "
+        f"{np.median(change):+.3f} errors, largest {np.abs(change).max():.2f}; "
+        f"{len(pairs)} pairs of rows within half a beam: "
         f"{'good' if good else 'FALLS SHORT'}"
     )
     return good

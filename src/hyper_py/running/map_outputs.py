@@ -318,7 +318,7 @@ def _write_on_request(
     stage: "Stage", layout: "Layout", extraction: "Extraction", task: MapTask, log: MapLog
 ) -> None:
     """Stage the products that the configuration names besides tables and regions."""
-    if layout.fitting or layout.deblended or layout.background:
+    if layout.fitting or layout.deblended or layout.background or layout.products:
         from hyper_py.reporting.fits_products import write_fits_products
 
         write_fits_products(stage, layout, extraction, name=task.name)

@@ -104,15 +104,7 @@ def run(
     from hyper_py.writing.layout import Layout
     from hyper_py.writing.staging import locked, remove_pages, remove_stale
 
-    maps = resolve_inputs(
-        inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
-    )
-    unknown = sorted(config.maps.keys() - {one.name for one in maps})
-    if unknown and inputs is None:  # a file for five bands serves for one of them too
-        raise ConfigurationError(
-            f"maps.{unknown[0]}: there is no such map; the maps are {', '.join(one.name for one in maps[:9])}"
-        )
-    tasks = _tasks_of(maps, config)
+    tasks = tasks_of(config, inputs)
     given_catalogue(config)
     layout = Layout.from_config(config)
     _make_directories(layout)
@@ -125,6 +117,25 @@ def run(
         removed = remove_merged(layout) + (() if config.outputs.report else remove_pages(layout.root))
         with open_log(layout.root / layout.logs / layout.log_name, append=resume) as log:
             return _Run(config, layout, tasks, measure, log, on_event).execute(resume=resume, removed=removed)
+
+
+def tasks_of(config: "Config", inputs: Sequence[str | Path] | None = None) -> list[MapTask]:
+    """Return what `run` would do with the same arguments, one task a map; nothing is written.
+
+    Raises
+    ------
+    ConfigurationError
+        The inputs do not say what to do, two have one name, or a file that the configuration names is wrong.
+    """
+    maps = resolve_inputs(
+        inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
+    )
+    unknown = sorted(config.maps.keys() - {one.name for one in maps})
+    if unknown and inputs is None:  # a file for five bands serves for one of them too
+        raise ConfigurationError(
+            f"maps.{unknown[0]}: there is no such map; the maps are {', '.join(one.name for one in maps[:9])}"
+        )
+    return _tasks_of(maps, config)
 
 
 def _tasks_of(maps: Sequence[MapInput], config: "Config") -> list[MapTask]:
