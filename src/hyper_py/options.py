@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Order: TypeAlias = Annotated[int, Range(at_least=0, at_most=4)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class AmplitudeBounds(Checked, key_path="policy.amplitude_bounds"):
     """Bounds of fitted amplitudes, in units of the local peak."""
 
@@ -36,7 +36,7 @@ class AmplitudeBounds(Checked, key_path="policy.amplitude_bounds"):
     largest: Positive = option(MISSING, "Largest amplitude.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Policy(Checked, key_path="policy"):
     """How options are meant, where the original Hyper-Py means them differently.
 
@@ -110,7 +110,7 @@ class Policy(Checked, key_path="policy"):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class DetectionOptions(Checked, key_path="detection"):
     """Which peaks are sources."""
 
@@ -176,7 +176,7 @@ class DetectionOptions(Checked, key_path="detection"):
             yield "rms_value must be positive when use_manual_rms is true"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class PhotometryOptions(Checked, key_path="photometry"):
     """Apertures, and the sizes that sources may have."""
 
@@ -191,7 +191,7 @@ class PhotometryOptions(Checked, key_path="photometry"):
             yield f"aper_inf ({self.aper_inf:g}) must not be larger than aper_sup ({self.aper_sup:g})"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FitOptions(Checked, key_path="fit_options"):
     """How the Gaussians are fitted."""
 
@@ -269,7 +269,7 @@ class FitOptions(Checked, key_path="fit_options"):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BackgroundOptions(Checked, key_path="background"):
     """The background under the sources."""
 
@@ -320,7 +320,7 @@ class BackgroundOptions(Checked, key_path="background"):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class CubeOptions(Checked, key_path="cube"):
     """Datacubes: recognised by their axes, or declared by `control.datacube`; channels count from 1."""
 
@@ -355,7 +355,7 @@ class OptionChanges(TypedDict, total=False):
     policy: Policy | Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Options(Checked):
     """Everything that decides what is measured on one map."""
 

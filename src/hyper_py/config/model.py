@@ -46,7 +46,7 @@ MAP_SECTIONS = ("units", "survey", "io", "detection", "photometry", "fit_options
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Config(Checked):
     """Configuration of Hyper-Py.
 

@@ -23,14 +23,14 @@ from hyper_py.options import CubeOptions, DetectionOptions, Options, PhotometryO
 Hdu: TypeAlias = Count | str | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class InputPaths(Checked, key_path="paths.input"):
     """Where the maps are."""
 
     dir_maps: str = option("Maps", "Directory of the maps and of the list file, relative to this file.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class OutputPaths(Checked, key_path="paths.output"):
     """Where results go; all of it below `dir_root`."""
 
@@ -40,7 +40,7 @@ class OutputPaths(Checked, key_path="paths.output"):
     dir_log_out: str = option("logs", "Logs, below `dir_root`.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Paths(Checked, key_path="paths"):
     """Directories."""
 
@@ -48,7 +48,7 @@ class Paths(Checked, key_path="paths"):
     output: OutputPaths = section(OutputPaths)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Files(Checked, key_path="files"):
     """File names."""
 
@@ -58,7 +58,7 @@ class Files(Checked, key_path="files"):
     file_log_name: str = option("hyper_py.log", "Name of the log of the whole run.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Control(Checked, key_path="control"):
     """What is run, and on how many cores."""
 
@@ -85,7 +85,7 @@ class Control(Checked, key_path="control"):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Units(Checked, key_path="units"):
     """Units of the input and of the catalogue."""
 
@@ -100,7 +100,7 @@ class Units(Checked, key_path="units"):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SurveyBeam(Checked, key_path="survey.beam"):
     """A Gaussian beam."""
 
@@ -114,7 +114,7 @@ class SurveyBeam(Checked, key_path="survey.beam"):
             yield f"minor ({self.minor:g}) must not be larger than major ({self.major:g})"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Survey(Checked, key_path="survey"):
     """The instrument: its beam, where the file does not say."""
 
@@ -150,7 +150,7 @@ class Survey(Checked, key_path="survey"):
             yield "give the beam by beam or by psf, not by both"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Detection(DetectionOptions):
     """Detection, and sources that are given."""
 
@@ -194,7 +194,7 @@ class Detection(DetectionOptions):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Photometry(PhotometryOptions):
     """Photometry, and apertures that are given."""
 
@@ -215,7 +215,7 @@ class Photometry(PhotometryOptions):
             yield "fwhm_1 and fwhm_2 must be positive when fixed_radius is true"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Cube(CubeOptions):
     """Cubes: what is measured in channels, and what is written."""
 
@@ -232,7 +232,7 @@ class Cube(CubeOptions):
     slices: bool = option(False, "Write every channel as a map, in `control.dir_datacube_slices`.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FitsOutput(Checked, key_path="fits_output"):
     """FITS files of what was fitted; directories are below `dir_root`."""
 
@@ -248,7 +248,7 @@ class FitsOutput(Checked, key_path="fits_output"):
     fits_output_dir_noise: str = option("fits/noise", "Directory of the noise.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Visualization(Checked, key_path="visualization"):
     """Figures of what was fitted; directories are below `dir_root`."""
 
@@ -264,7 +264,7 @@ class Visualization(Checked, key_path="visualization"):
     output_dir_noise: str = option("plots/noise", "Directory of the noise.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Outputs(Checked, key_path="outputs"):
     """Tables and report."""
 
@@ -274,7 +274,7 @@ class Outputs(Checked, key_path="outputs"):
     report: bool = option(True, "Write report/index.html, and plots/MAP_map.svg: the map with its sources.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Io(Checked, key_path="io"):
     """What to read of a FITS file."""
 
