@@ -76,7 +76,7 @@ def same_option(cls: type["Checked"], name: str) -> Any:
     return field(default=other.default, metadata=other.metadata)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Checked:
     """Base of all options: values that are not allowed are refused when one is made.
 
@@ -88,6 +88,7 @@ class Checked:
     def __init_subclass__(cls, *, key_path: str | None = None) -> None:
         if key_path is not None:
             cls.key_path = key_path
+        cls.__repr__ = Checked.__repr__  # type: ignore[method-assign] # or dataclass makes one
 
     def __post_init__(self) -> None:
         """Take what is allowed as the type that is asked for; refuse the rest.
@@ -440,13 +441,13 @@ def _words(kind: Any) -> Iterator[str]:
             yield from _words(part)
 
 
-def nearest_key(path: str, known: Mapping[str, Entry]) -> str:
+def nearest_key(path: str, known: dict[str, Entry]) -> str:
     """Say which known key is nearest to an unknown one: of its very name, near in its section, anywhere."""
     section, _, name = path.rpartition(".")
     if ":" in path:
         return "a blank is missing after its colon"
     siblings = {other.rpartition(".")[2]: other for other in known if other.rpartition(".")[0] == section}
-    everywhere = {other.rpartition(".")[2]: other for other in known}
+    everywhere = {other.rpartition(".")[2]: other for other in reversed(known)}  # the first of each name
     if name in everywhere:
         return f"the nearest known key is {everywhere[name]}"
     for candidates in (siblings, everywhere):

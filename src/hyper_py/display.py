@@ -65,6 +65,9 @@ class Summary:
 class Summarised:
     """An object whose `repr` is its summary, in a notebook as a table."""
 
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = Summarised.__repr__  # type: ignore[method-assign] # or dataclass makes one
+
     def _summary(self) -> Summary:
         raise NotImplementedError
 

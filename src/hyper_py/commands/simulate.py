@@ -11,7 +11,9 @@ from hyper_py.diagnostics import ConfigurationError
 PRESETS = (
     "alma", "deep", "herschel", "faint", "crowded", "cube", "interferometer", "interferometer_dirty",
     "dynamic", "complex", "edges", "edges_error", "empty", "empty_lognormal", "oversampled",
+    "clumps", "resolved",
 )  # fmt: skip
+BANDS_PRESETS = ("bands", "bands_simple")
 CUBE_FIELDS = ("n_channels", "frequency", "channel_width", "line_fwhm", "turnover")
 
 
@@ -21,7 +23,8 @@ def simulate(
         typer.Option("--output", "-o", metavar="MAP.fits", help="File of the map, or its directory."),
     ] = None,
     preset: Annotated[
-        str, typer.Option("--preset", metavar="NAME", help=f"Kind of sky: {', '.join(PRESETS)}.")
+        str,
+        typer.Option("--preset", metavar="NAME", help=f"Kind of sky: {', '.join(PRESETS + BANDS_PRESETS)}."),
     ] = "alma",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
     overrides: Annotated[
@@ -35,10 +38,16 @@ def simulate(
         bool, typer.Option("--force", help="Overwrite a file that is no simulated map.")
     ] = False,
 ) -> None:
-    """Simulate a map (or a cube) with exact truth: MAP.fits, and MAP_truth.ecsv beside it."""
+    """Simulate a map (or a cube) with exact truth: MAP.fits, and MAP_truth.ecsv beside it.
+
+    A field in several bands is a directory: BAND.fits for each, and truth.ecsv.
+    """
     from hyper_py.config import apply_overrides
 
     fields = apply_overrides({}, overrides or [])
+    if preset in BANDS_PRESETS:
+        _simulate_bands(output or Path(f"{preset}_{seed}"), preset, seed, fields, limits=limits, force=force)
+        return
 
     from hyper_py.simulation.simulate import simulate_cube, simulate_image
     from hyper_py.writing import simulated_files as files
@@ -62,6 +71,23 @@ def simulate(
     text = " x ".join(map(str, size[::-1]))
     beside = f"{files.truth_path(path)}{f' and {files.psf_path(path)}' if dirty else ''}"
     say(f"wrote {path} ({text} pixels, {n_sources} sources) and {beside}")
+
+
+def _simulate_bands(
+    directory: Path, preset: str, seed: int, fields: dict[str, Any], *, limits: bool, force: bool
+) -> None:
+    """Write a field in several bands."""
+    from hyper_py.simulation.bands import simulate_bands
+    from hyper_py.writing.simulated_files import BANDS_TRUTH, write_bands
+
+    if limits:
+        raise ConfigurationError("--limits: only for maps, not for fields in several bands")
+    if directory.suffix.lower() == ".fits":
+        raise ConfigurationError(f"--output {directory}: several maps are written; give a directory")
+    simulated = simulate_bands(preset, seed=seed, **fields)
+    paths = write_bands(directory, simulated, force=force)
+    names = ", ".join(path.name for path in paths)
+    say(f"wrote {names} ({len(simulated.truth)} sources) and {BANDS_TRUTH} in {directory}")
 
 
 def _check_kinds(fields: dict[str, Any]) -> None:

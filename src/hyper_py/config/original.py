@@ -1,11 +1,11 @@
 """What a configuration file of the original Hyper-Py means by the keys that it has and those that it lacks.
 
-The fields of `hyper_py.options.Policy` say what each of them decides.
+The fields of `hyper_py.policy.Policy` say what each of them decides.
 """
 
 from typing import Any
 
-from hyper_py.options import AmplitudeBounds, Policy
+from hyper_py.policy import AmplitudeBounds, Policy
 
 ORIGINAL_POLICY = Policy(
     options_in_flux_unit=True,

@@ -23,14 +23,14 @@ from hyper_py.options import CubeOptions, DetectionOptions, Options, PhotometryO
 Hdu: TypeAlias = Count | str | None
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class InputPaths(Checked, key_path="paths.input"):
     """Where the maps are."""
 
     dir_maps: str = option("Maps", "Directory of the maps and of the list file, relative to this file.")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class OutputPaths(Checked, key_path="paths.output"):
     """Where results go; all of it below `dir_root`."""
 
@@ -40,7 +40,7 @@ class OutputPaths(Checked, key_path="paths.output"):
     dir_log_out: str = option("logs", "Logs, below `dir_root`.")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Paths(Checked, key_path="paths"):
     """Directories."""
 
@@ -48,7 +48,7 @@ class Paths(Checked, key_path="paths"):
     output: OutputPaths = section(OutputPaths)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Files(Checked, key_path="files"):
     """File names."""
 
@@ -58,7 +58,7 @@ class Files(Checked, key_path="files"):
     file_log_name: str = option("hyper_py.log", "Name of the log of the whole run.")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Control(Checked, key_path="control"):
     """What is run, and on how many cores."""
 
@@ -85,7 +85,7 @@ class Control(Checked, key_path="control"):
     )
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Units(Checked, key_path="units"):
     """Units of the input and of the catalogue."""
 
@@ -100,7 +100,7 @@ class Units(Checked, key_path="units"):
     )
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class SurveyBeam(Checked, key_path="survey.beam"):
     """A Gaussian beam."""
 
@@ -114,7 +114,7 @@ class SurveyBeam(Checked, key_path="survey.beam"):
             yield f"minor ({self.minor:g}) must not be larger than major ({self.major:g})"
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Survey(Checked, key_path="survey"):
     """The instrument: its beam, where the file does not say."""
 
@@ -125,6 +125,11 @@ class Survey(Checked, key_path="survey"):
     )
     name: str | None = option(
         None, "Beam of an instrument by name, such as spire250, pacs160 or laboca; null for none."
+    )
+    wavelength: Positive | None = option(
+        None,
+        "Wavelength of the map in micron, for `hyper-py bands` and for units that need it; null takes "
+        "`units.frequency`, the header's (WAVELNTH, RESTFRQ, a spectral axis) or the survey's.",
     )
     beam: SurveyBeam | None = option(
         None,
@@ -150,7 +155,7 @@ class Survey(Checked, key_path="survey"):
             yield "give the beam by beam or by psf, not by both"
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Detection(DetectionOptions):
     """Detection, and sources that are given."""
 
@@ -173,10 +178,18 @@ class Detection(DetectionOptions):
         "Whether the sizes in that table are those on the map, or those on the sky: the beam of each map is "
         "then added.",
     )
+    region: Hdu = option(
+        None,
+        "Where sources are looked for, given as `io.mask` is; noise and background are measured on the whole "
+        "map. Excluded regions (-circle(...)) are taken off the others, or off the map. null for everywhere.",
+    )
+    region_keep: Literal["inside", "outside"] = option(
+        "inside", "Whether sources are looked for inside `region`, or outside."
+    )
     regions: str | None = option(
         None,
-        "Measure the ellipses, circles and points of this DS9 or CRTF region file; detect none. "
-        "Relative to this file.",
+        "Measure the ellipses, circles and points of this DS9 or CRTF region file, but those in excluded "
+        "ones (-circle(...)); detect none. Relative to this file.",
     )
     fixed_peaks: bool = option(False, "Measure at `xcen_fix`, `ycen_fix`; detect none.")
     xcen_fix: Many[float] = option((0.0,), "Longitudes of fixed peaks in degrees, in the frame of the map.")
@@ -194,7 +207,7 @@ class Detection(DetectionOptions):
             )
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Photometry(PhotometryOptions):
     """Photometry, and apertures that are given."""
 
@@ -215,7 +228,7 @@ class Photometry(PhotometryOptions):
             yield "fwhm_1 and fwhm_2 must be positive when fixed_radius is true"
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Cube(CubeOptions):
     """Cubes: what is measured in channels, and what is written."""
 
@@ -232,7 +245,7 @@ class Cube(CubeOptions):
     slices: bool = option(False, "Write every channel as a map, in `control.dir_datacube_slices`.")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class FitsOutput(Checked, key_path="fits_output"):
     """FITS files of what was fitted; directories are below `dir_root`."""
 
@@ -248,7 +261,7 @@ class FitsOutput(Checked, key_path="fits_output"):
     fits_output_dir_noise: str = option("fits/noise", "Directory of the noise.")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Visualization(Checked, key_path="visualization"):
     """Figures of what was fitted; directories are below `dir_root`."""
 
@@ -264,7 +277,7 @@ class Visualization(Checked, key_path="visualization"):
     output_dir_noise: str = option("plots/noise", "Directory of the noise.")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Outputs(Checked, key_path="outputs"):
     """Tables and report."""
 
@@ -274,7 +287,7 @@ class Outputs(Checked, key_path="outputs"):
     report: bool = option(True, "Write report/index.html, and plots/MAP_map.svg: the map with its sources.")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Io(Checked, key_path="io"):
     """What to read of a FITS file."""
 
@@ -291,7 +304,10 @@ class Io(Checked, key_path="io"):
         "are found; polarised intensity, which has a noise bias, is to be made beforehand.",
     )
     mask: Hdu = option(
-        None, "Extension or other file with a mask: pixels that are not zero are not used; null for none."
+        None,
+        "What is not used: an extension or other FITS file with a mask (pixels that are not zero), a DS9 or "
+        "CRTF region file (.reg, .ds9, .crtf), DS9 text, or a MOC (.moc, .json, .fits; needs the extra moc). "
+        "Relative to this file; null for none.",
     )
     primary_beam: Hdu = option(
         None,

@@ -28,7 +28,7 @@ _SMALLEST_SIZE = 0.9
 """Of the beam: fitted sizes of point sources scatter by some percent."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class FixedSources(Summarised):
     """Positions, and apertures if given, that are measured instead of detected ones.
 

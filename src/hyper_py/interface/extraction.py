@@ -13,11 +13,13 @@ from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import InputError
 from hyper_py.interface.images import as_sky_image
 from hyper_py.interface.naming import arguments_named
+from hyper_py.interface.progress import ProgressLine, as_listener
 from hyper_py.options import OptionChanges, Options
 from hyper_py.pipeline import extraction
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reading.objects import BeamLike, Header, MapLike
 from hyper_py.reading.source_table import sources_of_table
+from hyper_py.stages import OnStage
 
 Positions: TypeAlias = FixedSources | Table | SkyCoord
 
@@ -33,6 +35,7 @@ def extract_sources(
     frequency: float | u.Quantity | None = None,
     options: Options | None = None,
     fixed: Positions | None = None,
+    progress: OnStage | bool | None = None,
     **changes: Unpack[OptionChanges],
 ) -> Extraction:
     """Find the compact sources of a map and measure them.
@@ -49,6 +52,9 @@ def extract_sources(
     fixed : FixedSources, Table or SkyCoord, optional
         Measure these instead of detecting. A table has columns RA and DEC, and if wanted FWHM_1, FWHM_2, PA
         and ID, in any unit of an angle.
+    progress : callable or bool, optional
+        Called as `progress(stage, done, total)`, with the stages of `hyper_py.stages.SHARES`, such as
+        `("fits", 120, 400)`; `total` is 0 where nothing is counted. True writes a line to standard error.
     **changes
         Other values of `options`, by the names of its fields: `detection={"sigma_thres": 5}` changes that key
         of the section, a `DetectionOptions` replaces it.
@@ -83,8 +89,14 @@ def extract_sources(
     own = as_sky_image(
         image, wcs=wcs, beam=beam, unit=unit, error=error, mask=mask, frequency=frequency
     )  # fmt: skip
+    listener = as_listener(progress)
     with arguments_named():
-        return extraction.extract_sources(own, options=options, fixed=as_fixed_sources(fixed), **changes)
+        found = extraction.extract_sources(
+            own, options=options, fixed=as_fixed_sources(fixed), progress=listener, **changes
+        )
+    if isinstance(listener, ProgressLine):
+        listener.finish(f"100%  {len(found.catalog)} sources")
+    return found
 
 
 def as_fixed_sources(fixed: Any) -> FixedSources | None:

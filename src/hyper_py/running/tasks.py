@@ -90,6 +90,9 @@ class MapResult:
         return self.status in ("done", "resumed")
 
 
+LIGHT_SPEED = 299792458.0
+"""Metres a second."""
+
 Measure: TypeAlias = "Callable[[MapTask], Extraction]"
 """Gives the `Extraction` of a task."""
 
@@ -114,6 +117,10 @@ def reading_options(config: "Config") -> dict[str, Any]:
         path = config.below_config(survey.psf)
         beam = beam_from_psf(path, pixel=survey.psf_pixel, hdu=survey.psf_hdu)
 
+    frequency = config.units.frequency
+    if survey.wavelength is not None:
+        frequency = 1e6 * LIGHT_SPEED / survey.wavelength
+
     def place(where: str | int | None) -> str | int | None:
         return str(config.below_config(where)) if isinstance(where, str) and is_file_name(where) else where
 
@@ -122,11 +129,13 @@ def reading_options(config: "Config") -> dict[str, Any]:
         "stokes": io.stokes,
         "error_hdu": place(io.error_hdu),
         "mask": place(io.mask),
+        "region": place(config.detection.region),
+        "region_keep": config.detection.region_keep,
         "primary_beam": place(io.primary_beam),
         "primary_beam_corrected": io.primary_beam_corrected,
         "fill_values": io.fill_values,
         "bunit": config.units.bunit,
-        "frequency": config.units.frequency,
+        "frequency": frequency,
         "beam": beam,
         "survey_name": survey.name,
         "survey_code": survey.survey_code,

@@ -90,7 +90,7 @@ class TextTable(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Validation(Summarised):
     """Result of `validate`.
 
