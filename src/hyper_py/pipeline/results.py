@@ -234,6 +234,28 @@ class ResultMethods(Summarised):
 
         return write_page(self._own, Path(path), overwrite=overwrite)
 
+    def send(self, *, to: str | None = None) -> tuple[str, ...]:
+        """Send the catalogue to TOPCAT, Aladin and other programs on this machine by SAMP.
+
+        Parameters
+        ----------
+        to : str, optional
+            Part of the name of the program; all that load tables if not given.
+
+        Returns
+        -------
+        tuple of str
+            Names of the programs that have loaded it.
+
+        Raises
+        ------
+        InputError
+            If no SAMP hub is running (TOPCAT and Aladin start one), or no such program is connected.
+        """
+        from hyper_py.writing.extraction_files import send_extraction
+
+        return send_extraction(self._own, to=to)
+
     def plot(self, name: Plane = "data", *, sources: bool = True, ax: Any = None) -> "Figure":
         """Draw the map, or another image of the extraction, with the apertures of the sources.
 

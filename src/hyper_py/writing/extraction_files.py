@@ -1,5 +1,6 @@
 """One extraction as a file of the user's choice: its catalogue, or its apertures as regions."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from hyper_py import __version__
 from hyper_py.diagnostics import InputError
 from hyper_py.pipeline.extraction import Extraction
+from hyper_py.writing.samp import Message, send
 from hyper_py.writing.sky_regions import crtf_text, ds9_texts
 from hyper_py.writing.staging import Stage
 from hyper_py.writing.table_columns import prepare_table, template_of
@@ -41,6 +43,14 @@ def write_extraction(extraction: Extraction, path: Path, *, overwrite: bool = Fa
         template = template_of(table, text_widths={}, meta=table.meta)
         write_table(stage.path(path.name), [table], form=_FORMS[suffix], template=template)
     return path
+
+
+def send_extraction(extraction: Extraction, *, to: str | None = None) -> tuple[str, ...]:
+    """Send the catalogue of an extraction by SAMP; return the names of the programs that have loaded it."""
+    with tempfile.TemporaryDirectory(prefix="hyper-py-") as folder:
+        path = write_extraction(extraction, Path(folder) / "catalogue.vot")
+        done = send([Message(kind="table", path=path, name=f"{extraction.image.name} sources")], to=to)
+    return tuple(one.program for one in done if not one.reason)
 
 
 def check_free(path: Path, *, overwrite: bool, function: str) -> None:
