@@ -173,7 +173,7 @@ def _lead(facts: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
 
 def _run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Yield what was run, on what, when and by which versions."""
-    if entry is not None:
+    if entry is not None and "path" in entry:
         yield "Input", str(entry["path"])
         yield "SHA-256", str(entry["checksum"])
         yield "Time for this map", f"{entry['seconds']:.2f} s"
