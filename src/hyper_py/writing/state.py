@@ -44,6 +44,8 @@ class Record:
         Columns of the catalogue; none for a cube.
     parts : tuple of str
         The channels of a cube; none for a map.
+    bands : tuple of dict
+        What is known of each band of a field; none for a map.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Record:
     files: dict[str, str]
     columns: tuple[tuple[str, str, str], ...] = ()
     parts: tuple[str, ...] = field(default=())
+    bands: tuple[dict[str, Any], ...] = field(default=())
 
     def to_json(self) -> str:
         """Return the text that `read_record` reads."""
@@ -79,12 +82,14 @@ def _checked(values: Any) -> Record | None:
         and values["seconds"] is not None
         and type(values["n_sources"]) is int
         and values["n_sources"] >= 0
+        and isinstance(values["bands"], list)
+        and all(isinstance(one, dict) for one in values["bands"])
         and isinstance(columns, list)
         and all(_are_texts(column) and len(column) == 3 for column in columns)
     )
     if not good:
         return None
-    tuples = {key: tuple(values[key]) for key in ("warnings", "outputs", "parts")}
+    tuples = {key: tuple(values[key]) for key in ("warnings", "outputs", "parts", "bands")}
     return Record(**{**values, **tuples, "columns": tuple(tuple(column) for column in columns)})
 
 
