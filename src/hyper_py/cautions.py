@@ -7,6 +7,7 @@ from scipy import ndimage, special
 from hyper_py.arrays import BoolArray, IntArray
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.image import SkyImage
+from hyper_py.numerics.tiles import sample
 
 _BAD = (
     Flag.BLANK_PIXELS | Flag.EDGE | Flag.SIZE_AT_BOUND | Flag.POSITION_AT_BOUND | Flag.AMPLITUDE_AT_BOUND
@@ -48,7 +49,7 @@ def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
     """
     said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
     said += [image.meta["no_beam"]] if "no_beam" in image.meta else []
-    said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image)]
+    said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image), *_nowhere(catalog, image)]
     said += _flagged(catalog) + _crowded(catalog, image)
     return tuple(said)
 
@@ -62,6 +63,13 @@ def _wide_beam(image: SkyImage) -> list[str]:
         f"a beam of {image.beam.major:.4g} arcsec on a map of {side:.4g}: noise and background cannot be "
         "told from sources; is the beam right (survey.beam)?"
     ]
+
+
+def _nowhere(catalog: QTable, image: SkyImage) -> list[str]:
+    """Say that sources were looked for nowhere on the map."""
+    if len(catalog) or image.searched is None or np.any(sample(np.asarray(image.searched, dtype=np.float64))):
+        return []
+    return ["detection.region holds no pixel of this map: sources were looked for nowhere"]
 
 
 def _given(catalog: QTable) -> list[str]:

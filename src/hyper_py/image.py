@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.beams import beam_of_mean
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
@@ -18,6 +18,7 @@ from hyper_py.geometry import (
     reference_jacobian,
     transform_covariance,
 )
+from hyper_py.numerics.tiles import Plane, at
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,6 +44,8 @@ class SkyImage:
         1-sigma error in Jy/pixel.
     primary_beam : ndarray, shape (ny, nx), optional
         Response by which `data` and `error` were divided; `flat_noise` multiplies by it again.
+    searched : ndarray of bool or Plane, shape (ny, nx), optional
+        Where sources are looked for; everywhere if not given. Noise and background are those of all pixels.
     meta : dict
         Facts from the header that outputs repeat: `frequency` in Hz, `object`, `history`.
     """
@@ -55,6 +58,7 @@ class SkyImage:
     jy_per_pixel: float | FloatArray = 1.0
     error: FloatArray | None = None
     primary_beam: FloatArray | None = None
+    searched: BoolArray | Plane | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,7 +66,11 @@ class SkyImage:
             raise InputError(
                 f"{self.name}: data must be a 2D float64 array, not {self.data.ndim}D {self.data.dtype}"
             )
-        for label, other in (("error map", self.error), ("primary beam", self.primary_beam)):
+        for label, other in (
+            ("error map", self.error),
+            ("primary beam", self.primary_beam),
+            ("region", self.searched),
+        ):
             if other is not None and other.shape != self.data.shape:
                 raise InputError(
                     f"{self.name}: {label} of shape {other.shape} for data of shape {self.data.shape}"
@@ -111,6 +119,17 @@ class SkyImage:
     def beam_area_pix(self) -> float:
         """Beam area in pixels, at the reference."""
         return self.beam.solid_angle / self.pixel_scale**2
+
+    def is_searched(self, x: ArrayLike, y: ArrayLike) -> BoolArray:
+        """Return whether sources are looked for at zero-based pixel positions, (n,); beside the map too."""
+        x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        if self.searched is None:
+            return np.ones(x.shape, dtype=np.bool_)
+        ny, nx = self.shape
+        rows = np.clip(np.rint(np.nan_to_num(y)), 0, ny - 1).astype(np.int64)
+        columns = np.clip(np.rint(np.nan_to_num(x)), 0, nx - 1).astype(np.int64)
+        found: BoolArray = at(self.searched, rows, columns) != 0.0
+        return found
 
     @property
     def flat_noise(self) -> FloatArray:

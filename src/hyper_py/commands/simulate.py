@@ -11,6 +11,7 @@ from hyper_py.diagnostics import ConfigurationError
 PRESETS = (
     "alma", "deep", "herschel", "faint", "crowded", "cube", "interferometer", "interferometer_dirty",
     "dynamic", "complex", "edges", "edges_error", "empty", "empty_lognormal", "oversampled",
+    "clumps", "resolved",
 )  # fmt: skip
 BANDS_PRESETS = ("bands", "bands_simple")
 CUBE_FIELDS = ("n_channels", "frequency", "channel_width", "line_fwhm", "turnover")

@@ -178,10 +178,18 @@ class Detection(DetectionOptions):
         "Whether the sizes in that table are those on the map, or those on the sky: the beam of each map is "
         "then added.",
     )
+    region: Hdu = option(
+        None,
+        "Where sources are looked for, given as `io.mask` is; noise and background are measured on the whole "
+        "map. Excluded regions (-circle(...)) are taken off the others, or off the map. null for everywhere.",
+    )
+    region_keep: Literal["inside", "outside"] = option(
+        "inside", "Whether sources are looked for inside `region`, or outside."
+    )
     regions: str | None = option(
         None,
-        "Measure the ellipses, circles and points of this DS9 or CRTF region file; detect none. "
-        "Relative to this file.",
+        "Measure the ellipses, circles and points of this DS9 or CRTF region file, but those in excluded "
+        "ones (-circle(...)); detect none. Relative to this file.",
     )
     fixed_peaks: bool = option(False, "Measure at `xcen_fix`, `ycen_fix`; detect none.")
     xcen_fix: Many[float] = option((0.0,), "Longitudes of fixed peaks in degrees, in the frame of the map.")
@@ -296,7 +304,10 @@ class Io(Checked, key_path="io"):
         "are found; polarised intensity, which has a noise bias, is to be made beforehand.",
     )
     mask: Hdu = option(
-        None, "Extension or other file with a mask: pixels that are not zero are not used; null for none."
+        None,
+        "What is not used: an extension or other FITS file with a mask (pixels that are not zero), a DS9 or "
+        "CRTF region file (.reg, .ds9, .crtf), DS9 text, or a MOC (.moc, .json, .fits; needs the extra moc). "
+        "Relative to this file; null for none.",
     )
     primary_beam: Hdu = option(
         None,

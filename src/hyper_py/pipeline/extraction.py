@@ -1,7 +1,7 @@
 """One map: image in, `Extraction` out. Touches no file."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
@@ -36,6 +36,8 @@ from hyper_py.numerics.tiles import LazyPlane, sample
 from hyper_py.options import OptionChanges, Options
 from hyper_py.photometry.measurements import MeasuredMap, SourceTable
 from hyper_py.pipeline.measurement import measure_sources
+from hyper_py.pipeline.searched import peaks_inside
+from hyper_py.stages import OnStage, tell, told_to
 
 if TYPE_CHECKING:
     from regions import Regions
@@ -163,6 +165,7 @@ def extract_sources(
     *,
     options: Options | None = None,
     fixed: FixedSources | None = None,
+    progress: OnStage | None = None,
     **changes: Unpack[OptionChanges],
 ) -> Extraction:
     """Find the compact sources of a map and measure them.
@@ -175,6 +178,9 @@ def extract_sources(
         Default: those of a new configuration.
     fixed : FixedSources, optional
         Measure these instead of detecting.
+    progress : callable, optional
+        Called as `progress(stage, done, total)`, with the stages of `hyper_py.stages.SHARES`, such as
+        `("fits", 120, 400)`; `total` is 0 where nothing is counted.
     **changes
         Other values of `options`, by the names of its fields: `detection={"sigma_thres": 5}` changes that key
         of the section, a `DetectionOptions` replaces it.
@@ -192,29 +198,43 @@ def extract_sources(
         If a value is not allowed, a name is not known, or choices exclude each other.
     """
     options = (options or Options()).updated(**changes)
+    with told_to(progress):
+        return _extracted(image, options, fixed)
+
+
+def _extracted(image: SkyImage, options: Options, fixed: FixedSources | None) -> Extraction:
     if not image.is_whole:
         check_streamable(image, options)
     elif np.isinf(image.data).any():
         image = image.with_data(np.where(np.isfinite(image.data), image.data, np.nan))
     if not sample(image.data, size=options.tile_size_pix).size:
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
+    tell("noise")
     noise = noise_level(image, options)
     not_on_map = None
+    tell("detection")
     if fixed is not None:
         fixed, not_on_map = _on_map(image, fixed, options)
         peaks = given_peaks(image, fixed, noise)
     else:
         peaks = find_peaks(image, noise, options)
     measured, explained, vanished = None, None, None
+    on, n_found = image, len(peaks)
+    if fixed is None and image.searched is not None:
+        n_found = int(np.count_nonzero(image.is_searched(peaks.x, peaks.y)))
+        fit = None if options.detection_only else partial(measure_sources, rms=noise.rms, options=options)
+        on, peaks = peaks_inside(image, peaks, measure=fit)
     if len(peaks) == 0:
         catalog = empty_catalog(convert_mjy=options.convert_mJy)
     elif options.detection_only:
         catalog = make_catalog(_unmeasured(peaks, noise), image, convert_mjy=options.convert_mJy)
     else:
         measured = measure_sources(
-            image, peaks, rms=noise.rms, options=options, forced=fixed is not None,
+            on, peaks, rms=noise.rms, options=options, forced=fixed is not None,
             shapes=None if fixed is None else given_shapes(image, peaks, fixed),
         )  # fmt: skip
+        companions = np.isin(np.arange(len(measured.sources)), np.flatnonzero(measured.given >= n_found))
+        measured = measured.with_flags(Flag.ADDED_IN_RESIDUAL, companions)
         catalog = make_catalog(measured.sources, image, convert_mjy=options.convert_mJy)
         vanished = peaks.select(measured.vanished)
         explained = _explained(peaks, measured, beam_fwhm=image.beam_fwhm_pix)

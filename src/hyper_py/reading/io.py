@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from astropy.io import fits
@@ -39,6 +39,8 @@ def read_image(
     frequency: float | None = None,
     stokes: str = "I",
     mask: str | Path | int | BoolArray | None = None,
+    region: str | Path | int | BoolArray | None = None,
+    region_keep: Literal["inside", "outside"] = "inside",
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
     fill_values: Sequence[float] | str = AUTO,
@@ -70,7 +72,12 @@ def read_image(
     stokes : str
         Which plane of a polarisation axis; one that is not there is an error.
     mask : path, int, str or ndarray of bool (ny, nx), optional
-        HDU, other file or array; pixels that are True (or not zero) are not used.
+        HDU, other file or array; pixels that are True (or not zero) are not used. A DS9 or CRTF region file,
+        DS9 text or a MOC: what is in it is not used.
+    region : path, int, str or ndarray of bool (ny, nx), optional
+        The same for where sources are looked for; all pixels are used.
+    region_keep : {"inside", "outside"}
+        Whether that is inside `region` or outside.
     primary_beam : path, int or str, optional
         HDU or other file with the response of the primary beam.
     primary_beam_corrected : bool, optional
@@ -100,7 +107,7 @@ def read_image(
     survey = find_survey(code=survey_code, name=survey_name)
     given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency, stokes=stokes)
     extras = Extras(
-        error=error_hdu, mask=mask, primary_beam=primary_beam,
+        error=error_hdu, mask=mask, region=region, region_keep=region_keep, primary_beam=primary_beam,
         primary_beam_corrected=primary_beam_corrected, fill_values=fill_values,
     )  # fmt: skip
     with open_fits(path) as file, warnings_into(file.notes):
@@ -235,6 +242,8 @@ def open_cube(
     frequency: float | None = None,
     stokes: str = "I",
     mask: str | Path | int | BoolArray | None = None,
+    region: str | Path | int | BoolArray | None = None,
+    region_keep: Literal["inside", "outside"] = "inside",
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
     fill_values: Sequence[float] | str = AUTO,
@@ -246,8 +255,8 @@ def open_cube(
     ----------
     path, hdu, error_hdu, bunit, beam, survey_name, survey_code, frequency, stokes
         As in `read_image`.
-    mask, primary_beam, primary_beam_corrected, fill_values
-        As in `read_image`; error, mask and primary beam may be cubes of as many channels, or maps.
+    mask, region, region_keep, primary_beam, primary_beam_corrected, fill_values
+        As in `read_image`; error, mask, region and primary beam may be cubes of as many channels, or maps.
     max_memory : float, optional
         Bytes; a cube whose channels would need more is refused.
 
@@ -264,7 +273,7 @@ def open_cube(
     survey = find_survey(code=survey_code, name=survey_name)
     given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency, stokes=stokes)
     extras = Extras(
-        error=error_hdu, mask=mask, primary_beam=primary_beam,
+        error=error_hdu, mask=mask, region=region, region_keep=region_keep, primary_beam=primary_beam,
         primary_beam_corrected=primary_beam_corrected, fill_values=fill_values,
     )  # fmt: skip
     with ExitStack() as stack:

@@ -10,7 +10,7 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.image import SkyImage
-from hyper_py.numerics.tiles import LazyPlane
+from hyper_py.numerics.tiles import LazyPlane, Plane
 from hyper_py.reading.auxiliary import find_error, read_error, read_mask, read_primary_beam, streamed_mask
 from hyper_py.reading.fill import AUTO, Fill, find_fill, without_fill
 from hyper_py.reading.fits_files import FitsFile, header_blank, read_plane
@@ -25,10 +25,12 @@ _FACT_KEYS = {"object": "OBJECT", "telescope": "TELESCOP", "instrument": "INSTRU
 
 @dataclass(frozen=True, kw_only=True)
 class Extras:
-    """Error, mask and primary beam of a map, as given to `read_image`."""
+    """Error, mask, region and primary beam of a map, as given to `read_image`."""
 
     error: str | int | Path | None = None
     mask: str | int | Path | BoolArray | None = None
+    region: str | int | Path | BoolArray | None = None
+    region_keep: str = "inside"
     primary_beam: str | int | Path | None = None
     primary_beam_corrected: bool | None = None
     fill_values: Sequence[float] | str = AUTO
@@ -90,6 +92,7 @@ def make_image(source: OpenMap, channel: int) -> SkyImage:
         jy_per_pixel=factor,
         error=error,
         primary_beam=response,
+        searched=_searched(source, channel),
         meta=map_meta(facts, frequency)
         | constant
         | fills_in_words(fills)
@@ -154,8 +157,23 @@ def streamed_image(source: OpenMap, channel: int, *, limit: float) -> SkyImage:
     return SkyImage(
         data=data, wcs=facts.wcs, beam=beam, name=facts.name, unit=facts.unit.text, jy_per_pixel=factor,
         meta=map_meta(facts, frequency) | fills_in_words(fills) | ({"errors": remark} if remark else {})
-        | {"notes": notes},
+        | {"notes": notes}, searched=_searched(source, channel, in_pieces=True),
     )  # fmt: skip
+
+
+def _searched(source: OpenMap, channel: int, *, in_pieces: bool = False) -> BoolArray | Plane | None:
+    """Return where sources are looked for: 1, or True; None for everywhere."""
+    extras = source.extras
+    if extras.region is None:
+        return None
+    how: dict[str, Any] = {"channel": channel, "option": "detection.region"}
+    outside = extras.region_keep == "outside"
+    if in_pieces:
+        plane = streamed_mask(source.file, source.facts, extras.region, **how)
+        if plane is not None:
+            return LazyPlane(plane.shape, lambda rows, columns: np.abs(outside - plane[rows, columns]))
+    inside = read_mask(source.file, source.facts, extras.region, **how)
+    return ~inside if outside else inside
 
 
 _NO_BEAM = "channel {} has no beam in the table of beams: the median one is used"

@@ -49,6 +49,17 @@ class MapStarted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MapAdvanced:
+    """A map has come to a stage of its extraction, or further in it, see `hyper_py.stages`."""
+
+    index: int
+    name: str
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChannelFinished:
     """A channel of a cube was done, or failed; the cube's own event follows when all are."""
 
@@ -126,7 +137,9 @@ class RunFinished:
     result: RunResult
 
 
-Event: TypeAlias = RunStarted | MapStarted | ChannelFinished | MapFinished | MapFailed | RunFinished
+Event: TypeAlias = (
+    RunStarted | MapStarted | MapAdvanced | ChannelFinished | MapFinished | MapFailed | RunFinished
+)
 OnEvent: TypeAlias = Callable[[Event], None]
 
 
@@ -143,6 +156,8 @@ def describe_event(event: Event) -> str:
         case MapStarted():
             again = "" if event.attempt == 1 else " once more: its worker died"
             return f"{event.name}: started{again}"
+        case MapAdvanced():
+            return ""
         case ChannelFinished(result=one):
             said = f"{one.n_sources} sources" if one.ok else f"failed: {one.reason}"
             return f"{one.name}: {said}, {one.seconds:.2f} s ({event.n_done} of {event.n_channels} channels)"

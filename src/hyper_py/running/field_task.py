@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from hyper_py.diagnostics import InputError
 from hyper_py.running.tasks import LIGHT_SPEED, MapTask, input_checksum, reading_options
+from hyper_py.stages import tell
 
 if TYPE_CHECKING:
     from hyper_py.bands.images import BandImage
@@ -61,6 +62,7 @@ def measure_field(task: FieldTask) -> Any:
     """
     from hyper_py.pipeline.bands import extract_bands  # type: ignore[attr-defined]
 
+    tell("reading")
     bands = [read_band(band) for band in task.bands]
     extraction = extract_bands(bands, options=task.config.options(), fixed=given_sources(task, bands))
     return replace(extraction, name=task.name)

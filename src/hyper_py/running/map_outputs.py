@@ -14,6 +14,7 @@ from hyper_py.running.dependencies import changed
 from hyper_py.running.map_log import MapLog, explain, log_warnings, user_warnings
 from hyper_py.running.process_settings import one_blas_thread
 from hyper_py.running.tasks import MapResult, MapTask
+from hyper_py.stages import tell
 
 if TYPE_CHECKING:
     from hyper_py.pipeline.extraction import Extraction
@@ -115,6 +116,7 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     from hyper_py.writing.sky_regions import write_regions
     from hyper_py.writing.staging import Stage
 
+    tell("products")
     task, layout, log = work.task, work.layout, work.log
     image, catalog = extraction.image, extraction.complete_catalog
     if task.config.survey.calibration_error is not None:

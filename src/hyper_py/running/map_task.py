@@ -9,6 +9,7 @@ from typing import Any
 from hyper_py.running.map_outputs import MapWork, write_failure, write_outputs
 from hyper_py.running.process_settings import keep_freed_memory, without_collections
 from hyper_py.running.tasks import MapResult, MapTask, reading_options
+from hyper_py.stages import tell
 
 
 def load_libraries() -> None:
@@ -38,6 +39,7 @@ def measure_map(task: MapTask) -> Any:
     from hyper_py.reading.io import read_image
     from hyper_py.running.forced import fixed_apertures, fixed_sources, table_beam
 
+    tell("reading")
     config = task.config
     options, fixed = config.options(), fixed_sources(config)
     limit = 1e9 * config.control.max_memory

@@ -21,6 +21,7 @@ from hyper_py.running.dependencies import dependencies
 from hyper_py.running.events import (
     ChannelFinished,
     Event,
+    MapAdvanced,
     MapFailed,
     MapFinished,
     MapStarted,
@@ -31,7 +32,7 @@ from hyper_py.running.events import (
     RunStarted,
     describe_event,
 )
-from hyper_py.running.executors import OnStart, Outcome, Outcomes, execute_serial
+from hyper_py.running.executors import OnStart, OnTold, Outcome, Outcomes, execute_serial
 from hyper_py.running.inputs import MapInput, resolve_inputs
 from hyper_py.running.manifest import Ending, Manifest, RunLog, ended_by, open_log, stopped_like_ctrl_c
 from hyper_py.running.map_outputs import restored
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ChannelFinished",
     "Event",
+    "MapAdvanced",
     "MapFailed",
     "MapFinished",
     "MapResult",
@@ -309,7 +311,12 @@ class _Run:
             task = todo[index]
             self.emit(MapStarted(index=task.index, name=task.name, attempt=attempt))
 
-        return self.start(name, n_workers, self.function, todo, on_start)
+        def on_told(index: int, stage: str, done: int, total: int) -> None:
+            task = todo[index]
+            self.emit(MapAdvanced(index=task.index, name=task.name, stage=stage, done=done, total=total))
+
+        told = None if self.on_event is None else on_told
+        return self.start(name, n_workers, self.function, todo, on_start, told)
 
     def do_cube(self, task: MapTask, *, resume: bool) -> MapResult:
         """Do a cube, its channels by the executor."""
@@ -331,12 +338,13 @@ class _Run:
         function: Callable[[Any], Any],
         todo: list[Any],
         on_start: OnStart,
+        on_told: OnTold | None = None,
     ) -> Outcomes:
-        """Start an executor."""
+        """Start an executor; workers of dask do not tell of their stages."""
         if name == "serial":
-            return execute_serial(function, todo, on_start=on_start)
+            return execute_serial(function, todo, on_start=on_start, on_told=on_told)
         if name == "processes":
-            return execute_processes(function, todo, n_workers=n_workers, on_start=on_start)
+            return execute_processes(function, todo, n_workers=n_workers, on_start=on_start, on_told=on_told)
         scheduler = self.config.control.dask_scheduler
         return execute_dask(function, todo, n_workers=n_workers, scheduler=scheduler, on_start=on_start)
 

@@ -151,6 +151,8 @@ def reading_options(config: "Config") -> dict[str, Any]:
         "stokes": io.stokes,
         "error_hdu": place(io.error_hdu),
         "mask": place(io.mask),
+        "region": place(config.detection.region),
+        "region_keep": config.detection.region_keep,
         "primary_beam": place(io.primary_beam),
         "primary_beam_corrected": io.primary_beam_corrected,
         "fill_values": io.fill_values,

@@ -27,6 +27,7 @@ from hyper_py.simulation import fields, interferometer
 from hyper_py.simulation.limits import source_limits
 from hyper_py.simulation.presets import SkyModel, sky_model
 from hyper_py.simulation.recipe import Recipe
+from hyper_py.simulation.resolved import add_resolved
 from hyper_py.simulation.truth import draw_profiles, draw_sources, moffat_beta, truth_table
 
 LINE_REACH = 1.5
@@ -109,7 +110,9 @@ class Simulation:
             If sources are not Gaussian, or have side lobes, or the strength of the background varies; for
             interferometers and complexes.
         """
-        if self.model.profile != "gaussian" or self.model.side_lobes:
+        resolved = self.model.resolved
+        other = resolved is not None and set(resolved.profiles) != {"gaussian"}
+        if other or self.model.profile != "gaussian" or self.model.side_lobes:
             raise ConfigurationError("limits: only for Gaussian sources without side lobes")
         if self.model.background_variation > 1.0:
             raise ConfigurationError("limits: only on a background of one strength (background_variation)")
@@ -336,7 +339,7 @@ def _assemble(
     drawn["amplitude"] = drawn["amplitude"] * brightness
     lit = drawn["amplitude"] > 0
     drawn = {key: values[lit] for key, values in drawn.items()}
-    sources = draw_profiles(model.shape, **drawn, beta=moffat_beta(model))
+    sources = _drawn_sources(recipe, drawn)
     if model.side_lobes:
         sources = fields.convolve(sources, recipe.lobes, recipe.grid)
     if recipe.sampling is not None:
@@ -356,6 +359,18 @@ def _assemble(
         background_power=recipe.background_power, model=model,
         psf=None if recipe.sampling is None else recipe.sampling.dirty_beam,
     )  # fmt: skip
+
+
+def _drawn_sources(recipe: Recipe, drawn: dict[str, FloatArray]) -> FloatArray:
+    """Return the image of the sources, and give those of which some are resolved their fluxes."""
+    model = recipe.model
+    if model.resolved is None:
+        return draw_profiles(model.shape, **drawn, beta=moffat_beta(model))
+    simple = drawn["profile"] == 0
+    gaussians = {key: values[simple] for key, values in drawn.items() if key != "profile"}
+    image = draw_profiles(model.shape, **gaussians, beta=None)
+    drawn["flux"], drawn["in_aperture"] = add_resolved(image, drawn, beam_covariance=recipe.beam_covariance)
+    return image
 
 
 def _through_array(
