@@ -75,7 +75,8 @@ def write_report(root: Path) -> tuple[str, ...]:
             data = _stored(root, one["name"])
             page = None if data is None else INDEX if alone else _page_name(one["name"])
             if data is not None and page is not None:
-                stage.text(page, map_page(data, manifest=manifest, entry=one, index=not alone, root=root))
+                page_of = bands_page if data.facts.get("kind") == "bands" else map_page
+                stage.text(page, page_of(data, manifest=manifest, entry=one, index=not alone, root=root))
                 pages.append(page)
             if not alone:
                 entries.append(_index_entry(one, data, page))
@@ -132,6 +133,31 @@ def _counted(manifest: Mapping[str, Any]) -> str:
     return f"{sum(one['status'] == 'done' for one in maps)} of {len(maps)} maps are complete"
 
 
+def bands_page(
+    data: ReportData,
+    *,
+    manifest: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    index: bool = False,
+    root: Path | None = None,  # noqa: ARG001 - the same for every page
+) -> str:
+    """Return the page of a field in several bands; parameters as in `map_page`."""
+    facts = data.facts
+    return render_page(
+        "bands.html",
+        ("theme", "data", "paint", "bands_sky", "bands_source", "bands"),
+        facts=facts,
+        palettes=_safe(json.dumps(palettes())),
+        lead=_bands_lead(facts),
+        index=index,
+        facts_json=_safe(json.dumps(facts, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
+        blobs=[(name, _safe(base64.b64encode(blob).decode())) for name, blob in data.blobs.items()],
+        run=list(_run_facts(manifest, entry)),
+        warnings=entry.get("warnings", ()),
+        **_configuration(manifest),
+    )
+
+
 def _parts(root: Path, one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the maps of an input as entries of the manifest: itself, or the channels of a cube."""
     layout = Layout(root=root)
@@ -169,6 +195,19 @@ def _lead(facts: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
         f"{facts['frequency'] / 1e9:.4g} GHz" if facts["frequency"] else "",
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _bands_lead(facts: Mapping[str, Any]) -> str:
+    bands, n = facts["bands"], len(facts["sources"]["hyper_id"])
+    wavelengths = sorted(band["wavelength"] for band in bands)
+    e0, e1, n0, n1 = facts["extent"]
+    parts = (
+        f"{len(bands)} bands from {wavelengths[0]:.4g} to {wavelengths[-1]:.4g} µm",
+        f"{n} source{'' if n == 1 else 's'}",
+        f"{(e1 - e0) / 60:.3g}′ × {(n1 - n0) / 60:.3g}′",
+        "one position and shape a source, a flux in each band",
+    )
+    return " · ".join(parts)
 
 
 def _run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -238,9 +277,10 @@ def _index_entry(one: Mapping[str, Any], data: ReportData | None, page: str | No
 
 def _thumbnail(data: ReportData) -> bytes:
     """Return a small grey PNG of the map."""
-    layer = data.facts["layers"]["map"]
+    name = data.facts.get("thumbnail", "map")
+    layer = data.facts["layers"][name]
     shape = layer["shape"][0], layer["shape"][1]
-    codes = unpack_codes(data.blobs["map"], shape).astype(np.float64)
+    codes = unpack_codes(data.blobs[name], shape).astype(np.float64)
     codes[codes == 0.0] = np.nan
     small = bin_image(codes, max(1, -(-max(shape) // _THUMBNAIL_SIDE)))[::-1]
     low, high = np.nanpercentile(small, [1.0, 99.8]) if np.isfinite(small).any() else (0.0, 1.0)

@@ -127,7 +127,7 @@ def make_report_data(extraction: Extraction) -> ReportData:
         "layers": layers,
         "columns": columns,
         "flags": [
-            {"bit": int(flag), "name": _words(flag), "text": text, "remark": bool(flag & REMARKS)}
+            {"bit": int(flag), "name": words(flag), "text": text, "remark": bool(flag & REMARKS)}
             for flag, text in FLAG_TEXT.items()
         ],
         "pixels": _pixel_counts(extraction),
@@ -361,5 +361,6 @@ def _pixel_counts(extraction: Extraction) -> dict[str, Any]:
     return counts
 
 
-def _words(flag: Flag) -> str:
+def words(flag: Flag) -> str:
+    """Return the name of a flag in words."""
     return (flag.name or "").lower().replace("_", " ")
