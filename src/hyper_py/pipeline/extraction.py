@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -14,6 +14,7 @@ from hyper_py.catalog import empty_catalog, make_catalog, unmeasured_rows
 from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.given import FixedSources, given_peaks, given_shapes
 from hyper_py.detection.highpass import detect_high_pass
+from hyper_py.detection.hot_pixels import are_hot_pixels
 from hyper_py.detection.matched import detect_matched
 from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import ConfigurationError, Flag, InputError
@@ -39,6 +40,7 @@ from hyper_py.options import OptionChanges, Options
 from hyper_py.photometry.measurements import MeasuredMap, SourceTable
 from hyper_py.pipeline.both_signs import NO_SOURCES, Found, find_both_signs
 from hyper_py.pipeline.measurement import measure_sources
+from hyper_py.pipeline.results import ResultMethods
 from hyper_py.pipeline.searched import peaks_inside
 from hyper_py.stages import OnStage, tell, told_to
 
@@ -51,7 +53,7 @@ _LEAST_NOISE = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Extraction:
+class Extraction(ResultMethods):
     """What was found and measured on one map.
 
     Attributes
@@ -114,8 +116,19 @@ class Extraction:
         """Return map minus model, background left in, in Jy/pixel."""
         return self.image.data - self._model
 
-    def background_image(self) -> FloatArray:
-        """Return the background under and around the sources in Jy/pixel; NaN where none was estimated."""
+    def background_image(self, *, extent: Literal["sources", "plane"] = "sources") -> FloatArray:
+        """Return the background in Jy/pixel, shape (ny, nx).
+
+        Parameters
+        ----------
+        extent : {"sources", "plane"}
+            "sources": as it was subtracted under and around the sources, NaN elsewhere. "plane": one smooth
+            field over the whole map, see `hyper_py.pipeline.cubes.channel_background`.
+        """
+        if extent == "plane":
+            from hyper_py.pipeline.cubes import channel_background
+
+            return channel_background(self, extent="plane")
         ny, nx = self.image.shape
         return self._background_part(slice(0, ny), slice(0, nx))
 
@@ -233,6 +246,10 @@ def _extracted(image: SkyImage, options: Options, fixed: FixedSources | None) ->
     if fixed is not None:
         name_rows(catalog, fixed)
         catalog["FLAGS"] |= np.where(fixed.below_beam(image.beam), int(Flag.SIZE_BELOW_BEAM), 0)
+    hot = are_hot_pixels(
+        image.data, x=catalog["X"].value, y=catalog["Y"].value, beam_covariance=central_beam(image)
+    )
+    catalog["FLAGS"] |= np.where(hot, int(Flag.HOT_PIXEL), 0)
     catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
     catalog.meta["noise_model"] = options.fit_options.noise_model
     return Extraction(
