@@ -112,8 +112,10 @@ Measure: TypeAlias = "Callable[[MapTask], Extraction]"
 
 def input_checksum(path: Path) -> str:
     """Return the checksum of an input; `InputError` if it cannot be read."""
+    from hyper_py.reading.recognise import casa_checksum, is_casa_image
+
     try:
-        return checksum(path)
+        return casa_checksum(path) if is_casa_image(path) else checksum(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
