@@ -18,7 +18,9 @@ import numpy as np
 
 from hyper_py import __version__
 from hyper_py.diagnostics import HyperPyWarning, InputError
+from hyper_py.files import is_inside
 from hyper_py.names import file_stem, link
+from hyper_py.reporting.banners import banners, flat
 from hyper_py.reporting.images import palettes, png
 from hyper_py.reporting.report_data import ReportData, bin_image, load_report_data, unpack_codes
 from hyper_py.writing.layout import (
@@ -30,9 +32,18 @@ from hyper_py.writing.layout import (
 from hyper_py.writing.manifests import KILLED, read_manifest
 from hyper_py.writing.staging import Stage, remove_pages
 from hyper_py.writing.state import parts_of, read_record
+from hyper_py.writing.tables import SUFFIXES
 
 INDEX = f"{REPORT_DIR}/index.html"
-_SCRIPTS = ("theme", "data", "paint", "sky", "source", "charts", "table", "main")
+_SCRIPTS = ("theme", "data", "grid", "paint", "sky", "source", "charts", "table", "main")
+_FILE_KINDS = (
+    ("regions (DS9)", lambda name: name.endswith("_ellipses.reg")),
+    ("regions (CARTA)", lambda name: name.endswith(".crtf")),
+    ("figure", lambda name: name.endswith("_map.svg")),
+    ("log", lambda name: name.endswith(".log")),
+    ("table ({})", lambda name: Path(name).suffix in SUFFIXES.values() and "covariances_" not in name),
+)
+"""What is linked of the outputs of a map, by their names."""
 _THUMBNAIL_SIDE = 160
 
 
@@ -115,6 +126,8 @@ def map_page(
         "report.html",
         _SCRIPTS,
         facts=facts,
+        files=_files(entry, root),
+        banners=banners(facts, entry, manifest),
         palettes=_safe(json.dumps(palettes())),
         lead=_lead(facts, entry),
         index=index,
@@ -156,6 +169,16 @@ def bands_page(
         warnings=entry.get("warnings", ()),
         **_configuration(manifest),
     )
+
+
+def _files(entry: Mapping[str, Any], root: Path | None) -> list[tuple[str, str]]:
+    """Return names and relative links of the tables, regions, figure and log of a map that are there."""
+    names = []
+    for one in entry.get("outputs", ()):
+        kind = next((text for text, fits in _FILE_KINDS if fits(str(one))), None)
+        if kind is not None and root is not None and is_inside(root, str(one)) and (root / one).is_file():
+            names.append((kind.format(Path(one).suffix[1:]), f"../{link(str(one))}"))
+    return names
 
 
 def _parts(root: Path, one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -225,19 +248,11 @@ def _run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> 
     yield "Versions", ", ".join(f"{name} {version}" for name, version in manifest["software"].items())
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, str]:
-    """Return the keys of a configuration by their paths."""
-    if not isinstance(values, Mapping):
-        return {prefix: json.dumps(values, ensure_ascii=False)}
-    parts = ((f"{prefix}.{key}" if prefix else str(key), value) for key, value in values.items())
-    return {path: text for key, value in parts for path, text in _flat(value, key).items()}
-
-
 def _configuration(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return all keys, and those that are not at their defaults."""
     from hyper_py.config import Config
 
-    keys, defaults = _flat(manifest["configuration"]), _flat(Config().to_mapping())
+    keys, defaults = flat(manifest["configuration"]), flat(Config().to_mapping())
     changed = [
         (key, text, defaults.get(key, "none")) for key, text in keys.items() if defaults.get(key) != text
     ]
