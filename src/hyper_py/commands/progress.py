@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
     """Yield the function that shows the events of a run: a progress bar on a terminal, and errors."""
     from hyper_py.running import runner
-    from hyper_py.running.events import named_reason, redone_lines
+    from hyper_py.running.events import named_reason, started_lines
 
     with _progress_bar() if sys.stderr.isatty() and not quiet else nullcontext() as draw:
 
@@ -24,7 +24,7 @@ def display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
             if draw is not None:
                 draw(event)
             if isinstance(event, runner.RunStarted) and not quiet:
-                complain(*redone_lines(event))
+                complain(*started_lines(event))
             if isinstance(event, runner.MapFinished | runner.MapFailed):
                 result = event.result
                 if not result.ok:

@@ -163,6 +163,7 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
             rms=rms,
             unit=unit,
             pixel_scale=image.pixel_scale,
+            beam_fwhm=image.beam.fwhm,
             seconds=work.seconds,
             checksum=work.checksum,
             outputs=outputs,
@@ -199,7 +200,10 @@ def record_of(
     """
     from hyper_py.writing.state import Record
 
-    keys = ("name", "checksum", "n_sources", "rms", "unit", "pixel_scale", "seconds", "warnings", "outputs")
+    keys = (
+        "name", "checksum", "n_sources", "rms", "unit", "pixel_scale", "beam_fwhm", "seconds", "warnings",
+        "outputs",
+    )  # fmt: skip
     known = {key: getattr(result, key) for key in keys}
     return Record(**known, depends=task.depends, columns=columns, files=dict(files), parts=parts)
 
@@ -268,6 +272,7 @@ def restored(task: MapTask, layout: "Layout") -> MapResult | str:
         rms=float("nan") if record.rms is None else record.rms,
         unit=record.unit,
         pixel_scale=float("nan") if record.pixel_scale is None else record.pixel_scale,
+        beam_fwhm=float("nan") if record.beam_fwhm is None else record.beam_fwhm,
         seconds=record.seconds,
         checksum=record.checksum,
         outputs=record.outputs,
