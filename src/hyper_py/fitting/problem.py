@@ -7,6 +7,7 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import Plane
 
 
@@ -86,6 +87,12 @@ class FitProblem:
             minor, major = np.sqrt(np.linalg.eigvalsh(self.beam_covariance))
             sigmas = float(minor), float(major)
         return smallest * sigmas[0], largest * sigmas[1]
+
+    def with_shapes(self, sources: FloatArray) -> "FitProblem":
+        """Return the problem that starts at the shapes of sources (n, 6), where these are not fixed."""
+        start, free = self.start.copy(), ~self.fixed[:, gaussians.SIGMA_1]
+        start[free, gaussians.SIGMA_1 :] = sources[free, gaussians.SIGMA_1 :]
+        return replace(self, start=start)
 
     def only(self, kept: BoolArray) -> "FitProblem":
         """Return the problem of some of the sources; groups without any are left out."""
