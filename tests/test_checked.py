@@ -115,6 +115,7 @@ def test_every_fault_has_its_line():
         "camera.lens.kind = 'x': must be one of null, zoom, prime",
         "camera.title = '': must be a non-empty text",
         "camera.frame: unknown key; the nearest known key is camera.frames",
+        "camera: its keys are lens, frames, title",
         "frames = 0: must be a whole number >= 1",
         "5: unknown key; known here are camera, frames",
     )  # fmt: skip
@@ -154,7 +155,7 @@ def test_what_is_written_on_the_fields_feeds_entries_and_docstrings():
 
 def test_nearest_key_prefers_the_name_itself_then_the_section():
     known = entries(Studio)
-    assert nearest_key("camera.lens.frames", known) == "the nearest known key is frames"
+    assert nearest_key("camera.lens.frames", known) == "the nearest known key is camera.frames"
     assert nearest_key("camera.lens.fokus", known) == "the nearest known key is camera.lens.focus"
     assert nearest_key("camera.lens.titel", known) == "the nearest known key is camera.title"
     assert nearest_key("camera.lens.focus:3", known) == "a blank is missing after its colon"

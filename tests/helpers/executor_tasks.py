@@ -3,6 +3,8 @@
 import os
 import signal
 
+from hyper_py.stages import counter, tell
+
 
 def square(number: int) -> int:
     if number == 13:
@@ -14,3 +16,12 @@ def square(number: int) -> int:
 
 def not_picklable(number: int) -> object:
     return lambda: number
+
+
+def told_square(number):
+    tell("noise")
+    count = counter("fits", 1000 * number)
+    for _ in range(1000 * number):
+        count(1)
+    tell("products")
+    return number**2

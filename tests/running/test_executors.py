@@ -3,10 +3,11 @@
 import sys
 import time
 from contextlib import closing
+from functools import partial
 
 import pytest
 
-from helpers.executor_tasks import not_picklable, square
+from helpers.executor_tasks import not_picklable, square, told_square
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.running import dask_cluster
 from hyper_py.running.dask_cluster import execute_dask
@@ -100,3 +101,28 @@ def test_dask_without_scheduler_or_package_is_one_clear_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'hyper-py\[dask\]'"):
         list(execute_dask(square, [1], n_workers=1, on_start=ignore))
+
+
+@pytest.mark.parametrize("execute", [execute_serial, partial(execute_processes, n_workers=2)])
+def test_stages_of_tasks_are_told_with_their_index(execute):
+    told = []
+    outcomes = collect(
+        execute(told_square, [2, 3], on_start=ignore, on_told=lambda *stage: told.append(stage))
+    )
+    assert outcomes == collect(execute(told_square, [2, 3], on_start=ignore))
+    for index, number in ((0, 2), (1, 3)):
+        mine = [stage for k, *stage in told if k == index]
+        assert mine[:2] == [["noise", 0, 0], ["fits", 0, 1000 * number]]
+        assert mine[-1] == ["products", 0, 0]
+        counted = [done for stage, done, _ in mine if stage == "fits"]
+        assert counted == sorted(counted)
+
+
+def test_a_worker_tells_of_a_stage_ten_times_a_second_at_most():
+    told = []
+    list(
+        execute_processes(
+            told_square, [30], n_workers=1, on_start=ignore, on_told=lambda *stage: told.append(stage)
+        )
+    )
+    assert len(told) < 30

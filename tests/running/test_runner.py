@@ -155,7 +155,8 @@ def test_failures_are_named_in_one_line_and_leave_nothing_but_a_log(tmp_path):
     for name in reasons:
         assert [f for f in files_below(tmp_path / "out") if name in f] == [f"logs/Hyper_log_{name}.log"]
     assert [type(event).__name__ for event in events] == [
-        "RunStarted", "MapStarted", "MapFinished", *["MapStarted", "MapFailed"] * 4, "RunFinished",
+        "RunStarted", "MapStarted", "MapAdvanced", "MapFinished", *["MapStarted", "MapFailed"] * 4,
+        "RunFinished",
     ]  # fmt: skip
     assert events[-2].progress.n_failed == 4
     assert events[-2].progress.seconds_left == 0

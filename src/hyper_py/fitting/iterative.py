@@ -4,7 +4,7 @@ This is block coordinate descent on the cost of the whole map. Groups whose neig
 again, until nothing moves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,13 +15,19 @@ from hyper_py.fitting.other_sources import sources_in_reach, with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.solvers import SolverOptions
+from hyper_py.stages import counter
 
 _FLUX_TOLERANCE = 1e-3
 """Groups are fitted again until no flux moves by more than this share of its source's."""
 
 
 def fit_iteratively(
-    groups: Sequence[Group], sources: FloatArray, *, solver: SolverOptions, max_iterations: int = 4
+    groups: Sequence[Group],
+    sources: FloatArray,
+    *,
+    solver: SolverOptions,
+    max_iterations: int = 4,
+    stage: str = "fits",
 ) -> tuple[FloatArray, list[Group]]:
     """Fit all groups, each with the present models of all others subtracted, until nothing moves.
 
@@ -34,6 +40,8 @@ def fit_iteratively(
     solver : SolverOptions
     max_iterations : int
         Groups without neighbours in reach are fitted once.
+    stage : str
+        As which the groups of the first iteration are counted, see `hyper_py.stages`.
 
     Returns
     -------
@@ -47,16 +55,18 @@ def fit_iteratively(
     for group in groups:
         moved[group.members] = group.fit is None
     todo = [k for k, near in enumerate(reach) if groups[k].fit is None or moved[near].any()]
+    fitted: Callable[[int], None] | None = counter(stage, len(todo))
     for _ in range(max_iterations):
         before = sources.copy()
         present = with_other_sources([groups[k] for k in todo], sources)
         for batch in memory_batches(present):
             some = [present[i] for i in batch]
-            fits = fit_groups(some, [before[group.members] for group in some], solver=solver)
+            start = [before[group.members] for group in some]
+            fits = fit_groups(some, start, solver=solver, on_fitted=fitted)
             for i, group, fit in zip(batch, some, fits, strict=True):
                 groups[todo[i]] = groups[todo[i]].refitted(fit)
                 sources[group.members] = fit.parameters
-        moved = _moved(before, sources)
+        moved, fitted = _moved(before, sources), None
         todo = [k for k, near in enumerate(reach) if near.size and moved[near].any()]
         if not todo:
             break

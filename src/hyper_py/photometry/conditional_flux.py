@@ -40,6 +40,7 @@ from hyper_py.photometry.aperture import (
     group_apertures,
 )
 from hyper_py.photometry.measurements import MeasuredGroup, measured_group
+from hyper_py.stages import counter
 
 
 def conditional_fluxes(
@@ -127,6 +128,7 @@ def measure_on_conditional(
     """  # fmt: skip
     shown = [group for group in groups if group.pixels.y.size]
     results: list[MeasuredGroup] = []
+    measured = counter("apertures", len(shown))
     for batch in memory_batches(shown):
         some = [shown[k].prepared() for k in batch]
         light = models_on(sources, [group.pixels for group in some])
@@ -144,6 +146,7 @@ def measure_on_conditional(
                         n_free=int((~one.group.fixed).sum()) + 1, background=background, usable=usable,
                     )
                 )  # fmt: skip
+            measured(len(own))
     return results
 
 

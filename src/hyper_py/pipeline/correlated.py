@@ -49,6 +49,7 @@ from hyper_py.psf.residual import (
     known_residual_pattern,
     measure_residual_pattern,
 )
+from hyper_py.stages import tell
 
 _MOST_ADDITIONS = 3
 """Largest number of times that sources are added, and that some are removed."""
@@ -154,7 +155,7 @@ def _clean(problem: FitProblem, sources: FloatArray, noise: _Noise, options: Opt
     backgrounds = _backgrounds(problem, problem.data, sources, options)
     groups = setup.groups(problem, backgrounds=backgrounds)
     solver = options.fit_options.solver().with_tolerance(INITIAL_TOLERANCE)
-    sources, groups = fit_iteratively(groups, sources, solver=solver, max_iterations=2)
+    sources, groups = fit_iteratively(groups, sources, solver=solver, max_iterations=2, stage="first fits")
     problem = problem.with_shapes(sources)
     if not (backgrounds or problem.forced):
         problem = replace(problem, partition=_partition(problem))
@@ -241,27 +242,30 @@ def _deblended(cleaned: _Cleaned, setup: FitSetup, options: Options, *, n_given:
     """Return the full fit, with the sources that the residual asks for and without those that do not hold."""
     solver = options.fit_options.solver()
     groups = _full_groups(cleaned, setup, options, solver)
-    model = _fit(Model(cleaned.problem, cleaned.sources, groups), solver)
+    model = _fit(Model(cleaned.problem, cleaned.sources, groups), solver, stage="fits")
     how = Search(
         typical=typical_shape(model.problem, model.sources), setup=setup, solver=solver,
         significance=max(options.detection.sigma_thres, options.detection.deblend_sigma_thres),
     )  # fmt: skip
     for _ in range(_MOST_ADDITIONS * search):
+        tell("deblending")
         larger = add_sources(model, how)
         if larger is None:
             break
-        model = _fit(larger, solver)
+        model = _fit(larger, solver, stage="deblending")
     for _ in range(_MOST_ADDITIONS):
         kept = supported_sources(model, how, n_given=n_given)
         if kept.all():
             break
-        model = _fit(remove_sources(model, kept, setup=setup), solver)
+        model = _fit(remove_sources(model, kept, setup=setup), solver, stage="deblending")
     return model
 
 
-def _fit(model: Model, solver: SolverOptions) -> Model:
+def _fit(model: Model, solver: SolverOptions, *, stage: str) -> Model:
     """Fit the groups of a model that are not fitted, and those beside them."""
-    sources, groups = fit_iteratively(model.groups, model.sources, solver=solver, max_iterations=5)
+    sources, groups = fit_iteratively(
+        model.groups, model.sources, solver=solver, max_iterations=5, stage=stage
+    )
     return Model(model.problem, sources, groups)
 
 
@@ -293,7 +297,7 @@ def _above_noise(
         if not kept.any():
             return remove_sources(model, kept, setup=setup), measured.of_nothing(), np.zeros(n_given, bool)
         remaining = remaining[kept[: remaining.size]]
-        model = _fit(remove_sources(model, kept, setup=setup), solver)
+        model = _fit(remove_sources(model, kept, setup=setup), solver, stage="apertures")
 
 
 def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: SolverOptions) -> list[Group]:

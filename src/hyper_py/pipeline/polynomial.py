@@ -31,6 +31,7 @@ from hyper_py.numerics.tiles import Plane
 from hyper_py.options import Options
 from hyper_py.photometry.aperture_flux import measure_on_polynomials
 from hyper_py.photometry.measurements import MeasuredMap, source_table
+from hyper_py.stages import tell
 
 
 def measure_weighted(problem: FitProblem, options: Options) -> MeasuredMap:
@@ -55,11 +56,15 @@ def measure_weighted(problem: FitProblem, options: Options) -> MeasuredMap:
                 candidates, [sources[group.members] for group in groups], solver=solver,
                 criterion=options.fit_options.min_method, beam_area=problem.beam_area,
             )  # fmt: skip
-        sources, groups = fit_iteratively(groups, sources, solver=solver, max_iterations=4 if is_last else 2)
+        sources, groups = fit_iteratively(
+            groups, sources, solver=solver, max_iterations=4 if is_last else 2,
+            stage="fits" if is_last else "first fits",
+        )  # fmt: skip
         residual = data - gaussians.render(sources, data.shape)
     sources, groups = retry_failed(
         groups, sources, starts=alternative_starts(problem, sources), solver=solver
     )
+    tell("apertures")
     residual = data - gaussians.render(sources, data.shape)
     noise, relative_rms = measure_noise(
         residual,

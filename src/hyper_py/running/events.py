@@ -28,7 +28,8 @@ class Progress:
 class RunStarted:
     """The inputs are known and the outputs' directory is ready; `n_resumed` maps need no work.
 
-    `redone` has the names of maps that an earlier run completed and that are done again, and why.
+    `redone` has the names of maps that an earlier run completed and that are done again, and why; `killed`
+    says when an earlier run began that was killed, empty if none was.
     """
 
     n_maps: int
@@ -37,6 +38,7 @@ class RunStarted:
     n_workers: int
     root: Path
     redone: tuple[tuple[str, str], ...] = ()
+    killed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,17 @@ class MapStarted:
     index: int
     name: str
     attempt: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapAdvanced:
+    """A map has come to a stage of its extraction, or further in it, see `hyper_py.stages`."""
+
+    index: int
+    name: str
+    stage: str
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +102,7 @@ class RunResult:
     seconds : float
         Wall-clock time of this run.
     removed : tuple of str
-        Merged catalogues of an earlier run that were removed and not written anew.
+        Merged catalogues, and pages of a report, of an earlier run that were removed and not written anew.
     """
 
     maps: tuple[MapResult, ...]
@@ -126,7 +139,9 @@ class RunFinished:
     result: RunResult
 
 
-Event: TypeAlias = RunStarted | MapStarted | ChannelFinished | MapFinished | MapFailed | RunFinished
+Event: TypeAlias = (
+    RunStarted | MapStarted | MapAdvanced | ChannelFinished | MapFinished | MapFailed | RunFinished
+)
 OnEvent: TypeAlias = Callable[[Event], None]
 
 
@@ -135,7 +150,7 @@ def describe_event(event: Event) -> str:
     match event:
         case RunStarted():
             resumed = f", {event.n_resumed} of them complete from an earlier run" if event.n_resumed else ""
-            again = "".join(f"; {line}" for line in redone_lines(event))
+            again = "".join(f"; {line}" for line in started_lines(event))
             return (
                 f"Hyper-Py {__version__}: {event.n_maps} maps{resumed}; {event.executor} x {event.n_workers}"
                 f"{again}"
@@ -143,6 +158,8 @@ def describe_event(event: Event) -> str:
         case MapStarted():
             again = "" if event.attempt == 1 else " once more: its worker died"
             return f"{event.name}: started{again}"
+        case MapAdvanced():
+            return ""
         case ChannelFinished(result=one):
             said = f"{one.n_sources} sources" if one.ok else f"failed: {one.reason}"
             return f"{one.name}: {said}, {one.seconds:.2f} s ({event.n_done} of {event.n_channels} channels)"
@@ -156,6 +173,12 @@ def describe_event(event: Event) -> str:
             return f"failed: {named_reason(one)} ({_counted(progress)})"
         case RunFinished(result=result):
             return _summed_up(result)
+
+
+def started_lines(event: RunStarted) -> list[str]:
+    """Return what there is to say of earlier runs: that one was killed, and which maps are done again."""
+    killed = f"the run begun at {event.killed} was killed, or its machine stopped, before it could end"
+    return [*([killed] if event.killed else []), *redone_lines(event)]
 
 
 def redone_lines(event: RunStarted) -> list[str]:

@@ -2,14 +2,16 @@
 
 `hyper_py.running.worker_processes` and `hyper_py.running.dask_cluster` have the others. All three take the
 same arguments and yield an `Outcome` per task as it completes. None holds more tasks in flight than it has
-workers (dask: twice as many). These modules import the standard library only.
+workers (dask: twice as many). These modules import nothing heavy.
 """
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hyper_py.diagnostics import HyperPyError
+from hyper_py.stages import told_to
 
 MAX_ATTEMPTS = 2
 """A task whose worker died is tried once more."""
@@ -39,6 +41,8 @@ class Outcome:
 
 Function = Callable[[Any], Any]
 OnStart = Callable[[int, int], None]
+OnTold = Callable[[int, str, int, int], None]
+"""Called with the index of a task, and the stage of it, see `hyper_py.stages.OnStage`."""
 Outcomes = Generator[Outcome, None, None]
 
 
@@ -58,7 +62,9 @@ def attempt(function: Function, task: Any) -> tuple[Any, str]:
         return None, one_line(error)
 
 
-def execute_serial(function: Function, tasks: Iterable[Any], *, on_start: OnStart) -> Outcomes:
+def execute_serial(
+    function: Function, tasks: Iterable[Any], *, on_start: OnStart, on_told: OnTold | None = None
+) -> Outcomes:
     """Do tasks one after another in this process.
 
     Parameters
@@ -69,6 +75,8 @@ def execute_serial(function: Function, tasks: Iterable[Any], *, on_start: OnStar
         Consumed one at a time.
     on_start : callable
         Called with the index and the number of the attempt before a task starts.
+    on_told : callable, optional
+        Called with the stages of the tasks.
 
     Yields
     ------
@@ -76,5 +84,6 @@ def execute_serial(function: Function, tasks: Iterable[Any], *, on_start: OnStar
     """
     for index, task in enumerate(tasks):
         on_start(index, 1)
-        value, error = attempt(function, task)
+        with told_to(on_told and partial(on_told, index)):
+            value, error = attempt(function, task)
         yield Outcome(index, value, error, 1)

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,11 +13,23 @@ from multiprocessing import connection
 from typing import Any
 
 from hyper_py.diagnostics import HyperPyError
-from hyper_py.running.executors import MAX_ATTEMPTS, Function, OnStart, Outcome, Outcomes, attempt, one_line
+from hyper_py.running.executors import (
+    MAX_ATTEMPTS,
+    Function,
+    OnStart,
+    OnTold,
+    Outcome,
+    Outcomes,
+    attempt,
+    one_line,
+)
 from hyper_py.running.process_settings import pinned_blas
+from hyper_py.stages import OnStage, told_to
 
 _MAX_FAILED_STARTS = 3
 _PATIENCE_SECONDS = 2.0
+_TOLD_SECONDS = 0.1
+"""A worker tells of its stage no more often than this."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,29 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def _worker_main(pipe: Any, function: Function) -> None:
+@dataclass(frozen=True)
+class _Told:
+    stage: str
+    done: int
+    total: int
+
+
+def _teller(pipe: Any) -> OnStage:
+    """Return what sends stages through a pipe, but not all that follow at once on one another."""
+    last_stage, last_time = "", 0.0
+
+    def tell(stage: str, done: int, total: int) -> None:
+        nonlocal last_stage, last_time
+        now = time.monotonic()
+        if stage != last_stage or now - last_time > _TOLD_SECONDS:
+            last_stage, last_time = stage, now
+            with contextlib.suppress(OSError):  # the parent is gone: this process ends at once
+                pipe.send(_Told(stage, done, total))
+
+    return tell
+
+
+def _worker_main(pipe: Any, function: Function, tells: bool) -> None:
     # Ctrl-C reaches the whole process group: only the parent decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
@@ -54,7 +89,8 @@ def _worker_main(pipe: Any, function: Function) -> None:
             return
         if task is None:
             return
-        reply = attempt(function, task[0])
+        with told_to(_teller(pipe) if tells else None):
+            reply = attempt(function, task[0])
         try:
             pipe.send(reply)
         except BrokenPipeError:
@@ -63,9 +99,9 @@ def _worker_main(pipe: Any, function: Function) -> None:
             pipe.send((None, f"the result cannot be sent back: {one_line(error)}"))
 
 
-def _start_worker(context: Any, function: Function) -> _Worker:
+def _start_worker(context: Any, function: Function, *, tells: bool) -> _Worker:
     ours, theirs = context.Pipe()
-    process = context.Process(target=_worker_main, args=(theirs, function), name="hyper-py worker")
+    process = context.Process(target=_worker_main, args=(theirs, function, tells), name="hyper-py worker")
     with pinned_blas():
         process.start()
     # The worker must hold the only other end: then its death closes the pipe, and the parent knows at once.
@@ -101,10 +137,17 @@ def _describe_death(worker: _Worker) -> str:
 class _Pool:
     """The state of `execute_processes`: workers, and jobs not yet handed out."""
 
-    def __init__(self, function: Function, tasks: Iterable[Any], n_workers: int, on_start: OnStart) -> None:
+    def __init__(
+        self,
+        function: Function,
+        tasks: Iterable[Any],
+        n_workers: int,
+        on_start: OnStart,
+        on_told: OnTold | None,
+    ) -> None:
         # Not fork: a forked copy of a process with threads can hang. Spawn is the same on every system.
         self.context = multiprocessing.get_context("spawn")
-        self.function, self.n_workers, self.on_start = function, n_workers, on_start
+        self.function, self.n_workers, self.on_start, self.on_told = function, n_workers, on_start, on_told
         self.tasks = enumerate(tasks)
         self.retries: deque[_Job] = deque()
         self.ahead: deque[_Job] = deque()
@@ -129,7 +172,7 @@ class _Pool:
                 if job is None:
                     break
                 self.ahead.append(job)
-            self.workers.append(_start_worker(self.context, self.function))
+            self.workers.append(_start_worker(self.context, self.function, tells=self.on_told is not None))
             n_starting += 1
         return bool(self.ahead) or any(worker.job for worker in self.workers)
 
@@ -144,13 +187,17 @@ class _Pool:
             worker.pipe.send((job.task,))
 
     def receive(self, worker: _Worker) -> Outcome | None:
-        """Read what a worker sends: that it is ready, an outcome, or its death."""
+        """Read what a worker sends: that it is ready, the stage of its task, an outcome, or its death."""
         try:
             message = worker.pipe.recv()
         except (EOFError, OSError):
             return self.bury(worker)
         if not worker.ready:
             worker.ready, self.failed_starts = True, 0
+            return None
+        if isinstance(message, _Told):
+            if self.on_told is not None and worker.job is not None:
+                self.on_told(worker.job.index, message.stage, message.done, message.total)
             return None
         job, worker.job = worker.job, None
         assert job is not None
@@ -178,7 +225,12 @@ class _Pool:
 
 
 def execute_processes(
-    function: Function, tasks: Iterable[Any], *, n_workers: int, on_start: OnStart
+    function: Function,
+    tasks: Iterable[Any],
+    *,
+    n_workers: int,
+    on_start: OnStart,
+    on_told: OnTold | None = None,
 ) -> Outcomes:
     """Do tasks in worker processes, one task at a time each.
 
@@ -195,6 +247,8 @@ def execute_processes(
         Number of processes; no more are started than there are tasks.
     on_start : callable
         Called with the index and the number of the attempt when a task is handed out.
+    on_told : callable, optional
+        Called with the stages of the tasks, in this process.
 
     Yields
     ------
@@ -206,7 +260,7 @@ def execute_processes(
     HyperPyError
         Workers cannot be started at all.
     """
-    pool = _Pool(function, tasks, n_workers, on_start)
+    pool = _Pool(function, tasks, n_workers, on_start, on_told)
     finished = False
     try:
         while pool.fill():
