@@ -14,6 +14,7 @@ NAMES = [
     "read_image", "extract_sources", "simulate_image", "validate", "SkyImage", "Beam", "FixedSources",
     "Options", "DetectionOptions", "PhotometryOptions", "FitOptions", "BackgroundOptions", "CubeOptions",
     "Extraction", "completeness", "extract_cube", "open_cube", "Flag", "HyperPyError", "__version__",
+    "BandImage", "BandsExtraction", "BandsOptions", "extract_bands",
 ]  # fmt: skip
 
 

@@ -4,18 +4,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hyper_py.bands.images import BandImage
     from hyper_py.detection.given import FixedSources
     from hyper_py.diagnostics import Flag, HyperPyError
     from hyper_py.geometry import Beam
     from hyper_py.image import SkyImage
     from hyper_py.options import (
         BackgroundOptions,
+        BandsOptions,
         CubeOptions,
         DetectionOptions,
         FitOptions,
         Options,
         PhotometryOptions,
     )
+    from hyper_py.pipeline.bands import BandsExtraction, extract_bands
     from hyper_py.pipeline.cubes import extract_cube
     from hyper_py.pipeline.extraction import Extraction, extract_sources
     from hyper_py.reading.io import open_cube, read_image
@@ -27,6 +30,9 @@ __version__ = "2.0.0.dev0"
 
 __all__ = [
     "BackgroundOptions",
+    "BandImage",
+    "BandsExtraction",
+    "BandsOptions",
     "Beam",
     "CubeOptions",
     "DetectionOptions",
@@ -40,6 +46,7 @@ __all__ = [
     "SkyImage",
     "__version__",
     "completeness",
+    "extract_bands",
     "extract_cube",
     "extract_sources",
     "open_cube",
@@ -50,18 +57,21 @@ __all__ = [
 
 # The imports above, for run time: each is made when its name is first used, so that starting costs nothing.
 _HOMES = {
+    "bands.images": ("BandImage",),
     "detection.given": ("FixedSources",),
     "diagnostics": ("Flag", "HyperPyError"),
     "geometry": ("Beam",),
     "image": ("SkyImage",),
     "options": (
         "BackgroundOptions",
+        "BandsOptions",
         "CubeOptions",
         "DetectionOptions",
         "FitOptions",
         "Options",
         "PhotometryOptions",
     ),
+    "pipeline.bands": ("BandsExtraction", "extract_bands"),
     "pipeline.cubes": ("extract_cube",),
     "pipeline.extraction": ("Extraction", "extract_sources"),
     "reading.io": ("open_cube", "read_image"),
