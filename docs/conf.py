@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import hyper_py
+from hyper_py.bands.columns import described_columns
 from hyper_py.catalog import COLUMNS
 from hyper_py.config import reference_table
 from hyper_py.diagnostics import FLAG_TEXT
@@ -37,6 +38,15 @@ def columns():
     """Return the table of catalogue columns."""
     rows = [
         (f"`{c.name}`", c.unit.replace(" / ", "/"), c.dtype, f"`{c.ucd}`", c.description) for c in COLUMNS
+    ]
+    return markdown_table(["Column", "Unit", "Type", "UCD", "Meaning"], rows)
+
+
+def band_columns():
+    """Return the table of columns of the wide catalogue of several bands."""
+    rows = [
+        (f"`{name}`", c.unit.replace(" / ", "/"), c.dtype, f"`{c.ucd}`", c.description)
+        for name, c in described_columns()
     ]
     return markdown_table(["Column", "Unit", "Type", "UCD", "Meaning"], rows)
 
@@ -94,6 +104,7 @@ def modules():
 GENERATED = {
     "configuration": reference_table,
     "columns": columns,
+    "band_columns": band_columns,
     "flags": flags,
     "instruments": instruments,
     "public_names": public_names,

@@ -15,6 +15,7 @@ NAMES = [
     "Options", "DetectionOptions", "PhotometryOptions", "FitOptions", "BackgroundOptions", "CubeOptions",
     "Extraction", "completeness", "extract_cube", "open_cube", "Flag", "HyperPyError", "__version__",
     "BandImage", "BandsExtraction", "BandsOptions", "extract_bands",
+    "simulate_bands", "validate_bands",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from hyper_py import __version__
+from hyper_py.commands.bands import bands
 from hyper_py.commands.completeness import completeness
 from hyper_py.commands.demo import demo
 from hyper_py.commands.init import init
@@ -55,7 +56,7 @@ def _program(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    init, run, completeness, why, report, demo, simulate, validate, inspect
+    init, run, bands, completeness, why, report, demo, simulate, validate, inspect
 )  # fmt: skip
 for _command in _COMMANDS:
     # A declination may begin with a minus.

@@ -6,6 +6,7 @@ from hyper_py import __version__
 from hyper_py.running.map_log import log_warnings, user_warnings
 from hyper_py.running.map_outputs import MapWork, record_of
 from hyper_py.running.tasks import MapResult
+from hyper_py.stages import tell
 
 if TYPE_CHECKING:
     from hyper_py.pipeline.bands import BandsExtraction, MeasuredBand
@@ -27,6 +28,7 @@ def write_field_outputs(work: MapWork, extraction: "BandsExtraction") -> MapResu
     from hyper_py.writing.layout import STATE_DIR
     from hyper_py.writing.staging import Stage
 
+    tell("products")
     task, layout, log = work.task, work.layout, work.log
     catalog = extraction.catalog
     reference = extraction.measured[extraction.offsets.reference]
