@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hyper_py.commands.arguments import Output, Overrides, Quiet, configuration, overrides_of_run
+from hyper_py.commands.arguments import (
+    Output,
+    Overrides,
+    Products,
+    Quiet,
+    configuration,
+    overrides_of_products,
+    overrides_of_run,
+)
 from hyper_py.commands.progress import display
 from hyper_py.commands.terminal import complain, say
 
@@ -27,6 +35,7 @@ def bands(
     ] = None,
     output: Output = None,
     overrides: Overrides = None,
+    products: Products = None,
     regions: Annotated[
         Path | None,
         typer.Option(
@@ -53,7 +62,7 @@ def bands(
     quiet: Quiet = False,
 ) -> None:
     """Extract the sources of a field from its maps in several bands: one list, a flux in each band."""
-    chosen = overrides_of_run(overrides, output=output, jobs=jobs)
+    chosen = overrides_of_run(overrides, output=output, jobs=jobs) + overrides_of_products(products)
     if regions is not None:
         chosen.append(f"detection.regions={json.dumps(str(regions.absolute()))}")
     if sources is not None:

@@ -5,6 +5,7 @@ Pages are made from the files of a run, so that a run and `hyper-py report OUT` 
 
 import base64
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -16,25 +17,34 @@ from zipfile import BadZipFile
 import numpy as np
 
 from hyper_py import __version__
-from hyper_py.diagnostics import InputError
-from hyper_py.files import read_small
+from hyper_py.diagnostics import HyperPyWarning, InputError
+from hyper_py.files import is_inside
 from hyper_py.names import file_stem, link
+from hyper_py.reporting.banners import banners, flat
 from hyper_py.reporting.images import palettes, png
 from hyper_py.reporting.report_data import ReportData, bin_image, load_report_data, unpack_codes
 from hyper_py.writing.layout import (
-    MANIFEST,
     REPORT_DIR,
     Layout,
     completeness_page_name,
     report_data_name,
 )
-from hyper_py.writing.staging import Stage
+from hyper_py.writing.manifests import KILLED, read_manifest
+from hyper_py.writing.staging import Stage, remove_pages
 from hyper_py.writing.state import parts_of, read_record
+from hyper_py.writing.tables import SUFFIXES
 
 INDEX = f"{REPORT_DIR}/index.html"
-_SCRIPTS = ("theme", "data", "paint", "sky", "source", "charts", "table", "main")
+_SCRIPTS = ("theme", "data", "grid", "paint", "sky", "source", "charts", "table", "main")
+_FILE_KINDS = (
+    ("regions (DS9)", lambda name: name.endswith("_ellipses.reg")),
+    ("regions (CARTA)", lambda name: name.endswith(".crtf")),
+    ("figure", lambda name: name.endswith("_map.svg")),
+    ("log", lambda name: name.endswith(".log")),
+    ("table ({})", lambda name: Path(name).suffix in SUFFIXES.values() and "covariances_" not in name),
+)
+"""What is linked of the outputs of a map, by their names."""
 _THUMBNAIL_SIDE = 160
-_LARGEST_MANIFEST = 1_000_000_000
 
 
 def write_report(root: Path) -> tuple[str, ...]:
@@ -55,7 +65,14 @@ def write_report(root: Path) -> tuple[str, ...]:
     InputError
         If this is not the output directory of a run, or the run was made without a report.
     """
-    manifest = _read_manifest(root)
+    manifest = read_manifest(root)
+    if manifest["status"] == KILLED:
+        warnings.warn(
+            f"the run was killed, or its machine stopped: {_counted(manifest)}; the same command with "
+            "--resume goes on from there",
+            HyperPyWarning,
+            stacklevel=2,
+        )
     maps = [part for one in manifest["maps"] for part in _parts(root, one)]
     shown = [one for one in maps if (root / report_data_name(one["name"])).is_file()]
     if not shown and not manifest["configuration"]["outputs"]["report"]:
@@ -77,7 +94,7 @@ def write_report(root: Path) -> tuple[str, ...]:
         if not alone:
             stage.text(INDEX, _index_page(entries, manifest))
             pages.append(INDEX)
-    _remove_others(root, set(pages))
+    remove_pages(root, but=pages)
     return tuple(pages)
 
 
@@ -109,6 +126,8 @@ def map_page(
         "report.html",
         _SCRIPTS,
         facts=facts,
+        files=_files(entry, root),
+        banners=banners(facts, entry, manifest),
         palettes=_safe(json.dumps(palettes())),
         lead=_lead(facts, entry),
         index=index,
@@ -120,6 +139,11 @@ def map_page(
         warnings=entry.get("warnings", ()),
         **_configuration(manifest),
     )
+
+
+def _counted(manifest: Mapping[str, Any]) -> str:
+    maps = manifest["maps"]
+    return f"{sum(one['status'] == 'done' for one in maps)} of {len(maps)} maps are complete"
 
 
 def bands_page(
@@ -147,16 +171,14 @@ def bands_page(
     )
 
 
-def _read_manifest(root: Path) -> dict[str, Any]:
-    path = root / MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(read_small(path, most=_LARGEST_MANIFEST))
-        manifest["maps"], manifest["configuration"], manifest["software"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(
-            f"{root}: no {MANIFEST} of a run there: name the output directory of a run"
-        ) from None
-    return manifest
+def _files(entry: Mapping[str, Any], root: Path | None) -> list[tuple[str, str]]:
+    """Return names and relative links of the tables, regions, figure and log of a map that are there."""
+    names = []
+    for one in entry.get("outputs", ()):
+        kind = next((text for text, fits in _FILE_KINDS if fits(str(one))), None)
+        if kind is not None and root is not None and is_inside(root, str(one)) and (root / one).is_file():
+            names.append((kind.format(Path(one).suffix[1:]), f"../{link(str(one))}"))
+    return names
 
 
 def _parts(root: Path, one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -180,13 +202,6 @@ def _stored(root: Path, name: str) -> ReportData | None:
 def _page_name(name: str) -> str:
     """Return the path of the page of a map; a map called index must not overwrite the index."""
     return f"{REPORT_DIR}/{'map_index' if name == 'index' else file_stem(name)}.html"
-
-
-def _remove_others(root: Path, pages: set[str]) -> None:
-    """Remove pages of maps that are no longer part of the run."""
-    for path in (root / REPORT_DIR).glob("*.html"):
-        if f"{REPORT_DIR}/{path.name}" not in pages:
-            path.unlink()
 
 
 # ----------------------------------------------------------------------------------------------- texts
@@ -220,11 +235,12 @@ def _bands_lead(facts: Mapping[str, Any]) -> str:
 
 def _run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Yield what was run, on what, when and by which versions."""
-    if entry is not None:
+    if entry is not None and "path" in entry:
         yield "Input", str(entry["path"])
         yield "SHA-256", str(entry["checksum"])
         yield "Time for this map", f"{entry['seconds']:.2f} s"
-    yield "Status of the run", str(manifest["status"])
+    killed = f"killed, or its machine stopped: {_counted(manifest)}"
+    yield "Status of the run", killed if manifest["status"] == KILLED else str(manifest["status"])
     yield "Started", str(manifest["started"])
     if manifest["finished"]:
         yield "Finished", str(manifest["finished"])
@@ -232,19 +248,11 @@ def _run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> 
     yield "Versions", ", ".join(f"{name} {version}" for name, version in manifest["software"].items())
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, str]:
-    """Return the keys of a configuration by their paths."""
-    if not isinstance(values, Mapping):
-        return {prefix: json.dumps(values, ensure_ascii=False)}
-    parts = ((f"{prefix}.{key}" if prefix else str(key), value) for key, value in values.items())
-    return {path: text for key, value in parts for path, text in _flat(value, key).items()}
-
-
 def _configuration(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return all keys, and those that are not at their defaults."""
     from hyper_py.config import Config
 
-    keys, defaults = _flat(manifest["configuration"]), _flat(Config().to_mapping())
+    keys, defaults = flat(manifest["configuration"]), flat(Config().to_mapping())
     changed = [
         (key, text, defaults.get(key, "none")) for key, text in keys.items() if defaults.get(key) != text
     ]

@@ -57,7 +57,8 @@ def write_field_outputs(work: MapWork, extraction: "BandsExtraction") -> MapResu
         result = MapResult(
             index=task.index, name=task.name, path=task.path, status="done",
             warnings=user_warnings(work.caught), n_sources=len(catalog), rms=rms, unit=unit,
-            pixel_scale=pixel_scale, seconds=work.seconds, checksum=work.checksum, outputs=outputs,
+            pixel_scale=pixel_scale, beam_fwhm=reference.band.image.beam.fwhm, seconds=work.seconds,
+            checksum=work.checksum, outputs=outputs,
             removed=tuple(name for name in work.removed if name not in outputs), bands=facts,
         )  # fmt: skip
         log.add(f"done in {result.seconds:.2f} s: {', '.join(result.outputs)}")

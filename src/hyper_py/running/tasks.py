@@ -63,7 +63,7 @@ class MapResult:
         One line each.
     rms, unit : float, str
         Noise of the map (the median of a map of the noise) and its unit, mJy/beam or Jy/beam.
-    pixel_scale : float
+    pixel_scale, beam_fwhm : float
         Arcsec.
     seconds : float
         Wall-clock time spent on the map.
@@ -89,6 +89,7 @@ class MapResult:
     rms: float = float("nan")
     unit: str = ""
     pixel_scale: float = float("nan")
+    beam_fwhm: float = float("nan")
     seconds: float = 0.0
     checksum: str = ""
     outputs: tuple[str, ...] = ()
@@ -111,8 +112,10 @@ Measure: TypeAlias = "Callable[[MapTask], Extraction]"
 
 def input_checksum(path: Path) -> str:
     """Return the checksum of an input; `InputError` if it cannot be read."""
+    from hyper_py.reading.recognise import casa_checksum, is_casa_image
+
     try:
-        return checksum(path)
+        return casa_checksum(path) if is_casa_image(path) else checksum(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
