@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from hyper_py.diagnostics import Flag, HyperPyError
     from hyper_py.geometry import Beam
     from hyper_py.image import SkyImage
+    from hyper_py.interface.extraction import extract_sources
+    from hyper_py.interface.images import as_sky_image, open_cube, read_image
     from hyper_py.options import (
         BackgroundOptions,
         BandsOptions,
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
     )
     from hyper_py.pipeline.bands import BandsExtraction, extract_bands
     from hyper_py.pipeline.cubes import extract_cube
-    from hyper_py.pipeline.extraction import Extraction, extract_sources
-    from hyper_py.reading.io import open_cube, read_image
+    from hyper_py.pipeline.extraction import Extraction
     from hyper_py.running.completeness import completeness
     from hyper_py.simulation.simulate import simulate_image
     from hyper_py.validation.validation import validate
@@ -45,6 +46,7 @@ __all__ = [
     "PhotometryOptions",
     "SkyImage",
     "__version__",
+    "as_sky_image",
     "completeness",
     "extract_bands",
     "extract_cube",
@@ -62,6 +64,8 @@ _HOMES = {
     "diagnostics": ("Flag", "HyperPyError"),
     "geometry": ("Beam",),
     "image": ("SkyImage",),
+    "interface.extraction": ("extract_sources",),
+    "interface.images": ("as_sky_image", "open_cube", "read_image"),
     "options": (
         "BackgroundOptions",
         "BandsOptions",
@@ -73,8 +77,7 @@ _HOMES = {
     ),
     "pipeline.bands": ("BandsExtraction", "extract_bands"),
     "pipeline.cubes": ("extract_cube",),
-    "pipeline.extraction": ("Extraction", "extract_sources"),
-    "reading.io": ("open_cube", "read_image"),
+    "pipeline.extraction": ("Extraction",),
     "running.completeness": ("completeness",),
     "simulation.simulate": ("simulate_image",),
     "validation.validation": ("validate",),

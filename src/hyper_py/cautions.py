@@ -44,13 +44,14 @@ def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
     tuple of str
         Values that were taken for blank or look like it, an error that the file has and that was not used,
         a beam that is not known or wider than a quarter of the map, what was assumed of given sources, those
-        that are not on the map or smaller than its beam, most rows flagged, rows that crowd along edges.
+        that are not on the map or smaller than its beam, hot pixels, most rows flagged, rows that crowd
+        along edges.
         Empty if there is nothing to say.
     """
     said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
     said += [image.meta["no_beam"]] if "no_beam" in image.meta else []
     said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image), *_nowhere(catalog, image)]
-    said += _flagged(catalog) + _crowded(catalog, image)
+    said += _hot_pixels(catalog) + _flagged(catalog) + _crowded(catalog, image)
     return tuple(said)
 
 
@@ -88,6 +89,19 @@ def _given(catalog: QTable) -> list[str]:
             "source on the map has: look at its unit, or set detection.fixed_source_sizes to intrinsic"
         )
     return said
+
+
+def _hot_pixels(catalog: QTable) -> list[str]:
+    """Say which rows are single bright pixels."""
+    if "FLAGS" not in catalog.colnames:
+        return []
+    hot = np.flatnonzero(np.asarray(catalog["FLAGS"]).astype(np.int64) & int(Flag.HOT_PIXEL))
+    if not hot.size:
+        return []
+    return [
+        f"{_rows(catalog, hot)} rows are bright pixels without the beam around them, and no sources: mask "
+        "them with io.mask, or look at the beam if all rows are (survey.beam)"
+    ]
 
 
 def _rows(catalog: QTable, rows: IntArray) -> str:

@@ -62,7 +62,7 @@ def validate(
         int | None, typer.Option("--channel", min=1, help="Only this channel of a cube, from 1.")
     ] = None,
 ) -> None:
-    """Compare a catalogue with the truth: completeness, purity, bias, scatter, pulls."""
+    """Compare a catalogue with the truth. Shows completeness, purity, bias, scatter and pulls."""
     if coordinates not in (None, "pixel", "sky"):
         raise ConfigurationError(f"--match {coordinates}: must be pixel or sky")
     options: dict[str, Any] = {

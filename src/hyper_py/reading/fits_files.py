@@ -142,6 +142,17 @@ def open_fits(path: str | Path) -> Iterator[FitsFile]:
         yield FitsFile(path=path, hdus=hdus, images=images, notes=notes)
 
 
+@contextmanager
+def open_stream(stream: IO[bytes], *, name: str) -> Iterator[FitsFile]:
+    """Open FITS that is in memory, as `open_fits` does a file; `name` is that of the map in messages."""
+    notes: list[str] = []
+    with ExitStack() as stack:
+        with warnings_into(notes), translated(Path(name), "not FITS that can be read"):
+            hdus = list(stack.enter_context(fits.open(stream, memmap=False, lazy_load_hdus=False)))
+            images = {i: tuple(hdu.shape) for i, hdu in enumerate(hdus) if _is_image(hdu)}
+        yield FitsFile(path=Path(name), hdus=hdus, images=images, notes=notes)
+
+
 def _plain_stream(path: Path, stack: ExitStack, notes: list[str]) -> IO[bytes]:
     """Open the file, or a temporary copy of it, unpacked and without padding after the last HDU.
 

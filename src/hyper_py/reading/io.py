@@ -12,6 +12,7 @@ from astropy.io import fits
 
 from hyper_py.arrays import BoolArray
 from hyper_py.diagnostics import InputError
+from hyper_py.display import Summarised, Summary
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
 from hyper_py.reading.fill import AUTO
@@ -134,7 +135,7 @@ def read_image(
     return replace(image, meta=image.meta | {"notes": tuple(file.notes)})
 
 
-class CubeReader:
+class CubeReader(Summarised):
     """A cube whose channels are read one at a time; made by `open_cube`, to be used in a `with` statement.
 
     Memory holds a few planes, whatever the number of channels. A gzipped cube is unpacked to a temporary
@@ -177,6 +178,19 @@ class CubeReader:
         self.spectral_type = str(facts.full.wcs.ctype[axis - 1]).strip()[:4] if axis and known else ""
         self.dtype = "float64" if int(facts.header["BITPIX"]) == -64 else "float32"
         self.header = _cube_header(facts)
+
+    def _summary(self) -> Summary:
+        n, ny, nx = self.shape
+        first, last = self.spectral_values[0], self.spectral_values[-1]
+        beam = self.beams[0]
+        beams = f"{beam.major:.4g} x {beam.minor:.4g} arcsec" + (
+            ", one a channel" if len(set(self.beams)) > 1 else ""
+        )
+        axis = f"{self.spectral_type} {first:.8g} to {last:.8g} {self.spectral_unit}".strip()
+        return Summary(
+            title=f"CubeReader {self.name!r}: {n} channels of {nx} x {ny} pixels",
+            facts=(("spectrum", axis), ("beam", beams), ("unit", self.unit)),
+        )
 
     def __len__(self) -> int:
         """Return the number of channels."""

@@ -5,6 +5,7 @@ Pages are made from the files of a run, so that a run and `hyper-py report OUT` 
 
 import base64
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -16,25 +17,23 @@ from zipfile import BadZipFile
 import numpy as np
 
 from hyper_py import __version__
-from hyper_py.diagnostics import InputError
-from hyper_py.files import read_small
+from hyper_py.diagnostics import HyperPyWarning, InputError
 from hyper_py.names import file_stem, link
 from hyper_py.reporting.images import palettes, png
 from hyper_py.reporting.report_data import ReportData, bin_image, load_report_data, unpack_codes
 from hyper_py.writing.layout import (
-    MANIFEST,
     REPORT_DIR,
     Layout,
     completeness_page_name,
     report_data_name,
 )
-from hyper_py.writing.staging import Stage
+from hyper_py.writing.manifests import KILLED, read_manifest
+from hyper_py.writing.staging import Stage, remove_pages
 from hyper_py.writing.state import parts_of, read_record
 
 INDEX = f"{REPORT_DIR}/index.html"
 _SCRIPTS = ("theme", "data", "paint", "sky", "source", "charts", "table", "main")
 _THUMBNAIL_SIDE = 160
-_LARGEST_MANIFEST = 1_000_000_000
 
 
 def write_report(root: Path) -> tuple[str, ...]:
@@ -55,7 +54,14 @@ def write_report(root: Path) -> tuple[str, ...]:
     InputError
         If this is not the output directory of a run, or the run was made without a report.
     """
-    manifest = _read_manifest(root)
+    manifest = read_manifest(root)
+    if manifest["status"] == KILLED:
+        warnings.warn(
+            f"the run was killed, or its machine stopped: {_counted(manifest)}; the same command with "
+            "--resume goes on from there",
+            HyperPyWarning,
+            stacklevel=2,
+        )
     maps = [part for one in manifest["maps"] for part in _parts(root, one)]
     shown = [one for one in maps if (root / report_data_name(one["name"])).is_file()]
     if not shown and not manifest["configuration"]["outputs"]["report"]:
@@ -76,7 +82,7 @@ def write_report(root: Path) -> tuple[str, ...]:
         if not alone:
             stage.text(INDEX, _index_page(entries, manifest))
             pages.append(INDEX)
-    _remove_others(root, set(pages))
+    remove_pages(root, but=pages)
     return tuple(pages)
 
 
@@ -121,16 +127,9 @@ def map_page(
     )
 
 
-def _read_manifest(root: Path) -> dict[str, Any]:
-    path = root / MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(read_small(path, most=_LARGEST_MANIFEST))
-        manifest["maps"], manifest["configuration"], manifest["software"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(
-            f"{root}: no {MANIFEST} of a run there: name the output directory of a run"
-        ) from None
-    return manifest
+def _counted(manifest: Mapping[str, Any]) -> str:
+    maps = manifest["maps"]
+    return f"{sum(one['status'] == 'done' for one in maps)} of {len(maps)} maps are complete"
 
 
 def _parts(root: Path, one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -156,13 +155,6 @@ def _page_name(name: str) -> str:
     return f"{REPORT_DIR}/{'map_index' if name == 'index' else file_stem(name)}.html"
 
 
-def _remove_others(root: Path, pages: set[str]) -> None:
-    """Remove pages of maps that are no longer part of the run."""
-    for path in (root / REPORT_DIR).glob("*.html"):
-        if f"{REPORT_DIR}/{path.name}" not in pages:
-            path.unlink()
-
-
 # ----------------------------------------------------------------------------------------------- texts
 
 
@@ -181,11 +173,12 @@ def _lead(facts: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
 
 def _run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Yield what was run, on what, when and by which versions."""
-    if entry is not None:
+    if entry is not None and "path" in entry:
         yield "Input", str(entry["path"])
         yield "SHA-256", str(entry["checksum"])
         yield "Time for this map", f"{entry['seconds']:.2f} s"
-    yield "Status of the run", str(manifest["status"])
+    killed = f"killed, or its machine stopped: {_counted(manifest)}"
+    yield "Status of the run", killed if manifest["status"] == KILLED else str(manifest["status"])
     yield "Started", str(manifest["started"])
     if manifest["finished"]:
         yield "Finished", str(manifest["finished"])

@@ -15,7 +15,7 @@ PACKED_SUFFIXES = (".gz", ".fz", ".bz2")
 LIST_SUFFIXES = (".txt", ".lis", ".list")
 TABLE_SUFFIXES = (".csv", ".ecsv", ".vot", ".xml", ".parquet")
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "map", "map_name", "image")
-RESERVED_NAMES = ("ALL", "CUBE_ALL")
+RESERVED_NAMES = ("ALL", "CUBE_ALL", "OVERLAPS", "OVERLAP_CHECKS")
 _COMMENT = re.compile(r"(^|\s)#.*")
 _LONGEST_LIST = 100_000_000
 

@@ -84,7 +84,10 @@ def process_map(task: MapTask, *, measure: Measure = measure_map) -> MapResult:
     from hyper_py.writing.layout import Layout
     from hyper_py.writing.state import forget_map
 
-    work = MapWork(task, Layout.from_config(task.config), start)
+    layout = Layout.from_config(task.config)
+    if not task.has_figure:  # images of channels are planes of the product cubes
+        layout = replace(layout, products=())
+    work = MapWork(task, layout, start)
     with work.collected_warnings():
         try:
             work.removed = forget_map(work.layout, task.name)

@@ -54,7 +54,7 @@ class MapResult:
         One line each.
     rms, unit : float, str
         Noise of the map (the median of a map of the noise) and its unit, mJy/beam or Jy/beam.
-    pixel_scale : float
+    pixel_scale, beam_fwhm : float
         Arcsec.
     seconds : float
         Wall-clock time spent on the map.
@@ -78,6 +78,7 @@ class MapResult:
     rms: float = float("nan")
     unit: str = ""
     pixel_scale: float = float("nan")
+    beam_fwhm: float = float("nan")
     seconds: float = 0.0
     checksum: str = ""
     outputs: tuple[str, ...] = ()

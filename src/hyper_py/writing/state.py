@@ -44,6 +44,8 @@ class Record:
         Columns of the catalogue; none for a cube.
     parts : tuple of str
         The channels of a cube; none for a map.
+    beam_fwhm : float or None
+        Geometric mean FWHM of the beam in arcsec.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Record:
     files: dict[str, str]
     columns: tuple[tuple[str, str, str], ...] = ()
     parts: tuple[str, ...] = field(default=())
+    beam_fwhm: float | None = None
 
     def to_json(self) -> str:
         """Return the text that `read_record` reads."""
@@ -69,7 +72,7 @@ def _checked(values: Any) -> Record | None:
     """Return a record made from JSON; None unless every key is there with a value of its type."""
     if not isinstance(values, dict) or values.keys() != {item.name for item in fields(Record)}:
         return None
-    numbers = (values["rms"], values["pixel_scale"], values["seconds"])
+    numbers = (values["rms"], values["pixel_scale"], values["seconds"], values["beam_fwhm"])
     columns = values["columns"]
     good = (
         all(_is_text(values[key]) for key in ("name", "checksum", "unit"))
