@@ -4,13 +4,13 @@
     python benchmarks/bands.py show --work DIR > bands.md
 
 `run` measures simulated fields and keeps what was measured in DIR, one file a scene, seed and way; `show`
-makes tables of what is there. Ways: `joint`, `extract_bands`; `known`, the same likelihood with true positions
-and shapes; `alone`, `extract_sources` on each map; `forced`, each map at the positions and shapes that 250
-micron gives (the two commands of single maps).
+makes tables of what is there. Ways: `joint`, `extract_bands`; `known`, the same likelihood with true
+positions and shapes; `alone`, `extract_sources` on each map; `forced`, each map at the positions and shapes
+that 250 micron gives (the two commands of single maps).
 
 Matching is one to one: within 6 arcsec for joint catalogues, half a beam for single maps. True sources closer
-than 0.7 of the sharpest beam count as one. Sources are counted by their true flux above 5 errors: a cut on the
-measured flux selects those that noise made brighter.
+than 0.7 of the sharpest beam count as one. Sources are counted by their true flux above 5 errors: a cut on
+the measured flux selects those that noise made brighter.
 """
 
 import argparse
