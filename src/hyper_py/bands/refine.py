@@ -12,9 +12,12 @@ from hyper_py.bands.joint_fit import FitChoices, fit_jointly, population_prior, 
 from hyper_py.bands.offsets import BandOffsets, OffsetChoices, measure_offsets, with_offsets
 from hyper_py.bands.plane import TangentPlane
 from hyper_py.bands.sources import JointSources
+from hyper_py.diagnostics import Flag
 
 MINIMUM = 3.5
 """Best S/N of a source in any band after the last fit: less is no source."""
+DIFFERENT_SHAPE = 3.5
+"""Score test, in sigma in any band, beyond which one shape does not hold for all."""
 OFFSET_FITS = 3
 FINAL_TOLERANCE = 1e-3
 MOST_SWEEPS = 6
@@ -79,6 +82,8 @@ def refine(
 def joint_sources(bands: Sequence[Band], estimates: Estimates, plane: TangentPlane) -> JointSources:
     """Return the table of sources of a final fit."""
     n = len(estimates)
+    misfit = np.nan_to_num(estimates.misfit)
+    differs = np.where(np.abs(misfit).max(axis=1, initial=0.0) > DIFFERENT_SHAPE, int(Flag.SHAPE_DIFFERS), 0)
     row = {identity: i for i, identity in enumerate(estimates.identity.tolist())}
     neighbour = np.array([row.get(number, -1) for number in estimates.neighbour.tolist()], dtype=np.int64)
     _, group = np.unique(estimates.group, return_inverse=True)
@@ -90,8 +95,8 @@ def joint_sources(bands: Sequence[Band], estimates: Estimates, plane: TangentPla
         band_shape=estimates.shape[:, None] + estimates.difference, flux=estimates.flux,
         flux_covariance=estimates.flux_covariance, peak=per_flux * estimates.flux, peak_err=per_flux * error,
         background=estimates.level, seen=estimates.seen, significance=estimates.significance,
-        misfit=np.nan_to_num(estimates.misfit), correlation=estimates.correlation, neighbour=neighbour,
-        group=group.astype(np.int64).reshape(n) + 1, flags=estimates.flags,
+        misfit=misfit, correlation=estimates.correlation, neighbour=neighbour,
+        group=group.astype(np.int64).reshape(n) + 1, flags=estimates.flags | differs,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
 from hyper_py.arrays import FloatArray
-from hyper_py.bands.aperture import CommonApertures
+from hyper_py.bands.aperture import CommonApertures, common_apertures
 from hyper_py.bands.band import Band, common_plane
 from hyper_py.bands.catalog import JointTable
 from hyper_py.bands.estimates import Estimates
@@ -278,12 +278,18 @@ def extract_bands(
     estimates, placed, patterns = _fitted(placed, estimates, fit=fit, free=free, forced=fixed is not None)
     say(f"{len(estimates)} sources fitted")
     sources = joint_sources(placed, estimates, plane)
+    apertures = None
+    if options.bands.common_aperture != "none":
+        apertures = common_apertures(
+            placed, estimates, band=options.bands.common_aperture,
+            radius_in_fwhm=options.photometry.fwhm_radius_ratio,
+        )  # fmt: skip
     return BandsExtraction(
         measured=tuple(
             _measured(image, band, estimates, b, pattern)
             for b, (image, band, pattern) in enumerate(zip(bands, placed, patterns, strict=True))
         ),
-        options=options, sources=sources, offsets=offsets, name=name,
+        options=options, sources=sources, offsets=offsets, apertures=apertures, name=name,
     )  # fmt: skip
 
 
