@@ -1,8 +1,10 @@
 """Writing the outputs of one field in several bands."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from hyper_py import __version__
+from hyper_py.diagnostics import HyperPyWarning
 from hyper_py.running.map_log import log_warnings, user_warnings
 from hyper_py.running.map_outputs import MapWork, record_of
 from hyper_py.running.tasks import MapResult
@@ -23,6 +25,7 @@ def write_field_outputs(work: MapWork, extraction: "BandsExtraction") -> MapResu
         Of a `FieldTask`.
     extraction : BandsExtraction
     """
+    from hyper_py.cautions import band_cautions
     from hyper_py.writing.band_files import long_name, write_band_files
     from hyper_py.writing.catalogues import describe_columns, write_catalogue, write_tables
     from hyper_py.writing.layout import STATE_DIR
@@ -37,6 +40,8 @@ def write_field_outputs(work: MapWork, extraction: "BandsExtraction") -> MapResu
     log.add(f"{len(extraction.bands)} bands, {len(catalog)} sources, {work.seconds:.2f} s")
     facts = band_facts(extraction)
     _log_bands(log, facts)
+    for text in band_cautions(catalog, {band.name: band.image for band in extraction.bands}):
+        warnings.warn(text, HyperPyWarning, stacklevel=2)
     with Stage(layout.root) as stage:
         meta = {
             "creator": f"Hyper-Py {__version__}",
