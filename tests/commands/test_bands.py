@@ -92,6 +92,7 @@ def test_sources_and_regions_are_keys(hyper: Hyper, monkeypatch: pytest.MonkeyPa
             ("a.fits", "b.fits", "--set", "bands.shape=fre"),
             "bands.shape = 'fre': must be one of shared, free",
         ),
+        (("a.fits", "b.fits", "--products", "noise"), "fits_output.fits_noise: only for single maps"),
         (("a.fits", "b.fits", "--regions", "r.reg"), "r.reg: no such file"),
         (("a.fits", "b.fits", "--sources", "t.ecsv"), "t.ecsv: no such file"),
     ],
