@@ -60,7 +60,7 @@ def measure_field(task: FieldTask) -> Any:
     InputError
         A file cannot be used as it is, or has no wavelength.
     """
-    from hyper_py.pipeline.bands import extract_bands  # type: ignore[attr-defined]
+    from hyper_py.pipeline.bands import extract_bands
 
     tell("reading")
     bands = [read_band(band) for band in task.bands]
