@@ -194,7 +194,7 @@ class BandsExtraction:
 
 
 _LIST_AGAIN = 0.05
-"""The list is made again when offsets, in beams, turn out to be so much other than it was made with."""
+"""The list is made again when offsets, in beams, are clearly so much other than it was made with."""
 _PATTERN_FITS = 2
 """Fits of all sources on maps less what images of the PSF add to them."""
 
@@ -331,15 +331,12 @@ def _listed(
             return estimates, found_with, offsets
         estimates, aligned, offsets = align(found_with, estimates, fit=choices.fit, choices=choices.offsets)
         bands = aligned
-        change = np.array(
-            [
-                np.hypot(*(new.offset - old.offset)) / new.fwhm
-                for new, old in zip(aligned, found_with, strict=True)
-            ]
-        )
-        if change.max() <= _LIST_AGAIN:
+        change = np.array([new.offset - old.offset for new, old in zip(aligned, found_with, strict=True)])
+        clear = (np.abs(change) > 3.0 * np.nan_to_num(offsets.errors, nan=np.inf)).any(axis=1)
+        share = np.where(clear, np.hypot(*change.T) / np.array([band.fwhm for band in aligned]), 0.0)
+        if share.max() <= _LIST_AGAIN:
             break
-        say(f"maps are off by up to {change.max():.2f} beams more: the list is made again")
+        say(f"maps are off by up to {share.max():.2f} beams more: the list is made again")
     return estimates, aligned, offsets
 
 
