@@ -8,6 +8,8 @@ import pytest
 import radio_beam
 from astropy import units as u
 from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hyper_py.diagnostics import InputError
 from hyper_py.reading.fits_files import (
@@ -20,6 +22,7 @@ from hyper_py.reading.fits_files import (
     readable_header,
     warnings_into,
 )
+from hyper_py.reading.streamed import streamed_plane
 
 
 def test_names():
@@ -162,3 +165,51 @@ def test_file_without_its_last_padding(tmp_path):
     path.write_bytes(path.read_bytes()[: 2880 + 200])
     with open_fits(path) as file, warnings_into(file.notes):
         assert np.all(read_plane(file, 0, x=1, y=2, fixed={}) == 1.0)
+
+
+@st.composite
+def scaled_integers(draw):
+    """Type, scaling and BLANK of integers, unsigned ones among them."""
+    kind = draw(st.sampled_from(["u1", "i2", "i4", "i8"]))
+    limits = np.iinfo(kind)
+    blank = draw(st.sampled_from([limits.min, limits.max, 0, 7, 99]))
+    unsigned = kind != "u1" and draw(st.booleans())
+    scale = 1.0 if unsigned else draw(st.sampled_from([None, 1.0, 0.25, -0.5, 1e-6]))
+    zero = 2.0 ** (8 * int(kind[1]) - 1) if unsigned else draw(st.sampled_from([None, 0.0, 11.0]))
+    return kind, blank, scale, zero
+
+
+@given(scaled_integers())
+@settings(max_examples=60, deadline=None)
+def test_integers_are_scaled_and_blank_as_the_standard_says(tmp_path_factory, case):
+    """Physical value = BZERO + BSCALE x integer, and blank where the integer is BLANK, before scaling."""
+    kind, blank, scale, zero = case
+    integers = np.random.default_rng(1).integers(0, 120, (5, 6)).astype(kind)
+    integers[1, 2:5] = blank
+    header = fits.Header({"SIMPLE": True, "BITPIX": 8 * int(kind[1]), "NAXIS": 2, "NAXIS1": 6, "NAXIS2": 5})
+    header["BLANK"] = blank
+    for key, value in (("BSCALE", scale), ("BZERO", zero)):
+        if value is not None:
+            header[key] = value
+    path = tmp_path_factory.getbasetemp() / "integers.fits"
+    data = integers.astype(f">{kind}").tobytes()
+    path.write_bytes(header.tostring(padding=True).encode() + data + b"\0" * (-len(data) % 2880))
+    expected = (zero or 0.0) + (1.0 if scale is None else scale) * integers.astype(np.float64)
+    expected[integers == blank] = np.nan
+    with open_fits(path) as file, warnings_into(file.notes):
+        check_scaling(file, 0)
+        plane = read_plane(file, 0, x=1, y=2, fixed={})
+        pieces = streamed_plane(file, 0, x=1, y=2, fixed={})[:, :]
+    np.testing.assert_allclose(plane, expected, rtol=1e-6)
+    np.testing.assert_allclose(pieces, expected, rtol=1e-12)
+
+
+def test_a_blank_that_no_integer_can_be_is_said(tmp_path):
+    path = tmp_path / "m.fits"
+    header = fits.Header(
+        {"SIMPLE": True, "BITPIX": 16, "NAXIS": 2, "NAXIS1": 2, "NAXIS2": 2, "BLANK": -99999}
+    )
+    path.write_bytes(header.tostring(padding=True).encode() + bytes(2880))
+    with open_fits(path) as file, warnings_into(file.notes):
+        check_scaling(file, 0)
+    assert "BLANK = -99999 is no value of 16-bit integers: no pixel is blank by it" in file.notes

@@ -141,7 +141,7 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     if "stokes" in image.meta:
         log.add(f"Stokes {image.meta['stokes']}")
     _log_details(log, extraction)
-    for text in cautions(catalog, image):
+    for text in cautions(catalog, image, extraction.noise):
         warnings.warn(text, HyperPyWarning, stacklevel=2)
     with Stage(layout.root) as stage:
         meta = extraction_meta(extraction, name=task.name)
