@@ -45,7 +45,7 @@ def describe(one: "MapResult", of_it: "Digest") -> Iterator[tuple[str, str]]:
     flags = ", ".join(f"{n} {name}" for name, n in of_it.flags.items())
     yield "flags", flags or "none"
     if of_it.n_calling:
-        yield "look at", f"{of_it.n_calling} of {of_it.n_rows} rows: the report lists them first"
+        yield "look at", f"{of_it.n_calling} of {of_it.n_rows} rows, which the report marks"
 
 
 def found(of_it: "Digest") -> str:

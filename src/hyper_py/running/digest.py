@@ -1,6 +1,5 @@
 """The catalogue of a map in a few numbers, from its rows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +61,7 @@ def digest(root: Path, name: str, *, config: "Config") -> Digest | None:
     """
     import numpy as np
 
+    from hyper_py.reporting.report_data import flag_counts
     from hyper_py.writing.layout import Layout
     from hyper_py.writing.rows import read_rows, recorded
     from hyper_py.writing.state import parts_of
@@ -83,7 +83,7 @@ def digest(root: Path, name: str, *, config: "Config") -> Digest | None:
     known = flux[np.isfinite(flux)]
     ratio = peak[snr > 0.0] / snr[snr > 0.0]
     ratio = ratio[np.isfinite(ratio)]
-    flags = values("FLAGS").astype(np.int64)
+    flagged = flag_counts(values("FLAGS").astype(np.int64))
     threshold = config.detection.sigma_thres
     return Digest(
         n_rows=sum(map(len, tables)),
@@ -93,24 +93,9 @@ def digest(root: Path, name: str, *, config: "Config") -> Digest | None:
         flux_unit=units.get("FLUX", ""),
         limit=threshold * float(np.median(ratio)) if ratio.size else None,
         threshold=threshold,
-        **flag_counts(flags),
+        flags=flagged["flag_counts"],
+        n_calling=flagged["n_calling"],
     )
-
-
-def flag_counts(flags: Sequence[int] | Any) -> dict[str, Any]:
-    """Return `flags` and `n_calling` of a digest, from the values of the column FLAGS."""
-    import numpy as np
-
-    from hyper_py.diagnostics import FLAG_TEXT
-    from hyper_py.reporting.report_data import REMARKS
-
-    values = np.asarray(flags, dtype=np.int64)
-    counts = {flag: int(np.count_nonzero(values & int(flag))) for flag in FLAG_TEXT}
-    ordered = sorted((flag for flag, n in counts.items() if n), key=lambda flag: -counts[flag])
-    return {
-        "flags": {(flag.name or "").lower().replace("_", " "): counts[flag] for flag in ordered},
-        "n_calling": int(np.count_nonzero(values & ~int(REMARKS))),
-    }
 
 
 def _n_places(values: Any, *, scale: float) -> int:

@@ -67,7 +67,7 @@ def resolve_inputs(inputs: Sequence[str | Path] | None, *, list_file: Path, maps
         paths = list(_read_list(list_file, maps_dir))
         asked = str(list_file)
     else:
-        paths = [path for one in inputs for path in _expand(one)]
+        paths = [path for one in inputs for path in expand(one)]
         asked = ", ".join(map(str, inputs)) or "no input"
     if not paths:
         raise ConfigurationError(
@@ -101,7 +101,8 @@ def _refuse_clashes(maps: Iterable[MapInput]) -> None:
         seen[key] = one.path
 
 
-def _expand(one: str | Path) -> Iterator[Path]:
+def expand(one: str | Path) -> Iterator[Path]:
+    """Yield the files that one input stands for: itself, those in a directory, a glob, a list or a table."""
     text = str(one)
     path = Path(text).expanduser()
     if map_name(path) != path.name and path.is_file():  # whatever else its name might mean
