@@ -1,4 +1,4 @@
-"""What is odd about a map is said by inspect before a run, and after it in log, run.json, report, terminal."""
+"""What is odd about a map is said by inspect before a run, and after it in log, run.json, report, output."""
 
 import json
 from pathlib import Path
