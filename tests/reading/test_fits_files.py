@@ -213,3 +213,51 @@ def test_a_blank_that_no_integer_can_be_is_said(tmp_path):
     with open_fits(path) as file, warnings_into(file.notes):
         check_scaling(file, 0)
     assert "BLANK = -99999 is no value of 16-bit integers: no pixel is blank by it" in file.notes
+
+
+@st.composite
+def beam_tables(draw):
+    """Channels in any order, in any unit, with flagged ones and a second polarisation."""
+    n = draw(st.integers(1, 6))
+    axes = [sorted(draw(st.tuples(st.floats(0.5, 50.0), st.floats(0.5, 50.0)))) for _ in range(n)]
+    angles = [draw(st.floats(-90.0, 90.0)) for _ in range(n)]
+    bad = draw(st.lists(st.sampled_from([None, None, 0.0, np.nan]), min_size=n, max_size=n))
+    units = draw(
+        st.tuples(st.sampled_from(["arcsec", "deg", "arcmin", "rad", ""]), st.sampled_from(["deg", "rad"]))
+    )
+    return axes, angles, bad, units, draw(st.permutations(range(n))), draw(st.booleans())
+
+
+@given(beam_tables())
+@settings(max_examples=60, deadline=None)
+def test_tables_of_beams_in_any_unit_and_order(tmp_path_factory, case):
+    axes, angles, bad, (unit, angle_unit), order, polarised = case
+    scale = 1.0 if not unit else (1 * u.arcsec).to_value(unit)
+    major, minor = (np.array([one[k] for one in axes])[list(order)] * scale for k in (1, 0))
+    for row, channel in enumerate(order):
+        if bad[channel] is not None:
+            major[row] = minor[row] = bad[channel]
+    turn = (np.array(angles)[list(order)] * u.deg).to_value(angle_unit)
+    channels, pol = np.array(order), np.zeros(len(order), dtype=int)
+    if polarised:  # whose beams are not those of the first
+        major, minor, turn = (np.append(values, 7.0 * values) for values in (major, minor, turn))
+        channels, pol = np.append(channels, channels), np.append(pol, pol + 1)
+    columns = [
+        fits.Column("BMAJ", "1D", unit=unit or None, array=major),
+        fits.Column("BMIN", "1D", unit=unit or None, array=minor),
+        fits.Column("BPA", "1D", unit=angle_unit, array=turn),
+        fits.Column("CHAN", "1J", array=channels),
+        fits.Column("POL", "1J", array=pol),
+    ]
+    path = tmp_path_factory.getbasetemp() / "beams.fits"
+    table = fits.BinTableHDU.from_columns(columns, name="BEAMS")
+    fits.HDUList([fits.PrimaryHDU(np.zeros((2, 2))), table]).writeto(path, overwrite=True)
+    with open_fits(path) as file, warnings_into(file.notes):
+        found = casa_beams(file)
+    assert len(found) == len(axes)
+    for channel, beam in enumerate(found):
+        if bad[channel] is not None:
+            assert beam is None
+        else:
+            assert (beam.minor, beam.major) == pytest.approx(axes[channel], rel=1e-9)
+            assert np.mod(beam.pa - angles[channel] + 90.0, 180.0) == pytest.approx(90.0, abs=1e-6)
