@@ -2,10 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,11 @@ from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.detection.edges import edge_distance
 from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
+from hyper_py.numerics.parallel import in_order, n_workers
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample, sample_step, size_of, tiles
 
 AnyArray: TypeAlias = NDArray[Any]
+Result = TypeVar("Result")
 BEAM_AREA = math.pi / (4.0 * math.log(2.0))
 """Of a Gaussian beam, in FWHM^2."""
 INNER = 0.5
@@ -38,22 +40,36 @@ class PartCache:
         self._parts: dict[tuple[int, ...], NDArray[np.generic]] = {}
         self._planes = itertools.count()
 
-    def remembered(self, make: Callable[[slice, slice], AnyArray]) -> Callable[[slice, slice], AnyArray]:
-        """Return the function, which then makes the same part again only when it was forgotten."""
+    def remembered(
+        self, make: Callable[[slice, slice], AnyArray], *, known: Iterable[tuple[Where, AnyArray]] = ()
+    ) -> Callable[[slice, slice], AnyArray]:
+        """Return the function, which then makes the same part again only when it was forgotten.
+
+        Parameters
+        ----------
+        make : callable
+        known : iterable of (Where, ndarray)
+            Parts that were made already.
+        """
         plane = next(self._planes)
 
+        def key(rows: slice, columns: slice) -> tuple[int, ...]:
+            return plane, rows.start, rows.stop, columns.start, columns.stop
+
         def look(rows: slice, columns: slice) -> AnyArray:
-            key = plane, rows.start, rows.stop, columns.start, columns.stop
-            part = self._parts.pop(key, None)
+            part = self._parts.pop(key(rows, columns), None)
             if part is None:
                 part = make(rows, columns)
                 self._bytes += part.nbytes
-            self._parts[key] = part
+            self._parts[key(rows, columns)] = part
             while self._bytes > self._limit and len(self._parts) > 1:
                 oldest = next(iter(self._parts))
                 self._bytes -= self._parts.pop(oldest).nbytes
             return part
 
+        for where, part in known:
+            self._bytes += part.nbytes
+            self._parts[key(*where)] = part
         return look
 
 
@@ -121,8 +137,12 @@ class Field:
     @cached_property
     def cache(self) -> PartCache:
         """For parts of planes that are made where they are asked for."""
-        kept = self.keep and self.shape[0] * self.shape[1] <= _MOST_KEPT
-        return PartCache(math.inf if kept else _CACHED_BYTES)
+        return PartCache(math.inf if self._is_small else _CACHED_BYTES)
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether planes of the smoothed map are kept in memory."""
+        return self.keep and self.shape[0] * self.shape[1] <= _MOST_KEPT
 
     @cached_property
     def _inner(self) -> Plane:
@@ -140,13 +160,18 @@ class Field:
         if not self.keep:
             return LazyPlane(self.shape, self.cache.remembered(make))
         result: AnyArray | None = None
-        for rows, columns in self.tiles:
-            part = make(rows, columns)
+        # What is kept in the cache of a small map would be lost in other processes.
+        made = zip(self.tiles, itertools.starmap(make, self.tiles), strict=True)
+        for where, part in made if self._is_small else self.pieces(lambda where: make(*where)):
             if result is None:
                 result = np.empty(self.shape, dtype=part.dtype)
-            result[rows, columns] = part
+            result[where] = part
         assert result is not None
         return result
+
+    def pieces(self, function: Callable[[Where], Result]) -> Iterator[tuple[Where, Result]]:
+        """Yield all tiles with the result of a function of each, see `hyper_py.numerics.parallel`."""
+        return zip(self.tiles, in_order(function, self.tiles), strict=True)
 
     def comb(self, where: Where) -> tuple[slice, slice]:
         """Return the rows and columns inside a tile that statistics are made of; the same for all tiles."""
@@ -167,17 +192,18 @@ class Field:
     @cached_property
     def typical_distance(self) -> float:
         """Median distance from blank regions of the pixels that are far enough from them, in beams."""
-        parts = [
-            self.distance[where][self.comb(where)][self.inner(where)[self.comb(where)]]
-            for where in self.tiles
-        ]
-        known = np.concatenate(parts)
+
+        def far(where: Where) -> FloatArray:
+            comb = self.comb(where)
+            return self.distance[where][comb][self.inner(where)[comb]]
+
+        known = np.concatenate([part for _, part in self.pieces(far)])
         return float(np.median(known)) if known.size else 0.0
 
     @cached_property
     def n_beams(self) -> float:
         """Number of beams of the pixels that are searched."""
-        inner = sum(int(np.count_nonzero(self.inner(where))) for where in self.tiles)
+        inner = sum(n for _, n in self.pieces(lambda where: int(np.count_nonzero(self.inner(where)))))
         return max(inner / (BEAM_AREA * self.fwhm**2), 1.0)
 
     @cached_property
@@ -203,7 +229,9 @@ class Field:
             values = np.where(np.isfinite(self.data[outer]), source[outer], 0.0)
             return self.family.differences(values, self._shares(rows, columns), inner)
 
-        return Smoothed(self.cache.remembered(make))
+        if not (self._is_small and n_workers() > 1):
+            return Smoothed(self.cache.remembered(make))
+        return Smoothed(self.cache.remembered(make, known=self.pieces(lambda where: make(*where))))
 
 
 @dataclass(frozen=True, eq=False)

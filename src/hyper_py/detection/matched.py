@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyper_py.arrays import FloatArray, IndexArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, fit_gaussians
 from hyper_py.detection.checks import (
     Check,
@@ -39,7 +39,7 @@ from hyper_py.detection.search import LOWEST, Searched, search
 from hyper_py.detection.wide import OWN_BEAMS, WIDE_FACTOR, search_wide, unexplained
 from hyper_py.numerics.gaussians import AMPLITUDE, X, Y, gaussian_flux
 from hyper_py.numerics.pairs import group_pairs, pairs_within
-from hyper_py.numerics.tiles import Plane, at, grown, is_inside
+from hyper_py.numerics.tiles import Plane, Where, at, grown, is_inside
 
 POSITION_STEP = 2.0**-10
 """Positions are rounded to this, in pixels."""
@@ -207,12 +207,17 @@ def false_rate(field: Field, found: Searched) -> FalseRate:
     """Measure the rate of false peaks from the minima of the significance away from sources."""
     minima = find_maxima(field, negative(found.significance, field.shape), threshold=LOWEST)
     away, looked, inner = np.zeros(minima.x.size, dtype=bool), 0, 0
-    for where in field.tiles:
+
+    def of_tile(where: Where) -> tuple[int, int, IndexArray, BoolArray]:
         usable = field.inner(where)
         clean = usable & ~found.masks.sources(where, more=(CLEAN_BEAMS - MASK_BEAMS) * field.fwhm)
-        inner, looked = inner + int(np.count_nonzero(usable)), looked + int(np.count_nonzero(clean))
         own = np.flatnonzero(is_inside(where, minima.y, minima.x))
-        away[own] = clean[minima.y[own] - where[0].start, minima.x[own] - where[1].start]
+        here = clean[minima.y[own] - where[0].start, minima.x[own] - where[1].start]
+        return int(np.count_nonzero(usable)), int(np.count_nonzero(clean)), own, here
+
+    for _, (n_usable, n_clean, own, here) in field.pieces(of_tile):
+        inner, looked = inner + n_usable, looked + n_clean
+        away[own] = here
     return measure_false_rate(minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams)
 
 
