@@ -20,7 +20,7 @@ MODULES = sorted(
 OWNERS = {
     "yaml": {"config"},
     "astropy.io": {"reading", "writing", "reporting.fits_products", "reporting.noise_products"},
-    "matplotlib": {"reporting"},
+    "matplotlib": {"reporting", "pipeline.results"},
     "jinja2": {"reporting.report"},
     "typer": {"cli", "commands"},
     "rich": {"commands"},

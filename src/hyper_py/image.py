@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.beams import beam_of_mean
 from hyper_py.diagnostics import InputError
+from hyper_py.display import Summarised, Summary
 from hyper_py.geometry import (
     Beam,
     celestial_frame,
@@ -20,9 +21,12 @@ from hyper_py.geometry import (
 )
 from hyper_py.numerics.tiles import Plane, at
 
+if TYPE_CHECKING:
+    from astropy.nddata import CCDData
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SkyImage:
+class SkyImage(Summarised):
     """A map in Jy/pixel with its sky coordinates and beam.
 
     Attributes
@@ -78,6 +82,25 @@ class SkyImage:
         if not self.wcs.has_celestial or self.wcs.naxis != 2:
             raise InputError(f"{self.name}: the coordinate system must have two celestial axes")
         celestial_frame(self.wcs)
+
+    def _summary(self) -> Summary:
+        ny, nx = self.shape
+        beam = self.beam
+        facts = [
+            ("pixels", f"{nx} x {ny} of {self.pixel_scale:.4g} arcsec, {self.frame}"),
+            ("beam", f"{beam.major:.4g} x {beam.minor:.4g} arcsec, PA {beam.pa:.4g} deg ({beam.source})"),
+            ("unit", f"{self.unit}; data are in Jy/pixel"),
+        ]
+        if not self.is_whole:
+            facts.append(("data", "in the file, read in pieces"))
+        elif n_blank := self.data.size - int(np.count_nonzero(np.isfinite(self.data))):
+            facts.append(("blank", f"{n_blank} pixels, {n_blank / self.data.size:.1%}"))
+        beside = {"error map": self.error, "primary beam": self.primary_beam}
+        if known := [name for name, plane in beside.items() if plane is not None]:
+            facts.append(("with", ", ".join(known)))
+        if frequency := self.meta.get("frequency"):
+            facts.append(("frequency", f"{frequency / 1e9:.6g} GHz"))
+        return Summary(title=f"SkyImage {self.name!r}", facts=tuple(facts))
 
     @property
     def is_whole(self) -> bool:
@@ -165,6 +188,31 @@ class SkyImage:
     def frame(self) -> str:
         """Astropy's name of the map's own frame: icrs, fk5, fk4, galactic, ..."""
         return str(celestial_frame(self.wcs).name)
+
+    def to_nddata(self) -> "CCDData":
+        """Return the map as `astropy.nddata.CCDData` in Jy/pixel: coordinates, errors, blank pixels masked.
+
+        The header has the beam (BMAJ, BMIN, BPA) and the name (OBJECT).
+
+        Examples
+        --------
+        >>> import hyper_py
+        >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(60, 80), n_sources=2)
+        >>> sky.image.to_nddata().shape
+        (60, 80)
+        """
+        from astropy import units as u
+        from astropy.nddata import CCDData, StdDevUncertainty
+
+        beam = self.beam
+        header = {
+            "OBJECT": self.name, "BMAJ": beam.major / 3600.0, "BMIN": beam.minor / 3600.0, "BPA": beam.pa
+        }  # fmt: skip
+        data = np.array(self.data, dtype=np.float64)
+        error = None if self.error is None else StdDevUncertainty(self.error.copy())
+        return CCDData(
+            data, unit=u.Jy / u.pix, wcs=self.wcs, mask=~np.isfinite(data), uncertainty=error, meta=header
+        )
 
     def with_data(self, data: FloatArray) -> "SkyImage":
         """Return the same map with other data in Jy/pixel, such as a residual."""

@@ -85,6 +85,10 @@ class DetectionOptions(Checked, key_path="detection"):
         4.5, "Least significance of a source that this search adds; never less than `sigma_thres`."
     )
 
+    negative: bool = option(
+        False, "Find negative sources too, by the same threshold; their peak, flux and S/N are negative."
+    )
+
     def conflicts(self) -> Iterator[str]:
         """Yield what is wrong with the values together."""
         for name, (low, high) in (("roundlim", self.roundlim), ("sharplim", self.sharplim)):

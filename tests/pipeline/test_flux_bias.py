@@ -1,4 +1,4 @@
-"""Fluxes and their errors of many sources of 10 to 15 sigma, in white noise and in that of the beam."""
+"""Fluxes and errors of hundreds of sources of 10 to 15 sigma, in white noise and in that of the beam."""
 
 import numpy as np
 import pytest

@@ -22,6 +22,7 @@ from hyper_py.config.sections import (
     FitsOutput,
     Io,
     Outputs,
+    OverlapOptions,
     Paths,
     Photometry,
     Survey,
@@ -71,6 +72,7 @@ class Config(Checked):
     fits_output: FitsOutput = section(FitsOutput)
     visualization: Visualization = section(Visualization)
     outputs: Outputs = section(Outputs)
+    overlaps: OverlapOptions = section(OverlapOptions)
 
     maps: dict[str, dict[str, Any]] = option(
         {},
@@ -186,6 +188,11 @@ class Config(Checked):
         """
         name = self.detection.fixed_source_table_path
         return self.below_root(name) if self.original else self._work_dir / Path(name).expanduser()
+
+    def compared_catalogue(self) -> Path | None:
+        """Return where the user's catalogue for the table of overlaps is; None if there is none."""
+        name = self.overlaps.catalogue
+        return None if name is None else self._work_dir / Path(name).expanduser()
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML with every key; reading it gives the same configuration."""

@@ -284,6 +284,9 @@ class Outputs(Checked, key_path="outputs"):
     tables: Many[Literal["ipac", "ecsv", "csv", "fits", "votable", "parquet"]] = option(
         ("ipac", "ecsv", "csv"), "Formats in which catalogues are written."
     )
+    products: tuple[Literal["model", "residual", "background", "rms"], ...] = option(
+        (), "Images of each map that are written as FITS files below `fits`."
+    )
     report: bool = option(True, "Write report/index.html, and plots/MAP_map.svg: the map with its sources.")
 
 
@@ -300,8 +303,9 @@ class Io(Checked, key_path="io"):
     )
     stokes: Literal["I", "Q", "U", "V", "XX", "YY", "XY", "YX", "RR", "LL", "RL", "LR"] = option(
         "I",
-        "Plane of a polarisation axis that is measured; a file without it is refused. Only positive sources "
-        "are found; polarised intensity, which has a noise bias, is to be made beforehand.",
+        "Plane of a polarisation axis that is measured; a file without it is refused. Q, U and V have "
+        "negative sources too (`detection.negative`); polarised intensity, which has a noise bias, is to be "
+        "made beforehand.",
     )
     mask: Hdu = option(
         None,
@@ -322,4 +326,22 @@ class Io(Checked, key_path="io"):
         "auto",
         "Numbers in the map that mean blank, such as [-999]; [] for none. auto finds them: a value that many "
         "pixels have exactly, ten times more than any other, unless the map is only clipped there.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlapOptions(Checked, key_path="overlaps"):
+    """Sources that are on several maps of a run, and in a catalogue of your own."""
+
+    merged: Literal["mark", "join", "none"] = option(
+        "mark",
+        "What the merged catalogue does with the rows of one source on several maps: mark them (columns "
+        "SKY_ID, N_MAPS, BEST), join them to the row of the best S/N, or nothing. mark and join write tables "
+        "of all linked rows and of the differences of fluxes and positions between maps.",
+    )
+    radius_beams: Positive = option(0.5, "Largest distance of two rows of one source, in beams (FWHM).")
+    catalogue: str | None = option(
+        None,
+        "Table of your own, with RA, DEC and if wanted ID, FLUX, FLUX_ERR, that is compared with the maps in "
+        "the same tables. Relative to the working directory; null for none.",
     )

@@ -24,7 +24,7 @@ from hyper_py.deblending.splitting import (
 from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
 from hyper_py.fitting.groups import Group, work_parts
 from hyper_py.fitting.linear_response import amplitude_significance
-from hyper_py.fitting.other_sources import group_of, with_other_sources
+from hyper_py.fitting.other_sources import group_of, outshines, with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.setup import FitSetup, OwnBackground
 from hyper_py.numerics import gaussians
@@ -130,7 +130,12 @@ def _splits(model: Model, search: Search) -> list[Split]:
             solver=search.solver.with_tolerance(INITIAL_TOLERANCE),
         )  # fmt: skip
 
-    return [split for found in in_order(of_part, work_parts(open_)) for split in found]
+    splits = [split for found in in_order(of_part, work_parts(open_)) for split in found]
+    if not len(problem.beside) or not splits:
+        return splits
+    new = np.array([split.parameters[-1] for split in splits])
+    held = outshines(new[:, gaussians.AMPLITUDE], new[:, gaussians.X], new[:, gaussians.Y], problem.beside)
+    return [split for split, is_held in zip(splits, held, strict=True) if is_held]
 
 
 def _with_splits(

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
@@ -15,7 +15,7 @@ from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.detection.edges import edge_distance
 from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
-from hyper_py.numerics.parallel import in_order, n_workers
+from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample, sample_step, size_of, tiles
 
 AnyArray: TypeAlias = NDArray[Any]
@@ -40,36 +40,22 @@ class PartCache:
         self._parts: dict[tuple[int, ...], NDArray[np.generic]] = {}
         self._planes = itertools.count()
 
-    def remembered(
-        self, make: Callable[[slice, slice], AnyArray], *, known: Iterable[tuple[Where, AnyArray]] = ()
-    ) -> Callable[[slice, slice], AnyArray]:
-        """Return the function, which then makes the same part again only when it was forgotten.
-
-        Parameters
-        ----------
-        make : callable
-        known : iterable of (Where, ndarray)
-            Parts that were made already.
-        """
+    def remembered(self, make: Callable[[slice, slice], AnyArray]) -> Callable[[slice, slice], AnyArray]:
+        """Return the function, which then makes the same part again only when it was forgotten."""
         plane = next(self._planes)
 
-        def key(rows: slice, columns: slice) -> tuple[int, ...]:
-            return plane, rows.start, rows.stop, columns.start, columns.stop
-
         def look(rows: slice, columns: slice) -> AnyArray:
-            part = self._parts.pop(key(rows, columns), None)
+            key = plane, rows.start, rows.stop, columns.start, columns.stop
+            part = self._parts.pop(key, None)
             if part is None:
                 part = make(rows, columns)
                 self._bytes += part.nbytes
-            self._parts[key(rows, columns)] = part
+            self._parts[key] = part
             while self._bytes > self._limit and len(self._parts) > 1:
                 oldest = next(iter(self._parts))
                 self._bytes -= self._parts.pop(oldest).nbytes
             return part
 
-        for where, part in known:
-            self._bytes += part.nbytes
-            self._parts[key(*where)] = part
         return look
 
 
@@ -160,9 +146,7 @@ class Field:
         if not self.keep:
             return LazyPlane(self.shape, self.cache.remembered(make))
         result: AnyArray | None = None
-        # What is kept in the cache of a small map would be lost in other processes.
-        made = zip(self.tiles, itertools.starmap(make, self.tiles), strict=True)
-        for where, part in made if self._is_small else self.pieces(lambda where: make(*where)):
+        for where, part in self.pieces(lambda where: make(*where)):
             if result is None:
                 result = np.empty(self.shape, dtype=part.dtype)
             result[where] = part
@@ -170,8 +154,12 @@ class Field:
         return result
 
     def pieces(self, function: Callable[[Where], Result]) -> Iterator[tuple[Where, Result]]:
-        """Yield all tiles with the result of a function of each, see `hyper_py.numerics.parallel`."""
-        return zip(self.tiles, in_order(function, self.tiles), strict=True)
+        """Yield all tiles with the result of a function of each, see `hyper_py.numerics.parallel`.
+
+        Of a small map they are made here: what is kept in its cache would be lost in other processes.
+        """
+        made = map(function, self.tiles) if self._is_small else in_order(function, self.tiles)
+        return zip(self.tiles, made, strict=True)
 
     def comb(self, where: Where) -> tuple[slice, slice]:
         """Return the rows and columns inside a tile that statistics are made of; the same for all tiles."""
@@ -229,9 +217,7 @@ class Field:
             values = np.where(np.isfinite(self.data[outer]), source[outer], 0.0)
             return self.family.differences(values, self._shares(rows, columns), inner)
 
-        if not (self._is_small and n_workers() > 1):
-            return Smoothed(self.cache.remembered(make))
-        return Smoothed(self.cache.remembered(make, known=self.pieces(lambda where: make(*where))))
+        return Smoothed(self.cache.remembered(make))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError, HyperPyError, InputError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hyper_py.injection.drawing import FluxRange
     from hyper_py.injection.plan import InjectionPlan
     from hyper_py.injection.setup import InjectionSetup
-    from hyper_py.options import Options
+    from hyper_py.options import OptionChanges, Options
     from hyper_py.pipeline.extraction import Extraction
 
 GROWTH = 1.5
@@ -85,7 +85,7 @@ Execute: TypeAlias = Callable[[Callable[[Any], Any], Sequence[Any]], executors.O
 
 
 def completeness(
-    image: "SkyImage",
+    image: "SkyImage | Extraction",
     *,
     options: "Options | None" = None,
     precision: float = 0.02,
@@ -94,13 +94,15 @@ def completeness(
     max_runs: int = 400,
     jobs: int = 1,
     on_event: OnEvent | None = None,
+    **changes: "Unpack[OptionChanges]",
 ) -> "Completeness":
     """Tell how complete and pure the catalogue of a map is, from sources injected into it.
 
     Parameters
     ----------
-    image : SkyImage
-        From `hyper_py.read_image`, or made from an array, a WCS and a beam.
+    image : SkyImage or Extraction
+        A map from `hyper_py.read_image` or `hyper_py.as_sky_image`; or what was extracted from it, whose
+        options are then those in question.
     options : Options, optional
         Of the extraction in question; default: those of a new configuration.
     precision : float
@@ -115,6 +117,8 @@ def completeness(
         Worker processes.
     on_event : callable, optional
         Called with `RealisationDone` and `RoundFinished`.
+    **changes
+        Other values of `options`, as in `hyper_py.extract_sources`.
 
     Returns
     -------
@@ -136,11 +140,19 @@ def completeness(
     True
     """
     from hyper_py.injection.plan import InjectionPlan
-    from hyper_py.pipeline.extraction import extract_sources
+    from hyper_py.pipeline.extraction import Extraction, extract_sources
 
+    if isinstance(image, Extraction):
+        if options is not None or changes:
+            raise ConfigurationError(
+                "completeness: an extraction has its options: give its `.image` for others"
+            )
+        extraction = image
+    else:
+        extraction = extract_sources(image, options=options, **changes)
     plan = InjectionPlan(precision=precision, seed=seed, positions=positions, max_runs=max_runs)
     execute = local_executor(jobs)
-    return estimate(extract_sources(image, options=options), plan=plan, execute=execute, on_event=on_event)
+    return estimate(extraction, plan=plan, execute=execute, on_event=on_event)
 
 
 def local_executor(jobs: int) -> Execute:

@@ -27,6 +27,9 @@ _IRRELEVANT = (
     ("files", "file_map_name"),
     ("files", "file_log_name"),
     ("outputs", "report"),
+    ("overlaps", "merged"),
+    ("overlaps", "radius_beams"),
+    ("overlaps", "catalogue"),
 )
 """Keys that do not affect a map's outputs."""
 

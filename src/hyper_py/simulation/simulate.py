@@ -21,6 +21,7 @@ from astropy.table import QTable
 
 from hyper_py.arrays import FloatArray, IndexArray
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.display import Summarised, Summary
 from hyper_py.geometry import Ellipse, covariance_from_ellipse, pixel_ellipse_from_sky
 from hyper_py.image import SkyImage
 from hyper_py.simulation import fields, interferometer
@@ -35,7 +36,7 @@ LINE_REACH = 1.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Simulation:
+class Simulation(Summarised):
     """One simulated map, its truth and what it was made of.
 
     Attributes
@@ -75,6 +76,21 @@ class Simulation:
     background_power: FloatArray
     model: SkyModel
     psf: FloatArray | None = None
+
+    def _summary(self) -> Summary:
+        image, per_beam = self.image, 1e3 * self.image.beam_area_pix
+        ny, nx = image.shape
+        rms = float(np.nanmedian(self.noise_rms)) * per_beam
+        return Summary(
+            title=f"Simulation {image.name!r}: {len(self.truth)} sources",
+            facts=(
+                ("map", f"{nx} x {ny} pixels of {image.pixel_scale:.4g} arcsec"),
+                ("beam", f"{image.beam.major:.4g} x {image.beam.minor:.4g} arcsec"),
+                ("noise", f"{rms:.3g} mJy/beam"),
+                ("seed", str(self.truth.meta["seed"])),
+                ("see", ".image, .truth, .sources, .noise, .background"),
+            ),
+        )
 
     def autocovariance(self, radius: int, *, background: bool = True) -> FloatArray:
         """Return the true autocovariance of the noise, and by default of the background with it.
@@ -269,6 +285,13 @@ def simulate_image(
     ------
     ConfigurationError
         If an option makes no sense, or the sources cannot be placed as asked.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(120, 140), n_sources=5)
+    >>> sky.image.shape, len(sky.truth)
+    ((120, 140), 5)
     """
     recipe = Recipe.of(sky_model(preset, **overrides), plain_seed(seed))
     noise, background = recipe.noise(), recipe.shape_background(recipe.random_background())
