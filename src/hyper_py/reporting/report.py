@@ -20,7 +20,7 @@ from hyper_py.diagnostics import InputError
 from hyper_py.files import is_inside, read_small
 from hyper_py.names import file_stem, link
 from hyper_py.reporting.banners import banners, flat
-from hyper_py.reporting.images import palettes, png
+from hyper_py.reporting.images import indexed, palette, palettes, png
 from hyper_py.reporting.report_data import ReportData, bin_image, load_report_data, unpack_codes
 from hyper_py.writing.layout import (
     MANIFEST,
@@ -84,7 +84,7 @@ def write_report(root: Path) -> tuple[str, ...]:
             if not alone:
                 entries.append(_index_entry(one, data, page))
         if not alone:
-            stage.text(INDEX, _index_page(entries, manifest))
+            stage.text(INDEX, _index_page(entries, manifest, root))
             pages.append(INDEX)
     _remove_others(root, set(pages))
     return tuple(pages)
@@ -229,44 +229,63 @@ def _configuration(manifest: Mapping[str, Any]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------- index
 
 
-def _index_page(entries: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -> str:
-    n_sources = sum(one.get("n_sources", 0) for one in manifest["maps"])
-    n_failed = sum(one["status"] == "failed" for one in manifest["maps"])
+def _index_page(entries: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any], root: Path) -> str:
+    maps = manifest["maps"]
+    n_sources, n_failed = sum(one.get("n_sources", 0) for one in maps), sum(one["failed"] for one in entries)
+    calling = sum(one["calling"] or 0 for one in entries)
+    parts = [
+        f"{n_sources} sources",
+        f"{calling} to look at" if calling else "",
+        f"{n_failed} failed" if n_failed else "",
+        f"{manifest['seconds']:.0f} s" if manifest["finished"] else "",
+    ]
     return render_page(
         "index.html",
-        ("theme",),
-        maps=entries,
+        ("theme", "index"),
+        maps=sorted(entries, key=lambda one: not one["failed"]),
         title=f"{len(entries)} map{'' if len(entries) == 1 else 's'}",
-        lead=f"{n_sources} sources" + (f" · {n_failed} failed" if n_failed else ""),
+        lead=" · ".join(part for part in parts if part),
+        files=_files({"outputs": manifest.get("merged", ())}, root),
         run=list(_run_facts(manifest, None)),
         **_configuration(manifest),
     )
 
 
 def _index_entry(one: Mapping[str, Any], data: ReportData | None, page: str | None) -> dict[str, Any]:
+    """Return what the card of a map shows and is sorted by."""
     done = one["status"] in ("done", "resumed")
+    noise = one["rms"] if done else None
+    flags = {} if data is None else data.facts.get("flag_counts", {})
     return {
         "name": one["name"],
         "page": None if page is None else link(page.rpartition("/")[2]),
         "picture": None if data is None else base64.b64encode(_thumbnail(data)).decode(),
+        "done": done,
         "sources": one["n_sources"] if done else "",
-        "noise": f"{one['rms']:.3g} {one['unit']}" if done and one["rms"] is not None else "",
+        "calling": data.facts.get("n_calling", 0) if done and data is not None else "",
+        "noise": "" if noise is None else f"{noise:.3g} {one['unit']}",
+        "noise_value": "" if noise is None else f"{noise:.6g}",
         "seconds": f"{one['seconds']:.1f}" if done else "",
         "status": one["reason"] or one["status"],
         "failed": one["status"] == "failed",
+        "flags": ", ".join(f"{n} {name}" for name, n in list(flags.items())[:3]),
     }
 
 
 def _thumbnail(data: ReportData) -> bytes:
-    """Return a small grey PNG of the map."""
+    """Return a small PNG of the map; blank pixels are clear."""
     layer = data.facts["layers"]["map"]
     shape = layer["shape"][0], layer["shape"][1]
     codes = unpack_codes(data.blobs["map"], shape).astype(np.float64)
     codes[codes == 0.0] = np.nan
     small = bin_image(codes, max(1, -(-max(shape) // _THUMBNAIL_SIDE)))[::-1]
-    low, high = np.nanpercentile(small, [1.0, 99.8]) if np.isfinite(small).any() else (0.0, 1.0)
-    grey = np.clip((small - low) / (high - low or 1.0), 0.0, 1.0) ** 0.6
-    return png(np.where(np.isfinite(grey), 255.0 * grey, 0.0))
+    if not np.isfinite(small).any():
+        return png(np.zeros(small.shape))
+    # Noise is dark and loud edges have no say: cuts from the middle of the distribution.
+    low, middle, high = np.nanpercentile(small, [16.0, 50.0, 99.7])
+    low, high = 2.5 * low - 1.5 * middle, min(high, middle + 40.0 * (middle - low))
+    share = np.clip((small - low) / ((high - low) or 1.0), 0.0, 1.0)
+    return png(indexed(np.sqrt(share), 0.0, 1.0), colours=palette("inferno", 255))
 
 
 # --------------------------------------------------------------------------------------------- templates
