@@ -20,6 +20,7 @@ from hyper_py.diagnostics import InputError
 from hyper_py.files import is_inside, read_small
 from hyper_py.names import file_stem, link
 from hyper_py.reporting.banners import banners, flat
+from hyper_py.reporting.cube_page import CubeData, brightest, spectral_text
 from hyper_py.reporting.images import indexed, palette, palettes, png
 from hyper_py.reporting.report_data import ReportData, bin_image, load_report_data, unpack_codes
 from hyper_py.writing.layout import (
@@ -40,6 +41,8 @@ _FILE_KINDS = (
     ("regions (CARTA)", lambda name: name.endswith(".crtf")),
     ("figure", lambda name: name.endswith("_map.svg")),
     ("log", lambda name: name.endswith(".log")),
+    ("cube: {}", lambda name: "_cube" in name and name.endswith(".fits")),
+    ("spectra ({})", lambda name: Path(name).name.startswith("spectra_")),
     ("table ({})", lambda name: Path(name).suffix in SUFFIXES.values() and "covariances_" not in name),
 )
 """What is linked of the outputs of a map, by their names."""
@@ -67,27 +70,140 @@ def write_report(root: Path) -> tuple[str, ...]:
     """
     manifest = _read_manifest(root)
     maps = [part for one in manifest["maps"] for part in _parts(root, one)]
-    shown = [one for one in maps if (root / report_data_name(one["name"])).is_file()]
+    shown = any((root / report_data_name(one["name"])).is_file() for one in maps)
     if not shown and not manifest["configuration"]["outputs"]["report"]:
         raise InputError(f"{root}: nothing to show: the run was made with outputs.report: false")
-    pages: list[str] = []
     (root / REPORT_DIR).mkdir(exist_ok=True)
     with Stage(root) as stage:
-        alone = len(maps) == 1 and len(shown) == 1
-        entries = []
-        for one in maps:
-            data = _stored(root, one["name"])
-            page = None if data is None else INDEX if alone else _page_name(one["name"])
-            if data is not None and page is not None:
-                stage.text(page, map_page(data, manifest=manifest, entry=one, index=not alone, root=root))
-                pages.append(page)
-            if not alone:
-                entries.append(_index_entry(one, data, page))
-        if not alone:
-            stage.text(INDEX, _index_page(entries, manifest, root))
-            pages.append(INDEX)
+        pages = _write_pages(stage, root, manifest)
     _remove_others(root, set(pages))
     return tuple(pages)
+
+
+def _short(path: str) -> str:
+    """Return what tells a file from its neighbours: the suffix of a table, the content of a product cube."""
+    stem = Path(path).stem
+    return stem.partition("_cube")[0].rpartition("_")[2] if "_cube" in stem else Path(path).suffix[1:]
+
+
+def _write_pages(stage: Stage, root: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Write a page for each map, cube and channel, and the index where there are several maps or cubes."""
+    pages: list[str] = []
+    entries = []
+    alone = len(manifest["maps"]) == 1
+    for one in manifest["maps"]:
+        parts, page = _parts(root, one), INDEX if alone else _page_name(one["name"])
+        shown: ReportData | CubeData | None
+        if parts[0]["name"] != one["name"]:
+            shown, channels = _write_channels(stage, root, manifest, parts, back=page)
+            pages += channels
+        else:
+            shown = _stored(root, one["name"])
+        if isinstance(shown, CubeData):
+            text = cube_page(shown, manifest=manifest, entry=one, channels=parts, root=root, index=not alone)
+        elif shown is not None:
+            text = map_page(shown, manifest=manifest, entry=one, index=not alone, root=root)
+        if shown is not None:
+            stage.text(page, text)
+            pages.append(page)
+        if not alone or shown is None:
+            entries.append(_index_entry(one, shown, None if shown is None else page))
+    if entries:
+        stage.text(INDEX, _index_page(entries, manifest, root))
+        pages.append(INDEX)
+    return pages
+
+
+def _write_channels(
+    stage: Stage, root: Path, manifest: Mapping[str, Any], parts: Sequence[Mapping[str, Any]], *, back: str
+) -> tuple[CubeData | None, list[str]]:
+    """Write the pages of the channels of a cube; return what they gave to its own, and their names."""
+    cube, pages = CubeData(parts[0]["path"], len(parts)), []
+    for part in parts:
+        data = _stored(root, part["name"])
+        cube.add(data)
+        if data is not None:
+            page = _page_name(part["name"])
+            stage.text(
+                page,
+                map_page(data, manifest=manifest, entry=part, index=back.rpartition("/")[2], root=root),
+            )
+            pages.append(page)
+    return (cube if cube.facts else None), pages
+
+
+def cube_page(
+    data: CubeData,
+    *,
+    manifest: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    channels: Sequence[Mapping[str, Any]],
+    root: Path,
+    index: bool = False,
+) -> str:
+    """Return the page of a cube.
+
+    Parameters
+    ----------
+    data : CubeData
+    manifest : mapping
+        Of the run.
+    entry : mapping
+        The cube's part of the manifest.
+    channels : sequence of mapping
+        The same of its channels.
+    root : Path
+        The output directory.
+    index : bool
+        Whether there is an index to go back to.
+    """
+    facts, blobs = data.page_data()
+    facts["name"], axis = entry["name"], facts["spectral"]
+    texts = [spectral_text(axis["name"], axis["unit"], value) for value in data.spectral]
+    n_rows, known = sum(facts["n_rows"]), [text for text in texts if text]
+    count = f"{facts['n_sources']} sources in {data.n_channels} channels"
+    lead = [
+        facts["object"],
+        count,
+        f"{known[0]} to {known[-1]}" if known else "",
+        f"noise {facts['noise']['typical']:.3g} {facts['unit']}",
+        _beam_text(facts),
+        f"{facts['shape'][1]} × {facts['shape'][0]} pixels of {facts['pixel_arcsec']:.3g}″",
+    ]
+    return render_page(
+        "cube.html",
+        ("theme", "data", "grid", "paint", "charts", "cube"),
+        facts=facts,
+        files=_files(entry, root),
+        banners=banners({}, entry, manifest),
+        lead=" · ".join(part for part in lead if part),
+        count=f"{count}; {n_rows} rows in all: a source has one in each channel where it was measured",
+        index=index,
+        channels=[
+            {
+                "number": k + 1,
+                "text": text,
+                "rows": n,
+                "page": link(_page_name(part["name"]).rpartition("/")[2]),
+            }
+            for k, (part, text, n) in enumerate(zip(channels, texts, facts["n_rows"], strict=True))
+        ],
+        **_embedded(facts, blobs),
+        run=list(_run_facts(manifest, entry)),
+        warnings=entry.get("warnings", ()),
+        **_configuration(manifest),
+    )
+
+
+def _embedded(facts: Mapping[str, Any], blobs: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return what the scripts of a page read: facts, arrays and palettes."""
+    # "<" would let a name end the script element.
+    text = json.dumps(facts, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return {
+        "facts_json": _safe(text),
+        "blobs": [(name, _safe(base64.b64encode(blob).decode())) for name, blob in blobs.items()],
+        "palettes": _safe(json.dumps(palettes())),
+    }
 
 
 def map_page(
@@ -95,7 +211,7 @@ def map_page(
     *,
     manifest: Mapping[str, Any],
     entry: Mapping[str, Any],
-    index: bool = False,
+    index: bool | str = False,
     root: Path | None = None,
 ) -> str:
     """Return the page of one map.
@@ -107,8 +223,8 @@ def map_page(
         Of the run, as in run.json.
     entry : mapping
         The map's part of the manifest.
-    index : bool
-        Whether there is an index to go back to.
+    index : bool or str
+        Whether there is an index to go back to, or the name of another page.
     root : Path, optional
         The output directory, where a page of the map's completeness may be.
     """
@@ -120,13 +236,10 @@ def map_page(
         facts=facts,
         files=_files(entry, root),
         banners=banners(facts, entry, manifest),
-        palettes=_safe(json.dumps(palettes())),
         lead=_lead(facts, entry),
-        index=index,
+        index="index.html" if index is True else link(index or ""),
         completeness=f"../{link(completeness)}" if root and (root / completeness).is_file() else None,
-        # "<" would let a name end the script element.
-        facts_json=_safe(json.dumps(facts, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
-        blobs=[(name, _safe(base64.b64encode(blob).decode())) for name, blob in data.blobs.items()],
+        **_embedded(facts, data.blobs),
         run=list(_run_facts(manifest, entry)),
         warnings=entry.get("warnings", ()),
         **_configuration(manifest),
@@ -139,7 +252,7 @@ def _files(entry: Mapping[str, Any], root: Path | None) -> list[tuple[str, str]]
     for one in entry.get("outputs", ()):
         kind = next((text for text, fits in _FILE_KINDS if fits(str(one))), None)
         if kind is not None and root is not None and is_inside(root, str(one)) and (root / one).is_file():
-            names.append((kind.format(Path(one).suffix[1:]), f"../{link(str(one))}"))
+            names.append((kind.format(_short(one)), f"../{link(str(one))}"))
     return names
 
 
@@ -189,16 +302,21 @@ def _remove_others(root: Path, pages: set[str]) -> None:
 
 
 def _lead(facts: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
-    beam, n = facts["beam"], entry.get("n_sources", 0)
+    n, axis = entry.get("n_sources", 0), facts.get("spectral")
     parts = [
         facts["object"],
         f"{n} source{'' if n == 1 else 's'}",
         f"noise {facts['noise']['typical']:.3g} {facts['unit']}",
-        f"beam {beam['major']:.3g}″ × {beam['minor']:.3g}″",
+        _beam_text(facts),
         f"{facts['shape'][1]} × {facts['shape'][0]} pixels of {facts['pixel_arcsec']:.3g}″",
-        f"{facts['frequency'] / 1e9:.4g} GHz" if facts["frequency"] else "",
+        spectral_text(axis["name"], axis["unit"], axis["value"]) if axis else "",
+        f"{facts['frequency'] / 1e9:.6g} GHz" if facts["frequency"] and not axis else "",
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _beam_text(facts: Mapping[str, Any]) -> str:
+    return f"beam {facts['beam']['major']:.3g}″ × {facts['beam']['minor']:.3g}″"
 
 
 def _run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -251,34 +369,44 @@ def _index_page(entries: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any
     )
 
 
-def _index_entry(one: Mapping[str, Any], data: ReportData | None, page: str | None) -> dict[str, Any]:
-    """Return what the card of a map shows and is sorted by."""
+def _index_entry(
+    one: Mapping[str, Any], data: ReportData | CubeData | None, page: str | None
+) -> dict[str, Any]:
+    """Return what the card of a map or cube shows and is sorted by."""
     done = one["status"] in ("done", "resumed")
     noise = one["rms"] if done else None
-    flags = {} if data is None else data.facts.get("flag_counts", {})
+    facts = {} if data is None else data.facts
+    flags, sources, calling = facts.get("flag_counts", {}), one["n_sources"], facts.get("n_calling", 0)
+    words = ", ".join(f"{n} {name}" for name, n in list(flags.items())[:3])
+    if isinstance(data, CubeData):
+        found = data.sources()
+        sources, calling = len(found), sum(bool(source["n_calling"]) for source in found)
+        words = f"cube of {data.n_channels} channels"
     return {
         "name": one["name"],
         "page": None if page is None else link(page.rpartition("/")[2]),
         "picture": None if data is None else base64.b64encode(_thumbnail(data)).decode(),
         "done": done,
-        "sources": one["n_sources"] if done else "",
-        "calling": data.facts.get("n_calling", 0) if done and data is not None else "",
+        "sources": sources if done else "",
+        "calling": calling if done and data is not None else "",
         "noise": "" if noise is None else f"{noise:.3g} {one['unit']}",
         "noise_value": "" if noise is None else f"{noise:.6g}",
         "seconds": f"{one['seconds']:.1f}" if done else "",
         "status": one["reason"] or one["status"],
         "failed": one["status"] == "failed",
-        "flags": ", ".join(f"{n} {name}" for name, n in list(flags.items())[:3]),
+        "flags": words,
     }
 
 
-def _thumbnail(data: ReportData) -> bytes:
-    """Return a small PNG of the map; blank pixels are clear."""
-    layer = data.facts["layers"]["map"]
-    shape = layer["shape"][0], layer["shape"][1]
-    codes = unpack_codes(data.blobs["map"], shape).astype(np.float64)
-    codes[codes == 0.0] = np.nan
-    small = bin_image(codes, max(1, -(-max(shape) // _THUMBNAIL_SIDE)))[::-1]
+def _thumbnail(data: ReportData | CubeData) -> bytes:
+    """Return a small PNG of the map, or of the brightest channel of each pixel; blank pixels are clear."""
+    if isinstance(data, CubeData):
+        values = brightest(data.planes)
+    else:
+        shape = tuple(data.facts["layers"]["map"]["shape"])
+        values = unpack_codes(data.blobs["map"], shape).astype(np.float64)
+        values[values == 0.0] = np.nan
+    small = bin_image(values, max(1, -(-max(values.shape) // _THUMBNAIL_SIDE)))[::-1]
     if not np.isfinite(small).any():
         return png(np.zeros(small.shape))
     # Noise is dark and loud edges have no say: cuts from the middle of the distribution.
