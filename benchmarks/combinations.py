@@ -24,9 +24,10 @@ from scipy.spatial import cKDTree
 
 import hyper_py
 from hyper_py.config.original import ORIGINAL_POLICY
-from hyper_py.options import Options, Policy
+from hyper_py.options import Options
 from hyper_py.pipeline.extraction import find_peaks, noise_level
 from hyper_py.pipeline.measurement import measure_sources
+from hyper_py.policy import Policy
 from option_sets import as_sections, combinations
 
 REFERENCES = ("correlated, conditional (default)", "white, polynomial", "original's defaults")

@@ -47,7 +47,7 @@ SOURCELESS = {"empty": "deep", "empty_lognormal": "deep"}
 """Presets without a source, and those whose settings and thresholds are used on them."""
 MAP_PRESETS = (
     "alma", "deep", "herschel", "faint", "crowded", "interferometer", "interferometer_dirty", "dynamic",
-    "complex", "edges", "edges_error", "oversampled", *SOURCELESS,
+    "complex", "edges", "edges_error", "oversampled", "clumps", "resolved", *SOURCELESS,
 )  # fmt: skip
 PAPER_LIKE = "alma"
 FIXED: dict[str, dict[str, Any]] = {

@@ -1,9 +1,18 @@
-"""Sphinx configuration; writes the generated pages before the build. Needs no network."""
+"""Sphinx configuration; writes the generated pages before the build, which then runs the notebooks.
+
+Needs no network: equations are MathML, and the tutorials simulate their maps.
+"""
 
 import math
+import os
 import pkgutil
+import re
+import warnings
 from importlib import import_module
 from pathlib import Path
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 
 import hyper_py
 from hyper_py.catalog import COLUMNS
@@ -16,15 +25,28 @@ author = "The Hyper-Py developers"
 copyright = author
 release = version = hyper_py.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "numpydoc"]
-exclude_patterns = ["_build", "generated/*.inc.md"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc"]
+exclude_patterns = ["_build", "generated/*.inc.md", "check.py"]
 html_theme = "furo"
 html_title = f"Hyper-Py {release}"
-myst_enable_extensions = ["deflist", "dollarmath"]
-myst_heading_anchors = 3
+html_static_path = ["static"]
+html_css_files = ["style.css"]
+html_show_sourcelink = False
+html_copy_source = False
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
+
+# Notebooks are Markdown without outputs: they are run at each build, in folders of their own.
+nb_execution_mode = "force"
+nb_execution_timeout = 300
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("COLUMNS", "100")  # of a terminal
 
 
 def markdown_table(head, rows):
@@ -36,14 +58,15 @@ def markdown_table(head, rows):
 def columns():
     """Return the table of catalogue columns."""
     rows = [
-        (f"`{c.name}`", c.unit.replace(" / ", "/"), c.dtype, f"`{c.ucd}`", c.description) for c in COLUMNS
+        (f"[`{c.name}`](#{c.name.lower()})", c.unit.replace(" / ", "/"), c.dtype, f"`{c.ucd}`", c.description)
+        for c in COLUMNS
     ]
     return markdown_table(["Column", "Unit", "Type", "UCD", "Meaning"], rows)
 
 
 def flags():
     """Return the table of the bits of FLAGS."""
-    rows = [(flag.value, f"`{flag.name}`", text) for flag, text in FLAG_TEXT.items()]
+    rows = [(flag.value, f"[`{flag.name}`](#{flag.name.lower()})", text) for flag, text in FLAG_TEXT.items()]
     return markdown_table(["Value", "Name", "Meaning"], rows)
 
 
@@ -64,31 +87,10 @@ def instruments():
     return markdown_table(["Name", "Wavelength (um)", "FWHM", "Area", "Wings", "Source", "Checked"], rows)
 
 
-def public_names():
-    """Return a list of what `import hyper_py` offers, each with a link to its documentation."""
-    return "\n".join(
-        f"- {{py:obj}}`{name} <hyper_py.{home}.{name}>`" for name, home in hyper_py._PUBLIC.items()
-    )
-
-
-SHOWN = {"cli": ["main"], "config.original": ["ORIGINAL_DEFAULTS", "ORIGINAL_POLICY"]}
-
-
-def modules():
-    """Return the documentation of what each module defines."""
-    lines = []
-    found = pkgutil.walk_packages(hyper_py.__path__, "hyper_py.")
-    for name in sorted(info.name.removeprefix("hyper_py.") for info in found if not info.ispkg):
-        module = import_module(f"hyper_py.{name}")
-        here = [
-            key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
-        ]
-        members = SHOWN.get(name, [key for key in here if not key.startswith("_")])
-        directive = [f".. automodule:: {module.__name__}"]
-        if members:  # an empty list would mean all, and Sphinx fails on aliases of types
-            directive.append(f"   :members: {', '.join(members)}")
-        lines += [f"### `{name}`", "", "```{eval-rst}", *directive, "```", ""]
-    return "\n".join(lines)
+def changelog():
+    """Return the changelog without its title, with links that hold here."""
+    text = (Path(__file__).parents[1] / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n")[2]
+    return re.sub(r"\]\(docs/", "](../", text)
 
 
 GENERATED = {
@@ -96,13 +98,50 @@ GENERATED = {
     "columns": columns,
     "flags": flags,
     "instruments": instruments,
-    "public_names": public_names,
-    "modules": modules,
+    "changelog": changelog,
 }
+SHOWN = {"cli": ["main"], "config.original": ["ORIGINAL_DEFAULTS", "ORIGINAL_POLICY"]}
+
+
+def module_text(name):
+    """Return the documentation of what a module defines."""
+    module = import_module(f"hyper_py.{name}")
+    here = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    members = SHOWN.get(name, [key for key in here if not key.startswith("_")])
+    directive = [f".. automodule:: {module.__name__}", "   :no-index:"]
+    if members:  # an empty list would mean all, and Sphinx fails on aliases of types
+        directive.append(f"   :members: {', '.join(members)}")
+    return "\n".join([f"## `{name}`", "", "```{eval-rst}", *directive, "```", ""])
+
+
+def internal_pages():
+    """Return a page for each package, and one for the modules that stand alone."""
+    found = pkgutil.walk_packages(hyper_py.__path__, "hyper_py.")
+    names = sorted(info.name.removeprefix("hyper_py.") for info in found if not info.ispkg)
+    pages = {}
+    for name in names:
+        pages.setdefault(name.partition(".")[0] if "." in name else "modules", []).append(name)
+    return {
+        package: f"# {'Modules' if package == 'modules' else f'Package `{package}`'}\n\n"
+        + "\n".join(map(module_text, modules))
+        for package, modules in pages.items()
+    }
+
+
+def write(path, text):
+    """Write a page; one that has not changed keeps its date, and is not built again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
 folder = Path(__file__).parent / "generated"
-folder.mkdir(exist_ok=True)
 for page, text in GENERATED.items():
-    (folder / f"{page}.inc.md").write_text(text() + "\n", encoding="utf-8")
+    write(folder / f"{page}.inc.md", text() + "\n")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    for package, page_text in internal_pages().items():
+        write(folder / "internals" / f"{package}.md", page_text)
 
 
 def keep_bars(*arguments):
@@ -111,6 +150,22 @@ def keep_bars(*arguments):
     lines[:] = [line if "``" in line else line.replace("|", r"\|") for line in lines]
 
 
+def inline_math(translator, node):
+    """Write an equation in a line as MathML, which browsers draw without a script."""
+    translator.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def block_math(translator, node):
+    """Write an equation that stands alone."""
+    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app):
-    """Put that before numpydoc reads the lines."""
+    """Put bars right before numpydoc reads the lines, and draw equations without a script from elsewhere."""
     app.connect("autodoc-process-docstring", keep_bars, priority=100)
+    app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
+
+
+html_math_renderer = "mathml"

@@ -29,6 +29,7 @@ SMOKE = (
     "commands/test_validate.py",
     "config/test_config.py",
     "numerics/test_solvers.py",
+    "reading/test_areas.py",
     "reading/test_cube_region.py",
     "reading/test_streamed.py",
     "reporting/test_figures.py",

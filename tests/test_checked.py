@@ -155,7 +155,7 @@ def test_what_is_written_on_the_fields_feeds_entries_and_docstrings():
 
 def test_nearest_key_prefers_the_name_itself_then_the_section():
     known = entries(Studio)
-    assert nearest_key("camera.lens.frames", known) == "the nearest known key is frames"
+    assert nearest_key("camera.lens.frames", known) == "the nearest known key is camera.frames"
     assert nearest_key("camera.lens.fokus", known) == "the nearest known key is camera.lens.focus"
     assert nearest_key("camera.lens.titel", known) == "the nearest known key is camera.title"
     assert nearest_key("camera.lens.focus:3", known) == "a blank is missing after its colon"

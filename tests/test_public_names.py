@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 NAMES = [
     "read_image", "extract_sources", "simulate_image", "validate", "SkyImage", "Beam", "FixedSources",
     "Options", "DetectionOptions", "PhotometryOptions", "FitOptions", "BackgroundOptions", "CubeOptions",
-    "Extraction", "completeness", "extract_cube", "open_cube", "Flag", "HyperPyError", "__version__",
+    "Extraction", "as_sky_image", "completeness", "extract_cube", "open_cube", "Flag", "HyperPyError",
+    "__version__",
 ]  # fmt: skip
 
 
@@ -74,3 +75,38 @@ def test_starting_loads_nothing_that_is_not_used(code, absent):
     program = f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n{code}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {*absent} & {*done.stdout.split()}
+
+
+def test_completion_in_jedi_lists_them():
+    jedi = pytest.importorskip("jedi")
+    project = jedi.Project(SOURCE, added_sys_path=[str(SOURCE)])
+    found = {one.name for one in jedi.Script("import hyper_py\nhyper_py.", project=project).complete()}
+    assert {*NAMES} <= found
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("hyper_py.extract_sources(image, ", {"wcs=", "beam=", "unit=", "options=", "fixed="}),
+        ("hyper_py.read_image('a', ", {"unit=", "psf=", "error=", "mask=", "primary_beam="}),
+        (
+            "hyper_py.extract_sources(image).",
+            {"catalog", "plot", "plot_source", "report", "write", "to_pandas"},
+        ),
+        ("hyper_py.read_image('a').", {"data", "wcs", "beam", "to_nddata"}),
+        ("hyper_py.Options().", {"detection", "updated"}),
+        ("hyper_py.DetectionOptions().", {"sigma_thres", "method"}),
+    ],
+)
+def test_completion_in_jedi_goes_on(code, expected):
+    """Arguments of functions, and attributes of what they return."""
+    jedi = pytest.importorskip("jedi")
+    project = jedi.Project(SOURCE, added_sys_path=[str(SOURCE)])
+    script = jedi.Script(f"import hyper_py\n{code}", project=project)
+    assert expected <= {one.name for one in script.complete()}
+
+
+def test_completion_in_ipython_lists_them():
+    completer = pytest.importorskip("IPython.core.completer")
+    found = completer.Completer(namespace={"hyper_py": hyper_py}).attr_matches("hyper_py.")
+    assert {f"hyper_py.{name}" for name in NAMES if not name.startswith("_")} <= {*found}

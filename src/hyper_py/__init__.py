@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from hyper_py.diagnostics import Flag, HyperPyError
     from hyper_py.geometry import Beam
     from hyper_py.image import SkyImage
+    from hyper_py.interface.extraction import extract_sources
+    from hyper_py.interface.images import as_sky_image, open_cube, read_image
     from hyper_py.options import (
         BackgroundOptions,
         CubeOptions,
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
         PhotometryOptions,
     )
     from hyper_py.pipeline.cubes import extract_cube
-    from hyper_py.pipeline.extraction import Extraction, extract_sources
-    from hyper_py.reading.io import open_cube, read_image
+    from hyper_py.pipeline.extraction import Extraction
     from hyper_py.running.completeness import completeness
     from hyper_py.simulation.simulate import simulate_image
     from hyper_py.validation.validation import validate
@@ -39,6 +40,7 @@ __all__ = [
     "PhotometryOptions",
     "SkyImage",
     "__version__",
+    "as_sky_image",
     "completeness",
     "extract_cube",
     "extract_sources",
@@ -54,6 +56,8 @@ _HOMES = {
     "diagnostics": ("Flag", "HyperPyError"),
     "geometry": ("Beam",),
     "image": ("SkyImage",),
+    "interface.extraction": ("extract_sources",),
+    "interface.images": ("as_sky_image", "open_cube", "read_image"),
     "options": (
         "BackgroundOptions",
         "CubeOptions",
@@ -63,8 +67,7 @@ _HOMES = {
         "PhotometryOptions",
     ),
     "pipeline.cubes": ("extract_cube",),
-    "pipeline.extraction": ("Extraction", "extract_sources"),
-    "reading.io": ("open_cube", "read_image"),
+    "pipeline.extraction": ("Extraction",),
     "running.completeness": ("completeness",),
     "simulation.simulate": ("simulate_image",),
     "validation.validation": ("validate",),

@@ -120,7 +120,8 @@ def make_catalog(measured: SourceTable, image: SkyImage, *, convert_mjy: bool = 
     }
     sizes, unresolved = _size_columns(measured, image, jacobian)
     flags = np.where(unresolved, int(Flag.UNRESOLVED), 0)
-    flags |= np.where(measured.flux < 0.0, int(Flag.NEGATIVE_FLUX), 0)
+    unexpected = (measured.flux < 0.0) & (measured.flags & int(Flag.NEGATIVE_SOURCE) == 0)
+    flags |= np.where(unexpected, int(Flag.NEGATIVE_FLUX), 0)
     return _table({**columns, **sizes, "FLAGS": measured.flags | flags}, convert_mjy=convert_mjy)
 
 

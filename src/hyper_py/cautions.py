@@ -7,6 +7,7 @@ from scipy import ndimage, special
 from hyper_py.arrays import BoolArray, IntArray
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.image import SkyImage
+from hyper_py.numerics.tiles import sample
 
 _BAD = (
     Flag.BLANK_PIXELS | Flag.EDGE | Flag.SIZE_AT_BOUND | Flag.POSITION_AT_BOUND | Flag.AMPLITUDE_AT_BOUND
@@ -43,13 +44,14 @@ def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
     tuple of str
         Values that were taken for blank or look like it, an error that the file has and that was not used,
         a beam that is not known or wider than a quarter of the map, what was assumed of given sources, those
-        that are not on the map or smaller than its beam, most rows flagged, rows that crowd along edges.
+        that are not on the map or smaller than its beam, hot pixels, most rows flagged, rows that crowd
+        along edges.
         Empty if there is nothing to say.
     """
     said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
-    said += [image.meta["no_beam"]] if "no_beam" in image.meta else []
-    said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image)]
-    said += _flagged(catalog) + _crowded(catalog, image)
+    said += [image.meta[key] for key in ("no_beam", "primary_beam") if key in image.meta]
+    said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image), *_nowhere(catalog, image)]
+    said += _hot_pixels(catalog) + _flagged(catalog) + _crowded(catalog, image)
     return tuple(said)
 
 
@@ -62,6 +64,13 @@ def _wide_beam(image: SkyImage) -> list[str]:
         f"a beam of {image.beam.major:.4g} arcsec on a map of {side:.4g}: noise and background cannot be "
         "told from sources; is the beam right (survey.beam)?"
     ]
+
+
+def _nowhere(catalog: QTable, image: SkyImage) -> list[str]:
+    """Say that sources were looked for nowhere on the map."""
+    if len(catalog) or image.searched is None or np.any(sample(np.asarray(image.searched, dtype=np.float64))):
+        return []
+    return ["detection.region holds no pixel of this map: sources were looked for nowhere"]
 
 
 def _given(catalog: QTable) -> list[str]:
@@ -80,6 +89,19 @@ def _given(catalog: QTable) -> list[str]:
             "source on the map has: look at its unit, or set detection.fixed_source_sizes to intrinsic"
         )
     return said
+
+
+def _hot_pixels(catalog: QTable) -> list[str]:
+    """Say which rows are single bright pixels."""
+    if "FLAGS" not in catalog.colnames:
+        return []
+    hot = np.flatnonzero(np.asarray(catalog["FLAGS"]).astype(np.int64) & int(Flag.HOT_PIXEL))
+    if not hot.size:
+        return []
+    return [
+        f"{_rows(catalog, hot)} rows are bright pixels without the beam around them, and no sources: mask "
+        "them with io.mask, or look at the beam if all rows are (survey.beam)"
+    ]
 
 
 def _rows(catalog: QTable, rows: IntArray) -> str:

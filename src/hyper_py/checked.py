@@ -28,6 +28,7 @@ from typing import (
 )
 
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.display import Summary
 
 T = TypeVar("T")
 
@@ -87,6 +88,7 @@ class Checked:
     def __init_subclass__(cls, *, key_path: str | None = None) -> None:
         if key_path is not None:
             cls.key_path = key_path
+        cls.__repr__ = Checked.__repr__  # type: ignore[method-assign] # or dataclass makes one
 
     def __post_init__(self) -> None:
         """Take what is allowed as the type that is asked for; refuse the rest.
@@ -104,6 +106,34 @@ class Checked:
         where = f"{self.key_path}: " if self.key_path else ""
         if conflicts := [f"{where}{what}" for what in self.conflicts()]:
             raise ConfigurationError("\n".join(conflicts))
+
+    def changed(self) -> dict[str, Any]:
+        """Return the values that are not at their defaults, of sections as dictionaries."""
+        found: dict[str, Any] = {}
+        for name in _kinds(type(self)):
+            value, default = getattr(self, name), _default(type(self), name)
+            if isinstance(value, Checked):
+                value, default = value.changed(), {}
+            if value != default:
+                found[name] = value
+        return found
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self.changed().items())
+        return f"{type(self).__name__}({values})"
+
+    def _repr_html_(self) -> str:
+        rows = tuple(
+            (
+                entry.path,
+                str(_value_at(self, entry.path.removeprefix(f"{self.key_path}."))),
+                entry.description,
+            )
+            for entry in entries(type(self)).values()
+            if entry.allowed
+        )
+        title = f"{self!r}: values not shown here are at their defaults"
+        return Summary(title=title, header=("key", "value", "meaning"), rows=rows).html()
 
     def conflicts(self) -> Iterator[str]:
         """Yield what is wrong with the values together, and what to do."""
@@ -161,6 +191,13 @@ def _kinds(cls: type[Checked]) -> dict[str, Any]:
 
 def _path(cls: type[Checked], name: str) -> str:
     return f"{cls.key_path}.{name}".lstrip(".")
+
+
+def _value_at(options: Checked, path: str) -> Any:
+    value: Any = options
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return value
 
 
 def _plain(value: Any) -> Any:
@@ -406,13 +443,13 @@ def _words(kind: Any) -> Iterator[str]:
             yield from _words(part)
 
 
-def nearest_key(path: str, known: Mapping[str, Entry]) -> str:
+def nearest_key(path: str, known: dict[str, Entry]) -> str:
     """Say which known key is nearest to an unknown one: of its very name, near in its section, anywhere."""
     section, _, name = path.rpartition(".")
     if ":" in path:
         return "a blank is missing after its colon"
     siblings = {other.rpartition(".")[2]: other for other in known if other.rpartition(".")[0] == section}
-    everywhere = {other.rpartition(".")[2]: other for other in known}
+    everywhere = {other.rpartition(".")[2]: other for other in reversed(known)}  # the first of each name
     if name in everywhere:
         return f"the nearest known key is {everywhere[name]}"
     for candidates in (siblings, everywhere):

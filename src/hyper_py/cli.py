@@ -21,6 +21,7 @@ from hyper_py.commands.init import init
 from hyper_py.commands.inspect import inspect
 from hyper_py.commands.report import report
 from hyper_py.commands.run import run
+from hyper_py.commands.send import send
 from hyper_py.commands.simulate import simulate
 from hyper_py.commands.terminal import complain, open_standard_streams, say, silence
 from hyper_py.commands.validate import validate
@@ -58,7 +59,7 @@ def _program(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    run, demo, inspect, why, report, validate, completeness, simulate, init, completion
+    run, demo, inspect, why, report, validate, completeness, simulate, send, init, completion
 )  # fmt: skip
 for _command in _COMMANDS:
     # A declination may begin with a minus.

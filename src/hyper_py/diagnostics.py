@@ -43,6 +43,8 @@ class Flag(IntFlag):
     FILTERED_MAP = 1 << 18
     SIZE_BELOW_BEAM = 1 << 19
     NOT_ON_MAP = 1 << 20
+    NEGATIVE_SOURCE = 1 << 21
+    HOT_PIXEL = 1 << 22
 
 
 FLAG_TEXT: dict[Flag, str] = {
@@ -67,6 +69,8 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.FILTERED_MAP: "the map lacks scales of its sources (interferometer, filter); peaks if cleaned only",
     Flag.SIZE_BELOW_BEAM: "given size is smaller than the beam; flux is not to be trusted",
     Flag.NOT_ON_MAP: "given position is not on the map; nothing was measured",
+    Flag.NEGATIVE_SOURCE: "a negative source (detection.negative): peak, flux and S/N are negative",
+    Flag.HOT_PIXEL: "a bright pixel without the beam around it (hot pixel, cosmic ray, spike): no source",
 }
 
 

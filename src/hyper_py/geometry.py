@@ -83,7 +83,7 @@ def transform_covariance(covariance: ArrayLike, jacobian: ArrayLike) -> FloatArr
     return result
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PsfResidual:
     """Residual of an image of the point spread function from the Gaussian of its beam.
 
@@ -100,6 +100,10 @@ class PsfResidual:
     values: FloatArray
     centre: tuple[float, float]
     sides: tuple[float, float]
+
+    def __repr__(self) -> str:
+        ny, nx = self.values.shape
+        return f"PsfResidual({nx} x {ny} pixels of {abs(self.sides[0]):.4g} arcsec)"
 
     def on_grid(self, jacobian: FloatArray, *, reach: int) -> FloatArray:
         """Return the residual on the pixels of a map, centred, shape (2 reach + 1, 2 reach + 1).

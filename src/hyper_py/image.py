@@ -3,14 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.beams import beam_of_mean
 from hyper_py.diagnostics import InputError
+from hyper_py.display import Summarised, Summary
 from hyper_py.geometry import (
     Beam,
     celestial_frame,
@@ -18,10 +19,14 @@ from hyper_py.geometry import (
     reference_jacobian,
     transform_covariance,
 )
+from hyper_py.numerics.tiles import Plane, at
+
+if TYPE_CHECKING:
+    from astropy.nddata import CCDData
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SkyImage:
+class SkyImage(Summarised):
     """A map in Jy/pixel with its sky coordinates and beam.
 
     Attributes
@@ -43,6 +48,8 @@ class SkyImage:
         1-sigma error in Jy/pixel.
     primary_beam : ndarray, shape (ny, nx), optional
         Response by which `data` and `error` were divided; `flat_noise` multiplies by it again.
+    searched : ndarray of bool or Plane, shape (ny, nx), optional
+        Where sources are looked for; everywhere if not given. Noise and background are those of all pixels.
     meta : dict
         Facts from the header that outputs repeat: `frequency` in Hz, `object`, `history`.
     """
@@ -55,6 +62,7 @@ class SkyImage:
     jy_per_pixel: float | FloatArray = 1.0
     error: FloatArray | None = None
     primary_beam: FloatArray | None = None
+    searched: BoolArray | Plane | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,7 +70,11 @@ class SkyImage:
             raise InputError(
                 f"{self.name}: data must be a 2D float64 array, not {self.data.ndim}D {self.data.dtype}"
             )
-        for label, other in (("error map", self.error), ("primary beam", self.primary_beam)):
+        for label, other in (
+            ("error map", self.error),
+            ("primary beam", self.primary_beam),
+            ("region", self.searched),
+        ):
             if other is not None and other.shape != self.data.shape:
                 raise InputError(
                     f"{self.name}: {label} of shape {other.shape} for data of shape {self.data.shape}"
@@ -70,6 +82,25 @@ class SkyImage:
         if not self.wcs.has_celestial or self.wcs.naxis != 2:
             raise InputError(f"{self.name}: the coordinate system must have two celestial axes")
         celestial_frame(self.wcs)
+
+    def _summary(self) -> Summary:
+        ny, nx = self.shape
+        beam = self.beam
+        facts = [
+            ("pixels", f"{nx} x {ny} of {self.pixel_scale:.4g} arcsec, {self.frame}"),
+            ("beam", f"{beam.major:.4g} x {beam.minor:.4g} arcsec, PA {beam.pa:.4g} deg ({beam.source})"),
+            ("unit", f"{self.unit}; data are in Jy/pixel"),
+        ]
+        if not self.is_whole:
+            facts.append(("data", "in the file, read in pieces"))
+        elif n_blank := self.data.size - int(np.count_nonzero(np.isfinite(self.data))):
+            facts.append(("blank", f"{n_blank} pixels, {n_blank / self.data.size:.1%}"))
+        beside = {"error map": self.error, "primary beam": self.primary_beam}
+        if known := [name for name, plane in beside.items() if plane is not None]:
+            facts.append(("with", ", ".join(known)))
+        if frequency := self.meta.get("frequency"):
+            facts.append(("frequency", f"{frequency / 1e9:.6g} GHz"))
+        return Summary(title=f"SkyImage {self.name!r}", facts=tuple(facts))
 
     @property
     def is_whole(self) -> bool:
@@ -112,6 +143,17 @@ class SkyImage:
         """Beam area in pixels, at the reference."""
         return self.beam.solid_angle / self.pixel_scale**2
 
+    def is_searched(self, x: ArrayLike, y: ArrayLike) -> BoolArray:
+        """Return whether sources are looked for at zero-based pixel positions, (n,); beside the map too."""
+        x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        if self.searched is None:
+            return np.ones(x.shape, dtype=np.bool_)
+        ny, nx = self.shape
+        rows = np.clip(np.rint(np.nan_to_num(y)), 0, ny - 1).astype(np.int64)
+        columns = np.clip(np.rint(np.nan_to_num(x)), 0, nx - 1).astype(np.int64)
+        found: BoolArray = at(self.searched, rows, columns) != 0.0
+        return found
+
     @property
     def flat_noise(self) -> FloatArray:
         """Data before the correction for the primary beam, (ny, nx)."""
@@ -146,6 +188,31 @@ class SkyImage:
     def frame(self) -> str:
         """Astropy's name of the map's own frame: icrs, fk5, fk4, galactic, ..."""
         return str(celestial_frame(self.wcs).name)
+
+    def to_nddata(self) -> "CCDData":
+        """Return the map as `astropy.nddata.CCDData` in Jy/pixel: coordinates, errors, blank pixels masked.
+
+        The header has the beam (BMAJ, BMIN, BPA) and the name (OBJECT).
+
+        Examples
+        --------
+        >>> import hyper_py
+        >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(60, 80), n_sources=2)
+        >>> sky.image.to_nddata().shape
+        (60, 80)
+        """
+        from astropy import units as u
+        from astropy.nddata import CCDData, StdDevUncertainty
+
+        beam = self.beam
+        header = {
+            "OBJECT": self.name, "BMAJ": beam.major / 3600.0, "BMIN": beam.minor / 3600.0, "BPA": beam.pa
+        }  # fmt: skip
+        data = np.array(self.data, dtype=np.float64)
+        error = None if self.error is None else StdDevUncertainty(self.error.copy())
+        return CCDData(
+            data, unit=u.Jy / u.pix, wcs=self.wcs, mask=~np.isfinite(data), uncertainty=error, meta=header
+        )
 
     def with_data(self, data: FloatArray) -> "SkyImage":
         """Return the same map with other data in Jy/pixel, such as a residual."""

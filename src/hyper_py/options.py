@@ -5,7 +5,7 @@ default stand on its field, once; the configuration file, its template and its r
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
 from hyper_py.checked import (
@@ -20,94 +20,12 @@ from hyper_py.checked import (
     option,
     section,
 )
+from hyper_py.policy import Policy
 
 if TYPE_CHECKING:
     from hyper_py.numerics.solvers import SolverOptions
 
 Order: TypeAlias = Annotated[int, Range(at_least=0, at_most=4)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AmplitudeBounds(Checked, key_path="policy.amplitude_bounds"):
-    """Bounds of fitted amplitudes, in units of the local peak."""
-
-    isolated: NonNegative = option(MISSING, "Smallest amplitude of an isolated source.")
-    grouped: NonNegative = option(MISSING, "Smallest amplitude of a member of a group.")
-    largest: Positive = option(MISSING, "Largest amplitude.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy(Checked, key_path="policy"):
-    """How options are meant, where the original Hyper-Py means them differently.
-
-    The defaults are the meaning in a new configuration; the one in a configuration of the original is
-    `hyper_py.config.ORIGINAL_POLICY`.
-    """
-
-    options_in_flux_unit: bool = option(
-        False,
-        "`rms_value`, `f_scale`, `lambda_l2` and weighted residuals are in the unit of the catalogue per "
-        "pixel: mJy/pixel with `convert_mJy`, else Jy/pixel. Otherwise `rms_value` is in Jy/pixel, the "
-        "others in units of the noise.",
-    )
-    background_passes: Literal[1, 2] = option(
-        2,
-        "How often a polynomial background is fitted under white noise; the second time the sources are "
-        "known and subtracted.",
-    )
-    interpolate_neighbours: bool = option(
-        False,
-        "Before a separate polynomial is fitted, sources outside the group are replaced by a smooth "
-        "interpolation, and only the group's own are masked. Otherwise all are masked.",
-    )
-    cutout_statistics: bool = option(
-        False,
-        "Mean and rms in the weights are the clipped ones of the cutout, and weights are made of the map "
-        "that is fitted. Otherwise they are those of what the background left on its pixels, and weights "
-        "are made of the map minus that background.",
-    )
-    cutout_ridge: bool = option(
-        False,
-        "The ridge penalty is on all coefficients, the constant included, in pixels of the cutout. "
-        "Otherwise the constant is free, and coordinates run from -1 to 1.",
-    )
-    round_beam: bool = option(
-        False, "Sizes are bounded in units of the mean beam. Otherwise of its minor and major axis."
-    )
-    moment_size_factor: Positive | None = option(
-        None,
-        "The largest size of a source is at least this times that of its second moments; None: no such rule.",
-    )
-    amplitude_bounds_separate: AmplitudeBounds | None = option(
-        None, "Bounds of amplitudes on a background that was fitted before; None: they are free."
-    )
-    amplitude_bounds_joint: AmplitudeBounds | None = option(
-        None, "Bounds of amplitudes without such a background; None: they are free."
-    )
-    start_sigma: Positive | None = option(
-        None,
-        "Smallest amplitude at which the fit of an isolated source starts, in rms of the cutout; None: it "
-        "starts at the local peak.",
-    )
-    shift_pix: Positive | None = option(
-        None, "How far a centre may move with `vary`, in pixels; None: half a beam."
-    )
-    moment_discs: bool = option(
-        False,
-        "A group is fitted on discs of its sources' moment sigmas plus `fit_aperture_sigma`. Otherwise on "
-        "discs of the largest size plus `fit_aperture_sigma`, in a joint fit of at least `fix_min_box` "
-        "beams.",
-    )
-    keep_below_noise: bool = option(
-        False,
-        "The catalogue keeps detections of which the fit left no peak or flux above its own error. Otherwise "
-        "they are no sources; the log counts them, and `hyper-py why` names them.",
-    )
-    residuals_column: Literal["background", "residual"] = option(
-        "background",
-        "What RESIDUALS holds: the background under the source; or the clipped median of what is left after "
-        "subtraction, in a joint fit the mean of the fitted background.",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +83,10 @@ class DetectionOptions(Checked, key_path="detection"):
     )
     deblend_sigma_thres: Positive = option(
         4.5, "Least significance of a source that this search adds; never less than `sigma_thres`."
+    )
+
+    negative: bool = option(
+        False, "Find negative sources too, by the same threshold; their peak, flux and S/N are negative."
     )
 
     def conflicts(self) -> Iterator[str]:
@@ -341,6 +263,38 @@ class CubeOptions(Checked, key_path="cube"):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BandsOptions(Checked, key_path="bands"):
+    """Several bands of one field, fitted together."""
+
+    shape: Literal["shared", "free"] = option(
+        "shared",
+        "Intrinsic size and shape of a source: one for all bands, or another in each band. With `shared`, "
+        "sources that do not have one are flagged.",
+    )
+    sigma_thres: Positive = option(
+        4.5,
+        "Least significance of a source in the weighted sum of the bands, or in one band alone: as many "
+        "false peaks are expected above it as in Gaussian noise.",
+    )
+    measure_offsets: bool = option(
+        True, "Measure how far the positions of each map are off those of the sharpest, and correct for it."
+    )
+    temperatures: Many[Positive] = option(
+        (10.0, 13.0, 17.0, 22.0, 28.0),
+        "Temperatures in K of the grey bodies that weight the bands in the search for sources.",
+    )
+    grey_body: bool = option(False, "Fit a grey body to the fluxes of each source.")
+    beta: NonNegative | None = option(
+        1.8, "Emissivity index of grey bodies; null leaves it free in the fit to the fluxes."
+    )
+    common_aperture: str = option(
+        "none",
+        "Aperture that is the same on the sky for all bands: none; the largest of the fitted ones; or that "
+        "of the band with this name.",
+    )
+
+
 class OptionChanges(TypedDict, total=False):
     """What `Options` is made from; sections may be mappings of their keys."""
 
@@ -349,6 +303,7 @@ class OptionChanges(TypedDict, total=False):
     fit_options: FitOptions | Mapping[str, Any]
     background: BackgroundOptions | Mapping[str, Any]
     cube: CubeOptions | Mapping[str, Any]
+    bands: BandsOptions | Mapping[str, Any]
     detection_only: bool
     tile_size_pix: int | None
     convert_mJy: bool
@@ -364,6 +319,7 @@ class Options(Checked):
     fit_options: FitOptions = section(FitOptions)
     background: BackgroundOptions = section(BackgroundOptions)
     cube: CubeOptions = section(CubeOptions)
+    bands: BandsOptions = section(BandsOptions)
     detection_only: bool = option(False, "Stop after the detection and write what was found.")
     tile_size_pix: Count | None = option(
         None,
@@ -436,12 +392,11 @@ class Options(Checked):
 
 
 document(
-    AmplitudeBounds,
-    Policy,
     DetectionOptions,
     PhotometryOptions,
     FitOptions,
     BackgroundOptions,
     CubeOptions,
+    BandsOptions,
     Options,
 )

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from helpers.attacks import do, results, write_maps
+from hyper_py.diagnostics import ConfigurationError
+from hyper_py.running.completeness import Store
 
 pytestmark = [pytest.mark.attacks, pytest.mark.filterwarnings("ignore")]
 
@@ -129,3 +131,41 @@ def test_another_set_of_keys_says_what_it_removes(tmp_path):
     assert set(result.all_removed) == gone
     assert "removed outputs of an earlier run" in (tmp_path / "out/logs/hyper_py.log").read_text()
     assert do(tmp_path / "out", maps, outputs={"tables": ["csv"]}).all_removed == ()
+
+
+def test_a_report_that_this_run_does_not_write_is_removed_and_that_is_said(tmp_path):
+    maps = write_maps(tmp_path / "maps", TEXTS)
+    root = tmp_path / "out"
+    (root / "report").mkdir(parents=True)
+    (root / "report/index.html").write_text("old numbers")
+    assert do(root, maps).all_removed == ("report/index.html",)
+    assert not any((root / "report").iterdir())
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/index.html").write_text("a thesis")
+    (root / "report").rmdir()
+    (root / "report").symlink_to(tmp_path / "site")
+    assert do(root, maps).all_removed == ()
+    assert (tmp_path / "site/index.html").read_text() == "a thesis"
+
+
+@pytest.mark.parametrize("attack", [truncate, zeros, pipe, link, gone, device])
+def test_damaged_runs_of_a_completeness_are_made_again(tmp_path, rng, attack):
+    (tmp_path / "thesis.txt").write_text("a thesis")
+    directory = tmp_path / "out/runs"
+    store = Store(directory=directory, mark="a")
+    store.open()
+    for name in "xy":
+        store.add(name, np.arange(100.0))
+    attack(directory / "x.npy", rng)
+    again = Store(directory=directory, mark="a", resume=True)
+    again.open()
+    assert [*again.results] == ["y"]
+    (directory / "mark.txt").unlink()
+    (directory / "mark.txt").symlink_to(tmp_path / "thesis.txt")
+    other = Store(directory=directory, mark="a", resume=True)
+    other.open()
+    assert not other.results
+    assert (tmp_path / "thesis.txt").read_text() == "a thesis"
+    (tmp_path / "link").symlink_to(directory)
+    with pytest.raises(ConfigurationError, match="a link"):
+        Store(directory=tmp_path / "link").open()

@@ -1,10 +1,16 @@
 """Runs that end at any step: what is complete stays, the rest is gone, the manifest says how it ended."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
 from helpers.attacks import SCRIPT, do, results, start, write_maps
+from helpers.runner_tasks import make_config, measure
+from hyper_py.running import runner
+from hyper_py.writing.layout import Layout
+from hyper_py.writing.manifests import KILLED, killed_at, read_manifest
+from hyper_py.writing.staging import locked
 
 pytestmark = [pytest.mark.attacks, pytest.mark.filterwarnings("ignore")]
 
@@ -26,6 +32,30 @@ def test_sigkill_at_any_step_and_resume_give_the_same_files(tmp_path, rng):
     assert do(tmp_path / "out", maps, resume=True).exit_code == 1
     assert results(tmp_path / "out") == results(tmp_path / "fresh")
     assert manifest(tmp_path / "out")["status"] == "failures"
+
+
+def test_a_killed_run_is_known_as_one(tmp_path, rng):
+    """`run.json` says `running` still: who holds the folder knows better."""
+    maps = write_maps(tmp_path / "maps", TEXTS)
+    root = tmp_path / "out"
+    process = start(root, maps, what="die", step=int(rng.integers(14, 28)))
+    assert process.returncode == -9, process.stderr
+    left = manifest(root)
+    assert left["status"] == "running"
+    n_done = sum((root / f".hyper_py/{name}.json").exists() for name in TEXTS)
+    for held in (False, True):
+        with locked(Layout(root=root)) if held else nullcontext():
+            known = read_manifest(root)
+        assert known["status"] == ("running" if held else KILLED)
+        done = [one["name"] for one in known["maps"] if one["status"] == "done"]
+        assert len(done) == (0 if held else n_done)
+    events = []
+    runner.run(make_config(root), maps, resume=True, measure=measure, on_event=events.append)
+    (begun,) = [one for one in events if isinstance(one, runner.RunStarted)]
+    assert (begun.killed, begun.n_resumed) == (left["started"], n_done)
+    assert f"the run begun at {left['started']} was killed" in (root / "logs/hyper_py.log").read_text()
+    assert read_manifest(root)["status"] == "failures"
+    assert killed_at(root) == ""
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
@@ -69,8 +99,6 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
 
 
 def test_the_manifest_of_a_run_that_fails_has_what_was_done(tmp_path, monkeypatch):
-    from hyper_py.running import runner
-
     maps = write_maps(tmp_path / "maps", TEXTS)
     monkeypatch.setattr(runner._Run, "merge", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -9,12 +9,15 @@ from astropy.table import Table
 
 import hyper_py
 from helpers.command_line import SMALL, Hyper
+from hyper_py.commands.simulate import BANDS_PRESETS as NAMED_BANDS
 from hyper_py.commands.simulate import PRESETS as NAMED
+from hyper_py.simulation.band_models import BANDS_PRESETS
 from hyper_py.simulation.presets import PRESETS
 
 
 def test_help_names_the_presets() -> None:
     assert set(NAMED) == set(PRESETS)
+    assert set(NAMED_BANDS) == set(BANDS_PRESETS)
 
 
 def test_simulate_writes_map_and_truth(hyper: Hyper) -> None:
@@ -122,3 +125,55 @@ def test_files_that_cannot_be_written_have_their_own_name(hyper: Hyper) -> None:
     assert (status, err.count("\n")) == (1, 1)
     assert err.startswith("error: file")
     assert "hyper-tmp" not in err
+
+
+FEW = ("--set", "size=300", "--set", "n_sources=6", "--set", "margin=30")
+
+
+def test_simulate_a_field_in_several_bands(hyper: Hyper) -> None:
+    from hyper_py.simulation.bands import simulate_bands
+
+    change = ("--set", "bands.s500.coverage=0.5", "--set", "bands.s250=null")
+    status, out, err = hyper("simulate", "--preset", "bands", "--seed", "3", "-o", "field", *FEW, *change)
+    assert (status, err) == (0, "")
+    assert out == "wrote p100.fits, p160.fits, s350.fits, s500.fits (6 sources) and truth.ecsv in field\n"
+    bands = {"s500": {"coverage": 0.5}, "s250": None}
+    expected = simulate_bands("bands", seed=3, size=300.0, n_sources=6, margin=30.0, bands=bands)
+    for one in expected.maps:
+        image = hyper_py.read_image(f"field/{one.band.name}.fits")
+        np.testing.assert_allclose(image.data, one.image.data, rtol=1e-5, atol=1e-9)
+        assert image.beam.fwhm == pytest.approx(one.band.beam)
+        assert 2.99792458e14 / image.meta["frequency"] == pytest.approx(one.band.wavelength)
+    truth = Table.read("field/truth.ecsv")
+    np.testing.assert_array_equal(truth["FLUX_s500"], expected.truth["FLUX_s500"].value)
+    assert truth.meta["bands"]["s350"]["offset"] == list(expected["s350"].offset)
+    assert hyper("simulate", "--preset", "bands", "-o", "field", *FEW)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--limits",), "--limits: only for maps"),
+        (("-o", "a.fits"), "--output a.fits: several maps are written; give a directory"),
+        (("--set", "bands.s501.coverage=0.5"), "no band 's501'; did you mean 's500'?"),
+        (("--set", "bands.s500.cover=0.5"), "no option of bands.s500 'cover'; did you mean 'coverage'?"),
+        (("--set", "bands.s500.beam=-1"), "bands.s500.beam is -1; it must be a positive number"),
+        (("--set", "flux_range=3"), "an option has a value of the wrong kind"),
+        (("--set", "bands.new.beam=3"), "a new one needs wavelength, pixel_scale, noise"),
+    ],
+)
+def test_wrong_fields_in_several_bands(hyper: Hyper, arguments: tuple[str, ...], message: str) -> None:
+    status, out, err = hyper("simulate", "--preset", "bands", *arguments)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_maps_that_nobody_simulated_are_kept(hyper: Hyper) -> None:
+    Path("field").mkdir()
+    Path("field/p100.fits").write_text("precious")
+    status, _, err = hyper("simulate", "--preset", "bands", "-o", "field", *FEW)
+    assert status == 2
+    assert "--force overwrites it" in err
+    assert Path("field/p100.fits").read_text() == "precious"
+    assert hyper("simulate", "--preset", "bands", "-o", "field", "--force", *FEW)[0] == 0

@@ -6,9 +6,11 @@ from hyper_py.writing.staging import Stage
 from hyper_py.writing.state import Record
 
 
-def stage_map(layout, name, n, *, seed=0, pixel_scale=1.0):
-    """Write catalogue and record of a map of n sources; return the catalogue."""
+def stage_map(layout, name, n, *, seed=0, pixel_scale=1.0, beam_fwhm=None, parts=(), **columns):
+    """Write catalogue and record of a map of n sources, some columns given; return the catalogue."""
     catalog = make_catalogue(n, seed=seed, name=name)
+    for key, values in columns.items():
+        catalog[key][:] = values * (getattr(catalog[key], "unit", None) or 1)
     with Stage(layout.root) as stage:
         write_catalogue(stage, layout, catalog, name=name, pixel_scale=pixel_scale, meta={"rms": 1.0})
         record = Record(
@@ -24,6 +26,8 @@ def stage_map(layout, name, n, *, seed=0, pixel_scale=1.0):
             outputs=(),
             files=stage.checksums(),
             columns=describe_columns(catalog),
+            parts=parts,
+            beam_fwhm=beam_fwhm,
         )
         stage.text(layout.state(name), record.to_json())
     return catalog

@@ -12,8 +12,16 @@ from hyper_py.checked import entries
 from hyper_py.config import ORIGINAL_POLICY, Config
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.numerics.solvers import LOSSES, SolverOptions
-from hyper_py.options import BackgroundOptions, CubeOptions, DetectionOptions, FitOptions, Options, Policy
+from hyper_py.options import (
+    BackgroundOptions,
+    BandsOptions,
+    CubeOptions,
+    DetectionOptions,
+    FitOptions,
+    Options,
+)
 from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.policy import Policy
 from hyper_py.simulation.simulate import simulate_image
 from hyper_py.validation.matching import match_positions
 
@@ -73,7 +81,7 @@ def every_word():
 
 SECTIONS = {
     "detection": DetectionOptions, "fit_options": FitOptions, "background": BackgroundOptions,
-    "cube": CubeOptions,
+    "cube": CubeOptions, "bands": BandsOptions,
 }  # fmt: skip
 
 

@@ -778,3 +778,24 @@ def test_share_of_the_aperture_counts_the_wings():
     np.testing.assert_allclose(part["FLUX"] / whole["FLUX"], whole["APER_FRAC"], rtol=1e-9)
     np.testing.assert_allclose(part["FLUX_GAUSS"], whole["FLUX_GAUSS"])
     assert np.median(whole["APER_FRAC"]) < 0.8
+
+
+@pytest.mark.parametrize("preset", ["alma", "faint"])
+def test_hot_pixels_are_flagged_and_sources_are_not(preset, rng):
+    image = simulate_image(preset, seed=3, shape=(160, 160), n_sources=12).image
+    before = extract_sources(image).catalog
+    assert len(before) > 3
+    assert not (np.array(before["FLAGS"]) & int(Flag.HOT_PIXEL)).any()
+    data = np.array(image.data)
+    pixels = np.array([[30, 130], [75, 20], [140, 90]])
+    for x, y in pixels:
+        data[y, x] += 40.0 * image.data.std() * rng.uniform(1.0, 10.0)
+    spoilt = image.with_data(data)
+    table = extract_sources(spoilt).catalog
+    hot = np.array(table["FLAGS"]) & int(Flag.HOT_PIXEL) > 0
+    places = np.column_stack([table["X"].value, table["Y"].value])
+    near = np.hypot(*(places[:, None] - pixels).transpose(2, 0, 1)).min(axis=1) < 1.0
+    np.testing.assert_array_equal(hot, near)
+    assert hot.sum() == len(pixels)
+    (said,) = [text for text in cautions(table, spoilt) if "bright pixels" in text]
+    assert said.startswith(f"3 of {len(table)} (HYPER_ID ")

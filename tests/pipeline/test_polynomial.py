@@ -15,13 +15,14 @@ from hyper_py.diagnostics import Flag
 from hyper_py.fitting.weights import WEIGHTS
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
-from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions, Policy
+from hyper_py.options import BackgroundOptions, FitOptions, Options, PhotometryOptions
 from hyper_py.pipeline.polynomial import (
     initial_of,
     measure_weighted,
     separate_backgrounds_of,
     surroundings_of,
 )
+from hyper_py.policy import Policy
 
 # ---- a whole map
 

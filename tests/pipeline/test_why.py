@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,14 @@ def test_a_source_is_said_to_be_there(extraction):
         assert told.verdict == f"There is a source here: number {row['HYPER_ID']}."
         assert told.nearest.distance < 1e-6
         assert "\n".join(told.lines()).count("\n") > 8
+
+
+def test_a_place_outside_the_region_is_told_so(extraction):
+    searched = np.zeros(extraction.image.shape, dtype=bool)
+    elsewhere = replace(extraction, image=replace(extraction.image, searched=searched))
+    x, y = extraction.peaks.x[0], extraction.peaks.y[0]
+    nothing = replace(elsewhere, catalog=elsewhere.catalog[:0])
+    assert "detection.region leaves this place out" in explain_place(nothing, x, y).verdict
 
 
 def test_the_first_test_that_failed_is_named():

@@ -11,7 +11,7 @@ from helpers.report_tasks import small_image, write_map
 from helpers.runner_tasks import files_below, make_config
 from hyper_py import extract_sources, read_image
 from hyper_py.config import Config
-from hyper_py.diagnostics import InputError
+from hyper_py.diagnostics import HyperPyWarning, InputError
 from hyper_py.reporting.report import write_report
 from hyper_py.running import runner
 
@@ -72,6 +72,18 @@ def test_names_cannot_break_out_of_the_page(one_map, tmp_path):
     text = (tmp_path / "out/report/index.html").read_text()
     assert name not in text
     assert "&lt;/script&gt;&lt;b&gt;&amp;" in text
+
+
+def test_the_report_of_a_killed_run_says_so(one_map, tmp_path):
+    shutil.copytree(one_map, tmp_path / "out")
+    path = tmp_path / "out/run.json"
+    manifest = json.loads(path.read_text())
+    manifest["maps"][0] |= {"status": "pending", "n_sources": 0}
+    path.write_text(json.dumps({**manifest, "status": "running", "finished": None, "seconds": None}))
+    with pytest.warns(HyperPyWarning, match="killed, or its machine stopped: 1 of 1 maps are complete"):
+        write_report(tmp_path / "out")
+    text = (tmp_path / "out/report/index.html").read_text()
+    assert "killed, or its machine stopped: 1 of 1 maps are complete" in text
 
 
 def test_several_maps_have_an_index_and_a_page_each(tmp_path):

@@ -8,6 +8,7 @@ from hyper_py.running.dependencies import auxiliary_files, changed, dependencies
 FILES = {
     "io.error_hdu": {"io": {"error_hdu": "sub/other.fits[ERR]"}},
     "io.mask": {"io": {"mask": "sub/other.fits"}},
+    "detection.region": {"detection": {"region": "sub/region.moc"}},
     "io.primary_beam": {"io": {"primary_beam": "sub/other.fits.gz"}},
     "survey.psf": {"survey": {"psf": "sub/psf.fits"}},
     "detection.regions": {"detection": {"regions": "sub/regions.reg"}},

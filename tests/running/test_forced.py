@@ -105,6 +105,8 @@ def test_apertures_must_fit_the_positions(tmp_path):
     [
         ({"survey": {"name": "spire25"}}, r"survey\.name: 'spire25' is not known; did you mean spire250"),
         ({"survey": {"psf": "none.fits"}}, r"^survey\.psf: .*none\.fits: no such file$"),
+        ({"io": {"mask": "none.reg"}}, r"^io\.mask: .*none\.reg: no such file$"),
+        ({"detection": {"region": "none.moc"}}, r"^detection\.region: .*none\.moc: no such file$"),
         ({"detection": {"regions": "none.reg"}}, r"^detection\.regions: .*none\.reg: no such file$"),
     ],
 )

@@ -241,6 +241,21 @@ def test_pixel_regions_circles_and_points_among_ellipses(tmp_path):
     np.testing.assert_allclose(peaks.x, [12.0, 29.0, 19.0], atol=1e-6)
 
 
+def test_exclusions_are_no_sources_and_leave_out_those_in_them(tmp_path):
+    image, path = sky_image(), tmp_path / "r.reg"
+    path.write_text(
+        "# Region file format: DS9\nimage\ncircle(10,10,4)\n-polygon(25,25,35,25,35,35,25,35)\n"
+        "circle(30,31,6)\n-circle(50,50,4)\npoint(20,21)\n"
+    )
+    fixed = read_regions(path, image, fwhm_radius_ratio=1.0)
+    x, y = fixed.pixels(image.wcs)
+    np.testing.assert_allclose(x, [9.0, 19.0], atol=1e-6)
+    np.testing.assert_allclose(y, [9.0, 20.0], atol=1e-6)
+    path.write_text("# Region file format: DS9\nimage\ncircle(10,10,4)\n-circle(10,10,6)\n")
+    with pytest.raises(ConfigurationError, match="none is left"):
+        read_regions(path, image, fwhm_radius_ratio=1.0)
+
+
 def test_points_alone_leave_the_size_to_the_fit(tmp_path):
     image, path = sky_image(), tmp_path / "r.reg"
     path.write_text(ds9_texts(table_on(image), image.wcs, fwhm_radius_ratio=1.0)[0])
@@ -253,6 +268,8 @@ def test_points_alone_leave_the_size_to_the_fit(tmp_path):
         (None, "No such file"),
         ("", "no region in it"),
         ('# Region file format: DS9\nicrs\nbox(120,35,3",3",0)\n', "kind rectangle"),
+        ('# Region file format: DS9\nicrs\n-circle(120,35,3")\n', "no region in it"),
+        ("# Region file format: DS9\nphysical\ncircle(120,35,3)\n", "physical"),
         ("#CRTFv0\nellipse [[1deg\n", "not a DS9 or CRTF"),
     ],
 )

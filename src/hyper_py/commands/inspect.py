@@ -26,9 +26,10 @@ def inspect(
     config = Config.from_mapping(apply_overrides({"version": 2}, overrides or []), source="--set")
 
     from hyper_py.reading.inspection import inspect_image
+    from hyper_py.reading.recognise import is_casa_image
     from hyper_py.running.tasks import reading_options
 
-    if path.is_dir():
+    if path.is_dir() and not is_casa_image(path):
         raise InputError(f"{path}: a directory; name one of the maps in it")
     found = inspect_image(path, **reading_options(config))
     say(path)

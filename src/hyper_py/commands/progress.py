@@ -25,7 +25,7 @@ _LONGEST_NAME = 36
 def display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
     """Yield the function that shows the events of a run: progress on a terminal, and errors."""
     from hyper_py.running import runner
-    from hyper_py.running.events import named_reason, redone_lines
+    from hyper_py.running.events import named_reason, started_lines
 
     with _progress() if sys.stderr.isatty() and not quiet else nullcontext() as draw:
 
@@ -33,7 +33,7 @@ def display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
             if draw is not None:
                 draw(event)
             if isinstance(event, runner.RunStarted) and not quiet:
-                complain(*redone_lines(event))
+                complain(*started_lines(event))
             if isinstance(event, runner.MapFinished | runner.MapFailed):
                 result = event.result
                 if not result.ok:

@@ -11,7 +11,9 @@ from hyper_py.diagnostics import ConfigurationError
 PRESETS = (
     "alma", "deep", "herschel", "faint", "crowded", "cube", "interferometer", "interferometer_dirty",
     "dynamic", "complex", "edges", "edges_error", "empty", "empty_lognormal", "oversampled",
+    "clumps", "resolved",
 )  # fmt: skip
+BANDS_PRESETS = ("bands", "bands_simple")
 CUBE_FIELDS = ("n_channels", "frequency", "channel_width", "line_fwhm", "turnover")
 
 
@@ -21,7 +23,8 @@ def simulate(
         typer.Option("--output", "-o", metavar="MAP.fits", help="File of the map, or its directory."),
     ] = None,
     preset: Annotated[
-        str, typer.Option("--preset", metavar="NAME", help=f"Kind of sky: {', '.join(PRESETS)}.")
+        str,
+        typer.Option("--preset", metavar="NAME", help=f"Kind of sky: {', '.join(PRESETS + BANDS_PRESETS)}."),
     ] = "alma",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
     seeds: Annotated[
@@ -39,20 +42,29 @@ def simulate(
         bool, typer.Option("--force", help="Overwrite a file that is no simulated map.")
     ] = False,
 ) -> None:
-    """Simulate maps with exact truth. Writes MAP.fits, and MAP_truth.ecsv beside it."""
+    """Simulate maps (or cubes) with exact truth: MAP.fits, and MAP_truth.ecsv beside it.
+
+    A field in several bands is a directory: BAND.fits for each, and truth.ecsv.
+    """
     from hyper_py.config import apply_overrides
 
     fields = apply_overrides({}, overrides or [])
-    _check_kinds(fields)
     chosen = [seed] if seeds is None else seed_range(seeds)
     if seeds is not None and output is not None:
         if output.suffix:
             raise ConfigurationError(f"--seeds: {output} is to be a directory: there are several maps")
         output.mkdir(parents=True, exist_ok=True)
+    in_bands = preset in BANDS_PRESETS
+    if not in_bands:
+        _check_kinds(fields)
     for one in chosen:
-        default = f"{preset}_{one}.fits"
-        path = Path(default) if output is None else output / default if output.is_dir() else output
-        _simulate_one(path, preset, seed=one, fields=fields, limits=limits, force=force)
+        name = f"{preset}_{one}" if in_bands else f"{preset}_{one}.fits"
+        if output is None:
+            path = Path(name)
+        else:
+            path = output / name if output.is_dir() and (seeds is not None or not in_bands) else output
+        write = _simulate_bands if in_bands else _simulate_one
+        write(path, preset, seed=one, fields=fields, limits=limits, force=force)
 
 
 def seed_range(text: str) -> range:
@@ -86,6 +98,23 @@ def _simulate_one(
     text = " x ".join(map(str, size[::-1]))
     beside = f"{files.truth_path(path)}{f' and {files.psf_path(path)}' if dirty else ''}"
     say(f"wrote {path} ({text} pixels, {n_sources} sources) and {beside}")
+
+
+def _simulate_bands(
+    directory: Path, preset: str, *, seed: int, fields: dict[str, Any], limits: bool, force: bool
+) -> None:
+    """Write a field in several bands."""
+    from hyper_py.simulation.bands import simulate_bands
+    from hyper_py.writing.simulated_files import BANDS_TRUTH, write_bands
+
+    if limits:
+        raise ConfigurationError("--limits: only for maps, not for fields in several bands")
+    if directory.suffix.lower() == ".fits":
+        raise ConfigurationError(f"--output {directory}: several maps are written; give a directory")
+    simulated = simulate_bands(preset, seed=seed, **fields)
+    paths = write_bands(directory, simulated, force=force)
+    names = ", ".join(path.name for path in paths)
+    say(f"wrote {names} ({len(simulated.truth)} sources) and {BANDS_TRUTH} in {directory}")
 
 
 def _check_kinds(fields: dict[str, Any]) -> None:

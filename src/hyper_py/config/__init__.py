@@ -5,7 +5,8 @@ the documentation and the error messages are derived from them. Nothing here imp
 configuration is reported at once.
 """
 
-from hyper_py.config.model import FILE_NAME, MAP_SECTIONS, Config, find_config, load_config
+from hyper_py.config.maps import MAP_SECTIONS
+from hyper_py.config.model import FILE_NAME, Config, find_config, load_config
 from hyper_py.config.original import ORIGINAL_DEFAULTS, ORIGINAL_POLICY
 from hyper_py.config.reference import reference_table, template
 from hyper_py.config.text import apply_overrides, parse_yaml, read_mapping

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 import yaml
 
 from hyper_py.checked import Checked, option, section
+from hyper_py.config.maps import MAP_SECTIONS, plain_maps, sections_of
 from hyper_py.config.original import ORIGINAL_DEFAULTS, ORIGINAL_POLICY
 from hyper_py.config.sections import (
     Control,
@@ -21,6 +22,7 @@ from hyper_py.config.sections import (
     FitsOutput,
     Io,
     Outputs,
+    OverlapOptions,
     Paths,
     Photometry,
     Survey,
@@ -31,18 +33,16 @@ from hyper_py.config.text import apply_overrides, merged, read_mapping
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.options import (
     BackgroundOptions,
+    BandsOptions,
     CubeOptions,
     DetectionOptions,
     FitOptions,
     Options,
     PhotometryOptions,
-    Policy,
 )
+from hyper_py.policy import Policy
 
 FILE_NAME = "hyper_config.yaml"
-MAP_SECTIONS = ("units", "survey", "io", "detection", "photometry", "fit_options", "background")
-"""Sections with keys that `maps` may set for one map."""
-
 T = TypeVar("T")
 
 
@@ -68,15 +68,18 @@ class Config(Checked):
     fit_options: FitOptions = section(FitOptions)
     background: BackgroundOptions = section(BackgroundOptions)
     cube: Cube = section(Cube)
+    bands: BandsOptions = section(BandsOptions)
     fits_output: FitsOutput = section(FitsOutput)
     visualization: Visualization = section(Visualization)
     outputs: Outputs = section(Outputs)
+    overlaps: OverlapOptions = section(OverlapOptions)
 
     maps: dict[str, dict[str, Any]] = option(
         {},
-        "Keys that hold for one map only, by its name, such as {p160: {units: {bunit: Jy/pixel}, "
-        "survey: {name: pacs160}}}: keys of the sections units, survey, io, detection, photometry, "
-        "fit_options, background.",
+        "Keys that hold for one map only, by its name, such as {p160: {unit: Jy/pixel, survey: pacs160}, "
+        "s250: {path: HATLAS_PSW.fits, wavelength: 250, beam: 18.1, calibration_error: 0.05}}: short keys "
+        "of `maps.NAME`, and keys of the sections units, survey, io, detection, photometry, fit_options, "
+        "background. For `hyper-py bands` one entry a band. A list of entries with `name` will do too.",
     )
 
     _base_dir: Path = field(default_factory=Path.cwd, repr=False, compare=False)
@@ -104,6 +107,8 @@ class Config(Checked):
         """
         values = merged(ORIGINAL_DEFAULTS, mapping) if mapping.get("version", 1) == 1 else mapping
         try:
+            if values.get("maps"):
+                values = {**values, "maps": plain_maps(values["maps"])}
             config = cls.from_values(values)
         except ConfigurationError as error:
             lines = (f"{source}: {line}" for line in str(error).splitlines())
@@ -120,7 +125,10 @@ class Config(Checked):
             self.options()
         except ConfigurationError as error:
             yield from str(error).splitlines()
-        for name, sections in self.maps.items():
+        if self.units.frequency is not None and self.survey.wavelength is not None:
+            yield "give units.frequency or survey.wavelength, not both"
+        for name, entry in self.maps.items():
+            sections = sections_of(entry)
             units, wrong = sections.get("units"), sorted(sections.keys() - set(MAP_SECTIONS))
             if isinstance(units, Mapping) and "convert_mJy" in units:
                 wrong.append("units.convert_mJy")
@@ -142,6 +150,7 @@ class Config(Checked):
             fit_options=self.fit_options,
             background=self.background,
             cube=_picked(CubeOptions, self.cube),
+            bands=self.bands,
             detection_only=self.control.detection_only,
             tile_size_pix=self.control.tile_size_pix,
             convert_mJy=self.units.convert_mJy,
@@ -154,7 +163,7 @@ class Config(Checked):
             return self
         values = {**self.to_mapping(), "maps": {}}
         config = self.from_mapping(
-            merged(values, self.maps.get(name, {})), base_dir=self._base_dir, source=source
+            merged(values, sections_of(self.maps.get(name, {}))), base_dir=self._base_dir, source=source
         )
         object.__setattr__(config, "_work_dir", self._work_dir)
         return config
@@ -179,6 +188,11 @@ class Config(Checked):
         """
         name = self.detection.fixed_source_table_path
         return self.below_root(name) if self.original else self._work_dir / Path(name).expanduser()
+
+    def compared_catalogue(self) -> Path | None:
+        """Return where the user's catalogue for the table of overlaps is; None if there is none."""
+        name = self.overlaps.catalogue
+        return None if name is None else self._work_dir / Path(name).expanduser()
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML with every key; reading it gives the same configuration."""

@@ -1,11 +1,11 @@
 """What a configuration file of the original Hyper-Py means by the keys that it has and those that it lacks.
 
-The fields of `hyper_py.options.Policy` say what each of them decides.
+The fields of `hyper_py.policy.Policy` say what each of them decides.
 """
 
 from typing import Any
 
-from hyper_py.options import AmplitudeBounds, Policy
+from hyper_py.policy import AmplitudeBounds, Policy
 
 ORIGINAL_POLICY = Policy(
     options_in_flux_unit=True,
@@ -46,6 +46,7 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
         "shoulder_neighbor_mask": 1.0,
         "deblend_residual": False,
         "deblend_sigma_thres": 4.5,
+        "negative": False,
     },
     "photometry": {
         "aper_inf": 1.0,
@@ -88,6 +89,7 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
     },
     "cube": {"positions": "per_channel", "channel": 1, "shapes": "fixed", "extent": "boxes"},
     "io": {"error_hdu": None, "fill_values": []},
+    "overlaps": {"merged": "none"},
 }
 """What keys mean that an original file lacks. Every key that decides what is measured is here, so that a new
 default of ours never changes what an original file does."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from hyper_py.checked import entries
+from hyper_py.checked import Entry, entries, summary
+from hyper_py.config.maps import MapKeys, map_keys
 from hyper_py.config.model import Config
 from hyper_py.config.original import ORIGINAL_DEFAULTS
 
@@ -31,17 +32,31 @@ def template() -> str:
             comment = entry.description if obvious else f"{entry.description} ({entry.allowed})"
             lines += [f"{indent}# {line}" for line in textwrap.wrap(comment, 98)]
             lines.append(f"{indent}{name}: {_as_yaml(entry.default)}")
+            if entry.path == "maps":
+                lines += _keys_of_a_map()
     return "\n".join(lines) + "\n"
+
+
+def _keys_of_a_map() -> list[str]:
+    """Return comments that explain the short keys of `maps`."""
+    lines = ["#   NAME:"]
+    for entry in map_keys().values():
+        name = entry.path.removeprefix("maps.NAME.")
+        if "." not in name:
+            text = f"{name}: {_as_yaml(entry.default)}  # {entry.description} ({entry.allowed})"
+            lines += [f"#     {line}" for line in textwrap.wrap(text, 94, subsequent_indent="#   ")]
+    return lines
 
 
 def reference_table() -> str:
     """Return Markdown for the documentation: a heading and a table for each section, a row for each key."""
     lines: list[str] = []
     table = None
-    known = entries(Config)
+    maps = Entry("maps.NAME", summary(MapKeys), "", None)
+    known = {**entries(Config), "maps.NAME": maps, **map_keys()}
     for entry in known.values():
         section, _, name = entry.path.rpartition(".")
-        if entry.allowed == "":
+        if entry.allowed == "" or section.startswith("maps.NAME."):
             continue
         if section != table:
             title, text = (f"`{section}`", known[section].description) if section else ("Top level", "")

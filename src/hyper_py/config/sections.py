@@ -126,6 +126,11 @@ class Survey(Checked, key_path="survey"):
     name: str | None = option(
         None, "Beam of an instrument by name, such as spire250, pacs160 or laboca; null for none."
     )
+    wavelength: Positive | None = option(
+        None,
+        "Wavelength of the map in micron, for `hyper-py bands` and for units that need it; null takes "
+        "`units.frequency`, the header's (WAVELNTH, RESTFRQ, a spectral axis) or the survey's.",
+    )
     beam: SurveyBeam | None = option(
         None,
         "The beam itself, {major: 18.2, minor: 17.5, pa: 0}: FWHM in arcsec, degrees east of north; "
@@ -173,10 +178,18 @@ class Detection(DetectionOptions):
         "Whether the sizes in that table are those on the map, or those on the sky: the beam of each map is "
         "then added.",
     )
+    region: Hdu = option(
+        None,
+        "Where sources are looked for, given as `io.mask` is; noise and background are measured on the whole "
+        "map. Excluded regions (-circle(...)) are taken off the others, or off the map. null for everywhere.",
+    )
+    region_keep: Literal["inside", "outside"] = option(
+        "inside", "Whether sources are looked for inside `region`, or outside."
+    )
     regions: str | None = option(
         None,
-        "Measure the ellipses, circles and points of this DS9 or CRTF region file; detect none. "
-        "Relative to this file.",
+        "Measure the ellipses, circles and points of this DS9 or CRTF region file, but those in excluded "
+        "ones (-circle(...)); detect none. Relative to this file.",
     )
     fixed_peaks: bool = option(False, "Measure at `xcen_fix`, `ycen_fix`; detect none.")
     xcen_fix: Many[float] = option((0.0,), "Longitudes of fixed peaks in degrees, in the frame of the map.")
@@ -290,11 +303,15 @@ class Io(Checked, key_path="io"):
     )
     stokes: Literal["I", "Q", "U", "V", "XX", "YY", "XY", "YX", "RR", "LL", "RL", "LR"] = option(
         "I",
-        "Plane of a polarisation axis that is measured; a file without it is refused. Only positive sources "
-        "are found; polarised intensity, which has a noise bias, is to be made beforehand.",
+        "Plane of a polarisation axis that is measured; a file without it is refused. Q, U and V have "
+        "negative sources too (`detection.negative`); polarised intensity, which has a noise bias, is to be "
+        "made beforehand.",
     )
     mask: Hdu = option(
-        None, "Extension or other file with a mask: pixels that are not zero are not used; null for none."
+        None,
+        "What is not used: an extension or other FITS file with a mask (pixels that are not zero), a DS9 or "
+        "CRTF region file (.reg, .ds9, .crtf), DS9 text, or a MOC (.moc, .json, .fits; needs the extra moc). "
+        "Relative to this file; null for none.",
     )
     primary_beam: Hdu = option(
         None,
@@ -309,4 +326,22 @@ class Io(Checked, key_path="io"):
         "auto",
         "Numbers in the map that mean blank, such as [-999]; [] for none. auto finds them: a value that many "
         "pixels have exactly, ten times more than any other, unless the map is only clipped there.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlapOptions(Checked, key_path="overlaps"):
+    """Sources that are on several maps of a run, and in a catalogue of your own."""
+
+    merged: Literal["mark", "join", "none"] = option(
+        "mark",
+        "What the merged catalogue does with the rows of one source on several maps: mark them (columns "
+        "SKY_ID, N_MAPS, BEST), join them to the row of the best S/N, or nothing. mark and join write tables "
+        "of all linked rows and of the differences of fluxes and positions between maps.",
+    )
+    radius_beams: Positive = option(0.5, "Largest distance of two rows of one source, in beams (FWHM).")
+    catalogue: str | None = option(
+        None,
+        "Table of your own, with RA, DEC and if wanted ID, FLUX, FLUX_ERR, that is compared with the maps in "
+        "the same tables. Relative to the working directory; null for none.",
     )

@@ -24,7 +24,7 @@ from hyper_py.deblending.splitting import (
 from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
 from hyper_py.fitting.groups import Group, memory_batches
 from hyper_py.fitting.linear_response import amplitude_significance
-from hyper_py.fitting.other_sources import group_of, with_other_sources
+from hyper_py.fitting.other_sources import group_of, outshines, with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.setup import FitSetup, OwnBackground
 from hyper_py.numerics import gaussians
@@ -121,7 +121,7 @@ def _splits(model: Model, search: Search) -> list[Split]:
         significance=search.significance,
     )  # fmt: skip
     open_ = with_other_sources([group for group in model.groups if not group.searched], model.sources)
-    return [
+    splits = [
         split
         for batch in memory_batches(open_)
         for split in split_groups(
@@ -130,6 +130,11 @@ def _splits(model: Model, search: Search) -> list[Split]:
             solver=search.solver.with_tolerance(INITIAL_TOLERANCE),
         )
     ]  # fmt: skip
+    if not len(problem.beside) or not splits:
+        return splits
+    new = np.array([split.parameters[-1] for split in splits])
+    held = outshines(new[:, gaussians.AMPLITUDE], new[:, gaussians.X], new[:, gaussians.Y], problem.beside)
+    return [split for split, is_held in zip(splits, held, strict=True) if is_held]
 
 
 def _with_splits(

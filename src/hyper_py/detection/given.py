@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.detection.peaks import Peaks
+from hyper_py.display import Summarised, Summary, listed
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
     Beam,
@@ -28,7 +29,7 @@ _SMALLEST_SIZE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FixedSources:
+class FixedSources(Summarised):
     """Positions, and apertures if given, that are measured instead of detected ones.
 
     Attributes
@@ -59,6 +60,21 @@ class FixedSources:
     ids: NDArray[np.str_] | None = None
     numbers: IntArray | None = None
     notes: tuple[str, ...] = ()
+
+    def _summary(self) -> Summary:
+        n = self.longitude.size
+        shapes = "left to the fit"
+        if self.fwhm_1 is not None:
+            low, high = float(np.min(self.fwhm_1)), float(np.max(self.fwhm_1))
+            shapes = f"FWHM_1 {low:.4g} to {high:.4g} arcsec, " + (
+                "on the sky: the beam is added" if self.intrinsic else "on the map"
+            )
+        places = (f"({x:.5f}, {y:.5f})" for x, y in zip(self.longitude, self.latitude, strict=True))
+        facts = [("positions", f"{listed(places, most=3)} deg, frame {self.frame}"), ("shapes", shapes)]
+        if self.ids is not None:
+            facts.append(("ids", listed(map(str, self.ids))))
+        facts += [("note", note) for note in self.notes]
+        return Summary(title=f"FixedSources: {n} source{'' if n == 1 else 's'}", facts=tuple(facts))
 
     @property
     def hyper_ids(self) -> IntArray:

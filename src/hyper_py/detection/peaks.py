@@ -44,6 +44,11 @@ class Peaks:
         """Return the peaks of an index or mask, in its order."""
         return Peaks(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
 
+    def joined(self, others: "Peaks") -> "Peaks":
+        """Return these peaks, and after them others."""
+        names = self.__dataclass_fields__
+        return Peaks(**{name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in names})
+
 
 def empty_peaks() -> Peaks:
     """Return a `Peaks` without any peak."""

@@ -98,6 +98,7 @@ def binned_problem(problem: FitProblem, size: int) -> FitProblem:
         rms=rms,
         relative_rms=None if problem.relative_rms is None else _binned(problem.relative_rms, size),
         start=binned_sources(problem.start, size),
+        beside=binned_sources(problem.beside, size),
         shift=problem.shift / size,
         beam_fwhm=problem.beam_fwhm * wider,
         beam_area=problem.beam_area * wider**2,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hyper_py.arrays import FloatArray, IndexArray, IntArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
 from hyper_py.fitting.groups import Group
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import FitPixels, padded_pixels
@@ -16,6 +16,8 @@ _MODEL_SIGMA = 6.0
 """Where a Gaussian has fallen to 1.5e-8 of its peak."""
 _REACH_SIGMA = 4.0
 """Where it has fallen to 3e-4: further sources need not be fitted again when this one moves."""
+_LEFT_BY_SUBTRACTION = 0.3
+"""Of the light of a source, where its shape is not known well: beside one of the other sign it is not."""
 _SETS_AT_ONCE = 32
 """Sets of fit pixels on which the models are drawn at once: they stay in the cache."""
 
@@ -81,6 +83,29 @@ def models_on(
         lit, begins = np.unique(rows, return_index=True)
         total[lit] = np.add.reduceat(light, begins)
         yield from (own[: points.y.size] for own, points in zip(total, some, strict=True))
+
+
+def outshines(peak: FloatArray, x: FloatArray, y: FloatArray, others: FloatArray) -> BoolArray:
+    """Return which peaks are more than what the subtraction of other sources may have left there.
+
+    Parameters
+    ----------
+    peak, x, y : ndarray, shape (n,)
+    others : ndarray, shape (k, 6)
+        Gaussians of either sign.
+
+    Returns
+    -------
+    bool ndarray, shape (n,)
+    """
+    light, points = np.zeros(peak.shape), np.column_stack([x, y])
+    if len(others):
+        reach = _REACH_SIGMA * float(others[:, gaussians.SIGMA_1].max())
+        place, other = pairs_within(others[:, [gaussians.X, gaussians.Y]], points, reach)
+        there = gaussians.gaussian_sum(others[other, None], y[place, None], x[place, None])[:, 0]
+        np.add.at(light, place, np.abs(there))
+    shown: BoolArray = np.abs(peak) > _LEFT_BY_SUBTRACTION * light
+    return shown
 
 
 def means_on(plane: Plane, pixels: Sequence[FitPixels]) -> list[float]:

@@ -1,12 +1,13 @@
 """What is fitted on a map: the map, the sources to start from, and how they are divided into groups."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import Plane
 
 
@@ -45,6 +46,8 @@ class FitProblem:
         The known PSF less the Gaussian of peak 1 that fits it, which is at the central pixel.
     psf_is_dirty : bool
         Whether that is the dirty beam of an interferometer.
+    beside : ndarray, shape (k, 6)
+        Sources of the other sign that were subtracted from the map.
     """
 
     data: Plane
@@ -63,6 +66,7 @@ class FitProblem:
     tile_size: int | None = None
     psf_residual: FloatArray | None = None
     psf_is_dirty: bool = False
+    beside: FloatArray = field(default_factory=lambda: np.empty((0, gaussians.N_PARAMETERS)))
 
     @property
     def whole_map(self) -> FloatArray:

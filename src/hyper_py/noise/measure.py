@@ -16,6 +16,7 @@ from hyper_py.noise.covariance import (
     mesh_rms,
 )
 from hyper_py.noise.filtered import tempered
+from hyper_py.noise.holes import without_holes
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.mesh import MeshMap, cell_counts, mesh_map
 from hyper_py.numerics.tiles import LazyPlane, Plane, combined, grown, kept_like, sample, size_of, tiles
@@ -42,6 +43,9 @@ _MESH_BEAMS = 10.0
 
 Larger ones miss noise that changes by factors within 20 beams, smaller ones take cirrus for noise.
 """
+
+_MOST_CLEANINGS = 4
+"""Times that holes are looked for, at most: deep ones hide others, since they move the plane."""
 
 
 def outside_sources(data: Plane, sources: FloatArray, *, subtract: bool = False) -> Plane:
@@ -105,7 +109,8 @@ def measure_noise(
     Returns
     -------
     covariance : CovarianceModel
-        Of the residual, less the plane through it (`hyper_py.numerics.trend`), divided by the relative rms.
+        Of the residual outside its holes (`hyper_py.noise.holes`), less the plane through it
+        (`hyper_py.numerics.trend`), divided by the relative rms.
     relative_rms : Plane, shape (ny, nx)
         Local rms over its median.
     """
@@ -117,10 +122,8 @@ def measure_noise(
         return flattened, combined(np.multiply, relative_rms, relative)
     masked = residual if mask is None else np.where(mask, np.nan, residual[:, :])
     shape, reach = size_of(masked), math.ceil(_REACH_BEAMS * beam_fwhm)
-    relative_rms, n_known = _relative_rms(masked, beam_fwhm=beam_fwhm, size=size)
-    masked = combined(
-        np.subtract, masked, fit_trend(masked, relative_rms=relative_rms, size=size).plane(shape)
-    )
+    masked, relative_rms, trend, n_known = _levels(masked, beam_fwhm=beam_fwhm, size=size)
+    masked = combined(np.subtract, masked, trend.plane(shape))
     measurable = min(reach, min(shape) // 3)
     model = None
     if measurable >= beam_fwhm and n_known / beam_fwhm**2 >= _FEWEST_BEAMS:
@@ -141,7 +144,20 @@ def measure_noise(
 
 def measure_trend(masked: Plane, *, beam_fwhm: float, size: int | None = None) -> Trend:
     """Return the plane that `measure_noise` subtracts from a map without its sources."""
-    return fit_trend(masked, relative_rms=_relative_rms(masked, beam_fwhm=beam_fwhm, size=size)[0], size=size)
+    return _levels(masked, beam_fwhm=beam_fwhm, size=size)[2]
+
+
+def _levels(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple[Plane, MeshMap, Trend, int]:
+    """Return a map without its holes, its relative rms, its plane, and how many pixels are known."""
+    for _ in range(_MOST_CLEANINGS):
+        relative_rms, n_known = _relative_rms(masked, beam_fwhm=beam_fwhm, size=size)
+        trend = fit_trend(masked, relative_rms=relative_rms, size=size)
+        flat = combined(np.divide, combined(np.subtract, masked, trend.plane(size_of(masked))), relative_rms)
+        cleaned = without_holes(masked, flat, beam_fwhm=beam_fwhm, size=size)
+        if cleaned is None:
+            break
+        masked = cleaned
+    return masked, relative_rms, trend, n_known
 
 
 def _relative_rms(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple[MeshMap, int]:

@@ -1,15 +1,18 @@
-"""What was measured on a binned map, or on one without its plane, in terms of the map itself."""
+"""What was measured on a binned map, one without its plane or an inverted one, in terms of the map."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
+from hyper_py.arrays import FloatArray
 from hyper_py.background.binned import BinnedBackground
+from hyper_py.background.inverted import Inverted
 from hyper_py.background.plane import OnPlane
+from hyper_py.diagnostics import Flag
 from hyper_py.fitting.binning import unbinned_sources
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.trend import Trend
-from hyper_py.photometry.measurements import MeasuredMap
+from hyper_py.photometry.measurements import MeasuredGroup, MeasuredMap, SourceTable
 
 
 def unbinned(measured: MeasuredMap, size: int) -> MeasuredMap:
@@ -50,3 +53,73 @@ def on_plane(measured: MeasuredMap, trend: Trend) -> MeasuredMap:
         for group in measured.groups
     ]
     return replace(measured, sources=replace(table, background=table.background + under), groups=groups)
+
+
+def inverted(measured: MeasuredMap) -> MeasuredMap:
+    """Return what was measured on the map times -1 in terms of the map itself: negative sources."""
+    table = measured.sources
+    sign = np.ones(gaussians.N_PARAMETERS)
+    sign[gaussians.AMPLITUDE] = -1.0
+    sources = replace(
+        table,
+        parameters=table.parameters * sign,
+        covariance=table.covariance * np.outer(sign, sign),
+        flux=-table.flux,
+        flux_gauss=-table.flux_gauss,
+        snr=-table.snr,
+        background=-table.background,
+        flags=table.flags | int(Flag.NEGATIVE_SOURCE),
+    )
+    groups = [_inverted_group(group, sign) for group in measured.groups]
+    return replace(measured, sources=sources, groups=groups)
+
+
+def _inverted_group(group: MeasuredGroup, sign: FloatArray) -> MeasuredGroup:
+    photometry, signs = group.photometry, np.tile(sign, len(group.members))
+    return replace(
+        group,
+        fit=replace(
+            group.fit, parameters=group.fit.parameters * sign, coefficients=-group.fit.coefficients
+        ),
+        photometry=replace(
+            photometry, flux=-photometry.flux, background=-photometry.background,
+            covariance=photometry.covariance * np.outer(signs, signs),
+        ),
+        background=Inverted(background=group.background),
+    )  # fmt: skip
+
+
+def joined(one: MeasuredMap, other: MeasuredMap) -> MeasuredMap:
+    """Return the sources of two measurements of one map as one: those given first, then those added.
+
+    Parameters
+    ----------
+    one, other : MeasuredMap
+        Noise and profile are those of the first.
+    """
+    sizes = len(one.sources), len(other.sources)
+    n_given = one.given.size, other.given.size
+    rows = np.concatenate(
+        [
+            np.arange(n_given[0]), sizes[0] + np.arange(n_given[1]), np.arange(n_given[0], sizes[0]),
+            sizes[0] + np.arange(n_given[1], sizes[1]),
+        ]
+    )  # fmt: skip
+    place = np.empty(rows.size, dtype=np.int64)
+    place[rows] = np.arange(rows.size)
+    names = (field.name for field in fields(one.sources))
+    table = {
+        name: np.concatenate([getattr(one.sources, name), getattr(other.sources, name)]) for name in names
+    }
+    groups = [
+        *(replace(group, members=place[group.members]) for group in one.groups),
+        *(replace(group, members=place[sizes[0] + group.members]) for group in other.groups),
+    ]
+    n_peaks = one.given.size + one.vanished.size
+    return replace(
+        one,
+        sources=SourceTable(**{name: values[rows] for name, values in table.items()}),
+        groups=groups,
+        given=np.concatenate([one.given, n_peaks + other.given]),
+        vanished=np.concatenate([one.vanished, n_peaks + other.vanished]),
+    )

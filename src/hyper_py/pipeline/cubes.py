@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Unpack
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from hyper_py.geometry import (
 from hyper_py.image import SkyImage
 from hyper_py.noise.level import NoiseLevel
 from hyper_py.numerics import gaussians
-from hyper_py.options import Options
+from hyper_py.options import OptionChanges, Options
 from hyper_py.pipeline.extraction import Extraction, extract_sources, name_rows
 
 _SMALLEST_SHARE = 0.3
@@ -73,8 +74,9 @@ class Reference:
 
 
 def extract_cube(
-    channels: Iterable[SkyImage], *, options: Options | None = None, reference: Reference | None = None
-) -> Iterator[Extraction]:
+    channels: Iterable[SkyImage], *, options: Options | None = None, reference: Reference | None = None,
+    **changes: Unpack[OptionChanges],
+) -> Iterator[Extraction]:  # fmt: skip
     """Find and measure the sources of a cube, channel by channel; one channel is in memory at a time.
 
     Parameters
@@ -84,14 +86,26 @@ def extract_cube(
     options : Options, optional
         Default: those of a new configuration.
     reference : Reference, optional
-        Sources to measure in every channel instead of detecting.
+        Sources to measure in every channel instead of detecting, see `reference_from`.
+    **changes
+        Other values of `options`, as in `hyper_py.extract_sources`.
 
     Yields
     ------
     Extraction
         One a channel, in order; without sources for a channel that is blank.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> from hyper_py.simulation.simulate import simulate_cube
+    >>> cube = simulate_cube(seed=1, n_channels=2, shape=(100, 100), n_sources=4, line_fwhm=(8, 8))
+    >>> channels = (channel.image for channel in cube)
+    >>> len(list(hyper_py.extract_cube(channels, detection={"sigma_thres": 5})))
+    2
     """
-    return (extract_channel(image, options=options or Options(), reference=reference) for image in channels)
+    chosen = (options or Options()).updated(**changes)
+    return (extract_channel(image, options=chosen, reference=reference) for image in channels)
 
 
 def extract_channel(image: SkyImage, *, options: Options, reference: Reference | None = None) -> Extraction:

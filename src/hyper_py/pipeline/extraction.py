@@ -1,8 +1,9 @@
 """One map: image in, `Extraction` out. Touches no file."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Unpack
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -13,10 +14,12 @@ from hyper_py.catalog import empty_catalog, make_catalog, unmeasured_rows
 from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.given import FixedSources, given_peaks, given_shapes
 from hyper_py.detection.highpass import detect_high_pass
+from hyper_py.detection.hot_pixels import are_hot_pixels
 from hyper_py.detection.matched import detect_matched
 from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import ConfigurationError, Flag, InputError
 from hyper_py.fitting.binning import binned_beam
+from hyper_py.fitting.other_sources import outshines
 from hyper_py.geometry import (
     celestial_frame,
 )
@@ -35,7 +38,10 @@ from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.tiles import LazyPlane, sample
 from hyper_py.options import OptionChanges, Options
 from hyper_py.photometry.measurements import MeasuredMap, SourceTable
+from hyper_py.pipeline.both_signs import NO_SOURCES, Found, find_both_signs
 from hyper_py.pipeline.measurement import measure_sources
+from hyper_py.pipeline.results import ResultMethods
+from hyper_py.pipeline.searched import peaks_inside
 from hyper_py.stages import OnStage, tell, told_to
 
 if TYPE_CHECKING:
@@ -47,7 +53,7 @@ _LEAST_NOISE = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Extraction:
+class Extraction(ResultMethods):
     """What was found and measured on one map.
 
     Attributes
@@ -110,8 +116,19 @@ class Extraction:
         """Return map minus model, background left in, in Jy/pixel."""
         return self.image.data - self._model
 
-    def background_image(self) -> FloatArray:
-        """Return the background under and around the sources in Jy/pixel; NaN where none was estimated."""
+    def background_image(self, *, extent: Literal["sources", "plane"] = "sources") -> FloatArray:
+        """Return the background in Jy/pixel, shape (ny, nx).
+
+        Parameters
+        ----------
+        extent : {"sources", "plane"}
+            "sources": as it was subtracted under and around the sources, NaN elsewhere. "plane": one smooth
+            field over the whole map, see `hyper_py.pipeline.cubes.channel_background`.
+        """
+        if extent == "plane":
+            from hyper_py.pipeline.cubes import channel_background
+
+            return channel_background(self, extent="plane")
         ny, nx = self.image.shape
         return self._background_part(slice(0, ny), slice(0, nx))
 
@@ -212,33 +229,68 @@ def _extracted(image: SkyImage, options: Options, fixed: FixedSources | None) ->
     noise = noise_level(image, options)
     not_on_map = None
     tell("detection")
+    find = partial(_find, noise=noise, options=options)
     if fixed is not None:
         fixed, not_on_map = _on_map(image, fixed, options)
-        peaks = given_peaks(image, fixed, noise)
+        found = _of_given(image, fixed, noise, options)
     else:
-        peaks = find_peaks(image, noise, options)
-    measured, explained, vanished = None, None, None
-    if len(peaks) == 0:
+        found = find_both_signs(image, find) if options.detection.negative else find(image)
+    if found.measured is not None:
+        catalog = make_catalog(found.measured.sources, image, convert_mjy=options.convert_mJy)
+    elif len(found.peaks):
+        negative = fixed is None and options.detection.negative
+        table = _unmeasured(found.peaks, noise, negative=negative)
+        catalog = make_catalog(table, image, convert_mjy=options.convert_mJy)
+    else:
         catalog = empty_catalog(convert_mjy=options.convert_mJy)
-    elif options.detection_only:
-        catalog = make_catalog(_unmeasured(peaks, noise), image, convert_mjy=options.convert_mJy)
-    else:
-        measured = measure_sources(
-            image, peaks, rms=noise.rms, options=options, forced=fixed is not None,
-            shapes=None if fixed is None else given_shapes(image, peaks, fixed),
-        )  # fmt: skip
-        catalog = make_catalog(measured.sources, image, convert_mjy=options.convert_mJy)
-        vanished = peaks.select(measured.vanished)
-        explained = _explained(peaks, measured, beam_fwhm=image.beam_fwhm_pix)
-        peaks = peaks.select(measured.given)
     if fixed is not None:
         name_rows(catalog, fixed)
         catalog["FLAGS"] |= np.where(fixed.below_beam(image.beam), int(Flag.SIZE_BELOW_BEAM), 0)
+    hot = are_hot_pixels(
+        image.data, x=catalog["X"].value, y=catalog["Y"].value, beam_covariance=central_beam(image)
+    )
+    catalog["FLAGS"] |= np.where(hot, int(Flag.HOT_PIXEL), 0)
     catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
     catalog.meta["noise_model"] = options.fit_options.noise_model
     return Extraction(
-        image=image, options=options, catalog=catalog, noise=noise, peaks=peaks, measured=measured,
-        explained=explained, vanished=vanished, not_on_map=not_on_map,
+        image=image, options=options, catalog=catalog, noise=noise, peaks=found.peaks,
+        measured=found.measured, explained=found.explained, vanished=found.vanished, not_on_map=not_on_map,
+    )  # fmt: skip
+
+
+def _of_given(image: SkyImage, fixed: FixedSources, noise: NoiseLevel, options: Options) -> Found:
+    """Measure given sources, all of them on the map."""
+    peaks = given_peaks(image, fixed, noise)
+    if options.detection_only or not len(peaks):
+        return Found(peaks=peaks)
+    shapes = given_shapes(image, peaks, fixed)
+    measured = measure_sources(image, peaks, rms=noise.rms, options=options, forced=True, shapes=shapes)
+    return _kept(image, peaks, measured)
+
+
+def _find(image: SkyImage, beside: FloatArray = NO_SOURCES, *, noise: NoiseLevel, options: Options) -> Found:
+    """Find positive sources where they are looked for, and measure them; those `beside` were subtracted."""
+    peaks = find_peaks(image, noise, options)
+    peaks = peaks.select(outshines(peaks.peak, peaks.x, peaks.y, beside))
+    fit: Callable[[SkyImage, Peaks], MeasuredMap] | None = None
+    if not options.detection_only:
+        fit = partial(measure_sources, rms=noise.rms, options=options, beside=beside)
+    on, n_found = image, len(peaks)
+    if image.searched is not None:
+        n_found = int(np.count_nonzero(image.is_searched(peaks.x, peaks.y)))
+        on, peaks = peaks_inside(image, peaks, measure=fit)
+    if fit is None or not len(peaks):
+        return Found(peaks=peaks)
+    measured = fit(on, peaks)
+    companions = np.isin(np.arange(len(measured.sources)), np.flatnonzero(measured.given >= n_found))
+    return _kept(image, peaks, measured.with_flags(Flag.ADDED_IN_RESIDUAL, companions))
+
+
+def _kept(image: SkyImage, peaks: Peaks, measured: MeasuredMap) -> Found:
+    """Return what was measured of peaks, and those that are no sources of their own."""
+    return Found(
+        peaks=peaks.select(measured.given), measured=measured, vanished=peaks.select(measured.vanished),
+        explained=_explained(peaks, measured, beam_fwhm=image.beam_fwhm_pix),
     )  # fmt: skip
 
 
@@ -384,12 +436,13 @@ def peak_limits(image: SkyImage, options: Options) -> PeakLimits:
     )
 
 
-def _unmeasured(peaks: Peaks, noise: NoiseLevel) -> SourceTable:
+def _unmeasured(peaks: Peaks, noise: NoiseLevel, *, negative: bool) -> SourceTable:
     """Return detections with nothing measured but the peak."""
     parameters = np.column_stack([peaks.peak, peaks.x, peaks.y, np.full((len(peaks), 3), np.nan)])
+    flags = np.where(negative & (peaks.snr < 0.0), int(Flag.NEGATIVE_SOURCE), 0)
     return replace(
         SourceTable.unmeasured(parameters), local_rms=noise.at(peaks.x, peaks.y), snr=peaks.snr,
-        shoulder_score=peaks.shoulder_score,
+        shoulder_score=peaks.shoulder_score, flags=flags,
     )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ def measure_sources(
     options: Options,
     shapes: FloatArray | None = None,
     forced: bool = False,
+    beside: FloatArray | None = None,
 ) -> MeasuredMap:
     """Fit and measure peaks.
 
@@ -59,12 +60,15 @@ def measure_sources(
         Given sigma_1, sigma_2 (pixels) and theta, kept fixed.
     forced : bool
         Whether the positions were given.
+    beside : ndarray, shape (k, 6), optional
+        Sources of the other sign that were subtracted from the map.
 
     Returns
     -------
     MeasuredMap
     """
     problem, linking = fit_problem(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
+    problem = problem if beside is None else replace(problem, beside=beside)
     measured = _in_white_noise(problem, options) if _is_weighted(options) else _in_noise(problem, options)
     table, own = measured.sources, peaks.select(measured.given)
     centre = table.parameters[:, gaussians.X], table.parameters[:, gaussians.Y]

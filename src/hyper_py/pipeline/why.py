@@ -331,6 +331,8 @@ def _nearest(extraction: Extraction, x: float, y: float) -> NearestSource | None
 
 def _left_out(extraction: Extraction, x: float, y: float) -> str | None:
     """Return why a detection here was left out of the catalogue; None if there is none."""
+    if not extraction.image.is_searched(x, y):
+        return "detection.region leaves this place out"
     reasons = (
         (extraction.explained, "side lobes of brighter sources explain this peak"),
         (extraction.vanished, "this peak was detected, but its fit left no flux above its error"),

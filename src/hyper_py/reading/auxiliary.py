@@ -11,9 +11,11 @@ from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import celestial_degrees, pixel_from_celestial
 from hyper_py.numerics.tiles import LazyPlane
+from hyper_py.reading.areas import area_plane, is_area_file_name, is_area_name, is_moc_table, moc_plane
 from hyper_py.reading.fits_files import FitsFile, choose_hdu, open_fits, read_plane
 from hyper_py.reading.headers import celestial_wcs, header_unit
 from hyper_py.reading.mapfacts import MapFacts
+from hyper_py.reading.primary_beam import corrected_by_name
 from hyper_py.reading.streamed import streamed_plane
 from hyper_py.units import MapUnit, parse_unit
 
@@ -25,12 +27,11 @@ _ERRORS = re.compile(r"err|unc|std|sigma|var|rms|noise", re.IGNORECASE)
 _WEIGHTS = re.compile(r"weight|wht|hit|coverage|exposure", re.IGNORECASE)
 _SAME_PIXEL = 0.1
 """Pixels by which coordinates of a map and its errors may differ."""
-_CORRECTED = re.compile(r"pb_?cor|pbcorimage", re.IGNORECASE)
 
 
 def is_file_name(where: str) -> bool:
-    """Return whether a text names another FITS file, `map.fits` or `map.fits[EXTENSION]`, and no HDU."""
-    return _FILE.fullmatch(where) is not None
+    """Return whether a text names another file, and no HDU: `map.fits`, `map.fits[EXTENSION]`, an area's."""
+    return _FILE.fullmatch(where) is not None or is_area_file_name(where)
 
 
 def is_error_name(name: str) -> bool:
@@ -151,34 +152,89 @@ def _squared_unit(text: str) -> MapUnit | None:
 
 
 def read_mask(
-    file: FitsFile, facts: MapFacts, where: str | int | Path | BoolArray, *, channel: int
+    file: FitsFile,
+    facts: MapFacts,
+    where: str | int | Path | BoolArray,
+    *,
+    channel: int,
+    option: str = "io.mask",
 ) -> BoolArray:
-    """Read a mask, shape (ny, nx): True where the map is not used (not zero, or NaN, in a file)."""
+    """Read which pixels of a map a mask or an area holds.
+
+    Parameters
+    ----------
+    file, facts, channel
+        As in `read_error`.
+    where : str, int, Path or ndarray of bool, shape (ny, nx)
+        HDU or other FITS file, of which pixels hold that are not zero; or what
+        `hyper_py.reading.areas.area_plane` takes, or a MOC in FITS.
+    option : str
+        Named in messages. Pixels that are not a number are part of `io.mask`, and of no other area.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+    """
     if isinstance(where, np.ndarray):
         if where.shape != facts.shape:
             raise InputError(
-                f"{facts.name}: mask of shape {where.shape} for a map of {facts.shape}: correct io.mask"
+                f"{facts.name}: mask of shape {where.shape} for a map of {facts.shape}: correct {option}"
             )
         return np.asarray(where, dtype=np.bool_)
-    with _opened(file, where, "io.mask") as (place, index):
-        plane = _plane(place, index, facts, channel=channel, option="io.mask")
-    masked: BoolArray = plane != 0  # NaN is not equal to zero
-    return masked
+    area = _area(facts, where, option=option)
+    if area is not None:
+        held: BoolArray = area[:, :] != 0.0
+        return held
+    with _opened(file, where, option) as (place, index):
+        plane = _plane(place, index, facts, channel=channel, option=option)
+    return _is_held(plane, option)
 
 
 def streamed_mask(
-    file: FitsFile, facts: MapFacts, where: str | int | Path | BoolArray, *, channel: int
+    file: FitsFile,
+    facts: MapFacts,
+    where: str | int | Path | BoolArray,
+    *,
+    channel: int,
+    option: str = "io.mask",
 ) -> LazyPlane | None:
-    """Return the plane of a mask that is read in pieces; not zero, or NaN, where the map is not used.
+    """Return the plane of a mask that is read in pieces: 1 where `read_mask` is True, else 0.
 
     None if the file cannot be read in pieces.
     """
     if isinstance(where, np.ndarray):
-        mask = read_mask(file, facts, where, channel=channel)
+        mask = read_mask(file, facts, where, channel=channel, option=option)
         return LazyPlane(facts.shape, lambda rows, columns: mask[rows, columns].astype(np.float64))
-    with _opened(file, where, "io.mask") as (place, index):
-        x, y, fixed = _axes(place, index, facts, channel=channel, option="io.mask")
-        return streamed_plane(place, index, x=x, y=y, fixed=fixed)
+    area = _area(facts, where, option=option)
+    if area is not None:
+        return area
+    with _opened(file, where, option) as (place, index):
+        x, y, fixed = _axes(place, index, facts, channel=channel, option=option)
+        plane = streamed_plane(place, index, x=x, y=y, fixed=fixed)
+    if plane is None:
+        return None
+    return LazyPlane(
+        facts.shape, lambda rows, columns: _is_held(plane[rows, columns], option).astype(np.float64)
+    )
+
+
+def _is_held(plane: FloatArray, option: str) -> BoolArray:
+    held: BoolArray = plane != 0.0  # not a number is not equal to zero
+    return held if option == "io.mask" else held & ~np.isnan(plane)
+
+
+def _area(facts: MapFacts, where: str | int | Path, *, option: str) -> LazyPlane | None:
+    """Return an area that is no FITS image; None if it is one."""
+    if isinstance(where, int):
+        return None
+    if is_area_name(str(where)):
+        return area_plane(where, facts.wcs, facts.shape, option=option)
+    match = _FILE.fullmatch(str(where))
+    if match is None or match["hdu"] is not None:
+        return None
+    with open_fits(match["path"]) as other:
+        is_moc = not other.images and any(is_moc_table(hdu.header) for hdu in other.hdus)
+    return moc_plane(Path(match["path"]), facts.wcs, facts.shape, option=option) if is_moc else None
 
 
 def read_primary_beam(
@@ -212,11 +268,7 @@ def read_primary_beam(
             f"{facts.name}: the primary beam must have values from 0 to 1: correct io.primary_beam"
         )
     if corrected is None:
-        texts = [
-            facts.name,
-            *(str(facts.header.get(key, "")) for key in ("TYPE", "FILNAM10", "BTYPE", "OBJECT")),
-        ]
-        corrected = any(_CORRECTED.search(text) for text in texts) or None
+        corrected = bool(corrected_by_name(facts.name, facts.header)) or None
     if corrected is None:
         raise InputError(
             f"{facts.name}: nothing says whether the map is divided by the primary beam: "

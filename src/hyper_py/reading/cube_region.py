@@ -8,6 +8,7 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.reading.areas import area_plane, parse_regions, regions_plane
 
 _EXAMPLES = (
     "[x0, y0, x1, y1] in pixels from 0, DS9 text such as 'icrs; circle(10.5, 41.2, 30\")' or "
@@ -24,7 +25,8 @@ def region_mask(
     ----------
     region : str or sequence of four numbers
         First and last pixel (x0, y0, x1, y1), from 0, both included; or DS9 region text; or the name of a
-        file with such text. Several regions are combined; excluded ones (`-circle(...)`) are removed.
+        DS9 or CRTF file, or of a MOC in ASCII or JSON. Several regions are combined; excluded ones
+        (`-circle(...)`) are removed.
     wcs : astropy.wcs.WCS
         Two celestial axes.
     shape : (ny, nx)
@@ -36,7 +38,7 @@ def region_mask(
     ConfigurationError
         If it cannot be read as a region, or holds no pixel.
     """
-    mask = _box(region, shape) if not isinstance(region, str) else _ds9(region, wcs, shape, base or Path())
+    mask = _box(region, shape) if not isinstance(region, str) else _area(region, wcs, shape, base or Path())
     if not mask.any():
         raise ConfigurationError(
             f"cube.region: {region!r} holds no pixel of the cube ({shape[1]} x {shape[0]})"
@@ -51,31 +53,17 @@ def _box(limits: Sequence[float], shape: tuple[int, int]) -> BoolArray:
     return inside
 
 
-def _ds9(text: str, wcs: Any, shape: tuple[int, int], base: Path) -> BoolArray:
-    from regions import PixelRegion, Regions
-
-    try:
-        path = base / Path(text).expanduser()
-        is_file = "(" not in text and path.is_file()
-        found = Regions.read(path, format="ds9") if is_file else Regions.parse(text, format="ds9")
-    except Exception as error:  # the parser's errors have no common class
-        reason = " ".join(str(error).split())[:120]
-        raise ConfigurationError(
-            f"cube.region: {text!r} cannot be read ({reason}): give {_EXAMPLES}"
-        ) from None
-    if not len(found):
+def _area(text: str, wcs: Any, shape: tuple[int, int], base: Path) -> BoolArray:
+    path = base / Path(text).expanduser()
+    if "(" not in text and not path.is_file():
         raise ConfigurationError(f"cube.region: {text!r} is no region and no file: give {_EXAMPLES}")
-    inside, outside = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    for one in found:
-        try:
-            pixels = one if isinstance(one, PixelRegion) else one.to_pixel(wcs)
-            image = pixels.to_mask(mode="center").to_image(shape)
-        except ValueError:  # on the other side of the sky
-            continue
-        if image is not None:
-            target = outside if one.meta.get("include") in (False, "-") else inside
-            target |= image > 0
-    return inside & ~outside
+    if "(" in text and not path.is_file():
+        found = parse_regions(text, option=f"cube.region: {text!r}")
+        area = regions_plane(found, wcs, shape, option=f"cube.region: {text!r}")
+    else:
+        area = area_plane(path, wcs, shape, option="cube.region")
+    inside: BoolArray = area[:, :] != 0.0
+    return inside
 
 
 def bounding_box(mask: BoolArray) -> tuple[slice, slice]:

@@ -1,17 +1,19 @@
 """Maps and cubes from FITS files: `read_image`, `open_cube`."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from astropy.io import fits
 
 from hyper_py.arrays import BoolArray
 from hyper_py.diagnostics import InputError
+from hyper_py.display import Summarised, Summary
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
 from hyper_py.reading.fill import AUTO
@@ -24,6 +26,8 @@ from hyper_py.reading.streamed import bytes_at_once
 from hyper_py.reading.surveys import HEADER_CODE, find_survey
 from hyper_py.units import standard_text
 
+_LINEAR = 1e-6
+"""Of a step: what steps of a linear axis may differ by."""
 _CUBE_KEYS = ("OBJECT", "TELESCOP", "INSTRUME", "DATE-OBS")
 
 
@@ -39,6 +43,8 @@ def read_image(
     frequency: float | None = None,
     stokes: str = "I",
     mask: str | Path | int | BoolArray | None = None,
+    region: str | Path | int | BoolArray | None = None,
+    region_keep: Literal["inside", "outside"] = "inside",
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
     fill_values: Sequence[float] | str = AUTO,
@@ -70,7 +76,12 @@ def read_image(
     stokes : str
         Which plane of a polarisation axis; one that is not there is an error.
     mask : path, int, str or ndarray of bool (ny, nx), optional
-        HDU, other file or array; pixels that are True (or not zero) are not used.
+        HDU, other file or array; pixels that are True (or not zero) are not used. A DS9 or CRTF region file,
+        DS9 text or a MOC: what is in it is not used.
+    region : path, int, str or ndarray of bool (ny, nx), optional
+        The same for where sources are looked for; all pixels are used.
+    region_keep : {"inside", "outside"}
+        Whether that is inside `region` or outside.
     primary_beam : path, int or str, optional
         HDU or other file with the response of the primary beam.
     primary_beam_corrected : bool, optional
@@ -100,7 +111,7 @@ def read_image(
     survey = find_survey(code=survey_code, name=survey_name)
     given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency, stokes=stokes)
     extras = Extras(
-        error=error_hdu, mask=mask, primary_beam=primary_beam,
+        error=error_hdu, mask=mask, region=region, region_keep=region_keep, primary_beam=primary_beam,
         primary_beam_corrected=primary_beam_corrected, fill_values=fill_values,
     )  # fmt: skip
     with open_fits(path) as file, warnings_into(file.notes):
@@ -127,7 +138,7 @@ def read_image(
     return replace(image, meta=image.meta | {"notes": tuple(file.notes)})
 
 
-class CubeReader:
+class CubeReader(Summarised):
     """A cube whose channels are read one at a time; made by `open_cube`, to be used in a `with` statement.
 
     Memory holds a few planes, whatever the number of channels. A gzipped cube is unpacked to a temporary
@@ -170,6 +181,19 @@ class CubeReader:
         self.spectral_type = str(facts.full.wcs.ctype[axis - 1]).strip()[:4] if axis and known else ""
         self.dtype = "float64" if int(facts.header["BITPIX"]) == -64 else "float32"
         self.header = _cube_header(facts)
+
+    def _summary(self) -> Summary:
+        n, ny, nx = self.shape
+        first, last = self.spectral_values[0], self.spectral_values[-1]
+        beam = self.beams[0]
+        beams = f"{beam.major:.4g} x {beam.minor:.4g} arcsec" + (
+            ", one a channel" if len(set(self.beams)) > 1 else ""
+        )
+        axis = f"{self.spectral_type} {first:.8g} to {last:.8g} {self.spectral_unit}".strip()
+        return Summary(
+            title=f"CubeReader {self.name!r}: {n} channels of {nx} x {ny} pixels",
+            facts=(("spectrum", axis), ("beam", beams), ("unit", self.unit)),
+        )
 
     def __len__(self) -> int:
         """Return the number of channels."""
@@ -235,6 +259,8 @@ def open_cube(
     frequency: float | None = None,
     stokes: str = "I",
     mask: str | Path | int | BoolArray | None = None,
+    region: str | Path | int | BoolArray | None = None,
+    region_keep: Literal["inside", "outside"] = "inside",
     primary_beam: str | Path | int | None = None,
     primary_beam_corrected: bool | None = None,
     fill_values: Sequence[float] | str = AUTO,
@@ -246,8 +272,8 @@ def open_cube(
     ----------
     path, hdu, error_hdu, bunit, beam, survey_name, survey_code, frequency, stokes
         As in `read_image`.
-    mask, primary_beam, primary_beam_corrected, fill_values
-        As in `read_image`; error, mask and primary beam may be cubes of as many channels, or maps.
+    mask, region, region_keep, primary_beam, primary_beam_corrected, fill_values
+        As in `read_image`; error, mask, region and primary beam may be cubes of as many channels, or maps.
     max_memory : float, optional
         Bytes; a cube whose channels would need more is refused.
 
@@ -264,7 +290,7 @@ def open_cube(
     survey = find_survey(code=survey_code, name=survey_name)
     given = Given(hdu=hdu, bunit=bunit, beam=beam, survey=survey, frequency=frequency, stokes=stokes)
     extras = Extras(
-        error=error_hdu, mask=mask, primary_beam=primary_beam,
+        error=error_hdu, mask=mask, region=region, region_keep=region_keep, primary_beam=primary_beam,
         primary_beam_corrected=primary_beam_corrected, fill_values=fill_values,
     )  # fmt: skip
     with ExitStack() as stack:
@@ -290,6 +316,8 @@ def _cube_header(facts: MapFacts) -> fits.Header:
     if axis is not None:
         axes.append(axis if axis <= facts.full.naxis else 0)
     header = facts.full.sub(axes).to_header(relax=True)
+    if str(header.get("CTYPE3", "")).endswith("-TAB"):
+        _without_table(header, facts)
     for key in _CUBE_KEYS:
         value = facts.header.get(key)
         if isinstance(value, int | float | str):
@@ -299,3 +327,16 @@ def _cube_header(facts: MapFacts) -> fits.Header:
         header["BMAJ"], header["BMIN"], header["BPA"] = beam.major / 3600.0, beam.minor / 3600.0, beam.pa
     header["BUNIT"] = standard_text(facts.unit)
     return header
+
+
+def _without_table(header: fits.Header, facts: MapFacts) -> None:
+    """Replace a tabulated third axis by a linear one; by the numbers of channels if it is not linear."""
+    values, unit = spectral_values(facts.full, facts.channel_axis, np.arange(facts.n_channels))
+    for key in [key for key in header if re.fullmatch(r"P[SV]3_\d+|C(TYPE|UNIT|RVAL|RPIX|DELT)3", key)]:
+        del header[key]
+    steps = np.diff(values) if values.size > 1 else np.ones(1)
+    is_linear = bool(np.ptp(steps) <= _LINEAR * np.abs(steps).max()) and steps[0] != 0.0
+    kind = str(facts.full.wcs.ctype[(facts.channel_axis or 1) - 1])[:4] if is_linear else "CHANNEL"
+    header["CTYPE3"], header["CUNIT3"] = kind, unit if is_linear else ""
+    header["CRPIX3"], header["CRVAL3"] = 1.0, float(values[0]) if is_linear else 1.0
+    header["CDELT3"] = float(steps[0]) if is_linear else 1.0

@@ -10,13 +10,14 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.image import SkyImage
-from hyper_py.numerics.tiles import LazyPlane
+from hyper_py.numerics.tiles import LazyPlane, Plane
 from hyper_py.reading.auxiliary import find_error, read_error, read_mask, read_primary_beam, streamed_mask
 from hyper_py.reading.fill import AUTO, Fill, find_fill, without_fill
 from hyper_py.reading.fits_files import FitsFile, header_blank, read_plane
 from hyper_py.reading.headers import header_frequency
 from hyper_py.reading.mapfacts import Given, MapFacts
 from hyper_py.reading.pixel_areas import pixel_areas_in_parts
+from hyper_py.reading.primary_beam import primary_beam_remark
 from hyper_py.reading.streamed import bytes_at_once, streamed_plane
 from hyper_py.units import jy_per_pixel
 
@@ -25,10 +26,12 @@ _FACT_KEYS = {"object": "OBJECT", "telescope": "TELESCOP", "instrument": "INSTRU
 
 @dataclass(frozen=True, kw_only=True)
 class Extras:
-    """Error, mask and primary beam of a map, as given to `read_image`."""
+    """Error, mask, region and primary beam of a map, as given to `read_image`."""
 
     error: str | int | Path | None = None
     mask: str | int | Path | BoolArray | None = None
+    region: str | int | Path | BoolArray | None = None
+    region_keep: str = "inside"
     primary_beam: str | int | Path | None = None
     primary_beam_corrected: bool | None = None
     fill_values: Sequence[float] | str = AUTO
@@ -90,11 +93,13 @@ def make_image(source: OpenMap, channel: int) -> SkyImage:
         jy_per_pixel=factor,
         error=error,
         primary_beam=response,
+        searched=_searched(source, channel),
         meta=map_meta(facts, frequency)
         | constant
         | fills_in_words(fills)
         | ({"errors": remark} if remark else {})
-        | ({"no_beam": _NO_BEAM.format(channel + 1)} if facts.has_no_beam(channel) else {}),
+        | ({"no_beam": _NO_BEAM.format(channel + 1)} if facts.has_no_beam(channel) else {})
+        | _response_in_words(source, data if error is None else None, is_known=response is not None),
     )
 
 
@@ -154,8 +159,31 @@ def streamed_image(source: OpenMap, channel: int, *, limit: float) -> SkyImage:
     return SkyImage(
         data=data, wcs=facts.wcs, beam=beam, name=facts.name, unit=facts.unit.text, jy_per_pixel=factor,
         meta=map_meta(facts, frequency) | fills_in_words(fills) | ({"errors": remark} if remark else {})
-        | {"notes": notes},
+        | {"notes": notes}, searched=_searched(source, channel, in_pieces=True),
     )  # fmt: skip
+
+
+def _response_in_words(source: OpenMap, data: FloatArray | None, *, is_known: bool) -> dict[str, str]:
+    """Return what is said of a primary beam that was not given; nothing where the errors are known."""
+    if is_known or source.extras.error not in (None, AUTO) or source.facts.n_channels > 1:
+        return {}
+    remark = primary_beam_remark(source.facts.name, source.facts.header, data)
+    return {"primary_beam": remark} if remark else {}
+
+
+def _searched(source: OpenMap, channel: int, *, in_pieces: bool = False) -> BoolArray | Plane | None:
+    """Return where sources are looked for: 1, or True; None for everywhere."""
+    extras = source.extras
+    if extras.region is None:
+        return None
+    how: dict[str, Any] = {"channel": channel, "option": "detection.region"}
+    outside = extras.region_keep == "outside"
+    if in_pieces:
+        plane = streamed_mask(source.file, source.facts, extras.region, **how)
+        if plane is not None:
+            return LazyPlane(plane.shape, lambda rows, columns: np.abs(outside - plane[rows, columns]))
+    inside = read_mask(source.file, source.facts, extras.region, **how)
+    return ~inside if outside else inside
 
 
 _NO_BEAM = "channel {} has no beam in the table of beams: the median one is used"

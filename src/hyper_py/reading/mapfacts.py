@@ -138,7 +138,7 @@ def understand(file: FitsFile, given: Given) -> MapFacts:
     problems: list[str] = []
     facts: dict[str, Any] = {}
     _attempt(problems, lambda: check_scaling(file, index))
-    found = _attempt(problems, lambda: celestial_wcs(header, file.notes))
+    found = _attempt(problems, lambda: celestial_wcs(header, file.notes, hdus=file.hdus))
     if found is not None:
         wcs, axes, full = found
         sizes = file.images[index][::-1]
@@ -152,7 +152,7 @@ def understand(file: FitsFile, given: Given) -> MapFacts:
     facts["beams"] = tuple(beams or ())
     pixel = None if found is None else _attempt(problems, lambda: reference_jacobian(wcs, facts["shape"]))
     if pixel is not None and beams:
-        _attempt(problems, lambda: _check_beams(facts), f": {BEAM_OPTIONS}, or correct the header")
+        _attempt(problems, lambda: check_beams(facts), f": {BEAM_OPTIONS}, or correct the header")
     return MapFacts(
         name=map_name(file.path),
         index=index,
@@ -249,8 +249,14 @@ def _beams(file: FitsFile, header: Any, primary: Any, given: Given) -> list[Beam
     return beams
 
 
-def _check_beams(facts: dict[str, Any]) -> None:
-    """Raise an error if a beam is much smaller than a pixel or larger than the map."""
+def check_beams(facts: dict[str, Any]) -> None:
+    """Raise an error if a beam is much smaller than a pixel or larger than the map.
+
+    Parameters
+    ----------
+    facts : dict
+        `wcs`, `shape`, `beams` and, of a cube, `n_channels`.
+    """
     scale = float(np.sqrt(abs(np.linalg.det(reference_jacobian(facts["wcs"], facts["shape"])))))
     for beam in facts["beams"]:
         if (

@@ -152,3 +152,42 @@ def _texts(column: Any) -> Any:
         else np.array([str(one) for one in data.data])
     )
     return np.where(np.ma.getmaskarray(data), "", texts).astype(str)
+
+
+def fluxes_of_table(table: Table, column: str, *, name: str, unit: str) -> FloatArray:
+    """Return a column of fluxes, shape (n,), in a unit; NaN for an absent column and for missing values.
+
+    Parameters
+    ----------
+    table : Table
+    column : str
+        In any case; a column without a unit is taken to be in `unit`.
+    name : str
+        Of the table, for messages.
+    unit : str
+        Jy or mJy.
+
+    Raises
+    ------
+    InputError
+        If the values are no numbers, or their unit is no flux density.
+    """
+    own = next((one for one in table.colnames if one.upper() == column), None)
+    if own is None:
+        return np.full(len(table), np.nan)
+    where = f"{name}: column {column}"
+    try:
+        values = np.ma.filled(
+            np.ma.asarray(getattr(table[own], "value", table[own])).astype(np.float64), np.nan
+        )
+    except (TypeError, ValueError):
+        raise InputError(f"{where} has values that are not numbers") from None
+    text = str(table[own].unit or "").strip()
+    if not text:
+        return values
+    try:
+        factor = u.Unit(text).to(u.Unit(unit))
+    except (ValueError, TypeError, u.UnitsError):
+        raise InputError(f"{where} is in '{text}', which is no flux density: correct its unit") from None
+    result: FloatArray = values * factor
+    return result

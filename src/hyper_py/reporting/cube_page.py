@@ -2,14 +2,26 @@
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hyper_py.arrays import FloatArray
 from hyper_py.deblending.grouping import friends_of_friends
+from hyper_py.names import link
+from hyper_py.reporting.banners import banners
+from hyper_py.reporting.pages import (
+    beam_text,
+    configuration_facts,
+    embedded,
+    linked_files,
+    page_name,
+    render_page,
+    run_facts,
+)
 from hyper_py.reporting.report_data import REMARKS, ReportData, bin_image, pack_codes, quantise, unpack_codes
 
 MAX_VALUES = 2_000_000
@@ -139,6 +151,69 @@ class CubeData:
             width = abs(float(np.median(np.diff(known))))
             return mean * width * self.n_channels, f"{self.facts['unit']} km/s"
         return mean, f"{self.facts['unit']}, mean"
+
+
+def cube_page(
+    data: CubeData,
+    *,
+    manifest: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    channels: Sequence[Mapping[str, Any]],
+    root: Path,
+    index: bool = False,
+) -> str:
+    """Return the page of a cube.
+
+    Parameters
+    ----------
+    data : CubeData
+    manifest : mapping
+        Of the run.
+    entry : mapping
+        The cube's part of the manifest.
+    channels : sequence of mapping
+        The same of its channels.
+    root : Path
+        The output directory.
+    index : bool
+        Whether there is an index to go back to.
+    """
+    facts, blobs = data.page_data()
+    facts["name"], axis = entry["name"], facts["spectral"]
+    texts = [spectral_text(axis["name"], axis["unit"], value) for value in data.spectral]
+    n_rows, known = sum(facts["n_rows"]), [text for text in texts if text]
+    count = f"{facts['n_sources']} sources in {data.n_channels} channels"
+    lead = [
+        facts["object"],
+        count,
+        f"{known[0]} to {known[-1]}" if known else "",
+        f"noise {facts['noise']['typical']:.3g} {facts['unit']}",
+        beam_text(facts),
+        f"{facts['shape'][1]} × {facts['shape'][0]} pixels of {facts['pixel_arcsec']:.3g}″",
+    ]
+    return render_page(
+        "cube.html",
+        ("theme", "data", "grid", "paint", "charts", "cube"),
+        facts=facts,
+        files=linked_files(entry, root),
+        banners=banners({}, entry, manifest),
+        lead=" · ".join(part for part in lead if part),
+        count=f"{count}; {n_rows} rows in all: a source has one in each channel where it was measured",
+        index=index,
+        channels=[
+            {
+                "number": k + 1,
+                "text": text,
+                "rows": n,
+                "page": link(page_name(part["name"]).rpartition("/")[2]),
+            }
+            for k, (part, text, n) in enumerate(zip(channels, texts, facts["n_rows"], strict=True))
+        ],
+        **embedded(facts, blobs),
+        run=list(run_facts(manifest, entry)),
+        warnings=entry.get("warnings", ()),
+        **configuration_facts(manifest),
+    )
 
 
 def spectral_text(name: str, unit: str, value: float | None) -> str:

@@ -19,8 +19,8 @@ from hyper_py.writing.staging import Stage
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLOURS = "inferno"
-_MARK, _OTHER = "#5fe0fb", "#e8e8e8"
+COLOURS = "inferno"
+MARK, _OTHER = "#5fe0fb", "#e8e8e8"
 _DPI = 130
 
 
@@ -70,18 +70,18 @@ def plot_map(extraction: Extraction) -> "Figure":
 
     image = extraction.image
     ny, nx = image.shape
-    scale, unit = _unit(extraction)
+    scale, unit = figure_unit(extraction)
     data = image.data * scale
     width = 8.0
     figure = Figure(figsize=(width, max(3.0, width * 0.86 * ny / nx)), layout="constrained")
     axes = figure.add_subplot(projection=image.wcs)
     low, high = np.nanpercentile(data, [0.5, 99.7])
-    shown = axes.imshow(data, origin="lower", cmap=_COLOURS, vmin=low, vmax=high, rasterized=True)
+    shown = axes.imshow(data, origin="lower", cmap=COLOURS, vmin=low, vmax=high, rasterized=True)
     figure.colorbar(shown, ax=axes, label=unit, pad=0.01, fraction=0.04)
-    _ellipses(axes, extraction, np.arange(len(extraction.sources)), _MARK, 0.7)
-    _beam(axes, extraction, at=(0.04 * nx, 0.05 * ny))
+    draw_ellipses(axes, extraction, np.arange(len(extraction.sources)), MARK, 0.7)
+    draw_beam(axes, extraction, at=(0.04 * nx, 0.05 * ny))
     axes.set_title(f"{image.name}: {len(extraction.catalog)} sources", fontsize=11, parse_math=False)
-    _label(axes, extraction)
+    label_axes(axes, extraction)
     return figure
 
 
@@ -121,7 +121,7 @@ def _panels(
     """Draw images of a cutout above the same as surfaces, on one scale."""
     from matplotlib.figure import Figure
 
-    scale, unit = _unit(extraction)
+    scale, unit = figure_unit(extraction)
     finite = np.concatenate([values[np.isfinite(values)] for values in panels.values()]) * scale
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     n, wcs = len(panels), extraction.image.wcs[cutout.where]
@@ -131,17 +131,17 @@ def _panels(
     for k, (name, values) in enumerate(panels.items()):
         axes = figure.add_subplot(2, n, k + 1, projection=wcs)
         axes.set_facecolor("0.85")
-        shown = axes.imshow(values * scale, origin="lower", cmap=_COLOURS, vmin=low, vmax=high)
-        _ellipses(axes, extraction, np.arange(len(extraction.sources)), _OTHER, 0.6, cutout)
-        _ellipses(axes, extraction, rows, _MARK, 1.3, cutout)
+        shown = axes.imshow(values * scale, origin="lower", cmap=COLOURS, vmin=low, vmax=high)
+        draw_ellipses(axes, extraction, np.arange(len(extraction.sources)), _OTHER, 0.6, cutout)
+        draw_ellipses(axes, extraction, rows, MARK, 1.3, cutout)
         axes.set_title(name, fontsize=10)
-        _label(axes, extraction, first=k == 0)
+        label_axes(axes, extraction, first=k == 0)
         flat.append(axes)
     y, x = np.mgrid[cutout.where]
     for k, values in enumerate(panels.values()):
         solid: Any = figure.add_subplot(2, n, n + k + 1, projection="3d")
         surface = np.clip(values * scale, low, high)
-        solid.plot_surface(x, y, surface, cmap=_COLOURS, vmin=low, vmax=high, rcount=60, ccount=60, lw=0)
+        solid.plot_surface(x, y, surface, cmap=COLOURS, vmin=low, vmax=high, rcount=60, ccount=60, lw=0)
         solid.set_zlim(low, high)
         solid.set_xlabel("x (pixel)", size=7, labelpad=-4)
         solid.set_ylabel("y (pixel)", size=7, labelpad=-4)
@@ -151,13 +151,13 @@ def _panels(
     return figure
 
 
-def _unit(extraction: Extraction) -> tuple[float, str]:
+def figure_unit(extraction: Extraction) -> tuple[float, str]:
     """Return the factor from Jy/pixel to the unit of figures, and that unit."""
     options = extraction.options
     return options.flux_per_jy * extraction.image.beam_area_pix, f"{options.flux_unit}/beam"
 
 
-def _ellipses(
+def draw_ellipses(
     axes: Any, extraction: Extraction, rows: Any, colour: str, width: float, cutout: GroupCutout | None = None
 ) -> None:
     """Draw apertures, in the pixels of a cutout if one is given."""
@@ -178,7 +178,8 @@ def _ellipses(
     )  # fmt: skip
 
 
-def _beam(axes: Any, extraction: Extraction, *, at: tuple[float, float]) -> None:
+def draw_beam(axes: Any, extraction: Extraction, *, at: tuple[float, float]) -> None:
+    """Draw the beam at a pixel position (x, y)."""
     from matplotlib.patches import Ellipse
 
     ny, nx = extraction.image.shape
@@ -188,7 +189,7 @@ def _beam(axes: Any, extraction: Extraction, *, at: tuple[float, float]) -> None
     axes.add_patch(patch)
 
 
-def _label(axes: Any, extraction: Extraction, *, first: bool = True) -> None:
+def label_axes(axes: Any, extraction: Extraction, *, first: bool = True) -> None:
     """Label the axes with the frame of the map."""
     names = ("l", "b") if extraction.image.frame == "galactic" else ("RA", "Dec")
     frame = extraction.image.frame

@@ -7,6 +7,7 @@ from astropy.table import Table
 
 from hyper_py.background.binned import BinnedBackground
 from hyper_py.background.conditional import ConditionalBackground
+from hyper_py.background.inverted import Inverted
 from hyper_py.background.joint import JointBackground
 from hyper_py.background.model import BackgroundModel
 from hyper_py.background.plane import OnPlane
@@ -55,7 +56,7 @@ def _summary(group: MeasuredGroup) -> str:
 
 def _described(background: BackgroundModel) -> str:
     """Describe a background."""
-    if isinstance(background, OnPlane | BinnedBackground):
+    if isinstance(background, OnPlane | BinnedBackground | Inverted):
         return _described(background.background)
     if isinstance(background, JointBackground):
         separate = isinstance(background.below, SeparateBackground)

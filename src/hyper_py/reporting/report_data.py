@@ -134,7 +134,7 @@ def make_report_data(
         "layers": layers,
         "columns": columns,
         "flags": [
-            {"bit": int(flag), "name": _words(flag), "text": text, "remark": bool(flag & REMARKS)}
+            {"bit": int(flag), "name": words(flag), "text": text, "remark": bool(flag & REMARKS)}
             for flag, text in FLAG_TEXT.items()
         ],
         "pixels": _pixel_counts(extraction),
@@ -161,7 +161,7 @@ def flag_counts(flags: ArrayLike) -> dict[str, Any]:
     counts = {flag: int(np.count_nonzero(values & int(flag))) for flag in FLAG_TEXT}
     ordered = sorted((flag for flag, n in counts.items() if n), key=lambda flag: -counts[flag])
     return {
-        "flag_counts": {_words(flag): counts[flag] for flag in ordered},
+        "flag_counts": {words(flag): counts[flag] for flag in ordered},
         "n_calling": int(np.count_nonzero(values & ~int(REMARKS))),
     }
 
@@ -412,5 +412,6 @@ def _pixel_counts(extraction: Extraction) -> dict[str, Any]:
     return counts
 
 
-def _words(flag: Flag) -> str:
+def words(flag: Flag) -> str:
+    """Return the name of a flag in words."""
     return (flag.name or "").lower().replace("_", " ")

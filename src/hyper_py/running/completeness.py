@@ -13,10 +13,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from hyper_py import __version__
-from hyper_py.diagnostics import HyperPyError
+from hyper_py.diagnostics import ConfigurationError, HyperPyError, InputError
+from hyper_py.files import open_regular, read_small, synchronise, unlink_if_link
 from hyper_py.running import executors
 from hyper_py.running.dask_cluster import execute_dask
 from hyper_py.running.process_settings import one_blas_thread
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
     from hyper_py.injection.drawing import FluxRange
     from hyper_py.injection.plan import InjectionPlan
     from hyper_py.injection.setup import InjectionSetup
-    from hyper_py.options import Options
+    from hyper_py.options import OptionChanges, Options
     from hyper_py.pipeline.extraction import Extraction
 
 GROWTH = 1.5
 """A round makes at most this many times the realisations of all before: the curve may still change."""
 LEAST_GROWTH = 0.15
+_LARGEST_MARK = 1000
 _SURROGATE, _REALISATION = 1, 2
 """Second numbers of seeds, so that no two maps share random numbers."""
 
@@ -83,7 +85,7 @@ Execute: TypeAlias = Callable[[Callable[[Any], Any], Sequence[Any]], executors.O
 
 
 def completeness(
-    image: "SkyImage",
+    image: "SkyImage | Extraction",
     *,
     options: "Options | None" = None,
     precision: float = 0.02,
@@ -92,13 +94,15 @@ def completeness(
     max_runs: int = 400,
     jobs: int = 1,
     on_event: OnEvent | None = None,
+    **changes: "Unpack[OptionChanges]",
 ) -> "Completeness":
     """Tell how complete and pure the catalogue of a map is, from sources injected into it.
 
     Parameters
     ----------
-    image : SkyImage
-        From `hyper_py.read_image`, or made from an array, a WCS and a beam.
+    image : SkyImage or Extraction
+        A map from `hyper_py.read_image` or `hyper_py.as_sky_image`; or what was extracted from it, whose
+        options are then those in question.
     options : Options, optional
         Of the extraction in question; default: those of a new configuration.
     precision : float
@@ -113,6 +117,8 @@ def completeness(
         Worker processes.
     on_event : callable, optional
         Called with `RealisationDone` and `RoundFinished`.
+    **changes
+        Other values of `options`, as in `hyper_py.extract_sources`.
 
     Returns
     -------
@@ -134,11 +140,19 @@ def completeness(
     True
     """
     from hyper_py.injection.plan import InjectionPlan
-    from hyper_py.pipeline.extraction import extract_sources
+    from hyper_py.pipeline.extraction import Extraction, extract_sources
 
+    if isinstance(image, Extraction):
+        if options is not None or changes:
+            raise ConfigurationError(
+                "completeness: an extraction has its options: give its `.image` for others"
+            )
+        extraction = image
+    else:
+        extraction = extract_sources(image, options=options, **changes)
     plan = InjectionPlan(precision=precision, seed=seed, positions=positions, max_runs=max_runs)
     execute = local_executor(jobs)
-    return estimate(extract_sources(image, options=options), plan=plan, execute=execute, on_event=on_event)
+    return estimate(extraction, plan=plan, execute=execute, on_event=on_event)
 
 
 def local_executor(jobs: int) -> Execute:
@@ -201,19 +215,27 @@ class Store:
     results: dict[str, Any] = field(default_factory=dict)
 
     def open(self) -> None:
-        """Take over results of the same mark, if that is wanted, and remove all others."""
-        import numpy as np
+        """Take over results of the same mark, if that is wanted, and remove all others.
 
+        Raises
+        ------
+        ConfigurationError
+            The directory is a link to another place.
+        """
         if self.directory is None:
             return
+        if self.directory.is_symlink():
+            raise ConfigurationError(f"{self.directory}: a link; remove it, or choose another directory")
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / "mark.txt"
-        same = self.resume and path.is_file() and path.read_text(encoding="utf-8") == self.mark
+        same = self.resume and _mark_in(path) == self.mark
         for one in self.directory.glob("*.npy"):
-            if same and not one.name.startswith("."):
-                self.results[one.stem] = np.load(one)
-            else:
+            known = _stored(one) if same and not one.name.startswith(".") else None
+            if known is None:
                 one.unlink()
+            else:
+                self.results[one.stem] = known
+        unlink_if_link(path)
         path.write_text(self.mark, encoding="utf-8")
 
     def add(self, name: str, value: Any) -> None:
@@ -223,8 +245,28 @@ class Store:
         self.results[name] = value
         if self.directory is not None:
             temporary = self.directory / f".{name}.npy"
+            unlink_if_link(temporary)
             np.save(temporary, value)
+            synchronise(temporary)
             temporary.replace(self.directory / f"{name}.npy")
+
+
+def _mark_in(path: Path) -> str:
+    try:
+        return read_small(path, most=_LARGEST_MARK).decode(errors="replace")
+    except (OSError, InputError):
+        return ""
+
+
+def _stored(path: Path) -> Any:
+    """Return a result as `Store.add` wrote it; None for damage, and for what is no plain array."""
+    import numpy as np
+
+    try:
+        with open_regular(path) as stream:
+            return np.load(stream)
+    except (OSError, InputError, ValueError, EOFError, MemoryError):
+        return None
 
 
 def mark_of(*parts: object) -> str:

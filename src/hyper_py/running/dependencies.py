@@ -27,6 +27,9 @@ _IRRELEVANT = (
     ("files", "file_map_name"),
     ("files", "file_log_name"),
     ("outputs", "report"),
+    ("overlaps", "merged"),
+    ("overlaps", "radius_beams"),
+    ("overlaps", "catalogue"),
 )
 """Keys that do not affect a map's outputs."""
 
@@ -71,11 +74,13 @@ def auxiliary_files(config: "Config") -> dict[str, Path]:
     from hyper_py.reading.auxiliary import is_file_name
 
     found: dict[str, Path] = {}
-    for key in ("error_hdu", "mask", "primary_beam"):
-        where = getattr(config.io, key)
+    places: dict[str, object] = {
+        f"io.{key}": getattr(config.io, key) for key in ("error_hdu", "mask", "primary_beam")
+    }
+    for key, where in (places | {"detection.region": config.detection.region}).items():
         if isinstance(where, str) and is_file_name(where):
             path = config.below_config(where)
-            found[f"io.{key}"] = path if path.is_file() else Path(_HDU.sub("", str(path)))
+            found[key] = path if path.is_file() else Path(_HDU.sub("", str(path)))
     if config.survey.psf:
         found["survey.psf"] = config.below_config(config.survey.psf)
     if config.detection.regions:

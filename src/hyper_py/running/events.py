@@ -28,7 +28,8 @@ class Progress:
 class RunStarted:
     """The inputs are known and the outputs' directory is ready; `n_resumed` maps need no work.
 
-    `redone` has the names of maps that an earlier run completed and that are done again, and why.
+    `redone` has the names of maps that an earlier run completed and that are done again, and why; `killed`
+    says when an earlier run began that was killed, empty if none was.
     """
 
     n_maps: int
@@ -37,6 +38,7 @@ class RunStarted:
     n_workers: int
     root: Path
     redone: tuple[tuple[str, str], ...] = ()
+    killed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ class RunResult:
     seconds : float
         Wall-clock time of this run.
     removed : tuple of str
-        Merged catalogues of an earlier run that were removed and not written anew.
+        Merged catalogues, and pages of a report, of an earlier run that were removed and not written anew.
     """
 
     maps: tuple[MapResult, ...]
@@ -148,7 +150,7 @@ def describe_event(event: Event) -> str:
     match event:
         case RunStarted():
             resumed = f", {event.n_resumed} of them complete from an earlier run" if event.n_resumed else ""
-            again = "".join(f"; {line}" for line in redone_lines(event))
+            again = "".join(f"; {line}" for line in started_lines(event))
             return (
                 f"Hyper-Py {__version__}: {event.n_maps} maps{resumed}; {event.executor} x {event.n_workers}"
                 f"{again}"
@@ -171,6 +173,12 @@ def describe_event(event: Event) -> str:
             return f"failed: {named_reason(one)} ({_counted(progress)})"
         case RunFinished(result=result):
             return _summed_up(result)
+
+
+def started_lines(event: RunStarted) -> list[str]:
+    """Return what there is to say of earlier runs: that one was killed, and which maps are done again."""
+    killed = f"the run begun at {event.killed} was killed, or its machine stopped, before it could end"
+    return [*([killed] if event.killed else []), *redone_lines(event)]
 
 
 def redone_lines(event: RunStarted) -> list[str]:

@@ -87,9 +87,15 @@ def check_files(config: "Config") -> None:
     ConfigurationError
         One line that names the key; all maps of the run would fail because of it.
     """
+    from hyper_py.reading.areas import is_area_file_name
     from hyper_py.reading.surveys import find_survey
 
     find_survey(code=config.survey.survey_code, name=config.survey.name)
-    for key, name in (("survey.psf", config.survey.psf), ("detection.regions", config.detection.regions)):
+    named: dict[str, str | None] = {
+        "survey.psf": config.survey.psf, "detection.regions": config.detection.regions
+    }  # fmt: skip
+    for key, where in (("io.mask", config.io.mask), ("detection.region", config.detection.region)):
+        named[key] = where if isinstance(where, str) and is_area_file_name(where) else None
+    for key, name in named.items():
         if name and not config.below_config(name).is_file():
             raise ConfigurationError(f"{key}: {config.below_config(name)}: no such file")

@@ -6,12 +6,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hyper_py import __version__
 from hyper_py.diagnostics import HyperPyError, HyperPyWarning, InputError
-from hyper_py.files import checksum
 from hyper_py.running.dependencies import changed
 from hyper_py.running.map_log import MapLog, explain, log_warnings, user_warnings
 from hyper_py.running.process_settings import one_blas_thread
@@ -103,16 +101,6 @@ def write_failure(work: MapWork, reason: str) -> MapResult:
     )
 
 
-def input_checksum(path: Path) -> str:
-    """Return the checksum of an input; `InputError` if it cannot be read."""
-    try:
-        return checksum(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     """Write all outputs of a map, and last the record that it is complete.
 
@@ -124,6 +112,7 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     from hyper_py.catalog import add_calibration_error
     from hyper_py.cautions import cautions
     from hyper_py.writing.catalogues import describe_columns, write_catalogue
+    from hyper_py.writing.extraction_files import extraction_meta
     from hyper_py.writing.layout import STATE_DIR
     from hyper_py.writing.sky_regions import write_regions
     from hyper_py.writing.staging import Stage
@@ -141,7 +130,7 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     for text in cautions(catalog, image):
         warnings.warn(text, HyperPyWarning, stacklevel=2)
     with Stage(layout.root) as stage:
-        meta = _header(task, extraction, rms=rms, unit=unit)
+        meta = extraction_meta(extraction, name=task.name)
         write_catalogue(stage, layout, catalog, name=task.name, pixel_scale=image.pixel_scale, meta=meta)
         ratio = task.config.photometry.fwhm_radius_ratio
         write_regions(stage, layout, catalog, image, name=task.name, fwhm_radius_ratio=ratio)
@@ -162,6 +151,7 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
             rms=rms,
             unit=unit,
             pixel_scale=image.pixel_scale,
+            beam_fwhm=image.beam.fwhm,
             seconds=work.seconds,
             checksum=work.checksum,
             outputs=outputs,
@@ -198,7 +188,10 @@ def record_of(
     """
     from hyper_py.writing.state import Record
 
-    keys = ("name", "checksum", "n_sources", "rms", "unit", "pixel_scale", "seconds", "warnings", "outputs")
+    keys = (
+        "name", "checksum", "n_sources", "rms", "unit", "pixel_scale", "beam_fwhm", "seconds", "warnings",
+        "outputs", "bands",
+    )  # fmt: skip
     known = {key: getattr(result, key) for key in keys}
     return Record(**known, depends=task.depends, columns=columns, files=dict(files), parts=parts)
 
@@ -249,7 +242,7 @@ def restored(task: MapTask, layout: "Layout") -> MapResult | str:
     if reason := changed(record.depends, task.depends):
         return reason
     try:
-        if record.checksum != (task.checksum or input_checksum(task.path)):
+        if record.checksum != task.content():
             return "its file has changed"
         if not files_are_whole(layout, record):
             return "an output is missing or not as it was written"
@@ -267,9 +260,11 @@ def restored(task: MapTask, layout: "Layout") -> MapResult | str:
         rms=float("nan") if record.rms is None else record.rms,
         unit=record.unit,
         pixel_scale=float("nan") if record.pixel_scale is None else record.pixel_scale,
+        beam_fwhm=float("nan") if record.beam_fwhm is None else record.beam_fwhm,
         seconds=record.seconds,
         checksum=record.checksum,
         outputs=record.outputs,
+        bands=record.bands,
     )
 
 
@@ -281,32 +276,6 @@ def _noise(extraction: "Extraction") -> tuple[float, str]:
     per_beam = float(np.median(known) if known.size else np.nan) * extraction.image.beam_area_pix
     options = extraction.options
     return options.flux_per_jy * per_beam, f"{options.flux_unit}/beam"
-
-
-def _header(task: MapTask, extraction: "Extraction", *, rms: float, unit: str) -> dict[str, Any]:
-    """Return the metadata of a map's tables; the same for the same run."""
-    from hyper_py.geometry import celestial_frame
-
-    image = extraction.image
-    return {
-        "creator": f"Hyper-Py {__version__}",
-        "map": task.name,
-        "map_unit": image.unit,
-        "frame_of_pa": celestial_frame(image.wcs).name,
-        "beam_major_arcsec": image.beam.major,
-        "beam_minor_arcsec": image.beam.minor,
-        "beam_pa_deg": image.beam.pa,
-        "beam_source": image.beam.source,
-        "pixel_arcsec": float(f"{image.pixel_scale:.8g}"),
-        "rms": float(f"{rms:.6g}"),
-        "rms_unit": unit,
-        "sigma_thres": task.config.detection.sigma_thres,
-        "n_sources": len(extraction.catalog),
-        **({"stokes": image.meta["stokes"]} if "stokes" in image.meta else {}),
-        **({"fill": "; ".join(image.meta["fill"])} if "fill" in image.meta else {}),
-        **({"errors": image.meta["errors"]} if "errors" in image.meta else {}),
-        **extraction.catalog.meta,
-    }
 
 
 def _write_on_request(

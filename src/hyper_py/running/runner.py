@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError, HyperPyWarning
 from hyper_py.reading.recognise import is_cube
 from hyper_py.running.cube_task import process_cube
@@ -98,13 +97,44 @@ def run(
         The inputs do not say what to do, two have one name, or the output directory cannot be used;
         no map has been touched then.
     """
+    from hyper_py.running.merging import given_catalogue
+
+    tasks = tasks_of(config, inputs)
+    given_catalogue(config)
+    function = partial(process_map, measure=measure)
+    return run_tasks(tasks, config, function=function, on_event=on_event, resume=resume)
+
+
+def run_tasks(
+    tasks: Sequence[MapTask],
+    config: "Config",
+    *,
+    function: Callable[[Any], MapResult],
+    on_event: OnEvent | None = None,
+    resume: bool = False,
+) -> RunResult:
+    """Do tasks and write everything below `paths.output.dir_root`.
+
+    Parameters
+    ----------
+    tasks : sequence of MapTask
+    config : Config
+    function : callable
+        Does one task; importable by name in a worker process.
+    on_event, resume
+        As in `run`.
+
+    Raises
+    ------
+    ConfigurationError
+        The output directory cannot be used; no task has been begun then.
+    """
     pin_own_blas()
     load_libraries()
     from hyper_py.writing.catalogues import remove_merged
     from hyper_py.writing.layout import Layout
-    from hyper_py.writing.staging import locked, remove_stale
+    from hyper_py.writing.staging import locked, remove_pages, remove_stale
 
-    tasks = tasks_of(config, inputs)
     layout = Layout.from_config(config)
     _make_directories(layout)
     with locked(layout) as held:
@@ -113,9 +143,10 @@ def run(
                 f"{layout.root}: another run is writing here; wait, or choose another directory"
             )
         remove_stale(layout.staging_directories())
-        removed = remove_merged(layout)
+        removed = remove_merged(layout) + (() if config.outputs.report else remove_pages(layout.root))
         with open_log(layout.root / layout.logs / layout.log_name, append=resume) as log:
-            return _Run(config, layout, tasks, measure, log, on_event).execute(resume=resume, removed=removed)
+            work = _Run(config, layout, tasks, function, log, on_event)
+            return work.execute(resume=resume, removed=removed)
 
 
 def tasks_of(config: "Config", inputs: Sequence[str | Path] | None = None) -> list[MapTask]:
@@ -175,16 +206,19 @@ class _Run:
         self,
         config: "Config",
         layout: "Layout",
-        tasks: list[MapTask],
-        measure: Measure,
+        tasks: Sequence[MapTask],
+        function: Callable[[Any], MapResult],
         log: RunLog,
         on_event: OnEvent | None,
     ) -> None:
+        from hyper_py.writing.manifests import killed_at
+
         self.config, self.layout, self.tasks = config, layout, tasks
-        self.function = partial(process_map, measure=measure)
+        self.function = function
         self.log, self.on_event = log, on_event
         self.manifest = Manifest(layout, config)
         self.results: dict[int, MapResult] = {}
+        self.killed = killed_at(layout.root)
         self.redone: list[tuple[str, str]] = []
         self.n_resumed = 0
         self.clock = time.perf_counter()
@@ -196,7 +230,7 @@ class _Run:
         ----------
         resume : bool
         removed : tuple of str
-            Merged catalogues of an earlier run that were removed.
+            Merged catalogues, and pages of a report, of an earlier run that were removed.
         """
         from hyper_py.writing.staging import remove_stale
 
@@ -260,6 +294,7 @@ class _Run:
                 n_maps=len(self.tasks),
                 n_resumed=self.n_resumed,
                 redone=tuple(self.redone),
+                killed=self.killed,
                 executor=name,
                 n_workers=n_workers,
                 root=self.layout.root,
@@ -269,7 +304,8 @@ class _Run:
         cubes: list[MapTask] = []
         maps: list[MapTask] = []
         for task in todo:
-            (cubes if datacube or is_cube(task.path) else maps).append(task)
+            whole = not task.may_be_cube or not (datacube or is_cube(task.path))
+            (maps if whole else cubes).append(task)
         with closing(self.outcomes(name, n_workers, maps)) as outcomes:
             for outcome in outcomes:
                 self.take(maps[outcome.index], outcome)
@@ -361,18 +397,17 @@ class _Run:
         )
 
     def merge(self) -> tuple[str, ...]:
-        """Write the catalogue of all maps, in the order of the inputs."""
-        from hyper_py.writing.catalogues import write_merged
-        from hyper_py.writing.state import parts_of
+        """Write the catalogue of all maps, in the order of the inputs, and the tables of overlaps."""
+        from hyper_py.running.merging import merged_tables
 
         good = [task.name for task in self.tasks if self.results[task.index].ok]
-        names = [part for name in good for part in parts_of(self.layout, name)]
-        meta = {
-            "creator": f"Hyper-Py {__version__}",
-            "sigma_thres": self.config.detection.sigma_thres,
-            "n_maps": len(good),
-        }
-        return write_merged(self.layout, names, meta=meta)
+        merged, notes, remarks = merged_tables(self.layout, self.config, good)
+        for text in notes:
+            self.log.add(text)
+        for text in remarks:
+            warnings.warn(text, HyperPyWarning, stacklevel=2)
+            self.log.add(f"warning: {text}")
+        return merged
 
     def report(self) -> None:
         """Write the report; a run is no less complete without it."""

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+from hyper_py.diagnostics import InputError
+from hyper_py.files import checksum
+
 if TYPE_CHECKING:
     from hyper_py.config import Config
     from hyper_py.pipeline.extraction import Extraction
@@ -41,6 +44,12 @@ class MapTask:
     spectral: tuple[str, float, str, str] | None = None
     has_figure: ClassVar[bool] = True
     """Whether the map with its sources is drawn; a cube has no figure for each channel."""
+    may_be_cube: ClassVar[bool] = True
+    """Whether the file may hold a cube, to be done channel by channel."""
+
+    def content(self) -> str:
+        """Return the SHA-256 of the input; `InputError` if it cannot be read."""
+        return self.checksum or input_checksum(self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +66,7 @@ class MapResult:
         One line each.
     rms, unit : float, str
         Noise of the map (the median of a map of the noise) and its unit, mJy/beam or Jy/beam.
-    pixel_scale : float
+    pixel_scale, beam_fwhm : float
         Arcsec.
     seconds : float
         Wall-clock time spent on the map.
@@ -69,6 +78,8 @@ class MapResult:
         2 if a worker died over the map.
     removed : tuple of str
         Outputs of an earlier run that were removed and not written anew.
+    bands : tuple of dict
+        Of a field: what is known of each band, plain JSON; empty for a map.
     """
 
     index: int
@@ -81,11 +92,13 @@ class MapResult:
     rms: float = float("nan")
     unit: str = ""
     pixel_scale: float = float("nan")
+    beam_fwhm: float = float("nan")
     seconds: float = 0.0
     checksum: str = ""
     outputs: tuple[str, ...] = ()
     attempts: int = 1
     removed: tuple[str, ...] = ()
+    bands: tuple[dict[str, Any], ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -93,8 +106,23 @@ class MapResult:
         return self.status in ("done", "resumed")
 
 
+LIGHT_SPEED = 299792458.0
+"""Metres a second."""
+
 Measure: TypeAlias = "Callable[[MapTask], Extraction]"
 """Gives the `Extraction` of a task."""
+
+
+def input_checksum(path: Path) -> str:
+    """Return the checksum of an input; `InputError` if it cannot be read."""
+    from hyper_py.reading.recognise import casa_checksum, is_casa_image
+
+    try:
+        return casa_checksum(path) if is_casa_image(path) else checksum(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def reading_options(config: "Config") -> dict[str, Any]:
@@ -117,6 +145,10 @@ def reading_options(config: "Config") -> dict[str, Any]:
         path = config.below_config(survey.psf)
         beam = beam_from_psf(path, pixel=survey.psf_pixel, hdu=survey.psf_hdu)
 
+    frequency = config.units.frequency
+    if survey.wavelength is not None:
+        frequency = 1e6 * LIGHT_SPEED / survey.wavelength
+
     def place(where: str | int | None) -> str | int | None:
         return str(config.below_config(where)) if isinstance(where, str) and is_file_name(where) else where
 
@@ -125,11 +157,13 @@ def reading_options(config: "Config") -> dict[str, Any]:
         "stokes": io.stokes,
         "error_hdu": place(io.error_hdu),
         "mask": place(io.mask),
+        "region": place(config.detection.region),
+        "region_keep": config.detection.region_keep,
         "primary_beam": place(io.primary_beam),
         "primary_beam_corrected": io.primary_beam_corrected,
         "fill_values": io.fill_values,
         "bunit": config.units.bunit,
-        "frequency": config.units.frequency,
+        "frequency": frequency,
         "beam": beam,
         "survey_name": survey.name,
         "survey_code": survey.survey_code,

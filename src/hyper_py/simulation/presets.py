@@ -13,6 +13,7 @@ from hyper_py.geometry import Beam
 from hyper_py.simulation.complexes import Complexes
 from hyper_py.simulation.coverage import Coverage
 from hyper_py.simulation.interferometer import Interferometer
+from hyper_py.simulation.resolved import Resolved
 
 UNITS = ("Jy/pixel", "Jy/beam", "MJy/sr")
 FRAMES = ("icrs", "galactic")
@@ -22,7 +23,7 @@ SIZES = ("observed", "intrinsic")
 PROFILES = ("gaussian", "moffat")
 PROJECTIONS = ("SIN", "TAN", "ARC", "STG", "ZEA")
 PARTS: dict[str, type[Any]] = {
-    "interferometer": Interferometer, "complexes": Complexes, "coverage": Coverage
+    "interferometer": Interferometer, "complexes": Complexes, "coverage": Coverage, "resolved": Resolved
 }  # fmt: skip
 """Parts of a sky that have fields of their own."""
 
@@ -131,6 +132,8 @@ class SkyModel:
         Clumpy extended complexes, part of the background; their clumps are in the truth, marked.
     coverage : Coverage, optional
         Noise that rises where the map was observed less, and blanks where it was not.
+    resolved : Resolved, optional
+        A share of the sources is wider than the beam, of several profiles.
     """
 
     name: str = "simulated"
@@ -178,6 +181,7 @@ class SkyModel:
     interferometer: Interferometer | None = None
     complexes: Complexes | None = None
     coverage: Coverage | None = None
+    resolved: Resolved | None = None
 
     def __post_init__(self) -> None:
         for key, allowed in _CHOICES.items():
@@ -222,6 +226,11 @@ class SkyModel:
             for key in ("n_filaments", "side_lobes"):
                 _require(not getattr(self, key), self, key, "0 with an interferometer")
             _require(self.complexes is None, self, "complexes", "none with an interferometer")
+        if self.resolved:
+            _require(self.interferometer is None, self, "interferometer", "none with resolved sources")
+            _require(self.complexes is None, self, "complexes", "none with resolved sources")
+            _require(self.profile == "gaussian", self, "profile", "gaussian: see resolved.profiles")
+            _require(not self.side_lobes, self, "side_lobes", "0 with resolved sources")
 
     @property
     def beam_fwhm_pix(self) -> float:
@@ -336,6 +345,21 @@ PRESETS: dict[str, SkyModel] = {
     "oversampled": replace(
         _DEEP, name="oversampled", shape=(720, 720), pixel_scale=0.003585, n_sources=100,
         noise_white_fraction=0.0, peak_range=(5.0, 60.0), unit="Jy/beam",
+    ),
+    "clumps": SkyModel(
+        name="clumps", shape=(800, 800), pixel_scale=6.0, beam=(18.4, 17.4, 0.0), unit="MJy/sr",
+        frame="galactic", centre=(30.0, 0.0), projection="TAN", noise_rms=0.010, background="powerlaw",
+        background_rms=30.0, background_level=50.0, n_sources=200, peak_range=(5.0, 100.0), peak_log=True,
+        peak_scale="structure", size_range=(0.95, 1.55), crowded_fraction=0.0, margin=6.0,
+        resolved=Resolved(share=0.5, profiles=("gaussian", "gaussian", "disc", "core", "ring")),
+    ),
+    "resolved": replace(
+        _ALMA, name="resolved", shape=(800, 900), unit="Jy/beam", noise_white_fraction=0.04,
+        background="none", background_rms=0.0, background_level=0.0, n_sources=200, peak_range=(5.0, 100.0),
+        peak_log=True, peak_scale="noise", size_range=(1.0, 1.5), crowded_fraction=0.0, margin=6.0,
+        resolved=Resolved(
+            share=0.75, size=(1.5, 6.0), profiles=("gaussian", "gaussian", "disc", "core", "ring")
+        ),
     ),
 }  # fmt: skip
 

@@ -21,12 +21,14 @@ from astropy.table import QTable
 
 from hyper_py.arrays import FloatArray, IndexArray
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.display import Summarised, Summary
 from hyper_py.geometry import Ellipse, covariance_from_ellipse, pixel_ellipse_from_sky
 from hyper_py.image import SkyImage
 from hyper_py.simulation import fields, interferometer
 from hyper_py.simulation.limits import source_limits
 from hyper_py.simulation.presets import SkyModel, sky_model
 from hyper_py.simulation.recipe import Recipe
+from hyper_py.simulation.resolved import add_resolved
 from hyper_py.simulation.truth import draw_profiles, draw_sources, moffat_beta, truth_table
 
 LINE_REACH = 1.5
@@ -34,7 +36,7 @@ LINE_REACH = 1.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Simulation:
+class Simulation(Summarised):
     """One simulated map, its truth and what it was made of.
 
     Attributes
@@ -75,6 +77,21 @@ class Simulation:
     model: SkyModel
     psf: FloatArray | None = None
 
+    def _summary(self) -> Summary:
+        image, per_beam = self.image, 1e3 * self.image.beam_area_pix
+        ny, nx = image.shape
+        rms = float(np.nanmedian(self.noise_rms)) * per_beam
+        return Summary(
+            title=f"Simulation {image.name!r}: {len(self.truth)} sources",
+            facts=(
+                ("map", f"{nx} x {ny} pixels of {image.pixel_scale:.4g} arcsec"),
+                ("beam", f"{image.beam.major:.4g} x {image.beam.minor:.4g} arcsec"),
+                ("noise", f"{rms:.3g} mJy/beam"),
+                ("seed", str(self.truth.meta["seed"])),
+                ("see", ".image, .truth, .sources, .noise, .background"),
+            ),
+        )
+
     def autocovariance(self, radius: int, *, background: bool = True) -> FloatArray:
         """Return the true autocovariance of the noise, and by default of the background with it.
 
@@ -109,7 +126,9 @@ class Simulation:
             If sources are not Gaussian, or have side lobes, or the strength of the background varies; for
             interferometers and complexes.
         """
-        if self.model.profile != "gaussian" or self.model.side_lobes:
+        resolved = self.model.resolved
+        other = resolved is not None and set(resolved.profiles) != {"gaussian"}
+        if other or self.model.profile != "gaussian" or self.model.side_lobes:
             raise ConfigurationError("limits: only for Gaussian sources without side lobes")
         if self.model.background_variation > 1.0:
             raise ConfigurationError("limits: only on a background of one strength (background_variation)")
@@ -266,8 +285,15 @@ def simulate_image(
     ------
     ConfigurationError
         If an option makes no sense, or the sources cannot be placed as asked.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(120, 140), n_sources=5)
+    >>> sky.image.shape, len(sky.truth)
+    ((120, 140), 5)
     """
-    recipe = Recipe.of(sky_model(preset, **overrides), _plain_seed(seed))
+    recipe = Recipe.of(sky_model(preset, **overrides), plain_seed(seed))
     noise, background = recipe.noise(), recipe.shape_background(recipe.random_background())
     return _assemble(recipe, noise=noise, background=background, sigma=recipe.sigma(noise, background))
 
@@ -313,7 +339,7 @@ def simulate_cube(
             f"simulation: a cube needs at least one channel ({n_channels}), a frequency ({frequency}), "
             f"a channel width ({channel_width}), line widths {line_fwhm} and a turnover ({turnover}) above 0"
         )
-    recipe = Recipe.of(sky_model(preset, **overrides), _plain_seed(seed))
+    recipe = Recipe.of(sky_model(preset, **overrides), plain_seed(seed))
     rng, n = recipe.rng("lines"), recipe.model.n_sources
     return SimulatedCube(
         n_channels=n_channels, frequency=frequency, channel_width=channel_width,
@@ -336,7 +362,7 @@ def _assemble(
     drawn["amplitude"] = drawn["amplitude"] * brightness
     lit = drawn["amplitude"] > 0
     drawn = {key: values[lit] for key, values in drawn.items()}
-    sources = draw_profiles(model.shape, **drawn, beta=moffat_beta(model))
+    sources = _drawn_sources(recipe, drawn)
     if model.side_lobes:
         sources = fields.convolve(sources, recipe.lobes, recipe.grid)
     if recipe.sampling is not None:
@@ -356,6 +382,18 @@ def _assemble(
         background_power=recipe.background_power, model=model,
         psf=None if recipe.sampling is None else recipe.sampling.dirty_beam,
     )  # fmt: skip
+
+
+def _drawn_sources(recipe: Recipe, drawn: dict[str, FloatArray]) -> FloatArray:
+    """Return the image of the sources, and give those of which some are resolved their fluxes."""
+    model = recipe.model
+    if model.resolved is None:
+        return draw_profiles(model.shape, **drawn, beta=moffat_beta(model))
+    simple = drawn["profile"] == 0
+    gaussians = {key: values[simple] for key, values in drawn.items() if key != "profile"}
+    image = draw_profiles(model.shape, **gaussians, beta=None)
+    drawn["flux"], drawn["in_aperture"] = add_resolved(image, drawn, beam_covariance=recipe.beam_covariance)
+    return image
 
 
 def _through_array(
@@ -400,7 +438,8 @@ def _with_clumps(
     )
 
 
-def _plain_seed(seed: int | np.random.Generator) -> int:
+def plain_seed(seed: int | np.random.Generator) -> int:
+    """Return a seed; that of a generator is drawn from it."""
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**63))
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:

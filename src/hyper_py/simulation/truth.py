@@ -22,6 +22,8 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage
 from hyper_py.simulation.presets import SkyModel
+from hyper_py.simulation.resolved import PROFILES as RESOLVED_PROFILES
+from hyper_py.simulation.resolved import Shapes, draw_shapes
 
 ISOLATION_BEAMS = 2.0
 """A source without a neighbour this near is isolated."""
@@ -68,40 +70,53 @@ def draw_sources(
     Returns
     -------
     dict
-        x, y, fwhm_major, fwhm_minor in zero-based pixels, theta in radians, amplitude in Jy/pixel.
+        x, y, fwhm_major, fwhm_minor in zero-based pixels, theta in radians, amplitude in Jy/pixel; and
+        `profile`, a number of `hyper_py.simulation.resolved.PROFILES`, if some are resolved.
     """
     n, beam = model.n_sources, model.beam_fwhm_pix
-    shapes, positions = rng.spawn(2)
+    shapes, positions, wider = rng.spawn(3)
     low, high = model.peak_range
     share = shapes.random(n)
     peak = low * (high / low) ** share if model.peak_log else low + (high - low) * share
     size = beam * shapes.uniform(*model.size_range, n)
     ratio = np.sqrt(shapes.uniform(*model.axis_ratio_range, n))
     theta = shapes.uniform(0.0, math.pi, n)
-    x, y = _place(positions, model, valid=valid, emission=emission)
+    major, minor = size * ratio, size / ratio
+    if model.sizes == "intrinsic" and beam_covariance is not None:
+        seen = covariance_from_ellipse(major, minor, theta) + beam_covariance
+        major, minor, theta = ellipse_from_covariance(seen)
+    own = Shapes(major, minor, theta, np.zeros(n))
+    extent = np.zeros(n)
+    if model.resolved is not None and beam_covariance is not None:
+        own = draw_shapes(wider, model.resolved, own, beam=beam, beam_covariance=beam_covariance)
+        extent = model.resolved.spacing * own.major
+    x, y = _place(positions, model, valid=valid, emission=emission, extent=extent)
     pixel = np.rint(y).astype(int), np.rint(x).astype(int)
     if emission is not None:
         peak = np.maximum(peak, emission[pixel])
     if model.peak_scale == "local" and relative_noise is not None:
         peak = peak * relative_noise[pixel]
-    major, minor = size * ratio, size / ratio
-    if model.sizes == "intrinsic" and beam_covariance is not None:
-        seen = covariance_from_ellipse(major, minor, theta) + beam_covariance
-        major, minor, theta = ellipse_from_covariance(seen)
-    return {
-        "x": x, "y": y, "amplitude": peak * sigma, "fwhm_major": major, "fwhm_minor": minor, "theta": theta,
+    drawn = {
+        "x": x, "y": y, "amplitude": peak * sigma, "fwhm_major": own.major, "fwhm_minor": own.minor,
+        "theta": own.theta,
     }  # fmt: skip
+    return drawn if model.resolved is None else {**drawn, "profile": own.profile}
 
 
 def _place(
-    rng: np.random.Generator, model: SkyModel, *, valid: BoolArray | None, emission: FloatArray | None
-) -> FloatArray:
-    """Return positions (2, n) of pairs and single sources, in random order."""
+    rng: np.random.Generator, model: SkyModel, *, valid: BoolArray | None, emission: FloatArray | None,
+    extent: FloatArray,
+) -> FloatArray:  # fmt: skip
+    """Return positions (2, n) of pairs and single sources, in random order.
+
+    No two are closer than the sum of their extents (n,), in pixels.
+    """
     n, beam, tries = model.n_sources, model.beam_fwhm_pix, 2000
     edge = model.margin * beam + model.blank_border
     low, high = np.array([edge, edge]), np.array(model.shape[::-1]) - 1.0 - edge
     n_pairs = round(0.5 * model.crowded_fraction * n)
     placed = np.full((n, 2), np.inf)
+    order = np.argsort(-extent, kind="stable")
     clear = (
         None if valid is None else distance_transform_edt(np.pad(valid, 1))[1:-1, 1:-1] > model.margin * beam
     )
@@ -114,7 +129,8 @@ def _place(
         inside = bool(np.all(point >= low) and np.all(point <= high))
         if inside and clear is not None:
             inside = bool(clear[tuple(np.rint(point[::-1]).astype(int))])
-        return inside and bool(np.all(distance >= model.min_separation * beam))
+        apart = np.maximum(model.min_separation * beam, extent[order[:count]] + extent[order[count]])
+        return inside and bool(np.all(distance >= apart))
 
     done = failures = 0
     while done < n and failures < tries and np.all(low <= high):
@@ -135,7 +151,11 @@ def _place(
             f"simulation: no room for {n} sources in {model.shape[1]} x {model.shape[0]} pixels "
             f"(placed {done}); ask for fewer, or lower min_separation or margin"
         )
-    return placed[rng.permutation(n)].T
+    if not extent.any():
+        return placed[rng.permutation(n)].T
+    positions = np.empty((n, 2))
+    positions[order] = placed
+    return positions.T
 
 
 def draw_profiles(
@@ -196,7 +216,7 @@ def truth_table(
         The kind of sky.
     catalogue : dict
         As from `draw_sources`; and, if given, `peak`: what the map shows if that is not the amplitude of the
-        Gaussian; `clump`: above 0 for a clump of a complex.
+        Gaussian; `clump`: above 0 for a clump of a complex; `flux`, `in_aperture`: if some are no Gaussians.
     sigma : float
         Unit of PEAK_SNR, Jy/pixel.
     noise_rms, background : ndarray, shape (ny, nx)
@@ -214,6 +234,7 @@ def truth_table(
     nearest = _nearest(x, y) / model.beam_fwhm_pix
     jy_pixel = u.Jy / u.pix
     clump = catalogue.get("clump", np.zeros(x.size)).astype(bool)
+    flux = catalogue.get("flux", drawn * major * minor * profile_area(moffat_beta(model)))
     table = QTable(
         {
             "ID": np.arange(1, x.size + 1),
@@ -223,7 +244,7 @@ def truth_table(
             "DEC": icrs.dec.deg * u.deg,
             "GLON": galactic.l.deg * u.deg,
             "GLAT": galactic.b.deg * u.deg,
-            "FLUX": drawn * major * minor * profile_area(moffat_beta(model)) * u.Jy,
+            "FLUX": flux * u.Jy,
             "FLUX_PEAK": amplitude * beam_area * u.Jy / u.beam,
             "AMPLITUDE": amplitude * jy_pixel,
             "FWHM_1": sky.major * u.arcsec,
@@ -237,6 +258,9 @@ def truth_table(
             "CLUMP": clump,
         }
     )
+    if model.resolved is not None:
+        table["FLUX_APER"] = catalogue["in_aperture"] * u.Jy
+        table["PROFILE"] = np.array(RESOLVED_PROFILES)[catalogue["profile"].astype(int)]
     table.meta.update(
         map=image.name, profile=model.profile, shape=list(image.shape), beam=list(model.beam),
         beam_pixels=model.beam_fwhm_pix, sigma_jy_per_pixel=sigma, pa_frame=model.frame,

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.display import Summarised, Summary
+from hyper_py.pipeline.extraction import Extraction
 from hyper_py.validation.comparison import (
     Comparison,
     SourceTable,
@@ -20,9 +22,11 @@ from hyper_py.validation.comparison import (
     match_in_pixels,
     separation,
 )
-from hyper_py.validation.matching import is_isolated, match_positions
+from hyper_py.validation.matching import inside_margin, is_isolated, match_positions
 
 ONE_SIGMA = 0.6827
+_MARGIN_BEAMS = 0.5
+"""Half of a source nearer to an edge is beyond it."""
 SNR_EDGES = (0.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, math.inf)
 
 
@@ -87,7 +91,7 @@ class TextTable(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Validation:
+class Validation(Summarised):
     """Result of `validate`.
 
     Attributes
@@ -127,6 +131,17 @@ class Validation:
     isolated: BoolArray
     snr_true: FloatArray
     snr_measured: FloatArray
+
+    def _summary(self) -> Summary:
+        tables = self.tables()
+        wanted = "Measured against true, all sources"
+        statistics = next((table for table in tables if table.title == wanted), None)
+        return Summary(
+            title=f"Validation: matches within {self.tolerance:.3g} {self.unit}",
+            facts=tuple((row[0], row[1]) for row in tables[0].rows),
+            header=statistics.header if statistics else (),
+            rows=statistics.rows if statistics else (),
+        )
 
     def comparison(self, name: str) -> Comparison | None:
         """Return the comparison of one quantity, None if it could not be made."""
@@ -183,7 +198,7 @@ def validate(
     catalog: Any,
     truth: Any,
     *,
-    beam_fwhm: float,
+    beam_fwhm: float | None = None,
     tolerance: float | None = None,
     coordinates: str | None = None,
     columns: Mapping[str, str | None] | None = None,
@@ -202,11 +217,14 @@ def validate(
 
     Parameters
     ----------
-    catalog, truth : Table or mapping of columns
+    catalog : Extraction, Table or mapping of columns
         With Hyper-Py's column names or those that `columns` and `truth_columns` give. Positions are
         needed; every other quantity is compared where both tables have it.
-    beam_fwhm : float
-        Geometric mean FWHM of the beam: pixels when matching by X and Y, arcsec by RA and DEC.
+    truth : Simulation, Table or mapping of columns
+        The same for what is true.
+    beam_fwhm : float, optional
+        Geometric mean FWHM of the beam: pixels when matching by X and Y, arcsec by RA and DEC. An extraction
+        knows it; of tables it must be given.
     tolerance : float, optional
         Largest distance of a match, in the unit of `beam_fwhm`; half of it by default.
     coordinates : {"pixel", "sky"}, optional
@@ -222,7 +240,8 @@ def validate(
     counted : array_like of bool, shape (n_truth,), optional
         False for true sources that no finder is expected to find, such as those inside the border margin
         (`hyper_py.validation.matching.inside_margin`). They and the detections that match them count neither
-        for nor against the catalogue.
+        for nor against the catalogue. For an extraction and a simulation these are the sources within half
+        a beam of the border or of blank pixels.
     neutral : array_like of bool, shape (n_catalog,), optional
         True for detections that are not false where they match nothing, such as those on the clumps of a
         complex (`hyper_py.simulation.complexes.on_clumps`).
@@ -246,7 +265,34 @@ def validate(
         For an unknown column name or option.
     InputError
         For a table without positions, a column that is not there, or units that cannot be converted.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(80, 80), n_sources=3, peak_range=(20, 30))
+    >>> result = hyper_py.validate(hyper_py.extract_sources(sky.image), sky)
+    >>> result.completeness.value, result.purity.value
+    (1.0, 1.0)
     """
+    image = None
+    if isinstance(catalog, Extraction):
+        image, catalog = catalog.image, catalog.catalog
+    truth = getattr(truth, "truth", truth)
+    if image is not None and beam_fwhm is None:
+        is_pixel = match_in_pixels(
+            coordinates,
+            SourceTable("catalogue", catalog, columns, column_units),
+            SourceTable("truth", truth, truth_columns, truth_units),
+        )
+        beam_fwhm = image.beam_fwhm_pix if is_pixel else image.beam.fwhm
+    if beam_fwhm is None:
+        raise ConfigurationError(
+            "beam_fwhm: give the FWHM of the beam, in pixels to match by X and Y, in arcsec by RA and DEC"
+        )
+    if image is not None and counted is None and truth_columns is None and {"X", "Y"} <= set(truth.colnames):
+        counted = inside_margin(
+            truth["X"], truth["Y"], valid=np.isfinite(image.data), margin=_MARGIN_BEAMS * image.beam_fwhm_pix
+        )
     if not beam_fwhm > 0 or not (tolerance is None or tolerance > 0):
         raise ConfigurationError(f"beam_fwhm {beam_fwhm} and tolerance {tolerance} must be positive numbers")
     found = SourceTable("catalogue", catalog, columns, column_units)

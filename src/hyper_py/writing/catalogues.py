@@ -9,6 +9,8 @@ from astropy.table import Column as TableColumn
 from astropy.table import Table
 
 from hyper_py.writing.layout import MERGED_NAME, Layout
+from hyper_py.writing.overlaps import CHECKS_NAME, OVERLAPS_NAME, Overlaps, marked_rows
+from hyper_py.writing.overlaps import COLUMNS as OVERLAP_COLUMNS
 from hyper_py.writing.rows import read_rows, recorded
 from hyper_py.writing.staging import Stage
 from hyper_py.writing.state import Record
@@ -32,12 +34,23 @@ def write_catalogue(
     meta : mapping
         Metadata of the run, for the headers.
     """
+    prepared = write_tables(stage, layout, catalog, name=name, pixel_scale=pixel_scale, meta=meta)
+    np.save(stage.path(layout.rows(name)), prepared.as_array())
+
+
+def write_tables(
+    stage: Stage, layout: Layout, catalog: Table, *, name: str, pixel_scale: float, meta: Mapping[str, Any]
+) -> Table:
+    """Stage a table in all formats asked for; return it as it was written.
+
+    Parameters as in `write_catalogue`.
+    """
     prepared = prepare_table(catalog, pixel_scale=pixel_scale, meta=meta)
     template = template_of(prepared, text_widths={}, meta=prepared.meta)
     for form in layout.formats:
         path = stage.path(layout.table(name, form))
         write_table(path, [prepared], form=form, template=template)
-    np.save(stage.path(layout.rows(name)), prepared.as_array())
+    return prepared
 
 
 def describe_columns(catalog: Table) -> tuple[tuple[str, str, str], ...]:
@@ -49,15 +62,24 @@ def describe_columns(catalog: Table) -> tuple[tuple[str, str, str], ...]:
 
 
 def remove_merged(layout: Layout) -> tuple[str, ...]:
-    """Remove merged catalogues of an earlier run; return which there were."""
-    found = [name for form in SUFFIXES if (layout.root / (name := layout.table(MERGED_NAME, form))).is_file()]
+    """Remove merged catalogues of an earlier run, and tables of overlaps; return which there were."""
+    names = (
+        layout.table(what, form) for what in (MERGED_NAME, OVERLAPS_NAME, CHECKS_NAME) for form in SUFFIXES
+    )
+    found = [name for name in names if (layout.root / name).is_file()]
     for name in found:
         (layout.root / name).unlink()
     return tuple(found)
 
 
 def write_merged(
-    layout: Layout, names: Sequence[str], *, meta: Mapping[str, Any], merged: str = MERGED_NAME
+    layout: Layout,
+    names: Sequence[str],
+    *,
+    meta: Mapping[str, Any],
+    merged: str = MERGED_NAME,
+    overlaps: Overlaps | None = None,
+    join: bool = False,
 ) -> tuple[str, ...]:
     """Write the catalogue of several complete maps, with some thousand rows in memory at a time.
 
@@ -71,6 +93,10 @@ def write_merged(
         Metadata of the run, for the headers.
     merged : str
         In the names of the files.
+    overlaps : Overlaps, optional
+        Whose columns mark the sources that are on several maps.
+    join : bool
+        Whether only the best row of each of them is written.
 
     Returns
     -------
@@ -101,8 +127,14 @@ def write_merged(
         return prepare_table(table, pixel_scale=pixel_scale, meta={})
 
     def rows_of(name: str) -> np.ndarray[Any, Any]:
-        return read_rows(layout, recorded(layout, name))
+        rows = read_rows(layout, recorded(layout, name))
+        return rows if overlaps is None else marked_rows(rows, overlaps, name, before=before[name], join=join)
 
+    before: dict[str, int] = {}
+    if overlaps is not None:
+        columns += OVERLAP_COLUMNS
+        before, alone = overlaps.rows_before(names)
+        n_rows = overlaps.n_sources + alone if join else n_rows
     header = {**meta, "n_sources": n_rows}
     first = table_of([rows_of(names[0])])
     template = template_of(first, text_widths=widths, meta=header)
@@ -110,7 +142,12 @@ def write_merged(
         for form in layout.formats:
             path = stage.path(layout.table(merged, form))
             parts = [layout.root / layout.table(name, form) for name in names]
-            if len(looks) == 1 and form in TEXT_FORMS and all(part.exists() for part in parts):
+            if (
+                overlaps is None
+                and len(looks) == 1
+                and form in TEXT_FORMS
+                and all(part.exists() for part in parts)
+            ):
                 join_tables(path, parts, form=form, template=template)
             else:
                 batches = map(table_of, _in_batches(map(rows_of, names)))

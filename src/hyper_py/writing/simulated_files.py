@@ -12,11 +12,14 @@ from astropy.table import Table, vstack
 
 from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.simulation.bands import SimulatedBands, as_mapping
 from hyper_py.simulation.presets import SkyModel
 from hyper_py.simulation.simulate import SimulatedCube, Simulation
 from hyper_py.writing.staging import Stage
 
 SUFFIXES = (".fits", ".fit", ".fts")
+BANDS_TRUTH = "truth.ecsv"
+"""The truth of a field in several bands, beside its maps."""
 
 
 def truth_path(path: Path) -> Path:
@@ -113,6 +116,46 @@ def write_cube(path: Path, cube: SimulatedCube) -> int:
             truths.append(truth)
         stream.close()
     return sum(map(len, truths))
+
+
+def write_bands(directory: Path, simulated: SimulatedBands, *, force: bool = False) -> tuple[Path, ...]:
+    """Write the maps of a simulated field as BAND.fits, and their truth as truth.ecsv; all or none.
+
+    Parameters
+    ----------
+    directory : Path
+        Is made.
+    simulated : SimulatedBands
+        From `hyper_py.simulation.bands.simulate_bands`.
+    force : bool
+        Overwrite files that no simulation wrote.
+
+    Returns
+    -------
+    tuple of Path
+        The maps.
+
+    Raises
+    ------
+    ConfigurationError
+        If the name of a band makes no file name, or a file that is there is no simulated map.
+    """
+    paths = tuple(directory / f"{one.band.name}.fits" for one in simulated.maps)
+    for one, path in zip(simulated.maps, paths, strict=True):
+        if Path(path.name).stem != one.band.name or one.band.name.startswith("."):
+            raise ConfigurationError(f"simulation: bands.{one.band.name}: not a name for a file")
+        if path.exists() and not force and not (directory / BANDS_TRUTH).exists():
+            raise ConfigurationError(f"{path}: exists and is no simulated map; --force overwrites it")
+    truth = Table(simulated.truth)
+    truth.meta |= {"creator": f"Hyper-Py {__version__}", "sky": as_mapping(simulated.model)}
+    with Stage(directory) as stage:
+        for one, path in zip(simulated.maps, paths, strict=True):
+            pixels = np.asarray(one.image.data / one.image.jy_per_pixel, dtype=np.float32)
+            header = _header(one.header(), pixels.shape)
+            header.comments["WAVELNTH"] = "[um]"
+            fits.PrimaryHDU(pixels, header=header).writeto(stage.path(path.name))
+        truth.write(stage.path(BANDS_TRUTH), format="ascii.ecsv")
+    return paths
 
 
 def _header(keywords: dict[str, str | float | int], shape: tuple[int, ...]) -> fits.Header:

@@ -1,7 +1,8 @@
 """Sources as regions on the sky, for DS9, CASA and CARTA; and regions drawn there as sources to measure."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from astropy import units as u
@@ -11,12 +12,21 @@ from astropy.table import Table
 from hyper_py.arrays import FloatArray
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.geometry import Ellipse, celestial_degrees, celestial_frame, sky_ellipse_from_pixel
+from hyper_py.geometry import (
+    Ellipse,
+    celestial_degrees,
+    celestial_frame,
+    pixel_from_celestial,
+    sky_ellipse_from_pixel,
+)
 from hyper_py.image import SkyImage
+from hyper_py.reading import areas
 from hyper_py.writing.layout import REGION_KINDS, Layout
 from hyper_py.writing.staging import Stage
 from hyper_py.writing.table_columns import coordinate_decimals
 
+_Drawn: TypeAlias = tuple[float, float, float, float, float]
+"""Longitude and latitude in degrees, semi-axes in arcsec, position angle in degrees."""
 _DS9_FRAMES = (ICRS(), Galactic(), FK5(equinox="J2000"), FK4(equinox="B1950"))
 
 
@@ -121,6 +131,8 @@ def crtf_text(catalog: Table, wcs: Any, *, fwhm_radius_ratio: float, decimals: i
 def read_regions(path: Path, image: SkyImage, *, fwhm_radius_ratio: float) -> FixedSources:
     """Read sources to measure from a region file: ellipses and circles are apertures, points positions.
 
+    Excluded regions (`-circle(...)`), of any shape, are no sources, and leave out the others in them.
+
     Parameters
     ----------
     path : Path
@@ -141,9 +153,13 @@ def read_regions(path: Path, image: SkyImage, *, fwhm_radius_ratio: float) -> Fi
     ConfigurationError
         If the file is none of these, is empty, or holds other shapes.
     """
-    regions = [_on_map(region, path, image) for region in _parse(path)]
+    found = areas.read_regions(path)
+    regions = [_on_map(region, path, image) for region in found if not areas.is_excluded(region)]
     if not regions:
         raise ConfigurationError(f"{path}: no region in it: draw ellipses, circles or points")
+    excluded = [region for region in found if areas.is_excluded(region)]
+    if excluded:
+        regions = _outside(regions, excluded, path, image)
     lon, lat, major, minor, angle = np.array(regions).T
     if np.isnan(major).all():
         return FixedSources(longitude=lon, latitude=lat)
@@ -158,24 +174,17 @@ def read_regions(path: Path, image: SkyImage, *, fwhm_radius_ratio: float) -> Fi
     )
 
 
-def _parse(path: Path) -> Any:
-    from regions import Regions
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: not a region file") from None
-    form = "crtf" if text.lstrip().startswith("#CRTF") else "ds9"
-    try:
-        return Regions.parse(text, format=form)
-    except Exception as error:  # the parsers raise whatever they meet
-        reason = " ".join(str(error).split())
-        raise ConfigurationError(f"{path}: not a DS9 or CRTF region file: {reason}") from None
+def _outside(regions: list[_Drawn], excluded: list[Any], path: Path, image: SkyImage) -> list[_Drawn]:
+    """Return the regions whose centres are not in excluded ones."""
+    x, y = pixel_from_celestial(image.wcs, *np.array(regions).T[:2])
+    kept = replace(image, searched=areas.regions_plane(excluded, image.wcs, image.shape, option=str(path)))
+    inside = [one for one, is_kept in zip(regions, kept.is_searched(x, y), strict=True) if is_kept]
+    if not inside:
+        raise ConfigurationError(f"{path}: all regions lie in excluded ones (-...): none is left to measure")
+    return inside
 
 
-def _on_map(region: Any, path: Path, image: SkyImage) -> tuple[float, float, float, float, float]:
+def _on_map(region: Any, path: Path, image: SkyImage) -> _Drawn:
     """Return longitude and latitude in degrees, semi-axes in arcsec and position angle in the map's frame."""
     kind = type(region).__name__
     shape = kind.removesuffix("PixelRegion").removesuffix("SkyRegion")
@@ -202,7 +211,7 @@ def _on_map(region: Any, path: Path, image: SkyImage) -> tuple[float, float, flo
     return float(place.lon.deg), float(place.lat.deg), major, minor, float(np.mod(angle, 180.0))
 
 
-def _from_pixels(region: Any, shape: str, image: SkyImage) -> tuple[float, float, float, float, float]:
+def _from_pixels(region: Any, shape: str, image: SkyImage) -> _Drawn:
     x, y = float(region.center.x), float(region.center.y)
     lon, lat = (float(value) for value in celestial_degrees(image.wcs, x, y))
     if shape == "Point":

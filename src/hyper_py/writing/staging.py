@@ -2,14 +2,14 @@
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.files import DISK_FULL, checksum, synchronise, unlink_if_link
-from hyper_py.writing.layout import STATE_DIR, Layout
+from hyper_py.files import DISK_FULL, checksum, is_inside, synchronise, unlink_if_link
+from hyper_py.writing.layout import REPORT_DIR, STATE_DIR, Layout
 
 _TEMPORARY = ".hyper-tmp"
 
@@ -110,6 +110,28 @@ def remove_stale(directories: Iterable[Path]) -> int:
     return n_removed
 
 
+def remove_pages(root: Path, *, but: Collection[str] = ()) -> tuple[str, ...]:
+    """Remove pages of an earlier report; a directory that is a link to another place is left alone.
+
+    Parameters
+    ----------
+    root : Path
+        The output directory.
+    but : collection of str
+        Pages that stay, relative to it.
+
+    Returns
+    -------
+    tuple of str
+        What was removed, sorted.
+    """
+    names = {f"{REPORT_DIR}/{path.name}" for path in (root / REPORT_DIR).glob("*.html")} - {*but}
+    removed = sorted(name for name in names if is_inside(root, name))
+    for name in removed:
+        (root / name).unlink()
+    return tuple(removed)
+
+
 def temporary_path(directory: Path, name: str) -> Path:
     """Return a path that `remove_stale` removes, should this process be killed before it does."""
     return directory / f"{_TEMPORARY}.{uuid.uuid4().hex[:12]}.{name}"
@@ -144,3 +166,10 @@ def locked(layout: Layout) -> Iterator[bool]:
         except (ImportError, OSError):
             pass
         yield True
+
+
+def is_held(layout: Layout) -> bool:
+    """Whether a run holds the output directory now; False where nobody can tell."""
+    with suppress(OSError), locked(layout) as held:
+        return not held
+    return False

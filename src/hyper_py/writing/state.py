@@ -44,6 +44,10 @@ class Record:
         Columns of the catalogue; none for a cube.
     parts : tuple of str
         The channels of a cube; none for a map.
+    beam_fwhm : float or None
+        Geometric mean FWHM of the beam in arcsec.
+    bands : tuple of dict
+        What is known of each band of a field; none for a map.
     """
 
     name: str
@@ -59,6 +63,8 @@ class Record:
     files: dict[str, str]
     columns: tuple[tuple[str, str, str], ...] = ()
     parts: tuple[str, ...] = field(default=())
+    beam_fwhm: float | None = None
+    bands: tuple[dict[str, Any], ...] = field(default=())
 
     def to_json(self) -> str:
         """Return the text that `read_record` reads."""
@@ -69,7 +75,7 @@ def _checked(values: Any) -> Record | None:
     """Return a record made from JSON; None unless every key is there with a value of its type."""
     if not isinstance(values, dict) or values.keys() != {item.name for item in fields(Record)}:
         return None
-    numbers = (values["rms"], values["pixel_scale"], values["seconds"])
+    numbers = (values["rms"], values["pixel_scale"], values["seconds"], values["beam_fwhm"])
     columns = values["columns"]
     good = (
         all(_is_text(values[key]) for key in ("name", "checksum", "unit"))
@@ -79,12 +85,14 @@ def _checked(values: Any) -> Record | None:
         and values["seconds"] is not None
         and type(values["n_sources"]) is int
         and values["n_sources"] >= 0
+        and isinstance(values["bands"], list)
+        and all(isinstance(one, dict) for one in values["bands"])
         and isinstance(columns, list)
         and all(_are_texts(column) and len(column) == 3 for column in columns)
     )
     if not good:
         return None
-    tuples = {key: tuple(values[key]) for key in ("warnings", "outputs", "parts")}
+    tuples = {key: tuple(values[key]) for key in ("warnings", "outputs", "parts", "bands")}
     return Record(**{**values, **tuples, "columns": tuple(tuple(column) for column in columns)})
 
 

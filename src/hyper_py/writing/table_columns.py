@@ -31,7 +31,7 @@ def prepare_table(table: Table, *, pixel_scale: float, meta: Mapping[str, Any] |
     Parameters
     ----------
     table : Table or QTable
-        Columns of `hyper_py.catalog` get its descriptions; others keep their own.
+        Columns without a description, format or UCD of their own get those of `hyper_py.catalog`.
     pixel_scale : float
         Arcsec; decides the digits of coordinates.
     meta : mapping, optional
@@ -45,9 +45,9 @@ def prepare_table(table: Table, *, pixel_scale: float, meta: Mapping[str, Any] |
     decimals = coordinate_decimals(pixel_scale)
     prepared = Table(meta=_scalars(table.meta if meta is None else meta))
     for name, column in table.columns.items():
-        known = _BY_NAME.get(name)
+        known, own = _BY_NAME.get(name), column.info
         values = _plain(column)
-        form = known.format if known and known.format else _FLOAT_FORMAT
+        form = own.format or (known.format if known else "") or _FLOAT_FORMAT
         if name in COORDINATE_COLUMNS:
             form = f".{decimals}f"
         if name in SPECTRAL_COLUMNS:
@@ -55,9 +55,9 @@ def prepare_table(table: Table, *, pixel_scale: float, meta: Mapping[str, Any] |
         prepared[name] = TableColumn(
             values,
             unit=column.unit,
-            description=known.description if known else column.info.description,
+            description=own.description or (known.description if known else None),
             format=form if values.dtype.kind == "f" else None,
-            meta={"ucd": known.ucd} if known and known.ucd else {},
+            meta={"ucd": ucd} if (ucd := (own.meta or {}).get("ucd") or (known.ucd if known else "")) else {},
         )
     return prepared
 

@@ -1,0 +1,58 @@
+"""`BandImage`: one map of a field with what a spectrum needs to know about it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hyper_py.diagnostics import InputError
+from hyper_py.image import SkyImage
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BandImage:
+    """One band of a field.
+
+    Attributes
+    ----------
+    name : str
+        Suffix of its columns in the catalogue.
+    image : SkyImage
+    wavelength : float
+        Micron.
+    calibration_error : float, optional
+        Relative calibration uncertainty, which all fluxes of the band share.
+    """
+
+    name: str
+    image: SkyImage
+    wavelength: float
+    calibration_error: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.wavelength < np.inf:
+            raise InputError(f"{self.name}: wavelength of {self.wavelength} micron: it must be positive")
+        error = self.calibration_error
+        if error is not None and not 0.0 <= error < np.inf:
+            raise InputError(f"{self.name}: calibration error of {error}: must be a number from 0")
+
+
+def reference_band(bands: Sequence[BandImage]) -> int:
+    """Return the index of the band of the smallest beam, whose astrometry is the field's."""
+    return int(np.argmin([band.image.beam.fwhm for band in bands]))
+
+
+def check_names(bands: Sequence[BandImage]) -> None:
+    """Check that there are bands, each of another name.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    if not bands:
+        raise InputError("no band is given: nothing to measure")
+    twice = [name for name, number in Counter(band.name for band in bands).items() if number > 1]
+    if twice:
+        raise InputError(f"{twice[0]}: the name of several bands: give each another name")

@@ -1,0 +1,46 @@
+"""Shapes of sources as covariances xx, xy, yy in arcsec^2, east and north on the plane of the bands."""
+
+import numpy as np
+
+from hyper_py.arrays import FloatArray
+from hyper_py.geometry import Ellipse, ellipse_from_covariance, transform_covariance
+
+
+def symmetric(shape: FloatArray) -> FloatArray:
+    """Return the matrices (..., 2, 2) of covariances xx, xy, yy, shape (..., 3)."""
+    return np.stack(
+        [
+            np.stack([shape[..., 0], shape[..., 1]], axis=-1),
+            np.stack([shape[..., 1], shape[..., 2]], axis=-1),
+        ],
+        axis=-2,
+    )
+
+
+def unique_elements(covariance: FloatArray) -> FloatArray:
+    """Return xx, xy, yy, shape (..., 3), of symmetric matrices (..., 2, 2)."""
+    return np.stack([covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]], axis=-1)
+
+
+def transformed(shape: FloatArray, jacobian: FloatArray) -> FloatArray:
+    """Return J C J^T of covariances (..., 3) under linear maps (..., 2, 2), as xx, xy, yy."""
+    return unique_elements(transform_covariance(symmetric(shape), jacobian))
+
+
+def determinant(shape: FloatArray) -> FloatArray:
+    """Return xx yy - xy^2, shape (...)."""
+    result: FloatArray = shape[..., 0] * shape[..., 2] - shape[..., 1] ** 2
+    return result
+
+
+def sky_ellipses(shape: FloatArray) -> Ellipse:
+    """Return FWHM in arcsec, and position angles in degrees east of north, in [0, 180)."""
+    ellipse = ellipse_from_covariance(symmetric(shape))
+    return Ellipse(ellipse.major, ellipse.minor, np.mod(90.0 - np.degrees(ellipse.angle), 180.0))
+
+
+def bounded(shape: FloatArray, *, low: float, high: float) -> FloatArray:
+    """Return covariances (..., 3) with eigenvalues within [low, high]."""
+    value, vector = np.linalg.eigh(symmetric(shape))
+    inside = np.clip(value, low, high)
+    return unique_elements((vector * inside[..., None, :]) @ np.swapaxes(vector, -1, -2))

@@ -1,0 +1,113 @@
+"""Bright pixels without a beam around them: hot pixels, cosmic rays, spikes. No source is so sharp.
+
+Light that comes through a Gaussian beam has, in the mean over pixels that lie symmetrically around a place,
+at least the share that the beam has there, wherever it comes from. For a source at an offset d, the beam B
+and a pair of pixels at +v and -v, B(v - d) + B(v + d) = 2 B(v) B(d) cosh(v.d / s^2) >= 2 B(v) B(d), and the
+same holds for any sum of sources. What a pixel has beyond that did not come through the beam.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.numerics.tiles import Plane, size_of
+
+LEAST_SHARE = 0.6
+"""Of the light above the darkest pixel around that the pixel must have beyond the beam's. A source of a beam,
+or a wider one, has none; one of 0.8 beams less than half."""
+LEAST_SIGMA = 6.0
+"""Significance of that light, in its scatter all over the map."""
+_AROUND = 0.5
+"""The middle is compared with pixels of at least this share of the beam's peak, and with its neighbours."""
+_MOST_SAMPLES = 2500
+
+
+class _Ring(NamedTuple):
+    """Pixels around a middle one: which, shape (side, side), symmetric, and the beam's value in each."""
+
+    inside: BoolArray
+    beam: FloatArray
+
+
+class _Light(NamedTuple):
+    """Of some pixels, shape (n,).
+
+    The light beyond the beam's above a level of 0, how much more it is above a level of 1, the value itself,
+    and that of the darkest pixel around.
+    """
+
+    beyond: FloatArray
+    per_level: FloatArray
+    peak: FloatArray
+    darkest: FloatArray
+
+
+def are_hot_pixels(data: Plane, *, x: FloatArray, y: FloatArray, beam_covariance: FloatArray) -> BoolArray:
+    """Return which places are single bright pixels, shape (n,).
+
+    Parameters
+    ----------
+    data : Plane, shape (ny, nx)
+        Blank pixels are NaN.
+    x, y : ndarray, shape (n,)
+        Zero-based positions; their nearest pixels are judged. NaN: not judged.
+    beam_covariance : ndarray, shape (2, 2)
+        Pixels^2, order (x, y). Below a FWHM of about 1.5 pixels a source is nearly as sharp as a pixel.
+    """
+    ny, nx = size_of(data)
+    hot = np.zeros(x.size, dtype=bool)
+    here = np.flatnonzero((x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5))
+    ring = _ring(beam_covariance)
+    light = _light(data, np.rint(y[here]).astype(np.intp), np.rint(x[here]).astype(np.intp), ring)
+    # The level that leaves least beyond the beam: no background is lower than the darkest pixel.
+    beyond = light.beyond + light.per_level * light.darkest
+    sharp = beyond > LEAST_SHARE * (light.peak - light.darkest)
+    if sharp.any():
+        hot[here] = sharp & (beyond > LEAST_SIGMA * _scatter(data, ring))
+    return hot
+
+
+def _ring(beam_covariance: FloatArray) -> _Ring:
+    size = math.sqrt(float(np.linalg.eigvalsh(beam_covariance)[-1]))
+    half = max(math.ceil(0.5 * FWHM_PER_SIGMA * size), 1)
+    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64)
+    inverse = np.linalg.inv(beam_covariance)
+    beam = np.exp(-0.5 * (inverse[0, 0] * x * x + 2.0 * inverse[0, 1] * x * y + inverse[1, 1] * y * y))
+    inside = (beam >= _AROUND) | (np.abs(x) + np.abs(y) == 1.0)
+    inside[half, half] = False
+    return _Ring(inside, beam)
+
+
+def _light(data: Plane, rows: IndexArray, columns: IndexArray, ring: _Ring) -> _Light:
+    """Compare pixels with those around them; NaN where none of these is known."""
+    half = ring.beam.shape[0] // 2
+    found = np.full((4, rows.size), np.nan)
+    for k, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
+        top, left = max(row - half, 0), max(column - half, 0)
+        known = data[top : row + half + 1, left : column + half + 1]
+        piece = known
+        if known.shape != ring.beam.shape:
+            piece = np.full(ring.beam.shape, np.nan)
+            y0, x0 = top - row + half, left - column + half
+            piece[y0 : y0 + known.shape[0], x0 : x0 + known.shape[1]] = known
+        inside = ring.inside & np.isfinite(piece)
+        inside &= inside[::-1, ::-1]
+        if inside.any():
+            around, share = piece[inside], float(ring.beam[inside].mean())
+            peak = piece[half, half]
+            found[:, k] = peak - around.mean() / share, 1.0 / share - 1.0, peak, np.nanmin(piece)
+    return _Light(*found)
+
+
+def _scatter(data: Plane, ring: _Ring) -> float:
+    """Return the scatter of the light beyond the beam's over a regular grid of the map."""
+    ny, nx = size_of(data)
+    step = max(1, math.ceil(math.sqrt(ny * nx / _MOST_SAMPLES)))
+    rows, columns = np.mgrid[step // 2 : ny : step, step // 2 : nx : step]
+    light = _light(data, rows.ravel(), columns.ravel(), ring)
+    beyond = light.beyond + light.per_level * np.nanmedian(light.peak)
+    beyond = beyond[np.isfinite(beyond)]
+    return float(1.4826 * np.median(np.abs(beyond))) if beyond.size else math.inf

@@ -1,0 +1,139 @@
+"""Figures that an extraction draws of itself: one of its images, and one of its sources."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from hyper_py.arrays import FloatArray
+from hyper_py.diagnostics import InputError
+from hyper_py.numerics import gaussians
+from hyper_py.pipeline.extraction import Extraction
+from hyper_py.pipeline.results import Plane
+from hyper_py.reporting.figures import (
+    COLOURS,
+    MARK,
+    draw_beam,
+    draw_ellipses,
+    figure_unit,
+    label_axes,
+)
+from hyper_py.reporting.fits_products import GroupCutout, group_cutouts
+
+_WIDTH = 7.0
+_DPI = 110
+_RADIUS_BEAMS = 2.5
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows although pyplot does not know of it."""
+
+    def _repr_png_(self) -> bytes:
+        from io import BytesIO
+
+        stream = BytesIO()
+        self.savefig(stream, format="png", dpi=_DPI)
+        return stream.getvalue()
+
+
+def draw_map(extraction: Extraction, name: Plane, *, sources: bool, ax: Any = None) -> Figure:
+    """Draw an image of an extraction, see `Extraction.plot`."""
+    image = extraction.image
+    if not image.is_whole:
+        raise InputError(f"plot: {image.name} was read in pieces: draw a part of `extraction.planes()`")
+    ny, nx = image.shape
+    scale, unit = figure_unit(extraction)
+    values = extraction.plane(name) * scale
+    reference = values if name == "rms" else image.data * scale
+    known = reference[np.isfinite(reference)]
+    low, high = np.percentile(known, [0.5, 99.7]) if known.size else (0.0, 1.0)
+    if ax is None:
+        figure: Any = NotebookFigure(
+            figsize=(_WIDTH, max(2.5, 0.86 * _WIDTH * ny / nx)), layout="constrained"
+        )
+        ax = figure.add_subplot(projection=image.wcs)
+    figure = ax.figure
+    shown = ax.imshow(values, origin="lower", cmap=COLOURS, vmin=low, vmax=high, rasterized=True)
+    figure.colorbar(shown, ax=ax, label=unit, pad=0.02, fraction=0.045)
+    if sources:
+        draw_ellipses(ax, extraction, np.arange(len(extraction.sources)), MARK, 0.8)
+    if len(extraction.sources) == 0 and len(extraction.catalog) and sources:
+        ax.plot(extraction.peaks.x, extraction.peaks.y, "o", mfc="none", mec=MARK, ms=6)
+    draw_beam(ax, extraction, at=(0.04 * nx, 0.05 * ny))
+    what = "" if name == "data" else f", {name}"
+    ax.set_title(f"{image.name}{what}: {len(extraction.catalog)} sources", fontsize=10, parse_math=False)
+    if hasattr(ax, "coords"):
+        label_axes(ax, extraction)
+    return figure  # type: ignore[no-any-return]
+
+
+def draw_source(extraction: Extraction, hyper_id: int) -> Figure:
+    """Draw one source, see `Extraction.plot_source`."""
+    numbers = np.asarray(extraction.catalog["HYPER_ID"])
+    rows = np.flatnonzero(numbers == hyper_id)
+    if rows.size == 0:
+        known = f"{numbers.min()} to {numbers.max()}" if numbers.size else "none"
+        raise InputError(f"plot_source: no source with HYPER_ID {hyper_id!r}: the catalogue has {known}")
+    row = int(rows[0])
+    cutout = next((one for one in group_cutouts(extraction) if row in one.members), None)
+    if cutout is None:
+        raise InputError("plot_source: nothing was fitted (detection_only): there is no model to draw")
+    scale, unit = figure_unit(extraction)
+    panels = {"data": cutout.data, "model": cutout.model + cutout.others, "residual": cutout.residual}
+    model_level = float(np.nanmedian(cutout.data - cutout.residual - panels["model"]))
+    panels["model"] = panels["model"] + model_level
+    values = cutout.data[np.isfinite(cutout.data)] * scale
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    figure = NotebookFigure(figsize=(11.5, 3.3), layout="constrained")
+    axes: list[Any] = []
+    shown: Any = None
+    for k, (name, values) in enumerate(panels.items()):
+        ax = figure.add_subplot(1, 4, k + 1, projection=extraction.image.wcs[cutout.where])
+        # The residual has the same range of colours, about zero.
+        shift = 0.5 * (low + high) if name == "residual" else 0.0
+        picture = ax.imshow(values * scale, origin="lower", cmap=COLOURS, vmin=low - shift, vmax=high - shift)
+        shown = shown or picture
+        draw_ellipses(ax, extraction, np.arange(len(extraction.sources)), "#e8e8e8", 0.7, cutout)
+        draw_ellipses(ax, extraction, np.array([row]), MARK, 1.4, cutout)
+        ax.set_title(name if name != "residual" else "residual, same range about 0", fontsize=9)
+        label_axes(ax, extraction, first=k == 0)
+        axes.append(ax)
+    figure.colorbar(shown, ax=axes, label=unit, fraction=0.03, pad=0.01)
+    _profile(figure.add_subplot(1, 4, 4), extraction, cutout, row, scale=scale, unit=unit)
+    entry = extraction.catalog[row]
+    flux, error = entry["FLUX"], entry["FLUX_ERR"]
+    measured = f"{flux.value:.4g} ± {error:.2g} ({float(flux / error):.1f} σ)"
+    figure.suptitle(f"{extraction.image.name}, source {hyper_id}: {measured}", fontsize=10, parse_math=False)
+    return figure
+
+
+def _profile(
+    ax: Any, extraction: Extraction, cutout: GroupCutout, row: int, *, scale: float, unit: str
+) -> None:
+    """Draw the means over rings of data without neighbours, of the fit, and of the beam."""
+    image, source = extraction.image, extraction.sources[row]
+    y, x = np.mgrid[cutout.where]
+    radius = np.hypot(x - source[gaussians.X], y - source[gaussians.Y]) * image.pixel_scale
+    own = gaussians.drawn(source[None, :], image.shape)[cutout.where]
+    alone = cutout.residual + own
+    width = image.beam.fwhm
+    edges = np.arange(0.0, _RADIUS_BEAMS * width, max(width / 4.0, image.pixel_scale))
+    middle = 0.5 * (edges[1:] + edges[:-1])
+
+    def rings(values: FloatArray) -> FloatArray:
+        known = np.isfinite(values)
+        inside = [values[known & (radius >= a) & (radius < b)] for a, b in pairwise(edges)]
+        return np.array([part.mean() if part.size else np.nan for part in inside])
+
+    fine = np.linspace(0.0, edges[-1], 100)
+    peak = float(source[gaussians.AMPLITUDE]) * scale
+    ax.plot(middle, rings(alone) * scale, "o", ms=4, color="#1f77b4", label="data, alone")
+    ax.plot(middle, rings(own) * scale, "-", color="#d62728", label="fit")
+    ax.plot(fine, peak * np.exp(-4.0 * np.log(2.0) * (fine / width) ** 2), "--", color="0.5", label="beam")
+    ax.axhline(0.0, color="0.8", lw=0.8, zorder=0)
+    ax.set_xlabel("radius (arcsec)", fontsize=8)
+    ax.set_ylabel(unit, fontsize=8)
+    ax.tick_params(labelsize=7)
+    ax.legend(fontsize=7, frameon=False)
+    ax.set_title("mean over rings", fontsize=9)

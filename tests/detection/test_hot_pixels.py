@@ -1,0 +1,111 @@
+"""Hot pixels are told from sources: those have the beam around them, wherever their peak is in the pixel."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from hyper_py.detection.hot_pixels import are_hot_pixels
+from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.numerics import gaussians
+from hyper_py.numerics.tiles import LazyPlane
+
+SHAPE, SIGMA_NOISE = (240, 260), 1.0
+
+
+def covariance(fwhm, ratio=1.0, angle=0.0):
+    """Covariance of an elliptical beam, pixels^2."""
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    sizes = np.array([fwhm * np.sqrt(ratio), fwhm / np.sqrt(ratio)]) / FWHM_PER_SIGMA
+    return turn @ np.diag(sizes**2) @ turn.T
+
+
+def noise(rng, fwhm, *, white):
+    """Noise of rms 1: some of its variance white, the rest of the beam's correlation."""
+    smooth = ndimage.gaussian_filter(rng.standard_normal(SHAPE), fwhm / FWHM_PER_SIGMA)
+    return np.sqrt(1 - white) * smooth / smooth.std() + np.sqrt(white) * rng.standard_normal(SHAPE)
+
+
+def grid(rng):
+    """Places 20 pixels apart, anywhere in their pixels."""
+    y, x = np.mgrid[20:220:20, 20:240:20].reshape(2, -1)
+    return x + rng.uniform(-0.5, 0.5, x.size), y + rng.uniform(-0.5, 0.5, y.size)
+
+
+@pytest.mark.parametrize("white", [0.05, 1.0])
+@pytest.mark.parametrize("fwhm", [1.6, 2.0, 3.3, 6.0])
+def test_sources_as_sharp_as_the_beam_are_none(rng, fwhm, white):
+    beam = covariance(fwhm, ratio=1.2, angle=0.4)
+    x, y = grid(rng)
+    for amplitude in (5.0, 30.0, 1e4):
+        sources = np.zeros((x.size, 6))
+        sources[:, gaussians.AMPLITUDE] = amplitude * rng.uniform(1, 3, x.size)
+        sources[:, gaussians.X], sources[:, gaussians.Y] = x, y
+        # From 0.85 beams, a beam that is not well known, to 1.5.
+        shape = gaussians.shape_parameters(beam)
+        size = rng.uniform(0.85, 1.5, x.size)
+        sources[:, gaussians.SIGMA_1 :] = shape
+        sources[:, [gaussians.SIGMA_1, gaussians.SIGMA_2]] *= size[:, None]
+        data = gaussians.render(sources, SHAPE) + noise(rng, fwhm, white=white)
+        assert not are_hot_pixels(data, x=x, y=y, beam_covariance=beam).any()
+
+
+@pytest.mark.parametrize("white", [0.05, 1.0])
+@pytest.mark.parametrize("fwhm", [2.0, 3.3, 6.0])
+def test_bright_pixels_are_found_on_any_map_also_beside_blanks(rng, fwhm, white):
+    x, y = (np.rint(values) for values in grid(rng))
+    data = noise(rng, fwhm, white=white)
+    data[y.astype(int), x.astype(int)] += 30.0
+    blank = rng.random(SHAPE) < 0.1
+    blank[y.astype(int), x.astype(int)] = False
+    lazy = LazyPlane(SHAPE, lambda rows, columns: data[rows, columns])
+    for plane in (data, lazy):
+        assert are_hot_pixels(plane, x=x, y=y, beam_covariance=covariance(fwhm)).all()
+    # Where both pairs of neighbours have lost one, 4% of the places of the smallest beam, nothing is said.
+    found = are_hot_pixels(np.where(blank, np.nan, data), x=x, y=y, beam_covariance=covariance(fwhm))
+    assert found.mean() > (0.9 if fwhm == 2.0 else 0.999)
+
+
+@pytest.mark.parametrize("fwhm", [2.0, 3.3, 6.0])
+def test_peaks_of_noise_are_none(rng, fwhm):
+    """White noise is the worst case: the highest pixels are those that stand out by themselves."""
+    for white in (0.3, 1.0):
+        data = noise(rng, fwhm, white=white)
+        y, x = np.unravel_index(np.argsort(data, axis=None)[-2000:], SHAPE)
+        found = are_hot_pixels(data, x=x.astype(float), y=y.astype(float), beam_covariance=covariance(fwhm))
+        assert not found.any()
+
+
+def test_faint_sources_beside_far_brighter_ones_are_none(rng):
+    """The wing of the bright one is no constant."""
+    beam = covariance(3.3)
+    x, y = grid(rng)
+    sources = np.zeros((2 * x.size, 6))
+    turn, away = rng.uniform(0.0, 2.0 * np.pi, x.size), 3.3 * rng.uniform(1.0, 2.5, x.size)
+    sources[:, gaussians.X] = np.append(x, x + away * np.cos(turn))
+    sources[:, gaussians.Y] = np.append(y, y + away * np.sin(turn))
+    sources[:, gaussians.AMPLITUDE] = np.repeat([1000.0, 20.0], x.size)
+    sources[:, gaussians.SIGMA_1 :] = gaussians.shape_parameters(beam)
+    data = gaussians.render(sources, SHAPE) + noise(rng, 3.3, white=0.05)
+    for dx, dy in ((0, 0), (1, 0), (0, -1)):
+        places = {"x": sources[:, gaussians.X] + dx, "y": sources[:, gaussians.Y] + dy}
+        assert not are_hot_pixels(data, **places, beam_covariance=beam).any()
+
+
+def test_scaling_and_constants_change_nothing(rng):
+    x, y = grid(rng)
+    data = noise(rng, 3.3, white=0.1)
+    data[np.rint(y[::2]).astype(int), np.rint(x[::2]).astype(int)] += 8.0
+    places = {"x": x, "y": y, "beam_covariance": covariance(3.3)}
+    found = are_hot_pixels(data, **places)
+    assert found.any()
+    for scale, level in ((1e-12, 0.0), (1e9, 0.0), (1.0, 300.0), (1.0, -300.0)):
+        np.testing.assert_array_equal(are_hot_pixels(data * scale + level, **places), found)
+
+
+def test_places_off_the_map_or_unknown_are_not_judged():
+    data = np.zeros((30, 30))
+    data[10, 10] = 1.0
+    x, y = np.array([np.nan, -3.0, 40.0, 10.0, 0.0]), np.array([5.0, 5.0, 5.0, 10.0, 0.0])
+    found = are_hot_pixels(data, x=x, y=y, beam_covariance=covariance(4.0))
+    np.testing.assert_array_equal(found, [False, False, False, True, False])
+    assert not are_hot_pixels(data, x=x[:0], y=y[:0], beam_covariance=covariance(4.0)).size
