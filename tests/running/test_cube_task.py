@@ -269,6 +269,11 @@ def test_figure_of_many_spectra(tmp_path):
     table["FLUX_ERR"] = np.nan
     spectra_figure.draw_spectra(table, tmp_path / "many.png", title="many")
     assert (tmp_path / "many.png").stat().st_size > 1000
+    most = spectra_figure.MOST_PANELS
+    assert (
+        spectra_figure.which_sources(most, n) == f": the {most} of {n} sources with the largest sum of fluxes"
+    )
+    assert spectra_figure.which_sources(3, 3) == ""
     assert "FLUX" in spectra.COLUMNS
 
 
