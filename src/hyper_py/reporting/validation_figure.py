@@ -125,7 +125,8 @@ def _draw_fluxes(axes: Any, validation: Validation) -> None:
         axes.set_xscale("log")
         _plain_ticks(axes)
     axes.set_xlabel("true signal to noise" if known else "source")
-    axes.legend(frameon=False, fontsize=8, loc="upper right")
+    for handle in axes.legend(frameon=False, fontsize=8, loc="upper right").legend_handles:
+        handle.set_alpha(1.0)
 
 
 def _point(n: int) -> dict[str, float]:
