@@ -93,12 +93,37 @@ def changelog():
     return re.sub(r"\]\(docs/", "](../", text)
 
 
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+def sections(name, *titles, widths=None):
+    """Return the tables of some sections of a committed benchmark, their first columns only if asked."""
+    parts = re.split(r"^## ", (RESULTS / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = {part.partition("\n")[0]: part for part in parts}
+    lines = []
+    for title in titles:
+        text = next(part for head, part in found.items() if head.startswith(title))
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        if widths is not None:
+            rows = ["|".join(line.split("|")[: widths + 1]) + "|" for line in rows]
+        lines += ["", f"**{text.partition(chr(10))[0]}**", "", *rows]
+    return "\n".join(lines)
+
+
+def finders():
+    """Return the committed comparison with other finders: completeness, then photometry."""
+    summary = (RESULTS / "completeness.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    rows = [line.rsplit("|", 2)[0] + "|" for line in summary.splitlines() if line.startswith("|")]
+    return "\n".join(rows) + "\n\n### Photometry\n" + sections("finders.md", "alma", "herschel", widths=10)
+
+
 GENERATED = {
     "configuration": reference_table,
     "columns": columns,
     "flags": flags,
     "instruments": instruments,
     "changelog": changelog,
+    "finders": finders,
 }
 SHOWN = {"cli": ["main"], "config.original": ["ORIGINAL_DEFAULTS", "ORIGINAL_POLICY"]}
 
