@@ -74,11 +74,12 @@ def compare(path: Path, directory: Path, share: float, least: float, changes: li
     taken_twice = len(row[found]) - len(np.unique(row[found]))
     pairs = tree.query_pairs(0.5 * beam)
     good = abs(counts[1] / counts[0] - 1.0) <= 0.02 and within > 0.95 and not taken_twice
+    verdict = "good" if good else "FALLS SHORT"
     print(
         f"{path.name}: above {least:g} sigma, away from the seams: {counts[0]} sources of the whole map, "
         f"{counts[1]} joined, {lost} lost; {within:.1%} of fluxes within their errors, median change "
-        f"{np.median(change):+.3f} errors, largest {np.abs(change).max():.2f}; {len(pairs)} pairs of rows within half a beam: "
-        f"{'good' if good else 'FALLS SHORT'}"
+        f"{np.median(change):+.3f} errors, largest {np.abs(change).max():.2f}; {len(pairs)} pairs of rows "
+        f"within half a beam: {verdict}"
     )
     return good
 

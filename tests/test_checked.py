@@ -115,6 +115,7 @@ def test_every_fault_has_its_line():
         "camera.lens.kind = 'x': must be one of null, zoom, prime",
         "camera.title = '': must be a non-empty text",
         "camera.frame: unknown key; the nearest known key is camera.frames",
+        "camera: its keys are lens, frames, title",
         "frames = 0: must be a whole number >= 1",
         "5: unknown key; known here are camera, frames",
     )  # fmt: skip

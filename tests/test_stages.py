@@ -6,7 +6,7 @@ import pytest
 
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.simulation.simulate import simulate_image
-from hyper_py.stages import SHARES, Clock, counter, tell, told_to
+from hyper_py.stages import SHARES, Clock, counter, seconds_left, tell, told_to
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ def test_shares_are_all_of_the_time():
 
 def test_time_left_is_extrapolated_from_the_share_that_is_done():
     clock = Clock()
-    assert math.isnan(clock.seconds_left(3.0))
+    assert math.isnan(seconds_left(3.0, share=clock.share))
     clock.told("fits", 5, 10)
     before = SHARES["reading"] + SHARES["noise"] + SHARES["detection"] + SHARES["first fits"]
     assert clock.share == pytest.approx(before + SHARES["fits"] / 2)
-    assert clock.seconds_left(7.0) == pytest.approx(7.0 / clock.share - 7.0)
+    assert seconds_left(7.0, share=clock.share) == pytest.approx(7.0 / clock.share - 7.0)
 
 
 def test_what_is_done_never_falls():

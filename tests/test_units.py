@@ -40,24 +40,31 @@ SPELLINGS = {
     u.mJy
     / u.beam: """mJy/beam; mjy/beam; mJy/BEAM; beam-1 mJy; 10**-3 Jy/beam; 1e-3 Jy/beam; milliJansky/beam;
         MILLIJY/BEAM; mJy beam-1; 1.0E-3 Jy beam^-1; 10^(-3) Jy/beam""",
-    u.uJy / u.beam: "uJy/beam; UJY/BEAM; µJy/beam; μJy/beam; muJy/beam; microJy/beam; MicroJansky/beam",
+    u.uJy / u.beam: """uJy/beam; UJY/BEAM; µJy/beam; μJy/beam; muJy/beam; microJy/beam; MicroJansky/beam;
+        micro-Jy/beam; micro-Jansky beam⁻¹""",
     u.nJy / u.beam: "nJy/beam",
     u.Jy: """Jy; JY; jy; Jansky; Jy/pixel; Jy/pix; JY/PIXEL; Jy pixel-1; Jy/px; Jy / pix; Jy/Pixels;
         10**-26 W/m2/Hz;
         1e-23 erg/s/cm2/Hz""",
     u.mJy: "mJy; mJy/pixel; mjy/pix",
-    u.MJy / u.sr: "MJy/sr; MJy / sr; MJY/SR; MJy sr-1; MJy/ster; MJy per steradian; sr-1 MJy; MJy sr^-1",
+    u.MJy / u.sr: """MJy/sr; MJy / sr; MJY/SR; MJy sr-1; MJy/ster; MJy per steradian; sr-1 MJy; MJy sr^-1;
+        MJy/str; MJy-sr^-1; MJy sr⁻¹""",
     u.kJy / u.sr: "kJy/sr; KJY/SR",
     u.Jy / u.sr: "Jy/sr; JY/SR",
     u.Jy / u.arcsec**2: """Jy/arcsec2; Jy/arcsec^2; Jy arcsec-2; JY/ARCSEC**2; Jy/sq.arcsec; Jy/square arcsec;
         Jy/sq arcsec""",
     u.mJy / u.arcsec**2: "mJy/arcsec**2; mJy/arcsec2; mJy arcsec^{-2}; mjy/arcsec2",
     u.Jy / u.deg**2: "Jy/deg2",
-    u.W / u.m**2 / u.sr: "W/m2/sr; W m-2 sr-1; W/m^2/sr; W / (m2 sr); W/(m**2*sr); W.m-2.sr-1",
+    u.W
+    / u.m**2
+    / u.sr: """W/m2/sr; W m-2 sr-1; W/m^2/sr; W / (m2 sr); W/(m**2*sr); W.m-2.sr-1; W/m^2-sr; W/m2-sr;
+        W/m**2-sr; W-m^-2-sr^-1""",
+    u.nW / u.m**2 / u.sr: "nW/m2/sr; nW m-2 sr-1; nW/m^2-sr; NW/M2/SR; nW m⁻² sr⁻¹",
     u.K: "K; K(Tmb); K (TMB); K (Tmb); K_RJ; Kelvin; KELVIN; K [Tmb]; k; K(T_MB); K Tb",
     u.mK: "mK; mK(Tmb); milliKelvin",
 }
-NO_UNITS = """; counts; adu; ADU; DN/s; pW; K km/s; K km s-1; Jy/beam.km/s;
+NO_UNITS = """; Jy/beam/s; JY/BEAM/S; Jy/beam Hz; PW/m2/sr; PJy/beam; Jy/beam-area;
+    counts; adu; ADU; DN/s; pW; K km/s; K km s-1; Jy/beam.km/s;
     Jy km/s; K(Ta*); K (TA*); Jy/beam/beam; Jy/beam2;
     K/beam; Jy/beam); ((Jy/beam; Jy/; /; 1; 0 Jy/beam; 1/0 Jy; Jy**2/beam; Jy-beam; Jy+beam;
     Jy/m; m/s; 9e999 Jy;

@@ -49,7 +49,7 @@ def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
         Empty if there is nothing to say.
     """
     said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
-    said += [image.meta["no_beam"]] if "no_beam" in image.meta else []
+    said += [image.meta[key] for key in ("no_beam", "primary_beam") if key in image.meta]
     said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image), *_nowhere(catalog, image)]
     said += _hot_pixels(catalog) + _flagged(catalog) + _crowded(catalog, image)
     return tuple(said)

@@ -158,10 +158,12 @@ class Checked:
         root = root or cls
         accepted, faults = _checked(cls, values, root=root)
         known = _kinds(cls)
-        for name in values:
-            if name not in known:
-                path = _path(cls, textwrap.shorten(str(name), 60))
-                faults.append(f"{path}: unknown key; {nearest_key(path, entries(root))}")
+        unknown = [_path(cls, textwrap.shorten(str(name), 60)) for name in values if name not in known]
+        hints = [nearest_key(path, entries(root)) for path in unknown]
+        faults += [f"{path}: unknown key; {hint}" for path, hint in zip(unknown, hints, strict=True)]
+        # The nearest may be the wrong one.
+        if cls.key_path and any("nearest" in hint for hint in hints):
+            faults.append(f"{cls.key_path}: its keys are {', '.join(known)}")
         if faults:
             raise ConfigurationError("\n".join(faults))
         return cls(**accepted)

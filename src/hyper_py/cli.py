@@ -15,6 +15,7 @@ import typer
 
 from hyper_py import __version__
 from hyper_py.commands.completeness import completeness
+from hyper_py.commands.completion import completion
 from hyper_py.commands.demo import demo
 from hyper_py.commands.init import init
 from hyper_py.commands.inspect import inspect
@@ -32,11 +33,13 @@ INTERRUPTED = 130
 _OBJECTS_BETWEEN_COLLECTIONS = 200_000
 """Libraries and arrays leave hardly any garbage; Python's default of 700 would search them all the time."""
 
+_HELP = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     name="hyper-py",
     help="Find and measure compact sources in far-infrared, sub-millimetre and millimetre maps.",
-    epilog="`hyper-py CONFIG.yaml` is `hyper-py run CONFIG.yaml`; `hyper-py` alone looks for "
-    "hyper_config.yaml in the working directory, then in the user's configuration directory.",
+    epilog="hyper-py MAP.fits is hyper-py run MAP.fits. To begin with: hyper-py demo.",
+    context_settings=_HELP,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -56,20 +59,20 @@ def _program(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    init, run, completeness, why, report, demo, simulate, validate, inspect, send
+    run, demo, inspect, why, report, validate, completeness, simulate, send, init, completion
 )  # fmt: skip
 for _command in _COMMANDS:
     # A declination may begin with a minus.
-    app.command(context_settings={"ignore_unknown_options": _command is why})(_command)
+    app.command(context_settings={"ignore_unknown_options": _command is why, **_HELP})(_command)
 
 
 def _with_command(arguments: Sequence[str]) -> list[str]:
-    """Insert the command `run` if none is named: before its files or options, and if there is nothing."""
+    """Insert the command `run` before its files or options if none is named."""
     commands = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
     first = arguments[0] if arguments else ""
-    if first in commands or first in ("--help", "--version"):
+    if not first or first in commands or first in ("-h", "--help", "--version"):
         return list(arguments)
-    is_run = not first or first.startswith("-") or Path(first).suffix or Path(first).exists()
+    is_run = first.startswith("-") or Path(first).suffix or Path(first).exists()
     return ["run", *arguments] if is_run else list(arguments)
 
 

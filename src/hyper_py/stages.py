@@ -74,7 +74,7 @@ def _ignore(_: int) -> None:
 
 
 class Clock:
-    """How much of a map is done, from the stages told of it, and how long the rest may take.
+    """How much of a map is done, from the stages told of it.
 
     Attributes
     ----------
@@ -93,6 +93,7 @@ class Clock:
             here = done / total if total else 0.0
             self.share = max(self.share, before + here * SHARES[stage])
 
-    def seconds_left(self, elapsed: float) -> float:
-        """Return what the rest takes if it goes on as it did, in seconds; NaN before anything is done."""
-        return elapsed * (1.0 - self.share) / self.share if self.share else float("nan")
+
+def seconds_left(elapsed: float, *, share: float) -> float:
+    """Return what the rest takes if it goes on as this share of it did; NaN before anything is done."""
+    return elapsed * (1.0 - share) / share if share else float("nan")

@@ -30,21 +30,24 @@ _PLANCK, _BOLTZMANN = float(constants.h.si.value), float(constants.k_B.si.value)
 _LIGHT, _SI_PER_JY = float(constants.c.si.value), 1e-26
 
 _PREFIXES = {
-    "": 1.0, "n": 1e-9, "nano": 1e-9, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "mu": 1e-6, "micro": 1e-6, "m": 1e-3,
-    "milli": 1e-3, "k": 1e3, "kilo": 1e3, "mega": 1e6, "g": 1e9, "giga": 1e9,
+    "": 1.0, "pico": 1e-12, "n": 1e-9, "nano": 1e-9, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "mu": 1e-6,
+    "micro": 1e-6, "m": 1e-3, "milli": 1e-3, "k": 1e3, "kilo": 1e3, "mega": 1e6, "g": 1e9, "giga": 1e9,
 }  # fmt: skip
 _PIXEL_NAMES = {"pix", "pixel", "pixels", "px"}
 _BEAM_NAMES = {"beam", "beams", "bm"}
 _OTHER_NAMES: dict[str, Any] = {
-    **dict.fromkeys(("sr", "ster", "steradian", "steradians"), u.sr),
+    **dict.fromkeys(("sr", "str", "ster", "steradian", "steradians"), u.sr),
     **dict.fromkeys(("arcsec", "arcsecond", "arcseconds", "asec", "arcs"), u.arcsec),
     **dict.fromkeys(("arcmin", "arcminute", "arcminutes", "amin"), u.arcmin),
     **dict.fromkeys(("deg", "degree", "degrees"), u.deg),
     **dict.fromkeys(("w", "watt", "watts"), u.W),
     **dict.fromkeys(("um", "micron", "microns"), u.um),
+    "nw": u.nW, "uw": u.uW,
     "rad": u.rad, "erg": u.erg, "ergs": u.erg, "j": u.J, "s": u.s, "sec": u.s, "m": u.m, "cm": u.cm,
     "km": u.km, "hz": u.Hz, "ghz": u.GHz, "k": u.K,
 }  # fmt: skip
+_PLAIN_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_HYPHENED = re.compile(r"\b(pico|nano|micro|milli|kilo|mega|giga)-(?=j)", re.IGNORECASE)
 _SQUARE = re.compile(r"sq(?:uare)?\.?\s*(?=[a-z])", re.IGNORECASE)
 _SQUARED = re.compile(r"\((?P<inner>[^()]*(?:\([^()]*\))?[^()]*)\)\s*(?:\*\*|\^)?\s*2")
 _JANSKY = re.compile(r"(?P<prefix>[a-zµμ]*?)(?P<base>jy|janskys?)", re.IGNORECASE)
@@ -53,7 +56,7 @@ _KELVIN = re.compile(
     re.IGNORECASE,
 )
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<open>\()|(?P<close>\))|(?P<slash>/|per\b)|(?P<times>[.*·,])
+    r"""\s*(?:(?P<open>\()|(?P<close>\))|(?P<slash>/|per\b)|(?P<times>[.*·,])|(?P<joins>-)(?=\s*[a-zµμ])
     |(?P<number>\d+(?:\.\d*)?(?:e[+-]?\d+)?(?:\s*(?:\*\*|\^)\s*[({]?\s*[+-]?\d+\s*[)}]?)?)
     |(?P<name>(?:sq(?:uare)?\.?\s*)?[a-zµμ]+)(?P<power>\s*(?:\*\*|\^)\s*[({]?\s*[+-]?\d+\s*[)}]?|[+-]?\d+)?)""",
     re.IGNORECASE | re.VERBOSE,
@@ -121,7 +124,7 @@ def parse_unit(text: str, *, squared: bool = False) -> MapUnit:
         If the unit is unknown, is no flux density or brightness, or can be read in two ways, as can
         `MJY/BEAM` (milli or mega). The message says which units are accepted.
     """
-    plain = text.strip(" \t'\"")
+    plain = _HYPHENED.sub(r"\1", text.strip(" \t'\"").translate(_PLAIN_DIGITS))
     if squared:
         whole = _SQUARED.fullmatch(plain)
         if whole is not None:
@@ -130,7 +133,7 @@ def parse_unit(text: str, *, squared: bool = False) -> MapUnit:
     if kelvin is not None:
         return _temperature(plain, kelvin)
     per_sr = re.search(r"sr|ster", plain, re.IGNORECASE) is not None
-    scale, beams, pixels, unit = 1.0, 0, 0, u.dimensionless_unscaled
+    scale, beams, pixels, unit, has_jansky = 1.0, 0, 0, u.dimensionless_unscaled, False
     for name, given_power in _factors(plain):
         power = given_power // 2 if squared else given_power
         if squared and given_power % 2:
@@ -144,12 +147,18 @@ def parse_unit(text: str, *, squared: bool = False) -> MapUnit:
             pixels += power
         elif jansky is not None:
             scale *= _prefix(jansky, plain, mega=per_sr) ** power
-            unit = unit * u.Jy**power
+            unit, has_jansky = unit * u.Jy**power, True
         elif name.lower() in _OTHER_NAMES:
             unit = unit * _OTHER_NAMES[name.lower()] ** power
         else:
             raise _unknown(plain)
-    return _classified(plain, scale, beams, pixels, unit)
+    found = _classified(plain, scale, beams, pixels, unit)
+    if has_jansky and found.quantity == "power":
+        raise InputError(
+            f"unit '{plain}' is that of a flux integrated over frequency, or per second: divide the map by "
+            "the width, or correct the unit (units.bunit)"
+        )
+    return found
 
 
 def jy_per_pixel(
@@ -240,8 +249,11 @@ def _prefix(match: re.Match[str], text: str, *, mega: bool) -> float:
 
 
 def _factors(text: str) -> list[tuple[str, int]]:
-    """Split a unit into names (or numbers) and exponents; a slash divides by the next name or bracket."""
-    signs, flip, factors, at = [1], 1, [], 0
+    """Split a unit into names (or numbers) and exponents; a slash divides by the next name or bracket.
+
+    A hyphen joins names: W/m2-sr divides by both.
+    """
+    signs, flip, last, factors, at = [1], 1, 1, [], 0
     while at < len(text) <= 80:
         token = _TOKEN.match(text, at)
         if token is None:
@@ -249,6 +261,8 @@ def _factors(text: str) -> list[tuple[str, int]]:
         at = token.end()
         if token["slash"]:
             flip = -1
+        elif token["joins"]:
+            flip = last
         elif token["open"]:
             signs.append(signs[-1] * flip)
             flip = 1
@@ -259,7 +273,7 @@ def _factors(text: str) -> list[tuple[str, int]]:
         elif not token["times"]:
             name, power = _name_and_power(token)
             factors.append((name, signs[-1] * flip * power))
-            flip = 1
+            last, flip = flip, 1
     if not factors or flip != 1 or len(signs) != 1 or any(abs(power) > 30 for _, power in factors):
         raise _unknown(text)
     return factors

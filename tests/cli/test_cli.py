@@ -68,6 +68,7 @@ def test_every_fault_of_a_file_has_its_line(hyper: Hyper) -> None:
     assert (status, out) == (2, "")
     assert err.splitlines() == [
         "error: a.yaml: units.bunits: unknown key; the nearest known key is units.bunit",
+        "error: a.yaml: units: its keys are convert_mJy, bunit, frequency",
         "error: a.yaml: detection.sigma_thres = -1: must be a number > 0",
     ]
 

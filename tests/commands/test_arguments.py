@@ -5,7 +5,6 @@ import json
 import pytest
 
 from hyper_py.commands.arguments import configuration, overrides_of_run
-from hyper_py.config import Config, load_config
 from hyper_py.diagnostics import ConfigurationError
 
 
@@ -38,7 +37,7 @@ def test_two_files_are_one_too_many():
         configuration(["a.yaml", "m.fits", "b.yml"], [])
 
 
-def test_without_anything_a_template_is_written():
-    with pytest.raises(ConfigurationError, match="no configuration file found"):
+def test_without_anything_nothing_is_written(tmp_path):
+    with pytest.raises(ConfigurationError, match="nothing to run"):
         configuration([], [])
-    assert load_config("hyper_config.yaml") == Config() == configuration([], [])[0]
+    assert [*tmp_path.iterdir()] == []

@@ -6,8 +6,8 @@ import pytest
 
 from helpers.command_line import Hyper
 from helpers.noted_runs import MapResult, Notes, RunResult
-from hyper_py.commands.run import ROWS_SHOWN
-from hyper_py.config import Config, load_config
+from hyper_py.commands.summary import ROWS_SHOWN
+from hyper_py.config import Config
 
 
 @pytest.mark.parametrize("command", [("run",), ()])
@@ -44,16 +44,64 @@ def test_run_with_maps_and_a_configuration(hyper: Hyper, notes: Notes, tmp_path:
     assert notes.config.below_root() == tmp_path / "sub/output"
 
 
-def test_bare_command_looks_in_the_original_s_places(hyper: Hyper, notes: Notes) -> None:
-    status, out, err = hyper()
-    assert (status, out) == (2, "")
-    assert err == (
-        "error: no configuration file found; wrote hyper_config.yaml: edit it, then run hyper-py again\n"
+def test_run_without_arguments_looks_in_the_original_s_places(hyper: Hyper, notes: Notes) -> None:
+    assert hyper("run") == (
+        2,
+        "",
+        "error: nothing to run: name maps or a configuration file; hyper-py init writes one to begin with\n",
     )
-    assert load_config("hyper_config.yaml") == Config()
+    assert not any(Path().iterdir())
     Path("hyper_config.yaml").write_text("version: 2\nunits: {bunit: K}")
-    assert hyper()[0] == 0
+    assert hyper("run")[0] == 0
     assert notes.config.units.bunit == "K"
+
+
+@pytest.mark.parametrize("arguments", [(), ("-h",), ("--help",)])
+def test_help_is_shown_and_nothing_written(hyper: Hyper, notes: Notes, arguments: tuple[str, ...]) -> None:
+    Path("hyper_config.yaml").write_text("version: 2")
+    status, out, err = hyper(*arguments)
+    assert (status, err, notes.inputs) == (0, "", None)
+    assert "completeness" in out
+    assert [path.name for path in Path().iterdir()] == ["hyper_config.yaml"]
+    assert "--resume" in hyper("run", "-h")[1]
+
+
+def test_short_ways_to_keys_that_everybody_sets(hyper: Hyper, notes: Notes, tmp_path: Path) -> None:
+    Path("errors.fits").write_text("")
+    short = (
+        "--beam",
+        "18.2,17.5,30",
+        "--error",
+        "errors.fits",
+        "--unit",
+        "MJy/sr",
+        "--products",
+        "model,noise",
+    )
+    assert hyper("a.fits", *short)[0] == 0
+    config = notes.config
+    assert (config.survey.beam.major, config.survey.beam.minor, config.survey.beam.pa) == (18.2, 17.5, 30.0)
+    assert config.io.error_hdu == str(tmp_path / "errors.fits")
+    assert config.units.bunit == "MJy/sr"
+    assert (config.outputs.products, config.fits_output.fits_noise) == (("model",), True)
+    for text, value in (("VARIANCE", "VARIANCE"), ("2", 2), ("none", None), ("auto", "auto")):
+        assert hyper("a.fits", "--beam", "18.2", "--error", text)[0] == 0
+        assert notes.config.io.error_hdu == value
+    assert notes.config.survey.beam.minor is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--beam", "x"), "--beam: 'x' is no beam; it is MAJOR, MAJOR,MINOR or MAJOR,MINOR,PA, such as 18.2"),
+        (("--beam", "1,2,3,4"), "--beam: '1,2,3,4' is no beam"),
+        (("--products", "model,sky"), "--products: sky is none of model, residual, background, rms, noise"),
+    ],
+)
+def test_short_ways_that_are_wrong(hyper: Hyper, notes: Notes, arguments: tuple[str, ...], line: str) -> None:
+    status, out, err = hyper("a.fits", *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: {line}")
 
 
 # What is shown

@@ -150,3 +150,28 @@ def test_wrong_validations_are_one_line(
 def test_columns_of_tables_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[str]) -> None:
     show_tables([TextTable("Counts", ("what", "n"), [("a", "12345"), ("longer", "6")])])
     assert capsys.readouterr().out == "\nCounts\n  what        n\n  a       12345\n  longer      6\n"
+
+
+def test_validate_a_field_in_several_bands(hyper: Hyper, tmp_path: Path) -> None:
+    from helpers.bands import measured_field
+    from hyper_py.writing.simulated_files import write_bands
+
+    simulated, extraction = measured_field(seed=2, n_sources=20)
+    write_bands(tmp_path / "field", simulated)
+    extraction.catalog.write("wide.ecsv")
+    status, out, err = hyper("validate", "wide.ecsv", "field/truth.ecsv")
+    assert (status, err) == (0, "")
+    assert "Fluxes of sources with a true flux above 5 errors" in out
+    assert "index s350 to s500" in out
+    numbers = json.loads(hyper("validate", "wide.ecsv", "field/truth.ecsv", "--json")[1])
+    assert set(numbers["bands"]) == {"p100", "p160", "s250", "s350", "s500"}
+    arguments = ("validate", "wide.ecsv", "field/truth.ecsv", "--band", "s250", "--figure", "a.png")
+    status, out, err = hyper(*arguments)
+    assert (status, err) == (0, "")
+    assert "Measured against true, all sources" in out
+    assert Path("a.png").exists()
+    status, _, err = hyper("validate", "wide.ecsv", "field/truth.ecsv", "--band", "s251")
+    assert status == 2
+    assert "--band s251: field/truth.ecsv has p100, p160, s250, s350, s500" in err
+    status, _, err = hyper("validate", "wide.ecsv", "field/truth.ecsv", "--figure", "a.png")
+    assert (status, err.count("\n")) == (2, 1)

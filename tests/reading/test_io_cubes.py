@@ -8,6 +8,7 @@ import pytest
 import radio_beam
 from astropy import units as u
 from astropy.io import fits
+from astropy.wcs import WCS
 
 from helpers.fits_maps import (
     BEAM_PIXELS,
@@ -157,3 +158,57 @@ def test_memory_does_not_grow_with_channels(tmp_path, packing):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 8 * side * side * 8
+
+
+def tabular_cube(path, values, *, kind="WAVE-TAB", unit="um"):
+    """A cube whose third axis is in a table."""
+    axis = {"CTYPE3": kind, "CRVAL3": 1.0, "CRPIX3": 1.0, "CDELT3": 1.0, "CUNIT3": unit}
+    header = make_header(**axis, PS3_0="WCS-TABLE", PS3_1="coordinate", PV3_1=1, PV3_3=1)
+    n = len(values)
+    column = fits.Column(
+        "coordinate", format=f"{n}D", dim=f"(1,{n})", array=np.reshape(values, (1, n, 1)), unit=unit
+    )
+    table = fits.BinTableHDU.from_columns([column], name="WCS-TABLE")
+    fits.HDUList([fits.PrimaryHDU(make_data((n, *SHAPE)), header), table]).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit", "scale"), [("WAVE-TAB", "um", 1e-6), ("WAVE-TAB", "m", 1.0), ("FREQ-TAB", "GHz", 1e9)]
+)
+def test_tabulated_channels_have_their_frequencies(tmp_path, kind, unit, scale):
+    values = np.array([100.0, 110.0, 125.0, 145.0]) / (1.0 if unit != "m" else 1e6)
+    with open_cube(tabular_cube(tmp_path / "c.fits", values, kind=kind, unit=unit)) as cube:
+        np.testing.assert_allclose(cube.spectral_values, values)
+        assert (cube.spectral_unit, cube.spectral_type) == (unit, kind[:4])
+        si = values * scale
+        expected = si if kind.startswith("FREQ") else 299792458.0 / si
+        np.testing.assert_allclose([image.meta["frequency"] for image in cube], expected, rtol=1e-12)
+        # Products have no table: a linear axis says what is not so.
+        assert cube.header["CTYPE3"] == "CHANNEL"
+        assert not any(key.startswith(("PS3", "PV3")) for key in cube.header)
+        place = WCS(cube.header).celestial.pixel_to_world(3, 4)
+        assert place.separation(cube.wcs.pixel_to_world(3, 4)).deg < 1e-9
+
+
+def test_a_table_of_equal_steps_is_a_linear_axis(tmp_path):
+    with open_cube(tabular_cube(tmp_path / "c.fits", np.linspace(100.0, 130.0, 4))) as cube:
+        plain = WCS(cube.header)
+        assert cube.header["CTYPE3"] == "WAVE"
+        world = plain.wcs_pix2world([[0, 0, k] for k in range(4)], 0)[:, 2]
+        np.testing.assert_allclose(world, np.linspace(100e-6, 130e-6, 4), rtol=1e-9)
+
+
+def test_a_table_of_the_sky_is_refused(tmp_path):
+    path = write_map(tmp_path / "m.fits", CTYPE1="RA---TAB", CTYPE2="DEC--TAB", PS1_0="T", PS2_0="T")
+    with pytest.raises(InputError, match=r"sky coordinates are in a table \(RA---TAB, DEC--TAB\)"):
+        read_image(path)
+
+
+def test_a_table_that_is_not_there_is_one_line(tmp_path):
+    axis = {"CTYPE3": "WAVE-TAB", "CRVAL3": 1.0, "CRPIX3": 1.0, "CDELT3": 1.0, "CUNIT3": "um"}
+    fits.PrimaryHDU(make_data((3, *SHAPE)), make_header(**axis, PS3_0="NONE", PS3_1="c")).writeto(
+        tmp_path / "c.fits"
+    )
+    with pytest.raises(InputError, match=r"^c: coordinates cannot be used: [^\n]*$"):
+        open_cube(tmp_path / "c.fits")

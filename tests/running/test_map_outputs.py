@@ -6,8 +6,8 @@ import numpy as np
 
 from hyper_py.config import Config
 from hyper_py.files import checksum
-from hyper_py.running.map_outputs import MapWork, input_checksum, record_of, restored, write_failure
-from hyper_py.running.tasks import MapResult, MapTask
+from hyper_py.running.map_outputs import MapWork, record_of, restored, write_failure
+from hyper_py.running.tasks import MapResult, MapTask, input_checksum
 from hyper_py.writing.layout import Layout
 from hyper_py.writing.staging import write_text
 

@@ -12,6 +12,9 @@ from hyper_py.diagnostics import ConfigurationError
 if TYPE_CHECKING:
     from hyper_py.config import Config
 
+PRODUCTS = ("model", "residual", "background", "rms", "noise")
+"""What `--products` can ask for: images of a map, and the statistics of its noise."""
+
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."),
@@ -20,11 +23,38 @@ Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Directory of all results; ./output for maps.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
+Beam = Annotated[
+    str | None,
+    typer.Option(
+        "--beam",
+        metavar="MAJOR[,MINOR[,PA]]",
+        help="FWHM of the beam in arcsec, and degrees east of north (survey.beam).",
+    ),
+]
+Error = Annotated[
+    str | None,
+    typer.Option(
+        "--error",
+        metavar="EXTENSION | FILE",
+        help="Where the errors of the map are; none for no errors (io.error_hdu).",
+    ),
+]
+Unit = Annotated[
+    str | None, typer.Option("--unit", metavar="UNIT", help="Unit of the map, such as MJy/sr (units.bunit).")
+]
+Products = Annotated[
+    str | None,
+    typer.Option(
+        "--products",
+        metavar="NAME[,NAME...]",
+        help=f"Write images of the map: {', '.join(PRODUCTS)} (outputs.products).",
+    ),
+]
 
 
 def configuration(inputs: Sequence[str], overrides: Sequence[str]) -> tuple["Config", list[str]]:
     """Return the configuration and the maps that the arguments of `run` give."""
-    from hyper_py.config import FILE_NAME, Config, apply_overrides, find_config, load_config, template
+    from hyper_py.config import Config, apply_overrides, find_config, load_config
 
     files = [name for name in inputs if name.lower().endswith((".yaml", ".yml"))]
     maps = [name for name in inputs if name not in files]
@@ -35,9 +65,8 @@ def configuration(inputs: Sequence[str], overrides: Sequence[str]) -> tuple["Con
         return Config.from_mapping(mapping, source="--set"), maps
     path = Path(files[0]) if files else find_config(Path(typer.get_app_dir("hyper_py")))
     if path is None:
-        Path(FILE_NAME).write_text(template(), encoding="utf-8")
         raise ConfigurationError(
-            f"no configuration file found; wrote {FILE_NAME}: edit it, then run hyper-py again"
+            "nothing to run: name maps or a configuration file; hyper-py init writes one to begin with"
         )
     return load_config(path, overrides), maps
 
@@ -50,3 +79,49 @@ def overrides_of_run(overrides: Sequence[str] | None, *, output: Path | None, jo
     if jobs is not None:
         chosen += [f"control.n_cores={jobs}", f"control.parallel_maps={json.dumps(jobs > 1)}"]
     return chosen
+
+
+def overrides_of_map(*, beam: str | None, error: str | None, unit: str | None) -> list[str]:
+    """Return the overrides that `--beam`, `--error` and `--unit` stand for."""
+    chosen = []
+    if beam is not None:
+        chosen.append(f"survey.beam={json.dumps(_beam(beam))}")
+    if error is not None:
+        chosen.append(f"io.error_hdu={_extension(error)}")
+    if unit is not None:
+        chosen.append(f"units.bunit={json.dumps(unit)}")
+    return chosen
+
+
+def overrides_of_products(products: str | None) -> list[str]:
+    """Return the overrides that `--products` stands for."""
+    if products is None:
+        return []
+    names = [name.strip() for name in products.split(",") if name.strip()]
+    for name in names:
+        if name not in PRODUCTS:
+            raise ConfigurationError(f"--products: {name} is none of {', '.join(PRODUCTS)}")
+    images = [name for name in names if name != "noise"]
+    chosen = [f"outputs.products={json.dumps(images)}"] if images else []
+    return [*chosen, "fits_output.fits_noise=true"] if "noise" in names else chosen
+
+
+def _beam(text: str) -> dict[str, float]:
+    """Return the values of `survey.beam` for `18.2`, `18.2,17.5` or `18.2,17.5,30`."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 3:
+        raise ConfigurationError(
+            f"--beam: {text!r} is no beam; it is MAJOR, MAJOR,MINOR or MAJOR,MINOR,PA, such as 18.2"
+        )
+    return dict(zip(("major", "minor", "pa"), numbers, strict=False))
+
+
+def _extension(text: str) -> str:
+    """Return an extension, a file or `none` as a value of `io.error_hdu`; files are relative to here."""
+    if text.lower() in ("none", "null", "auto") or text.isdecimal():
+        return "null" if text.lower() in ("none", "null") else text.lower()
+    path = Path(text.partition("[")[0])
+    return json.dumps(str(Path(text).absolute()) if path.suffix and path.exists() else text)

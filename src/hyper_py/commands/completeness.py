@@ -62,7 +62,7 @@ def completeness(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Inject sources into maps and recover them: how complete and how pure the catalogue is."""
+    """Find out how complete a catalogue is. Sources are injected into the maps and recovered."""
     chosen = overrides_of_run(overrides, output=output, jobs=jobs)
     config, maps = configuration(inputs or [], chosen)
 

@@ -24,7 +24,7 @@ def demo(
     ] = Path("hyper_demo"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
 ) -> None:
-    """Simulate a small map, extract its sources, compare them with the truth, and list the files."""
+    """Simulate a map and extract its sources. They are compared with the truth."""
     map_path = output / DEMO_MAP
     if output.is_dir() and any(output.iterdir()) and not map_path.exists():
         raise ConfigurationError(f"{output}: not empty, and not of an earlier demo; choose another directory")

@@ -20,15 +20,16 @@ def inspect(
     path: Annotated[Path, typer.Argument(metavar="MAP", help="FITS file.")],
     overrides: Overrides = None,
 ) -> None:
-    """Show what is read from a map, and what is missing. Exit status 1 if it cannot be run as it is."""
+    """Show what is read from a map. Exit status 1 if it cannot be run as it is."""
     from hyper_py.config import Config, apply_overrides
 
     config = Config.from_mapping(apply_overrides({"version": 2}, overrides or []), source="--set")
 
     from hyper_py.reading.inspection import inspect_image
+    from hyper_py.reading.recognise import is_casa_image
     from hyper_py.running.tasks import reading_options
 
-    if path.is_dir():
+    if path.is_dir() and not is_casa_image(path):
         raise InputError(f"{path}: a directory; name one of the maps in it")
     found = inspect_image(path, **reading_options(config))
     say(path)

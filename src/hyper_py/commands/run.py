@@ -2,18 +2,25 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hyper_py.commands.arguments import Output, Overrides, Quiet, configuration, overrides_of_run
+from hyper_py.commands.arguments import (
+    Beam,
+    Error,
+    Output,
+    Overrides,
+    Products,
+    Quiet,
+    Unit,
+    configuration,
+    overrides_of_map,
+    overrides_of_products,
+    overrides_of_run,
+)
 from hyper_py.commands.progress import display
-from hyper_py.commands.terminal import complain, say
-
-if TYPE_CHECKING:
-    from hyper_py.running.runner import RunResult
-
-ROWS_SHOWN = 40
+from hyper_py.commands.terminal import complain
 
 
 def run(
@@ -26,6 +33,10 @@ def run(
     ] = None,
     output: Output = None,
     overrides: Overrides = None,
+    beam: Beam = None,
+    error: Error = None,
+    unit: Unit = None,
+    products: Products = None,
     regions: Annotated[
         Path | None,
         typer.Option(
@@ -40,44 +51,34 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Skip maps that an earlier run completed.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would run, and about how long; write nothing.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Extract the sources of maps: those that a configuration file lists, or those named here."""
+    """Extract the sources of maps. A configuration file lists them, or they are named here.
+
+    Without any, hyper_config.yaml of the working directory, or of the user's configuration directory, is run.
+    """
     chosen = overrides_of_run(overrides, output=output, jobs=jobs)
+    chosen += overrides_of_map(beam=beam, error=error, unit=unit) + overrides_of_products(products)
     if regions is not None:
         chosen.append(f"detection.regions={json.dumps(str(regions.absolute()))}")
     config, maps = configuration(inputs or [], chosen)
+
+    if dry_run:
+        from hyper_py.commands.dry_run import show_plan
+
+        raise typer.Exit(show_plan(config, maps or None))
 
     from hyper_py.running import runner
 
     with display(quiet=quiet) as on_event:
         result = runner.run(config, maps or None, on_event=on_event, resume=resume)
-    _summarise(result, quiet=quiet)
-    raise typer.Exit(result.exit_code)
-
-
-def _summarise(result: "RunResult", *, quiet: bool) -> None:
-    """Show the result of each map, and the totals."""
     if result.interrupted:
         complain("interrupted; the same command with --resume goes on from here")
-    if quiet:
-        return
-    from hyper_py.running.events import removed_line
+    if not quiet:
+        from hyper_py.commands.summary import show_summary
 
-    if line := removed_line(result):
-        complain(line)
-    shown = result.maps if len(result.maps) <= ROWS_SHOWN else result.failures[:ROWS_SHOWN]
-    rows = [("Map", "Status", "Sources", "rms", "Seconds")]
-    for one in shown:
-        measured = (str(one.n_sources), f"{one.rms:.4g} {one.unit}", f"{one.seconds:.2f}")
-        rows.append((one.name, one.status, *(measured if one.ok else ("", "", ""))))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for name, status, *numbers in rows if shown else ():
-        texts = [name.ljust(widths[0]), status.ljust(widths[1]), *map(str.rjust, numbers, widths[2:])]
-        say("  ".join(texts).rstrip())
-    failed = f" ({len(result.failures)} failed)" if result.failures else ""
-    reached = f"{sum(one.status != 'pending' for one in result.maps)} of " if result.interrupted else ""
-    say(
-        f"Maps: {reached}{len(result.maps)}{failed}. Sources: {result.n_sources}. "
-        f"Seconds: {result.seconds:.1f}. Results: {result.root}"
-    )
+        show_summary(result, config)
+    raise typer.Exit(result.exit_code)

@@ -27,6 +27,10 @@ def simulate(
         typer.Option("--preset", metavar="NAME", help=f"Kind of sky: {', '.join(PRESETS + BANDS_PRESETS)}."),
     ] = "alma",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="FIRST-LAST", help="One map for each seed, in a directory."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the preset. Repeatable."),
@@ -38,23 +42,46 @@ def simulate(
         bool, typer.Option("--force", help="Overwrite a file that is no simulated map.")
     ] = False,
 ) -> None:
-    """Simulate a map (or a cube) with exact truth: MAP.fits, and MAP_truth.ecsv beside it.
+    """Simulate maps (or cubes) with exact truth: MAP.fits, and MAP_truth.ecsv beside it.
 
     A field in several bands is a directory: BAND.fits for each, and truth.ecsv.
     """
     from hyper_py.config import apply_overrides
 
     fields = apply_overrides({}, overrides or [])
-    if preset in BANDS_PRESETS:
-        _simulate_bands(output or Path(f"{preset}_{seed}"), preset, seed, fields, limits=limits, force=force)
-        return
+    chosen = [seed] if seeds is None else seed_range(seeds)
+    if seeds is not None and output is not None:
+        if output.suffix:
+            raise ConfigurationError(f"--seeds: {output} is to be a directory: there are several maps")
+        output.mkdir(parents=True, exist_ok=True)
+    in_bands = preset in BANDS_PRESETS
+    if not in_bands:
+        _check_kinds(fields)
+    for one in chosen:
+        name = f"{preset}_{one}" if in_bands else f"{preset}_{one}.fits"
+        if output is None:
+            path = Path(name)
+        else:
+            path = output / name if output.is_dir() and (seeds is not None or not in_bands) else output
+        write = _simulate_bands if in_bands else _simulate_one
+        write(path, preset, seed=one, fields=fields, limits=limits, force=force)
 
+
+def seed_range(text: str) -> range:
+    """Return the seeds of `1-20`, or of `7`."""
+    first, dash, last = text.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()) or int(last or first) < int(first):
+        raise ConfigurationError(f"--seeds: {text!r} is no range of seeds; it is FIRST-LAST, such as 1-20")
+    return range(int(first), int(last or first) + 1)
+
+
+def _simulate_one(
+    path: Path, preset: str, *, seed: int, fields: dict[str, Any], limits: bool, force: bool
+) -> None:
+    """Simulate and write one map or cube, and say so."""
     from hyper_py.simulation.simulate import simulate_cube, simulate_image
     from hyper_py.writing import simulated_files as files
 
-    default = f"{preset}_{seed}.fits"
-    path = Path(default) if output is None else output / default if output.is_dir() else output
-    _check_kinds(fields)
     if not force:
         files.refuse_to_overwrite(path)
     if preset == "cube" or any(name in fields for name in CUBE_FIELDS):
@@ -74,7 +101,7 @@ def simulate(
 
 
 def _simulate_bands(
-    directory: Path, preset: str, seed: int, fields: dict[str, Any], *, limits: bool, force: bool
+    directory: Path, preset: str, *, seed: int, fields: dict[str, Any], limits: bool, force: bool
 ) -> None:
     """Write a field in several bands."""
     from hyper_py.simulation.bands import simulate_bands

@@ -58,11 +58,18 @@ def validate(
         float,
         typer.Option("--margin", min=0.0, help="Sources this near to the border do not count (in beams)."),
     ] = 0.5,
+    band: Annotated[
+        str | None, typer.Option("--band", metavar="NAME", help="Only this band of a field, in all detail.")
+    ] = None,
     channel: Annotated[
         int | None, typer.Option("--channel", min=1, help="Only this channel of a cube, from 1.")
     ] = None,
 ) -> None:
-    """Compare a catalogue with the truth: completeness, purity, bias, scatter, pulls."""
+    """Compare a catalogue with the truth: completeness, purity, bias, scatter, pulls.
+
+    With the truth of a field in several bands: fluxes band by band, spectral indices and positions; or, with
+    --band, one band as if it were a map of its own.
+    """
     if coordinates not in (None, "pixel", "sky"):
         raise ConfigurationError(f"--match {coordinates}: must be pixel or sky")
     options: dict[str, Any] = {
@@ -72,8 +79,23 @@ def validate(
         "truth_units": _pairs("--truth-unit", truth_units),
     }
 
-    from hyper_py.running.scoring import validate_files
+    from hyper_py.running.scoring import bands_of_file, validate_bands_files, validate_files
 
+    known = bands_of_file(truth)
+    if band is None and known:
+        overview = validate_bands_files(catalog, truth, tolerance=tolerance)
+        if figure is not None:
+            raise ConfigurationError(f"--figure: of one band: --band {known[-1]}")
+        if as_json:
+            say(json.dumps(overview.to_dict(), indent=2))
+        else:
+            show_tables(overview.tables())
+        return
+    if band is not None:
+        if band not in known:
+            names = ", ".join(known) or "no bands"
+            raise ConfigurationError(f"--band {band}: {truth} has {names}")
+        options["band"] = band
     validation = validate_files(
         catalog, truth, coordinates=coordinates, beam=beam, tolerance=tolerance, margin=margin,
         channel=channel, **options,

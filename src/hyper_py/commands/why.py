@@ -22,7 +22,7 @@ def why(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Explain why there is, or is not, a source at a position on a map."""
+    """Explain why a source is, or is not, there. Shows every check of the detection."""
     from hyper_py.running.inputs import map_name
 
     files = [str(path)] if config_file is None else [str(path), str(config_file)]

@@ -284,6 +284,9 @@ class Outputs(Checked, key_path="outputs"):
     tables: Many[Literal["ipac", "ecsv", "csv", "fits", "votable", "parquet"]] = option(
         ("ipac", "ecsv", "csv"), "Formats in which catalogues are written."
     )
+    products: tuple[Literal["model", "residual", "background", "rms"], ...] = option(
+        (), "Images of each map that are written as FITS files below `fits`."
+    )
     report: bool = option(True, "Write report/index.html, and plots/MAP_map.svg: the map with its sources.")
 
 

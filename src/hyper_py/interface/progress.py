@@ -4,7 +4,7 @@ import sys
 import time
 from typing import TextIO
 
-from hyper_py.stages import Clock, OnStage
+from hyper_py.stages import Clock, OnStage, seconds_left
 
 _SECONDS = 0.2
 """Between two changes of the line: notebooks are slow to draw."""
@@ -31,7 +31,7 @@ class ProgressLine:
         if elapsed - self._last < _SECONDS:
             return
         self._last = elapsed
-        left = self._clock.seconds_left(elapsed)
+        left = seconds_left(elapsed, share=self._clock.share)
         count = f" {done}/{total}" if total else ""
         rest = f", {left:.0f} s left" if left == left and elapsed > 1.0 else ""
         self._write(f"{self._clock.share:4.0%}  {stage}{count}{rest}")

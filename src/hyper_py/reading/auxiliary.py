@@ -15,6 +15,7 @@ from hyper_py.reading.areas import area_plane, is_area_file_name, is_area_name, 
 from hyper_py.reading.fits_files import FitsFile, choose_hdu, open_fits, read_plane
 from hyper_py.reading.headers import celestial_wcs, header_unit
 from hyper_py.reading.mapfacts import MapFacts
+from hyper_py.reading.primary_beam import corrected_by_name
 from hyper_py.reading.streamed import streamed_plane
 from hyper_py.units import MapUnit, parse_unit
 
@@ -26,7 +27,6 @@ _ERRORS = re.compile(r"err|unc|std|sigma|var|rms|noise", re.IGNORECASE)
 _WEIGHTS = re.compile(r"weight|wht|hit|coverage|exposure", re.IGNORECASE)
 _SAME_PIXEL = 0.1
 """Pixels by which coordinates of a map and its errors may differ."""
-_CORRECTED = re.compile(r"pb_?cor|pbcorimage", re.IGNORECASE)
 
 
 def is_file_name(where: str) -> bool:
@@ -268,11 +268,7 @@ def read_primary_beam(
             f"{facts.name}: the primary beam must have values from 0 to 1: correct io.primary_beam"
         )
     if corrected is None:
-        texts = [
-            facts.name,
-            *(str(facts.header.get(key, "")) for key in ("TYPE", "FILNAM10", "BTYPE", "OBJECT")),
-        ]
-        corrected = any(_CORRECTED.search(text) for text in texts) or None
+        corrected = bool(corrected_by_name(facts.name, facts.header)) or None
     if corrected is None:
         raise InputError(
             f"{facts.name}: nothing says whether the map is divided by the primary beam: "

@@ -19,10 +19,12 @@ from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.files import open_regular
 from hyper_py.geometry import ARCSEC_PER_RADIAN, Beam
+from hyper_py.reading.casa import write_casa_as_fits
 from hyper_py.reading.headers import ERROR_WORDS, REMARKS, number, ordered_beam
+from hyper_py.reading.recognise import is_casa_image
 from hyper_py.reading.unpacking import BLOCK, end_of_hdus, is_packed, unpack
 
-_SUFFIXES = re.compile(r"(\.fits?|\.fts)?(\.(gz|fz|bz2|z))?$", re.IGNORECASE)
+_SUFFIXES = re.compile(r"(\.fits?|\.fts|\.image)?(\.(gz|fz|bz2|z))?$", re.IGNORECASE)
 _COPY_STEP = 1000 * BLOCK
 _MOST_CHANNELS = 10_000_000
 _BLOCK_VALUES = 4_000_000
@@ -111,8 +113,9 @@ def translated(path: Path, action: str) -> Iterator[None]:
 def open_fits(path: str | Path) -> Iterator[FitsFile]:
     """Open a FITS file, also gzipped or tile-compressed, and list its images.
 
-    A packed file is unpacked to a temporary one on disk. Planes can then be read in any order without
-    keeping the file in memory; in a gzipped file every step back would start again at its beginning.
+    A packed file is unpacked, and a CASA image written as FITS, to a temporary file on disk. Planes can then
+    be read in any order without keeping the file in memory; in a gzipped file every step back would start
+    again at its beginning.
 
     Parameters
     ----------
@@ -159,6 +162,8 @@ def _plain_stream(path: Path, stack: ExitStack, notes: list[str]) -> IO[bytes]:
     The sizes in the headers are checked before astropy reads them: astropy would loop over an absurd NAXIS,
     fail at padding, and ignore a wrong BITPIX. A temporary file has no name: nothing can leave it behind.
     """
+    if is_casa_image(path):
+        return _without_name(stack, lambda target: write_casa_as_fits(path, target))
     if is_packed(path):
         plain = _without_name(stack, lambda target: unpack(path, target))
     else:

@@ -7,10 +7,13 @@ that supplies it; all such errors of a file are reported together. Nothing is gu
 import math
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from astropy import units as u
+from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike
 
@@ -71,7 +74,7 @@ def number(header: Any, key: str) -> float | None:
     return result
 
 
-def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
+def celestial_wcs(header: Any, notes: list[str], *, hdus: Sequence[Any] = ()) -> tuple[WCS, Axes, WCS]:
     """Return the celestial coordinates of a map or cube.
 
     Parameters
@@ -80,6 +83,8 @@ def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
         Of the image.
     notes : list of str
         Corrections that astropy made in the header are appended.
+    hdus : sequence of HDUs
+        Of the file, where coordinates of other axes may be tabulated (-TAB).
 
     Returns
     -------
@@ -101,14 +106,17 @@ def celestial_wcs(header: Any, notes: list[str]) -> tuple[WCS, Axes, WCS]:
         warnings.simplefilter("always")
         try:
             # astropy takes distortions on two axes only.
-            full = WCS(_without_distortions(clean) if _n_axes(clean) > 2 else clean)
+            plain = _without_distortions(clean) if _n_axes(clean) > 2 else clean
+            full = WCS(plain, fobj=fits.HDUList(list(hdus)) if _is_tabular(clean) and hdus else None)
             lon, lat = full.wcs.lng + 1, full.wcs.lat + 1
             x, y = sorted((lon, lat))
             celestial = full.sub([x, y]) if lon and lat else full
-            if (x, y) == (1, 2) and full.naxis > 2:
+            if (x, y) == (1, 2) and full.naxis > 2 and _SIP_ORDER & set(clean):
                 celestial.sip = WCS(clean, naxis=[1, 2]).sip
             if lon and lat:
                 celestial.wcs.set()
+        except InputError:
+            raise
         except Exception as error:  # wcslib's errors have no common class
             raise InputError(f"coordinates cannot be used: {_one_line(error)}: correct the file") from error
     notes.extend(f"header: {_one_line(w.message)}" for w in caught if not _ROUTINE.search(str(w.message)))
@@ -150,6 +158,26 @@ def _clean_header(header: Any) -> Any:
             elif isinstance(clean[key], str):
                 clean[key] = value
     return clean
+
+
+def _is_tabular(header: Any) -> bool:
+    """Return whether coordinates are in a table; those of the sky must not be.
+
+    Raises
+    ------
+    InputError
+        If those of the sky are: no output could have them.
+    """
+    tabular = [str(header[key]) for key in header if re.fullmatch(r"CTYPE\d", key) and _is_tab(header[key])]
+    if any(_SKY.match(kind) for kind in tabular):
+        raise InputError(
+            f"the sky coordinates are in a table ({', '.join(tabular)}): resample the map to a projection"
+        )
+    return bool(tabular)
+
+
+def _is_tab(kind: Any) -> bool:
+    return str(kind).strip().upper().endswith("-TAB")
 
 
 def _n_axes(header: Any) -> int:
@@ -348,7 +376,10 @@ def _axis_frequency(full: WCS | None, pixel: int) -> float | None:
     if axis is None:
         return None
     kind = str(full.wcs.ctype[axis - 1])[:4].upper()
-    value = float(spectral_values(full, axis, pixel)[0][0])
+    values, unit = spectral_values(full, axis, pixel)
+    value = float(values[0]) * _si_scale(unit)
+    if not math.isfinite(value):
+        return None
     rest = float(full.wcs.restfrq) or (_LIGHT / full.wcs.restwav if full.wcs.restwav else 0.0)
     if kind == "FREQ":
         return value
@@ -359,6 +390,14 @@ def _axis_frequency(full: WCS | None, pixel: int) -> float | None:
     if kind in ("VOPT", "FELO") and rest:
         return rest / (1.0 + value / _LIGHT)
     return None
+
+
+def _si_scale(unit: str) -> float:
+    """Return what a unit is in SI: wcslib converts those of all axes but tabulated ones; NaN if unknown."""
+    try:
+        return float(u.Unit(unit).si.scale) if unit else 1.0
+    except (ValueError, TypeError):
+        return math.nan
 
 
 def _one_line(message: object) -> str:

@@ -1,5 +1,6 @@
 """Maps and cubes from FITS files: `read_image`, `open_cube`."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,6 +26,8 @@ from hyper_py.reading.streamed import bytes_at_once
 from hyper_py.reading.surveys import HEADER_CODE, find_survey
 from hyper_py.units import standard_text
 
+_LINEAR = 1e-6
+"""Of a step: what steps of a linear axis may differ by."""
 _CUBE_KEYS = ("OBJECT", "TELESCOP", "INSTRUME", "DATE-OBS")
 
 
@@ -313,6 +316,8 @@ def _cube_header(facts: MapFacts) -> fits.Header:
     if axis is not None:
         axes.append(axis if axis <= facts.full.naxis else 0)
     header = facts.full.sub(axes).to_header(relax=True)
+    if str(header.get("CTYPE3", "")).endswith("-TAB"):
+        _without_table(header, facts)
     for key in _CUBE_KEYS:
         value = facts.header.get(key)
         if isinstance(value, int | float | str):
@@ -322,3 +327,16 @@ def _cube_header(facts: MapFacts) -> fits.Header:
         header["BMAJ"], header["BMIN"], header["BPA"] = beam.major / 3600.0, beam.minor / 3600.0, beam.pa
     header["BUNIT"] = standard_text(facts.unit)
     return header
+
+
+def _without_table(header: fits.Header, facts: MapFacts) -> None:
+    """Replace a tabulated third axis by a linear one; by the numbers of channels if it is not linear."""
+    values, unit = spectral_values(facts.full, facts.channel_axis, np.arange(facts.n_channels))
+    for key in [key for key in header if re.fullmatch(r"P[SV]3_\d+|C(TYPE|UNIT|RVAL|RPIX|DELT)3", key)]:
+        del header[key]
+    steps = np.diff(values) if values.size > 1 else np.ones(1)
+    is_linear = bool(np.ptp(steps) <= _LINEAR * np.abs(steps).max()) and steps[0] != 0.0
+    kind = str(facts.full.wcs.ctype[(facts.channel_axis or 1) - 1])[:4] if is_linear else "CHANNEL"
+    header["CTYPE3"], header["CUNIT3"] = kind, unit if is_linear else ""
+    header["CRPIX3"], header["CRVAL3"] = 1.0, float(values[0]) if is_linear else 1.0
+    header["CDELT3"] = float(steps[0]) if is_linear else 1.0

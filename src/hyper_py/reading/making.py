@@ -17,6 +17,7 @@ from hyper_py.reading.fits_files import FitsFile, header_blank, read_plane
 from hyper_py.reading.headers import header_frequency
 from hyper_py.reading.mapfacts import Given, MapFacts
 from hyper_py.reading.pixel_areas import pixel_areas_in_parts
+from hyper_py.reading.primary_beam import primary_beam_remark
 from hyper_py.reading.streamed import bytes_at_once, streamed_plane
 from hyper_py.units import jy_per_pixel
 
@@ -97,7 +98,8 @@ def make_image(source: OpenMap, channel: int) -> SkyImage:
         | constant
         | fills_in_words(fills)
         | ({"errors": remark} if remark else {})
-        | ({"no_beam": _NO_BEAM.format(channel + 1)} if facts.has_no_beam(channel) else {}),
+        | ({"no_beam": _NO_BEAM.format(channel + 1)} if facts.has_no_beam(channel) else {})
+        | _response_in_words(source, data if error is None else None, is_known=response is not None),
     )
 
 
@@ -159,6 +161,14 @@ def streamed_image(source: OpenMap, channel: int, *, limit: float) -> SkyImage:
         meta=map_meta(facts, frequency) | fills_in_words(fills) | ({"errors": remark} if remark else {})
         | {"notes": notes}, searched=_searched(source, channel, in_pieces=True),
     )  # fmt: skip
+
+
+def _response_in_words(source: OpenMap, data: FloatArray | None, *, is_known: bool) -> dict[str, str]:
+    """Return what is said of a primary beam that was not given; nothing where the errors are known."""
+    if is_known or source.extras.error not in (None, AUTO) or source.facts.n_channels > 1:
+        return {}
+    remark = primary_beam_remark(source.facts.name, source.facts.header, data)
+    return {"primary_beam": remark} if remark else {}
 
 
 def _searched(source: OpenMap, channel: int, *, in_pieces: bool = False) -> BoolArray | Plane | None:

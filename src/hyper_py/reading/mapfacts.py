@@ -138,7 +138,7 @@ def understand(file: FitsFile, given: Given) -> MapFacts:
     problems: list[str] = []
     facts: dict[str, Any] = {}
     _attempt(problems, lambda: check_scaling(file, index))
-    found = _attempt(problems, lambda: celestial_wcs(header, file.notes))
+    found = _attempt(problems, lambda: celestial_wcs(header, file.notes, hdus=file.hdus))
     if found is not None:
         wcs, axes, full = found
         sizes = file.images[index][::-1]

@@ -1,18 +1,21 @@
-"""Whether a FITS file holds a cube, from its first headers; cheap enough for any number of files."""
+"""What a file is: a CASA image; a cube, from its first headers. Cheap enough for any number of files."""
 
 import gzip
+import hashlib
 import re
+import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from hyper_py.diagnostics import InputError
-from hyper_py.files import open_regular
+from hyper_py.files import checksum, open_regular
 
 _BLOCK, _CARD = 2880, 80
 _LONGEST_HEADER = 500
 _MOST_UNPACKED = 1 << 30
+_CASA_INFO, _MOST_INFO = "table.info", 10_000
 _CARD_PATTERN = re.compile(r"([A-Z0-9_-]+) *= *('(?:[^']|'')*'|[^/]*)")
 
 
@@ -21,6 +24,10 @@ def is_cube(path: Path) -> bool:
 
     A file that cannot be read is not a cube; the error is reported when it is read as a map.
     """
+    if is_casa_image(path):
+        from hyper_py.reading.casa import n_long_axes  # slow to import
+
+        return n_long_axes(path) >= 3
     try:
         with open_regular(path) as stream:
             packed = stream.read(2) == b"\x1f\x8b"
@@ -34,6 +41,40 @@ def is_cube(path: Path) -> bool:
     except (OSError, EOFError, ValueError, KeyError, zlib.error, InputError):
         pass
     return False
+
+
+def is_casa_image(path: Path) -> bool:
+    """Return whether a path is the directory of a CASA image."""
+    try:
+        info = path / _CASA_INFO
+        if not path.is_dir() or not stat.S_ISREG(info.stat().st_mode) or info.stat().st_size > _MOST_INFO:
+            return False
+        return "Type = Image" in info.read_text(errors="replace")
+    except OSError:
+        return False
+
+
+def casa_files(path: Path) -> list[Path]:
+    """Return the files of a CASA image in a fixed order, but for its lock.
+
+    Raises
+    ------
+    InputError
+        If something in it is no regular file: it would be read without an end.
+    """
+    found = sorted(one for one in path.rglob("*") if not one.is_dir() and one.name != "table.lock")
+    for one in found:
+        if one.is_symlink() or not stat.S_ISREG(one.stat().st_mode):
+            raise InputError(f"{path}: {one.name} is no regular file, as a CASA image has")
+    return found
+
+
+def casa_checksum(path: Path) -> str:
+    """Return one SHA-256 of the names and contents of all files of a CASA image."""
+    digest = hashlib.sha256()
+    for one in casa_files(path):
+        digest.update(f"{one.relative_to(path)}\0{checksum(one)}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _headers(file: IO[bytes], *, most: int | None) -> Iterator[dict[str, str]]:

@@ -33,10 +33,10 @@ def streamed_plane(file: FitsFile, index: int, *, x: int, y: int, fixed: dict[in
     -------
     LazyPlane or None
         float64 in the file's unit; blank and infinite pixels are NaN. None where the file cannot be read in
-        pieces: gzipped, tile-compressed, or its axes in another order.
+        pieces: gzipped, tile-compressed, a CASA image, or its axes in another order.
     """
     hdu = file.hdus[index]
-    if (x, y) != (1, 2) or is_packed(file.path) or isinstance(hdu, fits.CompImageHDU):
+    if (x, y) != (1, 2) or file.path.is_dir() or is_packed(file.path) or isinstance(hdu, fits.CompImageHDU):
         return None
     shape, header = file.images[index], file.header(index)
     dtype = np.dtype(_TYPES[int(header["BITPIX"])])

@@ -18,7 +18,9 @@ import numpy as np
 
 from hyper_py import __version__
 from hyper_py.diagnostics import HyperPyWarning, InputError
+from hyper_py.files import is_inside
 from hyper_py.names import file_stem, link
+from hyper_py.reporting.banners import banners, flat
 from hyper_py.reporting.images import palettes, png
 from hyper_py.reporting.report_data import ReportData, bin_image, load_report_data, unpack_codes
 from hyper_py.writing.layout import (
@@ -30,9 +32,18 @@ from hyper_py.writing.layout import (
 from hyper_py.writing.manifests import KILLED, read_manifest
 from hyper_py.writing.staging import Stage, remove_pages
 from hyper_py.writing.state import parts_of, read_record
+from hyper_py.writing.tables import SUFFIXES
 
 INDEX = f"{REPORT_DIR}/index.html"
-_SCRIPTS = ("theme", "data", "paint", "sky", "source", "charts", "table", "main")
+_SCRIPTS = ("theme", "data", "grid", "paint", "sky", "source", "charts", "table", "main")
+_FILE_KINDS = (
+    ("regions (DS9)", lambda name: name.endswith("_ellipses.reg")),
+    ("regions (CARTA)", lambda name: name.endswith(".crtf")),
+    ("figure", lambda name: name.endswith("_map.svg")),
+    ("log", lambda name: name.endswith(".log")),
+    ("table ({})", lambda name: Path(name).suffix in SUFFIXES.values() and "covariances_" not in name),
+)
+"""What is linked of the outputs of a map, by their names."""
 _THUMBNAIL_SIDE = 160
 
 
@@ -75,7 +86,8 @@ def write_report(root: Path) -> tuple[str, ...]:
             data = _stored(root, one["name"])
             page = None if data is None else INDEX if alone else _page_name(one["name"])
             if data is not None and page is not None:
-                stage.text(page, map_page(data, manifest=manifest, entry=one, index=not alone, root=root))
+                page_of = bands_page if data.facts.get("kind") == "bands" else map_page
+                stage.text(page, page_of(data, manifest=manifest, entry=one, index=not alone, root=root))
                 pages.append(page)
             if not alone:
                 entries.append(_index_entry(one, data, page))
@@ -114,6 +126,8 @@ def map_page(
         "report.html",
         _SCRIPTS,
         facts=facts,
+        files=_files(entry, root),
+        banners=banners(facts, entry, manifest),
         palettes=_safe(json.dumps(palettes())),
         lead=_lead(facts, entry),
         index=index,
@@ -130,6 +144,41 @@ def map_page(
 def _counted(manifest: Mapping[str, Any]) -> str:
     maps = manifest["maps"]
     return f"{sum(one['status'] == 'done' for one in maps)} of {len(maps)} maps are complete"
+
+
+def bands_page(
+    data: ReportData,
+    *,
+    manifest: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    index: bool = False,
+    root: Path | None = None,  # noqa: ARG001 - the same for every page
+) -> str:
+    """Return the page of a field in several bands; parameters as in `map_page`."""
+    facts = data.facts
+    return render_page(
+        "bands.html",
+        ("theme", "data", "paint", "bands_sky", "bands_source", "bands"),
+        facts=facts,
+        palettes=_safe(json.dumps(palettes())),
+        lead=_bands_lead(facts),
+        index=index,
+        facts_json=_safe(json.dumps(facts, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
+        blobs=[(name, _safe(base64.b64encode(blob).decode())) for name, blob in data.blobs.items()],
+        run=list(_run_facts(manifest, entry)),
+        warnings=entry.get("warnings", ()),
+        **_configuration(manifest),
+    )
+
+
+def _files(entry: Mapping[str, Any], root: Path | None) -> list[tuple[str, str]]:
+    """Return names and relative links of the tables, regions, figure and log of a map that are there."""
+    names = []
+    for one in entry.get("outputs", ()):
+        kind = next((text for text, fits in _FILE_KINDS if fits(str(one))), None)
+        if kind is not None and root is not None and is_inside(root, str(one)) and (root / one).is_file():
+            names.append((kind.format(Path(one).suffix[1:]), f"../{link(str(one))}"))
+    return names
 
 
 def _parts(root: Path, one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -171,6 +220,19 @@ def _lead(facts: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     return " · ".join(part for part in parts if part)
 
 
+def _bands_lead(facts: Mapping[str, Any]) -> str:
+    bands, n = facts["bands"], len(facts["sources"]["hyper_id"])
+    wavelengths = sorted(band["wavelength"] for band in bands)
+    e0, e1, n0, n1 = facts["extent"]
+    parts = (
+        f"{len(bands)} bands from {wavelengths[0]:.4g} to {wavelengths[-1]:.4g} µm",
+        f"{n} source{'' if n == 1 else 's'}",
+        f"{(e1 - e0) / 60:.3g}′ × {(n1 - n0) / 60:.3g}′",
+        "one position and shape a source, a flux in each band",
+    )
+    return " · ".join(parts)
+
+
 def _run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Yield what was run, on what, when and by which versions."""
     if entry is not None and "path" in entry:
@@ -186,19 +248,11 @@ def _run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> 
     yield "Versions", ", ".join(f"{name} {version}" for name, version in manifest["software"].items())
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, str]:
-    """Return the keys of a configuration by their paths."""
-    if not isinstance(values, Mapping):
-        return {prefix: json.dumps(values, ensure_ascii=False)}
-    parts = ((f"{prefix}.{key}" if prefix else str(key), value) for key, value in values.items())
-    return {path: text for key, value in parts for path, text in _flat(value, key).items()}
-
-
 def _configuration(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return all keys, and those that are not at their defaults."""
     from hyper_py.config import Config
 
-    keys, defaults = _flat(manifest["configuration"]), _flat(Config().to_mapping())
+    keys, defaults = flat(manifest["configuration"]), flat(Config().to_mapping())
     changed = [
         (key, text, defaults.get(key, "none")) for key, text in keys.items() if defaults.get(key) != text
     ]
@@ -238,9 +292,10 @@ def _index_entry(one: Mapping[str, Any], data: ReportData | None, page: str | No
 
 def _thumbnail(data: ReportData) -> bytes:
     """Return a small grey PNG of the map."""
-    layer = data.facts["layers"]["map"]
+    name = data.facts.get("thumbnail", "map")
+    layer = data.facts["layers"][name]
     shape = layer["shape"][0], layer["shape"][1]
-    codes = unpack_codes(data.blobs["map"], shape).astype(np.float64)
+    codes = unpack_codes(data.blobs[name], shape).astype(np.float64)
     codes[codes == 0.0] = np.nan
     small = bin_image(codes, max(1, -(-max(shape) // _THUMBNAIL_SIDE)))[::-1]
     low, high = np.nanpercentile(small, [1.0, 99.8]) if np.isfinite(small).any() else (0.0, 1.0)

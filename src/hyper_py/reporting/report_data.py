@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from astropy.coordinates import SkyCoord
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.catalog import COLUMNS
@@ -57,6 +57,9 @@ _MAX_RMS_SIDE = 256
 _SKY_NODES = 33
 _PIXELS_COUNTED = 1_000_000
 _ROWS_AT_ONCE = 100
+_MOST_SQUARES = 2500
+_LOUD = 3.0
+_SQUARE_BEAMS = 6.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,12 +130,35 @@ def make_report_data(extraction: Extraction) -> ReportData:
         "layers": layers,
         "columns": columns,
         "flags": [
-            {"bit": int(flag), "name": _words(flag), "text": text, "remark": bool(flag & REMARKS)}
+            {"bit": int(flag), "name": words(flag), "text": text, "remark": bool(flag & REMARKS)}
             for flag, text in FLAG_TEXT.items()
         ],
         "pixels": _pixel_counts(extraction),
+        **flag_counts(extraction.catalog["FLAGS"]),
     }
     return ReportData(facts=facts, blobs=blobs)
+
+
+def flag_counts(flags: ArrayLike) -> dict[str, Any]:
+    """Return how many rows have each flag, most frequent first, and how many have one that calls for a look.
+
+    Parameters
+    ----------
+    flags : array_like of int
+        The column FLAGS.
+
+    Returns
+    -------
+    dict
+        `flag_counts`, by the words of the flags, and `n_calling`.
+    """
+    values = np.asarray(flags, dtype=np.int64)
+    counts = {flag: int(np.count_nonzero(values & int(flag))) for flag in FLAG_TEXT}
+    ordered = sorted((flag for flag, n in counts.items() if n), key=lambda flag: -counts[flag])
+    return {
+        "flag_counts": {_words(flag): counts[flag] for flag in ordered},
+        "n_calling": int(np.count_nonzero(values & ~int(REMARKS))),
+    }
 
 
 def save_report_data(path: Path, data: ReportData) -> None:
@@ -312,6 +338,7 @@ def _map_facts(extraction: Extraction, *, unit: str, per_beam: float) -> dict[st
             "highest": float(np.nanmax(rms)) * per_beam,
             "mean": noise.mean * per_beam,
             "model": extraction.options.fit_options.noise_model,
+            "loud_share": loud_share(image.data, side=max(8, round(_SQUARE_BEAMS * image.beam_fwhm_pix))),
         },
         "threshold": detection.sigma_thres,
         "method": detection.method,
@@ -320,6 +347,25 @@ def _map_facts(extraction: Extraction, *, unit: str, per_beam: float) -> dict[st
         "object": str(image.meta.get("object", "")),
         "frequency": image.meta.get("frequency"),
     }
+
+
+def loud_share(data: Plane, *, side: int) -> float:
+    """Return the share of squares of a map whose scatter is above three times the typical one.
+
+    The scatter is the median absolute deviation, so that sources do not count.
+    """
+    step = max(1, math.ceil(math.sqrt(data.shape[0] * data.shape[1] / side**2 / _MOST_SQUARES)))
+    scatter = []
+    for y in range(0, data.shape[0], step * side):
+        row = data[y : y + side, :]
+        for x in range(0, data.shape[1], step * side):
+            values = row[:, x : x + side]
+            values = values[np.isfinite(values)]
+            if values.size > side:
+                scatter.append(np.median(np.abs(values - np.median(values))))
+    if not scatter:
+        return 0.0
+    return float(np.mean(np.asarray(scatter) > _LOUD * np.median(scatter)))
 
 
 def _direction(vector: NDArray[np.floating[Any]]) -> list[float]:
@@ -361,5 +407,6 @@ def _pixel_counts(extraction: Extraction) -> dict[str, Any]:
     return counts
 
 
-def _words(flag: Flag) -> str:
+def words(flag: Flag) -> str:
+    """Return the name of a flag in words."""
     return (flag.name or "").lower().replace("_", " ")

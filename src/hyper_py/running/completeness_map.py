@@ -19,8 +19,7 @@ from hyper_py.running.completeness import (
 )
 from hyper_py.running.dependencies import dependencies
 from hyper_py.running.inputs import resolve_inputs
-from hyper_py.running.map_outputs import input_checksum
-from hyper_py.running.tasks import reading_options
+from hyper_py.running.tasks import input_checksum, reading_options
 
 if TYPE_CHECKING:
     from hyper_py.image import SkyImage

@@ -17,9 +17,9 @@ from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError, HyperPyError, HyperPyWarning
 from hyper_py.running.channel_task import ChannelTask, channel_names, measure_channel, spectral_column
 from hyper_py.running.map_log import MapLog, log_warnings, user_warnings
-from hyper_py.running.map_outputs import MapWork, input_checksum, record_of, restored, write_failure
+from hyper_py.running.map_outputs import MapWork, record_of, restored, write_failure
 from hyper_py.running.map_task import process_map
-from hyper_py.running.tasks import MapResult, MapTask, reading_options
+from hyper_py.running.tasks import MapResult, MapTask, input_checksum, reading_options
 
 if TYPE_CHECKING:
     from hyper_py.geometry import Beam

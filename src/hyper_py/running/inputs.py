@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.names import map_label
+from hyper_py.reading.recognise import is_casa_image
 
 MAP_SUFFIXES = (".fits", ".fit", ".fts")
 PACKED_SUFFIXES = (".gz", ".fz", ".bz2")
@@ -66,15 +67,20 @@ def resolve_inputs(inputs: Sequence[str | Path] | None, *, list_file: Path, maps
         paths = list(_read_list(list_file, maps_dir))
         asked = str(list_file)
     else:
-        paths = [path for one in inputs for path in _expand(one)]
+        paths = [path for one in inputs for path in expand(one)]
         asked = ", ".join(map(str, inputs)) or "no input"
     if not paths:
         raise ConfigurationError(
             f"{asked}: no map to do; give FITS files, a directory, a glob or a list file"
         )
-    maps = [MapInput(name=map_label(map_name(path)), path=path) for path in paths]
+    maps = [MapInput(name=map_label(_name_of(path)), path=path) for path in paths]
     _refuse_clashes(maps)
     return maps
+
+
+def _name_of(path: Path) -> str:
+    """Return the name of a map, that of a CASA image without .image."""
+    return path.name.removesuffix(".image") if is_casa_image(path) else map_name(path)
 
 
 def _refuse_clashes(maps: Iterable[MapInput]) -> None:
@@ -95,7 +101,8 @@ def _refuse_clashes(maps: Iterable[MapInput]) -> None:
         seen[key] = one.path
 
 
-def _expand(one: str | Path) -> Iterator[Path]:
+def expand(one: str | Path) -> Iterator[Path]:
+    """Yield the files that one input stands for: itself, those in a directory, a glob, a list or a table."""
     text = str(one)
     path = Path(text).expanduser()
     if map_name(path) != path.name and path.is_file():  # whatever else its name might mean
@@ -103,6 +110,8 @@ def _expand(one: str | Path) -> Iterator[Path]:
     if text.startswith("@"):
         path = Path(text[1:]).expanduser()
         return _read_list(path, path.parent)
+    if is_casa_image(path):
+        return iter([path])
     if path.is_dir():
         return _maps_in(path)
     if any(character in text for character in "*?[") and not path.exists():
@@ -117,7 +126,9 @@ def _expand(one: str | Path) -> Iterator[Path]:
 
 def _maps_in(directory: Path) -> Iterator[Path]:
     for path in sorted(directory.iterdir()):
-        if not path.name.startswith(".") and map_name(path) != path.name and path.is_file():
+        if not path.name.startswith(".") and (
+            is_casa_image(path) or (map_name(path) != path.name and path.is_file())
+        ):
             yield path
 
 

@@ -6,12 +6,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyper_py import __version__
 from hyper_py.diagnostics import HyperPyError, HyperPyWarning, InputError
-from hyper_py.files import checksum
 from hyper_py.running.dependencies import changed
 from hyper_py.running.map_log import MapLog, explain, log_warnings, user_warnings
 from hyper_py.running.process_settings import one_blas_thread
@@ -103,16 +101,6 @@ def write_failure(work: MapWork, reason: str) -> MapResult:
     )
 
 
-def input_checksum(path: Path) -> str:
-    """Return the checksum of an input; `InputError` if it cannot be read."""
-    try:
-        return checksum(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     """Write all outputs of a map, and last the record that it is complete.
 
@@ -202,7 +190,7 @@ def record_of(
 
     keys = (
         "name", "checksum", "n_sources", "rms", "unit", "pixel_scale", "beam_fwhm", "seconds", "warnings",
-        "outputs",
+        "outputs", "bands",
     )  # fmt: skip
     known = {key: getattr(result, key) for key in keys}
     return Record(**known, depends=task.depends, columns=columns, files=dict(files), parts=parts)
@@ -254,7 +242,7 @@ def restored(task: MapTask, layout: "Layout") -> MapResult | str:
     if reason := changed(record.depends, task.depends):
         return reason
     try:
-        if record.checksum != (task.checksum or input_checksum(task.path)):
+        if record.checksum != task.content():
             return "its file has changed"
         if not files_are_whole(layout, record):
             return "an output is missing or not as it was written"
@@ -276,6 +264,7 @@ def restored(task: MapTask, layout: "Layout") -> MapResult | str:
         seconds=record.seconds,
         checksum=record.checksum,
         outputs=record.outputs,
+        bands=record.bands,
     )
 
 
@@ -293,7 +282,7 @@ def _write_on_request(
     stage: "Stage", layout: "Layout", extraction: "Extraction", task: MapTask, log: MapLog
 ) -> None:
     """Stage the products that the configuration names besides tables and regions."""
-    if layout.fitting or layout.deblended or layout.background:
+    if layout.fitting or layout.deblended or layout.background or layout.products:
         from hyper_py.reporting.fits_products import write_fits_products
 
         write_fits_products(stage, layout, extraction, name=task.name)

@@ -2,12 +2,13 @@
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from hyper_py.running.map_outputs import MapWork, input_checksum, write_failure, write_outputs
+from hyper_py.running.map_outputs import MapWork, write_failure, write_outputs
 from hyper_py.running.process_settings import keep_freed_memory, without_collections
-from hyper_py.running.tasks import MapResult, MapTask, Measure, reading_options
+from hyper_py.running.tasks import MapResult, MapTask, reading_options
 from hyper_py.stages import tell
 
 
@@ -63,16 +64,24 @@ def measure_map(task: MapTask) -> Any:
     return extract_sources(image, options=options, fixed=fixed)
 
 
-def process_map(task: MapTask, *, measure: Measure = measure_map) -> MapResult:
-    """Do one map and write its outputs: all of them, or, if it fails, none but its log.
+def process_map(
+    task: MapTask,
+    *,
+    measure: Callable[[Any], Any] = measure_map,
+    write: Callable[[MapWork, Any], MapResult] = write_outputs,
+) -> MapResult:
+    """Do one map, or one field of several bands, and write its outputs.
 
-    Outputs of the same map by an earlier run are removed first.
+    All of them are written, or, if it fails, none but its log. Outputs of the same map by an earlier run are
+    removed first.
 
     Parameters
     ----------
     task : MapTask
     measure : callable
         Gives the extraction of a task.
+    write : callable
+        Writes the outputs of work and an extraction, and returns the result.
 
     Returns
     -------
@@ -84,12 +93,15 @@ def process_map(task: MapTask, *, measure: Measure = measure_map) -> MapResult:
     from hyper_py.writing.layout import Layout
     from hyper_py.writing.state import forget_map
 
-    work = MapWork(task, Layout.from_config(task.config), start)
+    layout = Layout.from_config(task.config)
+    if not task.has_figure:  # images of channels are planes of the product cubes
+        layout = replace(layout, products=())
+    work = MapWork(task, layout, start)
     with work.collected_warnings():
         try:
             work.removed = forget_map(work.layout, task.name)
-            work.checksum = task.checksum or input_checksum(task.path)
-            return write_outputs(work, measure(task))
+            work.checksum = task.content()
+            return write(work, measure(task))
         except Exception as error:
             reason = work.log_failure(error)
     return write_failure(work, reason)

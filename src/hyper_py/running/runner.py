@@ -97,23 +97,44 @@ def run(
         The inputs do not say what to do, two have one name, or the output directory cannot be used;
         no map has been touched then.
     """
+    from hyper_py.running.merging import given_catalogue
+
+    tasks = tasks_of(config, inputs)
+    given_catalogue(config)
+    function = partial(process_map, measure=measure)
+    return run_tasks(tasks, config, function=function, on_event=on_event, resume=resume)
+
+
+def run_tasks(
+    tasks: Sequence[MapTask],
+    config: "Config",
+    *,
+    function: Callable[[Any], MapResult],
+    on_event: OnEvent | None = None,
+    resume: bool = False,
+) -> RunResult:
+    """Do tasks and write everything below `paths.output.dir_root`.
+
+    Parameters
+    ----------
+    tasks : sequence of MapTask
+    config : Config
+    function : callable
+        Does one task; importable by name in a worker process.
+    on_event, resume
+        As in `run`.
+
+    Raises
+    ------
+    ConfigurationError
+        The output directory cannot be used; no task has been begun then.
+    """
     pin_own_blas()
     load_libraries()
-    from hyper_py.running.merging import given_catalogue
     from hyper_py.writing.catalogues import remove_merged
     from hyper_py.writing.layout import Layout
     from hyper_py.writing.staging import locked, remove_pages, remove_stale
 
-    maps = resolve_inputs(
-        inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
-    )
-    unknown = sorted(config.maps.keys() - {one.name for one in maps})
-    if unknown and inputs is None:  # a file for five bands serves for one of them too
-        raise ConfigurationError(
-            f"maps.{unknown[0]}: there is no such map; the maps are {', '.join(one.name for one in maps[:9])}"
-        )
-    tasks = _tasks_of(maps, config)
-    given_catalogue(config)
     layout = Layout.from_config(config)
     _make_directories(layout)
     with locked(layout) as held:
@@ -124,7 +145,27 @@ def run(
         remove_stale(layout.staging_directories())
         removed = remove_merged(layout) + (() if config.outputs.report else remove_pages(layout.root))
         with open_log(layout.root / layout.logs / layout.log_name, append=resume) as log:
-            return _Run(config, layout, tasks, measure, log, on_event).execute(resume=resume, removed=removed)
+            work = _Run(config, layout, tasks, function, log, on_event)
+            return work.execute(resume=resume, removed=removed)
+
+
+def tasks_of(config: "Config", inputs: Sequence[str | Path] | None = None) -> list[MapTask]:
+    """Return what `run` would do with the same arguments, one task a map; nothing is written.
+
+    Raises
+    ------
+    ConfigurationError
+        The inputs do not say what to do, two have one name, or a file that the configuration names is wrong.
+    """
+    maps = resolve_inputs(
+        inputs, list_file=config.below_maps(config.files.file_map_name), maps_dir=config.below_maps()
+    )
+    unknown = sorted(config.maps.keys() - {one.name for one in maps})
+    if unknown and inputs is None:  # a file for five bands serves for one of them too
+        raise ConfigurationError(
+            f"maps.{unknown[0]}: there is no such map; the maps are {', '.join(one.name for one in maps[:9])}"
+        )
+    return _tasks_of(maps, config)
 
 
 def _tasks_of(maps: Sequence[MapInput], config: "Config") -> list[MapTask]:
@@ -165,15 +206,15 @@ class _Run:
         self,
         config: "Config",
         layout: "Layout",
-        tasks: list[MapTask],
-        measure: Measure,
+        tasks: Sequence[MapTask],
+        function: Callable[[Any], MapResult],
         log: RunLog,
         on_event: OnEvent | None,
     ) -> None:
         from hyper_py.writing.manifests import killed_at
 
         self.config, self.layout, self.tasks = config, layout, tasks
-        self.function = partial(process_map, measure=measure)
+        self.function = function
         self.log, self.on_event = log, on_event
         self.manifest = Manifest(layout, config)
         self.results: dict[int, MapResult] = {}
@@ -263,7 +304,8 @@ class _Run:
         cubes: list[MapTask] = []
         maps: list[MapTask] = []
         for task in todo:
-            (cubes if datacube or is_cube(task.path) else maps).append(task)
+            whole = not task.may_be_cube or not (datacube or is_cube(task.path))
+            (maps if whole else cubes).append(task)
         with closing(self.outcomes(name, n_workers, maps)) as outcomes:
             for outcome in outcomes:
                 self.take(maps[outcome.index], outcome)

@@ -11,6 +11,7 @@ from astropy.table import Table
 from hyper_py.arrays import BoolArray
 from hyper_py.diagnostics import ConfigurationError, HyperPyWarning, InputError
 from hyper_py.simulation.complexes import on_clumps
+from hyper_py.validation.bands import BandsValidation, bands_of_truth, validate_bands
 from hyper_py.validation.comparison import SourceTable, match_in_pixels
 from hyper_py.validation.matching import inside_margin
 from hyper_py.validation.validation import Validation, validate
@@ -34,6 +35,7 @@ def validate_files(
     tolerance: float | None = None,
     margin: float = MARGIN,
     channel: int | None = None,
+    band: str | None = None,
 ) -> Validation:
     """Compare a catalogue on disk with a truth table on disk.
 
@@ -52,6 +54,8 @@ def validate_files(
         Beams from the border (known for simulated maps) within which truth counts neither for nor against.
     channel : int, optional
         Only this channel of a cube, from 1; by default all, each compared with its own truth.
+    band : str, optional
+        Only this band of a field in several bands; sizes are the intrinsic ones.
 
     Returns
     -------
@@ -74,6 +78,9 @@ def validate_files(
         raise InputError(
             f"{catalog}: holds the sources of {len(maps)} maps; give the catalogue of one of them"
         )
+    if band is not None:
+        found, true = _one_band(found, true, band)
+        coordinates, beam = coordinates or "sky", beam or float(true.meta["bands"][band]["beam"])
     measured = SourceTable("catalogue", found, columns, column_units)
     known = SourceTable("truth", true, truth_columns, truth_units)
     in_pixels = match_in_pixels(coordinates, measured, known)
@@ -102,6 +109,54 @@ def validate_files(
     if len(found) and len(true) and not result.completeness.part:
         warnings.warn("nothing matches: are both of the same map?", HyperPyWarning, stacklevel=2)
     return result
+
+
+def bands_of_file(truth: Path) -> tuple[str, ...]:
+    """Return the names of the bands of a truth table on disk; none if it is one of a single map."""
+    return tuple(band.name for band in bands_of_truth(_read(truth)))
+
+
+def validate_bands_files(catalog: Path, truth: Path, *, tolerance: float | None = None) -> BandsValidation:
+    """Compare the wide catalogue of several bands with the truth of a simulated field, both on disk.
+
+    Parameters as in `hyper_py.validation.bands.validate_bands`.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or lacks what is needed.
+    """
+    found, true = _read(catalog), _read(truth)
+    try:
+        result = validate_bands(found, true, tolerance=tolerance)
+    except InputError as error:
+        raise InputError(f"{catalog}, {truth}: {error}") from None
+    if len(found) and len(true) and not result.completeness.part:
+        warnings.warn("nothing matches: are both of the same field?", HyperPyWarning, stacklevel=2)
+    return result
+
+
+def _one_band(found: Table, true: Table, band: str) -> tuple[Table, Table]:
+    """Return catalogue and truth with the columns of one band under their plain names.
+
+    A catalogue of one map has them already, but for the sizes, which are intrinsic in the truth.
+    """
+    found, true = found.copy(), true.copy()
+    for name in (*found.colnames,):
+        if name.endswith(f"_{band}") and not name.startswith("ALPHA"):
+            plain = name.removesuffix(f"_{band}")
+            found.keep_columns([one for one in found.colnames if one != plain])
+            found.rename_column(name, plain)
+    for name in ("FWHM_1", "FWHM_2", "PA"):
+        if f"DECONV_{name}" in found.colnames:
+            for end in ("", "_ERR"):
+                found.keep_columns([one for one in found.colnames if one != name + end])
+                if f"DECONV_{name}{end}" in found.colnames:
+                    found.rename_column(f"DECONV_{name}{end}", name + end)
+    if "FLUX_SNR" in found.colnames:
+        found["SNR"] = found["FLUX_SNR"]
+    true.rename_columns([f"FLUX_{band}", f"PEAK_TO_NOISE_{band}"], ["FLUX", "PEAK_SNR"])
+    return found, true[np.asarray(true[f"COVERS_{band}"], dtype=bool)]
 
 
 def _read(path: Path) -> Table:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+from hyper_py.diagnostics import InputError
+from hyper_py.files import checksum
+
 if TYPE_CHECKING:
     from hyper_py.config import Config
     from hyper_py.pipeline.extraction import Extraction
@@ -38,6 +41,12 @@ class MapTask:
     checksum: str = ""
     has_figure: ClassVar[bool] = True
     """Whether the map with its sources is drawn; a cube has no figure for each channel."""
+    may_be_cube: ClassVar[bool] = True
+    """Whether the file may hold a cube, to be done channel by channel."""
+
+    def content(self) -> str:
+        """Return the SHA-256 of the input; `InputError` if it cannot be read."""
+        return self.checksum or input_checksum(self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +75,8 @@ class MapResult:
         2 if a worker died over the map.
     removed : tuple of str
         Outputs of an earlier run that were removed and not written anew.
+    bands : tuple of dict
+        Of a field: what is known of each band, plain JSON; empty for a map.
     """
 
     index: int
@@ -84,6 +95,7 @@ class MapResult:
     outputs: tuple[str, ...] = ()
     attempts: int = 1
     removed: tuple[str, ...] = ()
+    bands: tuple[dict[str, Any], ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -96,6 +108,18 @@ LIGHT_SPEED = 299792458.0
 
 Measure: TypeAlias = "Callable[[MapTask], Extraction]"
 """Gives the `Extraction` of a task."""
+
+
+def input_checksum(path: Path) -> str:
+    """Return the checksum of an input; `InputError` if it cannot be read."""
+    from hyper_py.reading.recognise import casa_checksum, is_casa_image
+
+    try:
+        return casa_checksum(path) if is_casa_image(path) else checksum(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def reading_options(config: "Config") -> dict[str, Any]:

@@ -34,12 +34,23 @@ def write_catalogue(
     meta : mapping
         Metadata of the run, for the headers.
     """
+    prepared = write_tables(stage, layout, catalog, name=name, pixel_scale=pixel_scale, meta=meta)
+    np.save(stage.path(layout.rows(name)), prepared.as_array())
+
+
+def write_tables(
+    stage: Stage, layout: Layout, catalog: Table, *, name: str, pixel_scale: float, meta: Mapping[str, Any]
+) -> Table:
+    """Stage a table in all formats asked for; return it as it was written.
+
+    Parameters as in `write_catalogue`.
+    """
     prepared = prepare_table(catalog, pixel_scale=pixel_scale, meta=meta)
     template = template_of(prepared, text_widths={}, meta=prepared.meta)
     for form in layout.formats:
         path = stage.path(layout.table(name, form))
         write_table(path, [prepared], form=form, template=template)
-    np.save(stage.path(layout.rows(name)), prepared.as_array())
+    return prepared
 
 
 def describe_columns(catalog: Table) -> tuple[tuple[str, str, str], ...]:

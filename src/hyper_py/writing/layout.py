@@ -18,6 +18,7 @@ MANIFEST = "run.json"
 REPORT_DIR = "report"
 COMPLETENESS_DIR = "completeness"
 PLOTS_DIR = "plots"
+PRODUCTS_DIR = "fits"
 MERGED_NAME = "ALL"
 REGION_KINDS = ("centroids", "ellipses")
 _DEFAULT_DIRECTORIES = (
@@ -43,6 +44,7 @@ class Layout:
     region_base: str = "region_files"
     log_name: str = "hyper_py.log"
     formats: tuple[str, ...] = ("ipac", "ecsv", "csv")
+    products: tuple[str, ...] = ()
     fitting: str | None = None
     deblended: str | None = None
     background: str | None = None
@@ -67,6 +69,7 @@ class Layout:
             region_base=files.file_region_base,
             log_name=files.file_log_name,
             formats=tuple(config.outputs.tables),
+            products=tuple(config.outputs.products),
             fitting=fits.fits_output_dir_fitting if fits.fits_fitting else None,
             deblended=fits.fits_output_dir_deblended if fits.fits_deblended else None,
             background=fits.fits_output_dir_bg_separate if fits.fits_bg_separate else None,
@@ -110,6 +113,7 @@ class Layout:
             "rms": self.fitting,
             "background": self.background,
         }
+        wanted |= {what: PRODUCTS_DIR for what in self.products if wanted[what] is None}
         return {
             what: f"{place}/{file_stem(name)}_{what}.fits"
             for what, place in wanted.items()
@@ -180,12 +184,13 @@ class Layout:
             self.plot_deblended,
             self.plot_background,
             self.plot_noise,
+            PRODUCTS_DIR if self.products else None,
         )
         return (self.root, *(self.root / name for name in names if name is not None))
 
     def staging_directories(self) -> tuple[Path, ...]:
         """All directories in which there may be temporary files, of any run with these names."""
-        more = (self.cubes, PLOTS_DIR, REPORT_DIR, *_DEFAULT_DIRECTORIES)
+        more = (self.cubes, PLOTS_DIR, PRODUCTS_DIR, REPORT_DIR, *_DEFAULT_DIRECTORIES)
         return tuple(dict.fromkeys((*self.directories(), *(self.root / name for name in more))))
 
 

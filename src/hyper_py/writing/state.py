@@ -46,6 +46,8 @@ class Record:
         The channels of a cube; none for a map.
     beam_fwhm : float or None
         Geometric mean FWHM of the beam in arcsec.
+    bands : tuple of dict
+        What is known of each band of a field; none for a map.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Record:
     columns: tuple[tuple[str, str, str], ...] = ()
     parts: tuple[str, ...] = field(default=())
     beam_fwhm: float | None = None
+    bands: tuple[dict[str, Any], ...] = field(default=())
 
     def to_json(self) -> str:
         """Return the text that `read_record` reads."""
@@ -82,12 +85,14 @@ def _checked(values: Any) -> Record | None:
         and values["seconds"] is not None
         and type(values["n_sources"]) is int
         and values["n_sources"] >= 0
+        and isinstance(values["bands"], list)
+        and all(isinstance(one, dict) for one in values["bands"])
         and isinstance(columns, list)
         and all(_are_texts(column) and len(column) == 3 for column in columns)
     )
     if not good:
         return None
-    tuples = {key: tuple(values[key]) for key in ("warnings", "outputs", "parts")}
+    tuples = {key: tuple(values[key]) for key in ("warnings", "outputs", "parts", "bands")}
     return Record(**{**values, **tuples, "columns": tuple(tuple(column) for column in columns)})
 
 

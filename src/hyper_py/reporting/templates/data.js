@@ -72,15 +72,16 @@ function sexagesimal(degrees, perTurn, decimals) {
 const skyDecimals = Math.max(0, Math.min(6, Math.ceil(1 - Math.log10(facts.pixel_arcsec))));
 const skyText = (ra, dec) => `${sexagesimal(ra, 24, Math.min(skyDecimals + 1, 7))}  ${sexagesimal(dec, 360, skyDecimals)}`;
 
-/* RA and Dec at a pixel, from unit vectors on a grid over the map. */
-function skyAt(x, y) {
+/* Unit vector (ICRS) at a pixel, from those on a grid over the map. */
+function vectorAt(x, y) {
   const nodes = Math.round(Math.sqrt(facts.sky.length / 3)), [ny, nx] = facts.shape;
-  const u = Math.min(Math.max(x / Math.max(nx - 1, 1), 0), 1) * (nodes - 1), v = Math.min(Math.max(y / Math.max(ny - 1, 1), 0), 1) * (nodes - 1);
-  const i = Math.min(Math.floor(u), nodes - 2), j = Math.min(Math.floor(v), nodes - 2), a = u - i, b = v - j;
-  const vector = [0, 1, 2].map(k => {
+  const u = x / Math.max(nx - 1, 1) * (nodes - 1), v = y / Math.max(ny - 1, 1) * (nodes - 1), within = w => Math.min(Math.max(Math.floor(w), 0), nodes - 2);
+  const i = within(u), j = within(v), a = u - i, b = v - j; // beside the map extrapolated, for its axes
+  return [0, 1, 2].map(k => {
     const at = (di, dj) => facts.sky[((j + dj) * nodes + i + di) * 3 + k] ?? NaN;
     return (1 - b) * ((1 - a) * at(0, 0) + a * at(1, 0)) + b * ((1 - a) * at(0, 1) + a * at(1, 1));
   });
-  const longitude = Math.atan2(vector[1], vector[0]) * 180 / Math.PI;
-  return [(longitude + 360) % 360, Math.atan2(vector[2], Math.hypot(vector[0], vector[1])) * 180 / Math.PI];
 }
+const lonLat = v => [(Math.atan2(v[1], v[0]) * 180 / Math.PI + 360) % 360, Math.atan2(v[2], Math.hypot(v[0], v[1])) * 180 / Math.PI];
+/* RA and Dec at a pixel, degrees. */
+const skyAt = (x, y) => lonLat(vectorAt(x, y));

@@ -34,11 +34,18 @@ async function main() {
 
   const onPaper = on => { paper.ratio = on ? 3 : 0; theme.print(on); parts.sky.print(on); };
   window.addEventListener("beforeprint", () => onPaper(true)); window.addEventListener("afterprint", () => onPaper(false));
-  $("print-button").addEventListener("click", () => print());
+  $("print-button").addEventListener("click", () => $("printing").showModal());
+  $("printing").addEventListener("close", () => {
+    if ($("printing").returnValue !== "print") return;
+    const wanted = Math.min(Math.max(Math.round(+$("print-cards").value) || 0, 0), 200);
+    onPaper(true); parts.card.cards(parts.table.order().slice(0, wanted)); onPaper(false);
+    setTimeout(() => print());
+  });
+  for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", async () => { try { await navigator.clipboard.writeText(button.dataset.copy); } catch { getSelection().selectAllChildren(button.previousElementSibling); document.execCommand("copy"); } button.textContent = "Copied"; setTimeout(() => { button.textContent = "Copy"; }, 1500); });
   $("help-button").addEventListener("click", () => $("help").showModal());
-  const boxes = { a: "apertures", f: "flagged", g: "groups", d: "detections", n: "labels" };
+  const boxes = { a: "apertures", f: "flagged", g: "groups", d: "detections", n: "labels", c: "grid" };
   document.addEventListener("keydown", event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || $("help").open || $("printing").open) return;
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox";
     if (event.key === "Escape") { if (typing) event.target.blur(); else choose(-1); return; }
     if (typing) { if (event.key === "Enter" && event.target.id === "search") { event.target.blur(); step(1); } return; }
@@ -52,7 +59,7 @@ async function main() {
 /* Images to look at; model and residual are computed when first asked for. */
 function makeLayers(loaded, catalog) {
   const bin = facts.binning, map = loaded.map;
-  const known = { map: () => map, background: () => loaded.background, rms: () => loaded.rms, model: () => ({ ...map, values: render() }), residual: () => { const model = get("model").values; return { ...map, values: map.values.map((value, i) => value - model[i]) }; } };
+  const known = { map: () => map, background: () => loaded.background, rms: () => loaded.rms, model: () => ({ ...map, values: render() }), residual: () => { const model = get("model").values; return { ...map, values: map.values.map((value, i) => value - model[i]) }; }, residual_sigma: () => inNoise(get("residual")), sigma: () => inNoise(map), smooth: () => smoothed(get("residual")) };
   const made = new Map();
   function get(name) { if (!made.has(name)) made.set(name, known[name]()); return made.get(name); }
   function render() {
@@ -70,8 +77,25 @@ function makeLayers(loaded, catalog) {
     for (let i = 0; i < values.length; i++) if (!(map.values[i] === map.values[i])) values[i] = NaN;
     return values;
   }
-  const names = [["map", "map"], ["model", "model"], ["residual", "map − model"]];
-  if (loaded.background) names.push(["background", "background"]);
+  /* A layer less its mean, in units of the local noise. */
+  function inNoise(layer) {
+    const rms = loaded.rms, per = facts.rms_binning, mean = facts.noise.mean, values = new Float32Array(layer.values.length);
+    for (let y = 0, i = 0; y < layer.ny; y++) for (let x = 0; x < layer.nx; x++, i++) values[i] = (layer.values[i] - mean) / (rms ? rms.values[Math.min(rms.ny - 1, Math.floor((y + .5) * bin / per)) * rms.nx + Math.min(rms.nx - 1, Math.floor((x + .5) * bin / per))] : facts.noise.typical);
+    return { ...layer, values };
+  }
+  /* Means over Gaussians of twice the beam's FWHM, blank pixels left out: the background everywhere on the map. */
+  function smoothed({ nx, ny, values }) {
+    const sigma = 2 * facts.beam.fwhm_pixels / facts.fwhm_per_sigma / bin, reach = Math.max(1, Math.ceil(3 * sigma)), kernel = Float32Array.from({ length: 2 * reach + 1 }, (_, k) => Math.exp(-.5 * ((k - reach) / sigma) ** 2));
+    const along = (from, weights, stepIn, stepOut, inner, outer) => {
+      const sum = new Float32Array(from.length), weight = new Float32Array(from.length);
+      for (let o = 0; o < outer; o++) for (let i = 0; i < inner; i++) { let s = 0, w = 0; for (let k = Math.max(-reach, -i); k <= reach && i + k < inner; k++) { const at = o * stepOut + (i + k) * stepIn, g = kernel[k + reach]; s += g * from[at]; w += g * weights[at]; } sum[o * stepOut + i * stepIn] = s; weight[o * stepOut + i * stepIn] = w; }
+      return [sum, weight];
+    };
+    const known = Float32Array.from(values, value => value === value ? 1 : 0), [sum, weight] = along(...along(values.map(value => value === value ? value : 0), known, 1, nx, nx, ny), nx, 1, ny, nx);
+    return { nx, ny, values: sum.map((value, i) => known[i] ? value / weight[i] : NaN) };
+  }
+  const names = [["map", "map"], ["sigma", "map ÷ noise"], ["model", "model"], ["residual", "map − model"], ["residual_sigma", "(map − model) ÷ noise"], ["smooth", "smooth background"]];
+  if (loaded.background) names.push(["background", "background under sources"]);
   if (loaded.rms) names.push(["rms", "noise"]);
   return { get, names, has: name => name in loaded };
 }

@@ -1,3 +1,4 @@
+const PAPER_WIDTH = 680, PAPER_HEIGHT = 620; // CSS pixels on A4 and on Letter, margins taken off
 /* The map: image, ellipses, zoom and pan. Positions are zero-based pixels of the full map. */
 function makeSky({ layers, catalog, onChoose }) {
   const [ny, nx] = facts.shape, bin = facts.binning;
@@ -5,27 +6,46 @@ function makeSky({ layers, catalog, onChoose }) {
   const picture = document.createElement("canvas");
   const view = { x: (nx - 1) / 2, y: (ny - 1) / 2, scale: 1, width: 1, height: 1 };
   const paint = { low: 0, high: 1, stretch: "asinh", colours: "inferno" };
+  /* Layers in units of the noise have a scale of their own: colours that diverge from zero. */
+  const inSigmas = name => name === "residual_sigma" || name === "sigma", factorOf = name => name === "rms" ? facts.rms_binning : bin;
+  const paintOf = () => inSigmas(state.layer) ? { ...paint, stretch: "linear", colours: "diverging" } : paint, unitOf = () => inSigmas(state.layer) ? "local noise (σ)" : facts.unit;
   const state = { layer: "map", shown: null, chosen: -1, visible: null, hover: -1, fitted: true };
-  const cuts = {};
+  const cuts = {}, axes = { left: parseInt(getComputedStyle(canvas).left), bottom: canvas.parentElement.clientHeight - canvas.offsetTop - canvas.clientHeight };
+
+  /* No higher than the whole map needs. */
+  function limitHeight() { const box = canvas.parentElement; box.style.maxHeight = `${Math.max(300, Math.ceil(canvas.clientWidth * ny / nx) + axes.bottom)}px`; }
+  limitHeight();
 
   const colour = { apertures: "#5fe0fb", flagged: "#a7f45c", groups: "#c3b4ff", detections: "#ffffff", chosen: "#ffffff" };
   const toScreen = (x, y) => [view.width / 2 + (x - view.x) * view.scale, view.height / 2 - (y - view.y) * view.scale];
   const toMap = (sx, sy) => [view.x + (sx - view.width / 2) / view.scale, view.y - (sy - view.height / 2) / view.scale];
   const fitScale = () => Math.min(view.width / nx, view.height / ny);
 
-  function quantiles(values, shares) {
-    const stride = Math.max(1, Math.floor(values.length / 200000)), sample = [];
-    for (let i = 0; i < values.length; i += stride) if (values[i] === values[i]) sample.push(values[i]);
-    sample.sort((a, b) => a - b);
-    return shares.map(share => sample[Math.min(sample.length - 1, Math.max(0, Math.round(share * (sample.length - 1))))] ?? 0);
+  const sorted = values => Float32Array.from(values).sort(), share = (values, part) => values[Math.min(values.length - 1, Math.max(0, Math.round(part * (values.length - 1))))] ?? 0;
+
+  /* Pixels of the quiet part of the map: squares of some beams whose scatter is below twice the typical one. Loud edges have no say. */
+  function quietPixels({ values, nx, ny }) {
+    const side = Math.max(8, Math.round(4 * facts.beam.fwhm_pixels / bin)), squares = [], step = Math.max(1, Math.floor(Math.sqrt(values.length / 400000)));
+    for (let y0 = 0; y0 < ny; y0 += side) for (let x0 = 0; x0 < nx; x0 += side) {
+      const own = [];
+      for (let y = y0; y < Math.min(y0 + side, ny); y += step) for (let x = x0; x < Math.min(x0 + side, nx); x += step) { const value = values[y * nx + x]; if (value === value) own.push(value); }
+      if (own.length < 12) continue;
+      const all = sorted(own);
+      squares.push({ own, scatter: share(all, .7) - share(all, .3) });
+    }
+    const typical = share(sorted(squares.map(one => one.scatter)), .35);
+    return sorted(squares.filter(one => one.scatter <= 2 * typical).flatMap(one => one.own));
   }
 
   /* Limits of the sliders and the automatic cuts of a layer, kept once found. */
   function cutsOf(name) {
     if (!cuts[name]) {
-      const values = layers.get(name).values, [low, first, high, last] = quantiles(values, [0, .003, .9992, 1]);
-      const rms = name === "rms" ? (last - low) / 50 : facts.noise.typical, black = name === "rms" ? low : Math.max(first, facts.noise.mean - 3 * rms, low);
-      cuts[name] = { low, high: last > low ? last : low + 1, black, white: name === "rms" ? last : Math.max(high, black + 6 * rms), unit: rms || 1 };
+      if (inSigmas(name)) return cuts[name] = { low: -20, high: 20, black: -5, white: 5, unit: 1 };
+      const layer = layers.get(name), all = sorted(layer.values.filter(value => value === value)), low = share(all, 0), last = share(all, 1), quiet = quietPixels(layer), some = quiet.length > 100 ? quiet : all;
+      if (name === "rms") return cuts[name] = { low, high: last > low ? last : low + 1, black: low, white: Math.max(share(all, .9), low + (last - low) / 50), unit: (last - low) / 50 || 1 };
+      // The scatter of the quiet part, which in a map of sources and clouds is less than the rms; noise is dark, and a typical source bright.
+      const middle = share(some, .5), rms = (middle - share(some, .16)) || facts.noise.typical || 1, good = catalog.FLUX_PEAK.filter((value, i) => value > 0 && !catalog.calls[i]), peaks = sorted(good.length ? good : catalog.FLUX_PEAK.filter(value => value > 0)), typical = Math.min(share(peaks, .3), 100 * rms);
+      cuts[name] = { low, high: last > low ? last : low + 1, black: Math.max(middle - 1.5 * rms, low), white: middle + Math.max(15 * rms, typical, Math.min(share(some, .9992) - middle, 60 * rms)), unit: rms };
     }
     return cuts[name];
   }
@@ -42,8 +62,9 @@ function makeSky({ layers, catalog, onChoose }) {
 
   function repaint() {
     const layer = layers.get(state.layer);
-    paintValues(picture, layer.nx, layer.ny, layer.values, paint);
-    drawScale($("scale"), paint, facts.unit);
+    paintValues(picture, layer.nx, layer.ny, layer.values, paintOf());
+    drawScale($("scale"), paintOf(), unitOf());
+    $("stretch").disabled = $("colours").disabled = inSigmas(state.layer);
     draw();
   }
 
@@ -54,7 +75,7 @@ function makeSky({ layers, catalog, onChoose }) {
     const { context, width, height } = fitCanvas(canvas);
     view.width = width; view.height = height;
     context.fillStyle = themeColour("--sky"); context.fillRect(0, 0, width, height);
-    const layer = layers.get(state.layer), factor = state.layer === "rms" ? facts.rms_binning : bin;
+    const layer = layers.get(state.layer), factor = factorOf(state.layer);
     const [left, top] = toScreen(-.5, layer.ny * factor - .5);
     context.imageSmoothingEnabled = view.scale * factor < 3; context.imageSmoothingQuality = "high";
     context.drawImage(picture, left, top, layer.nx * factor * view.scale, layer.ny * factor * view.scale);
@@ -81,6 +102,9 @@ function makeSky({ layers, catalog, onChoose }) {
     const on = name => $("show-" + name).checked, near = [], far = [];
     const margin = view.scale * catalog.largest + 20;
     for (let i = 0; i < catalog.n; i++) if (inView(i, margin)) (state.visible && !state.visible[i] ? far : near).push(i);
+    const families = skyGrid(view, toMap);
+    if (on("grid")) drawGridLines(context, families);
+    drawAxes($("axes"), families, axes.left, axes.bottom);
     if (on("groups")) drawGroups(context, near);
     const fine = Math.min(1, Math.max(.55, view.scale * facts.beam.fwhm_pixels / 12));
     if (on("apertures")) { ellipses(context, near, colour.apertures, 1.4 * fine, .95); ellipses(context, far, colour.apertures, fine, .22); }
@@ -90,13 +114,24 @@ function makeSky({ layers, catalog, onChoose }) {
       for (const i of near) { const [sx, sy] = toScreen(catalog._x_peak[i], catalog._y_peak[i]); context.moveTo(sx - 4, sy); context.lineTo(sx + 4, sy); context.moveTo(sx, sy - 4); context.lineTo(sx, sy + 4); }
       context.strokeStyle = colour.detections; context.lineWidth = 1; context.stroke();
     }
-    if (on("labels")) {
-      context.font = "600 11px Inter, system-ui, sans-serif"; context.textAlign = "left"; context.textBaseline = "bottom"; context.lineWidth = 3; context.strokeStyle = "rgb(0 0 0 / .65)"; context.fillStyle = "#fff";
-      for (const i of near.slice(0, 1500)) { const [sx, sy] = toScreen(catalog.px[i], catalog.py[i]), d = .72 * catalog.semi_1[i] * view.scale + 2; context.strokeText(catalog.HYPER_ID[i], sx + d, sy - d); context.fillText(catalog.HYPER_ID[i], sx + d, sy - d); }
-    }
+    if (on("labels")) drawLabels(context, near);
     if (state.hover >= 0 && state.hover !== state.chosen) ellipses(context, [state.hover], "#fff", 2, .8);
     if (state.chosen >= 0) { ellipses(context, [state.chosen], "rgb(0 0 0 / .8)", 5.5); ellipses(context, [state.chosen], colour.chosen, 2.8); }
     drawFurniture(context, width, height);
+  }
+
+  /* Numbers of the brightest sources first; one that would cover another waits for a closer look. */
+  function drawLabels(context, list) {
+    context.font = "600 11px Inter, system-ui, sans-serif"; context.textAlign = "left"; context.textBaseline = "bottom"; context.lineWidth = 3; context.strokeStyle = "rgb(0 0 0 / .65)"; context.fillStyle = "#fff";
+    const taken = new Set(), cell = 9;
+    state.labelled = 0;
+    for (const i of [...list].sort((a, b) => (catalog.FLUX[b] || 0) - (catalog.FLUX[a] || 0))) {
+      const [sx, sy] = toScreen(catalog.px[i], catalog.py[i]), d = .72 * catalog.semi_1[i] * view.scale + 2, text = String(catalog.HYPER_ID[i]), wide = 7 * text.length + 4, cells = [];
+      for (let x = Math.floor((sx + d) / cell); x <= (sx + d + wide) / cell; x++) for (let y = Math.floor((sy - d - 14) / cell); y <= (sy - d) / cell; y++) cells.push(x * 10007 + y);
+      if (cells.some(one => taken.has(one))) continue;
+      cells.forEach(one => taken.add(one)); state.labelled++;
+      context.strokeText(text, sx + d, sy - d); context.fillText(text, sx + d, sy - d);
+    }
   }
 
   function drawGroups(context, list) {
@@ -164,9 +199,10 @@ function makeSky({ layers, catalog, onChoose }) {
   function readout(sx, sy) {
     const [x, y] = toMap(sx, sy);
     if (x < -.5 || y < -.5 || x >= nx - .5 || y >= ny - .5) { $("readout").textContent = ""; return; }
-    const layer = layers.get(state.layer), factor = state.layer === "rms" ? facts.rms_binning : bin;
-    const value = layer.values[Math.floor((y + .5) / factor) * layer.nx + Math.floor((x + .5) / factor)], [ra, dec] = skyAt(x, y);
-    $("readout").textContent = `${Number.isFinite(ra) ? skyText(ra, dec) + "   " : ""}x ${x.toFixed(1)}  y ${y.toFixed(1)}   ${Number.isFinite(value) ? `${short(value)} ${facts.unit}` : "blank"}`;
+    const layer = layers.get(state.layer), factor = factorOf(state.layer);
+    const value = layer.values[Math.floor((y + .5) / factor) * layer.nx + Math.floor((x + .5) / factor)], [ra, dec] = skyAt(x, y), [lon, lat] = frameAt(x, y);
+    const place = !Number.isFinite(ra) ? "" : isGalactic ? `l ${lon.toFixed(skyDecimals + 3)}°  b ${lat.toFixed(skyDecimals + 3)}°   ` : `${skyText(ra, dec)}   `;
+    $("readout").textContent = `${place}x ${x.toFixed(1)}  y ${y.toFixed(1)}   ${Number.isFinite(value) ? `${short(value)} ${inSigmas(state.layer) ? "σ" : facts.unit}` : "blank"}`;
   }
 
   /* Pointers: one moves, two pinch; without movement it is a click. */
@@ -193,28 +229,34 @@ function makeSky({ layers, catalog, onChoose }) {
   canvas.addEventListener("wheel", event => { event.preventDefault(); zoom(Math.exp(-event.deltaY * (event.deltaMode ? .05 : .0016)), ...at(event)); }, { passive: false });
   canvas.addEventListener("dblclick", event => zoom(2, ...at(event)));
   $("zoom-in").addEventListener("click", () => zoom(1.6)); $("zoom-out").addEventListener("click", () => zoom(1 / 1.6)); $("zoom-fit").addEventListener("click", fit);
-  for (const name of ["apertures", "flagged", "groups", "detections", "labels"]) $("show-" + name).addEventListener("change", draw);
+  for (const name of ["apertures", "flagged", "groups", "detections", "labels", "grid"]) $("show-" + name).addEventListener("change", draw);
   $("stretch").value = paint.stretch; $("colours").value = paint.colours;
   $("stretch").addEventListener("change", event => { paint.stretch = event.target.value; repaint(); });
   $("colours").addEventListener("change", event => { paint.colours = event.target.value; repaint(); onChoose(state.chosen, { still: true }); });
   $("auto").addEventListener("click", autoCuts);
   for (const name of ["black", "white"]) $(name).addEventListener("input", () => { const c = cutsOf(state.layer); paint.low = fromSlider(+$("black").value, c); paint.high = Math.max(fromSlider(+$("white").value, c), paint.low + 1e-3 * c.unit); repaint(); });
   for (const [value, text] of layers.names) $("layer").add(new Option(text, value));
-  $("layer").addEventListener("change", event => { const before = state.layer; state.layer = event.target.value; if ((before === "rms") !== (state.layer === "rms") || !cuts[state.layer]) autoCuts(); else setCuts(paint.low, paint.high); });
-  new ResizeObserver(() => { if (paper.ratio) return; const was = state.fitted; fitCanvas(canvas); if (was) fit(); else draw(); if (picture.width > 1) drawScale($("scale"), paint, facts.unit); }).observe(canvas);
-  theme.onChange(() => { drawScale($("scale"), paint, facts.unit); draw(); });
+  const kind = name => name === "rms" ? 1 : inSigmas(name) ? 2 : 0;
+  $("layer").addEventListener("change", event => { const before = state.layer; state.layer = event.target.value; if (kind(before) !== kind(state.layer) || !cuts[state.layer]) autoCuts(); else setCuts(paint.low, paint.high); });
+  new ResizeObserver(() => { if (paper.ratio) return; limitHeight(); const was = state.fitted; fitCanvas(canvas); if (was) fit(); else draw(); if (picture.width > 1) drawScale($("scale"), paintOf(), unitOf()); }).observe(canvas);
+  theme.onChange(() => { drawScale($("scale"), paintOf(), unitOf()); draw(); });
 
+  // Where the noise varies much, the map in units of it shows what is a source.
+  if (layers.has("rms") && facts.noise.highest > 5 * facts.noise.typical) $("layer").value = state.layer = "sigma";
   autoCuts(); fit();
   return {
     paint, fit, zoom, goTo, draw, view, toScreen,
     choose(i) { state.chosen = i; draw(); },
     /* On paper a whole map has its own shape, and what is looked at closely keeps its own. */
     print(on) {
-      const box = canvas.parentElement;
-      box.style.height = on && state.fitted ? `${Math.round(box.clientWidth * ny / nx)}px` : "";
+      const box = canvas.parentElement, wide = PAPER_WIDTH - axes.left, tall = Math.min(Math.round(wide * ny / nx), PAPER_HEIGHT);
+      box.style.maxHeight = "none"; if (!on) limitHeight();
+      box.style.width = on ? `${(state.fitted ? Math.round(tall * nx / ny) : wide) + axes.left}px` : "";
+      box.style.height = on ? `${(state.fitted ? tall : Math.round(.7 * wide)) + axes.bottom}px` : "";
       if (state.fitted) fit();
-      drawNow(); drawScale($("scale"), paint, facts.unit);
+      drawNow(); drawScale($("scale"), paintOf(), unitOf());
     },
+    state, cutsOf,
     show(visible) { state.visible = visible; draw(); },
   };
 }

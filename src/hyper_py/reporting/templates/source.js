@@ -30,8 +30,11 @@ function makeCard({ catalog, cutouts, sky, step, choose }) {
     return { ...cut, model, residual, own };
   }
 
-  function drawStamps(i, stamps) {
-    const all = [["data", stamps.data], ["background", stamps.background], ["model", stamps.model], ["residual", stamps.residual]];
+  const SIGMAS = { low: -5, high: 5, stretch: "linear", colours: "diverging" };
+  const found = id => document.getElementById(id);
+  /* `suffix` tells the canvases of several cards apart. */
+  function drawStamps(i, stamps, suffix = "") {
+    const all = [["data", stamps.data], ["background", stamps.background], ["model", stamps.model]], rms = catalog.LOCAL_RMS[i];
     let low = Infinity, high = -Infinity;
     for (const [, values] of all) for (const value of values) { if (value < low) low = value; }
     for (let y = 0, k = 0; y < stamps.side; y++) for (let x = 0; x < stamps.side; x++, k++) {
@@ -40,18 +43,20 @@ function makeCard({ catalog, cutouts, sky, step, choose }) {
     }
     if (!(high > low)) { high = Math.max(...stamps.data.filter(Number.isFinite)); if (!(high > low)) { low -= 1; high = low + 2; } }
     const paint = { low, high, stretch: "linear", colours: sky.paint.colours };
-    for (const [name, values] of all) {
-      const canvas = $("stamp-" + name), small = paintValues(document.createElement("canvas"), stamps.side, stamps.side, values, paint);
+    for (const [name, values, own] of [...all.map(one => [...one, paint]), ["residual", stamps.residual.map(value => value / rms), SIGMAS]]) {
+      const canvas = found(`stamp-${name}${suffix}`), small = paintValues(document.createElement("canvas"), stamps.side, stamps.side, values, own);
       const { context, width } = fitCanvas(canvas), scale = width / stamps.side;
       clear(context, width, width); context.imageSmoothingEnabled = false; context.drawImage(small, 0, 0, width, width);
       const place = (x, y) => [((x - stamps.x0) / stamps.bin + .5) * scale, width - ((y - stamps.y0) / stamps.bin + .5) * scale];
-      for (const [k, style, line] of [...neighbours(catalog.px[i], catalog.py[i], stamps.side * stamps.bin / 2).filter(k => k !== i).map(k => [k, "rgb(255 255 255 / .5)", 1]), [i, "#5fe0fb", 1.6]]) {
+      for (const [k, style, line] of [...neighbours(catalog.px[i], catalog.py[i], stamps.side * stamps.bin / 2).filter(k => k !== i).map(k => [k, name === "residual" ? "rgb(0 0 0 / .35)" : "rgb(255 255 255 / .5)", 1]), [i, name === "residual" ? "#111" : "#5fe0fb", 1.6]]) {
         const [x, y] = place(catalog.px[k], catalog.py[k]);
         context.beginPath(); context.ellipse(x, y, catalog.semi_1[k] / stamps.bin * scale, catalog.semi_2[k] / stamps.bin * scale, -catalog.angle[k], 0, 2 * Math.PI); context.strokeStyle = style; context.lineWidth = line; context.stroke();
       }
     }
-    drawScale($("stamp-scale"), paint, unit);
+    drawScale(found(`stamp-scale${suffix}`), paint, unit); drawScale(found(`sigma-scale${suffix}`), SIGMAS, "σ");
   }
+  const stampsHtml = (suffix = "") => `<div class="stamps">${["data", "background", "model", "residual"].map(name => `<figure><canvas id="stamp-${name}${suffix}"></canvas><figcaption>${name === "residual" ? "Residual ÷ noise" : name[0].toUpperCase() + name.slice(1)}</figcaption></figure>`).join("")}</div>
+      <div class="scales"><canvas id="stamp-scale${suffix}"></canvas><canvas id="sigma-scale${suffix}"></canvas></div>`;
 
   /* Means in elliptical rings of data minus background and companions; errors for independent beams. */
   function profile(i, stamps) {
@@ -70,10 +75,12 @@ function makeCard({ catalog, cutouts, sky, step, choose }) {
     const peak = catalog._amplitude[i] * facts.per_beam, curve = [], beam = [], beamSigma = facts.beam.fwhm_pixels / facts.fwhm_per_sigma * facts.pixel_arcsec;
     for (let k = 0; k <= 80; k++) { const r = k / 80 * reach * scale; curve.push([r, peak * Math.exp(-.5 * (r / scale) ** 2)]); beam.push([r, peak * Math.exp(-.5 * (r / beamSigma) ** 2)]); }
     const radius = Math.sqrt(catalog.semi_1[i] * catalog.semi_2[i]) * facts.pixel_arcsec;
+    const legend = rows => rows.map(([kind, text], k) => `<g transform="translate(318 ${14 + 15 * k})">${kind === "dot" ? '<line class="error" x1="10" x2="10" y1="-8" y2="4"/><circle class="dot" cx="10" cy="-2" r="2.6"/>' : `<line class="${kind}" x1="0" x2="20" y1="-2" y2="-2"/>`}<text x="26" y="2">${text}</text></g>`).join("");
     return plot({
-      width: 520, height: 210, x: [0, reach * scale], y: [Math.min(0, ...points.map(p => p.y - p.e)) - .06 * peak, Math.max(peak, ...points.map(p => p.y + p.e)) * 1.08], xLabel: "radius (″, geometric mean of the axes)", yLabel: unit,
+      width: 520, height: 230, x: [0, reach * scale], y: [Math.min(0, ...points.map(p => p.y - p.e)) - .06 * peak, Math.max(peak, ...points.map(p => p.y + p.e)) * 1.08], xLabel: "radius (″, geometric mean of the axes)", yLabel: unit,
       draw: ({ sx, sy, line }) => line(curve, "line") + line(beam, "dash") + `<line class="axis" x1="${sx(0)}" x2="${sx(reach * scale)}" y1="${sy(0)}" y2="${sy(0)}"/>`
-        + (radius < reach * scale ? `<line class="second" x1="${sx(radius)}" x2="${sx(radius)}" y1="${sy.top}" y2="${sy.bottom}"/><text x="${sx(radius) + 5}" y="${sy.top + 12}">aperture</text>` : "")
+        + (radius < reach * scale ? `<line class="second" x1="${sx(radius)}" x2="${sx(radius)}" y1="${sy.top}" y2="${sy.bottom}"/>` : "")
+        + legend([["dot", "data, with errors"], ["line", "fitted Gaussian"], ["dash", "the beam, same peak"], ["second", "aperture"]])
         + points.map(p => `<line class="error" x1="${sx(p.x)}" x2="${sx(p.x)}" y1="${sy(p.y - p.e)}" y2="${sy(p.y + p.e)}"/><circle class="dot" cx="${sx(p.x)}" cy="${sy(p.y)}" r="2.6"/>`).join(""),
     });
   }
@@ -104,11 +111,11 @@ function makeCard({ catalog, cutouts, sky, step, choose }) {
     const n = catalog.n, flagged = catalog.calls.reduce((sum, call) => sum + (call ? 1 : 0), 0), groups = new Set();
     for (let i = 0; i < n; i++) if (catalog.CLUSTER[i] > 1) groups.add(catalog._group[i]);
     card.innerHTML = `<div class="head"><h2>${n} source${n === 1 ? "" : "s"}</h2></div><p class="place screen">${n ? "Click one in the map or in the table, or press →." : "No source above the threshold."}</p>
-      <dl class="facts"><dt>In groups</dt><dd>${catalog.CLUSTER.reduce((sum, size) => sum + (size > 1 ? 1 : 0), 0)} in ${groups.size}</dd><dt>Calling for a look</dt><dd>${flagged}</dd>
+      <dl class="facts"><dt>In groups</dt><dd>${groups.size ? `${catalog.CLUSTER.reduce((sum, size) => sum + (size > 1 ? 1 : 0), 0)} sources in ${groups.size} groups` : "none: all stand alone"}</dd><dt>Calling for a look</dt><dd>${flagged || "none"}</dd>
       <dt>Noise</dt><dd>${short(facts.noise.typical)} ${unit}</dd><dt>Threshold</dt><dd>${thresholdText}</dd>
       <dt>Beam</dt><dd>${short(facts.beam.major)}″ × ${short(facts.beam.minor)}″, ${facts.beam.pa.toFixed(0)}°</dd><dt>Pixel</dt><dd>${short(facts.pixel_arcsec)}″</dd></dl>`;
-    const bySnr = Array.from({ length: n }, (_, i) => i).sort((a, b) => (catalog.SNR[b] || 0) - (catalog.SNR[a] || 0));
-    gallery("Brightest", bySnr.slice(0, 6)); gallery("Calling for a look", bySnr.filter(i => catalog.calls[i]).slice(0, 6)); gallery("Faintest", bySnr.slice(6).slice(-6).reverse());
+    const by = name => Array.from({ length: n }, (_, i) => i).sort((a, b) => (catalog[name][b] || 0) - (catalog[name][a] || 0)), bySnr = by("SNR");
+    gallery("Brightest (flux)", by("FLUX").slice(0, 6)); if (n > 6) gallery("Highest S/N", bySnr.slice(0, 6)); gallery("Calling for a look", bySnr.filter(i => catalog.calls[i]).slice(0, 6)); gallery("Lowest S/N", bySnr.slice(6).slice(-6).reverse());
   }
 
   /* A row of small pictures that lead to their sources, each on its own scale. */
@@ -132,8 +139,7 @@ function makeCard({ catalog, cutouts, sky, step, choose }) {
     const open = card.querySelector("details")?.open, id = catalog.HYPER_ID[i];
     card.innerHTML = `<div class="head"><h2>Source ${id}</h2>${facts.flags.filter(flag => catalog.FLAGS[i] & flag.bit && !flag.remark).map(flag => `<span class="tag call">${flag.name}</span>`).join("")}<span class="group"><button id="previous" title="Previous (←)" aria-label="Previous source">←</button><button id="next" title="Next (→)" aria-label="Next source">→</button></span></div>
       <p class="place">${skyText(catalog.RA[i], catalog.DEC[i])} · x ${catalog.X[i].toFixed(2)} y ${catalog.Y[i].toFixed(2)}</p>
-      <div class="stamps">${["data", "background", "model", "residual"].map(name => `<figure><canvas id="stamp-${name}"></canvas><figcaption>${name[0].toUpperCase() + name.slice(1)}</figcaption></figure>`).join("")}</div>
-      <canvas id="stamp-scale"></canvas><p class="muted small" id="stamp-note" hidden>Hatched: no background was estimated there; its median is taken for the residual.</p><div id="profile"></div>${numbers(i)}${flagList(i)}${everything(i)}`;
+      ${stampsHtml()}<p class="muted small" id="stamp-note" hidden>Hatched: no background was estimated there; its median is taken for the residual.</p><div id="profile"></div>${numbers(i)}${flagList(i)}${everything(i)}`;
     if (open) card.querySelector("details").open = true;
     $("previous").addEventListener("click", () => step(-1)); $("next").addEventListener("click", () => step(1));
     const stamps = stampsOf(i);
@@ -141,5 +147,11 @@ function makeCard({ catalog, cutouts, sky, step, choose }) {
     $("stamp-note").hidden = stamps.background.every(Number.isFinite);
     $("profile").innerHTML = profile(i, stamps);
   }
-  return { show };
+  /* Cards of several sources, to print: one below another. */
+  function cards(list) {
+    const box = $("cards");
+    box.innerHTML = list.map(i => `<div class="panel printed"><h3>Source ${catalog.HYPER_ID[i]} <span class="muted">${skyText(catalog.RA[i], catalog.DEC[i])}</span></h3><div>${stampsHtml(`-${i}`)}</div><div class="side"><div class="printed-profile">${profile(i, stampsOf(i))}</div>${numbers(i)}</div>${flagList(i)}</div>`).join("");
+    for (const i of list) drawStamps(i, stampsOf(i), `-${i}`);
+  }
+  return { show, cards };
 }

@@ -4,7 +4,10 @@ function makeTable({ catalog, onChoose, onFilter }) {
   const box = $("table-box"), head = box.querySelector("thead tr"), body = box.querySelector("tbody");
   const known = new Map(facts.columns.filter(column => column.place !== undefined).map(column => [column.name, column]));
   const errors = { FLUX: "FLUX_ERR", FLUX_PEAK: "FLUX_PEAK_ERR", FLUX_GAUSS: "FLUX_GAUSS_ERR", FWHM_1: "FWHM_1_ERR", FWHM_2: "FWHM_2_ERR", PA: "PA_ERR", X: "X_ERR", Y: "Y_ERR", FWHM_GEOM: "FWHM_GEOM_ERR", DECONV_FWHM_1: "DECONV_FWHM_1_ERR", DECONV_FWHM_2: "DECONV_FWHM_2_ERR" };
-  let shown = ["HYPER_ID", "RA", "DEC", "SNR", "FLUX", "FLUX_PEAK", "FWHM_1", "FWHM_2", "PA", "CLUSTER", "FLAGS"];
+  const ALL = ["HYPER_ID", "RA", "DEC", "SNR", "FLUX", "FLUX_PEAK", "FWHM_1", "FWHM_2", "PA", "CLUSTER", "FLAGS"];
+  /* What goes first where the table is wider than the page; columns that somebody chose all stay, and the table scrolls. */
+  const GIVEN_UP = [["CLUSTER"], ["PA"], ["FWHM_1", "FWHM_2"], ["FLUX_PEAK"], ["RA", "DEC"], ["FLAGS"]];
+  let shown = ALL, chosenColumns = null;
   let sorted = { name: "HYPER_ID", sign: 1 }, order = [], rowHeight = 31, chosen = -1, printing = false, words = null;
 
   const tags = i => facts.flags.filter(flag => catalog.FLAGS[i] & flag.bit).sort((a, b) => a.remark - b.remark).map(flag => `<span class="tag${flag.remark ? "" : " call"}">${flag.name}</span>`).join("");
@@ -18,6 +21,16 @@ function makeTable({ catalog, onChoose, onFilter }) {
   }
   const titles = { HYPER_ID: "ID", CLUSTER: "In group", FLAGS: "Flags", FLUX_PEAK: "Peak", FLUX: "Flux", SNR: "S/N", RA: "RA", DEC: "Dec", FWHM_1: "FWHM 1", FWHM_2: "FWHM 2" };
 
+  /* Show the columns that fit, so that none is cut. */
+  function fitColumns() {
+    if (chosenColumns || printing) { shown = chosenColumns || ALL; drawHead(); draw(); return; }
+    for (let given = 0; given <= GIVEN_UP.length; given++) {
+      shown = ALL.filter(name => !GIVEN_UP.slice(0, given).flat().includes(name)); drawHead(); draw();
+      if (box.scrollWidth <= box.clientWidth + 1) break;
+    }
+    $("columns-note").textContent = shown.length < ALL.length ? ` ${shown.length} of ${known.size}` : "";
+    for (const input of $("columns").querySelectorAll("input")) input.checked = shown.includes(input.value);
+  }
   function drawHead() {
     head.innerHTML = shown.map(name => { const column = known.get(name); return `<th scope="col" data-name="${name}" title="${name}: ${column.text}"${name === "FLAGS" ? ' class="words"' : ""}${sorted.name === name ? ` aria-sort="${sorted.sign > 0 ? "ascending" : "descending"}"` : ""}>${titles[name] || name}<small>${name === "RA" ? "h m s" : name === "DEC" ? "° ′ ″" : unitText(column.unit)}</small></th>`; }).join("");
   }
@@ -28,7 +41,7 @@ function makeTable({ catalog, onChoose, onFilter }) {
     rows.push(`<tr class="space"><td colspan="${shown.length}" style="height:${printing ? 0 : (order.length - last) * rowHeight}px"></td></tr>`);
     body.innerHTML = rows.join("");
     const one = body.querySelector("tr[data-row]");
-    if (one && one.offsetHeight && Math.abs(one.offsetHeight - rowHeight) > .5 && !printing) { rowHeight = one.offsetHeight; draw(); }
+    if (one && one.offsetHeight && Math.abs(one.offsetHeight - rowHeight) > .5 && !printing) { rowHeight = one.offsetHeight; sized(); draw(); }
   }
 
   /* `SNR > 10`, `!blended`, `"size at bound"`, `12`: all must hold. Returns null if it cannot be read. */
@@ -57,6 +70,9 @@ function makeTable({ catalog, onChoose, onFilter }) {
     return i => parts.every(part => part(i));
   }
 
+  /* As many whole rows as there are, up to a dozen. */
+  function sized() { box.style.height = `${head.offsetHeight + rowHeight * Math.min(Math.max(order.length, 1), 12) + box.offsetHeight - box.clientHeight}px`; }
+
   function arrange() {
     const test = condition($("search").value);
     $("search").classList.toggle("wrong", !test);
@@ -65,6 +81,7 @@ function makeTable({ catalog, onChoose, onFilter }) {
     for (let i = 0; i < catalog.n; i++) if (!words || words(i)) order.push(i);
     const values = catalog[sorted.name], sign = sorted.sign;
     order.sort((a, b) => { const u = values[a], v = values[b]; if (u !== u || v !== v) return (u !== u) - (v !== v) || a - b; return sign * (u - v) || a - b; });
+    sized();
     $("count").textContent = order.length === catalog.n ? `${catalog.n}` : `${order.length} of ${catalog.n}`;
     const visible = order.length === catalog.n ? null : new Uint8Array(catalog.n);
     if (visible) for (const i of order) visible[i] = 1;
@@ -74,6 +91,8 @@ function makeTable({ catalog, onChoose, onFilter }) {
   head.addEventListener("click", event => {
     const name = event.target.closest("th")?.dataset.name;
     if (!name) return;
+    const column = known.get(name);
+    $("column-help").innerHTML = `<b>${name}</b> ${column.text}${column.unit ? ` (${unitText(column.unit)})` : ""}.`;
     sorted = { name, sign: sorted.name === name ? -sorted.sign : ["SNR", "FLUX", "FLUX_PEAK", "CLUSTER", "FLAGS"].includes(name) ? -1 : 1 };
     arrange();
   });
@@ -81,11 +100,12 @@ function makeTable({ catalog, onChoose, onFilter }) {
   let due = false;
   box.addEventListener("scroll", () => { if (!due) { due = true; requestAnimationFrame(() => { due = false; draw(); }); } });
   $("search").addEventListener("input", arrange);
-  new ResizeObserver(draw).observe(box);
-  window.addEventListener("beforeprint", () => { printing = true; $("print-note").textContent = order.length > PRINTED ? `The first ${PRINTED} of ${order.length} sources in this order; the catalogue has all of them.` : ""; draw(); }); window.addEventListener("afterprint", () => { printing = false; draw(); });
+  let wide = 0;
+  new ResizeObserver(() => { if (box.clientWidth !== wide) { wide = box.clientWidth; fitColumns(); sized(); } else draw(); }).observe(box);
+  window.addEventListener("beforeprint", () => { printing = true; shown = chosenColumns || ALL; drawHead(); $("print-note").textContent = order.length > PRINTED ? `The first ${PRINTED} of ${order.length} sources in this order; the catalogue has all of them.` : ""; draw(); }); window.addEventListener("afterprint", () => { printing = false; fitColumns(); });
   const picker = $("columns");
-  picker.innerHTML = [...known.values()].sort((a, b) => a.place - b.place).map(({ name, text }) => `<label title="${text}"><input type="checkbox" value="${name}"${shown.includes(name) ? " checked" : ""}> ${name}</label>`).join("");
-  picker.addEventListener("change", () => { const wanted = [...picker.querySelectorAll(":checked")].map(input => input.value); shown = [...shown.filter(name => wanted.includes(name) && name !== "FLAGS"), ...wanted.filter(name => !shown.includes(name) && name !== "FLAGS"), ...wanted.filter(name => name === "FLAGS")]; drawHead(); draw(); });
+  picker.innerHTML = [...known.values()].sort((a, b) => a.place - b.place).map(({ name, text }) => `<label title="${text}"><input type="checkbox" value="${name}"${shown.includes(name) ? " checked" : ""}> ${name}<small>${text}</small></label>`).join("");
+  picker.addEventListener("change", () => { const wanted = [...picker.querySelectorAll(":checked")].map(input => input.value); shown = [...shown.filter(name => wanted.includes(name) && name !== "FLAGS"), ...wanted.filter(name => !shown.includes(name) && name !== "FLAGS"), ...wanted.filter(name => name === "FLAGS")]; chosenColumns = shown; $("columns-note").textContent = ""; drawHead(); draw(); });
   document.addEventListener("click", event => { const open = document.querySelector(".picker[open]"); if (open && !open.contains(event.target)) open.open = false; });
 
   arrange();
@@ -97,6 +117,7 @@ function makeTable({ catalog, onChoose, onFilter }) {
       draw();
     },
     step(i, by) { if (!order.length) return -1; const place = order.indexOf(i); return order[place < 0 ? (by > 0 ? 0 : order.length - 1) : Math.min(Math.max(place + by, 0), order.length - 1)]; },
+    order: () => order,
     search(text) { $("search").value = text; arrange(); $("sources").scrollIntoView({ block: "start" }); },
   };
 }

@@ -1,0 +1,102 @@
+"""What stands above a map when something is wrong with it, and the command that mends it if there is one."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_REMEDIES = (
+    # What a warning says, and the options that mend it.
+    ("loud edges are no sources", "--error ERRORS.fits"),
+    ("no beam", "--beam FWHM"),
+    ("is the beam right", "--beam FWHM"),
+    ("a fitted size is at its bound", "--set photometry.aper_sup=4"),
+    ("lacks scales of its sources", "--set survey.psf=DIRTY_BEAM.fits"),
+    ("look at the map before the table is used", ""),
+    ("given sources are not on the map", ""),
+    ("have a size (FWHM_1, FWHM_2) below the beam", "--set detection.fixed_source_sizes=intrinsic"),
+    ("left out, the map was read in pieces", "--set control.max_memory=16"),
+)
+_REPLACED = {"--error": "io.error_hdu", "--beam": "survey."}
+"""Keys that an option stands for."""
+_MOST_WORDS = 300
+_LOUD_SHARE = 0.1
+"""Real emission makes some squares loud in many a map; edges make many."""
+_ASSUMED = "noise assumed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Banner:
+    """A fault, and the command that mends it; an empty one if none does."""
+
+    text: str
+    command: str = ""
+
+
+def banners(facts: Mapping[str, Any], entry: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[Banner]:
+    """Return what is wrong with a map.
+
+    Parameters
+    ----------
+    facts : mapping
+        Of its report data.
+    entry : mapping
+        Its part of the manifest.
+    manifest : mapping
+        Of the run.
+    """
+    found = []
+    for text in map(str, entry.get("warnings", ())):
+        options = next((options for said, options in _REMEDIES if said in text), None)
+        if options is not None:
+            command = _command(entry, manifest, options) if options else ""
+            found.append(Banner(text=_sentence(text), command=command))
+    noise = facts.get("noise", {})
+    if noise.get("kind") == "global" and noise.get("loud_share", 0.0) > _LOUD_SHARE:
+        found.append(
+            Banner(
+                text="The noise is more than three times stronger than elsewhere in "
+                f"{noise['loud_share']:.0%} of the map, but one rms stands for all of it: rows in the loud "
+                "parts may be noise. Give the errors of the map.",
+                command=_command(entry, manifest, "--error ERRORS.fits"),
+            )
+        )
+    counts, n = facts.get("flag_counts", {}), entry.get("n_sources", 0)
+    if isinstance(counts, Mapping) and n and 2 * counts.get(_ASSUMED, 0) > n:
+        found.append(
+            Banner(
+                text=f"The map is too small to measure how its noise is correlated: the correlation of the "
+                f"beam was assumed for {counts[_ASSUMED]} of {n} rows, and their errors are rough. A larger "
+                "cut of the sky mends this."
+            )
+        )
+    return found
+
+
+def _command(entry: Mapping[str, Any], manifest: Mapping[str, Any], options: str) -> str:
+    """Return the command that runs the map again as it was run, but for these options."""
+    from hyper_py.config import Config
+
+    configuration = manifest["configuration"]
+    words = ["hyper-py", "run", str(entry["path"]), "-o", str(configuration["paths"]["output"]["dir_root"])]
+    defaults = flat(Config().to_mapping())
+    replaced = _REPLACED.get(options.split()[0], "paths.output.dir_root")
+    for key, text in flat(configuration).items():
+        elsewhere = key == "paths.output.dir_root" or key.startswith(("maps.", replaced))
+        if defaults.get(key, "null") != text and not elsewhere:
+            words += ["--set", f"{key}={text}"]
+    return f"{shlex.join(words)} {options}"
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, str]:
+    """Return the keys of a configuration by their paths."""
+    if not isinstance(values, Mapping):
+        return {prefix: json.dumps(values, ensure_ascii=False)}
+    parts = ((f"{prefix}.{key}" if prefix else str(key), value) for key, value in values.items())
+    return {path: text for key, value in parts for path, text in flat(value, key).items()}
+
+
+def _sentence(text: str) -> str:
+    short = text if len(text) <= _MOST_WORDS else f"{text[:_MOST_WORDS]}…"
+    return f"{short[:1].upper()}{short[1:]}{'' if short.endswith(('.', '?', '…')) else '.'}"
