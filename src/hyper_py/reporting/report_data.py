@@ -156,7 +156,7 @@ def flag_counts(flags: ArrayLike) -> dict[str, Any]:
     counts = {flag: int(np.count_nonzero(values & int(flag))) for flag in FLAG_TEXT}
     ordered = sorted((flag for flag, n in counts.items() if n), key=lambda flag: -counts[flag])
     return {
-        "flag_counts": {_words(flag): counts[flag] for flag in ordered},
+        "flag_counts": {words(flag): counts[flag] for flag in ordered},
         "n_calling": int(np.count_nonzero(values & ~int(REMARKS))),
     }
 
