@@ -125,7 +125,11 @@ GENERATED = {
     "changelog": changelog,
     "finders": finders,
 }
-SHOWN = {"cli": ["main"], "config.original": ["ORIGINAL_DEFAULTS", "ORIGINAL_POLICY"]}
+SHOWN = {
+    "cli": ["main"],
+    "config.original": ["ORIGINAL_DEFAULTS", "ORIGINAL_POLICY"],
+    "reporting.notebook_figures": ["draw_map", "draw_source"],  # without what matplotlib's Figure has
+}
 
 
 def module_text(name):
