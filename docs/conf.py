@@ -32,6 +32,7 @@ html_title = f"Hyper-Py {release}"
 html_static_path = ["static"]
 html_css_files = ["style.css"]
 html_show_sourcelink = False
+html_domain_indices = False
 html_copy_source = False
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
@@ -58,10 +59,10 @@ def markdown_table(head, rows):
 def columns():
     """Return the table of catalogue columns."""
     rows = [
-        (f"[`{c.name}`](#{c.name.lower()})", c.unit.replace(" / ", "/"), c.dtype, f"`{c.ucd}`", c.description)
+        (f"[`{c.name}`](#{c.name.lower()})", c.unit.replace(" / ", "/"), c.description, c.dtype, f"`{c.ucd}`")
         for c in COLUMNS
     ]
-    return markdown_table(["Column", "Unit", "Type", "UCD", "Meaning"], rows)
+    return markdown_table(["Column", "Unit", "Meaning", "Type", "UCD"], rows)
 
 
 def flags():
