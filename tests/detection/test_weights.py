@@ -59,8 +59,10 @@ def test_sums_are_those_of_the_pixels_used() -> None:
     planes, distance = rng.normal(size=(3, 40, 50)), rng.uniform(0, 6, (40, 50))
     usable, fold = rng.random((40, 50)) > 0.3, rng.integers(0, 4, (40, 50))
     sums = ProductSums(3)
-    sums.add(planes[:, :25], usable=usable[:25], fold=fold[:25], distance=distance[:25])
-    sums.add(planes[:, 25:], usable=usable[25:], fold=fold[25:], distance=distance[25:])
+    sums.add_tile(planes[:, :25], usable=usable[:25], fold=fold[:25], distance=distance[:25])
+    other = ProductSums(3)
+    other.add_tile(planes[:, 25:], usable=usable[25:], fold=fold[25:], distance=distance[25:])
+    sums.add(other)
     inside = planes[:, usable]
     assert sums.folds.sum(axis=0) == pytest.approx(inside @ inside.T)
     for low, high, own, count in zip(EDGE_CLASSES, EDGE_CLASSES[1:], sums.classes, sums.counts, strict=False):
