@@ -76,7 +76,7 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.HOT_PIXEL: "a bright pixel without the beam around it (hot pixel, cosmic ray, spike): no source",
     Flag.FLUX_AT_BOUND: "a parameter that the flux depends on is at its bound; no error is given",
     Flag.VERY_WIDE: "wider than 5 beams; flux and size are not known to be right",
-    Flag.OTHER_PROFILE: "not a Gaussian: FLUX_BEYOND is the light beyond it, in FLUX if at most 1.5 times FLUX_GAUSS",
+    Flag.OTHER_PROFILE: "not a Gaussian: FLUX has FLUX_BEYOND in it, if at most 1.5 FLUX_GAUSS",
 }
 
 
