@@ -45,9 +45,10 @@ class Flag(IntFlag):
     NOT_ON_MAP = 1 << 20
     NEGATIVE_SOURCE = 1 << 21
     HOT_PIXEL = 1 << 22
-    FLUX_AT_BOUND = 1 << 23
-    VERY_WIDE = 1 << 24
-    OTHER_PROFILE = 1 << 25
+    SHAPE_DIFFERS = 1 << 23
+    FLUX_AT_BOUND = 1 << 24
+    VERY_WIDE = 1 << 25
+    OTHER_PROFILE = 1 << 26
 
 
 FLAG_TEXT: dict[Flag, str] = {
@@ -74,6 +75,7 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.NOT_ON_MAP: "given position is not on the map; nothing was measured",
     Flag.NEGATIVE_SOURCE: "a negative source (detection.negative): peak, flux and S/N are negative",
     Flag.HOT_PIXEL: "a bright pixel without the beam around it (hot pixel, cosmic ray, spike): no source",
+    Flag.SHAPE_DIFFERS: "size differs between bands by more than noise; fluxes of one shape are biased",
     Flag.FLUX_AT_BOUND: "a parameter that the flux depends on is at its bound; no error is given",
     Flag.VERY_WIDE: "wider than 5 beams; flux and size are not known to be right",
     Flag.OTHER_PROFILE: "not a Gaussian: FLUX has FLUX_BEYOND in it, if at most 1.5 FLUX_GAUSS",

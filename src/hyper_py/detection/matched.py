@@ -11,7 +11,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from hyper_py.arrays import FloatArray, IndexArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, fit_gaussians
 from hyper_py.detection.candidates import Candidates
 from hyper_py.detection.checks import (
@@ -30,7 +30,7 @@ from hyper_py.detection.daofind import (
     daofind_kernel,
     daofind_statistics,
 )
-from hyper_py.detection.false_rate import FalseRate, measure_false_rate
+from hyper_py.detection.false_rate import FalseRate, measure_asymmetry, measure_false_rate
 from hyper_py.detection.field import Field
 from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
@@ -39,7 +39,7 @@ from hyper_py.detection.search import LOWEST, Searched, search
 from hyper_py.detection.wide import OCTAVES, Octave, binned_pixels, joined, on_map, search_octave
 from hyper_py.numerics.gaussians import AMPLITUDE, X, Y, gaussian_flux
 from hyper_py.numerics.pairs import group_pairs, pairs_within
-from hyper_py.numerics.tiles import Plane, at, grown, is_inside
+from hyper_py.numerics.tiles import Plane, Where, at, grown, is_inside
 
 POSITION_STEP = 2.0**-10
 """Positions are rounded to this, in pixels."""
@@ -153,7 +153,7 @@ class MatchedSearch:
         rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
         if max_false_rate is not None:
             limits = replace(limits, sigma_threshold=rate.threshold(max_false_rate))
-        wide = wide_octaves(data, beam_covariance=beam_covariance, size=size)
+        wide = wide_octaves(data, compact=rate, beam_covariance=beam_covariance, size=size)
         return cls(data, field, found, rate, wide, limits, daofind_kernel(beam_covariance))
 
     @cached_property
@@ -190,16 +190,27 @@ class MatchedSearch:
 
 
 def false_rate(field: Field, found: Searched) -> FalseRate:
-    """Measure the rate of false peaks from the minima of the significance away from sources."""
+    """Measure the rate of false peaks from minima and skewness of the significance away from sources."""
     minima = find_maxima(field, negative(found.significance, field.shape), threshold=LOWEST)
     away, looked, inner = np.zeros(minima.x.size, dtype=bool), 0, 0
-    for where in field.tiles:
-        usable = field.inner(where)
+    values = []
+
+    def of_tile(where: Where) -> tuple[int, int, IndexArray, BoolArray, FloatArray]:
+        usable, comb = field.inner(where), field.comb(where)
+        quiet = found.significance[where][comb][(usable & ~found.masks.faint(where))[comb]]
         clean = usable & ~found.masks.sources(where, more=(CLEAN_BEAMS - MASK_BEAMS) * field.fwhm)
-        inner, looked = inner + int(np.count_nonzero(usable)), looked + int(np.count_nonzero(clean))
         own = np.flatnonzero(is_inside(where, minima.y, minima.x))
-        away[own] = clean[minima.y[own] - where[0].start, minima.x[own] - where[1].start]
-    return measure_false_rate(minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams)
+        here = clean[minima.y[own] - where[0].start, minima.x[own] - where[1].start]
+        return int(np.count_nonzero(usable)), int(np.count_nonzero(clean)), own, here, quiet
+
+    for _, (n_usable, n_clean, own, here, quiet) in field.pieces(of_tile):
+        inner, looked = inner + n_usable, looked + n_clean
+        away[own] = here
+        values.append(quiet)
+    return measure_false_rate(
+        minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams,
+        asymmetry=measure_asymmetry(np.concatenate(values)),
+    )  # fmt: skip
 
 
 def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
@@ -220,14 +231,19 @@ def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
     return both.select(np.argsort(-both.significance, kind="stable"))
 
 
-def wide_octaves(data: Plane, *, beam_covariance: FloatArray, size: int | None) -> tuple[Octave, ...]:
-    """Return the searches of a map for sources wider than the beam, as far as the map is large enough."""
+def wide_octaves(
+    data: Plane, *, compact: FalseRate, beam_covariance: FloatArray, size: int | None
+) -> tuple[Octave, ...]:
+    """Return the searches of a map for sources wider than the beam, as far as the map is large enough.
+
+    The asymmetry is the compact search's: wide sources leave traces in that of the wide ones.
+    """
     octaves = []
     for step in OCTAVES:
         searched = search_octave(data, step, beam_covariance=beam_covariance, size=size)
         if searched is not None:
             field, found = searched
-            rate = false_rate(field, found)
+            rate = replace(false_rate(field, found), asymmetry=compact.asymmetry)
             rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
             octaves.append(Octave(step, field, found, on_map(candidates(field, found, rate), step)))
     return tuple(octaves)
