@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from hyper_py.pipeline.cubes import extract_cube
     from hyper_py.pipeline.extraction import Extraction
     from hyper_py.running.completeness import completeness
+    from hyper_py.simulation.bands import simulate_bands
     from hyper_py.simulation.simulate import simulate_image
+    from hyper_py.validation.bands import validate_bands
     from hyper_py.validation.validation import validate
 
 __version__ = "2.0.0.dev0"
@@ -53,8 +55,10 @@ __all__ = [
     "extract_sources",
     "open_cube",
     "read_image",
+    "simulate_bands",
     "simulate_image",
     "validate",
+    "validate_bands",
 ]
 
 # The imports above, for run time: each is made when its name is first used, so that starting costs nothing.
@@ -79,7 +83,9 @@ _HOMES = {
     "pipeline.cubes": ("extract_cube",),
     "pipeline.extraction": ("Extraction",),
     "running.completeness": ("completeness",),
+    "simulation.bands": ("simulate_bands",),
     "simulation.simulate": ("simulate_image",),
+    "validation.bands": ("validate_bands",),
     "validation.validation": ("validate",),
 }
 _PUBLIC = {name: home for home, names in _HOMES.items() for name in names}

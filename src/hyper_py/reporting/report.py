@@ -137,6 +137,7 @@ def map_page(
         blobs=[(name, _safe(base64.b64encode(blob).decode())) for name, blob in data.blobs.items()],
         run=list(_run_facts(manifest, entry)),
         warnings=entry.get("warnings", ()),
+        notes=entry.get("notes", ()),
         **_configuration(manifest),
     )
 
@@ -152,21 +153,28 @@ def bands_page(
     manifest: Mapping[str, Any],
     entry: Mapping[str, Any],
     index: bool = False,
-    root: Path | None = None,  # noqa: ARG001 - the same for every page
+    root: Path | None = None,
 ) -> str:
     """Return the page of a field in several bands; parameters as in `map_page`."""
     facts = data.facts
+    files = [
+        (Path(one).name, f"../{link(str(one))}")
+        for one in map(str, entry.get("outputs", ()))
+        if root is not None and is_inside(root, one) and (root / one).is_file()
+    ]
     return render_page(
         "bands.html",
         ("theme", "data", "paint", "bands_sky", "bands_source", "bands"),
         facts=facts,
         palettes=_safe(json.dumps(palettes())),
         lead=_bands_lead(facts),
+        files=files,
         index=index,
         facts_json=_safe(json.dumps(facts, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
         blobs=[(name, _safe(base64.b64encode(blob).decode())) for name, blob in data.blobs.items()],
         run=list(_run_facts(manifest, entry)),
         warnings=entry.get("warnings", ()),
+        notes=entry.get("notes", ()),
         **_configuration(manifest),
     )
 

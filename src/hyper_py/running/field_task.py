@@ -64,8 +64,8 @@ def measure_field(task: FieldTask) -> Any:
 
     tell("reading")
     bands = [read_band(band) for band in task.bands]
-    extraction = extract_bands(bands, options=task.config.options(), fixed=given_sources(task, bands))
-    return replace(extraction, name=task.name)
+    fixed = given_sources(task, bands)
+    return extract_bands(bands, options=task.config.options(), fixed=fixed, name=task.name)
 
 
 def read_band(band: BandInput) -> "BandImage":
