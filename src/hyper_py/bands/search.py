@@ -165,11 +165,3 @@ def scales(fwhm: FloatArray, ratio: FloatArray) -> FloatArray:
     well: BoolArray = ratio >= SHOWN_WELL * ratio.max(axis=1, keepdims=True)
     result: FloatArray = np.where(well, fwhm, np.inf).min(axis=1)
     return result
-
-
-def sharpest_that_shows(bands: Sequence[Band], estimates: Estimates) -> IntArray:
-    """Return the band of the sharpest beam among those that show each source well, (n,)."""
-    fwhm = np.array([band.fwhm for band in bands])
-    well = estimates.snr >= SHOWN_WELL * estimates.snr.max(axis=1, keepdims=True, initial=0.0)
-    result: IntArray = np.where(well, fwhm, np.inf).argmin(axis=1).astype(np.int64)
-    return result
