@@ -137,6 +137,7 @@ def map_page(
         blobs=[(name, _safe(base64.b64encode(blob).decode())) for name, blob in data.blobs.items()],
         run=list(_run_facts(manifest, entry)),
         warnings=entry.get("warnings", ()),
+        notes=entry.get("notes", ()),
         **_configuration(manifest),
     )
 
@@ -173,6 +174,7 @@ def bands_page(
         blobs=[(name, _safe(base64.b64encode(blob).decode())) for name, blob in data.blobs.items()],
         run=list(_run_facts(manifest, entry)),
         warnings=entry.get("warnings", ()),
+        notes=entry.get("notes", ()),
         **_configuration(manifest),
     )
 

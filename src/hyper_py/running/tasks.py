@@ -59,8 +59,10 @@ class MapResult:
         `done`, `failed`, `resumed` (complete from an earlier run) or `pending` (interrupted before).
     reason : str
         One line that says why the map failed; empty otherwise.
-    warnings : tuple of str
-        One line each.
+    warnings, notes : tuple of str
+        What is odd, and what was assumed or corrected when the file was read; one line each.
+    flags : dict of str to int
+        How many rows have each flag, by its words, the commonest first.
     rms, unit : float, str
         Noise of the map (the median of a map of the noise) and its unit, mJy/beam or Jy/beam.
     pixel_scale, beam_fwhm : float
@@ -96,6 +98,8 @@ class MapResult:
     attempts: int = 1
     removed: tuple[str, ...] = ()
     bands: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    flags: dict[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
