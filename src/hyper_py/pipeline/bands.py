@@ -9,6 +9,7 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
+from numpy.typing import NDArray
 
 from hyper_py.arrays import FloatArray
 from hyper_py.bands.aperture import CommonApertures, common_apertures
@@ -93,6 +94,8 @@ class BandsExtraction:
         With `bands.common_aperture`.
     name : str
         Of the field.
+    ids : ndarray of str, shape (n,), optional
+        Identifiers of given sources; the column ID of the catalogue.
     """
 
     measured: tuple[MeasuredBand, ...]
@@ -101,6 +104,7 @@ class BandsExtraction:
     offsets: BandOffsets
     apertures: CommonApertures | None = None
     name: str = "bands"
+    ids: NDArray[np.str_] | None = None
 
     @property
     def bands(self) -> tuple[BandImage, ...]:
@@ -162,7 +166,7 @@ class BandsExtraction:
             shapes=[one.shape for one in self.measured], offsets=self.offsets,
             indices=self.spectral_indices, apertures=self.apertures,
             grey_bodies=self.grey_bodies, free_shapes=self.options.bands.shape == "free",
-            convert_mjy=self.options.convert_mJy,
+            convert_mjy=self.options.convert_mJy, ids=self.ids,
         )  # fmt: skip
 
     @cached_property
@@ -291,6 +295,7 @@ def extract_bands(
             for b, (image, band, pattern) in enumerate(zip(bands, placed, patterns, strict=True))
         ),
         options=options, sources=sources, offsets=offsets, apertures=apertures, name=name,
+        ids=None if fixed is None else fixed.ids,
     )  # fmt: skip
 
 
