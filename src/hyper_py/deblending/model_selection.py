@@ -12,7 +12,13 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.model import NoBackground
-from hyper_py.deblending.grouping import LARGEST_EXTENT_BEAMS, LINKING_BEAMS, partition_correlated
+from hyper_py.deblending.grouping import (
+    LARGEST_EXTENT_BEAMS,
+    LINKING_BEAMS,
+    linked_pairs,
+    linking_sizes,
+    partition_correlated,
+)
 from hyper_py.deblending.splitting import (
     CLOSEST_BEAMS,
     Split,
@@ -22,13 +28,14 @@ from hyper_py.deblending.splitting import (
     split_groups,
 )
 from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
-from hyper_py.fitting.groups import Group, memory_batches
+from hyper_py.fitting.groups import Group, work_parts
 from hyper_py.fitting.linear_response import amplitude_significance
 from hyper_py.fitting.other_sources import group_of, outshines, with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.setup import FitSetup, OwnBackground
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
-from hyper_py.numerics.pairs import pairs_within
+from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.solvers import SolverOptions
 
 _SPLIT_SHIFT_BEAMS = 0.15
@@ -121,15 +128,15 @@ def _splits(model: Model, search: Search) -> list[Split]:
         significance=search.significance,
     )  # fmt: skip
     open_ = with_other_sources([group for group in model.groups if not group.searched], model.sources)
-    splits = [
-        split
-        for batch in memory_batches(open_)
-        for split in split_groups(
-            [open_[k] for k in batch], beam=gaussians.shape_parameters(problem.beam_covariance),
+
+    def of_part(part: list[int]) -> list[Split]:
+        return split_groups(
+            [open_[k] for k in part], beam=gaussians.shape_parameters(problem.beam_covariance),
             typical=search.typical.shape, limits=limits,
             solver=search.solver.with_tolerance(INITIAL_TOLERANCE),
-        )
-    ]  # fmt: skip
+        )  # fmt: skip
+
+    splits = [split for found in in_order(of_part, work_parts(open_)) for split in found]
     if not len(problem.beside) or not splits:
         return splits
     new = np.array([split.parameters[-1] for split in splits])
@@ -183,14 +190,20 @@ def joined_groups(
     start, beam_fwhm = problem.start, problem.beam_fwhm
     owner = group_of(partition, len(start))
     x, y = start[:, gaussians.X], start[:, gaussians.Y]
-    centres = np.column_stack([x, y])
-    near = np.column_stack(pairs_within(centres, centres, LINKING_BEAMS * beam_fwhm))
+    widths = FWHM_PER_SIGMA * start[:, gaussians.SIGMA_1]
+    sizes = linking_sizes(widths, beam_fwhm=beam_fwhm)
+    linked = linked_pairs(np.column_stack([x, y]), linking_length=LINKING_BEAMS * beam_fwhm, sizes=sizes)
+    near = np.column_stack(linked)
     for k, group in enumerate(groups):
         if group is None:
             owner[np.isin(owner, owner[near[owner[near[:, 0]] == owner[partition[k][0]], 1]])] = k
     kept = [k for k, group in enumerate(groups) if group is not None and owner[partition[k][0]] == k]
     open_ = [np.flatnonzero(owner == k) for k in np.setdiff1d(owner, kept)]
-    new = [own[piece] for own in open_ for piece in partition_correlated(x[own], y[own], beam_fwhm=beam_fwhm)]
+    new = [
+        own[piece]
+        for own in open_
+        for piece in partition_correlated(x[own], y[own], beam_fwhm=beam_fwhm, widths=widths[own])
+    ]
     return [*(partition[k] for k in kept), *new], [*(groups[k] for k in kept), *[None] * len(new)]
 
 

@@ -2,10 +2,11 @@
 
 import itertools
 import math
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,11 @@ from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.detection.edges import edge_distance
 from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
+from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample, sample_step, size_of, tiles
 
 AnyArray: TypeAlias = NDArray[Any]
+Result = TypeVar("Result")
 BEAM_AREA = math.pi / (4.0 * math.log(2.0))
 """Of a Gaussian beam, in FWHM^2."""
 INNER = 0.5
@@ -31,7 +34,7 @@ FEWEST_SAMPLED = 60_000
 
 
 class PartCache:
-    """Remembers parts of planes, the last ones used, up to a number of bytes."""
+    """Remembers parts of planes that are in use, the last ones used, up to a number of bytes."""
 
     def __init__(self, limit: float) -> None:
         self._limit, self._bytes = limit, 0
@@ -50,11 +53,25 @@ class PartCache:
                 self._bytes += part.nbytes
             self._parts[key] = part
             while self._bytes > self._limit and len(self._parts) > 1:
-                oldest = next(iter(self._parts))
-                self._bytes -= self._parts.pop(oldest).nbytes
+                self._drop(next(iter(self._parts)))
             return part
 
+        # Planes of models that were replaced are not asked for again.
+        weakref.finalize(look, self._forget, plane).atexit = False
         return look
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all that is remembered."""
+        return self._bytes
+
+    def _drop(self, key: tuple[int, ...]) -> None:
+        part = self._parts.pop(key, None)
+        self._bytes -= 0 if part is None else part.nbytes
+
+    def _forget(self, plane: int) -> None:
+        for key in [key for key in self._parts if key[0] == plane]:
+            self._drop(key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +138,12 @@ class Field:
     @cached_property
     def cache(self) -> PartCache:
         """For parts of planes that are made where they are asked for."""
-        kept = self.keep and self.shape[0] * self.shape[1] <= _MOST_KEPT
-        return PartCache(math.inf if kept else _CACHED_BYTES)
+        return PartCache(math.inf if self._is_small else _CACHED_BYTES)
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether planes of the smoothed map are kept in memory."""
+        return self.keep and self.shape[0] * self.shape[1] <= _MOST_KEPT
 
     @cached_property
     def _inner(self) -> Plane:
@@ -140,13 +161,20 @@ class Field:
         if not self.keep:
             return LazyPlane(self.shape, self.cache.remembered(make))
         result: AnyArray | None = None
-        for rows, columns in self.tiles:
-            part = make(rows, columns)
+        for where, part in self.pieces(lambda where: make(*where)):
             if result is None:
                 result = np.empty(self.shape, dtype=part.dtype)
-            result[rows, columns] = part
+            result[where] = part
         assert result is not None
         return result
+
+    def pieces(self, function: Callable[[Where], Result]) -> Iterator[tuple[Where, Result]]:
+        """Yield all tiles with the result of a function of each, see `hyper_py.numerics.parallel`.
+
+        Of a small map they are made here: what is kept in its cache would be lost in other processes.
+        """
+        made = map(function, self.tiles) if self._is_small else in_order(function, self.tiles)
+        return zip(self.tiles, made, strict=True)
 
     def comb(self, where: Where) -> tuple[slice, slice]:
         """Return the rows and columns inside a tile that statistics are made of; the same for all tiles."""
@@ -167,17 +195,18 @@ class Field:
     @cached_property
     def typical_distance(self) -> float:
         """Median distance from blank regions of the pixels that are far enough from them, in beams."""
-        parts = [
-            self.distance[where][self.comb(where)][self.inner(where)[self.comb(where)]]
-            for where in self.tiles
-        ]
-        known = np.concatenate(parts)
+
+        def far(where: Where) -> FloatArray:
+            comb = self.comb(where)
+            return self.distance[where][comb][self.inner(where)[comb]]
+
+        known = np.concatenate([part for _, part in self.pieces(far)])
         return float(np.median(known)) if known.size else 0.0
 
     @cached_property
     def n_beams(self) -> float:
         """Number of beams of the pixels that are searched."""
-        inner = sum(int(np.count_nonzero(self.inner(where))) for where in self.tiles)
+        inner = sum(n for _, n in self.pieces(lambda where: int(np.count_nonzero(self.inner(where)))))
         return max(inner / (BEAM_AREA * self.fwhm**2), 1.0)
 
     @cached_property

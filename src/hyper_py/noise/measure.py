@@ -19,7 +19,18 @@ from hyper_py.noise.filtered import tempered
 from hyper_py.noise.holes import without_holes
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.mesh import MeshMap, cell_counts, mesh_map
-from hyper_py.numerics.tiles import LazyPlane, Plane, combined, grown, kept_like, sample, size_of, tiles
+from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.tiles import (
+    LazyPlane,
+    Plane,
+    Where,
+    combined,
+    grown,
+    kept_like,
+    sample,
+    size_of,
+    tiles,
+)
 from hyper_py.numerics.trend import Trend, fit_trend
 
 _FEWEST_BEAMS = 50
@@ -34,8 +45,8 @@ _SMALL_SCALE_BEAMS = 1.0
 
 _MASK_SIGMA = 3.0
 """Sources are masked to this many sigma where the noise is measured."""
-_REACH_BEAMS = 16.0
-"""Largest separation of the fit pixels of one group, in beams."""
+REACH_BEAMS = 16.0
+"""Largest separation of the fit pixels of one group of compact sources, in beams."""
 _LEAST_LEFT = 0.6
 """Where blanks are scattered few pixels have all their neighbours: this share of them is needed."""
 _MESH_BEAMS = 10.0
@@ -88,6 +99,7 @@ def measure_noise(
     beam_fwhm: float,
     relative: Plane | None = None,
     size: int | None = None,
+    reach_beams: float = REACH_BEAMS,
 ) -> tuple[CovarianceModel, Plane]:
     """Return the covariance of a map's noise and background, and how its rms varies over the map.
 
@@ -105,6 +117,8 @@ def measure_noise(
         What is known beforehand of how the noise varies, such as an error map; the rest is measured.
     size : int, optional
         Side of the tiles in which the map is worked on, see `hyper_py.numerics.tiles.tiles`.
+    reach_beams : float
+        Largest separation for which the covariance is wanted, in beams.
 
     Returns
     -------
@@ -117,11 +131,11 @@ def measure_noise(
     if relative is not None:
         flattened, relative_rms = measure_noise(
             combined(np.divide, residual, relative), mask, beam_covariance=beam_covariance,
-            beam_fwhm=beam_fwhm, size=size,
+            beam_fwhm=beam_fwhm, size=size, reach_beams=reach_beams,
         )  # fmt: skip
         return flattened, combined(np.multiply, relative_rms, relative)
     masked = residual if mask is None else np.where(mask, np.nan, residual[:, :])
-    shape, reach = size_of(masked), math.ceil(_REACH_BEAMS * beam_fwhm)
+    shape, reach = size_of(masked), math.ceil(reach_beams * beam_fwhm)
     masked, relative_rms, trend, n_known = _levels(masked, beam_fwhm=beam_fwhm, size=size)
     masked = combined(np.subtract, masked, trend.plane(shape))
     measurable = min(reach, min(shape) // 3)
@@ -169,13 +183,19 @@ def _relative_rms(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple
     uniform = MeshMap(np.ones((1, 1)), max(shape), shape)
     if varies:  # a slope is structure of small scales at the borders, where the local mean is one-sided
         masked = fit_trend(masked, relative_rms=uniform, size=size).subtracted_from(masked)
-    for where in tiles(shape, size=size, multiple=mesh):
-        place = tuple(slice(part.start // mesh, -(-part.stop // mesh)) for part in where)
+
+    def of_tile(where: Where) -> tuple[FloatArray, FloatArray | None]:
         outer, inner = grown(where, math.ceil(3.0 * width) + 1, shape)
         piece = masked[outer]
-        counts[place] = cell_counts(np.isfinite(piece[inner]), mesh)
-        if varies:
-            relative_rms[place] = mesh_rms(small_scales(piece, width=width)[inner], mesh=mesh)
+        known = cell_counts(np.isfinite(piece[inner]), mesh)
+        return known, mesh_rms(small_scales(piece, width=width)[inner], mesh=mesh) if varies else None
+
+    everywhere = list(tiles(shape, size=size, multiple=mesh))
+    for where, (known_pixels, rms) in zip(everywhere, in_order(of_tile, everywhere), strict=True):
+        place = tuple(slice(part.start // mesh, -(-part.stop // mesh)) for part in where)
+        counts[place] = known_pixels
+        if rms is not None:
+            relative_rms[place] = rms
     n_known = int(counts.sum())
     if not np.isfinite(relative_rms).any():
         return uniform, n_known
