@@ -31,6 +31,8 @@ class MapTask:
         From `hyper_py.running.dependencies.dependencies`.
     checksum : str
         Of the input, where it is known already.
+    n_workers : int
+        Processes that do parts of the map, see `hyper_py.numerics.parallel`.
     """
 
     index: int
@@ -39,6 +41,7 @@ class MapTask:
     config: "Config"
     depends: dict[str, str] = field(default_factory=dict)
     checksum: str = ""
+    n_workers: int = 1
     has_figure: ClassVar[bool] = True
     """Whether the map with its sources is drawn; a cube has no figure for each channel."""
     may_be_cube: ClassVar[bool] = True
