@@ -15,6 +15,7 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
 import hyper_py
+from hyper_py.bands.columns import described_columns
 from hyper_py.catalog import COLUMNS
 from hyper_py.config import reference_table
 from hyper_py.diagnostics import FLAG_TEXT
@@ -32,6 +33,7 @@ html_title = f"Hyper-Py {release}"
 html_static_path = ["static"]
 html_css_files = ["style.css"]
 html_show_sourcelink = False
+html_domain_indices = False
 html_copy_source = False
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
@@ -58,8 +60,17 @@ def markdown_table(head, rows):
 def columns():
     """Return the table of catalogue columns."""
     rows = [
-        (f"[`{c.name}`](#{c.name.lower()})", c.unit.replace(" / ", "/"), c.dtype, f"`{c.ucd}`", c.description)
+        (f"[`{c.name}`](#{c.name.lower()})", c.unit.replace(" / ", "/"), c.description, c.dtype, f"`{c.ucd}`")
         for c in COLUMNS
+    ]
+    return markdown_table(["Column", "Unit", "Meaning", "Type", "UCD"], rows)
+
+
+def band_columns():
+    """Return the table of columns of the wide catalogue of several bands."""
+    rows = [
+        (f"`{name}`", c.unit.replace(" / ", "/"), c.dtype, f"`{c.ucd}`", c.description)
+        for name, c in described_columns()
     ]
     return markdown_table(["Column", "Unit", "Type", "UCD", "Meaning"], rows)
 
@@ -93,14 +104,44 @@ def changelog():
     return re.sub(r"\]\(docs/", "](../", text)
 
 
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+def sections(name, *titles, widths=None):
+    """Return the tables of some sections of a committed benchmark, their first columns only if asked."""
+    parts = re.split(r"^## ", (RESULTS / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = {part.partition("\n")[0]: part for part in parts}
+    lines = []
+    for title in titles:
+        text = next(part for head, part in found.items() if head.startswith(title))
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        if widths is not None:
+            rows = ["|".join(line.split("|")[: widths + 1]) + "|" for line in rows]
+        lines += ["", f"**{text.partition(chr(10))[0]}**", "", *rows]
+    return "\n".join(lines)
+
+
+def finders():
+    """Return the committed comparison with other finders: completeness, then photometry."""
+    summary = (RESULTS / "completeness.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    rows = [line.rsplit("|", 2)[0] + "|" for line in summary.splitlines() if line.startswith("|")]
+    return "\n".join(rows) + "\n\n### Photometry\n" + sections("finders.md", "alma", "herschel", widths=10)
+
+
 GENERATED = {
     "configuration": reference_table,
     "columns": columns,
+    "band_columns": band_columns,
     "flags": flags,
     "instruments": instruments,
     "changelog": changelog,
+    "finders": finders,
 }
-SHOWN = {"cli": ["main"], "config.original": ["ORIGINAL_DEFAULTS", "ORIGINAL_POLICY"]}
+SHOWN = {
+    "cli": ["main"],
+    "config.original": ["ORIGINAL_DEFAULTS", "ORIGINAL_POLICY"],
+    "reporting.notebook_figures": ["draw_map", "draw_source"],  # without what matplotlib's Figure has
+}
 
 
 def module_text(name):

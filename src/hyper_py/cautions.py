@@ -1,5 +1,8 @@
 """Warnings about a catalogue as a whole: most rows flagged, or crowded along edges."""
 
+import re
+from collections.abc import Mapping
+
 import numpy as np
 from astropy.table import QTable
 from scipy import ndimage, special
@@ -7,6 +10,8 @@ from scipy import ndimage, special
 from hyper_py.arrays import BoolArray, IntArray
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.image import SkyImage
+from hyper_py.noise.covariance import clipped_statistics
+from hyper_py.noise.level import NoiseLevel
 from hyper_py.numerics.tiles import sample
 
 _BAD = (
@@ -17,19 +22,29 @@ _BAD = (
 """Flags that say that something of a row is not to be trusted."""
 _WIDEST_BEAM = 0.25
 """Of the shorter side of the map."""
+_LARGEST_RATIO = 3.0
+"""Of the noise of a map and what is said to be its noise."""
+_SIGMA_OF_STEPS = 1.4826 / np.sqrt(2.0)
+"""Sigma of white noise over the median of the absolute differences of neighbours."""
+_NEAR = 1.4
+"""Ratios that differ by less are near."""
+_USUAL_UNITS = {"PACS": "Jy/pixel", "SPIRE": "Jy/beam or MJy/sr"}
+_PER = re.compile(r"pix|beam|bm", re.IGNORECASE)
 _NAMED = 5
 """Rows that are named in a warning."""
 _FEWEST = 5
 """Rows below which nothing is said of their number."""
 _EDGE_BEAMS = 4.0
 """How near an edge is."""
+_OTHER_SIZES = 0.1
+"""Share of sources whose size differs between bands above which that is said: 1% do by chance."""
 _CHANCE = 1e-6
 """Probability of as many rows near edges by chance below which they crowd there."""
 _BLANK_BEAMS = 0.5
 """Blank regions smaller than this, in beams, are no edge."""
 
 
-def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
+def cautions(catalog: QTable, image: SkyImage, noise: NoiseLevel | None = None) -> tuple[str, ...]:
     """Return warnings, one line each.
 
     Parameters
@@ -38,6 +53,8 @@ def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
         As an extraction makes it.
     image : SkyImage
         Its map.
+    noise : NoiseLevel, optional
+        What the extraction took for the noise of the map.
 
     Returns
     -------
@@ -48,11 +65,89 @@ def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
         along edges.
         Empty if there is nothing to say.
     """
-    said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
-    said += [image.meta[key] for key in ("no_beam", "primary_beam") if key in image.meta]
+    said = _of_image(image)
     said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image), *_nowhere(catalog, image)]
+    said += [*_units(image, noise)]
     said += _hot_pixels(catalog) + _flagged(catalog) + _crowded(catalog, image)
     return tuple(said)
+
+
+def band_cautions(catalog: QTable, images: Mapping[str, SkyImage]) -> tuple[str, ...]:
+    """Return warnings about a catalogue of several bands, one line each.
+
+    Parameters
+    ----------
+    catalog : QTable
+        One row a source.
+    images : mapping of str to SkyImage
+        The maps, by the names of the bands.
+
+    Returns
+    -------
+    tuple of str
+        What is odd about each map, as in `cautions`; given sources that are on none; sizes that differ
+        between bands; most rows flagged.
+    """
+    said = []
+    for name, image in images.items():
+        said += [f"{name}: {text}" for text in (*_of_image(image), *_wide_beam(image))]
+    flags = np.asarray(catalog["FLAGS"]).astype(np.int64)
+    differs = np.flatnonzero(flags & int(Flag.SHAPE_DIFFERS))
+    if differs.size > max(_FEWEST, _OTHER_SIZES * flags.size):
+        said.append(
+            f"{_rows(catalog, differs)} sources have another size in some band: fluxes of one shape are "
+            "biased then; set bands.shape to free"
+        )
+    return (*said, *_given(catalog), *_flagged(catalog))
+
+
+def _of_image(image: SkyImage) -> list[str]:
+    """Say what was assumed of a map, and what is odd about it."""
+    said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
+    return said + [image.meta[key] for key in ("no_beam", "primary_beam") if key in image.meta]
+
+
+def _units(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
+    """Say that units do not go together: of errors, of a given rms, of an instrument."""
+    said = []
+    ratio = 1.0 if noise is None else _noise_ratio(image, noise)
+    if ratio != 1.0:
+        given = "its errors (io.error_hdu) say" if image.error is not None else "detection.rms_value says"
+        said.append(
+            f"the noise of the map is {ratio:.3g} times what {given}{_of_a_beam(ratio, image)}: are both in "
+            "one unit?"
+        )
+    instrument, per = str(image.meta.get("instrument", "")), _PER.search(image.unit)
+    usual = next((unit for name, unit in _USUAL_UNITS.items() if name in instrument.upper()), None)
+    if usual is not None and per is not None and (per[0].lower() == "pix") != (usual == "Jy/pixel"):
+        said.append(
+            f"the unit is {image.unit}, but maps of {instrument} are in {usual} as a rule: is it right "
+            "(units.bunit)?"
+        )
+    return said
+
+
+def _noise_ratio(image: SkyImage, noise: NoiseLevel) -> float:
+    """Return the noise of a map over what is said to be its noise, if the two cannot both be right; else 1.
+
+    The scatter of all pixels is at least the noise, that of neighbours without structure at most.
+    """
+    if not noise.typical > 0.0:
+        return 1.0
+    rms = noise.rms if image.is_whole else noise.typical
+    values = image.data if image.is_whole else sample(image.data)
+    scatter = float(clipped_statistics(values / rms).rms)
+    if scatter < 1.0 / _LARGEST_RATIO:
+        return scatter
+    steps = np.diff(values / rms, axis=-1)
+    grain = _SIGMA_OF_STEPS * float(np.nanmedian(np.abs(steps))) if np.isfinite(steps).any() else 1.0
+    return grain if grain > _LARGEST_RATIO else 1.0
+
+
+def _of_a_beam(ratio: float, image: SkyImage) -> str:
+    """Say that a ratio is the area of the beam in pixels, or one over it."""
+    share = max(ratio, 1.0 / ratio) / image.beam_area_pix
+    return ", the pixels in a beam" if 1.0 / _NEAR < share < _NEAR else ""
 
 
 def _wide_beam(image: SkyImage) -> list[str]:

@@ -221,6 +221,7 @@ class _Run:
         self.killed = killed_at(layout.root)
         self.redone: list[tuple[str, str]] = []
         self.n_resumed = 0
+        self.said: tuple[tuple[str, ...], tuple[str, ...]] = (), ()
         self.clock = time.perf_counter()
 
     def execute(self, *, resume: bool, removed: tuple[str, ...] = ()) -> RunResult:
@@ -256,7 +257,9 @@ class _Run:
             removed=tuple(name for name in removed if name not in merged),
         )
         if ending is None:
-            ending = Ending(status="failures" if result.failures else "complete", merged=merged)
+            notes, remarks = self.said
+            status = "failures" if result.failures else "complete"
+            ending = Ending(status=status, merged=merged, notes=notes, warnings=remarks)
         try:
             self.manifest.write(replace(ending, seconds=result.seconds), result.maps)
         except OSError as error:
@@ -404,6 +407,7 @@ class _Run:
 
         good = [task.name for task in self.tasks if self.results[task.index].ok]
         merged, notes, remarks = merged_tables(self.layout, self.config, good)
+        self.said = notes, remarks
         for text in notes:
             self.log.add(text)
         for text in remarks:
