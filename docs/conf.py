@@ -15,6 +15,7 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
 import hyper_py
+from hyper_py.bands.columns import described_columns
 from hyper_py.catalog import COLUMNS
 from hyper_py.config import reference_table
 from hyper_py.diagnostics import FLAG_TEXT
@@ -64,6 +65,15 @@ def columns():
     return markdown_table(["Column", "Unit", "Type", "UCD", "Meaning"], rows)
 
 
+def band_columns():
+    """Return the table of columns of the wide catalogue of several bands."""
+    rows = [
+        (f"`{name}`", c.unit.replace(" / ", "/"), c.dtype, f"`{c.ucd}`", c.description)
+        for name, c in described_columns()
+    ]
+    return markdown_table(["Column", "Unit", "Type", "UCD", "Meaning"], rows)
+
+
 def flags():
     """Return the table of the bits of FLAGS."""
     rows = [(flag.value, f"[`{flag.name}`](#{flag.name.lower()})", text) for flag, text in FLAG_TEXT.items()]
@@ -96,6 +106,7 @@ def changelog():
 GENERATED = {
     "configuration": reference_table,
     "columns": columns,
+    "band_columns": band_columns,
     "flags": flags,
     "instruments": instruments,
     "changelog": changelog,

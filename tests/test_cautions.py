@@ -69,3 +69,21 @@ def test_a_beam_wider_than_a_quarter_of_the_map_is_said():
         wide = replace(image, beam=replace(image.beam, major=share * side, minor=0.1 * side))
         said = cautions(table(*places(3)), wide)
         assert len([text for text in said if "beam" in text]) == n_said
+
+
+def test_sizes_that_differ_between_bands_are_said_with_the_remedy():
+    from helpers.bands import measured_field
+    from hyper_py.cautions import band_cautions
+
+    _, extraction = measured_field(seed=3, n_sources=30)
+    table = extraction.catalog.copy()
+    images = {band.name: band.image for band in extraction.bands}
+    assert band_cautions(table, images) == ()
+    table["FLAGS"][:8] |= int(Flag.SHAPE_DIFFERS)
+    (line,) = band_cautions(table, images)
+    assert line.startswith("8 of 30 (HYPER_ID 1, 2, 3, 4, 5, ...) sources have another size in some band")
+    assert "bands.shape" in line
+    odd = images["s250"].with_data(images["s250"].data)
+    odd.meta["fill"] = ["-999 was taken for blank"]
+    table["FLAGS"] = 0
+    assert band_cautions(table, {"s250": odd}) == ("s250: -999 was taken for blank",)

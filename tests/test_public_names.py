@@ -14,6 +14,7 @@ NAMES = [
     "read_image", "extract_sources", "simulate_image", "validate", "SkyImage", "Beam", "FixedSources",
     "Options", "DetectionOptions", "PhotometryOptions", "FitOptions", "BackgroundOptions", "CubeOptions",
     "Extraction", "as_sky_image", "completeness", "extract_cube", "open_cube", "Flag", "HyperPyError",
+    "BandImage", "BandsExtraction", "BandsOptions", "extract_bands", "simulate_bands", "validate_bands",
     "__version__",
 ]  # fmt: skip
 

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hyper_py.bands.images import BandImage
     from hyper_py.detection.given import FixedSources
     from hyper_py.diagnostics import Flag, HyperPyError
     from hyper_py.geometry import Beam
@@ -12,22 +13,29 @@ if TYPE_CHECKING:
     from hyper_py.interface.images import as_sky_image, open_cube, read_image
     from hyper_py.options import (
         BackgroundOptions,
+        BandsOptions,
         CubeOptions,
         DetectionOptions,
         FitOptions,
         Options,
         PhotometryOptions,
     )
+    from hyper_py.pipeline.bands import BandsExtraction, extract_bands
     from hyper_py.pipeline.cubes import extract_cube
     from hyper_py.pipeline.extraction import Extraction
     from hyper_py.running.completeness import completeness
+    from hyper_py.simulation.bands import simulate_bands
     from hyper_py.simulation.simulate import simulate_image
+    from hyper_py.validation.bands import validate_bands
     from hyper_py.validation.validation import validate
 
 __version__ = "2.0.0.dev0"
 
 __all__ = [
     "BackgroundOptions",
+    "BandImage",
+    "BandsExtraction",
+    "BandsOptions",
     "Beam",
     "CubeOptions",
     "DetectionOptions",
@@ -42,16 +50,20 @@ __all__ = [
     "__version__",
     "as_sky_image",
     "completeness",
+    "extract_bands",
     "extract_cube",
     "extract_sources",
     "open_cube",
     "read_image",
+    "simulate_bands",
     "simulate_image",
     "validate",
+    "validate_bands",
 ]
 
 # The imports above, for run time: each is made when its name is first used, so that starting costs nothing.
 _HOMES = {
+    "bands.images": ("BandImage",),
     "detection.given": ("FixedSources",),
     "diagnostics": ("Flag", "HyperPyError"),
     "geometry": ("Beam",),
@@ -60,16 +72,20 @@ _HOMES = {
     "interface.images": ("as_sky_image", "open_cube", "read_image"),
     "options": (
         "BackgroundOptions",
+        "BandsOptions",
         "CubeOptions",
         "DetectionOptions",
         "FitOptions",
         "Options",
         "PhotometryOptions",
     ),
+    "pipeline.bands": ("BandsExtraction", "extract_bands"),
     "pipeline.cubes": ("extract_cube",),
     "pipeline.extraction": ("Extraction",),
     "running.completeness": ("completeness",),
+    "simulation.bands": ("simulate_bands",),
     "simulation.simulate": ("simulate_image",),
+    "validation.bands": ("validate_bands",),
     "validation.validation": ("validate",),
 }
 _PUBLIC = {name: home for home, names in _HOMES.items() for name in names}

@@ -1,5 +1,7 @@
 """Warnings about a catalogue as a whole: most rows flagged, or crowded along edges."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from astropy.table import QTable
 from scipy import ndimage, special
@@ -23,6 +25,8 @@ _FEWEST = 5
 """Rows below which nothing is said of their number."""
 _EDGE_BEAMS = 4.0
 """How near an edge is."""
+_OTHER_SIZES = 0.1
+"""Share of sources whose size differs between bands above which that is said: 1% do by chance."""
 _CHANCE = 1e-6
 """Probability of as many rows near edges by chance below which they crowd there."""
 _BLANK_BEAMS = 0.5
@@ -48,11 +52,45 @@ def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
         along edges.
         Empty if there is nothing to say.
     """
-    said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
-    said += [image.meta[key] for key in ("no_beam", "primary_beam") if key in image.meta]
+    said = _of_image(image)
     said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image), *_nowhere(catalog, image)]
     said += _hot_pixels(catalog) + _flagged(catalog) + _crowded(catalog, image)
     return tuple(said)
+
+
+def band_cautions(catalog: QTable, images: Mapping[str, SkyImage]) -> tuple[str, ...]:
+    """Return warnings about a catalogue of several bands, one line each.
+
+    Parameters
+    ----------
+    catalog : QTable
+        One row a source.
+    images : mapping of str to SkyImage
+        The maps, by the names of the bands.
+
+    Returns
+    -------
+    tuple of str
+        What is odd about each map, as in `cautions`; given sources that are on none; sizes that differ
+        between bands; most rows flagged.
+    """
+    said = []
+    for name, image in images.items():
+        said += [f"{name}: {text}" for text in (*_of_image(image), *_wide_beam(image))]
+    flags = np.asarray(catalog["FLAGS"]).astype(np.int64)
+    differs = np.flatnonzero(flags & int(Flag.SHAPE_DIFFERS))
+    if differs.size > max(_FEWEST, _OTHER_SIZES * flags.size):
+        said.append(
+            f"{_rows(catalog, differs)} sources have another size in some band: fluxes of one shape are "
+            "biased then; set bands.shape to free"
+        )
+    return (*said, *_given(catalog), *_flagged(catalog))
+
+
+def _of_image(image: SkyImage) -> list[str]:
+    """Say what was assumed of a map, and what is odd about it."""
+    said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
+    return said + [image.meta[key] for key in ("no_beam", "primary_beam") if key in image.meta]
 
 
 def _wide_beam(image: SkyImage) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from hyper_py import __version__
+from hyper_py.commands.bands import bands
 from hyper_py.commands.completeness import completeness
 from hyper_py.commands.completion import completion
 from hyper_py.commands.demo import demo
@@ -59,7 +60,7 @@ def _program(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    run, demo, inspect, why, report, validate, completeness, simulate, send, init, completion
+    run, bands, demo, inspect, why, report, validate, completeness, simulate, send, init, completion
 )  # fmt: skip
 for _command in _COMMANDS:
     # A declination may begin with a minus.

@@ -45,6 +45,7 @@ class Flag(IntFlag):
     NOT_ON_MAP = 1 << 20
     NEGATIVE_SOURCE = 1 << 21
     HOT_PIXEL = 1 << 22
+    SHAPE_DIFFERS = 1 << 23
 
 
 FLAG_TEXT: dict[Flag, str] = {
@@ -71,6 +72,7 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.NOT_ON_MAP: "given position is not on the map; nothing was measured",
     Flag.NEGATIVE_SOURCE: "a negative source (detection.negative): peak, flux and S/N are negative",
     Flag.HOT_PIXEL: "a bright pixel without the beam around it (hot pixel, cosmic ray, spike): no source",
+    Flag.SHAPE_DIFFERS: "size differs between bands by more than noise; fluxes of one shape are biased",
 }
 
 

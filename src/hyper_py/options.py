@@ -103,7 +103,7 @@ class PhotometryOptions(Checked, key_path="photometry"):
     """Apertures, and the sizes that sources may have."""
 
     aper_inf: Positive = option(0.5, "Smallest size of a source, in beams.")
-    aper_sup: Positive = option(2.0, "Largest size of a source, in beams.")
+    aper_sup: Positive = option(6.0, "Largest size of a source, in beams.")
     fwhm_radius_ratio: Positive = option(1.0, "Semi-axes of the aperture in units of the fitted FWHM.")
     aperture_correction: bool = option(True, "Divide the flux by the fraction that the aperture holds.")
 

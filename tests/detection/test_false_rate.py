@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from hyper_py.detection.false_rate import TAIL_START, FalseRate, measure_false_rate
+from hyper_py.detection.false_rate import (
+    LARGEST_CORRECTED,
+    TAIL_START,
+    FalseRate,
+    measure_asymmetry,
+    measure_false_rate,
+)
 
 
 def test_significance_is_that_of_a_beam() -> None:
@@ -43,3 +49,43 @@ def test_many_detections_allow_more_false_ones_but_no_larger_share() -> None:
     expected = 900.0 * lowest / TAIL_START * np.exp(-0.5 * (lowest**2 - TAIL_START**2) / 0.9)
     assert lowest < rate.sigma(4.0)
     assert expected / n_above == pytest.approx(0.005, rel=0.02)
+
+
+def skewed(rng: np.random.Generator, a: float, n: int = 1_000_000) -> np.ndarray:
+    """Log-normal deviates of mean 0 as a filter gives them, in units of the scatter."""
+    values = np.expm1(a * rng.normal(size=n)) / a
+    return values - values.mean()
+
+
+@pytest.mark.parametrize("a", [0.02, 0.05])
+def test_asymmetry_is_the_skewness_and_is_taken_off(a: float, rng: np.random.Generator) -> None:
+    values = skewed(rng, a)
+    asymmetry = measure_asymmetry(values)
+    assert asymmetry == pytest.approx(stats.skew(values), rel=0.15)
+    rate = FalseRate(number=900.0, spread=0.9, n_beams=30_000.0, asymmetry=asymmetry)
+    # As many are then above a height as in normal deviates, where without the correction there are far more.
+    for height in (3.0, 3.5):
+        n = values.size * stats.norm.sf(height)
+        assert np.count_nonzero(rate.symmetric(values) > height) == pytest.approx(n, rel=0.15)
+        assert np.count_nonzero(values > height) > 1.15 * n
+
+
+def test_symmetric_noise_has_no_asymmetry_and_bright_peaks_keep_their_order(rng: np.random.Generator) -> None:
+    normal = rng.normal(size=1_000_000)
+    assert measure_asymmetry(normal) < 0.02
+    assert measure_asymmetry(-skewed(rng, 0.05)) == 0.0
+    assert measure_asymmetry(np.empty(0)) == 0.0
+    assert measure_asymmetry(np.zeros(5)) == 0.0
+    rate = FalseRate(number=900.0, spread=0.9, n_beams=30_000.0, asymmetry=0.2)
+    s = np.linspace(0.0, 3000.0, 100_001)
+    assert (np.diff(rate.symmetric(s)) > 0.0).all()
+    taken_off = s - rate.symmetric(s)
+    assert taken_off.max() == pytest.approx(taken_off[s > LARGEST_CORRECTED][0])
+
+
+def test_sources_leave_no_asymmetry(random_seed: int) -> None:
+    """Skewness is that of the background: a few faint sources are not seen at two sigma."""
+    rng = np.random.default_rng(random_seed)
+    values = rng.normal(size=100_000)
+    values[:300] += rng.uniform(0.0, 3.5, 300)
+    assert measure_asymmetry(values) < 0.04

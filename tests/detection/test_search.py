@@ -1,12 +1,14 @@
 """The search as a whole, and the detector made of it."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import ndimage, stats
 
 from hyper_py.detection.bright import fit_gaussians
 from hyper_py.detection.checks import PeakLimits
-from hyper_py.detection.field import Field, PixelMask, SourceMask
+from hyper_py.detection.field import Field, PartCache, PixelMask, SourceMask
 from hyper_py.detection.filtering import Masks, Planes, first_mask, measure_filter
 from hyper_py.detection.matched import detect_matched
 from hyper_py.detection.maxima import find_maxima, refined
@@ -215,3 +217,19 @@ def test_search_takes_off_what_another_fit_gives() -> None:
     failing = search(field, fit=lambda data, sources, which: np.full(sources.shape, np.nan))
     assert len(failing.bright.sources) == 0
     assert np.count_nonzero(failing.peaks.value > 20.0) == x.size
+
+
+def test_parts_of_planes_that_are_gone_are_forgotten() -> None:
+    cache = PartCache(math.inf)
+    where = slice(0, 10), slice(0, 10)
+    kept, replaced = (cache.remembered(lambda rows, columns: np.ones((10, 10))) for _ in range(2))
+    assert kept(*where) is kept(*where)
+    replaced(*where)
+    assert cache.n_bytes == 2 * 800
+    del replaced
+    assert cache.n_bytes == 800
+    small = PartCache(1000)
+    one = small.remembered(lambda rows, columns: np.ones((10, 10)))
+    one(slice(0, 10), slice(0, 10))
+    one(slice(10, 20), slice(0, 10))
+    assert small.n_bytes == 800

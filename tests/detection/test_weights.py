@@ -4,6 +4,7 @@ from scipy import optimize
 
 from hyper_py.detection.weights import (
     EDGE_CLASSES,
+    MOST_GAIN,
     RIDGES,
     EdgeWeights,
     ProductSums,
@@ -74,3 +75,17 @@ def test_weights_go_over_from_class_to_class() -> None:
     distance = np.array([[0.1, middles[0], middles[2], 0.5 * (middles[2] + middles[3]), 5.0]])
     filtered = EdgeWeights(values).apply(np.ones((1, 1, 5)), distance)
     assert filtered[0] == pytest.approx([0.0, 0.0, 2.0, 2.5, EDGE_CLASSES.size - 1])
+
+
+def test_weights_that_no_real_source_agrees_with_are_not_taken() -> None:
+    """Planes that share all of their noise make a filter of little variance, and of huge weights."""
+    rng = np.random.default_rng(9)
+    response = np.array([1.0, 0.9, 0.7, 0.4, 0.2])
+    shared = np.array([1.0, 0.9, 0.72, 0.4, 0.2])
+    covariance = np.outer(shared, shared) + 1e-6 * np.eye(5)
+    samples = (np.linalg.cholesky(covariance) @ rng.normal(size=(4, 5, 20_000))).reshape(4, 5, 20_000)
+    sums = samples @ samples.swapaxes(1, 2)
+    smallest = least_variance_weights(sums.sum(axis=0), response, ridge=RIDGES[0])
+    chosen = least_variance_weights(sums.sum(axis=0), response, ridge=choose_ridge(sums, response))
+    assert np.abs(smallest).sum() > 2.0 * MOST_GAIN
+    assert np.abs(chosen).sum() <= MOST_GAIN

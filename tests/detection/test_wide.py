@@ -2,73 +2,110 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from hyper_py.detection.candidates import Candidates
 from hyper_py.detection.checks import PeakLimits
-from hyper_py.detection.kernels import KernelFamily
-from hyper_py.detection.matched import Candidates, MatchedSearch, candidates, with_wide
-from hyper_py.detection.wide import WIDE_TEMPLATE, search_wide, unexplained
+from hyper_py.detection.matched import MatchedSearch, candidates, detect_matched
+from hyper_py.detection.wide import OCTAVES, Octave, binned_pixels, joined, on_map, sizes_from_octaves
 from hyper_py.numerics.gaussians import render
 
 FWHM = 3.5
 SIGMA = FWHM / 2.3548
 BEAM = np.eye(2) * SIGMA**2
-SHAPE = (260, 260)
+SHAPE = (300, 300)
 
 
-def sky(size: float, peak: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return a map of sources of a size in beams, and their positions (n, 2)."""
-    rng = np.random.default_rng(3)
-    view = ndimage.gaussian_filter(rng.normal(size=SHAPE), SIGMA, mode="wrap")
-    y, x = (axis.ravel() + 20.3 for axis in np.mgrid[0:230:44, 0:230:44])
+def noise(seed: int = 3, shape: tuple[int, int] = SHAPE) -> np.ndarray:
+    """Return noise seen through the beam, and some that was not."""
+    rng = np.random.default_rng(seed)
+    seen = ndimage.gaussian_filter(rng.normal(size=shape), SIGMA, mode="wrap")
+    return seen / seen.std() + 0.3 * rng.normal(size=shape)
+
+
+def sky(size: float, peak: float, *, step: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Return a map of round sources of a size in beams, and their positions (n, 2)."""
+    y, x = (axis.ravel() + 35.3 for axis in np.mgrid[0:240:step, 0:240:step])
     sigma = np.full(x.size, size * SIGMA)
     sources = np.column_stack([np.full(x.size, peak), x, y, sigma, sigma, 0.0 * x])
-    data = view / view.std() + 0.3 * rng.normal(size=SHAPE) + render(sources, SHAPE)
-    return data, sources[:, 1:3]
+    return noise() + render(sources, SHAPE), sources[:, 1:3]
 
 
-def found(places: Candidates, truth: np.ndarray, *, threshold: float) -> tuple[int, int]:
-    """Return the number of sources found, and of rows."""
-    points = places.points[places.significance >= threshold]
-    near = np.hypot(*(points[:, None] - truth).T) < 0.8 * FWHM
-    return int(near.any(axis=1).sum()), len(points)
+def searched(data: np.ndarray) -> MatchedSearch:
+    search = MatchedSearch.of(data, beam_covariance=BEAM, limits=PeakLimits())
+    assert search is not None
+    return search
+
+
+@pytest.mark.parametrize(("size", "peak"), [(2.2, 12.0), (3.5, 10.0), (5.0, 10.0), (5.0, 40.0)])
+def test_each_wide_source_is_one_detection_of_nearly_its_size(size: float, peak: float) -> None:
+    data, truth = sky(size, peak)
+    peaks = detect_matched(data, beam_covariance=BEAM, limits=PeakLimits(sigma_threshold=4.5))
+    away = np.hypot(peaks.x - truth[:, :1], peaks.y - truth[:, 1:])
+    assert np.all(away.min(axis=1) < 0.3 * size * FWHM)
+    assert len(peaks) == len(truth)
+    assert np.median(peaks.size[away.argmin(axis=1)]) == pytest.approx(size, rel=0.25)
 
 
 def test_wide_sources_are_found_that_the_compact_filter_does_not_see() -> None:
-    data, truth = sky(WIDE_TEMPLATE, 6.0)
-    search = MatchedSearch.of(data, beam_covariance=BEAM, limits=PeakLimits())
-    assert search is not None
-    compact, _ = found(candidates(search.field, search.found, search.rate), truth, threshold=4.0)
-    both, rows = found(search.candidates, truth, threshold=4.0)
-    assert both >= compact + len(truth) // 4
-    assert rows <= both + 2
+    data, truth = sky(4.0, 7.0)
+    search = searched(data)
+    compact = candidates(search.field, search.found, search.rate)
+    for found, least, most in ((compact, 0, 3), (search.candidates, 12, 16)):
+        points = found.points[found.significance >= 4.0]
+        near = np.hypot(*(points[:, None] - truth).T) < 1.5 * FWHM
+        assert least <= near.any(axis=1).sum() <= most
 
 
-def test_compact_sources_are_not_found_twice() -> None:
-    data, truth = sky(1.1, 15.0)
-    search = MatchedSearch.of(data, beam_covariance=BEAM, limits=PeakLimits())
-    assert search is not None
-    wide = search_wide(search.field, search.found)
-    points, sigma = unexplained(search.field, wide, search.found)
-    near = np.hypot(*(points[:, None] - truth).T).min(axis=0) < 2.0 * FWHM
-    assert not (sigma[near] > 4.0).any()
-    assert found(search.candidates, truth, threshold=4.5) == (len(truth), len(truth))
+@pytest.mark.parametrize("peak", [8.0, 300.0])
+def test_compact_sources_are_found_once_and_stay_compact(peak: float) -> None:
+    data, truth = sky(1.1, peak)
+    peaks = detect_matched(data, beam_covariance=BEAM, limits=PeakLimits(sigma_threshold=4.5))
+    assert len(peaks) == len(truth)
+    np.testing.assert_array_equal(peaks.size, 1.0)
 
 
-def test_of_wide_and_compact_peaks_at_one_place_the_more_significant_stays() -> None:
-    compact = Candidates(np.array([[10.0, 10.0], [30.0, 30.0], [60.0, 60.0]]), np.array([5.0, 4.0, 3.0]))
-    wide = Candidates(np.array([[11.0, 10.0], [31.0, 30.0], [80.0, 80.0]]), np.array([4.5, 6.0, 3.5]))
-    joined = with_wide(compact, wide, distance=4.0)
-    assert joined.significance.tolist() == [6.0, 5.0, 3.5, 3.0]
-    assert joined.points[:, 0].tolist() == [31.0, 10.0, 80.0, 60.0]
+def test_a_compact_source_beside_a_wide_one_is_another() -> None:
+    source = np.array(
+        [[10.0, 150.0, 150.0, 4 * SIGMA, 4 * SIGMA, 0.0], [12.0, 175.0, 150.0, SIGMA, SIGMA, 0.0]]
+    )
+    peaks = detect_matched(
+        noise() + render(source, SHAPE), beam_covariance=BEAM, limits=PeakLimits(sigma_threshold=4.5)
+    )
+    assert len(peaks) == 2
+    order = np.argsort(peaks.x)
+    np.testing.assert_allclose(peaks.x[order], [150.0, 175.0], atol=3.0)
+    assert peaks.size[order][0] > 2.5
+    assert peaks.size[order][1] == 1.0
 
 
-def test_response_beside_a_source_is_that_of_a_rendered_one() -> None:
-    family = KernelFamily(BEAM)
-    size, away = np.array([1.1, 2.3, 1.1]), np.array([0.0, 0.0, 2.0])
-    response = family.response_at(size, away)
-    for k in (0, 1):
-        assert response[k] == pytest.approx(family.response(size[k]), abs=0.01)
-    source = np.array([[1.0, 100.0, 100.0, 1.1 * SIGMA, 1.1 * SIGMA, 0.0]])
-    data, every = render(source, (201, 201)), (slice(None), slice(None))
-    planes = family.differences(data, np.ones((family.n_planes, 1, 1)), every)
-    at_two = [np.interp(100.0 + 2.0 * SIGMA, np.arange(201), plane[100]) for plane in planes]
-    assert response[2] == pytest.approx(np.array(at_two), abs=0.02)
+def test_noise_alone_has_no_wide_sources() -> None:
+    found = [searched(noise(seed)).candidates for seed in (5, 6, 7)]
+    assert sum(int(np.count_nonzero((one.step > 1) & (one.significance > 4.5))) for one in found) <= 1
+
+
+def test_octaves_tell_the_size_and_peak_of_a_source() -> None:
+    data, truth = sky(3.0, 50.0)
+    search = searched(data)
+    octaves = [
+        Octave(1, search.field, search.found, candidates(search.field, search.found, search.rate)),
+        *search.wide,
+    ]
+    assert [octave.step for octave in octaves] == [1, *OCTAVES]
+    values, errors = (np.stack(part) for part in zip(*(o.measured(truth) for o in octaves), strict=True))
+    size, peak = sizes_from_octaves(octaves, values, errors)
+    assert np.median(size) == pytest.approx(3.0, rel=0.15)
+    assert np.median(peak) == pytest.approx(50.0, rel=0.1)
+    alone = joined(octaves[:1])
+    np.testing.assert_array_equal(np.sort(alone.significance), np.sort(octaves[0].candidates.significance))
+
+
+def test_a_small_map_has_no_coarse_octaves() -> None:
+    assert searched(noise(2, (40, 40))).wide == ()
+
+
+def test_places_of_a_binned_map_are_those_of_the_map() -> None:
+    own = Candidates.compact(np.array([[3.0, 5.0], [10.0, 0.0]]), np.array([4.0, 6.0]))
+    moved = on_map(own, 4)
+    np.testing.assert_array_equal(moved.points, [[13.5, 21.5], [41.5, 1.5]])
+    np.testing.assert_array_equal(moved.step, [4, 4])
+    x, y = binned_pixels(moved.points, 4, (30, 30))
+    np.testing.assert_array_equal([x, y], [[3, 10], [5, 0]])

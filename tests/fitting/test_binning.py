@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyper_py.fitting.binning import (
-    bin_mean,
     bin_size,
     binned_sources,
     unbinned_sources,
 )
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.bins import bin_mean
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.simulation.simulate import simulate_image
 

@@ -9,12 +9,14 @@ from hyper_py.bands.images import BandImage
 from hyper_py.bands.offsets import BandOffsets
 from hyper_py.bands.plane import TangentPlane
 from hyper_py.bands.sources import JointSources
-from hyper_py.diagnostics import InputError
+from hyper_py.detection.given import FixedSources
+from hyper_py.diagnostics import ConfigurationError, Flag, InputError
 from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
 from hyper_py.options import Options
-from hyper_py.pipeline.bands import BandsExtraction, MeasuredBand
+from hyper_py.pipeline.bands import BandsExtraction, MeasuredBand, extract_bands
+from hyper_py.simulation.bands import simulate_bands
 
 
 def extraction_without_sources():
@@ -55,3 +57,96 @@ def test_offsets_that_were_not_measured_have_no_error():
     offsets = BandOffsets.none(3, reference=1)
     assert not offsets.values.any()
     assert np.isnan(offsets.errors).any(axis=1).tolist() == [True, False, True]
+
+
+# ---- the extraction
+
+
+def simulated_field(seed, **changes):
+    return simulate_bands(
+        seed=seed, **{"size": 480.0, "n_sources": 9, "margin": 50.0, "flux_range": (0.3, 2.0), **changes}
+    )
+
+
+def images_by_name(simulated):
+    return {one.band.name: one.image for one in simulated.maps}
+
+
+WAVELENGTHS = {"p100": 100.0, "p160": 160.0, "s250": 250.0, "s350": 350.0, "s500": 500.0}
+
+
+@pytest.fixture(scope="module")
+def extracted():
+    simulated = simulated_field(3)
+    return simulated, extract_bands(images_by_name(simulated), wavelengths=WAVELENGTHS)
+
+
+def matched(simulated, extraction, tolerance=6.0):
+    """Rows of the truth and of the catalogue that belong together."""
+    truth, sources = simulated.truth, extraction.sources
+    place = sources.plane.offsets(truth["RA"].value, truth["DEC"].value)
+    distance = np.hypot(*(place[:, None] - sources.position).transpose(2, 0, 1))
+    true = np.flatnonzero(distance.min(axis=1) < tolerance)
+    return true, distance.argmin(axis=1)[true]
+
+
+def test_a_field_gives_one_catalogue_with_true_fluxes(extracted):
+    simulated, extraction = extracted
+    true, row = matched(simulated, extraction)
+    assert true.size >= 8
+    assert len(extraction.sources) <= true.size + 1
+    for b, name in enumerate(WAVELENGTHS):
+        flux = simulated.truth[f"FLUX_{name}"].to_value("Jy")[true]
+        pulls = (extraction.sources.flux[row, b] - flux) / extraction.sources.flux_err[row, b]
+        assert np.abs(np.median(pulls)) < 1.5
+    assert len(extraction.catalog) == len(extraction.sources)
+    assert len(extraction.long_catalog) == 5 * len(extraction.sources)
+
+
+def test_residuals_are_noise_and_cirrus(extracted):
+    simulated, extraction = extracted
+    for one in simulated.maps:
+        residual = extraction.residual_image(one.band.name)
+        left = residual - (one.cirrus + one.noise)
+        assert np.std(left) < 0.2 * np.std(one.sources)
+
+
+def test_given_sources_keep_their_order_and_negative_fluxes(extracted):
+    simulated, _ = extracted
+    truth = simulated.truth
+    longitude = np.append(truth["RA"].value, truth["RA"].value.mean() + 0.04)
+    latitude = np.append(truth["DEC"].value, truth["DEC"].value.mean() + 0.04)
+    fixed = FixedSources(longitude=longitude, latitude=latitude, frame="icrs")
+    forced = extract_bands(images_by_name(simulated), wavelengths=WAVELENGTHS, fixed=fixed)
+    sky = forced.sources.sky
+    np.testing.assert_allclose(sky[0], longitude, atol=1e-7)
+    assert (forced.sources.flags & int(Flag.FORCED)).all()
+    assert np.abs(forced.sources.snr[-1]).max() < 4.0
+
+
+def test_a_band_that_covers_half_leaves_the_others_as_they_are(extracted):
+    simulated, whole = extracted
+    images = images_by_name(simulated)
+    half = images["p160"].data.copy()
+    half[:, : half.shape[1] // 2] = np.nan
+    part = extract_bands({**images, "p160": images["p160"].with_data(half)}, wavelengths=WAVELENGTHS)
+    assert 0 < part.sources.seen[:, 1].sum() < len(part.sources)
+    assert part.sources.seen[:, 0].all()
+    distance = np.hypot(*(part.sources.position[:, None] - whole.sources.position).transpose(2, 0, 1))
+    near, other = np.nonzero(distance < 2.0)
+    assert near.size >= len(whole.sources) - 1
+    change = (part.sources.flux[near] - whole.sources.flux[other]) / whole.sources.flux_err[other]
+    assert np.nanmedian(np.abs(change[:, [0, 2, 3]])) < 0.5
+    blind = ~part.sources.seen[:, 1]
+    assert np.isnan(part.sources.flux[blind, 1]).all()
+
+
+def test_what_a_user_can_do_wrong_is_said_in_a_line():
+    image = small_map()
+    with pytest.raises(InputError, match=r"^a: its wavelength is not known"):
+        extract_bands({"a": image})
+    blank = image.with_data(np.full(image.shape, np.nan))
+    with pytest.raises(InputError, match=r"^a: every pixel is blank"):
+        extract_bands({"a": blank}, wavelengths={"a": 100.0})
+    with pytest.raises(ConfigurationError, match=r"must be none, largest, or a band: a$"):
+        extract_bands({"a": image}, wavelengths={"a": 100.0}, bands={"common_aperture": "b"})

@@ -148,5 +148,6 @@ def test_page_shows_one_source_with_its_spectrum(page):
 
 def test_report_is_made_again_from_the_files(reports):
     before = (reports / "report/index.html").read_text()
+    assert 'href="../params/params_bands_long.ecsv"' in before
     assert write_report(reports) == ("report/index.html",)
     assert (reports / "report/index.html").read_text() == before

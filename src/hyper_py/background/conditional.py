@@ -13,6 +13,7 @@ linear in the data, so that its error follows from C (`hyper_py.photometry.condi
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.model import Painted
@@ -67,7 +68,8 @@ def conditional_mean(
     """Return K^T a for apertures a, and K r: the mean of a field inside is K times its values outside.
 
     K = -Q_ii^-1 Q_io. Only the two products are needed: -Q_oi z, where Q_ii z = a, and the solution of
-    Q_ii b = -Q_io r. Without any surroundings only the mean of the field is known.
+    Q_ii b = -Q_io r. Where the surroundings are fewer than the pixels inside, the same comes from their
+    covariance, see `_kriging`. Without any surroundings only the mean of the field is known.
 
     Parameters
     ----------
@@ -87,17 +89,46 @@ def conditional_mean(
     spread, background = np.zeros(apertures.shape), np.full(residual.shape, np.nan)
     # Without surroundings the precision, the mean eliminated, is singular.
     alone = inside.all(axis=1)
-    for k in np.flatnonzero(~alone):
+    around = ~inside
+    few = ~alone & (around.sum(axis=1) < inside.sum(axis=1))
+    for k in np.flatnonzero(~alone & ~few):
         own = np.flatnonzero(inside[k])
         right = np.column_stack([apertures[k][:, own].T, -pushed[k, own]])
         solved = np.linalg.solve(noise.precision[np.ix_(own, own)], right)
         spread[k][:, own], background[k, own] = solved[:, :-1].T, solved[:, -1]
     outer = np.where(inside[:, None], 0.0, -symmetric_times(spread, noise.precision))
+    for k in np.flatnonzero(few):
+        outer[k], background[k] = _kriging(
+            noise.covariance, inside[k], apertures=apertures[k], residual=residual[k]
+        )
     if alone.any():
         share = np.linalg.solve(noise.covariance, np.ones(inside.shape[1]))
         share /= share.sum()
         outer[alone] = apertures[alone].sum(axis=-1, keepdims=True) * share
         background[alone] = (residual[alone] @ share)[:, None]
+    return outer, background
+
+
+def _kriging(
+    covariance: FloatArray, inside: BoolArray, *, apertures: FloatArray, residual: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return K^T a and K r of one group by way of the covariance C of the field.
+
+    K = C_io C_oo^-1 (1 - 1 w^T) + 1 w^T, with the weights w = C_oo^-1 1 / (1^T C_oo^-1 1) of the best mean of
+    the surroundings: kriging with an unknown mean (Cressie 1993, Statistics for Spatial Data, section 3.4).
+    """
+    within, around = np.flatnonzero(inside), np.flatnonzero(~inside)
+    between = covariance[np.ix_(around, within)]
+    pushed = between @ apertures[:, within].T
+    right = np.column_stack([np.ones(around.size), residual[around], pushed])
+    factor = cho_factor(covariance[np.ix_(around, around)], lower=True, check_finite=False)
+    solved = cho_solve(factor, right, check_finite=False)
+    share = solved[:, 0] / solved[:, 0].sum()
+    mean = share @ residual[around]
+    outer, background = np.zeros(apertures.shape), np.full(residual.shape, np.nan)
+    lacking = apertures[:, within].sum(axis=1) - solved[:, 2:].sum(axis=0)
+    outer[:, around] = (solved[:, 2:] + share[:, None] * lacking).T
+    background[within] = mean + between.T @ (solved[:, 1] - mean * solved[:, 0])
     return outer, background
 
 

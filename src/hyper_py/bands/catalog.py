@@ -226,6 +226,7 @@ class JointTable:
         meta["reference_band"] = suffixes[self.offsets.reference]
         if self.apertures is not None:
             meta["common_aperture"] = self.apertures.band
+            meta["common_aperture_radius_fwhm"] = self.apertures.radius_in_fwhm
         return meta
 
     def _add(self, table: QTable, columns: Iterable[Column], values: dict[str, Any]) -> None:

@@ -39,8 +39,8 @@ def sky_ellipses(shape: FloatArray) -> Ellipse:
     return Ellipse(ellipse.major, ellipse.minor, np.mod(90.0 - np.degrees(ellipse.angle), 180.0))
 
 
-def bounded(shape: FloatArray, *, low: float, high: float) -> FloatArray:
-    """Return covariances (..., 3) with eigenvalues within [low, high]."""
+def bounded(shape: FloatArray, *, low: FloatArray | float, high: FloatArray | float) -> FloatArray:
+    """Return covariances (n, 3) with eigenvalues within [low, high], numbers or one for each, (n,)."""
     value, vector = np.linalg.eigh(symmetric(shape))
-    inside = np.clip(value, low, high)
+    inside = np.clip(value, np.reshape(low, (-1, 1)), np.reshape(high, (-1, 1)))
     return unique_elements((vector * inside[..., None, :]) @ np.swapaxes(vector, -1, -2))

@@ -31,6 +31,9 @@ class MapKeys(Checked, key_path="maps.NAME"):
         None, "Beam, or the FWHM of a round one in arcsec. Short for `survey.beam`."
     )
     psf: str | None = option(None, "Image of the point spread function. Short for `survey.psf`.")
+    psf_pixel: Positive | None = option(
+        None, "Side of its pixels in arcsec; null: its header's. Short for `survey.psf_pixel`."
+    )
     error: Hdu = option(None, "Errors: an extension or a file. Short for `io.error_hdu`.")
     calibration_error: NonNegative | None = option(
         None, "Relative calibration uncertainty. Short for `survey.calibration_error`."
@@ -42,6 +45,7 @@ _SHORT = {
     "unit": ("units", "bunit"),
     "beam": ("survey", "beam"),
     "psf": ("survey", "psf"),
+    "psf_pixel": ("survey", "psf_pixel"),
     "error": ("io", "error_hdu"),
     "calibration_error": ("survey", "calibration_error"),
 }

@@ -3,13 +3,15 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.arrays import FloatArray, IndexArray, IntArray
 from hyper_py.numerics.pairs import pairs_within
 
 LINKING_BEAMS = 1.6
 """Sources farther from each other need no common fit in correlated noise: the iterative fit is enough."""
 LARGEST_EXTENT_BEAMS = 8.5
 """Larger groups are fitted piecewise: their fit pixels must fit into the reach of the covariance."""
+_WIDE_BEAMS = 2.2
+"""Sources wider than this have larger fit pixels, and links to their neighbours."""
 _LARGEST_GROUP = 40
 """Larger groups are fitted piecewise: the cost of a group grows with the cube of its size.
 
@@ -18,7 +20,9 @@ That is not for the better: pieces of a blend cannot separate one another's ligh
 _SHRINK = 0.8
 
 
-def friends_of_friends(x: ArrayLike, y: ArrayLike, *, linking_length: float) -> IntArray:
+def friends_of_friends(
+    x: ArrayLike, y: ArrayLike, *, linking_length: float, sizes: FloatArray | None = None
+) -> IntArray:
     """Label groups of points that are chained by steps of at most `linking_length`.
 
     Parameters
@@ -26,6 +30,8 @@ def friends_of_friends(x: ArrayLike, y: ArrayLike, *, linking_length: float) -> 
     x, y : array_like, shape (n,)
     linking_length : float
         Same unit as the positions.
+    sizes : ndarray, shape (n,), optional
+        The length of a step is that times the mean of the sizes at its ends.
 
     Returns
     -------
@@ -36,7 +42,7 @@ def friends_of_friends(x: ArrayLike, y: ArrayLike, *, linking_length: float) -> 
     n = len(points)
     if n == 0:
         return np.empty(0, dtype=np.int64)
-    own, other = pairs_within(points, points, linking_length)
+    own, other = linked_pairs(points, linking_length=linking_length, sizes=sizes)
     starts, labels = np.searchsorted(own, np.arange(n)), np.arange(n)
     while True:
         # Each takes the lowest label beside it, and that which this one's point has.
@@ -45,6 +51,19 @@ def friends_of_friends(x: ArrayLike, y: ArrayLike, *, linking_length: float) -> 
         if (lowest == labels).all():
             return _in_order(labels)
         labels = lowest
+
+
+def linked_pairs(
+    points: FloatArray, *, linking_length: float, sizes: FloatArray | None
+) -> tuple[IndexArray, IndexArray]:
+    """Return the pairs of points (n, 2) that are linked, see `friends_of_friends`, sorted by the first."""
+    if sizes is None:
+        return pairs_within(points, points, linking_length)
+    reach = 0.5 * linking_length * (sizes + sizes.max(initial=0.0))
+    own, other = pairs_within(points, points, reach)
+    apart = np.hypot(*(points[own] - points[other]).T)
+    linked = apart <= 0.5 * linking_length * (sizes[own] + sizes[other])
+    return own[linked], other[linked]
 
 
 def _in_order(labels: NDArray[np.integer]) -> IntArray:
@@ -72,6 +91,8 @@ def partition_groups(
     max_size: int,
     min_length: float,
     max_extent: float = np.inf,
+    sizes: FloatArray | None = None,
+    margins: FloatArray | None = None,
 ) -> list[IntArray]:
     """Cut the groups of linked points into groups of at most `max_size` that are fitted together.
 
@@ -90,6 +111,10 @@ def partition_groups(
         Linking length below which shrinking stops.
     max_extent : float
         Largest extent of such a group in x or y.
+    sizes : ndarray, shape (n,), optional
+        See `friends_of_friends`.
+    margins : ndarray, shape (n,), optional
+        The extent is that of squares around the points, which reach out so far.
 
     Returns
     -------
@@ -97,30 +122,53 @@ def partition_groups(
         Indices of each group, ascending; the groups are in the order of their first points.
     """
     groups: list[IntArray] = []
-    waiting = [
-        (group, linking_length) for group in members(friends_of_friends(x, y, linking_length=linking_length))
-    ]
+    around = np.zeros(x.shape) if margins is None else margins
+    labels = friends_of_friends(x, y, linking_length=linking_length, sizes=sizes)
+    waiting = [(group, linking_length) for group in members(labels)]
     while waiting:
         group, length = waiting.pop()
-        extent = max(np.ptp(x[group]), np.ptp(y[group]))
+        own = around[group]
+        extent = max((axis[group] + own).max() - (axis[group] - own).min() for axis in (x, y))
         if group.size == 1 or (group.size <= max_size and extent <= max_extent):
             groups.append(group)
             continue
         if extent <= max_extent and _SHRINK * length >= min_length:
             length *= _SHRINK
-            labels = friends_of_friends(x[group], y[group], linking_length=length)
+            some = None if sizes is None else sizes[group]
+            labels = friends_of_friends(x[group], y[group], linking_length=length, sizes=some)
             waiting.extend((group[part], length) for part in members(labels))
         else:
             waiting.extend((part, length) for part in _halves(group, x, y))
     return sorted(groups, key=lambda group: int(group[0]))
 
 
-def partition_correlated(x: FloatArray, y: FloatArray, *, beam_fwhm: float) -> list[IntArray]:
-    """Return which sources are fitted together in correlated noise; see `partition_groups`."""
+def partition_correlated(
+    x: FloatArray, y: FloatArray, *, beam_fwhm: float, widths: FloatArray | None = None
+) -> list[IntArray]:
+    """Return which sources are fitted together in correlated noise; see `partition_groups`.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n,)
+        Pixels.
+    beam_fwhm : float
+    widths : ndarray, shape (n,), optional
+        FWHM of the sources in pixels; that of the beam if not given.
+    """
+    sizes = linking_sizes(np.full(x.shape, beam_fwhm) if widths is None else widths, beam_fwhm=beam_fwhm)
+    # The fit pixels of a wide source reach further out, and must fit in as well.
     return partition_groups(
         x, y, linking_length=LINKING_BEAMS * beam_fwhm, max_size=_LARGEST_GROUP,
-        min_length=0.5 * beam_fwhm, max_extent=LARGEST_EXTENT_BEAMS * beam_fwhm,
+        min_length=0.5 * beam_fwhm, max_extent=LARGEST_EXTENT_BEAMS * beam_fwhm, sizes=sizes,
+        margins=0.5 * beam_fwhm * (sizes - 1.0),
     )  # fmt: skip
+
+
+def linking_sizes(widths: FloatArray, *, beam_fwhm: float) -> FloatArray:
+    """Return sizes for `friends_of_friends`: 1 for compact sources, the FWHM in beams of wide ones."""
+    beams = widths / beam_fwhm
+    sizes: FloatArray = np.where(beams > _WIDE_BEAMS, beams, 1.0)
+    return sizes
 
 
 def _halves(group: IntArray, x: FloatArray, y: FloatArray) -> list[IntArray]:

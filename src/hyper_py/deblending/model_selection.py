@@ -12,7 +12,13 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.model import NoBackground
-from hyper_py.deblending.grouping import LARGEST_EXTENT_BEAMS, LINKING_BEAMS, partition_correlated
+from hyper_py.deblending.grouping import (
+    LARGEST_EXTENT_BEAMS,
+    LINKING_BEAMS,
+    linked_pairs,
+    linking_sizes,
+    partition_correlated,
+)
 from hyper_py.deblending.splitting import (
     CLOSEST_BEAMS,
     Split,
@@ -27,8 +33,8 @@ from hyper_py.fitting.linear_response import amplitude_significance
 from hyper_py.fitting.other_sources import group_of, outshines, with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.setup import FitSetup, OwnBackground
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
-from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.solvers import SolverOptions
 
 _SPLIT_SHIFT_BEAMS = 0.15
@@ -183,14 +189,20 @@ def joined_groups(
     start, beam_fwhm = problem.start, problem.beam_fwhm
     owner = group_of(partition, len(start))
     x, y = start[:, gaussians.X], start[:, gaussians.Y]
-    centres = np.column_stack([x, y])
-    near = np.column_stack(pairs_within(centres, centres, LINKING_BEAMS * beam_fwhm))
+    widths = FWHM_PER_SIGMA * start[:, gaussians.SIGMA_1]
+    sizes = linking_sizes(widths, beam_fwhm=beam_fwhm)
+    linked = linked_pairs(np.column_stack([x, y]), linking_length=LINKING_BEAMS * beam_fwhm, sizes=sizes)
+    near = np.column_stack(linked)
     for k, group in enumerate(groups):
         if group is None:
             owner[np.isin(owner, owner[near[owner[near[:, 0]] == owner[partition[k][0]], 1]])] = k
     kept = [k for k, group in enumerate(groups) if group is not None and owner[partition[k][0]] == k]
     open_ = [np.flatnonzero(owner == k) for k in np.setdiff1d(owner, kept)]
-    new = [own[piece] for own in open_ for piece in partition_correlated(x[own], y[own], beam_fwhm=beam_fwhm)]
+    new = [
+        own[piece]
+        for own in open_
+        for piece in partition_correlated(x[own], y[own], beam_fwhm=beam_fwhm, widths=widths[own])
+    ]
     return [*(partition[k] for k in kept), *new], [*(groups[k] for k in kept), *[None] * len(new)]
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +32,7 @@ FEWEST_SAMPLED = 60_000
 
 
 class PartCache:
-    """Remembers parts of planes, the last ones used, up to a number of bytes."""
+    """Remembers parts of planes that are in use, the last ones used, up to a number of bytes."""
 
     def __init__(self, limit: float) -> None:
         self._limit, self._bytes = limit, 0
@@ -50,11 +51,25 @@ class PartCache:
                 self._bytes += part.nbytes
             self._parts[key] = part
             while self._bytes > self._limit and len(self._parts) > 1:
-                oldest = next(iter(self._parts))
-                self._bytes -= self._parts.pop(oldest).nbytes
+                self._drop(next(iter(self._parts)))
             return part
 
+        # Planes of models that were replaced are not asked for again.
+        weakref.finalize(look, self._forget, plane).atexit = False
         return look
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all that is remembered."""
+        return self._bytes
+
+    def _drop(self, key: tuple[int, ...]) -> None:
+        part = self._parts.pop(key, None)
+        self._bytes -= 0 if part is None else part.nbytes
+
+    def _forget(self, plane: int) -> None:
+        for key in [key for key in self._parts if key[0] == plane]:
+            self._drop(key)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,14 @@ outside sources and a response of 1 to a source (`hyper_py.detection.weights`). 
 (`fit_residual`), and the significance of a peak says how often noise makes such a one (`false_rate`).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property, partial
-from typing import NamedTuple
 
 import numpy as np
 
 from hyper_py.arrays import FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, fit_gaussians
+from hyper_py.detection.candidates import Candidates
 from hyper_py.detection.checks import (
     Check,
     PeakLimits,
@@ -30,13 +30,13 @@ from hyper_py.detection.daofind import (
     daofind_kernel,
     daofind_statistics,
 )
-from hyper_py.detection.false_rate import FalseRate, measure_false_rate
+from hyper_py.detection.false_rate import FalseRate, measure_asymmetry, measure_false_rate
 from hyper_py.detection.field import Field
 from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
 from hyper_py.detection.peaks import Peaks, empty_peaks
 from hyper_py.detection.search import LOWEST, Searched, search
-from hyper_py.detection.wide import OWN_BEAMS, WIDE_FACTOR, search_wide, unexplained
+from hyper_py.detection.wide import OCTAVES, Octave, binned_pixels, joined, on_map, search_octave
 from hyper_py.numerics.gaussians import AMPLITUDE, X, Y, gaussian_flux
 from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.tiles import Plane, at, grown, is_inside
@@ -47,23 +47,6 @@ MERGED = 0.5
 """Fitted Gaussians closer than this many beams are the profile of one source."""
 CLEAN_BEAMS = 2.5
 """False peaks are counted this far from sources, beyond the rings of those that are not taken off."""
-
-
-class Candidates(NamedTuple):
-    """Sources found: positions (n, 2) in the order (x, y), and significance (n,)."""
-
-    points: FloatArray
-    significance: FloatArray
-
-    @property
-    def pixels(self) -> tuple[IndexArray, IndexArray]:
-        """Nearest pixels: x, y."""
-        x, y = np.rint(self.points).astype(np.intp).T
-        return x, y
-
-    def select(self, index: IndexArray) -> "Candidates":
-        """Return some of them, in the order of the index."""
-        return Candidates(self.points[index], self.significance[index])
 
 
 def detect_matched(
@@ -120,7 +103,7 @@ def detect_matched(
     x, y = sources.points.T
     peaks = Peaks(
         x, y, peak, sources.significance, statistics.roundness, statistics.roundness_marginal,
-        statistics.sharpness, shoulder.values,
+        statistics.sharpness, shoulder.values, sources.size,
     )  # fmt: skip
     return peaks.select(shoulder.passed)
 
@@ -135,8 +118,8 @@ class MatchedSearch:
     field : Field
     found : Searched
     rate : FalseRate
-    wide : Candidates
-        Peaks of the wide filter that compact ones do not explain.
+    wide : tuple of Octave
+        Searches for sources wider than the beam.
     limits : PeakLimits
         With the threshold that is used.
     kernel : DaofindKernel
@@ -146,7 +129,7 @@ class MatchedSearch:
     field: Field
     found: Searched
     rate: FalseRate
-    wide: Candidates
+    wide: tuple[Octave, ...]
     limits: PeakLimits
     kernel: DaofindKernel
 
@@ -170,20 +153,23 @@ class MatchedSearch:
         rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
         if max_false_rate is not None:
             limits = replace(limits, sigma_threshold=rate.threshold(max_false_rate))
-        return cls(
-            data, field, found, rate, wide_candidates(field, found), limits, daofind_kernel(beam_covariance)
-        )
+        wide = wide_octaves(data, compact=rate, beam_covariance=beam_covariance, size=size)
+        return cls(data, field, found, rate, wide, limits, daofind_kernel(beam_covariance))
 
     @cached_property
     def candidates(self) -> Candidates:
         """All sources and peaks, the most significant first."""
         compact = candidates(self.field, self.found, self.rate)
-        return with_wide(compact, self.wide, distance=OWN_BEAMS * self.field.fwhm)
+        return joined([Octave(1, self.field, self.found, compact), *self.wide])
 
     def check(self, sources: Candidates) -> tuple[DaofindStatistics, tuple[Check, ...]]:
-        """Return the shapes of places and the checks of each by itself."""
-        x, y = sources.pixels
-        statistics = peak_shapes(self.field, self.kernel, x=x, y=y)
+        """Return the shapes of places, each on the map it was found on, and the checks of each by itself."""
+        shapes = np.full((3, len(sources.points)), np.nan)
+        for step, field in ((1, self.field), *((octave.step, octave.field) for octave in self.wide)):
+            own = np.flatnonzero(sources.step == step)
+            x, y = binned_pixels(sources.points[own], step, field.shape)
+            shapes[:, own] = np.stack(astuple(peak_shapes(field, self.kernel, x=x, y=y)))
+        statistics = DaofindStatistics(*shapes)
         margin = max(self.limits.margin, -0.4)
         border = border_check(self.field.shape, x=sources.points[:, 0], y=sources.points[:, 1], margin=margin)
         return statistics, (
@@ -195,7 +181,7 @@ class MatchedSearch:
     def place(self, x: int, y: int) -> Candidates:
         """Return a pixel with the significance of what bright sources leave there."""
         residual = at(self.found.significance, np.array([y]), np.array([x]))
-        return Candidates(np.array([[float(x), float(y)]]), self.rate.significance(residual))
+        return Candidates.compact(np.array([[float(x), float(y)]]), self.rate.significance(residual))
 
     def peak(self, sources: Candidates) -> FloatArray:
         """Return the values of the map less its mean at the pixels of places, shape (n,)."""
@@ -204,16 +190,21 @@ class MatchedSearch:
 
 
 def false_rate(field: Field, found: Searched) -> FalseRate:
-    """Measure the rate of false peaks from the minima of the significance away from sources."""
+    """Measure the rate of false peaks from minima and skewness of the significance away from sources."""
     minima = find_maxima(field, negative(found.significance, field.shape), threshold=LOWEST)
     away, looked, inner = np.zeros(minima.x.size, dtype=bool), 0, 0
+    values = []
     for where in field.tiles:
-        usable = field.inner(where)
+        usable, comb = field.inner(where), field.comb(where)
+        values.append(found.significance[where][comb][(usable & ~found.masks.faint(where))[comb]])
         clean = usable & ~found.masks.sources(where, more=(CLEAN_BEAMS - MASK_BEAMS) * field.fwhm)
         inner, looked = inner + int(np.count_nonzero(usable)), looked + int(np.count_nonzero(clean))
         own = np.flatnonzero(is_inside(where, minima.y, minima.x))
         away[own] = clean[minima.y[own] - where[0].start, minima.x[own] - where[1].start]
-    return measure_false_rate(minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams)
+    return measure_false_rate(
+        minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams,
+        asymmetry=measure_asymmetry(np.concatenate(values)),
+    )  # fmt: skip
 
 
 def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
@@ -227,37 +218,29 @@ def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
     others = np.setdiff1d(np.arange(len(points)), same)
     places = np.concatenate([fitted.points, points[others]])
     # What rounding makes of a fit must not depend on the unit of the map.
-    joined = Candidates(
+    both = Candidates.compact(
         np.rint(places / POSITION_STEP) * POSITION_STEP,
         np.concatenate([fitted.significance, rate.significance(peaks.value[others])]),
     )
-    return joined.select(np.argsort(-joined.significance, kind="stable"))
+    return both.select(np.argsort(-both.significance, kind="stable"))
 
 
-def wide_candidates(field: Field, found: Searched) -> Candidates:
-    """Return the sources that only the wide filter sees."""
-    wide = search_wide(field, found)
-    points, sigma = unexplained(field, wide, found)
-    rate = false_rate(field, wide).for_detections(wide.peaks.value)
-    return Candidates(points, rate.significance(sigma) / WIDE_FACTOR)
+def wide_octaves(
+    data: Plane, *, compact: FalseRate, beam_covariance: FloatArray, size: int | None
+) -> tuple[Octave, ...]:
+    """Return the searches of a map for sources wider than the beam, as far as the map is large enough.
 
-
-def with_wide(compact: Candidates, wide: Candidates, *, distance: float) -> Candidates:
-    """Return compact and wide candidates, the most significant first.
-
-    Of those within a distance the wide one stays if it is more significant than all compact ones.
+    The asymmetry is the compact search's: wide sources leave traces in that of the wide ones.
     """
-    place, other = pairs_within(compact.points, wide.points, distance)
-    blocked = np.zeros(len(wide.points), dtype=bool)
-    strong = compact.significance[other] >= wide.significance[place]
-    blocked[place[strong]] = True
-    absorbed = np.zeros(len(compact.points), dtype=bool)
-    absorbed[other[~blocked[place]]] = True
-    joined = Candidates(
-        np.concatenate([compact.points[~absorbed], wide.points[~blocked]]),
-        np.concatenate([compact.significance[~absorbed], wide.significance[~blocked]]),
-    )
-    return joined.select(np.argsort(-joined.significance, kind="stable"))
+    octaves = []
+    for step in OCTAVES:
+        searched = search_octave(data, step, beam_covariance=beam_covariance, size=size)
+        if searched is not None:
+            field, found = searched
+            rate = replace(false_rate(field, found), asymmetry=compact.asymmetry)
+            rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
+            octaves.append(Octave(step, field, found, on_map(candidates(field, found, rate), step)))
+    return tuple(octaves)
 
 
 def _separated(sources: FloatArray, snr: FloatArray, distance: float) -> Candidates:
@@ -271,7 +254,7 @@ def _separated(sources: FloatArray, snr: FloatArray, distance: float) -> Candida
             free[group] = False
             places.append(np.average(points[group], axis=0, weights=flux[group]))
             significance.append(snr[group].max())
-    return Candidates(np.reshape(places, (-1, 2)), np.array(significance))
+    return Candidates.compact(np.reshape(places, (-1, 2)), np.array(significance))
 
 
 def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IndexArray, y: IndexArray) -> DaofindStatistics:

@@ -1,6 +1,6 @@
 """Peaks: their list, and how they are found, placed and told apart on a map."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
@@ -26,6 +26,8 @@ class Peaks:
         DAOFIND's statistics; NaN where the kernel meets a blank pixel.
     shoulder_score : ndarray
         Asymmetry of a ring around the peak over the peak; see `shoulder_score`.
+    size : ndarray
+        FWHM in beams of the filter that saw it best, or that it was fitted with; 1 if not given.
     """
 
     x: FloatArray
@@ -36,6 +38,10 @@ class Peaks:
     roundness_marginal: FloatArray
     sharpness: FloatArray
     shoulder_score: FloatArray
+    size: FloatArray = field(default_factory=lambda: np.ones(()))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", np.broadcast_to(self.size, self.x.shape))
 
     def __len__(self) -> int:
         return self.x.size

@@ -17,6 +17,10 @@ RIDGES = 10.0 ** np.arange(-4.5, 0.0, 0.5)
 the beam give filters that no real source agrees with."""
 RIDGE_LOSS = 0.03
 """Of the ridges that lose no more than this share of the variance, the largest is taken: 1.5% of S/N."""
+MOST_GAIN = 40.0
+"""Largest sum of the moduli of the weights. Where a source differs from the template by a percent of its peak
+in each plane, so many percent of its amplitude may be lost. Maps of interferometers, without noise between
+the planes, else get sums of 200; simulated maps of single dishes have at most 35."""
 EDGE_CLASSES = np.array([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5])
 """Limits in beams of the classes of distance from a blank region; beyond the last one there is no edge."""
 EDGE_PRIOR = 20.0
@@ -54,22 +58,28 @@ def least_variance_weights(covariance: FloatArray, response: FloatArray, *, ridg
 def choose_ridge(sums: FloatArray, response: FloatArray) -> float:
     """Return the largest ridge whose weights lose little on parts of the map that did not make them.
 
+    Ridges whose weights are larger than `MOST_GAIN` are left out.
+
     Parameters
     ----------
     sums : ndarray, shape (n_folds, k, k)
         Sums of products of the planes over each part of the map.
     response : ndarray, shape (k,)
     """
-    cost = np.zeros(RIDGES.size)
+    cost, everything = np.zeros(RIDGES.size), sums.sum(axis=0)
+    gain = np.abs(_weights_by_ridge(everything, response)).sum(axis=1)
     for held_out in sums:
-        rest = sums.sum(axis=0) - held_out
-        if not np.trace(rest) > 0.0:
-            rest = sums.sum(axis=0)
-        weights = least_variance_weights(
-            np.broadcast_to(rest, (RIDGES.size, *rest.shape)), response, ridge=RIDGES
-        )
+        rest = everything - held_out
+        weights = _weights_by_ridge(rest if np.trace(rest) > 0.0 else everything, response)
         cost += np.einsum("ik,kl,il->i", weights, held_out, weights)
+    cost[:-1][gain[:-1] > MOST_GAIN] = np.inf
     return float(RIDGES[np.flatnonzero(cost <= (1.0 + RIDGE_LOSS) * cost.min())[-1]])
+
+
+def _weights_by_ridge(covariance: FloatArray, response: FloatArray) -> FloatArray:
+    """Return the weights with each of `RIDGES`, shape (n, k)."""
+    stacked = np.broadcast_to(covariance, (RIDGES.size, *covariance.shape))
+    return least_variance_weights(stacked, response, ridge=RIDGES)
 
 
 class ProductSums:

@@ -1,62 +1,216 @@
-"""Sources wider than two beams: a filter with a wide template, and a rule of its own.
+"""Sources wider than the beam: the same search on coarser maps, octave by octave.
 
-The wide filter sees compact sources and their blends, too. A peak counts by what the compact ones near it do
-not explain, and must be more significant than they are: structure of the background looks like wide sources.
+On a map binned by a factor, with a beam as much wider, the search for compact sources finds those that are
+as much wider; its noise is that of the background on their scale. A source is seen in several octaves: the
+most significant one counts, and what its Gaussian explains of the others is no source of its own.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import FloatArray, IndexArray
+from hyper_py.detection.bright import fit_gaussians
+from hyper_py.detection.candidates import Candidates
 from hyper_py.detection.field import Field
-from hyper_py.detection.filtering import measure_filter
-from hyper_py.detection.maxima import Maxima, refined
-from hyper_py.detection.search import LOWEST, TEMPLATE, Searched, look
+from hyper_py.detection.search import LOWEST, Searched, search
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics.pairs import pairs_within
-from hyper_py.numerics.tiles import at
+from hyper_py.numerics.bins import binned
+from hyper_py.numerics.pairs import group_pairs, pairs_within
+from hyper_py.numerics.tiles import Plane, at
 
-WIDE_TEMPLATE = 2.3
-"""Beams."""
+OCTAVES = (2, 4)
+"""Factors by which maps are binned: sources of up to some six beams have a filter of nearly their size."""
+FEWEST_BEAMS = 60.0
+"""An octave with fewer beams of its own says nothing of its noise."""
 WIDE_FACTOR = 1.15
-"""The significance of wide sources is divided by this."""
-EXPLAINED_BEAMS = 3.0
-"""Compact peaks this near are looked at for what they explain."""
-OWN_BEAMS = 1.2
-"""A compact peak this near to a wide one is the same source."""
+"""The significance of wide sources is divided by this: structure of the background looks like them."""
+SIZES = np.geomspace(0.8, 10.0, 40)
+"""FWHM in beams that are tried for a source."""
+OWN_BEAMS, OWN_SHARE = 1.2, 0.4
+"""Candidates of two octaves within so many beams, or this share of the wider one's FWHM, are one source; so
+are those of one coarse octave within so many of its beams."""
+REACH_BEAMS = 3.0
+"""How far a candidate looks for those that may explain it, in beams of the coarser octave."""
+UNEXPLAINED = 0.5
+"""Least share of a candidate that others must leave."""
 
 
-def search_wide(field: Field, found: Searched) -> Searched:
-    """Search the map less its bright sources with the wide filter."""
-    view = measure_filter(field, found.planes, found.masks, before=found.view.noise, template=WIDE_TEMPLATE)
-    return look(field, view, found.bright, found.masks, found.planes)
+@dataclass(frozen=True, eq=False)
+class Octave:
+    """A search of the map, or of a binned map.
+
+    Attributes
+    ----------
+    step : int
+        Side of the bins.
+    field : Field
+    found : Searched
+    candidates : Candidates
+        On the map itself.
+    """
+
+    step: int
+    field: Field
+    found: Searched
+    candidates: Candidates
+
+    @property
+    def fwhm(self) -> float:
+        """Of the beam of the octave, in pixels of the map."""
+        return self.step * self.field.fwhm
+
+    def measured(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the filter's amplitude at places of the map, and its noise, in the map's unit: (n,) each."""
+        x, y = binned_pixels(points, self.step, self.field.shape)
+        place, view = (y, x), self.found.view
+        return self.field.scale * at(view.whole, *place), self.field.scale * at(view.rms, *place)
+
+    def response(self, size: FloatArray, away: FloatArray) -> FloatArray:
+        """Return the filter's amplitude at distances in pixels from sources of peak 1, sizes in beams."""
+        family, weights = self.field.family, self.found.view.weights.values[-1]
+        response: FloatArray = (
+            family.response_at(size / self.step, away * FWHM_PER_SIGMA / self.fwhm) @ weights
+        )
+        return response
 
 
-def unexplained(field: Field, wide: Searched, compact: Searched) -> tuple[FloatArray, FloatArray]:
-    """Return wide peaks less what compact ones near them explain.
+def search_octave(
+    data: Plane, step: int, *, beam_covariance: FloatArray, size: int | None
+) -> tuple[Field, Searched] | None:
+    """Search a map binned by `step` for sources as much wider than the beam.
+
+    In units of its pixels the wider beam is what the beam is in those of the map. None if the binned map does
+    not vary or is too small.
+    """
+    if min(data.shape) < 8 * step:
+        return None
+    field = Field.of(binned(data, step), beam_covariance=beam_covariance, size=size)
+    if field is None or field.n_beams < FEWEST_BEAMS:
+        return None
+    return field, search(field, fit=partial(fit_gaussians, beam_covariance=beam_covariance))
+
+
+def binned_pixels(points: FloatArray, step: int, shape: tuple[int, int]) -> tuple[IndexArray, IndexArray]:
+    """Return the pixels x, y of a map of this shape, binned by `step`, at places (n, 2) of the map."""
+    x, y = np.rint((points - 0.5 * (step - 1)) / step).astype(np.intp).T
+    return np.clip(x, 0, shape[1] - 1), np.clip(y, 0, shape[0] - 1)
+
+
+def on_map(candidates: Candidates, step: int) -> Candidates:
+    """Return the candidates of a binned map on the map itself."""
+    return Candidates(
+        candidates.points * step + 0.5 * (step - 1),
+        candidates.significance / (WIDE_FACTOR if step > 1 else 1.0),
+        candidates.size * step,
+        candidates.step * step,
+    )
+
+
+def joined(octaves: Sequence[Octave]) -> Candidates:
+    """Return the candidates of all octaves, each source once, the most significant first.
 
     Parameters
     ----------
-    field : Field
-    wide, compact : Searched
-        The search with each of the filters.
+    octaves : sequence of Octave
+        The map itself first.
 
     Returns
     -------
-    points : ndarray, shape (n, 2)
-        Order (x, y).
-    sigma : ndarray, shape (n,)
-        What is left, in units of the noise; peaks below `LOWEST` are left out.
+    Candidates
+        The size of those of the map itself is 1.
     """
-    peaks, others = wide.peaks, compact.peaks
-    explained = np.zeros(peaks.x.size)
-    place, other = pairs_within(others.points, peaks.points, EXPLAINED_BEAMS * field.fwhm)
-    away = np.hypot(*(others.points[other] - peaks.points[place]).T) * FWHM_PER_SIGMA / field.fwhm
-    response = field.family.response_at(np.full(away.size, TEMPLATE), away) @ wide.view.weights.values[-1]
-    amplitude = at(compact.view.amplitude, others.y[other], others.x[other])
-    np.add.at(explained, place, amplitude * response)
-    own = at(wide.view.amplitude, peaks.y, peaks.x)
-    share = 1.0 - np.clip(explained / np.where(own > 0.0, own, np.inf), 0.0, 1.0)
-    sigma = share * peaks.value
-    kept = np.flatnonzero(sigma >= LOWEST)
-    chosen: Maxima = peaks.select(kept)
-    return refined(field, wide.significance, chosen), sigma[kept]
+    together = _Together.of(octaves)
+    kept = together.chosen()
+    result = together.candidates.select(kept)
+    return result.select(np.argsort(-result.significance, kind="stable"))
+
+
+@dataclass(frozen=True, eq=False)
+class _Together:
+    """The candidates of all octaves in one list, with their octaves, peaks of Gaussians, and amplitudes."""
+
+    octaves: Sequence[Octave]
+    candidates: Candidates
+    octave: IndexArray
+    peak: FloatArray
+    own: FloatArray
+
+    @classmethod
+    def of(cls, octaves: Sequence[Octave]) -> "_Together":
+        parts = [one.candidates for one in octaves]
+        points, significance, size, step = (np.concatenate(part) for part in zip(*parts, strict=True))
+        octave = np.repeat(np.arange(len(octaves)), [len(part.points) for part in parts])
+        values, noise = (np.stack(part) for part in zip(*(o.measured(points) for o in octaves), strict=True))
+        estimate, peak = sizes_from_octaves(octaves, values, noise)
+        size = np.where(octave > 0, np.maximum(estimate, 1.0), size)
+        together = Candidates(points, significance, size, step)
+        own = values[octave, np.arange(octave.size)]
+        return cls(octaves, together, octave, np.where(octave > 0, peak, values[0]), own)
+
+    def chosen(self) -> IndexArray:
+        """Return which candidates are sources of their own; the significance of the others' rest is set."""
+        found, significance = self.candidates, self.candidates.significance
+        explained, absorbed = np.zeros(significance.size), np.zeros(significance.size, dtype=bool)
+        order, kept = np.argsort(-significance, kind="stable"), []
+        near = self._near()
+        for i in order:
+            if absorbed[i]:
+                continue
+            share = 1.0 - min(max(explained[i] / self.own[i], 0.0), 1.0) if self.own[i] > 0.0 else 0.0
+            if share < UNEXPLAINED or (share < 1.0 and share * significance[i] < LOWEST):
+                continue
+            significance[i] *= share
+            kept.append(i)
+            others = near[i]
+            away = np.hypot(*(found.points[others] - found.points[i]).T)
+            absorbed[others] |= away < self._same(i, others)
+            for k, octave in enumerate(self.octaves):
+                if k == self.octave[i]:  # candidates of one search do not explain one another
+                    continue
+                own = others[self.octave[others] == k]
+                sizes = np.full(own.size, found.size[i])
+                explained[own] += self.peak[i] * octave.response(sizes, away[self.octave[others] == k])
+        return np.array(kept, dtype=np.intp)
+
+    def _same(self, i: int, others: IndexArray) -> FloatArray:
+        """Return the distances within which others are the same source as i."""
+        wider = np.maximum(self.candidates.size[i], self.candidates.size[others])
+        beams = np.maximum(OWN_BEAMS, OWN_SHARE * wider)
+        apart = np.where(
+            self.octave[others] == self.octave[i], OWN_BEAMS * self.candidates.step[others], beams
+        )
+        return self.octaves[0].fwhm * apart
+
+    def _near(self) -> list[IndexArray]:
+        """Return the candidates near each; the search of the map itself has told its own apart."""
+        steps = self.candidates.step
+        reach = REACH_BEAMS * steps.max(initial=1) * self.octaves[0].fwhm
+        place, other = pairs_within(self.candidates.points, self.candidates.points, reach)
+        away = np.hypot(*(self.candidates.points[place] - self.candidates.points[other]).T)
+        close = away <= REACH_BEAMS * np.maximum(steps[place], steps[other]) * self.octaves[0].fwhm
+        close &= (self.octave[place] != self.octave[other]) | (steps[place] > 1)
+        close &= place != other
+        place, other = place[close], other[close]
+        return group_pairs(place, other, steps.size)
+
+
+def sizes_from_octaves(
+    octaves: Sequence[Octave], values: FloatArray, noise: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return FWHM in beams and peaks of round Gaussians that octaves see with amplitudes, (n,) each.
+
+    Parameters
+    ----------
+    octaves : sequence of Octave
+    values, noise : ndarray, shape (n_octaves, n)
+    """
+    response = np.stack([octave.response(SIZES, np.zeros(SIZES.size)) for octave in octaves])
+    weight = 1.0 / noise**2
+    cross, power = (values * weight).T @ response, weight.T @ response**2
+    peak = np.maximum(cross, 0.0) / power
+    best = np.argmax(peak * cross, axis=1)  # the least chi-square, A = cross / power
+    rows = np.arange(best.size)
+    return SIZES[best], peak[rows, best]

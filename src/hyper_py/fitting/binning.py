@@ -13,7 +13,8 @@ from scipy import ndimage
 from hyper_py.arrays import FloatArray
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.numerics import gaussians
-from hyper_py.numerics.tiles import LazyPlane, Plane, usable
+from hyper_py.numerics.bins import bin_mean, binned
+from hyper_py.numerics.tiles import usable
 
 _PIXELS_PER_BEAM = 4.0
 """Binned maps keep at least this many pixels per beam: they lose nothing that a beam can show."""
@@ -22,31 +23,6 @@ _PIXELS_PER_BEAM = 4.0
 def bin_size(beam_fwhm: float) -> int:
     """Return the side of the bins for a beam FWHM in pixels; 1 leaves the map as it is."""
     return max(1, int(beam_fwhm / _PIXELS_PER_BEAM))
-
-
-def bin_mean(image: FloatArray, size: int) -> FloatArray:
-    """Return the means of bins, shape (ny // size, nx // size); rows and columns left over are dropped.
-
-    Blank pixels take no part; a bin is NaN where less than half of it is known.
-    """
-    ny, nx = (n // size for n in image.shape)
-    bins = image[: ny * size, : nx * size].reshape(ny, size, nx, size)
-    known = np.isfinite(bins)
-    count = known.sum(axis=(1, 3))
-    total = np.where(known, bins, 0.0).sum(axis=(1, 3))
-    return np.where(2 * count >= size * size, total / np.maximum(count, 1), np.nan)
-
-
-def _binned(image: Plane, size: int) -> Plane:
-    """Return the map of the means of bins: an array where `image` is one."""
-    if isinstance(image, np.ndarray):
-        return bin_mean(image, size)
-
-    def make(rows: slice, columns: slice) -> FloatArray:
-        fine = (slice(size * part.start, size * part.stop) for part in (rows, columns))
-        return bin_mean(image[next(fine), next(fine)], size)
-
-    return LazyPlane((image.shape[0] // size, image.shape[1] // size), make)
 
 
 def binned_sources(sources: FloatArray, size: int) -> FloatArray:
@@ -87,7 +63,7 @@ def binned_problem(problem: FitProblem, size: int) -> FitProblem:
     """Return the same problem on a map binned by `size`."""
     if size == 1:
         return problem
-    data = _binned(problem.data, size)
+    data = binned(problem.data, size)
     rms = bin_mean(problem.rms, size) if isinstance(problem.rms, np.ndarray) else problem.rms
     covariance = binned_beam(problem.beam_covariance, size)
     wider = math.sqrt(math.sqrt(np.linalg.det(covariance) / np.linalg.det(problem.beam_covariance)))
@@ -96,7 +72,7 @@ def binned_problem(problem: FitProblem, size: int) -> FitProblem:
         data=data,
         usable=usable(data),
         rms=rms,
-        relative_rms=None if problem.relative_rms is None else _binned(problem.relative_rms, size),
+        relative_rms=None if problem.relative_rms is None else binned(problem.relative_rms, size),
         start=binned_sources(problem.start, size),
         beside=binned_sources(problem.beside, size),
         shift=problem.shift / size,

@@ -91,6 +91,12 @@ class FitProblem:
             sigmas = float(minor), float(major)
         return smallest * sigmas[0], largest * sigmas[1]
 
+    def with_shapes(self, sources: FloatArray) -> "FitProblem":
+        """Return the problem that starts at the shapes of sources (n, 6), where these are not fixed."""
+        start, free = self.start.copy(), ~self.fixed[:, gaussians.SIGMA_1]
+        start[free, gaussians.SIGMA_1 :] = sources[free, gaussians.SIGMA_1 :]
+        return replace(self, start=start)
+
     def only(self, kept: BoolArray) -> "FitProblem":
         """Return the problem of some of the sources; groups without any are left out."""
         new = np.cumsum(kept) - 1

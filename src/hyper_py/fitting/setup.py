@@ -13,6 +13,7 @@ from hyper_py.fitting.groups import Bounds, Group
 from hyper_py.fitting.other_sources import means_on, rms_on
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.noise.measure import REACH_BEAMS
 from hyper_py.noise.whitener_cache import WhitenerCache, WhitenerOnDemand
 from hyper_py.noise.whitening import Whitener, white_whitener
 from hyper_py.numerics import gaussians
@@ -22,10 +23,18 @@ from hyper_py.numerics.tiles import Plane, at
 
 _DISC_BEAMS = 2.5
 """Radius of the discs that are fitted; results are flat between 2 and 4."""
+COMPACT_BEAMS = 2.0
+"""Sources of up to this size are fitted on the same discs."""
 _SURROUNDINGS_BEAMS = 0.5
 """What a disc must have around the largest aperture."""
-_LARGEST_DISC_BEAMS = 3.5
-"""A group of such discs still fits into the reach of the covariance; outside, the model replaces the data."""
+_COMPACT_DISC_BEAMS = 3.5
+"""A group of such discs still fits into the reach of the covariance for compact sources."""
+LARGEST_DISC_BEAMS = 6.5
+"""Outside, the model replaces the data."""
+_MOST_PIXELS = 2500.0
+"""Larger discs are coarser whatever the noise."""
+_DISC_STEP_BEAMS = 0.5
+"""Radii of larger discs are multiples of this, so that groups alike share matrices."""
 
 
 class OwnBackground(NamedTuple):
@@ -58,6 +67,8 @@ class FitSetup:
         Whether fits take the noise for white.
     ridge : float
         Penalty of the coefficients of joint polynomials, in units of the rms.
+    coarse : bool
+        Whether fewer pixels may do for wide sources: not for polynomials.
     """
 
     cache: WhitenerCache
@@ -67,6 +78,7 @@ class FitSetup:
     radius_in_fwhm: float
     white: bool = False
     ridge: float = 0.0
+    coarse: bool = False
 
     def groups(
         self,
@@ -89,8 +101,10 @@ class FitSetup:
         backgrounds = backgrounds or [OwnBackground(NoBackground())] * len(partition)
         radius, bounds = self.disc_radii(problem), self._bounds(problem)
         x, y = problem.start[:, gaussians.X], problem.start[:, gaussians.Y]
+        steps = self.pixel_steps(problem, radius)
         pixels = [
-            select_fit_pixels(x[own], y[own], radius=radius[own], usable=problem.usable) for own in partition
+            select_fit_pixels(x[own], y[own], radius=radius[own], usable=problem.usable, steps=steps[own])
+            for own in partition
         ]
         scales = means_on(self.relative_rms, pixels)
         groups = [
@@ -121,12 +135,21 @@ class FitSetup:
         return [self.on(group, OwnBackground(separate, order)) for order in affordable]
 
     def disc_radii(self, problem: FitProblem) -> FloatArray:
-        """Return the radii in pixels of the discs to fit, (n,): apertures need surroundings in them."""
-        given = problem.fixed[:, gaussians.SIGMA_1]
-        own = FWHM_PER_SIGMA * problem.start[:, gaussians.SIGMA_1] / problem.beam_fwhm
-        reach = self.radius_in_fwhm * np.where(given, own, self.aper_sup) + _SURROUNDINGS_BEAMS
-        radii: FloatArray = problem.beam_fwhm * np.clip(reach, _DISC_BEAMS, _LARGEST_DISC_BEAMS)
-        return radii
+        """Return `disc_radii` in this setup."""
+        return disc_radii(problem, aper_sup=self.aper_sup, radius_in_fwhm=self.radius_in_fwhm)
+
+    def pixel_steps(self, problem: FitProblem, radius: FloatArray) -> IntArray:
+        """Return the steps between the pixels of discs, (n,): 1 for compact sources.
+
+        The cost of a group grows with the cube of the number of its pixels. Noise that was seen through the
+        beam has nothing between the pixels that are left.
+        """
+        steps = np.ones(len(radius), dtype=np.int64)
+        wide = np.flatnonzero(radius > (_DISC_BEAMS + 1e-6) * problem.beam_fwhm)
+        if wide.size and self.coarse:
+            needed = np.ceil(np.sqrt(np.pi / _MOST_PIXELS) * radius[wide]).astype(np.int64)
+            steps[wide] = np.maximum(self.cache.coarsest(problem.beam_fwhm), needed)
+        return steps
 
     def _bounds(self, problem: FitProblem) -> Bounds:
         bounds = Bounds.around(
@@ -139,3 +162,30 @@ class FitSetup:
         if self.white:
             return white_whitener(rms_on(problem.rms, pixels))
         return self.cache.whitener(pixels, scale)
+
+
+def disc_radii(problem: FitProblem, *, aper_sup: float, radius_in_fwhm: float) -> FloatArray:
+    """Return the radii in pixels of the discs to fit, (n,): apertures need surroundings in them.
+
+    Parameters
+    ----------
+    problem : FitProblem
+        Its starting shapes say how wide sources are.
+    aper_sup, radius_in_fwhm : float
+        See `FitSetup`.
+    """
+    own = FWHM_PER_SIGMA * problem.start[:, gaussians.SIGMA_1] / problem.beam_fwhm
+    # Where a shape is fitted, the source may become wider than it starts.
+    free = np.clip(own, min(aper_sup, COMPACT_BEAMS), aper_sup)
+    given = problem.fixed[:, gaussians.SIGMA_1]
+    reach = radius_in_fwhm * np.where(given, own, free) + _SURROUNDINGS_BEAMS
+    reach = np.where(given, reach, _DISC_STEP_BEAMS * np.ceil(reach / _DISC_STEP_BEAMS * (1.0 - 1e-9)))
+    radii: FloatArray = problem.beam_fwhm * np.clip(reach, _DISC_BEAMS, LARGEST_DISC_BEAMS)
+    return radii
+
+
+def covariance_reach(problem: FitProblem, *, aper_sup: float, radius_in_fwhm: float) -> float:
+    """Return the largest separation of the fit pixels of one group, in beams; at least `REACH_BEAMS`."""
+    radii = disc_radii(problem, aper_sup=aper_sup, radius_in_fwhm=radius_in_fwhm)
+    largest = float(radii.max(initial=0.0)) / problem.beam_fwhm
+    return REACH_BEAMS + 2.0 * max(largest - _COMPACT_DISC_BEAMS, 0.0)

@@ -224,6 +224,22 @@ class CovarianceModel:
         result: FloatArray = self.lags.ravel().take(place[:, None] - (place - self.lags.size // 2))
         return result
 
+    def aliasing(self, step: int, *, wavelength: float) -> float:
+        """Return the power that every `step`-th pixel shows at a wavelength in pixels, over what all show.
+
+        The larger one of both axes. Where it is near 1 a wide source is measured as well on fewer pixels.
+        """
+        reach = self.reach
+        lag = np.arange(-reach, reach + 1)
+        wave = np.cos(2.0 * np.pi * lag / wavelength)
+        coarse = lag % step == 0
+        some = self.lags[np.ix_(coarse, coarse)]
+        ratios = []
+        for axis in (0, 1):
+            every, few = self.lags.sum(axis=axis) @ wave, some.sum(axis=axis) @ wave[coarse]
+            ratios.append(step**2 * float(few) / max(float(every), 1e-300))
+        return max(ratios)
+
     @property
     def unconditioned(self) -> "CovarianceModel":
         """The covariance as measured, for errors: it may be singular."""

@@ -34,8 +34,8 @@ _SMALL_SCALE_BEAMS = 1.0
 
 _MASK_SIGMA = 3.0
 """Sources are masked to this many sigma where the noise is measured."""
-_REACH_BEAMS = 16.0
-"""Largest separation of the fit pixels of one group, in beams."""
+REACH_BEAMS = 16.0
+"""Largest separation of the fit pixels of one group of compact sources, in beams."""
 _LEAST_LEFT = 0.6
 """Where blanks are scattered few pixels have all their neighbours: this share of them is needed."""
 _MESH_BEAMS = 10.0
@@ -88,6 +88,7 @@ def measure_noise(
     beam_fwhm: float,
     relative: Plane | None = None,
     size: int | None = None,
+    reach_beams: float = REACH_BEAMS,
 ) -> tuple[CovarianceModel, Plane]:
     """Return the covariance of a map's noise and background, and how its rms varies over the map.
 
@@ -105,6 +106,8 @@ def measure_noise(
         What is known beforehand of how the noise varies, such as an error map; the rest is measured.
     size : int, optional
         Side of the tiles in which the map is worked on, see `hyper_py.numerics.tiles.tiles`.
+    reach_beams : float
+        Largest separation for which the covariance is wanted, in beams.
 
     Returns
     -------
@@ -117,11 +120,11 @@ def measure_noise(
     if relative is not None:
         flattened, relative_rms = measure_noise(
             combined(np.divide, residual, relative), mask, beam_covariance=beam_covariance,
-            beam_fwhm=beam_fwhm, size=size,
+            beam_fwhm=beam_fwhm, size=size, reach_beams=reach_beams,
         )  # fmt: skip
         return flattened, combined(np.multiply, relative_rms, relative)
     masked = residual if mask is None else np.where(mask, np.nan, residual[:, :])
-    shape, reach = size_of(masked), math.ceil(_REACH_BEAMS * beam_fwhm)
+    shape, reach = size_of(masked), math.ceil(reach_beams * beam_fwhm)
     masked, relative_rms, trend, n_known = _levels(masked, beam_fwhm=beam_fwhm, size=size)
     masked = combined(np.subtract, masked, trend.plane(shape))
     measurable = min(reach, min(shape) // 3)

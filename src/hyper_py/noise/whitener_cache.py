@@ -27,6 +27,11 @@ CACHE_BYTES = 96_000_000
 """Memory for matrices: the larger ones of a map are made anew when there are many."""
 _NEGLIGIBLE = 0.5
 """Multiplicative noise below this share of the noise power at small scales changes no error by a percent."""
+_FEWEST_PER_BEAM = 1.5
+_WAVELENGTH_BEAMS = 4.0
+_LOSS = 1.1
+"""Noise power that coarser pixels may add at wavelengths of some beams, at which sources of 2.5 beams have
+most of theirs."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,6 +95,15 @@ class WhitenerCache:
         self._factors: dict[bytes, TriangularMatrix] = {}
         self._terms: dict[tuple[bytes, int, float], LinearTerms] = {}
         self._variances: dict[tuple[FitPixels, float], FloatArray | None] = {}
+
+    def coarsest(self, beam_fwhm: float) -> int:
+        """Return the largest step between pixels at which wide sources lose nothing, see `_LOSS`."""
+        step = 1
+        while beam_fwhm / (step + 1) >= _FEWEST_PER_BEAM:
+            if self._covariance.aliasing(step + 1, wavelength=_WAVELENGTH_BEAMS * beam_fwhm) > _LOSS:
+                break
+            step += 1
+        return step
 
     def whitening(self, pixels: FitPixels, scale: float | None = None) -> TriangularMatrix:
         """Return the whitening matrix in units of `scale`, multiplicative noise included."""

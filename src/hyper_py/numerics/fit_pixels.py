@@ -20,11 +20,14 @@ class FitPixels:
         Pixels, none blank, in the order of the image.
     key : bytes
         The same for fit pixels of the same shape.
+    area : ndarray, shape (n,), optional
+        Pixels of the map that each stands for in a sum; 1 if not given.
     """
 
     y: IntArray
     x: IntArray
     key: bytes
+    area: FloatArray | None = None
 
     @cached_property
     def circle(self) -> tuple[float, float, float]:
@@ -46,7 +49,12 @@ def disc(radius: float) -> tuple[IntArray, IntArray]:
 
 
 def select_fit_pixels(
-    x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: BoolArray | Plane
+    x: FloatArray,
+    y: FloatArray,
+    *,
+    radius: FloatArray,
+    usable: BoolArray | Plane,
+    steps: IntArray | None = None,
 ) -> FitPixels:
     """Return the union of discs around the pixels nearest to the given points.
 
@@ -54,23 +62,54 @@ def select_fit_pixels(
     ----------
     x, y, radius : ndarray, shape (n_sources,)
         In pixels.
+    steps : int ndarray, shape (n_sources,), optional
+        Of some discs only every so manieth pixel along each axis is taken, counted from the middle of the
+        first such disc; all pixels if not given.
     usable : bool ndarray or Plane, shape (ny, nx)
         False, or 0, for blank pixels.
     """
     ny, nx = usable.shape
     flat = []
+    if steps is not None and (steps > 1).any():
+        return _coarse_fit_pixels(x, y, radius=radius, usable=usable, steps=steps)
     for x0, y0, r in zip(np.rint(x), np.rint(y), radius, strict=True):
         dy, dx = disc(float(r))
         py, px = int(y0) + dy, int(x0) + dx
         inside = (py >= 0) & (py < ny) & (px >= 0) & (px < nx)
         flat.append((py * nx + px)[inside])
     pixels = flat[0] if len(flat) == 1 else np.unique(np.concatenate(flat))
+    return _shown(pixels, None, usable)
+
+
+def _coarse_fit_pixels(
+    x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: BoolArray | Plane, steps: IntArray
+) -> FitPixels:
+    """Return the same where some discs are coarser; a pixel of several counts for the finest."""
+    ny, nx = usable.shape
+    first = int(np.argmax(steps > 1))
+    origin = round(float(y[first])), round(float(x[first]))
+    area = np.full(ny * nx, np.inf)
+    for x0, y0, r, step in zip(np.rint(x), np.rint(y), radius, steps, strict=True):
+        dy, dx = disc(float(r))
+        py, px = int(y0) + dy, int(x0) + dx
+        inside = (py >= 0) & (py < ny) & (px >= 0) & (px < nx)
+        inside &= ((py - origin[0]) % step == 0) & ((px - origin[1]) % step == 0)
+        own = (py * nx + px)[inside]
+        area[own] = np.minimum(area[own], float(step) ** 2)
+    pixels = np.flatnonzero(np.isfinite(area))
+    return _shown(pixels, area[pixels], usable)
+
+
+def _shown(pixels: IntArray, area: FloatArray | None, usable: BoolArray | Plane) -> FitPixels:
+    """Return those of some pixels, given by their places in the flat map, that are not blank."""
+    nx = usable.shape[1]
     py, px = np.divmod(pixels, nx)
     shown = at(usable, py, px) != 0.0
     py, px = py[shown], px[shown]
     # One number a pixel, of which the differences are different for all separations.
     number = 2 * nx * py + px
-    return FitPixels(y=py, x=px, key=(number - number[:1]).tobytes())
+    key = (number - number[:1]).tobytes()
+    return FitPixels(y=py, x=px, key=key, area=None if area is None else area[shown])
 
 
 def padded_pixels(pixels: Sequence[FitPixels]) -> tuple[IntArray, IntArray]:

@@ -153,7 +153,8 @@ def measure_on_conditional(
 def _on_fit_pixels(own: GroupApertures) -> FloatArray:
     """Return the weights of the fit pixels in each aperture, (n_sources, n)."""
     pixels = own.group.pixels
-    return np.stack([aperture_on_pixels(aperture, pixels.y, pixels.x) for aperture in own.apertures])
+    sums = np.stack([aperture_on_pixels(aperture, pixels.y, pixels.x) for aperture in own.apertures])
+    return sums if pixels.area is None else sums * pixels.area
 
 
 def _footprint(own: GroupApertures) -> BoolArray:

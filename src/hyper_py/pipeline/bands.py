@@ -1,8 +1,9 @@
 """Several maps of one field: images in, `BandsExtraction` out. Touches no file."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from astropy import units as u
@@ -10,17 +11,26 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
 from hyper_py.arrays import FloatArray
-from hyper_py.bands.aperture import CommonApertures
+from hyper_py.bands.aperture import CommonApertures, common_apertures
+from hyper_py.bands.band import Band, common_plane
 from hyper_py.bands.catalog import JointTable
-from hyper_py.bands.images import BandImage
-from hyper_py.bands.offsets import BandOffsets
+from hyper_py.bands.estimates import Estimates
+from hyper_py.bands.given import given_sources
+from hyper_py.bands.images import BandImage, check_names, reference_band
+from hyper_py.bands.joint_fit import FitChoices, fit_jointly, wide_prior
+from hyper_py.bands.offsets import BandOffsets, OffsetChoices
+from hyper_py.bands.refine import align, joint_sources, refine
+from hyper_py.bands.search import SearchChoices, find_sources
 from hyper_py.bands.shapes import sky_ellipses
 from hyper_py.bands.sources import JointSources
 from hyper_py.bands.spectra import GreyBodies, SpectralIndices, fit_grey_bodies, spectral_indices
-from hyper_py.diagnostics import InputError
+from hyper_py.detection.given import FixedSources
+from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.image import SkyImage
+from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
-from hyper_py.options import Options
+from hyper_py.options import OptionChanges, Options
 
 if TYPE_CHECKING:
     from regions import Regions
@@ -181,3 +191,190 @@ class BandsExtraction:
                 for i in np.flatnonzero(self.sources.seen[:, b])
             ]
         )  # fmt: skip
+
+
+_LIST_AGAIN = 0.05
+"""The list is made again when offsets, in beams, are clearly so much other than it was made with."""
+_PATTERN_FITS = 2
+"""Fits of all sources on maps less what images of the PSF add to them."""
+
+
+def extract_bands(
+    images: Sequence[BandImage] | Mapping[str, SkyImage],
+    *,
+    wavelengths: Mapping[str, float] | None = None,
+    options: Options | None = None,
+    fixed: FixedSources | None = None,
+    name: str = "bands",
+    progress: Callable[[str], None] | None = None,
+    **changes: Unpack[OptionChanges],
+) -> BandsExtraction:
+    """Find the compact sources of a field in all bands together, and fit each in all of them at once.
+
+    Maps may differ in pixels, projection, frame, extent, unit and beam. A source has one position, one
+    intrinsic shape (`bands.shape`) and a flux in each band that has pixels there.
+
+    Parameters
+    ----------
+    images : sequence of BandImage, or mapping of name to SkyImage
+    wavelengths : mapping of name to micron
+        Needed with a mapping of images.
+    options : Options, optional
+        Default: those of a new configuration. Section `bands`; `photometry.aper_sup` for the largest size,
+        `photometry.fwhm_radius_ratio` for a common aperture.
+    fixed : FixedSources, optional
+        Measure these instead of searching: positions, and intrinsic shapes if they are given.
+    name : str
+        Of the field.
+    progress : callable, optional
+        Called with a line of text at each step.
+    **changes
+        Other values of `options`, by the names of its fields: `bands={"shape": "free"}`.
+
+    Returns
+    -------
+    BandsExtraction
+        Its catalogue has one row a source, brightest first (given sources in the order given).
+
+    Raises
+    ------
+    InputError
+        If there is no band, two have one name, a map is blank, or a wavelength is missing.
+    ConfigurationError
+        If a value is not allowed, or a name is not known.
+    """
+    options = (options or Options()).updated(**changes)
+    bands = _band_images(images, wavelengths)
+    check_names(bands)
+    check_aperture(options.bands.common_aperture, [band.name for band in bands])
+    say = progress or (lambda _: None)
+    plane = common_plane(bands)
+    placed = [Band.of(band, plane) for band in bands]
+    for band in placed:
+        if not np.isfinite(band.data).any():
+            raise InputError(f"{band.name}: every pixel is blank: nothing to measure")
+    free = options.bands.shape == "free"
+    fit = FitChoices(
+        prior=wide_prior(placed, free=free), largest=max(options.photometry.aper_sup**2 - 1.0, 0.0)
+    )
+    reference = reference_band(bands)
+    aligning = (
+        OffsetChoices(reference=reference) if options.bands.measure_offsets and len(bands) > 1 else None
+    )
+    offsets = BandOffsets.none(len(bands), reference=reference)
+    if fixed is None:
+        choices = SearchChoices(
+            threshold=options.bands.sigma_thres, temperatures=options.bands.temperatures,
+            beta=1.8 if options.bands.beta is None else options.bands.beta, fit=fit, offsets=aligning,
+        )  # fmt: skip
+        estimates, placed, offsets = _listed(placed, choices=choices, offsets=offsets, say=say)
+    else:
+        estimates = given_sources(placed, fixed, plane)
+        fit = replace(fit, fixed_position=True, fixed_shape=fixed.fwhm_1 is not None)
+        placed = _with_first_noise(placed, estimates)
+        if aligning is not None and len(estimates):
+            estimates, placed, offsets = align(placed, estimates, fit=fit, choices=aligning)
+    say(f"{len(estimates)} sources listed; last fits")
+    estimates, placed, patterns = _fitted(placed, estimates, fit=fit, free=free, forced=fixed is not None)
+    say(f"{len(estimates)} sources fitted")
+    sources = joint_sources(placed, estimates, plane)
+    apertures = None
+    if options.bands.common_aperture != "none":
+        apertures = common_apertures(
+            placed, estimates, band=options.bands.common_aperture,
+            radius_in_fwhm=options.photometry.fwhm_radius_ratio,
+        )  # fmt: skip
+    return BandsExtraction(
+        measured=tuple(
+            _measured(image, band, estimates, b, pattern)
+            for b, (image, band, pattern) in enumerate(zip(bands, placed, patterns, strict=True))
+        ),
+        options=options, sources=sources, offsets=offsets, apertures=apertures, name=name,
+    )  # fmt: skip
+
+
+def check_aperture(aperture: str, names: Sequence[str]) -> None:
+    """Check the name of a common aperture against those of the bands.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is neither none, largest nor the name of a band.
+    """
+    if aperture not in ("none", "largest", *names):
+        raise ConfigurationError(
+            f"bands.common_aperture = {aperture!r}: must be none, largest, or a band: {', '.join(names)}"
+        )
+
+
+def _band_images(
+    images: Sequence[BandImage] | Mapping[str, SkyImage], wavelengths: Mapping[str, float] | None
+) -> list[BandImage]:
+    if not isinstance(images, Mapping):
+        return list(images)
+    lacking = [name for name in images if name not in (wavelengths or {})]
+    if lacking:
+        raise InputError(f"{lacking[0]}: its wavelength is not known: give it in wavelengths, in micron")
+    return [
+        BandImage(name=name, image=image, wavelength=(wavelengths or {})[name])
+        for name, image in images.items()
+    ]
+
+
+def _listed(
+    bands: list[Band], *, choices: SearchChoices, offsets: BandOffsets, say: Callable[[str], None]
+) -> tuple[Estimates, list[Band], BandOffsets]:
+    """Return sources and aligned bands; the list is made again if it was made with other offsets."""
+    for _ in range(2):
+        estimates, found_with = find_sources(bands, choices=choices, progress=say)
+        if choices.offsets is None or not len(estimates):
+            return estimates, found_with, offsets
+        estimates, aligned, offsets = align(found_with, estimates, fit=choices.fit, choices=choices.offsets)
+        bands = aligned
+        change = np.array([new.offset - old.offset for new, old in zip(aligned, found_with, strict=True)])
+        clear = (np.abs(change) > 3.0 * np.nan_to_num(offsets.errors, nan=np.inf)).any(axis=1)
+        share = np.where(clear, np.hypot(*change.T) / np.array([band.fwhm for band in aligned]), 0.0)
+        if share.max() <= _LIST_AGAIN:
+            break
+        say(f"maps are off by up to {share.max():.2f} beams more: the list is made again")
+    return estimates, aligned, offsets
+
+
+def _with_first_noise(bands: Sequence[Band], estimates: Estimates) -> list[Band]:
+    """Return the bands with their noise measured outside given sources, which are not fitted yet."""
+    return [
+        band.with_noise_outside(band.gaussians(estimates.position, estimates.shape, np.zeros(len(estimates))))
+        for band in bands
+    ]
+
+
+def _fitted(
+    bands: list[Band], estimates: Estimates, *, fit: FitChoices, free: bool, forced: bool
+) -> tuple[Estimates, list[Band], list[FloatArray | None]]:
+    """Return the sources of the last fit, on maps less what images of the PSF add to them."""
+    patterns: list[FloatArray | None] = [None] * len(bands)
+    known = any(band.image.beam.psf_residual is not None for band in bands)
+    for _ in range(_PATTERN_FITS if known else 0):
+        estimates = fit_jointly(bands, estimates, choices=fit, max_sweeps=2).estimates
+        patterns = [band.pattern(estimates.gaussians(band, b)) for b, band in enumerate(bands)]
+        bands = [band.less(pattern) for band, pattern in zip(bands, patterns, strict=True)]
+    estimates, bands, _ = refine(bands, estimates, fit=fit, free=free, keep_all=forced)
+    return estimates, bands, patterns
+
+
+def _measured(
+    image: BandImage, band: Band, estimates: Estimates, b: int, pattern: FloatArray | None
+) -> MeasuredBand:
+    """Return a band with the sources as it shows them."""
+    assert band.noise is not None
+    ny, nx = image.image.shape
+    beam = image.image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+    of_beam = beam_covariance_model(beam, rms=1.0, max_lag=band.noise.covariance.reach, white_fraction=0.0)
+    noise = NoiseStatistics(
+        covariance=band.noise.covariance, step=1, beam=of_beam, beam_fwhm=image.image.beam_fwhm_pix,
+        use="the sources were fitted in it",
+    )  # fmt: skip
+    return MeasuredBand(
+        band=image, noise=noise, parameters=estimates.gaussians(band, b),
+        shape=band.shown(estimates.position, estimates.band_shape(b)), pattern=pattern,
+    )  # fmt: skip

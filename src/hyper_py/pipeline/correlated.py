@@ -14,6 +14,7 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.model import BackgroundModel, NoBackground
 from hyper_py.background.separate import SeparateBackground
+from hyper_py.deblending.grouping import partition_correlated
 from hyper_py.deblending.model_selection import (
     Model,
     Search,
@@ -29,7 +30,8 @@ from hyper_py.fitting.iterative import alternative_starts, fit_iteratively, retr
 from hyper_py.fitting.joint_orders import choose_orders
 from hyper_py.fitting.other_sources import with_other_sources
 from hyper_py.fitting.problem import FitProblem
-from hyper_py.fitting.setup import FitSetup, OwnBackground
+from hyper_py.fitting.setup import FitSetup, OwnBackground, covariance_reach
+from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.measure import measure_noise, outside_sources
 from hyper_py.noise.multiplicative import multiplicative_noise
@@ -88,7 +90,8 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     The covariance is measured with the sources masked, and once more from the residual of a first fit.
     Then groups that ask for one more source get it, until none does.
     """
-    initial = _clean(problem, problem.start, _noise(problem, problem.start, subtracted=False), options)
+    noise = _noise(problem, problem.start, options, subtracted=False)
+    initial = _clean(problem, problem.start, noise, options)
     # Residuals and sources can be distinguished only in noise that was measured on the map.
     measurable = options.fit_options.noise_model != "white" and not (
         problem.forced or initial.noise.covariance.assumed
@@ -106,12 +109,16 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     return replace(measured, given=given, vanished=vanished, flux_factor=flux_factor)
 
 
-def _noise(problem: FitProblem, sources: FloatArray, *, subtracted: bool) -> _Noise:
+def _noise(problem: FitProblem, sources: FloatArray, options: Options, *, subtracted: bool) -> _Noise:
     """Measure the noise of a map, sources subtracted or not, outside the sources."""
+    photometry = options.photometry
     covariance, relative_rms = measure_noise(
         outside_sources(problem.data, sources, subtract=subtracted),
         beam_covariance=problem.beam_covariance, beam_fwhm=problem.beam_fwhm,
         relative=problem.relative_rms, size=problem.tile_size,
+        reach_beams=covariance_reach(
+            problem, aper_sup=photometry.aper_sup, radius_in_fwhm=photometry.fwhm_radius_ratio
+        ),
     )  # fmt: skip
     return _Noise(covariance=covariance, relative_rms=relative_rms)
 
@@ -125,6 +132,7 @@ def _fit_setup(problem: FitProblem, cache: WhitenerCache, relative_rms: Plane, o
         cache=cache, relative_rms=relative_rms, sigma_limits=limits, aper_sup=photometry.aper_sup,
         radius_in_fwhm=photometry.fwhm_radius_ratio, white=fit.noise_model == "white",
         ridge=fit.lambda_l2 if fit.use_l2_regularization else 0.0,
+        coarse=options.background.method == "conditional" and fit.noise_model == "correlated",
     )  # fmt: skip
 
 
@@ -139,14 +147,27 @@ def _setup(cleaned: _Cleaned, options: Options) -> FitSetup:
 
 
 def _clean(problem: FitProblem, sources: FloatArray, noise: _Noise, options: Options) -> _Cleaned:
-    """Fit all sources well enough to clean the map of them, and measure the noise of the residual."""
+    """Fit all sources well enough to clean the map of them, and measure the noise of the residual.
+
+    From then on the fit pixels of wide sources are as large as these were found to be.
+    """
     setup = _fit_setup(problem, WhitenerCache(noise.covariance), noise.relative_rms, options)
     backgrounds = _backgrounds(problem, problem.data, sources, options)
     groups = setup.groups(problem, backgrounds=backgrounds)
     solver = options.fit_options.solver().with_tolerance(INITIAL_TOLERANCE)
     sources, groups = fit_iteratively(groups, sources, solver=solver, max_iterations=2, stage="first fits")
-    noise = _noise(problem, sources, subtracted=True)
+    problem = problem.with_shapes(sources)
+    if not (backgrounds or problem.forced):
+        problem = replace(problem, partition=_partition(problem))
+    noise = _noise(problem, sources, options, subtracted=True)
     return _Cleaned(problem=problem, sources=sources, groups=groups, noise=noise)
+
+
+def _partition(problem: FitProblem) -> list[IntArray]:
+    """Return which sources are fitted together."""
+    x, y = problem.start[:, gaussians.X], problem.start[:, gaussians.Y]
+    widths = FWHM_PER_SIGMA * problem.start[:, gaussians.SIGMA_1]
+    return partition_correlated(x, y, beam_fwhm=problem.beam_fwhm, widths=widths)
 
 
 def _backgrounds(

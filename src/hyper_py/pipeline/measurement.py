@@ -154,9 +154,9 @@ def fit_problem(
     beam = image.beam_covariance(peaks.x, peaks.y)
     # A blank pixel has no peak; not a number would spread to all neighbours.
     peak = np.where(np.isfinite(peaks.peak), peaks.peak, np.nanmedian(rms))
-    start = np.column_stack(
-        [peak, peaks.x, peaks.y, gaussians.shape_parameters(beam) if shapes is None else shapes]
-    )
+    size = np.clip(peaks.size, 1.0, photometry.aper_sup)
+    shape = gaussians.shape_parameters((size**2)[:, None, None] * beam) if shapes is None else shapes
+    start = np.column_stack([peak, peaks.x, peaks.y, shape])
     fixed = np.zeros(start.shape, dtype=bool)
     fixed[:, gaussians.SIGMA_1 :] = shapes is not None
     fixed[:, gaussians.X : gaussians.Y + 1] = forced or not options.fit_options.vary
@@ -167,7 +167,9 @@ def fit_problem(
             peaks.x, peaks.y, linking_length=linking, max_size=_LARGEST_WHITE_GROUP, min_length=0.5 * fwhm
         )
     else:
-        partition = partition_correlated(peaks.x, peaks.y, beam_fwhm=fwhm)
+        partition = partition_correlated(
+            peaks.x, peaks.y, beam_fwhm=fwhm, widths=FWHM_PER_SIGMA * start[:, gaussians.SIGMA_1]
+        )
     reach = int((DIRTY_BEAMS if image.beam.is_dirty else PATTERN_BEAMS) * fwhm)
     problem = FitProblem(
         data=image.data,
@@ -178,7 +180,7 @@ def fit_problem(
         start=start,
         fixed=fixed,
         prior_variance=np.zeros(start.shape),
-        shift=np.full(len(start), 0.5 * fwhm if shift_pix is None else shift_pix),
+        shift=0.5 * fwhm * size if shift_pix is None else np.full(len(start), shift_pix),
         partition=partition,
         beam_fwhm=fwhm,
         beam_area=image.beam_area_pix,

@@ -148,6 +148,7 @@ def _band(one: MeasuredBand, b: int, *, milli: float) -> tuple[dict[str, Any], d
         "coarse": coarse,
         "rms": rms,
         "level": level,
+        "has_background": one.background is not None,
         "file_unit": image.unit,
         "calibration_error": band.calibration_error,
     }, layers
@@ -204,6 +205,10 @@ def _sources(extraction: BandsExtraction, *, milli: float) -> dict[str, Any]:
     per_band["major"], per_band["minor"], per_band["pa"] = (
         [_numbers(getattr(one, name)) for one in ellipses] for name in ("major", "minor", "angle")
     )
+    per_beam = [milli * one.band.image.beam_area_pix for one in extraction.measured]
+    per_band["background"] = [
+        _numbers(factor * sources.background[:, b]) for b, factor in enumerate(per_beam)
+    ]
     per_band["seen"] = [sources.seen[:, b].astype(int).tolist() for b in range(len(suffixes))]
     result: dict[str, Any] = {**columns, "bands": per_band}
     index = extraction.spectral_indices

@@ -11,6 +11,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 from hyper_py.diagnostics import HyperPyWarning, InputError
+from hyper_py.files import is_inside
 from hyper_py.names import link
 from hyper_py.reporting.banners import banners
 from hyper_py.reporting.cube_page import CubeData, cube_page, spectral_text
@@ -170,15 +171,21 @@ def bands_page(
     manifest: Mapping[str, Any],
     entry: Mapping[str, Any],
     index: bool = False,
-    root: Path | None = None,  # noqa: ARG001 - the same for every page
+    root: Path | None = None,
 ) -> str:
     """Return the page of a field in several bands; parameters as in `map_page`."""
     facts = data.facts
+    files = [
+        (Path(one).name, f"../{link(str(one))}")
+        for one in map(str, entry.get("outputs", ()))
+        if root is not None and is_inside(root, one) and (root / one).is_file()
+    ]
     return render_page(
         "bands.html",
         ("theme", "data", "paint", "bands_sky", "bands_source", "bands"),
         facts=facts,
         lead=_bands_lead(facts),
+        files=files,
         index=index,
         **embedded(facts, data.blobs),
         run=list(run_facts(manifest, entry)),

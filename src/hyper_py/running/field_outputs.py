@@ -1,11 +1,14 @@
 """Writing the outputs of one field in several bands."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from hyper_py import __version__
+from hyper_py.diagnostics import HyperPyWarning
 from hyper_py.running.map_log import log_warnings, user_warnings
 from hyper_py.running.map_outputs import MapWork, record_of
 from hyper_py.running.tasks import MapResult
+from hyper_py.stages import tell
 
 if TYPE_CHECKING:
     from hyper_py.pipeline.bands import BandsExtraction, MeasuredBand
@@ -22,11 +25,13 @@ def write_field_outputs(work: MapWork, extraction: "BandsExtraction") -> MapResu
         Of a `FieldTask`.
     extraction : BandsExtraction
     """
+    from hyper_py.cautions import band_cautions
     from hyper_py.writing.band_files import long_name, write_band_files
     from hyper_py.writing.catalogues import describe_columns, write_catalogue, write_tables
     from hyper_py.writing.layout import STATE_DIR
     from hyper_py.writing.staging import Stage
 
+    tell("products")
     task, layout, log = work.task, work.layout, work.log
     catalog = extraction.catalog
     reference = extraction.measured[extraction.offsets.reference]
@@ -35,6 +40,8 @@ def write_field_outputs(work: MapWork, extraction: "BandsExtraction") -> MapResu
     log.add(f"{len(extraction.bands)} bands, {len(catalog)} sources, {work.seconds:.2f} s")
     facts = band_facts(extraction)
     _log_bands(log, facts)
+    for text in band_cautions(catalog, {band.name: band.image for band in extraction.bands}):
+        warnings.warn(text, HyperPyWarning, stacklevel=2)
     with Stage(layout.root) as stage:
         meta = {
             "creator": f"Hyper-Py {__version__}",
@@ -55,7 +62,8 @@ def write_field_outputs(work: MapWork, extraction: "BandsExtraction") -> MapResu
         result = MapResult(
             index=task.index, name=task.name, path=task.path, status="done",
             warnings=user_warnings(work.caught), n_sources=len(catalog), rms=rms, unit=unit,
-            pixel_scale=pixel_scale, seconds=work.seconds, checksum=work.checksum, outputs=outputs,
+            pixel_scale=pixel_scale, beam_fwhm=reference.band.image.beam.fwhm, seconds=work.seconds,
+            checksum=work.checksum, outputs=outputs,
             removed=tuple(name for name in work.removed if name not in outputs), bands=facts,
         )  # fmt: skip
         log.add(f"done in {result.seconds:.2f} s: {', '.join(result.outputs)}")

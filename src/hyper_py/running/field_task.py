@@ -60,12 +60,12 @@ def measure_field(task: FieldTask) -> Any:
     InputError
         A file cannot be used as it is, or has no wavelength.
     """
-    from hyper_py.pipeline.bands import extract_bands  # type: ignore[attr-defined]
+    from hyper_py.pipeline.bands import extract_bands
 
     tell("reading")
     bands = [read_band(band) for band in task.bands]
-    extraction = extract_bands(bands, options=task.config.options(), fixed=given_sources(task, bands))
-    return replace(extraction, name=task.name)
+    fixed = given_sources(task, bands)
+    return extract_bands(bands, options=task.config.options(), fixed=fixed, name=task.name)
 
 
 def read_band(band: BandInput) -> "BandImage":

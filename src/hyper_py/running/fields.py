@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 
 FIELD_NAME = "bands"
 """Name of a field whose maps were named one by one."""
+NOT_FOR_FIELDS = (
+    "control.detection_only",
+    "control.datacube",
+    "photometry.fixed_radius",
+    "fits_output.fits_deblended",
+    "fits_output.fits_noise",
+    "visualization.visualize_fitting",
+    "visualization.visualize_deblended",
+    "visualization.visualize_bg_separate",
+    "visualization.visualize_noise",
+)
+"""Keys that ask for what is done with single maps only."""
 _NOT_MAPS = ("_psf", "_error", "_mask")
 """Ends of names of files in a field's directory that belong to a map of the name before."""
 
@@ -116,6 +128,10 @@ def field_tasks(fields: Sequence[FieldInput], config: "Config") -> list[FieldTas
     """Return one task for each field, when all files that the configuration names have been looked at."""
     from hyper_py.running.forced import check_files, fixed_sources
 
+    for key in NOT_FOR_FIELDS:
+        section, _, name = key.partition(".")
+        if getattr(getattr(config, section), name):
+            raise ConfigurationError(f"{key}: only for single maps; leave it out for several bands")
     fixed_sources(config)
     known: dict[Path, str] = {}
     own: dict[str, Config] = {}

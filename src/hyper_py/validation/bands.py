@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
+from scipy.spatial import cKDTree
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.diagnostics import ConfigurationError, InputError
@@ -46,7 +47,8 @@ class BandScore:
         Matched sources with a measured flux above three errors.
     statistics : dict
         `Statistic` of sources with a true flux above five errors by "all", "isolated" and "blended": whether
-        another true source is within a beam of this band.
+        another true source is within a beam of this band; "blended, parted" are those of the blended of
+        which all such neighbours were found.
     outliers : Fraction
         Those of all that are beyond four errors.
     """
@@ -282,7 +284,13 @@ class _Pairs:
             above = int(np.count_nonzero(flux > 3.0 * error))
         comparison = _comparison(band.name, ratio, pull, is_ratio=True)
         bright, alone = self.bright(band), is_isolated(self.points, distance=band.beam)[self.j]
-        samples = {"all": bright, "isolated": bright & alone, "blended": bright & ~alone}
+        known = ~self._beside_missed(band.beam)
+        samples = {
+            "all": bright,
+            "isolated": bright & alone,
+            "blended": bright & ~alone,
+            "blended, parted": bright & ~alone & known,
+        }
         covers = self._covered(band)
         outside = int(np.count_nonzero(np.abs(pull[bright]) > OUTLIER_SIGMA))
         return BandScore(
@@ -327,6 +335,17 @@ class _Pairs:
             every = np.ones(difference.size, dtype=bool)
             statistics.append(_comparison(label, difference, pull, unit="arcsec").statistic(every))
         return tuple(statistics)
+
+    def _beside_missed(self, distance: float) -> BoolArray:
+        """Return which pairs have a true source within a distance that was not found."""
+        is_found = np.zeros(len(self.points), dtype=bool)
+        is_found[self.j] = True
+        beside = np.zeros(len(self.points), dtype=bool)
+        if len(self.points) > 1:
+            first, second = cKDTree(self.points).query_pairs(distance, output_type="ndarray").T
+            beside[first[~is_found[second]]] = True
+            beside[second[~is_found[first]]] = True
+        return beside[self.j]
 
     def _covered(self, band: BandFacts) -> BoolArray:
         name = f"COVERS_{band.name}"

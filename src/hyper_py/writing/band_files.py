@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.table import Table
 
+from hyper_py.arrays import FloatArray
 from hyper_py.geometry import FWHM_PER_SIGMA, Ellipse, sky_ellipse_from_pixel
 from hyper_py.numerics import gaussians
 from hyper_py.writing.images import write_image
@@ -19,6 +20,7 @@ _CONTENTS = {
     "model": "sum of the fitted sources",
     "residual": "map minus model",
     "background": "fitted background",
+    "rms": "noise level",
 }
 
 
@@ -52,10 +54,18 @@ def write_band_files(
         table = band_table(one, extraction.sources.seen[:, b])
         write_regions(stage, layout, table, image, name=own, fwhm_radius_ratio=fwhm_radius_ratio)
         for what, relative in layout.images(own).items():
-            if what not in _CONTENTS or (what == "background" and one.background is None):
-                continue
-            values = getattr(extraction, f"{what}_image")(one.band.name)
+            if what == "background" and one.background is None:
+                continue  # the fit had a level under each source only: RESIDUALS in the tables
+            values = rms_image(one) if what == "rms" else getattr(extraction, f"{what}_image")(one.band.name)
             write_image(stage.path(relative), values, image, what=_CONTENTS[what])
+
+
+def rms_image(one: "MeasuredBand") -> FloatArray:
+    """Return the noise and background level of a band in Jy/pixel, shape (ny, nx); NaN where it is blank."""
+    image = one.band.image
+    relative = 1.0 if image.relative_rms is None else image.relative_rms
+    level: FloatArray = np.sqrt(one.noise.covariance.variance) * relative
+    return np.where(np.isfinite(image.data), level, np.nan)
 
 
 def band_table(one: "MeasuredBand", seen: Any) -> Table:

@@ -73,8 +73,8 @@ function paintOf(b, kind) {
   return { low: floor, high: Math.max(high, floor + 8 * band.rms), table: colourTable({ stretch: shades.stretch, colours: shades.colours }) };
 }
 
-/* Draw a part of the sky into a canvas. `where` is {east, north, scale}: its middle, arcsec a CSS pixel. */
-function paintSky(canvas, b, kind, where, paint) {
+/* Draw a part of the sky, less `shift`, into a canvas. `where` is {east, north, scale}: its middle, arcsec a CSS pixel. */
+function paintSky(canvas, b, kind, where, paint, shift = 0) {
   const { context, width, height } = fitCanvas(canvas), ratio = canvas.width / Math.max(width, 1), w = canvas.width, h = canvas.height;
   if (!w || !h) return { context, width, height };
   const { nx, ny, values, bin } = grid(b, kind), picture = context.createImageData(w, h), pixels = new Uint32Array(picture.data.buffer);
@@ -86,7 +86,7 @@ function paintSky(canvas, b, kind, where, paint) {
       const x = row[0] + e * (row[1] + e * (row[2] + e * row[3])), y = row[4] + e * (row[5] + e * (row[6] + e * row[7]));
       const i = Math.floor((x + .5) / bin), j = Math.floor((y + .5) / bin);
       if (i < 0 || j < 0 || i >= nx || j >= ny) continue;
-      const value = values[j * nx + i];
+      const value = values[j * nx + i] - shift;
       if (value === value) { const c = (value - paint.low) * factor; pixels[k] = paint.table[c < 0 ? 0 : c > last ? last : c | 0]; }
     }
   }

@@ -17,16 +17,26 @@ const largestBeam = Math.max(...bands.map(band => band.beam.major));
 const cutSides = [.5, 1, 2, 4].map(f => { const side = 3.2 * f * largestBeam, unit = side > 100 ? 30 : side > 20 ? 10 : 10 ** Math.floor(Math.log10(side)); return Math.max(1, Math.round(side / unit)) * unit; });
 const cutState = { side: cutSides[1] };
 
+/* Level under a source beyond the background layer, which many fits do not need; and the scatter around it. */
+const levelAt = (b, i) => bands[b].has_background || inBand("background", b, i) === null ? 0 : inBand("background", b, i) - bands[b].level;
+function scatterAt(b, i) {
+  const { nx, ny, values, bin } = grid(b, "residual"), [x, y] = toPixel(b, sources.east[i], sources.north[i]).map(v => (v + .5) / bin), half = cutState.side / 2 / bands[b].pixel_arcsec / bin, some = [];
+  for (let j = Math.max(0, Math.floor(y - half)); j < Math.min(ny, y + half); j++) for (let k = Math.max(0, Math.floor(x - half)); k < Math.min(nx, x + half); k++) { const v = values[j * nx + k]; if (v === v) some.push(Math.abs(v * bands[b].rms - levelAt(b, i))); }
+  some.sort((a, c) => a - c);
+  return some.length ? 1.4826 * some[some.length >> 1] : bands[b].rms;
+}
+
 function drawCuts(i) {
   const where = { east: sources.east[i], north: sources.north[i] };
   for (const { canvas, b, kind } of cutCanvases) {
     const scale = cutState.side / (canvas.clientWidth || 120), place = { ...where, scale };
     let paint = { low: -SIGMAS, high: SIGMAS, table: DIVERGING };
     if (kind !== "residual") {
-      const peak = Math.max(inBand("peak", b, i) || 0, 6 * bands[b].rms);
-      paint = { low: -2 * bands[b].rms, high: 1.05 * peak, table: colourTable({ stretch: shades.stretch === "log" ? "asinh" : shades.stretch, colours: shades.colours }) };
+      const scatter = scatterAt(b, i), peak = Math.max(inBand("peak", b, i) || 0, 6 * scatter);
+      paint = { low: -Math.min(2 * scatter, peak / 4), high: 1.05 * peak, table: colourTable({ stretch: shades.stretch === "log" ? "asinh" : shades.stretch, colours: shades.colours }) };
     }
-    const { context, width, height } = paintSky(canvas, b, kind, place, paint);
+    const shift = kind === "model" ? 0 : levelAt(b, i) / (kind === "residual" ? bands[b].rms : 1);
+    const { context, width, height } = paintSky(canvas, b, kind, place, paint, shift);
     for (let k = 0; k < count; k++) {
       if (!inBand("seen", b, k) || Math.hypot(sources.east[k] - where.east, sources.north[k] - where.north) > cutState.side) continue;
       if (kind === "clean" || k === i) {
@@ -139,8 +149,8 @@ function numbers(i) {
     const alpha = pair >= 0 && sources.alpha[pair][i] !== null ? withError(sources.alpha[pair][i], sources.alpha_error[pair][i]).join(" ± ") : "–";
     add(bands[b].name, `${value} ± ${error}`, short(inBand("flux", b, i) / inBand("error", b, i), 3), alpha, short(inBand("correlation", b, i), 2), short(inBand("misfit", b, i), 2));
   });
-  const head = ["Band", `Flux, ${facts.flux_unit}`, "S/N", "α to the next", "Correlation", "Shape misfit, σ"];
-  return element("table", { className: "list plain" }, element("thead", {}, element("tr", {}, ...head.map((text, k) => element("th", { textContent: text, className: k ? "" : "words" })))), rows);
+  const head = ["Band", `Flux, ${facts.flux_unit}`, "S/N", "α to the next", "Correlation", "Shape, σ"];
+  return element("table", { className: "list plain numbers-of" }, element("thead", {}, element("tr", {}, ...head.map((text, k) => element("th", { textContent: text, className: k ? "" : "words" })))), rows);
 }
 
 function showCard(i) {

@@ -1,0 +1,109 @@
+"""From a list to the last fit: noise, offsets and shapes measured with it, what does not hold dropped."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hyper_py.arrays import FloatArray
+from hyper_py.bands.band import Band
+from hyper_py.bands.estimates import Estimates
+from hyper_py.bands.joint_fit import FitChoices, fit_jointly, population_prior, with_noise
+from hyper_py.bands.offsets import BandOffsets, OffsetChoices, measure_offsets, with_offsets
+from hyper_py.bands.plane import TangentPlane
+from hyper_py.bands.sources import JointSources
+from hyper_py.diagnostics import Flag
+
+MINIMUM = 3.5
+"""Best S/N of a source in any band after the last fit: less is no source."""
+DIFFERENT_SHAPE = 3.5
+"""Score test, in sigma in any band, beyond which one shape does not hold for all."""
+OFFSET_FITS = 3
+FINAL_TOLERANCE = 1e-3
+MOST_SWEEPS = 6
+
+
+def align(
+    bands: Sequence[Band], estimates: Estimates, *, fit: FitChoices, choices: OffsetChoices
+) -> tuple[Estimates, list[Band], BandOffsets]:
+    """Measure the offsets of the maps in fits of all sources, until they stay."""
+    bands = list(bands)
+    offsets = BandOffsets.none(len(bands), reference=choices.reference)
+    for _ in range(OFFSET_FITS):
+        result = fit_jointly(bands, estimates, choices=fit, max_sweeps=1)
+        estimates = result.estimates
+        before = np.array([band.offset for band in bands])
+        offsets = measure_offsets(bands, result.offsets, choices=choices)
+        bands = with_offsets(bands, offsets)
+        if not (np.abs(offsets.values - before) > np.nan_to_num(0.2 * offsets.errors)).any():
+            break
+    return estimates, bands, offsets
+
+
+def refine(
+    bands: Sequence[Band], estimates: Estimates, *, fit: FitChoices, free: bool, keep_all: bool = False
+) -> tuple[Estimates, list[Band], Estimates]:
+    """Fit a list to the end, in noise measured with it, with the prior of the field's bright sources.
+
+    Returns
+    -------
+    estimates : Estimates
+        Brightest first.
+    bands : list of Band
+    vanished : Estimates
+        What the fit left no significant flux of; it is no source. None is dropped with `keep_all`.
+    """
+    bands = with_noise(bands, estimates)
+    estimates = fit_jointly(bands, estimates, choices=fit, max_sweeps=2).estimates
+    vanished = estimates.select(np.zeros(len(estimates), dtype=bool))
+    bands = with_noise(bands, estimates)
+    final = replace(fit, tolerance=FINAL_TOLERANCE)
+    if not fit.fixed_shape:
+        final = replace(final, prior=population_prior(bands, estimates, free=free))
+    changed = np.ones(len(estimates), dtype=bool)
+    while True:
+        estimates = fit_jointly(
+            bands, estimates, choices=final, changed=changed, max_sweeps=MOST_SWEEPS
+        ).estimates
+        stays = estimates.snr.max(axis=1, initial=0.0) >= MINIMUM
+        if keep_all or stays.all():
+            break
+        gone = estimates.select(~stays)
+        vanished = vanished.joined(gone)
+        estimates = estimates.select(stays)
+        distance = np.hypot(*(estimates.position[:, None] - gone.position).transpose(2, 0, 1))
+        changed = (distance < 2.0 * max(band.fwhm for band in bands)).any(axis=1)
+    if not keep_all:
+        order = np.argsort(-estimates.snr.max(axis=1, initial=0.0), kind="stable")
+        estimates = estimates.select(order)
+    return estimates, bands, vanished
+
+
+def joint_sources(bands: Sequence[Band], estimates: Estimates, plane: TangentPlane) -> JointSources:
+    """Return the table of sources of a final fit."""
+    n = len(estimates)
+    misfit = np.nan_to_num(estimates.misfit)
+    differs = np.where(np.abs(misfit).max(axis=1, initial=0.0) > DIFFERENT_SHAPE, int(Flag.SHAPE_DIFFERS), 0)
+    row = {identity: i for i, identity in enumerate(estimates.identity.tolist())}
+    neighbour = np.array([row.get(number, -1) for number in estimates.neighbour.tolist()], dtype=np.int64)
+    _, group = np.unique(estimates.group, return_inverse=True)
+    per_flux = np.array([_peak_per_flux(band, estimates, b) for b, band in enumerate(bands)]).reshape(-1, n).T
+    error = np.sqrt(np.diagonal(estimates.flux_covariance, axis1=1, axis2=2))
+    return JointSources(
+        plane=plane, position=estimates.position, position_covariance=estimates.covariance[:, :2, :2],
+        shape=estimates.shape, shape_covariance=estimates.covariance[:, 2:, 2:],
+        band_shape=estimates.shape[:, None] + estimates.difference, flux=estimates.flux,
+        flux_covariance=estimates.flux_covariance, peak=per_flux * estimates.flux, peak_err=per_flux * error,
+        background=estimates.level, seen=estimates.seen, significance=estimates.significance,
+        misfit=misfit, correlation=estimates.correlation, neighbour=neighbour,
+        group=group.astype(np.int64).reshape(n) + 1, flags=estimates.flags | differs,
+    )  # fmt: skip
+
+
+def _peak_per_flux(band: Band, estimates: Estimates, b: int) -> FloatArray:
+    """Return Jy/beam for a flux of 1 Jy: area of the beam over that of the source as the band shows it."""
+    shown = band.shown(estimates.position, estimates.band_shape(b))
+    determinant = shown[:, 0] * shown[:, 2] - shown[:, 1] ** 2
+    area = 2.0 * np.pi * np.sqrt(determinant)
+    per_flux: FloatArray = band.image.beam.solid_angle * band.gains(shown) / area
+    return per_flux
