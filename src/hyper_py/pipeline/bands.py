@@ -247,6 +247,15 @@ def extract_bands(
         If there is no band, two have one name, a map is blank, or a wavelength is missing.
     ConfigurationError
         If a value is not allowed, or a name is not known.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> field = hyper_py.simulate_bands(seed=1, size=500.0, n_sources=4, pair_fraction=0.0)
+    >>> images = {one.band.name: one.image for one in field.maps if one.band.name in ("s250", "s350")}
+    >>> found = hyper_py.extract_bands(images, wavelengths={"s250": 250.0, "s350": 350.0})
+    >>> "FLUX_s350" in found.catalog.colnames
+    True
     """
     options = (options or Options()).updated(**changes)
     bands = _band_images(images, wavelengths)
