@@ -12,7 +12,6 @@ from typing import Any
 from zipfile import BadZipFile
 
 from hyper_py.diagnostics import HyperPyWarning, InputError
-from hyper_py.files import is_inside
 from hyper_py.names import link
 from hyper_py.reporting.banners import banners
 from hyper_py.reporting.cube_page import CubeData, cube_page, spectral_text
