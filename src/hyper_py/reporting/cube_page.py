@@ -27,7 +27,7 @@ from hyper_py.reporting.report_data import REMARKS, ReportData, bin_image, pack_
 MAX_VALUES = 2_000_000
 """Pixels of all channels together; larger cubes are shown binned."""
 _MOST_SOURCES = 500
-_MATCHED_BEAMS = 0.5
+MATCHED_BEAMS = 0.5
 """Rows of different channels nearer than this, in FWHM, are of one source."""
 _STEPS_PER_RMS = 3.0
 _SHARED = (
@@ -99,7 +99,7 @@ class CubeData:
         channel = np.repeat(np.arange(len(self.rows)), counts)
         on_map = np.isfinite(table["X"] + table["Y"])
         table, channel = {name: values[on_map] for name, values in table.items()}, channel[on_map]
-        linking = _MATCHED_BEAMS * self.facts["beam"]["fwhm_pixels"]
+        linking = MATCHED_BEAMS * self.facts["beam"]["fwhm_pixels"]
         labels = friends_of_friends(table["X"], table["Y"], linking_length=linking)
         found = [self._source(table, channel, np.flatnonzero(labels == k)) for k in range(labels.max() + 1)]
         return sorted(found, key=lambda one: -one["peak"])
