@@ -45,3 +45,23 @@ def test_a_footprint_ends_at_two_sigma():
     x = np.array([10, 15, 16, 17, 10, 10])
     y = np.array([20, 20, 20, 20, 23, 24])
     assert source_footprint(source, y, x).tolist() == [True, True, True, False, True, False]
+
+
+@pytest.mark.parametrize("radius", [3.2, 5.6])
+def test_few_surroundings_say_the_same_by_their_covariance(radius):
+    # 5.6: more pixels inside than around, which takes the other way.
+    y, x = (v.ravel() for v in np.mgrid[:12, :12])
+    lags = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
+    covariance = np.exp(-lags / 8.0) + 0.1 * np.eye(144)
+    whitening = whitening_matrix(covariance)
+    precision = whitening.T @ whitening
+    noise = NoiseMatrices(covariance=covariance, precision=precision, measured=covariance)
+    inside = np.hypot(y - 5, x - 6) < radius
+    rng = np.random.default_rng(1)
+    apertures, residual = rng.random((1, 2, 144)) * inside, rng.normal(size=(1, 144))
+    outer, background = conditional_mean(noise, inside[None], apertures=apertures, residual=residual)
+    i, o = np.flatnonzero(inside), np.flatnonzero(~inside)
+    kernel = -np.linalg.solve(precision[np.ix_(i, i)], precision[np.ix_(i, o)])
+    np.testing.assert_allclose(background[0, i], kernel @ residual[0, o], atol=1e-9)
+    np.testing.assert_allclose(outer[0][:, o], apertures[0][:, i] @ kernel, atol=1e-9)
+    assert not outer[0][:, i].any()

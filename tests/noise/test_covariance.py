@@ -7,6 +7,7 @@ from scipy import ndimage, signal
 
 from hyper_py.geometry import covariance_from_ellipse
 from hyper_py.noise.covariance import (
+    CovarianceModel,
     autocovariance,
     beam_covariance_model,
     clipped_rows,
@@ -275,3 +276,12 @@ def test_clipped_rows_of_nothing_and_of_equal_values():
     mean, rms = clipped_rows(np.array([[np.nan, np.nan, np.nan], [0.1, 0.1, 0.1]]))
     np.testing.assert_allclose(mean, [0.0, 0.1])
     np.testing.assert_allclose(rms, 0.0, atol=1e-12)
+
+
+def test_every_second_pixel_shows_smooth_noise_as_well_and_four_times_the_power_of_white_noise():
+    away = np.hypot(*np.mgrid[-24:25, -24:25])
+    smooth = CovarianceModel(9.0 * np.exp(-(away**2) / (4.0 * 2.0**2)))
+    assert smooth.aliasing(2, wavelength=16.0) == pytest.approx(1.0, abs=0.01)
+    assert smooth.aliasing(8, wavelength=32.0) > 1.5
+    white = CovarianceModel(np.where(away == 0, 9.0, 0.0))
+    assert white.aliasing(2, wavelength=16.0) == pytest.approx(4.0)
