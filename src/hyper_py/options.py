@@ -259,7 +259,7 @@ class CubeOptions(Checked, key_path="cube"):
         "them in each channel.",
     )
     extent: Literal["boxes", "plane"] = option(
-        "boxes", "Where the background is given: in the box of every source, or over the whole plane."
+        "plane", "Where the background is given: in the box of every source, or over the whole plane."
     )
 
 

@@ -50,7 +50,16 @@ def test_panels_of_a_fit_have_one_scale(extraction):
         assert [axes.get_title() for axes in flat] == titles
         assert len({axes.images[0].get_clim() for axes in flat}) == 1
         assert "mJy/beam" in labels(figure)
-        assert sum(axes.name == "3d" for axes in figure.axes) == len(titles)
+        assert not any(axes.name == "3d" for axes in figure.axes)
+
+
+def test_surfaces_are_drawn_when_asked_for(extraction):
+    cutout = next(group_cutouts(extraction))
+    figure = plot_group(extraction, cutout, surfaces=True)
+    figure.canvas.draw()
+    assert (
+        sum(axes.name == "3d" for axes in figure.axes) == sum(bool(axes.images) for axes in figure.axes) == 4
+    )
 
 
 def test_figures_are_written_on_request(tmp_path):

@@ -163,11 +163,11 @@ def test_grid_lines_are_where_the_coordinates_have_their_values(page, folder):
 def test_numbers_are_thinned_until_one_looks_closer(page):
     page.keyboard.press("n")
     page.wait_for_timeout(80)
-    page.evaluate("(() => { const v = hyperReport.sky; for (let k = 0; k < 12; k++) v.zoom(.7); })()")
     page.set_viewport_size({"width": 400, "height": 500})
     page.wait_for_timeout(120)
     far, n = page.evaluate("[hyperReport.sky.state.labelled, hyperReport.catalog.n]")
     page.set_viewport_size({"width": 1900, "height": 1000})
+    page.keyboard.press("0")
     page.wait_for_timeout(120)
     near = page.evaluate("hyperReport.sky.state.labelled")
     assert 0 < far <= near <= n

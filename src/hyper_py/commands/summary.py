@@ -75,6 +75,7 @@ def files_to_open(result: "RunResult", config: "Config") -> Iterator[tuple[str, 
         "report": [f"{REPORT_DIR}/index.html"],
         "tables": tables,
         "regions": [layout.region(single, "ellipses")] if single else [layout.regions],
+        "figure": [layout.map_figure(single)] if single else [],
         "images": [*layout.images(single).values()] if single and layout.products else [],
         "log": [layout.map_log(single)] if single else [f"{layout.logs}/{layout.log_name}"],
     }

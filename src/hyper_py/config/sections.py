@@ -271,6 +271,9 @@ class Visualization(Checked, key_path="visualization"):
     visualize_noise: bool = option(
         False, "Draw the autocovariance of the noise of each map, its radial profile and its power spectrum."
     )
+    visualize_surfaces: bool = option(
+        False, "Draw fits, deblended sources and backgrounds as surfaces in three dimensions too."
+    )
     output_dir_fitting: str = option("plots/fitting", "Directory of the fits.")
     output_dir_deblended: str = option("plots/deblended", "Directory of the deblended sources.")
     output_dir_bg_separate: str = option("plots/bg_separate", "Directory of the backgrounds.")

@@ -25,6 +25,7 @@ from hyper_py.bands.search import SearchChoices, find_sources
 from hyper_py.bands.shapes import sky_ellipses
 from hyper_py.bands.sources import JointSources
 from hyper_py.bands.spectra import GreyBodies, SpectralIndices, fit_grey_bodies, spectral_indices
+from hyper_py.bands.surroundings import background_under
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.image import SkyImage
@@ -379,7 +380,9 @@ def _measured(
         covariance=band.noise.covariance, step=1, beam=of_beam, beam_fwhm=image.image.beam_fwhm_pix,
         use="the sources were fitted in it",
     )  # fmt: skip
+    parameters = estimates.gaussians(band, b)
     return MeasuredBand(
-        band=image, noise=noise, parameters=estimates.gaussians(band, b),
+        band=image, noise=noise, parameters=parameters,
         shape=band.shown(estimates.position, estimates.band_shape(b)), pattern=pattern,
+        background=background_under(band, parameters, estimates.seen[:, b]),
     )  # fmt: skip

@@ -75,10 +75,12 @@ def banners(facts: Mapping[str, Any], entry: Mapping[str, Any], manifest: Mappin
 
 
 def _command(entry: Mapping[str, Any], manifest: Mapping[str, Any], options: str) -> str:
-    """Return the command that runs the map again as it was run, but for these options."""
+    """Return the command that runs the map again, with these options; an empty one if no command ran it."""
     from hyper_py.config import Config
 
     configuration = manifest["configuration"]
+    if "path" not in entry or "paths" not in configuration:
+        return ""  # an extraction in Python
     words = ["hyper-py", "run", str(entry["path"]), "-o", str(configuration["paths"]["output"]["dir_root"])]
     defaults = flat(Config().to_mapping())
     replaced = _REPLACED.get(options.split()[0], "paths.output.dir_root")

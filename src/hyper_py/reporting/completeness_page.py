@@ -10,7 +10,8 @@ from hyper_py.injection.curve import LEVELS, Limit
 from hyper_py.injection.drawing import KINDS
 from hyper_py.names import file_stem
 from hyper_py.reporting.completeness_figure import PANELS, plot_completeness
-from hyper_py.reporting.report import INDEX, render_page
+from hyper_py.reporting.pages import render_page
+from hyper_py.reporting.report import INDEX
 from hyper_py.writing.layout import COMPLETENESS_DIR, completeness_page_name
 from hyper_py.writing.staging import Stage
 

@@ -47,18 +47,18 @@ def write_figures(stage: Stage, layout: Layout, extraction: Extraction, *, name:
         first = int(numbers[0])
         if layout.plot_fitting:
             _save(
-                plot_group(extraction, cutout),
+                plot_group(extraction, cutout, surfaces=layout.surfaces),
                 stage,
                 f"{layout.plot_fitting}/{file_stem(name)}_group_{first:04d}.png",
             )
         if layout.plot_background:
-            figure = plot_background(extraction, cutout)
+            figure = plot_background(extraction, cutout, surfaces=layout.surfaces)
             _save(
                 figure, stage, f"{layout.plot_background}/{file_stem(name)}_group_{first:04d}_background.png"
             )
         if layout.plot_deblended and len(cutout.members) > 1:
             for row, number in zip(cutout.members, numbers, strict=True):
-                figure = plot_deblended(extraction, cutout, int(row))
+                figure = plot_deblended(extraction, cutout, int(row), surfaces=layout.surfaces)
                 _save(
                     figure, stage, f"{layout.plot_deblended}/{file_stem(name)}_source_{int(number):04d}.png"
                 )
@@ -85,7 +85,7 @@ def plot_map(extraction: Extraction) -> "Figure":
     return figure
 
 
-def plot_group(extraction: Extraction, cutout: GroupCutout) -> "Figure":
+def plot_group(extraction: Extraction, cutout: GroupCutout, *, surfaces: bool = False) -> "Figure":
     """Draw data, background, model and residual of a group on one scale, and the first three as surfaces."""
     panels = {
         "data": cutout.data,
@@ -96,40 +96,49 @@ def plot_group(extraction: Extraction, cutout: GroupCutout) -> "Figure":
     title = (
         f"{extraction.image.name}, group of source {int(extraction.catalog['HYPER_ID'][cutout.members[0]])}"
     )
-    return _panels(extraction, cutout, panels, rows=cutout.members, title=title)
+    return _panels(extraction, cutout, panels, rows=cutout.members, title=title, surfaces=surfaces)
 
 
-def plot_background(extraction: Extraction, cutout: GroupCutout) -> "Figure":
+def plot_background(extraction: Extraction, cutout: GroupCutout, *, surfaces: bool = False) -> "Figure":
     """Draw data, data without other groups, and the background of a group on one scale."""
     panels = {"data": cutout.data, "others masked": cutout.masked, "background": cutout.background}
     first = int(extraction.catalog["HYPER_ID"][cutout.members[0]])
     title = f"{extraction.image.name}, background of source {first}"
-    return _panels(extraction, cutout, panels, rows=cutout.members, title=title)
+    return _panels(extraction, cutout, panels, rows=cutout.members, title=title, surfaces=surfaces)
 
 
-def plot_deblended(extraction: Extraction, cutout: GroupCutout, row: int) -> "Figure":
+def plot_deblended(
+    extraction: Extraction, cutout: GroupCutout, row: int, *, surfaces: bool = False
+) -> "Figure":
     """Draw a source of a group with its companions, and without them and the background."""
     alone = deblended(cutout, extraction, row)
     panels = {"data": cutout.data, "deblended": alone}
     title = f"{extraction.image.name}, source {int(extraction.catalog['HYPER_ID'][row])} deblended"
-    return _panels(extraction, cutout, panels, rows=np.array([row]), title=title)
+    return _panels(extraction, cutout, panels, rows=np.array([row]), title=title, surfaces=surfaces)
 
 
 def _panels(
-    extraction: Extraction, cutout: GroupCutout, panels: dict[str, FloatArray], *, rows: Any, title: str
+    extraction: Extraction,
+    cutout: GroupCutout,
+    panels: dict[str, FloatArray],
+    *,
+    rows: Any,
+    title: str,
+    surfaces: bool,
 ) -> "Figure":
-    """Draw images of a cutout above the same as surfaces, on one scale."""
+    """Draw images of a cutout on one scale, above the same as surfaces if they are wanted."""
     from matplotlib.figure import Figure
 
     scale, unit = figure_unit(extraction)
     finite = np.concatenate([values[np.isfinite(values)] for values in panels.values()]) * scale
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     n, wcs = len(panels), extraction.image.wcs[cutout.where]
-    figure = Figure(figsize=(3.1 * n + 0.9, 6.4), layout="constrained")
+    n_rows = 1 + surfaces
+    figure = Figure(figsize=(3.1 * n + 0.9, 3.2 * n_rows + 0.3), layout="constrained")
     flat: list[Any] = []
     shown: Any = None
     for k, (name, values) in enumerate(panels.items()):
-        axes = figure.add_subplot(2, n, k + 1, projection=wcs)
+        axes = figure.add_subplot(n_rows, n, k + 1, projection=wcs)
         axes.set_facecolor("0.85")
         shown = axes.imshow(values * scale, origin="lower", cmap=COLOURS, vmin=low, vmax=high)
         draw_ellipses(axes, extraction, np.arange(len(extraction.sources)), _OTHER, 0.6, cutout)
@@ -138,8 +147,8 @@ def _panels(
         label_axes(axes, extraction, first=k == 0)
         flat.append(axes)
     y, x = np.mgrid[cutout.where]
-    for k, values in enumerate(panels.values()):
-        solid: Any = figure.add_subplot(2, n, n + k + 1, projection="3d")
+    for k, values in enumerate(panels.values() if surfaces else ()):
+        solid: Any = figure.add_subplot(n_rows, n, n + k + 1, projection="3d")
         surface = np.clip(values * scale, low, high)
         solid.plot_surface(x, y, surface, cmap=COLOURS, vmin=low, vmax=high, rcount=60, ccount=60, lw=0)
         solid.set_zlim(low, high)

@@ -78,12 +78,16 @@ class ReportData:
     blobs: dict[str, bytes]
 
 
-def make_report_data(extraction: Extraction) -> ReportData:
+def make_report_data(
+    extraction: Extraction, *, spectral: tuple[str, float, str, str] | None = None
+) -> ReportData:
     """Return the data of the report of an extraction.
 
     Parameters
     ----------
     extraction : Extraction
+    spectral : tuple of (str, float, str, str), optional
+        Name, value, unit and description of the frequency or velocity of the channel.
 
     Returns
     -------
@@ -134,6 +138,7 @@ def make_report_data(extraction: Extraction) -> ReportData:
             for flag, text in FLAG_TEXT.items()
         ],
         "pixels": _pixel_counts(extraction),
+        "spectral": spectral and dict(zip(("name", "value", "unit"), spectral, strict=False)),
         **flag_counts(extraction.catalog["FLAGS"]),
     }
     return ReportData(facts=facts, blobs=blobs)

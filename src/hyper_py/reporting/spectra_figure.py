@@ -9,6 +9,11 @@ MOST_PANELS = 48
 _AXES = ("VELOCITY", "FREQUENCY", "WAVELENGTH", "SPECTRAL_VALUE", "CHANNEL")
 
 
+def which_sources(n_shown: int, n: int) -> str:
+    """Say which sources are shown where not all are."""
+    return "" if n_shown == n else f": the {n_shown} of {n} sources with the largest sum of fluxes"
+
+
 def draw_spectra(table: Table, path: Path, *, title: str) -> None:
     """Draw one panel a source: flux with its errors against velocity, frequency or channel.
 
@@ -50,5 +55,5 @@ def draw_spectra(table: Table, path: Path, *, title: str) -> None:
         panel.set_axis_off()
     figure.supxlabel(f"{axis.capitalize()}{f' ({unit})' if unit else ''}", fontsize=8)
     figure.supylabel(f"Flux ({table['FLUX'].unit})", fontsize=8)
-    figure.suptitle(title, fontsize=9, parse_math=False)
+    figure.suptitle(title + which_sources(len(shown), len(identifiers)), fontsize=9, parse_math=False)
     figure.savefig(path, dpi=110, format="png", metadata={"Software": None})

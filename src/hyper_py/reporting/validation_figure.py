@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FOUND, _TRUE, _SINGLE, _BLEND = "#1b6ca8", "#d1702a", "#1b6ca8", "#d1702a"
+_MANY = 500
+"""Matches beyond which points are drawn faint, with quantiles above them."""
 _PULLS = ("flux", "peak", "size", "x", "y", "right ascension", "declination")
 _PULL_COLORS = ("#1b6ca8", "#d1702a", "#3c8d53", "#7d5ba6", "#a44a62")
 
@@ -101,7 +103,17 @@ def _draw_fluxes(axes: Any, validation: Validation) -> None:
         statistic = validation.samples[name][flux.name]
         if statistic.n:
             label = f"{name}: bias {100 * statistic.bias:+.1f}%, scatter {100 * statistic.scatter:.1f}%"
-            axes.plot(x[select], flux.values[select], ".", ms=4, alpha=0.6, color=color, label=label)
+            axes.plot(
+                x[select],
+                flux.values[select],
+                ".",
+                color=color,
+                label=label,
+                **_point(x.size),
+                rasterized=True,
+            )
+    if known and x.size > _MANY:
+        _draw_quantiles(axes, x, flux.values)
     spread = np.nanpercentile(np.abs(flux.values - 1.0), 98)
     reach = float(np.clip(1.4 * spread, 0.1, 3.0))
     axes.set(ylim=(max(1.0 - reach, -0.1), 1.0 + reach), ylabel=f"{flux.name}, measured / true")
@@ -113,7 +125,29 @@ def _draw_fluxes(axes: Any, validation: Validation) -> None:
         axes.set_xscale("log")
         _plain_ticks(axes)
     axes.set_xlabel("true signal to noise" if known else "source")
-    axes.legend(frameon=False, fontsize=8, loc="upper right")
+    for handle in axes.legend(frameon=False, fontsize=8, loc="upper right").legend_handles:
+        handle.set_alpha(1.0)
+
+
+def _point(n: int) -> dict[str, float]:
+    """Return size and opacity of points: of thousands each is a trace, and their density can be seen."""
+    return (
+        {"ms": 4.0, "alpha": 0.6} if n <= _MANY else {"ms": 2.5, "alpha": max(0.04, 0.6 * (_MANY / n) ** 0.8)}
+    )
+
+
+def _draw_quantiles(axes: Any, x: Any, values: Any) -> None:
+    """Draw the median, and the range of the middle 68%, in bins of equal numbers along x."""
+    good = np.isfinite(x) & np.isfinite(values) & (x > 0.0)
+    order = np.argsort(x[good], kind="stable")
+    parts = np.array_split(order, min(16, max(4, order.size // 60)))
+    middle = [float(np.median(x[good][part])) for part in parts]
+    low, median, high = (
+        [float(np.percentile(values[good][part], share)) for part in parts] for share in (16, 50, 84)
+    )
+    axes.plot(middle, median, color="0.1", lw=1.6, label="median, and 68%")
+    for edge in (low, high):
+        axes.plot(middle, edge, color="0.1", lw=1.0, ls=":")
 
 
 def _draw_offsets(axes: Any, validation: Validation) -> None:
@@ -123,11 +157,17 @@ def _draw_offsets(axes: Any, validation: Validation) -> None:
     if dx is None or dy is None or not np.isfinite(dx.values + dy.values).any():
         _nothing(axes, "no matches")
         return
-    for select, color, size in ((~validation.isolated, _BLEND, 4), (validation.isolated, _SINGLE, 3)):
-        axes.plot(dx.values[select], dy.values[select], ".", ms=size, alpha=0.6, color=color)
+    for select, color in ((~validation.isolated, _BLEND), (validation.isolated, _SINGLE)):
+        point = _point(dx.values.size)
+        axes.plot(dx.values[select], dy.values[select], ".", color=color, **point, rasterized=True)
+    distances = np.hypot(dx.values, dy.values)
+    for share, style in ((68, "-"), (95, ":")):
+        r, around = float(np.nanpercentile(distances, share)), np.linspace(0.0, 2.0 * np.pi, 200)
+        label = f"{share}% within {r:.3g} {validation.unit}"
+        axes.plot(r * np.cos(around), r * np.sin(around), color="0.15", lw=1.1, ls=style, label=label)
     turn = np.linspace(0.0, 2.0 * np.pi, 200)
     radius = validation.tolerance
-    axes.plot(radius * np.cos(turn), radius * np.sin(turn), color="0.5", lw=0.8, ls="--")
+    axes.plot(radius * np.cos(turn), radius * np.sin(turn), color="0.5", lw=0.8, ls="--", label="tolerance")
     sample = validation.samples["all"]
     per_axis = ", ".join(f"{name} {sample[name].scatter:.3g}" for name in names)
     words = (
@@ -140,6 +180,7 @@ def _draw_offsets(axes: Any, validation: Validation) -> None:
     reach = min(1.25 * radius, 1.6 * float(np.nanpercentile(distance, 99)) or radius)
     limits = (-reach, reach)
     axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
     axes.set(xlabel=f"{names[0]}, measured - true ({dx.unit})", ylabel=f"{names[1]} ({dy.unit})")
 
 

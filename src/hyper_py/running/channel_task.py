@@ -33,8 +33,6 @@ class ChannelTask(MapTask):
     ----------
     channel : int
         From 0.
-    spectral : tuple of (str, float, str, str), optional
-        Name, value, unit and description of the column with the channel's frequency or velocity.
     files : mapping of str to PlaneFile
         Product cubes to write planes to, by their kind.
     reference : Reference, optional
@@ -45,7 +43,6 @@ class ChannelTask(MapTask):
 
     has_figure: ClassVar[bool] = False
     channel: int = 0
-    spectral: tuple[str, float, str, str] | None = None
     files: Mapping[str, "PlaneFile"] = field(default_factory=dict)
     reference: "Reference | None" = None
     slice: Path | None = None

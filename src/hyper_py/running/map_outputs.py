@@ -312,7 +312,8 @@ def _write_on_request(
         from hyper_py.writing.layout import report_data_name
 
         if extraction.image.is_whole:
-            save_report_data(stage.path(report_data_name(task.name)), make_report_data(extraction))
+            data = make_report_data(extraction, spectral=task.spectral)
+            save_report_data(stage.path(report_data_name(task.name)), data)
         else:
             _leave_out("the page of the report")
         if task.has_figure:

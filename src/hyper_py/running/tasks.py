@@ -31,6 +31,8 @@ class MapTask:
         From `hyper_py.running.dependencies.dependencies`.
     checksum : str
         Of the input, where it is known already.
+    spectral : tuple of (str, float, str, str), optional
+        Of a channel: name, value, unit and description of the column with its frequency or velocity.
     """
 
     index: int
@@ -39,6 +41,7 @@ class MapTask:
     config: "Config"
     depends: dict[str, str] = field(default_factory=dict)
     checksum: str = ""
+    spectral: tuple[str, float, str, str] | None = None
     has_figure: ClassVar[bool] = True
     """Whether the map with its sources is drawn; a cube has no figure for each channel."""
     may_be_cube: ClassVar[bool] = True

@@ -54,6 +54,7 @@ class Layout:
     plot_deblended: str | None = None
     plot_background: str | None = None
     plot_noise: str | None = None
+    surfaces: bool = False
 
     @classmethod
     def from_config(cls, config: "Config") -> Self:
@@ -79,6 +80,7 @@ class Layout:
             plot_deblended=plots.output_dir_deblended if plots.visualize_deblended else None,
             plot_background=plots.output_dir_bg_separate if plots.visualize_bg_separate else None,
             plot_noise=plots.output_dir_noise if plots.visualize_noise else None,
+            surfaces=plots.visualize_surfaces,
         )
 
     def table(self, name: str, form: str) -> str:
