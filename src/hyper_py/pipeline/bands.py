@@ -28,6 +28,7 @@ from hyper_py.bands.spectra import GreyBodies, SpectralIndices, fit_grey_bodies,
 from hyper_py.bands.surroundings import background_under
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.fitting.setup import COMPACT_BEAMS
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.statistics import NoiseStatistics
@@ -225,8 +226,8 @@ def extract_bands(
     wavelengths : mapping of name to micron
         Needed with a mapping of images.
     options : Options, optional
-        Default: those of a new configuration. Section `bands`; `photometry.aper_sup` for the largest size,
-        `photometry.fwhm_radius_ratio` for a common aperture.
+        Default: those of a new configuration. Section `bands`; `photometry.aper_sup` for the largest size (2
+        beams if null), `photometry.fwhm_radius_ratio` for a common aperture.
     fixed : FixedSources, optional
         Measure these instead of searching: positions, and intrinsic shapes if they are given.
     name : str
@@ -247,6 +248,15 @@ def extract_bands(
         If there is no band, two have one name, a map is blank, or a wavelength is missing.
     ConfigurationError
         If a value is not allowed, or a name is not known.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> field = hyper_py.simulate_bands(seed=1, size=500.0, n_sources=4, pair_fraction=0.0)
+    >>> images = {one.band.name: one.image for one in field.maps if one.band.name in ("s250", "s350")}
+    >>> found = hyper_py.extract_bands(images, wavelengths={"s250": 250.0, "s350": 350.0})
+    >>> "FLUX_s350" in found.catalog.colnames
+    True
     """
     options = (options or Options()).updated(**changes)
     bands = _band_images(images, wavelengths)
@@ -259,9 +269,8 @@ def extract_bands(
         if not np.isfinite(band.data).any():
             raise InputError(f"{band.name}: every pixel is blank: nothing to measure")
     free = options.bands.shape == "free"
-    fit = FitChoices(
-        prior=wide_prior(placed, free=free), largest=max(options.photometry.aper_sup**2 - 1.0, 0.0)
-    )
+    largest = options.photometry.aper_sup or COMPACT_BEAMS
+    fit = FitChoices(prior=wide_prior(placed, free=free), largest=max(largest**2 - 1.0, 0.0))
     reference = reference_band(bands)
     aligning = (
         OffsetChoices(reference=reference) if options.bands.measure_offsets and len(bands) > 1 else None
