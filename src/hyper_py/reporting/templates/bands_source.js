@@ -73,7 +73,7 @@ function cutouts(i) {
   const scale = element("canvas"), choice = element("select", { ariaLabel: "Side of the cutouts" });
   for (const side of cutSides) choice.append(element("option", { value: side, textContent: `${trim(side, 3)}″`, selected: side === cutState.side }));
   choice.addEventListener("change", () => { cutState.side = +choice.value; drawCuts(i); });
-  const low = element("div", { className: "cut-scale" }, `${facts.flux_unit} · residual −${SIGMAS}σ`, scale, `+${SIGMAS}σ`, element("span", { className: "grow" }), "side ", choice);
+  const low = element("div", { className: "cut-scale" }, `${facts.flux_unit} · residual −${SIGMAS}σ`, scale, `+${SIGMAS}σ of noise and background`, element("span", { className: "grow" }), "side ", choice);
   requestAnimationFrame(() => { const { context, width, height } = fitCanvas(scale); for (let x = 0; x < width; x++) { const c = DIVERGING[Math.round(x / (width - 1) * 4095)]; context.fillStyle = `rgb(${c & 255},${c >> 8 & 255},${c >> 16 & 255})`; context.fillRect(x, 0, 1.5, height); } });
   return element("div", {}, box, low);
 }
