@@ -109,7 +109,8 @@ def test_who_stops_listening_ends_the_workers():
 
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from hyper_py.numerics.parallel import in_order, workers
 with workers(2):
     def of_item(k):

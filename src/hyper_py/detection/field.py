@@ -17,6 +17,7 @@ from hyper_py.detection.edges import edge_distance
 from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
 from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.stored import StoredPlane
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample, sample_step, size_of, tiles
 
 AnyArray: TypeAlias = NDArray[Any]
@@ -157,9 +158,12 @@ class Field:
         return inside
 
     def plane(self, make: Callable[[slice, slice], AnyArray]) -> Plane:
-        """Return a plane of the field's shape: an array made tile by tile, or made where it is asked for."""
+        """Return a plane of the field's shape, made tile by tile: an array, or kept in a file.
+
+        If there is no space for the file, the plane is made where it is asked for.
+        """
         if not self.keep:
-            return LazyPlane(self.shape, self.cache.remembered(make))
+            return self._stored(make)
         result: AnyArray | None = None
         for where, part in self.pieces(lambda where: make(*where)):
             if result is None:
@@ -167,6 +171,17 @@ class Field:
             result[where] = part
         assert result is not None
         return result
+
+    def _stored(self, make: Callable[[slice, slice], AnyArray]) -> Plane:
+        first = make(*self.tiles[0])
+        try:
+            plane = StoredPlane(self.shape, first.dtype)
+        except OSError:
+            return LazyPlane(self.shape, self.cache.remembered(make))
+        plane.write(self.tiles[0], first)
+        for _ in in_order(lambda where: plane.write(where, make(*where)), self.tiles[1:]):
+            pass
+        return plane
 
     def pieces(self, function: Callable[[Where], Result]) -> Iterator[tuple[Where, Result]]:
         """Yield all tiles with the result of a function of each, see `hyper_py.numerics.parallel`.

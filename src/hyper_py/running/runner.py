@@ -31,7 +31,7 @@ from hyper_py.running.events import (
     RunStarted,
     describe_event,
 )
-from hyper_py.running.executors import OnStart, OnTold, Outcome, Outcomes, execute_serial
+from hyper_py.running.executors import OnStart, OnTold, Outcome, Outcomes, execute_serial, workers_of_a_map
 from hyper_py.running.inputs import MapInput, resolve_inputs
 from hyper_py.running.manifest import Ending, Manifest, RunLog, ended_by, open_log, stopped_like_ctrl_c
 from hyper_py.running.map_outputs import restored
@@ -309,6 +309,8 @@ class _Run:
         for task in todo:
             whole = not task.may_be_cube or not (datacube or is_cube(task.path))
             (maps if whole else cubes).append(task)
+        own = workers_of_a_map(self.config.control, len(maps))
+        maps = [replace(task, n_workers=own) for task in maps]
         with closing(self.outcomes(name, n_workers, maps)) as outcomes:
             for outcome in outcomes:
                 self.take(maps[outcome.index], outcome)

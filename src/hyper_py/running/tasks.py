@@ -33,6 +33,8 @@ class MapTask:
         Of the input, where it is known already.
     spectral : tuple of (str, float, str, str), optional
         Of a channel: name, value, unit and description of the column with its frequency or velocity.
+    n_workers : int
+        Processes that do parts of the map, see `hyper_py.numerics.parallel`.
     """
 
     index: int
@@ -41,6 +43,7 @@ class MapTask:
     config: "Config"
     depends: dict[str, str] = field(default_factory=dict)
     checksum: str = ""
+    n_workers: int = 1
     spectral: tuple[str, float, str, str] | None = None
     has_figure: ClassVar[bool] = True
     """Whether the map with its sources is drawn; a cube has no figure for each channel."""
