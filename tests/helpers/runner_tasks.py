@@ -17,6 +17,7 @@ from hyper_py.config import Config
 from hyper_py.diagnostics import HyperPyWarning, InputError
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
+from hyper_py.noise.level import NoiseLevel
 from hyper_py.options import Options
 from hyper_py.running.map_task import measure_map
 from hyper_py.writing.table_columns import COORDINATE_COLUMNS
@@ -88,6 +89,7 @@ class FakeExtraction:
         self.catalog.meta = {}
         self.complete_catalog = self.catalog
         self.rms = 1e-3
+        self.noise = NoiseLevel(mean=0.0, rms=1.0)
         self.measured = self.explained = self.vanished = None
         self.options = Options()
 
