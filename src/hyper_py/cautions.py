@@ -68,7 +68,7 @@ def cautions(catalog: QTable, image: SkyImage, noise: NoiseLevel | None = None) 
     said = _of_image(image)
     said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image), *_nowhere(catalog, image)]
     said += [*_units(image, noise)]
-    said += _hot_pixels(catalog) + _flagged(catalog) + _crowded(catalog, image)
+    said += _hot_pixels(catalog) + _wide_sources(catalog) + _flagged(catalog) + _crowded(catalog, image)
     return tuple(said)
 
 
@@ -166,6 +166,19 @@ def _nowhere(catalog: QTable, image: SkyImage) -> list[str]:
     if len(catalog) or image.searched is None or np.any(sample(np.asarray(image.searched, dtype=np.float64))):
         return []
     return ["detection.region holds no pixel of this map: sources were looked for nowhere"]
+
+
+def _wide_sources(catalog: QTable) -> list[str]:
+    """Say which sources are wider than what is known to be measured rightly."""
+    if "FLAGS" not in catalog.colnames:
+        return []
+    wide = np.flatnonzero(np.asarray(catalog["FLAGS"]).astype(np.int64) & int(Flag.VERY_WIDE))
+    if not wide.size:
+        return []
+    return [
+        f"{_rows(catalog, wide)} sources are wider than 5 beams: their fluxes and sizes are not known to be "
+        "right, and a larger one may be cut short at photometry.aper_sup"
+    ]
 
 
 def _given(catalog: QTable) -> list[str]:

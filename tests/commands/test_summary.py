@@ -1,5 +1,7 @@
 """The end of a run: what is said of its maps, compared with the tables that it wrote."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.table import QTable
@@ -63,6 +65,8 @@ def test_a_cube_counts_sources_and_rows(hyper, lines):
     table = QTable.read("out/params/params_cube_ALL.ecsv")
     assert f"in 4 channels ({len(table)} rows: " in said["cube"]
     assert int(said["cube"].split()[0]) <= 4 < len(table)
+    page = Path("out/report/index.html").read_text()
+    assert f"{said['cube'].split()[0]} sources in 4 channels" in page
     assert said["tables"].startswith("out/params/params_cube_ALL.txt")
 
 

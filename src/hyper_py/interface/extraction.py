@@ -62,7 +62,7 @@ def extract_sources(
     Returns
     -------
     Extraction
-        Its catalogue has one row a source, brightest first (given sources in the order given).
+        Its catalogue has one row a source, most significant first (given sources in the order given).
 
     Raises
     ------

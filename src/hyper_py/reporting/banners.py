@@ -11,7 +11,7 @@ _REMEDIES = (
     ("loud edges are no sources", "--error ERRORS.fits"),
     ("no beam", "--beam FWHM"),
     ("is the beam right", "--beam FWHM"),
-    ("a fitted size is at its bound", "--set photometry.aper_sup=4"),
+    ("a fitted size is at its bound", "--set photometry.aper_sup=8"),
     ("lacks scales of its sources", "--set survey.psf=DIRTY_BEAM.fits"),
     ("look at the map before the table is used", ""),
     ("given sources are not on the map", ""),
@@ -52,22 +52,24 @@ def banners(facts: Mapping[str, Any], entry: Mapping[str, Any], manifest: Mappin
         if options is not None:
             command = _command(entry, manifest, options) if options else ""
             found.append(Banner(text=_sentence(text), command=command))
-    noise = facts.get("noise", {})
-    if noise.get("kind") == "global" and noise.get("loud_share", 0.0) > _LOUD_SHARE:
+    noise = facts.get("noise")
+    share = noise.get("loud_share") if isinstance(noise, Mapping) and noise.get("kind") == "global" else None
+    if isinstance(share, float) and share > _LOUD_SHARE:
         found.append(
             Banner(
                 text="The noise is more than three times stronger than elsewhere in "
-                f"{noise['loud_share']:.0%} of the map, but one rms stands for all of it: rows in the loud "
+                f"{share:.0%} of the map, but one rms stands for all of it: rows in the loud "
                 "parts may be noise. Give the errors of the map.",
                 command=_command(entry, manifest, "--error ERRORS.fits"),
             )
         )
-    counts, n = facts.get("flag_counts", {}), entry.get("n_sources", 0)
-    if isinstance(counts, Mapping) and n and 2 * counts.get(_ASSUMED, 0) > n:
+    counts, n = facts.get("flag_counts"), entry.get("n_sources", 0)
+    assumed = counts.get(_ASSUMED) if isinstance(counts, Mapping) else None
+    if isinstance(assumed, int) and n and 2 * assumed > n:
         found.append(
             Banner(
                 text=f"The map is too small to measure how its noise is correlated: the correlation of the "
-                f"beam was assumed for {counts[_ASSUMED]} of {n} rows, and their errors are rough. A larger "
+                f"beam was assumed for {assumed} of {n} rows, and their errors are rough. A larger "
                 "cut of the sky mends this."
             )
         )

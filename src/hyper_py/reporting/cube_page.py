@@ -27,7 +27,7 @@ from hyper_py.reporting.report_data import REMARKS, ReportData, bin_image, pack_
 MAX_VALUES = 2_000_000
 """Pixels of all channels together; larger cubes are shown binned."""
 _MOST_SOURCES = 500
-_MATCHED_BEAMS = 0.5
+MATCHED_BEAMS = 0.5
 """Rows of different channels nearer than this, in FWHM, are of one source."""
 _STEPS_PER_RMS = 3.0
 _SHARED = (
@@ -58,27 +58,36 @@ class CubeData:
     binning: int = 1
 
     def add(self, data: ReportData | None) -> None:
-        """Take over the next channel; None if it has no data."""
+        """Take over the next channel; None if it has no data.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError, zlib.error
+            If the data are not those of a channel of this cube.
+        """
         if data is None:
             self.noise.append(None)
             self.spectral.append(None)
             self.rows.append({})
             self.planes.append(None)
             return
-        facts = data.facts
-        if not self.facts:
-            self.facts = {key: facts[key] for key in _SHARED}
-            size = self.n_channels * math.prod(facts["layers"]["map"]["shape"])
-            self.binning = max(1, math.ceil(math.sqrt(size / MAX_VALUES)))
-        self.noise.append(facts["noise"]["typical"])
+        facts, layer = data.facts, data.facts["layers"]["map"]
+        shared, shape = {key: facts[key] for key in _SHARED}, tuple(layer["shape"])
+        if self.facts and shared["shape"] != self.facts["shape"]:
+            raise ValueError("a channel of another size")
+        size = self.n_channels * math.prod(shape)
+        binning = self.binning if self.facts else max(1, math.ceil(math.sqrt(size / MAX_VALUES)))
+        codes = unpack_codes(data.blobs["map"], shape).astype(np.float64)
+        plane = bin_image(np.where(codes > 0.0, layer["offset"] + layer["step"] * codes, np.nan), binning)
         axis = facts.get("spectral") or {}
-        self.spectral.append(axis.get("value"))
+        rows, noise, value = _rows(data), float(facts["noise"]["typical"]), axis.get("value")
+        # Nothing is taken over of a channel that has not all of it.
+        self.facts, self.binning = self.facts or shared, binning
+        self.noise.append(noise)
+        self.spectral.append(None if value is None else float(value))
         self.axis = self.axis or {key: str(axis.get(key, "")) for key in ("name", "unit")}
-        self.rows.append(_rows(data))
-        layer = facts["layers"]["map"]
-        codes = unpack_codes(data.blobs["map"], tuple(layer["shape"]))
-        values = np.where(codes > 0, layer["offset"] + layer["step"] * codes.astype(np.float64), np.nan)
-        self.planes.append(bin_image(values, self.binning))
+        self.rows.append(rows)
+        self.planes.append(plane)
 
     def sources(self) -> list[dict[str, Any]]:
         """Return the sources: places where some channel has a row, the brightest first, with their rows."""
@@ -90,7 +99,7 @@ class CubeData:
         channel = np.repeat(np.arange(len(self.rows)), counts)
         on_map = np.isfinite(table["X"] + table["Y"])
         table, channel = {name: values[on_map] for name, values in table.items()}, channel[on_map]
-        linking = _MATCHED_BEAMS * self.facts["beam"]["fwhm_pixels"]
+        linking = MATCHED_BEAMS * self.facts["beam"]["fwhm_pixels"]
         labels = friends_of_friends(table["X"], table["Y"], linking_length=linking)
         found = [self._source(table, channel, np.flatnonzero(labels == k)) for k in range(labels.max() + 1)]
         return sorted(found, key=lambda one: -one["peak"])

@@ -46,7 +46,10 @@ def index_entry(
     done = one["status"] in ("done", "resumed")
     noise = one["rms"] if done else None
     facts = {} if data is None else data.facts
-    flags, sources, calling = facts.get("flag_counts", {}), one["n_sources"], facts.get("n_calling", 0)
+    flags, sources, calling = facts.get("flag_counts"), one["n_sources"], facts.get("n_calling")
+    # The data may be of another version, or of anybody.
+    calling = calling if isinstance(calling, int) else 0
+    flags = flags if isinstance(flags, dict) else {}
     words = ", ".join(f"{n} {name}" for name, n in list(flags.items())[:3])
     if isinstance(data, CubeData):
         found = data.sources()

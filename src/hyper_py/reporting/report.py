@@ -4,6 +4,7 @@ Pages are made from the files of a run, so that a run and `hyper-py report OUT` 
 """
 
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -113,7 +114,10 @@ def _write_channels(
     cube, pages = CubeData(parts[0]["path"], len(parts)), []
     for part in parts:
         data = _stored(root, part["name"])
-        cube.add(data)
+        try:
+            cube.add(data)
+        except (KeyError, TypeError, ValueError, zlib.error):  # of another version, or of anybody
+            cube.add(None)
         if data is not None:
             page = page_name(part["name"])
             stage.text(

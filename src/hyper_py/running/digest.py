@@ -1,16 +1,16 @@
 """The catalogue of a map in a few numbers, from its rows."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from hyper_py.diagnostics import InputError
 
 if TYPE_CHECKING:
     from hyper_py.config import Config
-
-_MATCHED_BEAMS = 0.5
-"""Rows of different channels nearer than this, in FWHM, are of one source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +85,12 @@ def digest(root: Path, name: str, *, config: "Config") -> Digest | None:
     ratio = ratio[np.isfinite(ratio)]
     flagged = flag_counts(values("FLAGS").astype(np.int64))
     threshold = config.detection.sigma_thres
+    pixel_scale = records[0].pixel_scale or 1.0
+    beam_fwhm = _beam_fwhm(root, parts, values, pixel_scale=pixel_scale) if parts != [name] else 0.0
     return Digest(
         n_rows=sum(map(len, tables)),
         n_channels=len(parts) if parts != [name] else 0,
-        n_places=_n_places(values, scale=records[0].pixel_scale or 1.0),
+        n_places=_n_places(values, beam_fwhm=beam_fwhm) if parts != [name] else sum(map(len, tables)),
         flux=(float(known.min()), float(np.median(known)), float(known.max())) if known.size else None,
         flux_unit=units.get("FLUX", ""),
         limit=threshold * float(np.median(ratio)) if ratio.size else None,
@@ -98,16 +100,31 @@ def digest(root: Path, name: str, *, config: "Config") -> Digest | None:
     )
 
 
-def _n_places(values: Any, *, scale: float) -> int:
-    """Return how many different places the rows of all channels have."""
+def _n_places(values: Any, *, beam_fwhm: float) -> int:
+    """Return how many different places the rows of all channels have, as the page of the cube counts them."""
     import numpy as np
 
     from hyper_py.deblending.grouping import friends_of_friends
+    from hyper_py.reporting.cube_page import MATCHED_BEAMS
 
-    x, y, fwhm = values("X"), values("Y"), np.sqrt(values("FWHM_1") * values("FWHM_2")) / scale
+    x, y = values("X"), values("Y")
     on_map = np.isfinite(x) & np.isfinite(y)
     if not on_map.any():
         return 0
-    known = fwhm[np.isfinite(fwhm)]
-    linking = _MATCHED_BEAMS * float(np.median(known)) if known.size else 1.0
+    linking = MATCHED_BEAMS * beam_fwhm
     return int(friends_of_friends(x[on_map], y[on_map], linking_length=linking).max()) + 1
+
+
+def _beam_fwhm(root: Path, parts: Sequence[str], values: Any, *, pixel_scale: float) -> float:
+    """Return the FWHM of the beam in pixels; without the data of the report, that of the smallest sources."""
+    import numpy as np
+
+    from hyper_py.reporting.report_data import load_report_data
+    from hyper_py.writing.layout import report_data_name
+
+    for part in parts:
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError, InputError, BadZipFile):
+            return float(load_report_data(root / report_data_name(part)).facts["beam"]["fwhm_pixels"])
+    fwhm = np.sqrt(values("FWHM_1") * values("FWHM_2")) / pixel_scale
+    known = fwhm[np.isfinite(fwhm)]
+    return float(np.percentile(known, 10)) if known.size else 2.0

@@ -4,7 +4,7 @@ async function showCube() {
   const nx = loaded.moment.nx, ny = loaded.moment.ny, size = nx * ny, [fullY, fullX] = facts.shape, sources = facts.sources;
   const plane = k => ({ nx, ny, values: loaded.planes.values.subarray(k * size, (k + 1) * size) });
   const axis = facts.spectral, isHz = axis.unit === "Hz", values = axis.values.map((value, k) => value === null ? null : isHz ? value / 1e9 : value), hasAxis = values.filter(value => value !== null).length > 1;
-  const axisUnit = isHz ? "GHz" : axis.unit.replace(/ /g, ""), axisName = { FREQUENCY: "frequency", VELOCITY: "velocity", WAVELENGTH: "wavelength" }[axis.name] || (axis.name || "").toLowerCase();
+  const plain = text => String(text ?? "").replace(/[<>&"]/g, ""), axisUnit = isHz ? "GHz" : plain(axis.unit).replace(/ /g, ""), axisName = { FREQUENCY: "frequency", VELOCITY: "velocity", WAVELENGTH: "wavelength" }[axis.name] || plain(axis.name).toLowerCase();
   const at = k => hasAxis && values[k] !== null ? values[k] : k + 1, channelText = k => `channel ${k + 1} of ${n}${hasAxis && values[k] !== null ? ` · ${+values[k].toPrecision(7)} ${axisUnit}` : ""}`, axisLabel = hasAxis ? `${axisName} (${axisUnit})` : "channel";
   const state = { channel: 0, moment: true, source: sources.length ? 0 : -1, timer: 0 };
   const canvas = $("map"), overlay = $("overlay"), picture = document.createElement("canvas"), view = { x: (fullX - 1) / 2, y: (fullY - 1) / 2, scale: 1, width: 1, height: 1 };
