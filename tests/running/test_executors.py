@@ -4,6 +4,7 @@ import sys
 import time
 from contextlib import closing
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,7 @@ from helpers.executor_tasks import not_picklable, square, told_square
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.running import dask_cluster
 from hyper_py.running.dask_cluster import execute_dask
-from hyper_py.running.executors import execute_serial
+from hyper_py.running.executors import execute_serial, workers_of_a_map
 from hyper_py.running.worker_processes import execute_processes
 
 
@@ -126,3 +127,20 @@ def test_a_worker_tells_of_a_stage_ten_times_a_second_at_most():
         )
     )
     assert len(told) < 30
+
+
+@pytest.mark.parametrize(
+    ("control", "n_maps", "expected"),
+    [
+        ({"n_cores": 8}, 1, 8),
+        ({"n_cores": 8}, 3, 2),
+        ({"n_cores": 2}, 3, 1),
+        ({"n_cores": 2}, 0, 1),
+        ({"n_cores": 8, "parallel_maps": False}, 1, 1),
+        ({"n_cores": 8, "executor": "serial"}, 1, 1),
+        ({"n_cores": 8, "executor": "dask"}, 1, 1),
+    ],
+)
+def test_fewer_maps_than_processes_have_several_each(control, n_maps, expected):
+    chosen = SimpleNamespace(**{"parallel_maps": True, "executor": "processes", **control})
+    assert workers_of_a_map(chosen, n_maps) == expected

@@ -11,6 +11,9 @@ from hyper_py.running.process_settings import keep_freed_memory, without_collect
 from hyper_py.running.tasks import MapResult, MapTask, reading_options
 from hyper_py.stages import tell
 
+_LEAST_BYTES = 16_000_000
+"""Files smaller than this are done by one process: a map of 2000 x 2000 pixels in float32."""
+
 
 def load_libraries() -> None:
     """Import all modules that a map needs, unless they are imported already."""
@@ -103,9 +106,17 @@ def process_map(
         try:
             work.removed = forget_map(work.layout, task.name)
             work.checksum = task.content()
-            with workers(task.n_workers), stored_in(layout.root / STATE_DIR):
+            with workers(_n_workers(task)), stored_in(layout.root / STATE_DIR):
                 extraction = measure(task)
             return write(work, extraction)
         except Exception as error:
             reason = work.log_failure(error)
     return write_failure(work, reason)
+
+
+def _n_workers(task: MapTask) -> int:
+    """Return how many processes do parts of the map; copies cost more than they gain for a small one."""
+    try:
+        return task.n_workers if task.path.stat().st_size >= _LEAST_BYTES else 1
+    except OSError:
+        return 1
