@@ -33,6 +33,7 @@ html_title = f"Hyper-Py {release}"
 html_static_path = ["static"]
 html_css_files = ["style.css"]
 html_show_sourcelink = False
+html_domain_indices = False
 html_copy_source = False
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
@@ -59,10 +60,10 @@ def markdown_table(head, rows):
 def columns():
     """Return the table of catalogue columns."""
     rows = [
-        (f"[`{c.name}`](#{c.name.lower()})", c.unit.replace(" / ", "/"), c.dtype, f"`{c.ucd}`", c.description)
+        (f"[`{c.name}`](#{c.name.lower()})", c.unit.replace(" / ", "/"), c.description, c.dtype, f"`{c.ucd}`")
         for c in COLUMNS
     ]
-    return markdown_table(["Column", "Unit", "Type", "UCD", "Meaning"], rows)
+    return markdown_table(["Column", "Unit", "Meaning", "Type", "UCD"], rows)
 
 
 def band_columns():
@@ -103,6 +104,30 @@ def changelog():
     return re.sub(r"\]\(docs/", "](../", text)
 
 
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+def sections(name, *titles, widths=None):
+    """Return the tables of some sections of a committed benchmark, their first columns only if asked."""
+    parts = re.split(r"^## ", (RESULTS / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = {part.partition("\n")[0]: part for part in parts}
+    lines = []
+    for title in titles:
+        text = next(part for head, part in found.items() if head.startswith(title))
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        if widths is not None:
+            rows = ["|".join(line.split("|")[: widths + 1]) + "|" for line in rows]
+        lines += ["", f"**{text.partition(chr(10))[0]}**", "", *rows]
+    return "\n".join(lines)
+
+
+def finders():
+    """Return the committed comparison with other finders: completeness, then photometry."""
+    summary = (RESULTS / "completeness.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    rows = [line.rsplit("|", 2)[0] + "|" for line in summary.splitlines() if line.startswith("|")]
+    return "\n".join(rows) + "\n\n### Photometry\n" + sections("finders.md", "alma", "herschel", widths=10)
+
+
 GENERATED = {
     "configuration": reference_table,
     "columns": columns,
@@ -110,8 +135,13 @@ GENERATED = {
     "flags": flags,
     "instruments": instruments,
     "changelog": changelog,
+    "finders": finders,
 }
-SHOWN = {"cli": ["main"], "config.original": ["ORIGINAL_DEFAULTS", "ORIGINAL_POLICY"]}
+SHOWN = {
+    "cli": ["main"],
+    "config.original": ["ORIGINAL_DEFAULTS", "ORIGINAL_POLICY"],
+    "reporting.notebook_figures": ["draw_map", "draw_source"],  # without what matplotlib's Figure has
+}
 
 
 def module_text(name):

@@ -67,6 +67,7 @@ def make_measurement(parameters, *, covariance=None, **changes):
         "background": 0.3 * one, "shoulder_score": 0.1 * one, "order": zero, "n_in_group": zero + 1,
         "n_blank": zero, "status": zero + 1, "flags": zero,
         "at_bound": np.zeros(parameters.shape, dtype=bool), "nmse": 0.02 * one, "chi2_red": one, "bic": one,
+        "beyond": 0.1 * one, "beyond_err": 0.05 * one, "growth_radius": 1.5 * one,
     }  # fmt: skip
     return SourceTable(**{**values, **changes})
 
@@ -128,7 +129,7 @@ def test_mjy_is_a_thousandth_of_jy_in_every_flux():
             np.testing.assert_allclose(mjy[column.name].value, 1e3 * jy[column.name].value)
         elif column.dtype == "float":
             np.testing.assert_array_equal(mjy[column.name], jy[column.name])
-    assert converted == 9
+    assert converted == 11
 
 
 def test_fluxes_per_beam_and_limits():

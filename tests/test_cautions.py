@@ -9,6 +9,7 @@ from astropy.table import QTable
 from helpers.maps import make_image
 from hyper_py.cautions import cautions
 from hyper_py.diagnostics import Flag
+from hyper_py.noise.level import NoiseLevel
 
 SHAPE = (200, 220)
 
@@ -87,3 +88,42 @@ def test_sizes_that_differ_between_bands_are_said_with_the_remedy():
     odd.meta["fill"] = ["-999 was taken for blank"]
     table["FLAGS"] = 0
     assert band_cautions(table, {"s250": odd}) == ("s250: -999 was taken for blank",)
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"), [(1.0, False), (0.4, False), (2.5, False), (0.1, True), (9.0, True)]
+)
+@pytest.mark.parametrize("background", [0.0, 30.0])
+def test_noise_that_is_not_what_it_is_said_to_be(factor, said, background):
+    """`factor` times the true noise, without and with a structured background much above it."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    data = noise() + background * np.sin(x / 25.0) * np.cos(y / 30.0)
+    image = make_image(data)
+    expected = said and not (background and factor > 1.0)  # errors may be those of the background too
+    for level in (NoiseLevel(mean=0.0, rms=factor), NoiseLevel(mean=0.0, rms=np.full(SHAPE, factor))):
+        found = [text for text in cautions(table(*places(3)), image, level) if "one unit" in text]
+        assert len(found) == expected
+        assert all("detection.rms_value says" in text for text in found)
+
+
+def test_a_factor_of_the_beam_is_named():
+    image = make_image(noise())
+    level = NoiseLevel(mean=0.0, rms=image.beam_area_pix)
+    (said,) = cautions(table(*places(3)), replace(image, error=np.ones(SHAPE)), level)
+    assert "what its errors (io.error_hdu) say, the pixels in a beam" in said
+
+
+@pytest.mark.parametrize(
+    ("instrument", "unit", "said"),
+    [
+        ("PACS", "Jy/beam", True),
+        ("PACS", "Jy/pixel", False),
+        ("HERSCHEL SPIRE", "Jy/pixel", True),
+        ("SPIRE", "MJy/sr", False),
+        ("SPIRE", "Jy/beam", False),
+        ("ALMA", "Jy/pixel", False),
+    ],
+)
+def test_units_that_an_instrument_does_not_have(instrument, unit, said):
+    image = replace(make_image(noise(), meta={"instrument": instrument}), unit=unit)
+    assert any("as a rule" in text for text in cautions(table(*places(3)), image)) == said

@@ -80,6 +80,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("DECONV_ULIM", "arcsec", "float", "phys.angSize;stat.max", ".4g", "3-sigma upper limit on the deconvolved major axis"),
     Column("N_BLANK", "", "int", "meta.number;instr.pixel", "d", "Blank pixels inside the aperture"),
     Column("FLAGS", "", "int", "meta.code.qual", "d", "Bit field; see the table of flags"),
+    Column("FLUX_BEYOND", "Jy", "float", "phot.flux.density;stat.fit.residual", ".4g", "Light beyond the Gaussian out to GROWTH_RADIUS; in FLUX where FLAGS say so"),
+    Column("FLUX_BEYOND_ERR", "Jy", "float", "stat.error;phot.flux.density", ".4g", "1-sigma error of FLUX_BEYOND; NaN where it was not measured"),
+    Column("GROWTH_RADIUS", "", "float", "phys.size.axis;arith.ratio", ".2f", "Where the growth curve ends, semi-axes in units of FWHM_1 and FWHM_2"),
 )  # fmt: skip
 
 
@@ -142,6 +145,9 @@ def _flux_columns(measured: SourceTable, image: SkyImage, jacobian: FloatArray) 
         "FLUX_ULIM": np.maximum(measured.flux, 0.0) + 3.0 * measured.flux_err,
         "APER_FRAC": measured.aperture_fraction,
         "LOCAL_RMS": measured.local_rms * beam_area,
+        "FLUX_BEYOND": np.where(np.isfinite(measured.beyond_err), measured.beyond, np.nan),
+        "FLUX_BEYOND_ERR": measured.beyond_err,
+        "GROWTH_RADIUS": measured.growth_radius,
     }
 
 
@@ -183,7 +189,9 @@ def _size_columns(
         "FWHM_GEOM_ERR": error["GEOM"][:, 0],
         **_deconvolved(shape, error),
     }
-    return columns, ~(shape["DECONV_2"][:, 0] > 2.0 * error["DECONV_2"][:, 0])
+    # At a bound there is no error: what is larger than the beam there is resolved.
+    noise = np.nan_to_num(error["DECONV_2"][:, 0])
+    return columns, ~(shape["DECONV_2"][:, 0] > 2.0 * noise)
 
 
 def _errors(measured: SourceTable) -> FloatArray:

@@ -1,5 +1,6 @@
 """Warnings about a catalogue as a whole: most rows flagged, or crowded along edges."""
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,6 +10,8 @@ from scipy import ndimage, special
 from hyper_py.arrays import BoolArray, IntArray
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.image import SkyImage
+from hyper_py.noise.covariance import clipped_statistics
+from hyper_py.noise.level import NoiseLevel
 from hyper_py.numerics.tiles import sample
 
 _BAD = (
@@ -19,6 +22,14 @@ _BAD = (
 """Flags that say that something of a row is not to be trusted."""
 _WIDEST_BEAM = 0.25
 """Of the shorter side of the map."""
+_LARGEST_RATIO = 3.0
+"""Of the noise of a map and what is said to be its noise."""
+_SIGMA_OF_STEPS = 1.4826 / np.sqrt(2.0)
+"""Sigma of white noise over the median of the absolute differences of neighbours."""
+_NEAR = 1.4
+"""Ratios that differ by less are near."""
+_USUAL_UNITS = {"PACS": "Jy/pixel", "SPIRE": "Jy/beam or MJy/sr"}
+_PER = re.compile(r"pix|beam|bm", re.IGNORECASE)
 _NAMED = 5
 """Rows that are named in a warning."""
 _FEWEST = 5
@@ -33,7 +44,7 @@ _BLANK_BEAMS = 0.5
 """Blank regions smaller than this, in beams, are no edge."""
 
 
-def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
+def cautions(catalog: QTable, image: SkyImage, noise: NoiseLevel | None = None) -> tuple[str, ...]:
     """Return warnings, one line each.
 
     Parameters
@@ -42,6 +53,8 @@ def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
         As an extraction makes it.
     image : SkyImage
         Its map.
+    noise : NoiseLevel, optional
+        What the extraction took for the noise of the map.
 
     Returns
     -------
@@ -54,7 +67,8 @@ def cautions(catalog: QTable, image: SkyImage) -> tuple[str, ...]:
     """
     said = _of_image(image)
     said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image), *_nowhere(catalog, image)]
-    said += _hot_pixels(catalog) + _flagged(catalog) + _crowded(catalog, image)
+    said += [*_units(image, noise)]
+    said += _hot_pixels(catalog) + _wide_sources(catalog) + _flagged(catalog) + _crowded(catalog, image)
     return tuple(said)
 
 
@@ -93,6 +107,49 @@ def _of_image(image: SkyImage) -> list[str]:
     return said + [image.meta[key] for key in ("no_beam", "primary_beam") if key in image.meta]
 
 
+def _units(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
+    """Say that units do not go together: of errors, of a given rms, of an instrument."""
+    said = []
+    ratio = 1.0 if noise is None else _noise_ratio(image, noise)
+    if ratio != 1.0:
+        given = "its errors (io.error_hdu) say" if image.error is not None else "detection.rms_value says"
+        said.append(
+            f"the noise of the map is {ratio:.3g} times what {given}{_of_a_beam(ratio, image)}: are both in "
+            "one unit?"
+        )
+    instrument, per = str(image.meta.get("instrument", "")), _PER.search(image.unit)
+    usual = next((unit for name, unit in _USUAL_UNITS.items() if name in instrument.upper()), None)
+    if usual is not None and per is not None and (per[0].lower() == "pix") != (usual == "Jy/pixel"):
+        said.append(
+            f"the unit is {image.unit}, but maps of {instrument} are in {usual} as a rule: is it right "
+            "(units.bunit)?"
+        )
+    return said
+
+
+def _noise_ratio(image: SkyImage, noise: NoiseLevel) -> float:
+    """Return the noise of a map over what is said to be its noise, if the two cannot both be right; else 1.
+
+    The scatter of all pixels is at least the noise, that of neighbours without structure at most.
+    """
+    if not noise.typical > 0.0:
+        return 1.0
+    rms = noise.rms if image.is_whole else noise.typical
+    values = image.data if image.is_whole else sample(image.data)
+    scatter = float(clipped_statistics(values / rms).rms)
+    if scatter < 1.0 / _LARGEST_RATIO:
+        return scatter
+    steps = np.diff(values / rms, axis=-1)
+    grain = _SIGMA_OF_STEPS * float(np.nanmedian(np.abs(steps))) if np.isfinite(steps).any() else 1.0
+    return grain if grain > _LARGEST_RATIO else 1.0
+
+
+def _of_a_beam(ratio: float, image: SkyImage) -> str:
+    """Say that a ratio is the area of the beam in pixels, or one over it."""
+    share = max(ratio, 1.0 / ratio) / image.beam_area_pix
+    return ", the pixels in a beam" if 1.0 / _NEAR < share < _NEAR else ""
+
+
 def _wide_beam(image: SkyImage) -> list[str]:
     """Say that the beam is too wide for the map."""
     side = min(image.shape) * image.pixel_scale
@@ -109,6 +166,19 @@ def _nowhere(catalog: QTable, image: SkyImage) -> list[str]:
     if len(catalog) or image.searched is None or np.any(sample(np.asarray(image.searched, dtype=np.float64))):
         return []
     return ["detection.region holds no pixel of this map: sources were looked for nowhere"]
+
+
+def _wide_sources(catalog: QTable) -> list[str]:
+    """Say which sources are wider than what is known to be measured rightly."""
+    if "FLAGS" not in catalog.colnames:
+        return []
+    wide = np.flatnonzero(np.asarray(catalog["FLAGS"]).astype(np.int64) & int(Flag.VERY_WIDE))
+    if not wide.size:
+        return []
+    return [
+        f"{_rows(catalog, wide)} sources are wider than 5 beams: their fluxes and sizes are not known to be "
+        "right, and a larger one may be cut short at photometry.aper_sup"
+    ]
 
 
 def _given(catalog: QTable) -> list[str]:

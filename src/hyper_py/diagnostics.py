@@ -46,14 +46,17 @@ class Flag(IntFlag):
     NEGATIVE_SOURCE = 1 << 21
     HOT_PIXEL = 1 << 22
     SHAPE_DIFFERS = 1 << 23
+    FLUX_AT_BOUND = 1 << 24
+    VERY_WIDE = 1 << 25
+    OTHER_PROFILE = 1 << 26
 
 
 FLAG_TEXT: dict[Flag, str] = {
     Flag.BLANK_PIXELS: "blank pixels inside the aperture; flux corrected by the model",
     Flag.EDGE: "aperture reaches beyond the map",
-    Flag.SIZE_AT_BOUND: "a fitted size is at its bound; size errors are not Gaussian",
-    Flag.POSITION_AT_BOUND: "the fitted position is at its bound; position errors are not Gaussian",
-    Flag.AMPLITUDE_AT_BOUND: "the fitted amplitude is at its bound; flux errors are not Gaussian",
+    Flag.SIZE_AT_BOUND: "a fitted size is at its bound; no errors of size and flux are given",
+    Flag.POSITION_AT_BOUND: "the fitted position is at its bound; no errors of position and flux are given",
+    Flag.AMPLITUDE_AT_BOUND: "the fitted amplitude is at its bound; no flux error is given",
     Flag.NOT_CONVERGED: "the fit stopped before it converged",
     Flag.RETRIED: "the fit converged only from a second start",
     Flag.FIT_FAILED: "no fit was possible; the aperture has the shape of the beam",
@@ -73,6 +76,9 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.NEGATIVE_SOURCE: "a negative source (detection.negative): peak, flux and S/N are negative",
     Flag.HOT_PIXEL: "a bright pixel without the beam around it (hot pixel, cosmic ray, spike): no source",
     Flag.SHAPE_DIFFERS: "size differs between bands by more than noise; fluxes of one shape are biased",
+    Flag.FLUX_AT_BOUND: "a parameter that the flux depends on is at its bound; no error is given",
+    Flag.VERY_WIDE: "wider than 5 beams; flux and size are not known to be right",
+    Flag.OTHER_PROFILE: "not a Gaussian: FLUX has FLUX_BEYOND in it, if at most 1.5 FLUX_GAUSS",
 }
 
 

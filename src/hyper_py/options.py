@@ -25,6 +25,8 @@ from hyper_py.policy import Policy
 if TYPE_CHECKING:
     from hyper_py.numerics.solvers import SolverOptions
 
+LARGEST_SIZE = 6.0
+"""Beams, in a new configuration: fluxes are right to five, and what is measured scatters about that."""
 Order: TypeAlias = Annotated[int, Range(at_least=0, at_most=4)]
 
 
@@ -103,13 +105,17 @@ class PhotometryOptions(Checked, key_path="photometry"):
     """Apertures, and the sizes that sources may have."""
 
     aper_inf: Positive = option(0.5, "Smallest size of a source, in beams.")
-    aper_sup: Positive = option(6.0, "Largest size of a source, in beams.")
+    aper_sup: Positive | None = option(
+        None,
+        "Largest size of a source, in beams; null takes 6, but 2 on a polynomial background, whose boxes "
+        "are for compact sources.",
+    )
     fwhm_radius_ratio: Positive = option(1.0, "Semi-axes of the aperture in units of the fitted FWHM.")
     aperture_correction: bool = option(True, "Divide the flux by the fraction that the aperture holds.")
 
     def conflicts(self) -> Iterator[str]:
         """Yield what is wrong with the values together."""
-        if self.aper_inf > self.aper_sup:
+        if self.aper_sup is not None and self.aper_inf > self.aper_sup:
             yield f"aper_inf ({self.aper_inf:g}) must not be larger than aper_sup ({self.aper_sup:g})"
 
 
@@ -374,6 +380,13 @@ class Options(Checked):
     def original(self) -> bool:
         """Whether the options are meant as those of the original Hyper-Py."""
         return self.policy != Policy()
+
+    @property
+    def largest_size(self) -> float:
+        """Largest size of a source, in beams."""
+        if self.photometry.aper_sup is not None:
+            return self.photometry.aper_sup
+        return 2.0 if self.background.method == "polynomial" else LARGEST_SIZE
 
     @property
     def flux_unit(self) -> str:

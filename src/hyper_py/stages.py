@@ -40,6 +40,16 @@ def told_to(listener: OnStage | None) -> Iterator[None]:
         _listener.reset(before)
 
 
+@contextmanager
+def untold() -> Iterator[None]:
+    """Have nobody told inside this context."""
+    before = _listener.set(None)
+    try:
+        yield
+    finally:
+        _listener.reset(before)
+
+
 def tell(stage: str, done: int = 0, total: int = 0) -> None:
     """Tell the listener, if there is one."""
     listener = _listener.get()

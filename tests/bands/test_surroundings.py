@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers.aligned_bands import small_field
-from hyper_py.bands.surroundings import surroundings_of
+from hyper_py.bands.surroundings import background_under, surroundings_of
 
 
 def test_the_variance_of_a_sum_is_that_of_many_realisations(rng):
@@ -34,3 +34,15 @@ def test_without_pixels_around_nothing_is_expected():
     residual = np.full(bands[2].data.shape, np.nan)
     residual[10, 10] = 1.0
     assert surroundings_of(bands[2], residual, np.array([10]), np.array([10])) is None
+
+
+def test_the_background_under_sources_is_that_of_the_cirrus():
+    simulated, bands, truth = small_field(seed=6, cirrus=6.0, n_sources=12, size=500.0)
+    band, one = bands[2], simulated.maps[2]
+    found = background_under(band, truth.gaussians(band, 2), np.ones(len(truth), dtype=bool))
+    under = np.isfinite(found)
+    assert 0 < under.sum() < 0.5 * under.size
+    left = (found - one.cirrus)[under]
+    assert left.std() < 0.5 * one.cirrus[under].std()
+    nothing = background_under(band, truth.gaussians(band, 2), np.zeros(len(truth), dtype=bool))
+    assert np.isnan(nothing).all()

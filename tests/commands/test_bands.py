@@ -45,8 +45,10 @@ def test_configuration_names_the_bands(hyper: Hyper, measured: None) -> None:
         "  blue: {path: p100.fits, calibration_error: 0.05}\n  p160:\n  s250:\n  s350:\n"
         "  red: {path: s500.fits, name: R}\n"
     )
-    status, _, err = hyper("bands", "c.yaml", "--quiet", "--set", "maps.blue.name=B")
+    arguments = ("bands", "c.yaml", "--quiet", "--set", "maps.blue.name=B", "--products", "residual")
+    status, _, err = hyper(*arguments)
     assert (status, err) == (0, "")
+    assert Path("output/fits/bands_B_residual.fits").exists()
     table = Table.read("output/params/params_bands.ecsv")
     assert {"FLUX_B", "FLUX_CAL_ERR_B", "FLUX_p160", "FLUX_R"} <= set(table.colnames)
 

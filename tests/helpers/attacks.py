@@ -46,6 +46,8 @@ def run(facts):
     return runner.run(config, facts["maps"], resume=facts["resume"], measure=measure)
 
 if __name__ == "__main__":
+    # A shell without job control has its background jobs ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     facts = json.loads(sys.argv[1])
     what = {"die": die, "fill": fill_the_disk, "none": None}.get(
         facts["what"], lambda: stop(getattr(signal, facts["what"]))

@@ -1,6 +1,7 @@
 """What is injected into: where, how many, of which shapes."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,17 @@ def test_usable_pixels_keep_half_a_beam_from_edges_and_blanks(random_seed):
     distance = distance_transform_edt(known)[1:-1, 1:-1]
     assert distance[setup.usable].min() > 0.5 * setup.fwhm
     assert distance[~setup.usable].max() <= 0.5 * setup.fwhm
+
+
+def test_nothing_is_injected_where_nothing_is_looked_for(random_seed):
+    sky = noise_sky(random_seed, shape=(200, 200))
+    searched = np.zeros((200, 200), dtype=bool)
+    searched[:, :120] = True
+    image = replace(sky.image, searched=searched)
+    setup = make_setup(extract_sources(image, detection={"negative": True}))
+    assert not setup.usable[:, 120:].any()
+    assert setup.usable[20:180, 20:110].all()
+    assert not setup.options.detection.negative
 
 
 def test_a_quarter_of_the_catalogue_or_one_in_250_beams_is_injected(random_seed):

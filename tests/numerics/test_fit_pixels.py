@@ -63,3 +63,18 @@ def test_pixels_hold_their_place_and_are_padded_with_zeros():
     np.testing.assert_array_equal(x[1], sets[1].x)
     assert not y[0, n:].any()
     assert not x[0, n:].any()
+
+
+def test_coarse_discs_take_every_second_pixel_and_the_finest_of_several_counts():
+    usable = np.ones(SHAPE, dtype=bool)
+    x, y, radius = np.array([20.0, 26.0]), np.array([20.0, 20.0]), np.array([9.0, 3.0])
+    window = select_fit_pixels(x, y, radius=radius, usable=usable, steps=np.array([2, 1]))
+    fine = np.hypot(window.x - 26, window.y - 20) <= 3.0
+    coarse = (window.x % 2 == 0) & (window.y % 2 == 0) & (np.hypot(window.x - 20, window.y - 20) <= 9.0)
+    assert np.all(fine | coarse)
+    np.testing.assert_array_equal(window.area, np.where(fine, 1.0, 4.0))
+    assert fine.sum() == select_fit_pixels(x[1:], y[1:], radius=radius[1:], usable=usable).y.size
+    plain = select_fit_pixels(x, y, radius=radius, usable=usable, steps=np.array([1, 1]))
+    assert plain.area is None
+    moved = select_fit_pixels(x + 1, y, radius=radius, usable=usable, steps=np.array([2, 1]))
+    assert moved.key == window.key

@@ -1,5 +1,7 @@
 """How what was measured of groups becomes one table over sources."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from hyper_py.diagnostics import Flag
 from hyper_py.fitting.groups import GroupFit
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.whitening import Whitener
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import FitPixels
 from hyper_py.numerics.solvers import FitStatus
 from hyper_py.photometry.aperture import GroupApertures, GroupPhotometry, source_apertures
@@ -17,6 +20,7 @@ from hyper_py.photometry.measurements import (
     SourceTable,
     measured_group,
     source_table,
+    without_errors_at_bounds,
 )
 
 SHAPE = (60, 62)
@@ -151,3 +155,19 @@ def test_flags_are_added_to_those_that_there_are():
     before = table.flags
     expected = before | np.array([int(Flag.FORCED), 0, 0]) | int(Flag.BLENDED)
     np.testing.assert_array_equal(some.sources.flags, expected)
+
+
+def test_what_depends_on_a_parameter_at_its_bound_has_no_error():
+    parameters = np.array([[3.0, 10.0, 10.0, 2.0, 2.0, 0.0]] * 4)
+    at_bound = np.zeros((4, 6), dtype=bool)
+    at_bound[1, gaussians.SIGMA_1] = at_bound[2, gaussians.X] = at_bound[3, gaussians.AMPLITUDE] = True
+    table = replace(
+        SourceTable.unmeasured(parameters), covariance=np.broadcast_to(np.eye(6), (4, 6, 6)),
+        at_bound=at_bound, flux_err=np.ones(4), flux_gauss_err=np.ones(4),
+    )  # fmt: skip
+    result = without_errors_at_bounds(table)
+    known = np.isfinite(np.diagonal(result.covariance, axis1=1, axis2=2))
+    expected = [[1, 1, 1, 1, 1, 1], [0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 1, 1]]
+    np.testing.assert_array_equal(known, np.array(expected, dtype=bool))
+    np.testing.assert_array_equal(np.isfinite(result.flux_err), [True, False, False, False])
+    np.testing.assert_array_equal(np.isfinite(result.flux_gauss_err), [True, False, False, False])

@@ -10,7 +10,7 @@ from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
 from hyper_py.numerics import gaussians
 from hyper_py.options import Options, PhotometryOptions
-from hyper_py.pipeline.measurement import fit_problem, measure_sources
+from hyper_py.pipeline.measurement import fit_problem, linking_length, measure_sources
 
 PAIR = sources_of((30.0, 30.3, 35.6), (20.0, 37.2, 37.8), (25.0, 70.6, 50.2))
 
@@ -38,20 +38,20 @@ def measure(sources, *, options=WHITE, data=None, rms=1.0, **changes):
 
 
 def test_fits_start_from_peaks_with_the_shape_of_the_beam():
-    problem, linking = problem_of(PAIR)
+    problem = problem_of(PAIR)
     np.testing.assert_allclose(problem.start[:, :5], PAIR[:, :5], rtol=1e-4)
     assert not problem.fixed.any()
-    assert linking == pytest.approx(2 * 2.0 * 1.0 * FWHM, rel=1e-4)
+    assert linking_length(WHITE, FWHM) == pytest.approx(2 * 2.0 * 1.0 * FWHM, rel=1e-4)
     np.testing.assert_allclose(problem.shift, 0.5 * FWHM, rtol=1e-4)
     assert problem.beam_fwhm == pytest.approx(FWHM, rel=1e-4)
     np.testing.assert_allclose(problem.beam_covariance, np.eye(2) * SIGMA**2, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(problem_of(PAIR, options=ORIGINAL)[0].shift, 1.0)
+    np.testing.assert_allclose(problem_of(PAIR, options=ORIGINAL).shift, 1.0)
 
 
 def test_what_is_given_is_fixed():
     shapes = np.array([[3.0, 2.0, 0.3]] * 3)
     free, given, forced, still = (
-        problem_of(PAIR, **k)[0].fixed[0].tolist()
+        problem_of(PAIR, **k).fixed[0].tolist()
         for k in (
             {}, {"shapes": shapes}, {"forced": True},
             {"options": replace(WHITE, fit_options=replace(WHITE.fit_options, vary=False))},
@@ -60,16 +60,16 @@ def test_what_is_given_is_fixed():
     assert free == [False] * 6
     assert given == [False, False, False, True, True, True]
     assert forced == still == [False, True, True, False, False, False]
-    np.testing.assert_array_equal(problem_of(PAIR, shapes=shapes)[0].start[:, 3:], shapes)
+    np.testing.assert_array_equal(problem_of(PAIR, shapes=shapes).start[:, 3:], shapes)
 
 
 def test_groups_are_cut_to_size():
-    near, far = problem_of(PAIR)[0], problem_of(PAIR, options=Options())[0]
+    near, far = problem_of(PAIR), problem_of(PAIR, options=Options())
     assert np.hypot(6.9, 2.2) > 1.6 * FWHM
     assert [u.tolist() for u in near.partition] == [[0, 1], [2]]
     assert [u.tolist() for u in far.partition] == [[0], [1], [2]]
     many = sources_of(*[(20.0, 8.0 + 9.0 * (k % 9), 8.0 + 9.0 * (k // 9)) for k in range(81)])
-    partition = problem_of(many)[0].partition
+    partition = problem_of(many).partition
     assert max(len(u) for u in partition) <= 6
     np.testing.assert_array_equal(np.sort(np.concatenate(partition)), np.arange(81))
 
@@ -77,7 +77,7 @@ def test_groups_are_cut_to_size():
 def test_a_peak_on_a_blank_pixel_starts_from_the_noise():
     sources = PAIR.copy()
     sources[1, 0] = np.nan
-    problem, _ = problem_of(sources, rms=2.5)
+    problem = problem_of(sources, rms=2.5)
     np.testing.assert_array_equal(problem.start[:, 0], [30.0, 2.5, 25.0])
 
 

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from hyper_py.cli import app
+from hyper_py.detection import field
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError, Flag, InputError
-from hyper_py.options import BackgroundOptions, DetectionOptions, Options
+from hyper_py.numerics.parallel import workers
+from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.pipeline.why import explain
 from hyper_py.reading.io import read_image
@@ -101,6 +103,21 @@ def test_the_catalogue_does_not_depend_on_tiles(path, whole, size, streamed):
     image = read_image(path, max_memory=1e6 if streamed else None)
     assert image.is_whole is not streamed
     assert_same(extract_sources(image, options=Options(tile_size_pix=size)).catalog, whole)
+
+
+@pytest.mark.parametrize(("streamed", "noise_model"), [(True, "correlated"), (False, "white")])
+def test_any_number_of_workers_gives_the_same_bytes(path, monkeypatch, streamed, noise_model):
+    monkeypatch.setattr(field, "_MOST_KEPT", 1)  # small maps are searched in one process otherwise
+    image = read_image(path, max_memory=1e6 if streamed else None)
+    options = Options(tile_size_pix=170, fit_options=FitOptions(noise_model=noise_model))
+    tables = []
+    for n in (1, 3):
+        with workers(n):
+            tables.append(extract_sources(image, options=options).catalog)
+    assert len(tables[0]) > 10
+    for name in tables[0].colnames:
+        one, other = (np.asarray(getattr(table[name], "value", table[name])) for table in tables)
+        assert one.tobytes() == other.tobytes(), name
 
 
 @pytest.mark.parametrize("dtype", ["int16", "float64"])

@@ -8,6 +8,8 @@ import pytest
 import radio_beam
 from astropy import units as u
 from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hyper_py.diagnostics import InputError
 from hyper_py.reading.fits_files import (
@@ -20,6 +22,7 @@ from hyper_py.reading.fits_files import (
     readable_header,
     warnings_into,
 )
+from hyper_py.reading.streamed import streamed_plane
 
 
 def test_names():
@@ -162,3 +165,99 @@ def test_file_without_its_last_padding(tmp_path):
     path.write_bytes(path.read_bytes()[: 2880 + 200])
     with open_fits(path) as file, warnings_into(file.notes):
         assert np.all(read_plane(file, 0, x=1, y=2, fixed={}) == 1.0)
+
+
+@st.composite
+def scaled_integers(draw):
+    """Type, scaling and BLANK of integers, unsigned ones among them."""
+    kind = draw(st.sampled_from(["u1", "i2", "i4", "i8"]))
+    limits = np.iinfo(kind)
+    blank = draw(st.sampled_from([limits.min, limits.max, 0, 7, 99]))
+    unsigned = kind != "u1" and draw(st.booleans())
+    scale = 1.0 if unsigned else draw(st.sampled_from([None, 1.0, 0.25, -0.5, 1e-6]))
+    zero = 2.0 ** (8 * int(kind[1]) - 1) if unsigned else draw(st.sampled_from([None, 0.0, 11.0]))
+    return kind, blank, scale, zero
+
+
+@given(scaled_integers())
+@settings(max_examples=60, deadline=None)
+def test_integers_are_scaled_and_blank_as_the_standard_says(tmp_path_factory, case):
+    """Physical value = BZERO + BSCALE x integer, and blank where the integer is BLANK, before scaling."""
+    kind, blank, scale, zero = case
+    integers = np.random.default_rng(1).integers(0, 120, (5, 6)).astype(kind)
+    integers[1, 2:5] = blank
+    header = fits.Header({"SIMPLE": True, "BITPIX": 8 * int(kind[1]), "NAXIS": 2, "NAXIS1": 6, "NAXIS2": 5})
+    header["BLANK"] = blank
+    for key, value in (("BSCALE", scale), ("BZERO", zero)):
+        if value is not None:
+            header[key] = value
+    path = tmp_path_factory.getbasetemp() / "integers.fits"
+    data = integers.astype(f">{kind}").tobytes()
+    path.write_bytes(header.tostring(padding=True).encode() + data + b"\0" * (-len(data) % 2880))
+    expected = (zero or 0.0) + (1.0 if scale is None else scale) * integers.astype(np.float64)
+    expected[integers == blank] = np.nan
+    with open_fits(path) as file, warnings_into(file.notes):
+        check_scaling(file, 0)
+        plane = read_plane(file, 0, x=1, y=2, fixed={})
+        pieces = streamed_plane(file, 0, x=1, y=2, fixed={})[:, :]
+    np.testing.assert_allclose(plane, expected, rtol=1e-6)
+    np.testing.assert_allclose(pieces, expected, rtol=1e-12)
+
+
+def test_a_blank_that_no_integer_can_be_is_said(tmp_path):
+    path = tmp_path / "m.fits"
+    header = fits.Header(
+        {"SIMPLE": True, "BITPIX": 16, "NAXIS": 2, "NAXIS1": 2, "NAXIS2": 2, "BLANK": -99999}
+    )
+    path.write_bytes(header.tostring(padding=True).encode() + bytes(2880))
+    with open_fits(path) as file, warnings_into(file.notes):
+        check_scaling(file, 0)
+    assert "BLANK = -99999 is no value of 16-bit integers: no pixel is blank by it" in file.notes
+
+
+@st.composite
+def beam_tables(draw):
+    """Channels in any order, in any unit, with flagged ones and a second polarisation."""
+    n = draw(st.integers(1, 6))
+    axes = [sorted(draw(st.tuples(st.floats(0.5, 50.0), st.floats(0.5, 50.0)))) for _ in range(n)]
+    angles = [draw(st.floats(-90.0, 90.0)) for _ in range(n)]
+    bad = draw(st.lists(st.sampled_from([None, None, 0.0, np.nan]), min_size=n, max_size=n))
+    units = draw(
+        st.tuples(st.sampled_from(["arcsec", "deg", "arcmin", "rad", ""]), st.sampled_from(["deg", "rad"]))
+    )
+    return axes, angles, bad, units, draw(st.permutations(range(n))), draw(st.booleans())
+
+
+@given(beam_tables())
+@settings(max_examples=60, deadline=None)
+def test_tables_of_beams_in_any_unit_and_order(tmp_path_factory, case):
+    axes, angles, bad, (unit, angle_unit), order, polarised = case
+    scale = 1.0 if not unit else (1 * u.arcsec).to_value(unit)
+    major, minor = (np.array([one[k] for one in axes])[list(order)] * scale for k in (1, 0))
+    for row, channel in enumerate(order):
+        if bad[channel] is not None:
+            major[row] = minor[row] = bad[channel]
+    turn = (np.array(angles)[list(order)] * u.deg).to_value(angle_unit)
+    channels, pol = np.array(order), np.zeros(len(order), dtype=int)
+    if polarised:  # whose beams are not those of the first
+        major, minor, turn = (np.append(values, 7.0 * values) for values in (major, minor, turn))
+        channels, pol = np.append(channels, channels), np.append(pol, pol + 1)
+    columns = [
+        fits.Column("BMAJ", "1D", unit=unit or None, array=major),
+        fits.Column("BMIN", "1D", unit=unit or None, array=minor),
+        fits.Column("BPA", "1D", unit=angle_unit, array=turn),
+        fits.Column("CHAN", "1J", array=channels),
+        fits.Column("POL", "1J", array=pol),
+    ]
+    path = tmp_path_factory.getbasetemp() / "beams.fits"
+    table = fits.BinTableHDU.from_columns(columns, name="BEAMS")
+    fits.HDUList([fits.PrimaryHDU(np.zeros((2, 2))), table]).writeto(path, overwrite=True)
+    with open_fits(path) as file, warnings_into(file.notes):
+        found = casa_beams(file)
+    assert len(found) == len(axes)
+    for channel, beam in enumerate(found):
+        if bad[channel] is not None:
+            assert beam is None
+        else:
+            assert (beam.minor, beam.major) == pytest.approx(axes[channel], rel=1e-9)
+            assert np.mod(beam.pa - angles[channel] + 90.0, 180.0) == pytest.approx(90.0, abs=1e-6)

@@ -103,6 +103,14 @@ def test_hints_and_units():
         == " (the header has FWHM_260 = 12.5)"
     )
     assert beam_hints(EMPTY, EMPTY) == ""
+    texts = fits.Header({"HPBW": "18.2 arcsec", "CLEANBMJ": 0.005, "BEAMNAME": "main", "PSF": True})
+    texts["HISTORY"] = "imsub done"
+    texts["HISTORY"] = "Restored with a beam of 6.2 x 5.4 arcsec"
+    texts["HISTORY"] = "beamforming"
+    assert beam_hints(texts, EMPTY) == (
+        " (the header has HPBW = 18.2 arcsec, CLEANBMJ = 0.005, the remark "
+        "'Restored with a beam of 6.2 x 5.4 arcsec')"
+    )
     assert header_unit(fits.Header({"UNIT": "Jy"}), fits.Header({"BUNIT": "K"})) == ("Jy", "UNIT")
     assert header_unit(fits.Header({"BUNIT": " "}), fits.Header({"BUNIT": "K"})) == (
         "K",

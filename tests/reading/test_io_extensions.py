@@ -127,3 +127,21 @@ def test_primary_beam(path):
     named = path.with_name("map.pbcor.fits")
     named.write_bytes(path.read_bytes())
     np.testing.assert_array_equal(read_image(named, primary_beam="PB").data[good], fixed.data[good])
+
+
+@pytest.mark.parametrize("key", ["mask", "region", "error_hdu", "primary_beam"])
+@pytest.mark.parametrize("shift", [0.0, 0.3, 3.0])
+def test_images_of_another_place_are_refused(tmp_path, key, shift):
+    """Of the same size, `shift` pixels beside the map."""
+    path = write_map(tmp_path / "m.fits")
+    values = np.eye(*SHAPE) if key == "mask" else np.ones(SHAPE)
+    other = write_map(tmp_path / "other.fits", values, CRPIX1=15.0 + shift)
+    more = {"primary_beam_corrected": True} if key == "primary_beam" else {}
+    more |= {"region_keep": "inside"} if key == "region" else {}
+    if shift < 1.0:
+        assert np.isfinite(read_image(path, **{key: other}, **more).data).any()
+    else:
+        with pytest.raises(
+            InputError, match=r"its pixels are elsewhere on the sky: correct (io|detection)\."
+        ):
+            read_image(path, **{key: other}, **more)

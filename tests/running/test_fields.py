@@ -126,6 +126,7 @@ class TestOutputs:
             assert f"regions/region_files_bands_{band}_ellipses.reg" in found
             assert f"fits/fitting/bands_{band}_model.fits" in found
             assert f"fits/bg_separate/bands_{band}_background.fits" in found
+            assert f"fits/fitting/bands_{band}_rms.fits" in found
         assert "report/index.html" in found
         assert set(result.maps[0].outputs) <= set(found)
         (entry,) = json.loads((root / "out/run.json").read_text())["maps"]

@@ -1,6 +1,7 @@
 """What the merged catalogue and the tables of overlaps say of maps whose sources are known."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hyper_py.diagnostics import Flag
 from hyper_py.writing import overlaps as module
 from hyper_py.writing.catalogues import remove_merged, write_merged
 from hyper_py.writing.layout import Layout
-from hyper_py.writing.overlaps import GivenCatalogue, Overlaps, marked_rows, write_overlaps
+from hyper_py.writing.overlaps import GivenCatalogue, Overlaps, marked_rows, pairs_of, write_overlaps
 from hyper_py.writing.tables import SUFFIXES, read_table
 
 ARCSEC = 1.0 / 3600.0
@@ -147,11 +148,30 @@ def test_a_source_on_many_maps(tmp_path, monkeypatch, most):
     for k, name in enumerate(names):
         stage_map(layout, name, 1, seed=k, beam_fwhm=5.0, RA=[10.0], DEC=[0.1 * k * ARCSEC], FLAGS=0)
     overlaps = Overlaps(layout, names, radius_beams=0.5)
-    pairs = overlaps.pairs()
-    steps = pairs[:, 1] - pairs[:, 0]
-    assert len(pairs) == sum(6 - k for k in range(1, min(most, 6)))
+    rows = overlaps.linked_rows()
+    first, second = pairs_of(rows["MAP"], rows["NUMBER"])
+    steps = rows["MAP"][second] - rows["MAP"][first]
+    assert len(steps) == sum(6 - k for k in range(1, min(most, 6)))
     assert steps.max() == min(most - 1, 5)
-    assert len({tuple(row) for row in pairs.tolist()}) == len(pairs)
+    assert len(set(zip(first.tolist(), second.tolist(), strict=True))) == len(steps)
+    assert overlaps.compared()["SKY_ID"].size == len(steps)
+
+
+def test_many_maps_of_one_place_take_no_long_time(tmp_path):
+    layout = Layout(root=tmp_path, formats=("csv",))
+    names = [f"m{k}" for k in range(60)]
+    rng = np.random.default_rng(5)
+    for k, name in enumerate(names):
+        stage_map(
+            layout, name, 20, seed=k, beam_fwhm=10.0, RA=rng.uniform(10, 10.05, 20),
+            DEC=rng.uniform(5, 5.05, 20), FLAGS=0,
+        )  # fmt: skip
+    start = time.process_time()
+    overlaps = Overlaps(layout, names, radius_beams=0.5)
+    write_overlaps(overlaps, flux_unit="mJy", meta={})
+    assert time.process_time() - start < 5.0
+    checks = read_table(tmp_path / layout.table("OVERLAP_CHECKS", "csv"))
+    assert np.all(checks["N"] >= 3)
 
 
 def test_tables_of_an_earlier_run_are_removed(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
+from numpy.typing import NDArray
 
 from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.bands.aperture import CommonApertures
@@ -22,6 +23,7 @@ from hyper_py.bands.columns import (
     CALIBRATION_COLUMN,
     FREE_SHAPE_COLUMNS,
     GREY_BODY_COLUMNS,
+    ID_COLUMN,
     INDEX_COLUMNS,
     LONG_COLUMNS,
     SOURCE_COLUMNS,
@@ -61,6 +63,8 @@ class JointTable:
         Whether sources have another shape in each band.
     convert_mjy : bool
         Whether fluxes are in mJy and mJy/beam instead of Jy and Jy/beam.
+    ids : ndarray of str, shape (n,), optional
+        Identifiers of given sources.
     """
 
     name: str
@@ -73,6 +77,7 @@ class JointTable:
     grey_bodies: GreyBodies | None = None
     free_shapes: bool = False
     convert_mjy: bool = True
+    ids: NDArray[np.str_] | None = None
 
     def wide(self) -> QTable:
         """Return the catalogue with one row a source; columns of a band have its name after them."""
@@ -99,6 +104,8 @@ class JointTable:
             values = {f"ALPHA{end}": self.indices.index[:, k], f"ALPHA_ERR{end}": self.indices.error[:, k]}
             pair_columns = (column_of_pair(column, end=end, where=where) for column in INDEX_COLUMNS)
             self._add(table, pair_columns, values)
+        if self.ids is not None:
+            self._add(table, (ID_COLUMN,), {"ID": self.ids})
         return table
 
     def long(self) -> QTable:
@@ -128,6 +135,8 @@ class JointTable:
         self._add(table, columns.values(), values)
         self._add(table, INDEX_COLUMNS, self._index_values(source, band))
         self._add(table, SOURCE_COLUMNS[2:], shared)
+        if self.ids is not None:
+            self._add(table, (ID_COLUMN,), {"ID": self.ids[source]})
         return table
 
     def _index_values(self, source: IntArray, band: IntArray) -> dict[str, FloatArray]:

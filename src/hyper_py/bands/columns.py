@@ -72,6 +72,7 @@ GREY_BODY_COLUMNS: tuple[Column, ...] = (
     Column("GREY_CHI2", "", "float", "stat.fit.chi2", ".4g", "Chi-square of that fit"),
     Column("GREY_N", "", "int", "meta.number", "d", "Fluxes in that fit"),
 )  # fmt: skip
+ID_COLUMN = Column("ID", "", "str", "meta.id", "", "Identifier in the list of given sources")
 LONG_COLUMNS: tuple[Column, ...] = (
     Column("BAND", "", "str", "meta.id;instr.bandpass", "", "Name of the band"),
     Column("WAVELENGTH", "um", "float", "em.wl.central", ".6g", "Wavelength of the band"),
@@ -92,6 +93,7 @@ def described_columns() -> Iterator[tuple[str, Column]]:
         yield column.name, column
     for column in (*BAND_COLUMNS, CALIBRATION_COLUMN, *APERTURE_COLUMNS, *FREE_SHAPE_COLUMNS):
         yield f"{column.name}_BAND", column
+    yield ID_COLUMN.name, ID_COLUMN
     for column in INDEX_COLUMNS:
         yield f"{column.name}_BAND1_BAND2", column
 

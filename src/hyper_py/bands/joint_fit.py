@@ -7,7 +7,7 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.bands.band import Band
-from hyper_py.bands.blocks import FieldView
+from hyper_py.bands.blocks import Block, FieldView
 from hyper_py.bands.estimates import Estimates
 from hyper_py.bands.group_fit import Bounds, GroupResult, OffsetNormal, ShapePrior, fit_group
 from hyper_py.bands.shapes import symmetric
@@ -179,20 +179,26 @@ def _fit(view: FieldView, members: IntArray, choices: FitChoices) -> GroupResult
     """Fit one group."""
     estimates = view.estimates
     blocks = view.blocks(members)
+    return fit_group(
+        blocks, np.hstack([estimates.position[members], estimates.shape[members]]),
+        estimates.difference[members], prior=choices.prior,
+        bounds=bounds_of(view, members, blocks, choices), tolerance=choices.tolerance,
+    )  # fmt: skip
+
+
+def bounds_of(view: FieldView, members: IntArray, blocks: Sequence[Block], choices: FitChoices) -> Bounds:
+    """Return the limits of positions and shapes of a group."""
+    estimates = view.estimates
     least = np.full(members.size, np.inf)
     for block in blocks:
         beam = np.linalg.eigvalsh(symmetric(block.beam))[:, 0]
         least[block.members] = np.minimum(least[block.members], beam)
     middle = float(np.median([band.fwhm for band in view.bands]))
     variance = (np.maximum(estimates.scale[members], middle) / FWHM_PER_SIGMA) ** 2
-    bounds = Bounds(
+    return Bounds(
         start=estimates.start[members], radius=POSITION_REACH * estimates.scale[members],
         low=np.where(np.isfinite(least), LOWEST_SHAPE * least, 0.0), high=choices.largest * variance,
         fixed_position=choices.fixed_position, fixed_shape=choices.fixed_shape,
-    )  # fmt: skip
-    return fit_group(
-        blocks, np.hstack([estimates.position[members], estimates.shape[members]]),
-        estimates.difference[members], prior=choices.prior, bounds=bounds, tolerance=choices.tolerance,
     )  # fmt: skip
 
 

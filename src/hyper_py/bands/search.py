@@ -17,6 +17,8 @@ from hyper_py.bands.estimates import Estimates
 from hyper_py.bands.joint_fit import FitChoices, fit_jointly, with_noise
 from hyper_py.bands.offsets import OffsetChoices, measure_offsets, with_offsets
 from hyper_py.bands.significance import Candidates, Grid, find_candidates
+from hyper_py.bands.splitting import LEAST_SNR as SPLIT_SNR
+from hyper_py.bands.splitting import split_blends
 from hyper_py.geometry import FWHM_PER_SIGMA
 
 LEVELS = (25.0, 10.0, 6.5)
@@ -32,6 +34,8 @@ SHOWN_WELL = 0.5
 """A band shows a source well if its S/N is at least this share of the best."""
 LEAST_SNR = 3.0
 """Sources that the fit leaves with less, in every band, are dropped."""
+MOST_SPLITS = 3
+"""Trials of blends in a round: what was parted once may be part of a triple."""
 INTRINSIC = 0.37
 """FWHM of the sources that the filters are for, before the beam, in units of the middle beam."""
 
@@ -68,7 +72,7 @@ def find_sources(
 ) -> tuple[Estimates, list[Band]]:
     """Return the sources of a field, fitted, and the bands with noise and offsets as measured meanwhile."""
     estimates, bands = Estimates.none(len(bands)), list(bands)
-    grid, first = Grid.over(bands), 0
+    grid, first, tried = Grid.over(bands), 0, np.empty(0, dtype=np.int64)
     levels = [level for level in LEVELS if level > choices.threshold]
     levels += [choices.threshold] * MOST_ROUNDS
     for turn, level in enumerate(levels):
@@ -87,11 +91,34 @@ def find_sources(
             bands = with_noise(bands, estimates)
         result = fit_jointly(bands, estimates, choices=choices.fit, changed=changed, max_sweeps=2)
         estimates = result.estimates
+        if turn:
+            estimates, first, tried = _split(bands, estimates, choices, first=first, tried=tried)
         if choices.offsets is not None and turn < 2:
             offsets = measure_offsets(bands, result.offsets, choices=choices.offsets)
             bands = with_offsets(bands, offsets)
         estimates = estimates.select(estimates.snr.max(axis=1, initial=0.0) > LEAST_SNR)
+        # Neighbours that are parted move apart: bounds follow.
+        estimates = replace(estimates, start=estimates.position.copy())
     return estimates, bands
+
+
+def _split(
+    bands: Sequence[Band], estimates: Estimates, choices: SearchChoices, *, first: int, tried: IntArray
+) -> tuple[Estimates, int, IntArray]:
+    """Return the sources with blends parted and fitted, the next identity, and which were tried."""
+    for _ in range(MOST_SPLITS):
+        known = np.isin(estimates.identity, tried)
+        tried = np.union1d(tried, estimates.identity[estimates.snr.max(axis=1, initial=0.0) >= SPLIT_SNR])
+        split = split_blends(bands, estimates, tried=known, choices=choices.fit, first=first)
+        n_new = len(split.estimates) - len(estimates)
+        first, estimates = first + n_new, split.estimates
+        if not n_new:
+            break
+        tried = np.setdiff1d(tried, estimates.identity[split.changed])
+        estimates = fit_jointly(
+            bands, estimates, choices=choices.fit, changed=split.changed, max_sweeps=2
+        ).estimates
+    return estimates, first, tried
 
 
 def search_residual(
@@ -137,12 +164,4 @@ def scales(fwhm: FloatArray, ratio: FloatArray) -> FloatArray:
         return np.empty(0)
     well: BoolArray = ratio >= SHOWN_WELL * ratio.max(axis=1, keepdims=True)
     result: FloatArray = np.where(well, fwhm, np.inf).min(axis=1)
-    return result
-
-
-def sharpest_that_shows(bands: Sequence[Band], estimates: Estimates) -> IntArray:
-    """Return the band of the sharpest beam among those that show each source well, (n,)."""
-    fwhm = np.array([band.fwhm for band in bands])
-    well = estimates.snr >= SHOWN_WELL * estimates.snr.max(axis=1, keepdims=True, initial=0.0)
-    result: IntArray = np.where(well, fwhm, np.inf).argmin(axis=1).astype(np.int64)
     return result

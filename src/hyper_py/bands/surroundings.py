@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from hyper_py.arrays import FloatArray, IndexArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.bands.band import Band
+from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import at
 
 AROUND_BEAMS = 1.5
@@ -21,6 +22,7 @@ AROUND_BEAMS = 1.5
 MOST_AROUND = 400
 """Of these pixels, a regular part of at most so many is used."""
 _FEWEST = 6
+_FOOTPRINT_SIGMA = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,3 +105,28 @@ def surroundings_of(band: Band, residual: FloatArray, y: IndexArray, x: IndexArr
     return Surroundings(
         across=matrix[:n, n:], within=matrix[:n, :n], factor=factor, residual=residual[outer_y, outer_x]
     )
+
+
+def background_under(band: Band, sources: FloatArray, seen: BoolArray) -> FloatArray:
+    """Return the background expected under sources (n, 6), out to 2 sigma, shape (ny, nx); NaN elsewhere.
+
+    Where the footprints of several meet, it is the mean of what is expected with each.
+    """
+    shape = band.image.shape
+    residual = band.data - gaussians.render(sources, shape)
+    total, count = np.zeros(shape), np.zeros(shape)
+    stamps = gaussians.footprint_stamps(sources, shape, n_sigma=_FOOTPRINT_SIGMA)
+    for i in np.flatnonzero(seen).tolist():
+        if i not in stamps:
+            continue
+        (rows, columns), inside = stamps[i]
+        y, x = (
+            part + start for part, start in zip(np.nonzero(inside), (rows.start, columns.start), strict=True)
+        )
+        known = np.isfinite(residual[y, x])
+        around = surroundings_of(band, residual, y[known], x[known])
+        if around is not None:
+            total[y[known], x[known]] += around.expected()
+            count[y[known], x[known]] += 1.0
+    background: FloatArray = np.divide(total, count, out=np.full(shape, np.nan), where=count > 0.0)
+    return background

@@ -13,6 +13,7 @@ from hyper_py.commands.terminal import say
 from hyper_py.diagnostics import InputError
 
 if TYPE_CHECKING:
+    from hyper_py.config import Config
     from hyper_py.reading.inspection import Inspection
 
 
@@ -33,9 +34,29 @@ def inspect(
         raise InputError(f"{path}: a directory; name one of the maps in it")
     found = inspect_image(path, **reading_options(config))
     say(path)
-    _show_facts(describe(found))
+    given = [] if found.problems else describe_given(path, config)
+    *facts, result = describe(found)
+    _show_facts([*facts, *given, result])
     if found.problems:
         raise typer.Exit(1)
+
+
+def describe_given(path: Path, config: "Config") -> list[tuple[str, str]]:
+    """Return what there is to say of the given sources of a configuration on a map; nothing without any."""
+    from hyper_py.running.forced import fixed_sources
+
+    fixed = fixed_sources(config)
+    if fixed is None:
+        return []
+    from hyper_py.reading.io import open_cube
+    from hyper_py.running.tasks import reading_options
+
+    with open_cube(path, **reading_options(config)) as cube:
+        image = cube.channel(0)
+    here, small = fixed.on_map(image), fixed.below_beam(image.beam)
+    text = f"{here.size} sources, {here.size - here.sum()} of them not on the map"
+    small_ones = f", {small.sum()} with sizes below the beam" if small.any() else ""
+    return [("given", text + small_ones), *(("note", note) for note in fixed.notes)]
 
 
 def describe(found: "Inspection") -> list[tuple[str, str]]:

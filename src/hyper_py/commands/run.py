@@ -46,7 +46,9 @@ def run(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", min=1, help="Number of maps worked on at a time (control.n_cores)."),
+        typer.Option(
+            "--jobs", "-j", min=1, help="Processes: maps at a time, or parts of fewer maps (control.n_cores)."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Skip maps that an earlier run completed.")

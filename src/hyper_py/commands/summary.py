@@ -44,6 +44,8 @@ def describe(one: "MapResult", of_it: "Digest") -> Iterator[tuple[str, str]]:
         yield "limit", f"{of_it.limit:.3g} {one.unit}: a point source at the threshold of {of_it.threshold:g}"
     flags = ", ".join(f"{n} {name}" for name, n in of_it.flags.items())
     yield "flags", flags or "none"
+    for text in one.notes:
+        yield "note", text
     if of_it.n_calling:
         yield "look at", f"{of_it.n_calling} of {of_it.n_rows} rows, which the report marks"
 

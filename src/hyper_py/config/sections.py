@@ -63,7 +63,9 @@ class Control(Checked, key_path="control"):
     """What is run, and on how many cores."""
 
     parallel_maps: bool = option(True, "Work on several maps at a time.")
-    n_cores: AtLeastOne = option(2, "Number of maps worked on at a time.")
+    n_cores: AtLeastOne = option(
+        2, "Number of processes: maps worked on at a time, and parts of maps where there are fewer maps."
+    )
     executor: Literal["serial", "processes", "dask"] = option(
         "processes",
         "How maps are distributed when `parallel_maps` is true: one after the other, in local processes, "

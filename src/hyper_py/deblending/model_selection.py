@@ -28,13 +28,14 @@ from hyper_py.deblending.splitting import (
     split_groups,
 )
 from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
-from hyper_py.fitting.groups import Group, memory_batches
+from hyper_py.fitting.groups import Group, work_parts
 from hyper_py.fitting.linear_response import amplitude_significance
 from hyper_py.fitting.other_sources import group_of, outshines, with_other_sources
 from hyper_py.fitting.problem import FitProblem
-from hyper_py.fitting.setup import FitSetup, OwnBackground
+from hyper_py.fitting.setup import COMPACT_BEAMS, FitSetup, OwnBackground
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.solvers import SolverOptions
 
 _SPLIT_SHIFT_BEAMS = 0.15
@@ -79,8 +80,10 @@ class Search:
 
 
 def typical_shape(problem: FitProblem, sources: FloatArray) -> TypicalShape:
-    """Return what the sources look like that were fitted alone."""
+    """Return what the compact sources look like that were fitted alone."""
     alone = np.array([own[0] for own in problem.partition if len(own) == 1], dtype=np.int64)
+    wide = COMPACT_BEAMS * problem.beam_fwhm / FWHM_PER_SIGMA
+    alone = alone[sources[alone, gaussians.SIGMA_1] <= wide]
     return TypicalShape.of(
         sources[alone[~problem.fixed[alone, gaussians.SIGMA_1]]],
         gaussians.shape_parameters(problem.beam_covariance),
@@ -127,15 +130,15 @@ def _splits(model: Model, search: Search) -> list[Split]:
         significance=search.significance,
     )  # fmt: skip
     open_ = with_other_sources([group for group in model.groups if not group.searched], model.sources)
-    splits = [
-        split
-        for batch in memory_batches(open_)
-        for split in split_groups(
-            [open_[k] for k in batch], beam=gaussians.shape_parameters(problem.beam_covariance),
+
+    def of_part(part: list[int]) -> list[Split]:
+        return split_groups(
+            [open_[k] for k in part], beam=gaussians.shape_parameters(problem.beam_covariance),
             typical=search.typical.shape, limits=limits,
             solver=search.solver.with_tolerance(INITIAL_TOLERANCE),
-        )
-    ]  # fmt: skip
+        )  # fmt: skip
+
+    splits = [split for found in in_order(of_part, work_parts(open_)) for split in found]
     if not len(problem.beside) or not splits:
         return splits
     new = np.array([split.parameters[-1] for split in splits])
@@ -212,7 +215,9 @@ def supported_sources(model: Model, search: Search, *, n_given: int) -> BoolArra
     In each group only the weakest of those that fail goes at once.
     """
     kept = np.ones(len(model.sources), dtype=bool)
-    smallest, largest = np.multiply(search.setup.sigma_limits, (1.01, 0.99))
+    # What is added is found with the shape of the beam, and compact.
+    compact = min(1.0, COMPACT_BEAMS / search.setup.aper_sup)
+    smallest, largest = np.multiply(search.setup.sigma_limits, (1.01, 0.99 * compact))
     for group in model.groups:
         added = np.flatnonzero(group.members >= n_given)
         if not added.size:

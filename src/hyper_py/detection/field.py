@@ -3,10 +3,10 @@
 import itertools
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,12 @@ from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.detection.edges import edge_distance
 from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
+from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.stored import StoredPlane
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample, sample_step, size_of, tiles
 
 AnyArray: TypeAlias = NDArray[Any]
+Result = TypeVar("Result")
 BEAM_AREA = math.pi / (4.0 * math.log(2.0))
 """Of a Gaussian beam, in FWHM^2."""
 INNER = 0.5
@@ -136,8 +139,12 @@ class Field:
     @cached_property
     def cache(self) -> PartCache:
         """For parts of planes that are made where they are asked for."""
-        kept = self.keep and self.shape[0] * self.shape[1] <= _MOST_KEPT
-        return PartCache(math.inf if kept else _CACHED_BYTES)
+        return PartCache(math.inf if self._is_small else _CACHED_BYTES)
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether planes of the smoothed map are kept in memory."""
+        return self.keep and self.shape[0] * self.shape[1] <= _MOST_KEPT
 
     @cached_property
     def _inner(self) -> Plane:
@@ -151,17 +158,38 @@ class Field:
         return inside
 
     def plane(self, make: Callable[[slice, slice], AnyArray]) -> Plane:
-        """Return a plane of the field's shape: an array made tile by tile, or made where it is asked for."""
+        """Return a plane of the field's shape, made tile by tile: an array, or kept in a file.
+
+        If there is no space for the file, the plane is made where it is asked for.
+        """
         if not self.keep:
-            return LazyPlane(self.shape, self.cache.remembered(make))
+            return self._stored(make)
         result: AnyArray | None = None
-        for rows, columns in self.tiles:
-            part = make(rows, columns)
+        for where, part in self.pieces(lambda where: make(*where)):
             if result is None:
                 result = np.empty(self.shape, dtype=part.dtype)
-            result[rows, columns] = part
+            result[where] = part
         assert result is not None
         return result
+
+    def _stored(self, make: Callable[[slice, slice], AnyArray]) -> Plane:
+        first = make(*self.tiles[0])
+        try:
+            plane = StoredPlane(self.shape, first.dtype)
+        except OSError:
+            return LazyPlane(self.shape, self.cache.remembered(make))
+        plane.write(self.tiles[0], first)
+        for _ in in_order(lambda where: plane.write(where, make(*where)), self.tiles[1:]):
+            pass
+        return plane
+
+    def pieces(self, function: Callable[[Where], Result]) -> Iterator[tuple[Where, Result]]:
+        """Yield all tiles with the result of a function of each, see `hyper_py.numerics.parallel`.
+
+        Of a small map they are made here: what is kept in its cache would be lost in other processes.
+        """
+        made = map(function, self.tiles) if self._is_small else in_order(function, self.tiles)
+        return zip(self.tiles, made, strict=True)
 
     def comb(self, where: Where) -> tuple[slice, slice]:
         """Return the rows and columns inside a tile that statistics are made of; the same for all tiles."""
@@ -182,17 +210,18 @@ class Field:
     @cached_property
     def typical_distance(self) -> float:
         """Median distance from blank regions of the pixels that are far enough from them, in beams."""
-        parts = [
-            self.distance[where][self.comb(where)][self.inner(where)[self.comb(where)]]
-            for where in self.tiles
-        ]
-        known = np.concatenate(parts)
+
+        def far(where: Where) -> FloatArray:
+            comb = self.comb(where)
+            return self.distance[where][comb][self.inner(where)[comb]]
+
+        known = np.concatenate([part for _, part in self.pieces(far)])
         return float(np.median(known)) if known.size else 0.0
 
     @cached_property
     def n_beams(self) -> float:
         """Number of beams of the pixels that are searched."""
-        inner = sum(int(np.count_nonzero(self.inner(where))) for where in self.tiles)
+        inner = sum(n for _, n in self.pieces(lambda where: int(np.count_nonzero(self.inner(where)))))
         return max(inner / (BEAM_AREA * self.fwhm**2), 1.0)
 
     @cached_property

@@ -109,15 +109,24 @@ class MeshGatherer:
 
     def add(self, where: Where, filtered: FloatArray, usable: BoolArray, valid: BoolArray) -> None:
         """Add a tile that begins at a multiple of the cell."""
+        self.put(where, self.cells(filtered, usable, valid))
+
+    def cells(
+        self, filtered: FloatArray, usable: BoolArray, valid: BoolArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return rms and number of pixels in the cells of a tile."""
         values = _by_cell(np.where(usable, filtered, np.nan), self.cell)
         count = np.isfinite(values).sum(axis=-1)
         view = (_by_cell(np.where(valid, 1.0, np.nan), self.cell) == 1.0).sum(axis=-1)
         # About 0, which a filtered map has for its mean: a cell's own median would follow its few beams.
         rms = MAD_TO_RMS * _medians(np.abs(values), count)
         enough = count > np.maximum(30, LEAST_SHARE * view)
+        return np.where(enough & (rms > 0.0), rms, np.nan), np.where(enough, count, 0.0)
+
+    def put(self, where: Where, cells: tuple[FloatArray, FloatArray]) -> None:
+        """Put the cells of a tile in their place."""
         place = tuple(slice(part.start // self.cell, -(-part.stop // self.cell)) for part in where)
-        self._rms[place] = np.where(enough & (rms > 0.0), rms, np.nan)
-        self._count[place] = np.where(enough, count, 0)
+        self._rms[place], self._count[place] = cells
 
     def mesh_rms(self, *, otherwise: float) -> MeshMap:
         """Return the local rms, as far as it can be told from one that is the same everywhere.
@@ -159,9 +168,17 @@ class LoudRegions:
 
     def add(self, where: Where, ratio: FloatArray, usable: BoolArray) -> None:
         """Add a tile: filtered map over mesh."""
+        self.put(where, self.combed(where, ratio, usable))
+
+    def combed(self, where: Where, ratio: FloatArray, usable: BoolArray) -> FloatArray:
+        """Return the values of a tile that are looked at."""
         comb = tuple(slice(-part.start % self._step, None, self._step) for part in where)
+        return np.where(usable, ratio, np.nan)[comb]
+
+    def put(self, where: Where, values: FloatArray) -> None:
+        """Put the values of a tile in their place."""
         place = tuple(slice(-(-part.start // self._step), -(-part.stop // self._step)) for part in where)
-        self._values[place] = np.where(usable, ratio, np.nan)[comb]
+        self._values[place] = values
 
     def factor(self) -> MeshMap:
         """Return how much louder it is: the upper quartile of the moduli within `LOUD_BEAMS`, above `LOUD`.

@@ -102,9 +102,13 @@ def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
         return PixelMask(plane, math.inf, 0.0)
     # Loud noise is no source: what stands out must do so from what is around it.
     regions = LoudRegions(field.shape, fwhm=field.fwhm)
-    for where in field.tiles:
+
+    def combed(where: Where) -> FloatArray:
         ratio = plane[where] / scatter
-        regions.add(where, ratio, np.isfinite(ratio))
+        return regions.combed(where, ratio, np.isfinite(ratio))
+
+    for where, values in field.pieces(combed):
+        regions.put(where, values)
     loud = regions.factor()
     relative = field.plane(lambda *where: plane[where] / (scatter * loud[where]))
     return PixelMask(relative, FIRST_LIMIT, (MASK_BEAMS - 0.5) * field.fwhm)
@@ -128,8 +132,9 @@ def measure_filter(
     """
     usable = _usable(field, masks.sources)
     sums, cell = ProductSums(field.family.n_planes), cell_side(field.fwhm)
-    for where in field.tiles:
-        comb = field.comb(where)
+
+    def of_tile(where: Where) -> ProductSums:
+        own, comb = ProductSums(field.family.n_planes), field.comb(where)
         sample, distance = planes.residual(where, (slice(None), *comb)), field.distance[where]
         if before is not None:
             sample /= before.at(where, distance=distance)[comb]
@@ -138,7 +143,11 @@ def measure_filter(
             for part, every in zip(where, comb, strict=True)
         )
         fold = 2 * rows[:, None] + columns
-        sums.add(sample, usable=usable(where)[comb], fold=fold, distance=distance[comb])
+        own.add_tile(sample, usable=usable(where)[comb], fold=fold, distance=distance[comb])
+        return own
+
+    for _, own in field.pieces(of_tile):
+        sums.add(own)
     weights = sums.weights(field.family.response(template), beam_area=field.fwhm**2 / field.comb_area)
     whole = field.plane(lambda *where: weights.apply(planes.whole[where], field.distance[where]))
     model, amplitude, brightness = _amplitudes(field, planes, whole, weights, template=template)
@@ -169,8 +178,12 @@ def _amplitudes(
 def _usable(field: Field, mask: Mask) -> Chosen:
     """Return what tells which pixels show noise alone; all of them if there are hardly any."""
     outside = field.cache.remembered(lambda *where: field.inner(where) & ~mask(where))
-    inner = sum(int(np.count_nonzero(field.inner(where))) for where in field.tiles)
-    if sum(int(np.count_nonzero(outside(*where))) for where in field.tiles) <= LEAST_USABLE * inner:
+
+    def count(where: Where) -> tuple[int, int]:
+        return int(np.count_nonzero(field.inner(where))), int(np.count_nonzero(outside(*where)))
+
+    inner, free = np.sum([numbers for _, numbers in field.pieces(count)], axis=0)
+    if free <= LEAST_USABLE * inner:
         return field.inner
     return lambda where: outside(*where)
 
@@ -178,23 +191,30 @@ def _usable(field: Field, mask: Mask) -> Chosen:
 def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, faint: Mask) -> FilterNoise:
     mesh = MeshGatherer(field.shape, fwhm=field.fwhm)
     least = min(MESH_FROM, field.typical_distance)
-    for where in field.tiles:
+
+    def cells(where: Where) -> tuple[FloatArray, FloatArray]:
         far = usable(where) & (field.distance[where] >= least)
-        mesh.add(where, amplitude[where], far, np.isfinite(field.data[where]))
+        return mesh.cells(amplitude[where], far, np.isfinite(field.data[where]))
+
+    for where, found in field.pieces(cells):
+        mesh.put(where, found)
     mesh_rms = mesh.mesh_rms(otherwise=_scatter(field, amplitude, usable))
     regions = LoudRegions(field.shape, fwhm=field.fwhm)
     ratio = field.plane(lambda *where: amplitude[where] / mesh_rms[where])
-    for where in field.tiles:
-        regions.add(where, ratio[where], usable(where))
-    noise, samples = FilterNoise(mesh_rms, regions.factor()), []
-    for where in field.tiles:
+    for where, values in field.pieces(lambda where: regions.combed(where, ratio[where], usable(where))):
+        regions.put(where, values)
+    noise = FilterNoise(mesh_rms, regions.factor())
+
+    def sampled(where: Where) -> list[FloatArray | BoolArray]:
         comb = field.comb(where)
         good = usable(where)[comb]
         planes = (
             (ratio[where] / noise.loud[where])[comb], field.distance[where][comb], brightness[where][comb],
             ~faint(where)[comb],
         )  # fmt: skip
-        samples.append([plane[good] for plane in planes])
+        return [plane[good] for plane in planes]
+
+    samples = [sample for _, sample in field.pieces(sampled)]
     ratios, distance, light, clean = (np.concatenate(part) for part in zip(*samples, strict=True))
     if not ratios.size:
         return noise
@@ -209,6 +229,10 @@ def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, fa
 
 def _scatter(field: Field, amplitude: Plane, usable: Chosen) -> float:
     """Return the scatter of all of the filtered map that is noise."""
-    known = [amplitude[where][field.comb(where)][usable(where)[field.comb(where)]] for where in field.tiles]
-    values = np.abs(np.concatenate(known))
+
+    def known(where: Where) -> FloatArray:
+        comb = field.comb(where)
+        return amplitude[where][comb][usable(where)[comb]]
+
+    values = np.abs(np.concatenate([part for _, part in field.pieces(known)]))
     return MAD_TO_RMS * float(np.median(values)) if values.any() else 1.0

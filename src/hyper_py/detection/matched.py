@@ -11,7 +11,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from hyper_py.arrays import FloatArray, IndexArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, fit_gaussians
 from hyper_py.detection.candidates import Candidates
 from hyper_py.detection.checks import (
@@ -39,7 +39,7 @@ from hyper_py.detection.search import LOWEST, Searched, search
 from hyper_py.detection.wide import OCTAVES, Octave, binned_pixels, joined, on_map, search_octave
 from hyper_py.numerics.gaussians import AMPLITUDE, X, Y, gaussian_flux
 from hyper_py.numerics.pairs import group_pairs, pairs_within
-from hyper_py.numerics.tiles import Plane, at, grown, is_inside
+from hyper_py.numerics.tiles import Plane, Where, at, grown, is_inside
 
 POSITION_STEP = 2.0**-10
 """Positions are rounded to this, in pixels."""
@@ -194,13 +194,19 @@ def false_rate(field: Field, found: Searched) -> FalseRate:
     minima = find_maxima(field, negative(found.significance, field.shape), threshold=LOWEST)
     away, looked, inner = np.zeros(minima.x.size, dtype=bool), 0, 0
     values = []
-    for where in field.tiles:
+
+    def of_tile(where: Where) -> tuple[int, int, IndexArray, BoolArray, FloatArray]:
         usable, comb = field.inner(where), field.comb(where)
-        values.append(found.significance[where][comb][(usable & ~found.masks.faint(where))[comb]])
+        quiet = found.significance[where][comb][(usable & ~found.masks.faint(where))[comb]]
         clean = usable & ~found.masks.sources(where, more=(CLEAN_BEAMS - MASK_BEAMS) * field.fwhm)
-        inner, looked = inner + int(np.count_nonzero(usable)), looked + int(np.count_nonzero(clean))
         own = np.flatnonzero(is_inside(where, minima.y, minima.x))
-        away[own] = clean[minima.y[own] - where[0].start, minima.x[own] - where[1].start]
+        here = clean[minima.y[own] - where[0].start, minima.x[own] - where[1].start]
+        return int(np.count_nonzero(usable)), int(np.count_nonzero(clean)), own, here, quiet
+
+    for _, (n_usable, n_clean, own, here, quiet) in field.pieces(of_tile):
+        inner, looked = inner + n_usable, looked + n_clean
+        away[own] = here
+        values.append(quiet)
     return measure_false_rate(
         minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams,
         asymmetry=measure_asymmetry(np.concatenate(values)),

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
 from hyper_py.detection.field import Field
 from hyper_py.detection.peaks import local_maxima, refine_positions
-from hyper_py.numerics.tiles import LazyPlane, Plane, grown, is_inside
+from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, is_inside
 
 SEPARATION = 0.6
 """Peaks closer than this many beams are one."""
@@ -40,13 +40,16 @@ def neighbourhood(radius: float) -> BoolArray:
 
 def find_maxima(field: Field, plane: Plane, *, threshold: float, radius: float | None = None) -> Maxima:
     """Return the pixels above a threshold that none within a radius (0.6 beams if None) exceeds."""
-    near, pieces = neighbourhood(radius or SEPARATION * field.fwhm), []
-    for where in field.tiles:
+    near = neighbourhood(radius or SEPARATION * field.fwhm)
+
+    def in_tile(where: Where) -> tuple[IntArray, IntArray, FloatArray]:
         outer, _ = grown(where, near.shape[0] // 2 + 1, field.shape)
         image = plane[outer]
         y, x = local_maxima(image, footprint=near, threshold=threshold)
         own = is_inside(where, y + outer[0].start, x + outer[1].start)
-        pieces.append((y[own] + outer[0].start, x[own] + outer[1].start, image[y[own], x[own]]))
+        return y[own] + outer[0].start, x[own] + outer[1].start, image[y[own], x[own]]
+
+    pieces = [piece for _, piece in field.pieces(in_tile)]
     y, x, value = (np.concatenate(part) for part in zip(*pieces, strict=True))
     return Maxima(y, x, value).select(np.lexsort((x, y)))
 

@@ -91,7 +91,16 @@ class ProductSums:
         self.counts = np.zeros(EDGE_CLASSES.size - 1)
         self.count = 0
 
-    def add(self, planes: FloatArray, *, usable: BoolArray, fold: IndexArray, distance: FloatArray) -> None:
+    def add(self, other: "ProductSums") -> None:
+        """Add the sums of another part of the map."""
+        self.count += other.count
+        self.folds += other.folds
+        self.classes += other.classes
+        self.counts += other.counts
+
+    def add_tile(
+        self, planes: FloatArray, *, usable: BoolArray, fold: IndexArray, distance: FloatArray
+    ) -> None:
         """Add a tile.
 
         Parameters

@@ -16,7 +16,7 @@ joint polynomial takes the place of m (`hyper_py.noise.whitening.LinearTerms`).
 Groups of the same size run as one batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,6 @@ def fit_groups(
     start: Sequence[FloatArray],
     *,
     solver: SolverOptions = DEFAULT_OPTIONS,
-    on_fitted: Callable[[int], None] | None = None,
 ) -> list[GroupFit]:
     """Fit the Gaussians of many groups to their data; see the top of this module for what is minimised.
 
@@ -51,8 +50,6 @@ def fit_groups(
     start : sequence of ndarray, shape (n_sources, 6)
         Starting values of each group.
     solver : SolverOptions
-    on_fitted : callable, optional
-        Called with the number of groups of each batch when it is fitted.
 
     Returns
     -------
@@ -64,8 +61,6 @@ def fit_groups(
     for batch in alike_groups(ready, most=_BATCH_GROUPS):
         some = [ready[k] for k in batch]
         fits.update(zip(batch, _fit_alike(some, np.stack([start[k] for k in batch]), solver), strict=True))
-        if on_fitted is not None:
-            on_fitted(len(batch))
     return [fits[k] for k in range(len(ready))]
 
 

@@ -19,6 +19,9 @@ from hyper_py.numerics.solvers import FitStatus
 IN_CACHE = 48
 """Most groups of which all arrays stay in the cache of the processor."""
 
+_PART_GROUPS = 32
+"""Most groups of one part of the work: many parts share themselves out evenly."""
+
 _Alike: TypeAlias = tuple[int, TriangularMatrix | None, int, bytes]
 
 
@@ -252,6 +255,18 @@ def memory_batches(groups: Sequence[Group]) -> Iterator[list[int]]:
         batch, size = batch + members, size + own
     if batch:
         yield batch
+
+
+def work_parts(groups: Sequence[Group]) -> list[list[int]]:
+    """Return places of groups in parts that may be done side by side, see `hyper_py.numerics.parallel`.
+
+    They depend on the groups alone. All whitening matrices of a part fit into `CACHE_BYTES`.
+    """
+    return [
+        batch[first : first + _PART_GROUPS]
+        for batch in memory_batches(groups)
+        for first in range(0, len(batch), _PART_GROUPS)
+    ]
 
 
 def alike_groups(

@@ -5,15 +5,17 @@ again, until nothing moves.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.fitting.group_fit import fit_groups
-from hyper_py.fitting.groups import Group, memory_batches
+from hyper_py.fitting.groups import Group, GroupFit, work_parts
 from hyper_py.fitting.other_sources import sources_in_reach, with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.stages import counter
 
@@ -59,18 +61,27 @@ def fit_iteratively(
     for _ in range(max_iterations):
         before = sources.copy()
         present = with_other_sources([groups[k] for k in todo], sources)
-        for batch in memory_batches(present):
-            some = [present[i] for i in batch]
-            start = [before[group.members] for group in some]
-            fits = fit_groups(some, start, solver=solver, on_fitted=fitted)
-            for i, group, fit in zip(batch, some, fits, strict=True):
-                groups[todo[i]] = groups[todo[i]].refitted(fit)
-                sources[group.members] = fit.parameters
+        parts = work_parts(present)
+        fit = partial(_fit_part, groups=present, sources=before, solver=solver)
+        for part, fits in zip(parts, in_order(fit, parts), strict=True):
+            for i, one in zip(part, fits, strict=True):
+                groups[todo[i]] = groups[todo[i]].refitted(one)
+                sources[groups[todo[i]].members] = one.parameters
+            if fitted is not None:
+                fitted(len(part))
         moved, fitted = _moved(before, sources), None
         todo = [k for k, near in enumerate(reach) if near.size and moved[near].any()]
         if not todo:
             break
     return sources, groups
+
+
+def _fit_part(
+    part: Sequence[int], *, groups: Sequence[Group], sources: FloatArray, solver: SolverOptions
+) -> list[GroupFit]:
+    """Fit some of the groups, from the sources as they are."""
+    some = [groups[i] for i in part]
+    return fit_groups(some, [sources[group.members] for group in some], solver=solver)
 
 
 def alternative_starts(problem: FitProblem, sources: FloatArray) -> list[FloatArray]:

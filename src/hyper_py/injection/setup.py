@@ -100,7 +100,8 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     InputError
         If the map is too small for two sources far enough from its edges and from each other.
     """
-    options = extraction.options
+    # What is injected is positive.
+    options = extraction.options.updated(detection={"negative": False})
     # A pickled WCS has been through the text of a header. All realisations see that one, or those of worker
     # processes would differ in the last digits.
     image = replace(extraction.image, wcs=pickle.loads(pickle.dumps(extraction.image.wcs)))
@@ -121,6 +122,8 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     # As far from borders and blank pixels as the detection keeps.
     distance = distance_transform_edt(np.pad(sensitivity.valid, 1))[1:-1, 1:-1]
     inside = distance > max(options.photometry.aper_inf, 0.5) * fwhm
+    if image.searched is not None:
+        inside &= np.asarray(image.searched) != 0.0
     # Random places fill about half of what could be filled.
     capacity = int(inside.sum() / (2.0 * (SEPARATION_BEAMS * fwhm) ** 2))
     if capacity < LEAST_ROOM:

@@ -1,6 +1,7 @@
 """Maps and cubes for Python: from files, and from objects of astropy."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +13,7 @@ from hyper_py.arrays import BoolArray
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
-from hyper_py.interface.naming import arguments_named
+from hyper_py.interface.naming import arguments_named, meta_in_python
 from hyper_py.reading import io
 from hyper_py.reading.fill import AUTO
 from hyper_py.reading.io import CubeReader
@@ -117,12 +118,13 @@ def read_image(
     ((120, 120), 'Jy/pixel')
     """
     with arguments_named():
-        return io.read_image(
+        image = io.read_image(
             path, hdu=hdu, error_hdu=error, bunit=as_unit(unit), beam=_beam(beam, psf, psf_pixel),
             survey_name=survey, frequency=as_frequency(frequency), stokes=stokes, mask=mask,
             primary_beam=primary_beam, primary_beam_corrected=primary_beam_corrected,
             fill_values=fill_values, plane=plane, max_memory=max_memory,
         )  # fmt: skip
+    return replace(image, meta=meta_in_python(image.meta))
 
 
 def open_cube(

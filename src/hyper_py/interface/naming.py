@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from hyper_py.diagnostics import ConfigurationError, InputError
 
@@ -37,6 +38,23 @@ def in_python(message: str) -> str:
     'm: no beam: set beam= (major, minor, pa), psf= or survey='
     """
     return _KEYS.sub(lambda found: ARGUMENTS[found[0]], message)
+
+
+def meta_in_python(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return facts of a map whose texts name arguments in place of keys.
+
+    Examples
+    --------
+    >>> meta_in_python({"hdu": 1, "errors": "HDU 1 is taken (io.error_hdu: null leaves it out)"})
+    {'hdu': 1, 'errors': 'HDU 1 is taken (error=None leaves it out)'}
+    """
+
+    def text(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(text, value))
+        return in_python(value).replace("=: null", "=None") if isinstance(value, str) else value
+
+    return {key: text(value) for key, value in meta.items()}
 
 
 @contextmanager

@@ -229,8 +229,7 @@ class CovarianceModel:
 
         The larger one of both axes. Where it is near 1 a wide source is measured as well on fewer pixels.
         """
-        reach = self.reach
-        lag = np.arange(-reach, reach + 1)
+        lag = np.arange(-self.reach, self.reach + 1)
         wave = np.cos(2.0 * np.pi * lag / wavelength)
         coarse = lag % step == 0
         some = self.lags[np.ix_(coarse, coarse)]

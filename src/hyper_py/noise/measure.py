@@ -19,7 +19,18 @@ from hyper_py.noise.filtered import tempered
 from hyper_py.noise.holes import without_holes
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.mesh import MeshMap, cell_counts, mesh_map
-from hyper_py.numerics.tiles import LazyPlane, Plane, combined, grown, kept_like, sample, size_of, tiles
+from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.tiles import (
+    LazyPlane,
+    Plane,
+    Where,
+    combined,
+    grown,
+    kept_like,
+    sample,
+    size_of,
+    tiles,
+)
 from hyper_py.numerics.trend import Trend, fit_trend
 
 _FEWEST_BEAMS = 50
@@ -172,13 +183,19 @@ def _relative_rms(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple
     uniform = MeshMap(np.ones((1, 1)), max(shape), shape)
     if varies:  # a slope is structure of small scales at the borders, where the local mean is one-sided
         masked = fit_trend(masked, relative_rms=uniform, size=size).subtracted_from(masked)
-    for where in tiles(shape, size=size, multiple=mesh):
-        place = tuple(slice(part.start // mesh, -(-part.stop // mesh)) for part in where)
+
+    def of_tile(where: Where) -> tuple[FloatArray, FloatArray | None]:
         outer, inner = grown(where, math.ceil(3.0 * width) + 1, shape)
         piece = masked[outer]
-        counts[place] = cell_counts(np.isfinite(piece[inner]), mesh)
-        if varies:
-            relative_rms[place] = mesh_rms(small_scales(piece, width=width)[inner], mesh=mesh)
+        known = cell_counts(np.isfinite(piece[inner]), mesh)
+        return known, mesh_rms(small_scales(piece, width=width)[inner], mesh=mesh) if varies else None
+
+    everywhere = list(tiles(shape, size=size, multiple=mesh))
+    for where, (known_pixels, rms) in zip(everywhere, in_order(of_tile, everywhere), strict=True):
+        place = tuple(slice(part.start // mesh, -(-part.stop // mesh)) for part in where)
+        counts[place] = known_pixels
+        if rms is not None:
+            relative_rms[place] = rms
     n_known = int(counts.sum())
     if not np.isfinite(relative_rms).any():
         return uniform, n_known

@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from hyper_py.arrays import FloatArray
 from hyper_py.noise.covariance import AGAINST_NEIGHBOURS
-from hyper_py.numerics.tiles import Plane, grown, sample_step, tiles
+from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.tiles import Plane, Where, grown, sample_step, tiles
 
 _MEDIAN_CHI2 = 0.4549
 """Median of the square of a normal deviate."""
@@ -44,10 +45,10 @@ def multiplicative_noise(data: Plane, light: Plane, *, relative_rms: Plane, size
     float
         0 where the noise hides it.
     """
-    brightest = max(float(np.abs(light[where]).max()) for where in tiles(data.shape, size=size))
-    dark: list[FloatArray] = []
-    lit: list[FloatArray] = []
-    for where in tiles(data.shape, size=size):
+    everywhere = list(tiles(data.shape, size=size))
+    brightest = max(in_order(lambda where: float(np.abs(light[where]).max()), everywhere))
+
+    def of_tile(where: Where) -> tuple[FloatArray, FloatArray]:
         outer, own = grown(where, 2, data.shape)
         values, own_light, noise = data[outer], light[outer], relative_rms[outer]
         inside = ndimage.binary_erosion(np.isfinite(values), np.ones((3, 3)))[own]
@@ -57,9 +58,10 @@ def multiplicative_noise(data: Plane, light: Plane, *, relative_rms: Plane, size
         faint = inside & (np.abs(own_light[own]) <= 0.01 * brightest)
         step = sample_step(data.shape)
         comb = tuple(slice(-part.start % step, None, step) for part in where)
-        dark.append(squares[comb][faint[comb]])
         bright = inside & (power > _LEAST_LIGHT**2 * brightest**2)
-        lit.append(np.stack([squares[bright], power[bright]]))
+        return squares[comb][faint[comb]], np.stack([squares[bright], power[bright]])
+
+    dark, lit = zip(*in_order(of_tile, everywhere), strict=True)
     faintest = np.concatenate(dark)
     if faintest.size < _FEWEST_PIXELS:
         return 0.0

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy import fft
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.numerics.parallel import in_order
 
 Where: TypeAlias = tuple[slice, slice]
 """Rows and columns, with start and stop."""
@@ -175,11 +176,15 @@ def sample(plane: Plane, *, size: int | None = None) -> FloatArray:
     The grid depends on the shape of the map only.
     """
     step = sample_step(plane.shape)
-    found = []
-    for rows, columns in tiles(plane.shape, size=size):
+
+    def finite(where: Where) -> FloatArray:
+        rows, columns = where
         piece = plane[rows, columns][-rows.start % step :: step, -columns.start % step :: step]
-        found.append(piece[np.isfinite(piece)])
-    return np.concatenate(found)
+        return piece[np.isfinite(piece)]
+
+    if isinstance(plane, np.ndarray):  # there is nothing to do but to look
+        return np.concatenate([finite(where) for where in tiles(plane.shape, size=size)])
+    return np.concatenate([*in_order(finite, [*tiles(plane.shape, size=size)])])
 
 
 class Correlator:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyper_py.arrays import FloatArray, IntArray
-from hyper_py.numerics.tiles import LazyPlane, Plane, combined, sample_step, size_of, tiles
+from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.tiles import LazyPlane, Plane, Where, combined, sample_step, size_of, tiles
 
 _TILE = 200
 """Side of tiles in pixels; intermediate arrays of a tile fit in the cache."""
@@ -66,8 +67,9 @@ def fit_trend(data: Plane, *, relative_rms: Plane, size: int | None = None) -> T
     """
     ny, nx = shape = size_of(data)
     step = sample_step(shape)
-    normal, right = np.zeros((4, 4)), np.zeros(4)
-    for rows, columns in tiles(shape, size=_TILE if size is None else size):
+
+    def of_tile(where: Where) -> tuple[FloatArray, FloatArray]:
+        rows, columns = where
         comb = slice(-rows.start % step, None, step), slice(-columns.start % step, None, step)
         values, noise = data[rows, columns][comb], relative_rms[rows, columns][comb]
         known = np.isfinite(values)
@@ -80,13 +82,18 @@ def fit_trend(data: Plane, *, relative_rms: Plane, size: int | None = None) -> T
         (one, of_x, of_xx), (of_y, of_xy, _), (of_yy, _, _) = _moments(weight, y, x)
         (part, part_x, _), (part_y, _, _), _ = _moments(weight * excess, y, x)
         (value, value_x, _), (value_y, _, _), _ = _moments(weight * values, y, x)
-        normal += [
+        normal = [
             [one, of_y, of_x, part],
             [of_y, of_yy, of_xy, part_y],
             [of_x, of_xy, of_xx, part_x],
             [part, part_y, part_x, np.vdot(weight * excess, excess)],
         ]
-        right += [value, value_y, value_x, np.vdot(weight * excess, values)]
+        return np.array(normal), np.array([value, value_y, value_x, np.vdot(weight * excess, values)])
+
+    normal, right = np.zeros((4, 4)), np.zeros(4)
+    for own, own_right in in_order(of_tile, list(tiles(shape, size=_TILE if size is None else size))):
+        normal += own
+        right += own_right
     constant, along_y, along_x, by_rms = np.linalg.lstsq(normal, right, rcond=1e-10)[0]
     return Trend(
         constant=float(constant - by_rms - along_y - along_x),

@@ -26,11 +26,12 @@ from hyper_py.background.conditional import (
     source_footprint,
     symmetric_times,
 )
-from hyper_py.fitting.groups import Group, alike_groups, memory_batches
+from hyper_py.fitting.groups import Group, alike_groups, work_parts
 from hyper_py.fitting.linear_response import linear_response, prior_covariance
 from hyper_py.fitting.other_sources import models_on
 from hyper_py.noise.whitener_cache import NoiseMatrices, WhitenerCache
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.tiles import Plane
 from hyper_py.photometry.aperture import (
     GroupApertures,
@@ -127,26 +128,47 @@ def measure_on_conditional(
         False, or 0, where blank.
     """  # fmt: skip
     shown = [group for group in groups if group.pixels.y.size]
+
+    def of_part(part: list[int]) -> list[MeasuredGroup]:
+        return _measured_part(
+            [shown[k].prepared() for k in part], sources, cache=cache, radius_in_fwhm=radius_in_fwhm,
+            beam_area=beam_area, usable=usable,
+        )  # fmt: skip
+
     results: list[MeasuredGroup] = []
     measured = counter("apertures", len(shown))
-    for batch in memory_batches(shown):
-        some = [shown[k].prepared() for k in batch]
-        light = models_on(sources, [group.pixels for group in some])
-        residuals = [group.data - model for group, model in zip(some, light, strict=True)]
-        for alike in alike_groups(some, same_shape=True):
-            own = group_apertures([some[k] for k in alike], radius_in_fwhm=radius_in_fwhm)
-            noise = cache.matrices(own[0].group.pixels, own[0].group.noise_scale)
-            some_residuals = [residuals[k] for k in alike]
-            found = conditional_fluxes(own, some_residuals, noise=noise)
-            for one, residual, (photometry, background) in zip(own, some_residuals, found, strict=True):
-                whitened = one.group.whitener.project(residual)
-                results.append(
-                    measured_group(
-                        one, photometry, residual, chi2=float(whitened @ whitened), beam_area=beam_area,
-                        n_free=int((~one.group.fixed).sum()) + 1, background=background, usable=usable,
-                    )
-                )  # fmt: skip
-            measured(len(own))
+    for found in in_order(of_part, work_parts(shown)):
+        results += found
+        measured(len(found))
+    return results
+
+
+def _measured_part(
+    groups: Sequence[Group],
+    sources: FloatArray,
+    *,
+    cache: WhitenerCache,
+    radius_in_fwhm: float,
+    beam_area: float,
+    usable: BoolArray | Plane,
+) -> list[MeasuredGroup]:
+    """Measure groups with their whiteners made, see `measure_on_conditional`."""
+    results: list[MeasuredGroup] = []
+    light = models_on(sources, [group.pixels for group in groups])
+    residuals = [group.data - model for group, model in zip(groups, light, strict=True)]
+    for alike in alike_groups(groups, same_shape=True):
+        own = group_apertures([groups[k] for k in alike], radius_in_fwhm=radius_in_fwhm)
+        noise = cache.matrices(own[0].group.pixels, own[0].group.noise_scale)
+        some = [residuals[k] for k in alike]
+        found = conditional_fluxes(own, some, noise=noise)
+        for one, residual, (photometry, background) in zip(own, some, found, strict=True):
+            whitened = one.group.whitener.project(residual)
+            results.append(
+                measured_group(
+                    one, photometry, residual, chi2=float(whitened @ whitened), beam_area=beam_area,
+                    n_free=int((~one.group.fixed).sum()) + 1, background=background, usable=usable,
+                )
+            )  # fmt: skip
     return results
 
 

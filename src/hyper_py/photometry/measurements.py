@@ -20,6 +20,8 @@ _FILLED = (
     "chi2_red", "bic", "status", "flags", "order", "covariance",
 )  # fmt: skip
 """Columns that groups fill."""
+MOST_BEYOND = 1.5
+"""Light beyond a Gaussian is in the flux up to this multiple of that of the Gaussian."""
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
 
 
@@ -38,6 +40,9 @@ class SourceTable:
     flux, flux_err, flux_gauss, flux_gauss_err, aperture_fraction : ndarray, shape (n,)
         Jy; the aperture's flux and the Gaussian's, with their corrections applied, and errors.
     local_rms, snr, background, shoulder_score : ndarray, shape (n,)
+    beyond, beyond_err, growth_radius : ndarray, shape (n,)
+        Light beyond the Gaussian and its error, Jy, and where the growth curve ends, in FWHM; NaN where it
+        was not measured.
     order, n_in_group, n_blank, status, flags : int ndarray, shape (n,)
     nmse, chi2_red, bic : ndarray, shape (n,)
     """
@@ -62,6 +67,9 @@ class SourceTable:
     nmse: FloatArray
     chi2_red: FloatArray
     bic: FloatArray
+    beyond: FloatArray
+    beyond_err: FloatArray
+    growth_radius: FloatArray
 
     def __len__(self) -> int:
         return len(self.parameters)
@@ -86,7 +94,8 @@ class SourceTable:
             flux=nothing, flux_err=nothing, flux_gauss=nothing, flux_gauss_err=nothing,
             aperture_fraction=nothing, local_rms=nothing, snr=nothing, background=nothing,
             shoulder_score=nothing, order=zero - 1, n_in_group=zero + 1, n_blank=zero, status=zero,
-            flags=zero, nmse=nothing, chi2_red=nothing, bic=nothing,
+            flags=zero, nmse=nothing, chi2_red=nothing, bic=nothing, beyond=nothing,
+            beyond_err=nothing, growth_radius=nothing,
         )  # fmt: skip
 
 
@@ -297,6 +306,27 @@ class MeasuredMap:
         return painted([group.background for group in self.groups], where)
 
 
+def without_errors_at_bounds(table: SourceTable) -> SourceTable:
+    """Return the table without errors of what depends on a parameter that a bound holds: NaN.
+
+    Held there, a parameter does not move with the data, and errors that leave it out are too small. The flux
+    depends on all parameters, the position only on itself, size and angle not on the position.
+    """
+    held, covariance = table.at_bound, table.covariance.copy()
+    place, size = [gaussians.X, gaussians.Y], [gaussians.SIGMA_1, gaussians.SIGMA_2, gaussians.THETA]
+    any_held, position = held.any(axis=1), held[:, place].any(axis=1)
+    shape = held[:, size].any(axis=1)
+    for which, columns in ((any_held, [gaussians.AMPLITUDE]), (position, place), (shape, size)):
+        for column in columns:
+            covariance[which, column, :] = covariance[which, :, column] = np.nan
+    return replace(
+        table,
+        covariance=covariance,
+        flux_err=np.where(any_held, np.nan, table.flux_err),
+        flux_gauss_err=np.where(any_held, np.nan, table.flux_gauss_err),
+    )
+
+
 def corrected_fluxes(
     table: SourceTable, *, beam_factor: FloatArray, flux_factor: float, aperture_correction: bool
 ) -> SourceTable:
@@ -313,6 +343,15 @@ def corrected_fluxes(
         Whether fluxes are corrected for what is outside the apertures.
     """
     factor = beam_factor * flux_factor
+    other = (table.flags & int(Flag.OTHER_PROFILE)) != 0
+    # More than this is not the source's own: it stands on emission that is wider still.
+    other &= np.nan_to_num(table.beyond, nan=np.inf) <= MOST_BEYOND * np.abs(table.flux_gauss)
+    if aperture_correction and other.any():
+        table = replace(
+            table,
+            flux=np.where(other, table.flux_gauss + table.beyond, table.flux),
+            flux_err=np.where(other, np.hypot(table.flux_err, table.beyond_err), table.flux_err),
+        )
     correction = factor if aperture_correction else table.aperture_fraction
     # That light is measured out to some distance only, and uncertain by as much as it adds.
     uncertain = abs(1.0 - 1.0 / flux_factor)
@@ -322,6 +361,8 @@ def corrected_fluxes(
         flux=flux,
         flux_err=np.hypot(table.flux_err * correction, uncertain * flux),
         flux_gauss=flux_gauss,
+        beyond=table.beyond * factor,
+        beyond_err=table.beyond_err * factor,
         flux_gauss_err=np.hypot(table.flux_gauss_err * factor, uncertain * flux_gauss),
         aperture_fraction=table.aperture_fraction / factor,
     )

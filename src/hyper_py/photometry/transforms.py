@@ -35,6 +35,8 @@ def unbinned(measured: MeasuredMap, size: int) -> MeasuredMap:
         flux_err=table.flux_err * area,
         flux_gauss=gaussians.gaussian_flux(parameters),
         flux_gauss_err=table.flux_gauss_err * area,
+        beyond=table.beyond * area,
+        beyond_err=table.beyond_err * area,
         n_blank=table.n_blank * size**2,
     )
     groups = [
@@ -66,6 +68,7 @@ def inverted(measured: MeasuredMap) -> MeasuredMap:
         covariance=table.covariance * np.outer(sign, sign),
         flux=-table.flux,
         flux_gauss=-table.flux_gauss,
+        beyond=-table.beyond,
         snr=-table.snr,
         background=-table.background,
         flags=table.flags | int(Flag.NEGATIVE_SOURCE),

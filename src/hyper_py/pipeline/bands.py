@@ -9,6 +9,7 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
+from numpy.typing import NDArray
 
 from hyper_py.arrays import FloatArray
 from hyper_py.bands.aperture import CommonApertures, common_apertures
@@ -24,8 +25,10 @@ from hyper_py.bands.search import SearchChoices, find_sources
 from hyper_py.bands.shapes import sky_ellipses
 from hyper_py.bands.sources import JointSources
 from hyper_py.bands.spectra import GreyBodies, SpectralIndices, fit_grey_bodies, spectral_indices
+from hyper_py.bands.surroundings import background_under
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.fitting.setup import COMPACT_BEAMS
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.statistics import NoiseStatistics
@@ -92,6 +95,8 @@ class BandsExtraction:
         With `bands.common_aperture`.
     name : str
         Of the field.
+    ids : ndarray of str, shape (n,), optional
+        Identifiers of given sources; the column ID of the catalogue.
     """
 
     measured: tuple[MeasuredBand, ...]
@@ -100,6 +105,7 @@ class BandsExtraction:
     offsets: BandOffsets
     apertures: CommonApertures | None = None
     name: str = "bands"
+    ids: NDArray[np.str_] | None = None
 
     @property
     def bands(self) -> tuple[BandImage, ...]:
@@ -161,7 +167,7 @@ class BandsExtraction:
             shapes=[one.shape for one in self.measured], offsets=self.offsets,
             indices=self.spectral_indices, apertures=self.apertures,
             grey_bodies=self.grey_bodies, free_shapes=self.options.bands.shape == "free",
-            convert_mjy=self.options.convert_mJy,
+            convert_mjy=self.options.convert_mJy, ids=self.ids,
         )  # fmt: skip
 
     @cached_property
@@ -220,8 +226,8 @@ def extract_bands(
     wavelengths : mapping of name to micron
         Needed with a mapping of images.
     options : Options, optional
-        Default: those of a new configuration. Section `bands`; `photometry.aper_sup` for the largest size,
-        `photometry.fwhm_radius_ratio` for a common aperture.
+        Default: those of a new configuration. Section `bands`; `photometry.aper_sup` for the largest size (2
+        beams if null), `photometry.fwhm_radius_ratio` for a common aperture.
     fixed : FixedSources, optional
         Measure these instead of searching: positions, and intrinsic shapes if they are given.
     name : str
@@ -242,6 +248,15 @@ def extract_bands(
         If there is no band, two have one name, a map is blank, or a wavelength is missing.
     ConfigurationError
         If a value is not allowed, or a name is not known.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> field = hyper_py.simulate_bands(seed=1, size=500.0, n_sources=4, pair_fraction=0.0)
+    >>> images = {one.band.name: one.image for one in field.maps if one.band.name in ("s250", "s350")}
+    >>> found = hyper_py.extract_bands(images, wavelengths={"s250": 250.0, "s350": 350.0})
+    >>> "FLUX_s350" in found.catalog.colnames
+    True
     """
     options = (options or Options()).updated(**changes)
     bands = _band_images(images, wavelengths)
@@ -254,9 +269,8 @@ def extract_bands(
         if not np.isfinite(band.data).any():
             raise InputError(f"{band.name}: every pixel is blank: nothing to measure")
     free = options.bands.shape == "free"
-    fit = FitChoices(
-        prior=wide_prior(placed, free=free), largest=max(options.photometry.aper_sup**2 - 1.0, 0.0)
-    )
+    largest = options.photometry.aper_sup or COMPACT_BEAMS
+    fit = FitChoices(prior=wide_prior(placed, free=free), largest=max(largest**2 - 1.0, 0.0))
     reference = reference_band(bands)
     aligning = (
         OffsetChoices(reference=reference) if options.bands.measure_offsets and len(bands) > 1 else None
@@ -290,6 +304,7 @@ def extract_bands(
             for b, (image, band, pattern) in enumerate(zip(bands, placed, patterns, strict=True))
         ),
         options=options, sources=sources, offsets=offsets, apertures=apertures, name=name,
+        ids=None if fixed is None else fixed.ids,
     )  # fmt: skip
 
 
@@ -374,7 +389,9 @@ def _measured(
         covariance=band.noise.covariance, step=1, beam=of_beam, beam_fwhm=image.image.beam_fwhm_pix,
         use="the sources were fitted in it",
     )  # fmt: skip
+    parameters = estimates.gaussians(band, b)
     return MeasuredBand(
-        band=image, noise=noise, parameters=estimates.gaussians(band, b),
+        band=image, noise=noise, parameters=parameters,
         shape=band.shown(estimates.position, estimates.band_shape(b)), pattern=pattern,
+        background=background_under(band, parameters, estimates.seen[:, b]),
     )  # fmt: skip

@@ -30,7 +30,7 @@ from hyper_py.fitting.iterative import alternative_starts, fit_iteratively, retr
 from hyper_py.fitting.joint_orders import choose_orders
 from hyper_py.fitting.other_sources import with_other_sources
 from hyper_py.fitting.problem import FitProblem
-from hyper_py.fitting.setup import FitSetup, OwnBackground, covariance_reach
+from hyper_py.fitting.setup import COMPACT_BEAMS, FitSetup, OwnBackground, covariance_reach
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.measure import measure_noise, outside_sources
@@ -41,6 +41,7 @@ from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, size_of
 from hyper_py.options import Options
 from hyper_py.photometry.conditional_flux import measure_on_conditional
+from hyper_py.photometry.growth import growth_curves
 from hyper_py.photometry.measurements import MeasuredMap, source_table
 from hyper_py.pipeline.polynomial import measured_on_polynomials, separate_backgrounds_of
 from hyper_py.psf.residual import (
@@ -106,7 +107,22 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     measured = measured.with_flags(Flag.ADDED_IN_RESIDUAL, added)
     uncertain: BoolArray = np.any(model.problem.prior_variance > 0.0, axis=1)
     measured = measured.with_flags(Flag.SHAPE_ASSUMED, uncertain)
+    if measurable and options.background.method == "conditional":
+        step = setup.cache.coarsest(problem.beam_fwhm)
+        measured = _with_growth(model, measured, cleaned.noise, step=step)
     return replace(measured, given=given, vanished=vanished, flux_factor=flux_factor)
+
+
+def _with_growth(model: Model, measured: MeasuredMap, noise: _Noise, *, step: int) -> MeasuredMap:
+    """Return the same with the growth curves of bright sources."""
+    table, data = measured.sources, model.problem.data
+    residual = combined(np.subtract, data, gaussians.drawn(model.sources, size_of(data)))
+    growth = growth_curves(
+        residual, model.sources, noise=noise.covariance, step=step, relative_rms=noise.relative_rms,
+        snr=np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0),
+    )  # fmt: skip
+    table = replace(table, beyond=growth.beyond, beyond_err=growth.error, growth_radius=growth.radius)
+    return replace(measured, sources=table).with_flags(Flag.OTHER_PROFILE, growth.is_other)
 
 
 def _noise(problem: FitProblem, sources: FloatArray, options: Options, *, subtracted: bool) -> _Noise:
@@ -117,7 +133,7 @@ def _noise(problem: FitProblem, sources: FloatArray, options: Options, *, subtra
         beam_covariance=problem.beam_covariance, beam_fwhm=problem.beam_fwhm,
         relative=problem.relative_rms, size=problem.tile_size,
         reach_beams=covariance_reach(
-            problem, aper_sup=photometry.aper_sup, radius_in_fwhm=photometry.fwhm_radius_ratio
+            problem, aper_sup=options.largest_size, radius_in_fwhm=photometry.fwhm_radius_ratio
         ),
     )  # fmt: skip
     return _Noise(covariance=covariance, relative_rms=relative_rms)
@@ -126,10 +142,10 @@ def _noise(problem: FitProblem, sources: FloatArray, options: Options, *, subtra
 def _fit_setup(problem: FitProblem, cache: WhitenerCache, relative_rms: Plane, options: Options) -> FitSetup:
     photometry, fit = options.photometry, options.fit_options
     limits = problem.size_limits(
-        photometry.aper_inf, photometry.aper_sup, round_beam=options.policy.round_beam
+        photometry.aper_inf, options.largest_size, round_beam=options.policy.round_beam
     )
     return FitSetup(
-        cache=cache, relative_rms=relative_rms, sigma_limits=limits, aper_sup=photometry.aper_sup,
+        cache=cache, relative_rms=relative_rms, sigma_limits=limits, aper_sup=options.largest_size,
         radius_in_fwhm=photometry.fwhm_radius_ratio, white=fit.noise_model == "white",
         ridge=fit.lambda_l2 if fit.use_l2_regularization else 0.0,
         coarse=options.background.method == "conditional" and fit.noise_model == "correlated",
@@ -214,8 +230,14 @@ def _without_patterns(
                 break
     # The dirty beam is all that sources of an interferometer's map have in common.
     for _ in range(_MOST_PATTERNS * (measurable and not problem.psf_is_dirty)):
+        # Wide sources have profiles of their own.
+        compact = FWHM_PER_SIGMA * cleaned.sources[:, gaussians.SIGMA_1] <= COMPACT_BEAMS * problem.beam_fwhm
+        data = cleaned.problem.data
+        if not compact.all():
+            wide = gaussians.drawn(cleaned.sources[~compact], size_of(data))
+            data = kept_like(combined(np.subtract, data, wide), data)
         more = measure_residual_pattern(
-            cleaned.problem.data, cleaned.sources, noise=cleaned.noise.covariance,
+            data, cleaned.sources[compact], noise=cleaned.noise.covariance,
             relative_rms=cleaned.noise.relative_rms, beam_fwhm=problem.beam_fwhm, beam=beam,
         )  # fmt: skip
         pattern = beam if more is None else more

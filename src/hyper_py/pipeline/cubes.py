@@ -226,7 +226,7 @@ def _boxes(extraction: Extraction) -> Boxes:
         beam_area=image.beam_area_pix,
         min_box=options.background.fix_min_box,
         max_box=options.background.fix_max_box,
-        aper_sup=options.photometry.aper_sup,
+        aper_sup=options.largest_size,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.background.plane import plane_through
 from hyper_py.deblending.grouping import friends_of_friends, partition_correlated, partition_groups
 from hyper_py.detection.peaks import Peaks
@@ -22,7 +22,7 @@ from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import usable
 from hyper_py.numerics.trend import Trend
 from hyper_py.options import Options
-from hyper_py.photometry.measurements import MeasuredMap, corrected_fluxes
+from hyper_py.photometry.measurements import MeasuredMap, corrected_fluxes, without_errors_at_bounds
 from hyper_py.photometry.transforms import on_plane, unbinned
 from hyper_py.pipeline.correlated import measure_correlated
 from hyper_py.pipeline.polynomial import measure_weighted
@@ -30,6 +30,10 @@ from hyper_py.psf.residual import DIRTY_BEAMS, PATTERN_BEAMS
 
 _LARGEST_WHITE_GROUP = 6
 """Larger groups are fitted piecewise in white noise."""
+MEASURED_BEAMS = 5.0
+"""Up to this size fluxes were shown to be right."""
+_COMPACT_BEAMS = 2.0
+"""Smaller sources are blended as those of this size are."""
 _AT_BOUND_FLAGS = {
     Flag.AMPLITUDE_AT_BOUND: [gaussians.AMPLITUDE],
     Flag.POSITION_AT_BOUND: [gaussians.X, gaussians.Y],
@@ -67,18 +71,22 @@ def measure_sources(
     -------
     MeasuredMap
     """
-    problem, linking = fit_problem(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
+    problem = fit_problem(image, peaks, rms=rms, options=options, shapes=shapes, forced=forced)
     problem = problem if beside is None else replace(problem, beside=beside)
     measured = _in_white_noise(problem, options) if _is_weighted(options) else _in_noise(problem, options)
     table, own = measured.sources, peaks.select(measured.given)
     centre = table.parameters[:, gaussians.X], table.parameters[:, gaussians.Y]
-    labels = friends_of_friends(*centre, linking_length=linking)
+    labels = blend_labels(table.parameters, options=options, beam_fwhm=image.beam_fwhm_pix)
     sizes = np.bincount(labels, minlength=1)[labels]
     flags = table.flags | np.where(sizes > 1, int(Flag.BLENDED), 0)
     if forced:
         flags |= int(Flag.FORCED)
     for flag, columns in _AT_BOUND_FLAGS.items():
         flags |= np.where(table.at_bound[:, columns].any(axis=1), int(flag), 0)
+    widest = FWHM_PER_SIGMA * table.parameters[:, gaussians.SIGMA_1] / problem.beam_fwhm
+    flags |= np.where(widest > MEASURED_BEAMS, int(Flag.VERY_WIDE), 0)
+    table = without_errors_at_bounds(table)
+    flags |= np.where(table.at_bound.any(axis=1), int(Flag.FLUX_AT_BOUND), 0)
     local = NoiseLevel(mean=0.0, rms=rms).at(*centre)
     n_added = len(sizes) - len(own)
     snr = np.append(own.snr, table.parameters[len(own) :, gaussians.AMPLITUDE] / local[len(own) :])
@@ -92,6 +100,25 @@ def measure_sources(
         aperture_correction=options.photometry.aperture_correction,
     )  # fmt: skip
     return replace(measured, sources=table)
+
+
+def linking_length(options: Options, beam_fwhm: float) -> float:
+    """Return the distance in pixels within which apertures of the largest sources overlap.
+
+    In a new configuration apertures have the sizes of their sources, see `blend_labels`.
+    """
+    largest = options.largest_size if options.original else min(options.largest_size, _COMPACT_BEAMS)
+    return 2.0 * largest * options.photometry.fwhm_radius_ratio * beam_fwhm
+
+
+def blend_labels(sources: FloatArray, *, options: Options, beam_fwhm: float) -> IntArray:
+    """Return the blend of each source, (n, 6): chains of sources whose apertures may overlap."""
+    x, y = sources[:, gaussians.X], sources[:, gaussians.Y]
+    sizes = None
+    if not options.original:
+        beams = FWHM_PER_SIGMA * sources[:, gaussians.SIGMA_1] / beam_fwhm
+        sizes = np.maximum(np.where(np.isfinite(beams), beams, 1.0) / _COMPACT_BEAMS, 1.0)
+    return friends_of_friends(x, y, linking_length=linking_length(options, beam_fwhm), sizes=sizes)
 
 
 def _in_white_noise(problem: FitProblem, options: Options, *, again: bool = False) -> MeasuredMap:
@@ -147,31 +174,31 @@ def fit_problem(
     options: Options,
     shapes: FloatArray | None,
     forced: bool,
-) -> tuple[FitProblem, float]:
-    """Return what is to be fitted on a map, and the linking length of its groups in pixels."""
+) -> FitProblem:
+    """Return what is to be fitted on a map."""
     ny, nx = image.shape
-    fwhm, photometry = image.beam_fwhm_pix, options.photometry
+    fwhm = image.beam_fwhm_pix
     beam = image.beam_covariance(peaks.x, peaks.y)
     # A blank pixel has no peak; not a number would spread to all neighbours.
     peak = np.where(np.isfinite(peaks.peak), peaks.peak, np.nanmedian(rms))
-    size = np.clip(peaks.size, 1.0, photometry.aper_sup)
+    size = np.clip(peaks.size, 1.0, options.largest_size)
     shape = gaussians.shape_parameters((size**2)[:, None, None] * beam) if shapes is None else shapes
     start = np.column_stack([peak, peaks.x, peaks.y, shape])
     fixed = np.zeros(start.shape, dtype=bool)
     fixed[:, gaussians.SIGMA_1 :] = shapes is not None
     fixed[:, gaussians.X : gaussians.Y + 1] = forced or not options.fit_options.vary
     psf_residual, shift_pix = image.beam.psf_residual, options.policy.shift_pix
-    linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * fwhm
     if _is_weighted(options):
         partition = partition_groups(
-            peaks.x, peaks.y, linking_length=linking, max_size=_LARGEST_WHITE_GROUP, min_length=0.5 * fwhm
-        )
+            peaks.x, peaks.y, linking_length=linking_length(options, fwhm), max_size=_LARGEST_WHITE_GROUP,
+            min_length=0.5 * fwhm,
+        )  # fmt: skip
     else:
         partition = partition_correlated(
             peaks.x, peaks.y, beam_fwhm=fwhm, widths=FWHM_PER_SIGMA * start[:, gaussians.SIGMA_1]
         )
     reach = int((DIRTY_BEAMS if image.beam.is_dirty else PATTERN_BEAMS) * fwhm)
-    problem = FitProblem(
+    return FitProblem(
         data=image.data,
         usable=usable(image.data),
         tile_size=options.tile_size_pix,
@@ -191,4 +218,3 @@ def fit_problem(
         ),
         psf_is_dirty=image.beam.is_dirty,
     )  # fmt: skip
-    return problem, linking

@@ -106,7 +106,7 @@ def separate_backgrounds_of(
     boxes = Boxes(
         beam_fwhm=problem.beam_fwhm, beam_area=problem.beam_area, min_box=background.fix_min_box,
         max_box=background.fix_max_box if separate else background.fix_min_box,
-        aper_sup=options.photometry.aper_sup,
+        aper_sup=options.largest_size,
     )  # fmt: skip
     choice = Choice(
         orders=background.pol_orders_separate if separate else (0,),
@@ -177,7 +177,7 @@ def initial_of(
 ) -> tuple[FloatArray, Bounds]:
     """Return initial values above the backgrounds, and bounds."""
     photometry, policy, background = options.photometry, options.policy, options.background
-    limits = problem.size_limits(photometry.aper_inf, photometry.aper_sup, round_beam=policy.round_beam)
+    limits = problem.size_limits(photometry.aper_inf, options.largest_size, round_beam=policy.round_beam)
     below = [own.background if background.is_subtracted else NoBackground() for own in surroundings]
     initial = initial_values(problem, below, sigma_limits=limits)
     if policy.start_sigma is not None:
@@ -206,7 +206,7 @@ def _groups(
     return weighted_groups(
         problem, sources, surroundings, subtract=background.is_separate, bounds=bounds,
         discs=Discs(
-            aper_sup=options.photometry.aper_sup, margin=fit.fit_aperture_sigma,
+            aper_sup=options.largest_size, margin=fit.fit_aperture_sigma,
             least_beams=background.fix_min_box if joint and not policy.moment_discs else 0.0,
             by_moments=policy.moment_discs,
         ),

@@ -26,7 +26,9 @@ _NO_SCALE = re.compile(r"weight|wht|hit|cov|exp|samp|mask|flag|snr", re.IGNORECA
 _ERRORS = re.compile(r"err|unc|std|sigma|var|rms|noise", re.IGNORECASE)
 _WEIGHTS = re.compile(r"weight|wht|hit|coverage|exposure", re.IGNORECASE)
 _SAME_PIXEL = 0.1
-"""Pixels by which coordinates of a map and its errors may differ."""
+"""Pixels by which coordinates of a map and errors that are found may differ."""
+_OTHER_PIXEL = 1.0
+"""The same for what is named: more is another place."""
 
 
 def is_file_name(where: str) -> bool:
@@ -70,18 +72,30 @@ def _on_same_pixels(file: FitsFile, index: int, facts: MapFacts) -> bool:
     """Return whether an HDU has the shape of the map and, if it has coordinates, the same sky."""
     if file.images[index] != file.images[facts.index]:
         return False
+    apart = _pixels_apart(file, index, facts)
+    return apart is not None and apart <= _SAME_PIXEL
+
+
+def _pixels_apart(file: FitsFile, index: int, facts: MapFacts) -> float | None:
+    """Return how far the pixels of an HDU are from those of the map on the sky, in pixels.
+
+    0 if it has no coordinates; None if they cannot be used.
+    """
     header = file.header(index)
     if "CRVAL1" not in header:
-        return True
+        return 0.0
     try:
         wcs, _, _ = celestial_wcs(header, [])
     except InputError:
-        return False
+        return None
     ny, nx = facts.shape
     corners = np.array([[0.0, 0.0], [nx - 1.0, 0.0], [0.0, ny - 1.0], [0.5 * nx, 0.5 * ny]])
     sky = celestial_degrees(facts.wcs, *corners.T)
     here, there = (pixel_from_celestial(one, *sky) for one in (facts.wcs, wcs))
-    return bool(np.allclose(here, there, atol=_SAME_PIXEL, equal_nan=True))
+    distance = np.abs(here - there)
+    if (np.isfinite(here) != np.isfinite(there)).any():
+        return np.inf
+    return float(distance.max(initial=0.0, where=np.isfinite(distance)))
 
 
 def read_error(
@@ -310,5 +324,10 @@ def _axes(
         raise InputError(
             f"{facts.name}: {place.path.name} HDU {index} is {sizes[x - 1]} x {sizes[y - 1]}, the map "
             f"{facts.shape[1]} x {facts.shape[0]}: correct {option}"
+        )
+    if (_pixels_apart(place, index, facts) or 0.0) > _OTHER_PIXEL:
+        raise InputError(
+            f"{facts.name}: {place.path.name} HDU {index} has the size of the map, but its pixels are "
+            f"elsewhere on the sky: correct {option}"
         )
     return x, y, fixed

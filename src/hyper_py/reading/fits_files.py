@@ -289,6 +289,10 @@ def check_scaling(file: FitsFile, index: int) -> None:
         and (isinstance(blank, bool) or not isinstance(blank, int))
     ):
         raise InputError(f"BLANK = {blank!r} is not an integer: correct the file")
+    bits = int(header["BITPIX"])
+    low, high = (0, 255) if bits == 8 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    if blank is not None and bits > 0 and not low <= blank <= high:
+        file.notes.append(f"BLANK = {blank} is no value of {bits}-bit integers: no pixel is blank by it")
 
 
 def header_blank(header: Any) -> float | None:
@@ -333,12 +337,22 @@ def read_plane(file: FitsFile, index: int, *, x: int, y: int, fixed: dict[int, i
             ranges = (slice(at, at + step) for at in range(0, shape[slow], step))
             blocks = [np.asarray(section[(*key[:slow], rows)])[(..., *key[slow + 1 :])] for rows in ranges]
             plane = np.concatenate(blocks).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        _make_blank(plane, file.header(index))
     plane[~np.isfinite(plane)] = np.nan
     if np.abs(plane).max(initial=0.0, where=np.isfinite(plane)) > _LARGEST_VALUE:
         raise InputError(
             f"{file.path.name}: HDU {index} has values above {_LARGEST_VALUE:g}: correct BSCALE or the data"
         )
     return plane
+
+
+def _make_blank(plane: FloatArray, header: Any) -> None:
+    """Make the pixels blank whose integers are BLANK: astropy leaves those of 0 and of unsigned integers."""
+    blank = header.get("BLANK")
+    if int(header["BITPIX"]) > 0 and isinstance(blank, int) and not isinstance(blank, bool):
+        scale, zero = number(header, "BSCALE"), number(header, "BZERO") or 0.0
+        plane[np.rint((plane - zero) / (1.0 if scale is None else scale)) == float(blank)] = np.nan
 
 
 def casa_beams(file: FitsFile) -> list[Beam | None]:

@@ -34,6 +34,9 @@ _SPECTRAL = re.compile(r"FREQ|WAVE|AWAV|VRAD|VELO|VOPT|FELO|ZOPT|BETA|ENER|WAVN|
 _LIGHT = 299792458.0
 _NUMBER = r"[-+]?\d*\.?\d+(?:[EeDd][-+]?\d+)?"
 _AIPS_BEAM = re.compile(rf"BMAJ\s*=\s*({_NUMBER})\s+BMIN\s*=\s*({_NUMBER})(?:\s+BPA\s*=\s*({_NUMBER}))?")
+_BEAM_KEY = re.compile(r"FWHM|BEAM|RESOL|HPBW|BMJ|BMN|BMAJ|BMIN|PSF")
+_QUANTITY = re.compile(r"\d\s*(\"|''|arcsec|arcmin|deg)")
+_BEAM_REMARK = re.compile(r"\b(beam|fwhm|hpbw|resolution|bmaj)\b[^\d]{0,30}\d", re.IGNORECASE)
 _SKY = re.compile(r"RA--|DEC-|[A-Z]LON|[A-Z]LAT|[A-Z]{2}L[NT]-", re.IGNORECASE)
 _WCSLIB = re.compile(r"ERROR \d+ in \w+\(\) at line \d+ of file \S+: ")
 _ROUTINE = re.compile(r"datfix|obsfix|celfix|unitfix|more axes \(|RADECSYS|deprecated")
@@ -286,12 +289,20 @@ def ordered_beam(major: float, minor: float, pa: float, *, source: str, area: fl
 
 
 def beam_hints(header: Any, primary: Any) -> str:
-    """Return keywords that may hold the beam under another name, for an error message; '' if none."""
-    keys = {
-        key: place[key] for place in (primary, header) for key in place if re.search(r"FWHM|BEAM|RESOL", key)
-    }
-    numbers = [f"{key} = {value}" for key, value in keys.items() if isinstance(value, int | float)]
-    return f" (the header has {', '.join(numbers[:3])})" if numbers else ""
+    """Return keywords and remarks that may hold the beam in another way, for an error message; '' if none."""
+    found: dict[str, str] = {}
+    for place in (primary, header):
+        for key in place:
+            value = place[key] if key not in REMARKS else None
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if _BEAM_KEY.search(key) and (is_number or _QUANTITY.search(str(value))):
+                found[key] = f"{key} = {value}"
+    lines = [
+        str(line).strip() for place in (header, primary) for key in REMARKS[:2] for line in place.get(key, [])
+    ]
+    remark = next((line for line in reversed(lines) if _BEAM_REMARK.search(line)), "")
+    texts = [*list(found.values())[:3], *([f"the remark '{remark[:70]}'"] if remark else [])]
+    return f" (the header has {', '.join(texts)})" if texts else ""
 
 
 def header_unit(header: Any, primary: Any) -> tuple[str, str] | None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from hyper_py.arrays import FloatArray
+from hyper_py.catalog import empty_catalog
+from hyper_py.cautions import cautions
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
@@ -18,6 +20,7 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import clipped_statistics
+from hyper_py.noise.level import NoiseLevel
 from hyper_py.reading.auxiliary import is_error_name
 from hyper_py.reading.fill import AUTO, find_fill, without_fill
 from hyper_py.reading.fits_files import FitsFile, header_blank, open_fits, read_plane, warnings_into
@@ -169,8 +172,9 @@ def inspect_image(
         )  # fmt: skip
     except InputError as error:
         return replace(found, problems=(re.sub(rf"^{re.escape(found.name)}\S*: ", "", str(error)),))
-    if "errors" in image.meta:
-        found = replace(found, notes=(*found.notes, image.meta["errors"]))
+    level = None if image.error is None else NoiseLevel(mean=0.0, rms=image.error)
+    said = (text for text in cautions(empty_catalog(), image, level) if text not in found.notes)
+    found = replace(found, notes=(*found.notes, *said))
     return replace(found, **_what_goes_with_it(image))
 
 

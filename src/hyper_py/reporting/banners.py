@@ -11,7 +11,7 @@ _REMEDIES = (
     ("loud edges are no sources", "--error ERRORS.fits"),
     ("no beam", "--beam FWHM"),
     ("is the beam right", "--beam FWHM"),
-    ("a fitted size is at its bound", "--set photometry.aper_sup=4"),
+    ("a fitted size is at its bound", "--set photometry.aper_sup=8"),
     ("lacks scales of its sources", "--set survey.psf=DIRTY_BEAM.fits"),
     ("look at the map before the table is used", ""),
     ("given sources are not on the map", ""),

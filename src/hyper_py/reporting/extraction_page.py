@@ -38,7 +38,8 @@ def write_page(extraction: Extraction, path: Path, *, overwrite: bool = True) ->
     check_free(path, overwrite=overwrite, function="report")
     entry = {
         "n_sources": len(extraction.catalog),
-        "warnings": cautions(extraction.complete_catalog, extraction.image),
+        "warnings": cautions(extraction.complete_catalog, extraction.image, extraction.noise),
+        "notes": extraction.image.meta.get("notes", ()),
     }
     page = map_page(make_report_data(extraction), manifest=_manifest(extraction), entry=entry)
     with Stage(path.parent) as stage:

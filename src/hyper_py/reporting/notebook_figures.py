@@ -44,7 +44,7 @@ def draw_map(extraction: Extraction, name: Plane, *, sources: bool, ax: Any = No
         raise InputError(f"plot: {image.name} was read in pieces: draw a part of `extraction.planes()`")
     ny, nx = image.shape
     scale, unit = figure_unit(extraction)
-    values = extraction.plane(name) * scale
+    values = np.where(np.isfinite(image.data), extraction.plane(name), np.nan) * scale
     reference = values if name == "rms" else image.data * scale
     known = reference[np.isfinite(reference)]
     low, high = np.percentile(known, [0.5, 99.7]) if known.size else (0.0, 1.0)

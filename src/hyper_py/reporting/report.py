@@ -12,7 +12,6 @@ from typing import Any
 from zipfile import BadZipFile
 
 from hyper_py.diagnostics import HyperPyWarning, InputError
-from hyper_py.files import is_inside
 from hyper_py.names import link
 from hyper_py.reporting.banners import banners
 from hyper_py.reporting.cube_page import CubeData, cube_page, spectral_text
@@ -165,6 +164,7 @@ def map_page(
         **embedded(facts, data.blobs),
         run=list(run_facts(manifest, entry)),
         warnings=entry.get("warnings", ()),
+        notes=entry.get("notes", ()),
         **configuration_facts(manifest),
     )
 
@@ -174,26 +174,22 @@ def bands_page(
     *,
     manifest: Mapping[str, Any],
     entry: Mapping[str, Any],
-    index: bool = False,
+    index: bool | str = False,
     root: Path | None = None,
 ) -> str:
     """Return the page of a field in several bands; parameters as in `map_page`."""
     facts = data.facts
-    files = [
-        (Path(one).name, f"../{link(str(one))}")
-        for one in map(str, entry.get("outputs", ()))
-        if root is not None and is_inside(root, one) and (root / one).is_file()
-    ]
     return render_page(
         "bands.html",
         ("theme", "data", "paint", "bands_sky", "bands_source", "bands"),
         facts=facts,
         lead=_bands_lead(facts),
-        files=files,
-        index=index,
+        files=linked_files(entry, root),
+        index="index.html" if index is True else link(index or ""),
         **embedded(facts, data.blobs),
         run=list(run_facts(manifest, entry)),
         warnings=entry.get("warnings", ()),
+        notes=entry.get("notes", ()),
         **configuration_facts(manifest),
     )
 

@@ -32,6 +32,7 @@ from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import Plane
 from hyper_py.pipeline.extraction import Extraction
+from hyper_py.pipeline.measurement import blend_labels, linking_length
 
 UInt16Array: TypeAlias = NDArray[np.uint16]
 
@@ -299,8 +300,10 @@ def _pack_catalog(extraction: Extraction) -> tuple[list[dict[str, Any]], bytes]:
 
 def group_labels(extraction: Extraction) -> IntArray:
     """Return the label of each source's group."""
-    photometry, table = extraction.options.photometry, extraction.catalog
-    linking = 2.0 * photometry.aper_sup * photometry.fwhm_radius_ratio * extraction.image.beam_fwhm_pix
+    sources, beam = extraction.sources, extraction.image.beam_fwhm_pix
+    if len(sources) == len(extraction.catalog):
+        return blend_labels(sources, options=extraction.options, beam_fwhm=beam)
+    table, linking = extraction.catalog, linking_length(extraction.options, beam)
     return friends_of_friends(table["X"].value, table["Y"].value, linking_length=linking)
 
 

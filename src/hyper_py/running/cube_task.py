@@ -6,6 +6,7 @@ before its record. An interrupted cube continues with the channels that have no 
 
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -387,6 +388,8 @@ def _summed(task: MapTask, results: Sequence[MapResult]) -> MapResult:
         path=task.path,
         status="done",
         warnings=tuple(dict.fromkeys(text for one in results for text in one.warnings)),
+        notes=tuple(dict.fromkeys(text for one in results for text in one.notes)),
+        flags=dict(sum((Counter(one.flags) for one in results), Counter()).most_common()),
         n_sources=sum(one.n_sources for one in results),
         rms=statistics.median(values) if values else float("nan"),
         unit=results[0].unit,

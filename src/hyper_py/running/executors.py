@@ -87,3 +87,10 @@ def execute_serial(
         with told_to(on_told and partial(on_told, index)):
             value, error = attempt(function, task)
         yield Outcome(index, value, error, 1)
+
+
+def workers_of_a_map(control: Any, n_maps: int) -> int:
+    """Return how many processes do parts of each map: more than one if there are more than maps."""
+    if not control.parallel_maps or control.executor != "processes" or not n_maps:
+        return 1
+    return max(1, int(control.n_cores) // n_maps)

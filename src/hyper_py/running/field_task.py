@@ -40,7 +40,6 @@ class FieldTask(MapTask):
     """
 
     bands: tuple[BandInput, ...] = ()
-    has_figure: ClassVar[bool] = False
     may_be_cube: ClassVar[bool] = False
 
     def content(self) -> str:

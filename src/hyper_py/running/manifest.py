@@ -46,12 +46,16 @@ class Ending:
     seconds : float or None
     merged : tuple of str
         Merged catalogues.
+    notes, warnings : tuple of str
+        What overlapping maps say of each other, one line each.
     """
 
     status: str
     reason: str = ""
     seconds: float | None = None
     merged: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def ended_by(error: BaseException) -> Ending:
@@ -122,6 +126,8 @@ class Manifest:
             "software": software_versions(),
             "configuration": self.config.to_mapping(),
             "merged": ending.merged,
+            "notes": ending.notes,
+            "warnings": ending.warnings,
             "maps": [asdict(one) for one in maps],
         }
         try:

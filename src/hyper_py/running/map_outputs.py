@@ -111,6 +111,7 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     """
     from hyper_py.catalog import add_calibration_error
     from hyper_py.cautions import cautions
+    from hyper_py.reporting.report_data import flag_counts
     from hyper_py.writing.catalogues import describe_columns, write_catalogue
     from hyper_py.writing.extraction_files import extraction_meta
     from hyper_py.writing.layout import STATE_DIR
@@ -127,7 +128,12 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     if "stokes" in image.meta:
         log.add(f"Stokes {image.meta['stokes']}")
     _log_details(log, extraction)
-    for text in cautions(catalog, image):
+    notes: tuple[str, ...] = tuple(image.meta.get("notes", ()))
+    flags = flag_counts(catalog["FLAGS"])["flag_counts"]
+    for text in notes:
+        log.add(f"note: {text}")
+    log.add(f"flags: {', '.join(f'{n} {name}' for name, n in flags.items()) or 'none'}")
+    for text in cautions(catalog, image, extraction.noise):
         warnings.warn(text, HyperPyWarning, stacklevel=2)
     with Stage(layout.root) as stage:
         meta = extraction_meta(extraction, name=task.name)
@@ -147,6 +153,8 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
             path=task.path,
             status="done",
             warnings=user_warnings(work.caught),
+            notes=notes,
+            flags=flags,
             n_sources=len(catalog),
             rms=rms,
             unit=unit,
@@ -190,7 +198,7 @@ def record_of(
 
     keys = (
         "name", "checksum", "n_sources", "rms", "unit", "pixel_scale", "beam_fwhm", "seconds", "warnings",
-        "outputs", "bands",
+        "outputs", "bands", "notes", "flags",
     )  # fmt: skip
     known = {key: getattr(result, key) for key in keys}
     return Record(**known, depends=task.depends, columns=columns, files=dict(files), parts=parts)
@@ -256,6 +264,8 @@ def restored(task: MapTask, layout: "Layout") -> MapResult | str:
         path=task.path,
         status="resumed",
         warnings=record.warnings,
+        notes=record.notes,
+        flags=record.flags,
         n_sources=record.n_sources,
         rms=float("nan") if record.rms is None else record.rms,
         unit=record.unit,

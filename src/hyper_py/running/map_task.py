@@ -90,7 +90,9 @@ def process_map(
     """
     start = time.perf_counter()
     load_libraries()
-    from hyper_py.writing.layout import Layout
+    from hyper_py.numerics.parallel import workers
+    from hyper_py.numerics.stored import stored_in
+    from hyper_py.writing.layout import STATE_DIR, Layout
     from hyper_py.writing.state import forget_map
 
     layout = Layout.from_config(task.config)
@@ -101,7 +103,9 @@ def process_map(
         try:
             work.removed = forget_map(work.layout, task.name)
             work.checksum = task.content()
-            return write(work, measure(task))
+            with workers(task.n_workers), stored_in(layout.root / STATE_DIR):
+                extraction = measure(task)
+            return write(work, extraction)
         except Exception as error:
             reason = work.log_failure(error)
     return write_failure(work, reason)

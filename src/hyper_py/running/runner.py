@@ -31,7 +31,7 @@ from hyper_py.running.events import (
     RunStarted,
     describe_event,
 )
-from hyper_py.running.executors import OnStart, OnTold, Outcome, Outcomes, execute_serial
+from hyper_py.running.executors import OnStart, OnTold, Outcome, Outcomes, execute_serial, workers_of_a_map
 from hyper_py.running.inputs import MapInput, resolve_inputs
 from hyper_py.running.manifest import Ending, Manifest, RunLog, ended_by, open_log, stopped_like_ctrl_c
 from hyper_py.running.map_outputs import restored
@@ -221,6 +221,7 @@ class _Run:
         self.killed = killed_at(layout.root)
         self.redone: list[tuple[str, str]] = []
         self.n_resumed = 0
+        self.said: tuple[tuple[str, ...], tuple[str, ...]] = (), ()
         self.clock = time.perf_counter()
 
     def execute(self, *, resume: bool, removed: tuple[str, ...] = ()) -> RunResult:
@@ -256,7 +257,9 @@ class _Run:
             removed=tuple(name for name in removed if name not in merged),
         )
         if ending is None:
-            ending = Ending(status="failures" if result.failures else "complete", merged=merged)
+            notes, remarks = self.said
+            status = "failures" if result.failures else "complete"
+            ending = Ending(status=status, merged=merged, notes=notes, warnings=remarks)
         try:
             self.manifest.write(replace(ending, seconds=result.seconds), result.maps)
         except OSError as error:
@@ -306,6 +309,8 @@ class _Run:
         for task in todo:
             whole = not task.may_be_cube or not (datacube or is_cube(task.path))
             (maps if whole else cubes).append(task)
+        own = workers_of_a_map(self.config.control, len(maps))
+        maps = [replace(task, n_workers=own) for task in maps]
         with closing(self.outcomes(name, n_workers, maps)) as outcomes:
             for outcome in outcomes:
                 self.take(maps[outcome.index], outcome)
@@ -402,6 +407,7 @@ class _Run:
 
         good = [task.name for task in self.tasks if self.results[task.index].ok]
         merged, notes, remarks = merged_tables(self.layout, self.config, good)
+        self.said = notes, remarks
         for text in notes:
             self.log.add(text)
         for text in remarks:

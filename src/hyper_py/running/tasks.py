@@ -33,6 +33,8 @@ class MapTask:
         Of the input, where it is known already.
     spectral : tuple of (str, float, str, str), optional
         Of a channel: name, value, unit and description of the column with its frequency or velocity.
+    n_workers : int
+        Processes that do parts of the map, see `hyper_py.numerics.parallel`.
     """
 
     index: int
@@ -41,6 +43,7 @@ class MapTask:
     config: "Config"
     depends: dict[str, str] = field(default_factory=dict)
     checksum: str = ""
+    n_workers: int = 1
     spectral: tuple[str, float, str, str] | None = None
     has_figure: ClassVar[bool] = True
     """Whether the map with its sources is drawn; a cube has no figure for each channel."""
@@ -62,8 +65,10 @@ class MapResult:
         `done`, `failed`, `resumed` (complete from an earlier run) or `pending` (interrupted before).
     reason : str
         One line that says why the map failed; empty otherwise.
-    warnings : tuple of str
-        One line each.
+    warnings, notes : tuple of str
+        What is odd, and what was assumed or corrected when the file was read; one line each.
+    flags : dict of str to int
+        How many rows have each flag, by its words, the commonest first.
     rms, unit : float, str
         Noise of the map (the median of a map of the noise) and its unit, mJy/beam or Jy/beam.
     pixel_scale, beam_fwhm : float
@@ -99,6 +104,8 @@ class MapResult:
     attempts: int = 1
     removed: tuple[str, ...] = ()
     bands: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    flags: dict[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

@@ -133,6 +133,13 @@ def simulate_bands(
     ------
     ConfigurationError
         If an option makes no sense.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> field = hyper_py.simulate_bands(seed=1, size=300.0, n_sources=3, pair_fraction=0.0)
+    >>> [one.band.name for one in field.maps]
+    ['p100', 'p160', 's250', 's350', 's500']
     """
     from hyper_py.simulation.simulate import plain_seed
 

@@ -183,6 +183,15 @@ def validate_bands(
         The truth is not one of several bands, or the catalogue has none of them.
     ConfigurationError
         A tolerance that is not positive.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> field = hyper_py.simulate_bands(seed=1, size=300.0, n_sources=3, pair_fraction=0.0)
+    >>> measured = field.truth["RA", "DEC", "FLUX_s250"]
+    >>> measured["FLUX_ERR_s250"] = 0.1 * measured["FLUX_s250"]
+    >>> hyper_py.validate_bands(measured, field.truth).completeness.value
+    1.0
     """
     known = bands_of_truth(truth)
     if not known:

@@ -3,9 +3,8 @@
 Rows are read map by map; memory holds a number for each row, and the sources on the sky.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,12 @@ COLUMNS = (
 )
 """What the merged catalogue gains: name, unit, description."""
 _CUT = int(Flag.EDGE | Flag.BLANK_PIXELS | Flag.FIT_FAILED)
-_MAPS_HELD = 64
+_VALUES = ("HYPER_ID", "RA", "DEC", "FLUX", "FLUX_ERR")
+_NAMED = {"MAP_1": "MAP_ID_1", "MAP_2": "MAP_ID_2"}
+_CHECKED = ("FLUX_RATIO", "D_RA", "D_DEC")
+_FEWEST_CHECKED = 3
+"""Sources that two maps of many must have in common to be compared as maps."""
+_BATCH_ROWS = 10_000
 _MOST_PARTNERS = 20
 """A source on more maps than these is compared with its next ones only, in the order of the maps."""
 _FEWEST_FOR_REMARK = 5
@@ -91,7 +95,6 @@ class Overlaps:
             )  # fmt: skip
         self.n_maps = np.array(sky.n_maps, dtype=np.int64)
         self.best = np.array(sky.best, dtype=np.int64).reshape(-1, 2)
-        self._held = lru_cache(maxsize=_MAPS_HELD)(self.rows)
 
     @property
     def n_shared(self) -> int:
@@ -141,62 +144,100 @@ class Overlaps:
             n += 0 if name in self.index else recorded(self.layout, name).n_sources
         return before, n
 
-    def pairs(self) -> IntArray:
-        """Return linked rows, (n, 5): first map, second map, row in each, source; sorted."""
-        members: list[IntArray] = []
-        for k, numbers in enumerate(self.numbers):
+    def linked_rows(self) -> dict[str, Any]:
+        """Return the rows of sources on several maps, source by source: place of the map, number, values."""
+        parts: dict[str, list[Any]] = {key: [] for key in ("MAP", "NUMBER", *_VALUES)}
+        for k, (name, numbers) in enumerate(zip(self.names, self.numbers, strict=True)):
             own = np.flatnonzero(self.n_maps[numbers] > 1)
-            members.append(np.column_stack([numbers[own], np.full(own.size, k), own]))
-        table = np.concatenate(members) if members else np.empty((0, 3), dtype=np.int64)
-        table = table[np.lexsort((table[:, 1], table[:, 0]))]
-        found = []
-        # The rows of a source stand together: each is paired with the 1st, 2nd, ... that follows.
-        for step in range(1, min(int(self.n_maps.max(initial=1)), _MOST_PARTNERS)):
-            first, second = table[:-step], table[step:]
-            same = first[:, 0] == second[:, 0]
-            found.append(
-                np.column_stack(
-                    [first[same, 1], second[same, 1], first[same, 2], second[same, 2], first[same, 0]]
-                )
-            )
-        pairs = np.concatenate(found) if found else np.empty((0, 5), dtype=np.int64)
-        order = np.lexsort((pairs[:, 4], pairs[:, 1], pairs[:, 0]))
-        result: IntArray = pairs[order]
-        return result
+            if own.size:
+                rows = self.rows(name)
+                found = {"MAP": np.full(own.size, k), "NUMBER": numbers[own]}
+                for key, values in (found | {key: rows[key][own] for key in _VALUES}).items():
+                    parts[key].append(values)
+        kinds = dict.fromkeys(("MAP", "NUMBER", "HYPER_ID"), np.int64)
+        whole = {
+            key: np.concatenate(values) if values else np.empty(0, dtype=kinds.get(key, np.float64))
+            for key, values in parts.items()
+        }
+        order = np.lexsort((whole["MAP"], whole["NUMBER"]))
+        return {key: values[order] for key, values in whole.items()}
 
-    def tables(self, given: GivenCatalogue | None = None) -> Iterator[Table]:
-        """Yield the table of linked rows, for one pair of maps at a time.
+    def compared(self, given: GivenCatalogue | None = None) -> dict[str, Any]:
+        """Return linked rows two by two, those of the user's catalogue first: columns of `OVERLAPS`.
+
+        MAP_1 and MAP_2 are places in `names`; -1 is the user's catalogue.
 
         Parameters
         ----------
         given : GivenCatalogue, optional
-            Compared with each map first.
+            Compared with each map.
         """
+        rows = self.linked_rows()
+        first, second = pairs_of(rows["MAP"], rows["NUMBER"])
+        sides = [{key: values[one] for key, values in rows.items()} for one in (first, second)]
+        sides[0]["ID"] = np.full(first.size, "", dtype="U1")
         if given is not None:
-            places = sky_points(given.ra, given.dec)
-            for k, name in enumerate(self.names):
-                rows = self._held(name)
-                one, other = nearest_pairs(
-                    *_placed(places, sky_points(rows["RA"], rows["DEC"])), radius=self.radius(name)
-                )
-                if one.size:
-                    first: dict[str, Any] = {key: values[one] for key, values in given.columns().items()}
-                    first |= {
-                        "MAP_ID": np.full(one.size, given.name),
-                        "HYPER_ID": one + 1,
-                        "ID": given.ids[one],
-                    }
-                    yield _compared(first, _some(rows[other]), self.numbers[k][other])
-        pairs = self.pairs()
-        ends = np.flatnonzero(np.any(np.diff(pairs[:, :2], axis=0) != 0, axis=1)) + 1
-        for part in np.split(pairs, ends) if len(pairs) else []:
-            maps = (self.names[part[0, 0]], self.names[part[0, 1]])
-            first, second = (
-                _some(self._held(name)[rows])
-                for name, rows in zip(maps, (part[:, 2], part[:, 3]), strict=True)
+            sides = [_joined(one, other) for one, other in zip(self._matches(given), sides, strict=True)]
+        found = differences(*sides)
+        columns = {"SKY_ID": sides[1]["NUMBER"].astype(np.int64) + 1, "ID": sides[0]["ID"]}
+        for k, side in enumerate(sides, start=1):
+            names = ("MAP", "HYPER_ID", "FLUX", "FLUX_ERR")
+            columns |= {f"{name}_{k}": side[name] for name in names}
+        return columns | {
+            "FLUX_RATIO": found.ratio, "FLUX_PULL": found.pull, "SEPARATION": found.separation,
+            "D_RA": found.east, "D_DEC": found.north,
+        }  # fmt: skip
+
+    def _matches(self, given: GivenCatalogue) -> list[dict[str, Any]]:
+        """Return the rows of the user's catalogue and those of the maps that they match."""
+        places = sky_points(given.ra, given.dec)
+        own = given.columns() | {"HYPER_ID": np.arange(1, given.ra.size + 1), "ID": given.ids}
+        parts: list[list[dict[str, Any]]] = [[], []]
+        for k, name in enumerate(self.names):
+            rows = self.rows(name)
+            one, other = nearest_pairs(
+                *_placed(places, sky_points(rows["RA"], rows["DEC"])), radius=self.radius(name)
             )
-            first["ID"] = np.full(len(part), "")
-            yield _compared(first, second, part[:, 4])
+            number = self.numbers[k][other]
+            parts[0].append(
+                {key: np.asarray(values)[one] for key, values in own.items()}
+                | {"MAP": np.full(one.size, -1), "NUMBER": number}
+            )
+            parts[1].append(
+                {key: rows[key][other] for key in _VALUES} | {"MAP": np.full(one.size, k), "NUMBER": number}
+            )
+        return [
+            {key: np.concatenate([part[key] for part in side]) for key in side[0]} if side else {}
+            for side in parts
+        ]
+
+
+def pairs_of(maps: IntArray, numbers: IntArray) -> tuple[IntArray, IntArray]:
+    """Return which rows are compared, sorted by their maps.
+
+    Parameters
+    ----------
+    maps, numbers : int ndarray, shape (n,)
+        The rows of a source stand together, in the order of the maps.
+
+    Returns
+    -------
+    first, second : int ndarray, shape (k,)
+        All pairs of a source on few maps; on more than `_MOST_PARTNERS` each row and those that follow.
+    """
+    most = int(np.bincount(numbers.astype(np.int64)).max(initial=0)) if numbers.size else 0
+    first, second = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    for step in range(1, min(most, _MOST_PARTNERS)):
+        same = np.flatnonzero(numbers[:-step] == numbers[step:])
+        first.append(same)
+        second.append(same + step)
+    one, other = np.concatenate(first), np.concatenate(second)
+    order = np.lexsort((numbers[one], maps[other], maps[one]))
+    return one[order], other[order]
+
+
+def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: np.concatenate([one[key], other[key]]) for key in other}
 
 
 def marked_rows(
@@ -217,22 +258,6 @@ def _placed(first: FloatArray, second: FloatArray) -> tuple[FloatArray, FloatArr
     """Return points; those that are no numbers are where nothing is."""
     far = 1e9
     return np.nan_to_num(first, nan=far), np.nan_to_num(second, nan=-far)
-
-
-def _some(rows: np.ndarray[Any, Any]) -> dict[str, Any]:
-    return {key: rows[key] for key in ("MAP_ID", "HYPER_ID", "RA", "DEC", "FLUX", "FLUX_ERR")}
-
-
-def _compared(first: Mapping[str, Any], second: Mapping[str, Any], numbers: IntArray) -> Table:
-    """Return the table of linked rows of two maps."""
-    found = differences(dict(first), dict(second))
-    table = Table({"SKY_ID": numbers + 1, "ID": first["ID"]})
-    for k, rows in enumerate((first, second), start=1):
-        for key in ("MAP_ID", "HYPER_ID", "FLUX", "FLUX_ERR"):
-            table[f"{key}_{k}"] = rows[key]
-    table["FLUX_RATIO"], table["FLUX_PULL"] = found.ratio, found.pull
-    table["SEPARATION"], table["D_RA"], table["D_DEC"] = found.separation, found.east, found.north
-    return table
 
 
 _TEXTS = {
@@ -286,40 +311,53 @@ def write_overlaps(
     notes, remarks : tuple of str
         What was compared, and what is odd; one line each.
     """
-    layout = overlaps.layout
-    checks, widths, notes = [], {"ID": 1, "MAP_ID_1": 1, "MAP_ID_2": 1}, []
-    n_found: set[int] = set()
-    for table in overlaps.tables(given):
-        checks.append(_check(table))
-        for name in widths:
-            widths[name] = max(widths[name], int(np.char.str_len(table[name]).max()))
-        if given is not None and table["MAP_ID_1"][0] == given.name:
-            n_found |= set(table["HYPER_ID_1"].tolist())
+    layout, columns, notes = overlaps.layout, overlaps.compared(given), []
+    n = columns["SKY_ID"].size
+    labels = np.array([*overlaps.names, given.name if given else ""])
     if given is not None:
-        notes.append(f"{len(n_found)} of {given.ra.size} sources of {given.name} are in the catalogue")
+        found = np.unique(columns["HYPER_ID_1"][columns["MAP_1"] == -1]).size
+        notes.append(f"{found} of {given.ra.size} sources of {given.name} are in the catalogue")
     if overlaps.n_shared:
         notes.append(f"{overlaps.n_shared} of {overlaps.n_sources} sources are on several maps")
-    if not checks:
+    if not n:
         return (), tuple(notes), ()
-    summary = _described(Table(rows=checks), flux_unit=flux_unit)
+
+    def rows(start: int) -> Table:
+        part = {key: values[start : start + _BATCH_ROWS] for key, values in columns.items()}
+        named = {_NAMED.get(key, key): labels[v] if key in _NAMED else v for key, v in part.items()}
+        return _described(Table(named), flux_unit=flux_unit)
+
+    summary = _described(_checks(columns, labels), flux_unit=flux_unit)
     with Stage(layout.root) as stage:
         for form in layout.formats:
-            first = _described(next(overlaps.tables(given)), flux_unit=flux_unit)
-            template = template_of(first, text_widths=widths, meta=meta)
-            batches = (_described(table, flux_unit=flux_unit) for table in overlaps.tables(given))
+            template = template_of(rows(0), text_widths={}, meta=meta)
+            batches = (rows(start) for start in range(0, n, _BATCH_ROWS))
             write_table(stage.path(layout.table(OVERLAPS_NAME, form)), batches, form=form, template=template)
             template = template_of(summary, text_widths={}, meta=meta)
             write_table(stage.path(layout.table(CHECKS_NAME, form)), [summary], form=form, template=template)
     return stage.names, tuple(notes), tuple(_remarks(overlaps, summary))
 
 
-def _check(table: Table) -> dict[str, Any]:
-    """Return what the rows of two maps say together."""
-    row: dict[str, Any] = {name: str(table[name][0]) for name in ("MAP_ID_1", "MAP_ID_2")}
-    row["N"] = len(table)
-    for name in ("FLUX_RATIO", "D_RA", "D_DEC"):
-        row[name], row[f"{name}_ERR"] = middle(np.asarray(table[name], dtype=np.float64))
-    return row
+def _checks(columns: Mapping[str, Any], labels: Any) -> Table:
+    """Return what the rows of each two maps say together; of maps with few rows in common nothing."""
+    maps = np.column_stack([columns["MAP_1"], columns["MAP_2"]]).astype(np.int64)
+    order = np.lexsort((maps[:, 1], maps[:, 0]))
+    ends = np.flatnonzero(np.any(np.diff(maps[order], axis=0) != 0, axis=1)) + 1
+    table: dict[str, list[Any]] = {name: [] for name in ("MAP_ID_1", "MAP_ID_2", "N")}
+    for name in _CHECKED:
+        table |= {name: [], f"{name}_ERR": []}
+    for own in np.split(order, ends):
+        if own.size < _FEWEST_CHECKED and columns["MAP_1"][own[0]] >= 0 and len(ends):
+            continue
+        for k in (1, 2):
+            table[f"MAP_ID_{k}"].append(labels[columns[f"MAP_{k}"][own[0]]])
+        table["N"].append(own.size)
+        for name in _CHECKED:
+            value, error = middle(columns[name][own])
+            table[name].append(value)
+            table[f"{name}_ERR"].append(error)
+    kinds = {"MAP_ID_1": np.str_, "MAP_ID_2": np.str_, "N": np.int64}
+    return Table({key: np.array(v, dtype=kinds.get(key, np.float64)) for key, v in table.items()})
 
 
 def _remarks(overlaps: Overlaps, summary: Table) -> list[str]:

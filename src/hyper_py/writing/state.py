@@ -46,6 +46,10 @@ class Record:
         The channels of a cube; none for a map.
     beam_fwhm : float or None
         Geometric mean FWHM of the beam in arcsec.
+    notes : tuple of str
+        What was assumed or corrected when the file was read.
+    flags : dict of str to int
+        How many rows have each flag.
     bands : tuple of dict
         What is known of each band of a field; none for a map.
     """
@@ -64,6 +68,8 @@ class Record:
     columns: tuple[tuple[str, str, str], ...] = ()
     parts: tuple[str, ...] = field(default=())
     beam_fwhm: float | None = None
+    notes: tuple[str, ...] = ()
+    flags: dict[str, int] = field(default_factory=dict)
     bands: tuple[dict[str, Any], ...] = field(default=())
 
     def to_json(self) -> str:
@@ -79,7 +85,7 @@ def _checked(values: Any) -> Record | None:
     columns = values["columns"]
     good = (
         all(_is_text(values[key]) for key in ("name", "checksum", "unit"))
-        and all(_are_texts(values[key]) for key in ("warnings", "outputs", "parts"))
+        and all(_are_texts(values[key]) for key in ("warnings", "outputs", "parts", "notes"))
         and all(_are_named_texts(values[key]) for key in ("depends", "files"))
         and all(one is None or (_is_number(one) and one >= 0) for one in numbers)
         and values["seconds"] is not None
@@ -87,12 +93,14 @@ def _checked(values: Any) -> Record | None:
         and values["n_sources"] >= 0
         and isinstance(values["bands"], list)
         and all(isinstance(one, dict) for one in values["bands"])
+        and isinstance(values["flags"], dict)
+        and all(type(one) is int for one in values["flags"].values())
         and isinstance(columns, list)
         and all(_are_texts(column) and len(column) == 3 for column in columns)
     )
     if not good:
         return None
-    tuples = {key: tuple(values[key]) for key in ("warnings", "outputs", "parts", "bands")}
+    tuples = {key: tuple(values[key]) for key in ("warnings", "outputs", "parts", "bands", "notes")}
     return Record(**{**values, **tuples, "columns": tuple(tuple(column) for column in columns)})
 
 

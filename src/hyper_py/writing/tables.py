@@ -15,6 +15,7 @@ from astropy.io.ascii import convert_numpy
 from astropy.table import Table
 
 from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.files import open_regular
 from hyper_py.writing.binary_tables import read_parquet, write_fits, write_parquet
 from hyper_py.writing.table_columns import Batches
 from hyper_py.writing.text_tables import write_csv, write_ecsv, write_ipac, write_votable
@@ -118,11 +119,15 @@ def read_table(path: Path, *, default: str | None = None, form: str | None = Non
         )
     if path.is_file() and not path.stat().st_size:
         raise InputError(f"{path}: empty, not a table")
-    options: dict[str, Any] = {"mask_invalid": False} if form == "fits" else {}
+    options: dict[str, Any] = {"mask_invalid": False, "memmap": False} if form == "fits" else {}
     if form == "ascii.csv":
         options = {"converters": {"MAP_ID": [convert_numpy(str)]}}  # a name may look like a number
     try:
-        table = read_parquet(path) if form == "parquet" else Table.read(path, format=form, **options)
+        if form == "fits":  # our own handle: astropy leaves its own open when it fails
+            with open_regular(path) as stream:
+                table = Table.read(stream, format=form, **options)
+        else:
+            table = read_parquet(path) if form == "parquet" else Table.read(path, format=form, **options)
     except Exception as error:
         reason = " ".join(str(error).split())
         if "guess" in reason:  # astropy lists all formats that it tried

@@ -1,0 +1,231 @@
+"""Growth curves: what there is of a bright source beyond its Gaussian, and how far out.
+
+On the map less all Gaussians, the mean in elliptical rings around a source says whether its profile is that
+of a Gaussian: discs, cores with wings and rings leave light there that noise does not. Where they do, the sum
+out to a radius beyond which it grows no more is the light beyond the Gaussian. Its error is that of the noise
+measured on the map.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.noise.covariance import CovarianceModel
+from hyper_py.numerics import gaussians
+from hyper_py.numerics.tiles import Plane, size_of
+
+STEP = 0.25
+"""Width of a ring in FWHM of the Gaussian."""
+FIRST_END, LAST_END = 1.5, 4.0
+"""Where a growth curve may end, in FWHM."""
+SURROUNDINGS = 0.75
+"""Width in FWHM of the ring beyond it, which gives the background."""
+BRIGHT = 7.0
+"""Flux in units of its error from which a profile is looked at."""
+SIGNIFICANT, NOTABLE = 4.5, 0.04
+"""A ring shows another profile if its mean exceeds noise by so many sigma, and this share of the peak."""
+BEYOND_SIGNIFICANT, BEYOND_NOTABLE = 3.0, 0.05
+"""So does the light beyond the Gaussian, with this share of the flux."""
+SETTLED = 0.01
+"""A curve has ended when the next step adds less than this share of the flux, or than half of its error."""
+_LARGEST_HALF = 160
+"""Largest half side in pixels of what is looked at around a source."""
+_OTHERS_SIGMA = 2.5
+"""Pixels this near another source are left out."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Growth:
+    """Growth curves of sources; arrays of shape (n,).
+
+    Attributes
+    ----------
+    is_other : bool ndarray
+        Whether the profile is clearly not the Gaussian that was fitted.
+    beyond, error : ndarray
+        Sum of what the Gaussian leaves, and its error, in the unit of the map; NaN where it was not measured.
+    radius : ndarray
+        Where the curve ends, in FWHM.
+    """
+
+    is_other: BoolArray
+    beyond: FloatArray
+    error: FloatArray
+    radius: FloatArray
+
+
+def growth_curves(
+    residual: Plane,
+    sources: FloatArray,
+    *,
+    snr: FloatArray,
+    noise: CovarianceModel,
+    relative_rms: Plane,
+    step: int = 1,
+) -> Growth:
+    """Measure the growth curves of bright sources.
+
+    Parameters
+    ----------
+    residual : Plane, shape (ny, nx)
+        Map less all Gaussians; blank pixels are NaN.
+    sources : ndarray, shape (n, 6)
+    snr : ndarray, shape (n,)
+        Flux over its error; fainter ones than `BRIGHT`, and NaN, are not looked at.
+    noise : CovarianceModel
+        In units of `relative_rms`.
+    relative_rms : Plane, shape (ny, nx)
+    step : int
+        Every so manieth pixel along each axis is looked at, where a source is wide enough.
+    """
+    n = len(sources)
+    is_other, values = np.zeros(n, dtype=bool), np.full((3, n), np.nan)
+    for k in np.flatnonzero(snr > BRIGHT):
+        least = FWHM_PER_SIGMA * float(sources[k, [gaussians.SIGMA_1, gaussians.SIGMA_2]].min())
+        rings = _Rings.around(residual, sources, int(k), step=max(1, min(step, int(least / 3.0))))
+        if rings is None:
+            continue
+        place = zip(sources[k, [gaussians.Y, gaussians.X]], size_of(residual), strict=True)
+        y, x = (int(np.clip(round(v), 0, m - 1)) for v, m in place)
+        rms = float(relative_rms[y : y + 1, x : x + 1][0, 0])
+        is_other[k], *values[:, k] = rings.grown(
+            noise, rms=rms, peak=float(sources[k, gaussians.AMPLITUDE]),
+            flux=float(gaussians.gaussian_flux(sources[k])),
+        )  # fmt: skip
+    return Growth(is_other=is_other, beyond=values[0], error=values[1], radius=values[2])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Rings:
+    """Rings of a piece of the map: its values, 0 where not used; the number of each pixel's ring, or -1."""
+
+    values: FloatArray
+    number: IntArray
+    area: FloatArray
+    step: int
+
+    @classmethod
+    def around(cls, residual: Plane, sources: FloatArray, k: int, *, step: int) -> "_Rings | None":
+        """Return the rings around one of the sources; None where too little of them is on the map."""
+        own, (ny, nx) = sources[k], size_of(residual)
+        reach = (LAST_END + SURROUNDINGS) * FWHM_PER_SIGMA * own[gaussians.SIGMA_1]
+        half = min(math.ceil(reach) + 1, _LARGEST_HALF)
+        rows, columns = (
+            slice(max(round(v) - half, 0), max(min(round(v) + half + 1, m), 0))
+            for v, m in ((own[gaussians.Y], ny), (own[gaussians.X], nx))
+        )
+        values = residual[rows, columns][::step, ::step]
+        if not values.size:
+            return None
+        y, x = (v[::step, ::step].astype(np.float64) for v in np.mgrid[rows, columns])
+        radius = _distance(own, y, x) / FWHM_PER_SIGMA
+        number = np.floor(radius / STEP).astype(np.int64)
+        used = np.isfinite(values) & (radius < LAST_END + SURROUNDINGS)
+        near = np.hypot(
+            sources[:, gaussians.X] - own[gaussians.X], sources[:, gaussians.Y] - own[gaussians.Y]
+        )
+        extent = half * math.sqrt(2.0) + _OTHERS_SIGMA * sources[:, gaussians.SIGMA_1]
+        for j in np.flatnonzero((near < extent) & (np.arange(len(sources)) != k)):
+            used &= _distance(sources[j], y, x) > _OTHERS_SIGMA
+        n_rings = round((LAST_END + SURROUNDINGS) / STEP)
+        whole = np.pi * FWHM_PER_SIGMA**2 * own[gaussians.SIGMA_1] * own[gaussians.SIGMA_2] * STEP**2
+        area = whole * (2.0 * np.arange(n_rings) + 1.0)
+        return cls(
+            values=np.where(used, values, 0.0), number=np.where(used, number, -1), area=area, step=step
+        )  # fmt: skip
+
+    def grown(
+        self, noise: CovarianceModel, *, rms: float, peak: float, flux: float
+    ) -> tuple[bool, float, float, float]:
+        """Return whether the profile is another one, the light beyond, its error, and where it ends."""
+        n_rings = self.area.size
+        used, step_area = self.number >= 0, self.step**2
+        count = np.bincount(self.number[used], minlength=n_rings)[:n_rings]
+        shown = step_area * count >= np.maximum(0.3 * self.area, 1.0)
+        if not shown[: round(FIRST_END / STEP)].all():
+            return False, np.nan, np.nan, np.nan
+        first, last = round(FIRST_END / STEP), round(LAST_END / STEP)
+        spectrum = _spectrum(noise, self.values.shape, step=self.step)
+        curve: list[tuple[float, float]] = []
+        for end in range(first, last + 1):
+            weights = self._weights(count, end)
+            if weights is None:
+                break
+            error = rms * math.sqrt(_variance(weights, spectrum))
+            curve.append((float(np.sum(weights * self.values)), error))
+            if len(curve) > 1 and abs(curve[-1][0] - curve[-2][0]) < max(SETTLED * flux, 0.5 * error):
+                curve.pop()
+                break
+        if not curve:
+            return False, np.nan, np.nan, np.nan
+        end = first + len(curve) - 1
+        beyond, error = curve[-1]
+        other = beyond > max(BEYOND_SIGNIFICANT * error, BEYOND_NOTABLE * flux)
+        other = other or self._is_other(count, end, spectrum, rms=rms, peak=peak)
+        return other, beyond, error, end * STEP
+
+    def _weights(self, count: IntArray, end: int) -> FloatArray | None:
+        """Return the weights of pixels in the sum within rings up to `end`, background subtracted."""
+        beyond = slice(end, end + round(SURROUNDINGS / STEP))
+        outside = count[beyond].sum()
+        if self.step**2 * outside < 0.3 * self.area[beyond].sum() or (count[:end] == 0).any():
+            return None
+        of_ring = np.zeros(self.area.size + 1)
+        of_ring[:end] = self.area[:end] / count[:end]
+        of_ring[beyond] = -self.area[:end].sum() / outside
+        weights: FloatArray = of_ring[self.number]
+        return weights
+
+    def _is_other(self, count: IntArray, end: int, spectrum: FloatArray, *, rms: float, peak: float) -> bool:
+        """Return whether two rings next to each other, as wide as the beam or more, are no noise."""
+        beyond = slice(end, end + round(SURROUNDINGS / STEP))
+        for ring in range(0, end, 2):
+            pair = slice(ring, ring + 2)
+            if not count[pair].sum():
+                continue
+            of_ring = np.zeros(self.area.size + 1)
+            of_ring[pair] = 1.0 / count[pair].sum()
+            of_ring[beyond] -= 1.0 / count[beyond].sum()
+            weights = of_ring[self.number]
+            mean = abs(float(np.sum(weights * self.values)))
+            if mean > NOTABLE * peak and mean > SIGNIFICANT * rms * math.sqrt(_variance(weights, spectrum)):
+                return True
+        return False
+
+
+def _distance(source: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
+    """Return the distance of pixels from a source in its sigmas."""
+    a, b, c = (float(e[0, 0]) for e in gaussians.exponents(source[None]))
+    dy, dx = y - source[gaussians.Y], x - source[gaussians.X]
+    distance: FloatArray = np.sqrt(np.maximum(2.0 * (a * dx * dx + 2.0 * b * dx * dy + c * dy * dy), 0.0))
+    return distance
+
+
+def _spectrum(noise: CovarianceModel, shape: tuple[int, ...], *, step: int) -> FloatArray:
+    """Return the transform of the covariance as measured on a grid on which no pixels meet."""
+    lags, reach = noise.unconditioned.lags, noise.reach
+    lags = lags[reach % step :: step, reach % step :: step]
+    reach //= step
+    side = [2 * fft.next_fast_len(math.ceil(0.5 * (n + min(reach, n))), real=True) for n in shape]
+    cut = [min(reach, n - 1) for n in shape]
+    inner = lags[reach - cut[0] : reach + cut[0] + 1, reach - cut[1] : reach + cut[1] + 1]
+    grid = np.zeros(side)
+    index = np.ix_(*(np.arange(-c, c + 1) % s for c, s in zip(cut, side, strict=True)))
+    grid[index] = inner
+    spectrum: FloatArray = fft.rfft2(grid).real
+    return spectrum
+
+
+def _variance(weights: FloatArray, spectrum: FloatArray) -> float:
+    """Return w^T C w, at least 0, for weights on pixels and the transform of C's lags."""
+    ny, half = spectrum.shape
+    nx = 2 * (half - 1)
+    side = (ny, nx)
+    power = np.abs(fft.rfft2(weights, s=side)) ** 2 * spectrum
+    doubled = 2.0 * power.sum() - power[:, 0].sum() - power[:, -1].sum()
+    variance: float = max(float(doubled) / (ny * nx), 0.0)
+    return variance

@@ -1,0 +1,57 @@
+"""Blends found as one source."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from helpers.aligned_bands import small_field
+from hyper_py.bands.joint_fit import FitChoices, fit_jointly, wide_prior
+from hyper_py.bands.splitting import split_blends
+
+FIELD = {
+    "size": 320.0, "n_sources": 2, "margin": 120.0, "pair_fraction": 1.0, "flux_range": (0.8, 1.0),
+    "temperature_range": (16.0, 20.0), "fwhm_range": (0.0, 6.0),
+}  # fmt: skip
+
+
+def fitted_as_one(separation):
+    """A pair, of which the brighter member is known only, fitted; and the truth."""
+    _, bands, truth = small_field(seed=2, pair_separation=(separation, separation + 0.1), **FIELD)
+    choices = FitChoices(prior=wide_prior(bands, free=False), largest=3.0)
+    middle = truth.position.mean(axis=0, keepdims=True)
+    scale = np.full(1, bands[0].fwhm)
+    one = replace(truth.select(np.array([0])), position=middle, start=middle.copy(), scale=scale)
+    return bands, truth, choices, fit_jointly(bands, one, choices=choices, max_sweeps=2).estimates
+
+
+@pytest.mark.parametrize("separation", [6.0, 9.0])
+def test_a_pair_found_as_one_becomes_two_with_true_fluxes(separation):
+    bands, truth, choices, one = fitted_as_one(separation)
+    split = split_blends(bands, one, tried=np.zeros(1, dtype=bool), choices=choices, first=7)
+    assert split.changed.tolist() == [True, True]
+    assert split.estimates.identity.tolist() == [one.identity[0], 7]
+    found = fit_jointly(bands, split.estimates, choices=choices, max_sweeps=3).estimates
+    distance = np.hypot(*(found.position[:, None] - truth.position).transpose(2, 0, 1))
+    order = distance.argmin(axis=0)
+    assert sorted(order.tolist()) == [0, 1]
+    assert distance.min(axis=0).max() < 1.0
+    error = np.sqrt(np.diagonal(found.flux_covariance, axis1=1, axis2=2))[order]
+    assert np.abs((found.flux[order] - truth.flux) / error).max() < 4.5
+
+
+def test_one_elongated_source_stays_one():
+    _, bands, truth = small_field(
+        seed=2, **{**FIELD, "pair_fraction": 0.0, "fwhm_range": (10.0, 12.0), "axis_ratio_range": (2.0, 2.0)}
+    )
+    choices = FitChoices(prior=wide_prior(bands, free=False), largest=3.0)
+    fitted = fit_jointly(bands, truth, choices=choices, max_sweeps=2).estimates
+    assert fitted.snr.max(axis=1).min() > 50.0
+    split = split_blends(bands, fitted, tried=np.zeros(2, dtype=bool), choices=choices, first=2)
+    assert not split.changed.any()
+
+
+def test_what_was_tried_is_left_alone():
+    bands, _, choices, one = fitted_as_one(9.0)
+    split = split_blends(bands, one, tried=np.ones(1, dtype=bool), choices=choices, first=7)
+    assert len(split.estimates) == 1
