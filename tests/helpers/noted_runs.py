@@ -20,6 +20,7 @@ class Event:
     n_maps: int = 0
     n_resumed: int = 0
     redone: tuple[Any, ...] = ()
+    killed: str = ""
     result: Any = None
     progress: Any = field(default_factory=lambda: types.SimpleNamespace(n_done=1, n_failed=0))
 
