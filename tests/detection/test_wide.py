@@ -63,6 +63,22 @@ def test_compact_sources_are_found_once_and_stay_compact(peak: float) -> None:
     np.testing.assert_array_equal(peaks.size, 1.0)
 
 
+def test_two_compact_sources_side_by_side_are_no_wide_one() -> None:
+    """The coarser filter sees such a pair better than either of the two; both together say more."""
+    y, x = (axis.ravel() + 35.3 for axis in np.mgrid[0:240:60, 0:240:60])
+    shape = np.full((x.size, 2), SIGMA)
+    first, second = (
+        np.column_stack([np.full(x.size, 16.0), x + side * 0.8 * FWHM, y, shape, 0.0 * x]) for side in (-1, 1)
+    )
+    truth = np.concatenate([first, second])
+    peaks = detect_matched(
+        noise() + render(truth, SHAPE), beam_covariance=BEAM, limits=PeakLimits(sigma_threshold=4.5)
+    )
+    away = np.hypot(peaks.x - truth[:, 1:2], peaks.y - truth[:, 2:3])
+    assert len(peaks) == len(truth)
+    assert np.all(away.min(axis=1) < 0.3 * FWHM)
+
+
 def test_a_compact_source_beside_a_wide_one_is_another() -> None:
     source = np.array(
         [[10.0, 150.0, 150.0, 4 * SIGMA, 4 * SIGMA, 0.0], [12.0, 175.0, 150.0, SIGMA, SIGMA, 0.0]]

@@ -162,6 +162,8 @@ class _Together:
             share = 1.0 - min(max(explained[i] / self.own[i], 0.0), 1.0) if self.own[i] > 0.0 else 0.0
             if share < UNEXPLAINED or (share < 1.0 and share * significance[i] < LOWEST):
                 continue
+            if self._are_several(i, near[i][~absorbed[near[i]]]):
+                continue
             significance[i] *= share
             kept.append(i)
             others = near[i]
@@ -174,6 +176,13 @@ class _Together:
                 sizes = np.full(own.size, found.size[i])
                 explained[own] += self.peak[i] * octave.response(sizes, away[self.octave[others] == k])
         return np.array(kept, dtype=np.intp)
+
+    def _are_several(self, i: int, others: IndexArray) -> bool:
+        """Return whether finer candidates in the place of one say more together than it does: a blend."""
+        away = np.hypot(*(self.candidates.points[others] - self.candidates.points[i]).T)
+        own = others[(self.octave[others] < self.octave[i]) & (away < self._same(i, others))]
+        together = float(np.linalg.norm(self.candidates.significance[own]))
+        return own.size > 1 and together > self.candidates.significance[i]
 
     def _same(self, i: int, others: IndexArray) -> FloatArray:
         """Return the distances within which others are the same source as i."""
