@@ -43,6 +43,21 @@ def test_contradictions_are_refused_in_one_line_that_says_what_is_needed(fit, ba
         Config.from_mapping({"version": 2, "fit_options": fit, "background": background}, source="name")
 
 
+@pytest.mark.parametrize(("method", "largest"), [("polynomial", 2), ("conditional", 6)])
+def test_a_least_size_above_the_largest_is_refused_where_the_largest_follows_from_the_background(
+    method, largest
+):
+    fit = {"noise_model": "white"}
+    sections = {"fit_options": fit, "background": {"method": method}}
+    assert Options(**sections, photometry={"aper_inf": largest}).largest_size == largest
+    with pytest.raises(ConfigurationError, match=rf"aper_inf = {largest + 1}: .* at most {largest} beams"):
+        Options(**sections, photometry={"aper_inf": largest + 1})
+    with pytest.raises(ConfigurationError, match=r"name: .*set photometry\.aper_sup$"):
+        Config.from_mapping(
+            {"version": 2, **sections, "photometry": {"aper_inf": largest + 1}}, source="name"
+        )
+
+
 def test_a_policy_is_checked_as_well():
     assert Policy() == Options().policy
     assert Config.from_mapping({}).options().policy == ORIGINAL_POLICY
