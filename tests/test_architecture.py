@@ -21,7 +21,7 @@ OWNERS = {
     "yaml": {"config"},
     "astropy.io": {"reading", "writing", "reporting.fits_products", "reporting.noise_products"},
     "matplotlib": {"reporting", "pipeline.results"},
-    "jinja2": {"reporting.report"},
+    "jinja2": {"reporting.pages"},
     "typer": {"cli", "commands"},
     "rich": {"commands"},
 }

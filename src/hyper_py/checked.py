@@ -418,29 +418,20 @@ def what_is_allowed(kind: Any) -> str:
     if is_section(kind):
         return "{" + ", ".join(_kinds(kind)) + "}"
     words = {
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        str: "a non-empty text",
+        bool: "true or false", int: "a whole number", float: "a number", str: "a non-empty text",
         NoneType: "null",
-    }
+    }  # fmt: skip
     return words.get(kind, f"a {kind.__name__}")
 
 
 def _nearest_word(kind: Any, value: Any) -> str:
     """Ask whether the nearest of the words that are allowed is meant."""
-    if not isinstance(value, str):
-        return ""
-    close = difflib.get_close_matches(value.lower(), list(_words(kind)), n=1)
+    close = difflib.get_close_matches(value.lower(), _words(kind), n=1) if isinstance(value, str) else []
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _words(kind: Any) -> Iterator[str]:
-    for part in get_args(kind):
-        if isinstance(part, str):
-            yield part
-        else:
-            yield from _words(part)
+def _words(kind: Any) -> list[str]:
+    return [kind] if isinstance(kind, str) else [word for part in get_args(kind) for word in _words(part)]
 
 
 def nearest_key(path: str, known: dict[str, Entry]) -> str:

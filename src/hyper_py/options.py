@@ -375,6 +375,12 @@ class Options(Checked):
                 "background.fit_gauss_and_bg_together: needs background.method: polynomial; set it, or set "
                 "fit_gauss_and_bg_together: false"
             )
+        if self.photometry.aper_sup is None and self.photometry.aper_inf > self.largest_size:
+            yield (
+                f"photometry.aper_inf = {self.photometry.aper_inf:g}: sources are at most "
+                f"{self.largest_size:g} beams wide with background.method: {background.method}; "
+                "set photometry.aper_sup"
+            )
 
     @property
     def original(self) -> bool:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import typer
 
 from helpers.command_line import Hyper
 from helpers.noted_runs import MapResult, Notes, RunResult
+from hyper_py.commands.run import run
 from hyper_py.commands.summary import ROWS_SHOWN
 from hyper_py.config import Config
 
@@ -132,3 +134,17 @@ def test_many_maps_are_not_all_listed(hyper: Hyper, notes: Notes) -> None:
 def test_interrupted_runs_say_how_to_go_on(hyper: Hyper, notes: Notes) -> None:
     notes.result = RunResult((), interrupted=True)
     assert "--resume" in hyper("a.fits", "--quiet")[2]
+
+
+@pytest.mark.parametrize(("status", "code"), [("done", 0), ("failed", 1)])
+def test_the_command_as_a_function_ends_with_the_status_of_the_run(
+    notes: Notes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, code: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my: [sources].reg").write_text("")
+    notes.result = RunResult((MapResult("one", status=status),))
+    with pytest.raises(typer.Exit) as ended:
+        run(["a.fits"], regions=Path("my: [sources].reg"), jobs=2, resume=True, quiet=True)
+    assert ended.value.exit_code == code
+    assert (notes.inputs, notes.resume, notes.config.control.n_cores) == (["a.fits"], True, 2)
+    assert notes.config.detection.regions == str(tmp_path / "my: [sources].reg")

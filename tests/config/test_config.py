@@ -231,7 +231,7 @@ def test_every_key_says_what_it_means(section: type[Checked]) -> None:
         ("io: {hdu: 1.5}", "io.hdu = 1.5: must be a whole number >= 0 or a non-empty text or null"),
         ("paths: {output: {dir_root: ''}}", "paths.output.dir_root = '': must be a non-empty text"),
         ("photometry: 5", "photometry = 5: must be a section, with keys below it"),
-        ("photometry: {aper_inf: 3}", "photometry: aper_inf (3) must not be larger than aper_sup (2)"),
+        ("photometry: {aper_inf: 7, aper_sup: 6}", "photometry: aper_inf (7) must not be larger than aper_sup (6)"),
         ("photometry: {fixed_radius: true}", "photometry: fwhm_1 and fwhm_2 must be positive when fixed_radius is true"),
         ("photometry: {fwhm_1: [1, 2], fwhm_2: [1, 2, 3]}", "photometry: fwhm_1, fwhm_2 and PA_val must have the same length, or one value for all"),
         ("background: {fix_min_box: 6}", "background: fix_min_box (6) must not be larger than fix_max_box (5)"),

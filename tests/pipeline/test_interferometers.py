@@ -9,8 +9,8 @@ from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
 from hyper_py.numerics import gaussians
 from hyper_py.options import Options
-from hyper_py.pipeline.extraction import noise_level
 from hyper_py.pipeline.measurement import measure_sources
+from hyper_py.pipeline.peaks import noise_level
 from hyper_py.reading.psf import beam_from_psf
 from hyper_py.simulation.simulate import simulate_image
 from hyper_py.writing.simulated_files import psf_path, write_simulation

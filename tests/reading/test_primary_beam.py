@@ -3,13 +3,19 @@
 import numpy as np
 import pytest
 from astropy.io import fits
+from scipy import stats
 
 from helpers.fits_maps import write_map
 from hyper_py.catalog import empty_catalog
 from hyper_py.cautions import cautions
 from hyper_py.numerics import gaussians
 from hyper_py.reading.io import read_image
-from hyper_py.reading.primary_beam import corrected_by_name, noise_rise, primary_beam_remark
+from hyper_py.reading.primary_beam import (
+    corrected_by_name,
+    noise_rise,
+    primary_beam_remark,
+    rank_correlation,
+)
 
 SHAPE = (160, 190)
 Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
@@ -96,3 +102,13 @@ def test_said_of_a_run_unless_the_response_or_the_errors_are_given(tmp_path, rng
     ]
     for image in known:
         assert not any("io.primary_beam" in text for text in cautions(empty_catalog(), image))
+
+
+@pytest.mark.seeds(1, 2, 3)
+def test_rank_correlation_is_spearmans(rng):
+    x = rng.normal(size=90)
+    for y in (rng.normal(size=90), np.exp(x), -x, x + rng.normal(size=90)):
+        assert rank_correlation(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
+        tied = np.round(y)
+        assert rank_correlation(x, tied) == pytest.approx(stats.spearmanr(x, tied).statistic, abs=1e-12)
+    assert rank_correlation(x, np.ones(90)) == 0.0

@@ -1,16 +1,18 @@
 """Pixels of a map and the tangent plane of the field: a smooth function, from a grid of exact positions."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.interpolate import RectBivariateSpline
 
 from hyper_py.arrays import FloatArray
 from hyper_py.bands.plane import TangentPlane
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import celestial_degrees, celestial_frame
 from hyper_py.image import SkyImage
+
+if TYPE_CHECKING:
+    from scipy.interpolate import RectBivariateSpline
 
 _NODES = 25
 """Along each axis: cubic splines through so many are exact to 1e-6 of a pixel on maps of some degrees."""
@@ -32,8 +34,8 @@ class PixelMapping:
         Ends of the grid, x and y.
     """
 
-    east: RectBivariateSpline
-    north: RectBivariateSpline
+    east: "RectBivariateSpline"
+    north: "RectBivariateSpline"
     low: FloatArray
     high: FloatArray
 
@@ -46,6 +48,8 @@ class PixelMapping:
         InputError
             If a part of the map is too far from the centre of the plane.
         """
+        from scipy.interpolate import RectBivariateSpline  # slow to import
+
         ny, nx = image.shape
         margins = [max(_MARGIN * n, _LEAST_MARGIN) for n in (nx, ny)]
         for share in (1.0, 0.0):  # beyond some maps there is no sky

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from scipy.interpolate import RectBivariateSpline
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.bands.band import Band
@@ -74,6 +73,8 @@ class Grid:
 
     def pixels(self, band: Band) -> FloatArray:
         """Return y and x of the points on a map, shape (2, ny, nx)."""
+        from scipy.interpolate import RectBivariateSpline  # slow to import
+
         nodes = [np.linspace(axis[0], axis[-1], _NODES) for axis in (self.east, self.north)]
         east, north = np.meshgrid(*nodes)
         seen = band.pixels(np.column_stack([east.ravel(), north.ravel()]))

@@ -186,7 +186,7 @@ class _Together:
         away = np.hypot(*(self.candidates.points[others] - self.candidates.points[i]).T)
         own = others[(self.octave[others] < self.octave[i]) & (away < self._same(i, others))]
         together = float(np.linalg.norm(self.candidates.significance[own]))
-        return own.size > 1 and together > self.candidates.significance[i]
+        return bool(own.size > 1 and together > self.candidates.significance[i])
 
     def _same(self, i: int, others: IndexArray) -> FloatArray:
         """Return the distances within which others are the same source as i."""

@@ -16,7 +16,8 @@ from hyper_py.geometry import celestial_degrees, celestial_frame, pixel_from_cel
 from hyper_py.image import SkyImage
 from hyper_py.numerics.tiles import Plane, at
 from hyper_py.options import Options
-from hyper_py.pipeline.extraction import Extraction, central_beam, extract_sources, peak_limits
+from hyper_py.pipeline.extraction import Extraction, extract_sources
+from hyper_py.pipeline.peaks import central_beam, peak_limits
 
 _HERE_BEAMS = 0.5
 """A source this near to the place is the one asked about."""

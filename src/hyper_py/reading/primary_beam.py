@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from hyper_py.arrays import FloatArray
 
@@ -70,11 +69,25 @@ def noise_rise(
     noise = np.nanmedian(np.abs(cells[known]), axis=1)
     y, x = np.divmod(known, nx)
     radius = np.hypot(y - y.mean(), x - x.mean())
-    if not (noise > 0.0).all() or float(stats.spearmanr(radius, noise).statistic) < correlation:
+    if not (noise > 0.0).all() or rank_correlation(radius, noise) < correlation:
         return None
     inner, outer = (np.quantile(radius, share) for share in (0.25, 0.75))
     rise = float(np.median(noise[radius >= outer]) / np.median(noise[radius <= inner]))
     return rise if rise >= least else None
+
+
+def rank_correlation(x: FloatArray, y: FloatArray) -> float:
+    """Return Spearman's correlation of two samples (n,), as `scipy.stats`, which is slow to import, has it.
+
+    Equal values share the mean of their ranks. The result is 0 if all values of a sample are equal.
+    """
+    ranks = []
+    for values in (x, y):
+        _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+        mean = np.cumsum(count) - 0.5 * (count - 1)
+        ranks.append(mean[place] - 0.5 * (len(values) + 1))
+    norm = float(np.sqrt(np.prod([one @ one for one in ranks])))
+    return float(ranks[0] @ ranks[1]) / norm if norm > 0.0 else 0.0
 
 
 def primary_beam_remark(name: str, header: Any, data: FloatArray | None) -> str:

@@ -141,7 +141,7 @@ def simulate_bands(
     >>> [one.band.name for one in field.maps]
     ['p100', 'p160', 's250', 's350', 's500']
     """
-    from hyper_py.simulation.simulate import plain_seed
+    from hyper_py.simulation.recipe import plain_seed
 
     sky = _Sky(bands_model(preset, **overrides), plain_seed(seed))
     maps = tuple(_observe(sky, band) for band in sky.model.bands)

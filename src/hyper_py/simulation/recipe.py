@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 from scipy.interpolate import RectBivariateSpline
 
 from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import (
     ARCSEC_PER_RADIAN,
     FWHM_PER_SIGMA,
@@ -298,3 +299,12 @@ def _pixel_areas(image: SkyImage) -> float | FloatArray:
         return float(mesh.mean())
     areas: FloatArray = RectBivariateSpline(y, x, mesh)(np.arange(ny), np.arange(nx))
     return areas
+
+
+def plain_seed(seed: int | np.random.Generator) -> int:
+    """Return a seed; that of a generator is drawn from it."""
+    if isinstance(seed, np.random.Generator):
+        return int(seed.integers(2**63))
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ConfigurationError(f"simulation: seed is {seed!r}; it must be a whole number, zero or more")
+    return int(seed)

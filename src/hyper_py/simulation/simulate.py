@@ -27,7 +27,7 @@ from hyper_py.image import SkyImage
 from hyper_py.simulation import fields, interferometer
 from hyper_py.simulation.limits import source_limits
 from hyper_py.simulation.presets import SkyModel, sky_model
-from hyper_py.simulation.recipe import Recipe
+from hyper_py.simulation.recipe import Recipe, plain_seed
 from hyper_py.simulation.resolved import add_resolved
 from hyper_py.simulation.truth import draw_profiles, draw_sources, moffat_beta, truth_table
 
@@ -436,15 +436,6 @@ def _with_clumps(
     return {key: np.concatenate([drawn[key], clumps[key]]) for key in clumps}, np.concatenate(
         [ids, np.arange(first, first + n)]
     )
-
-
-def plain_seed(seed: int | np.random.Generator) -> int:
-    """Return a seed; that of a generator is drawn from it."""
-    if isinstance(seed, np.random.Generator):
-        return int(seed.integers(2**63))
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ConfigurationError(f"simulation: seed is {seed!r}; it must be a whole number, zero or more")
-    return int(seed)
 
 
 def _header(image: SkyImage, seed: int) -> dict[str, str | float | int]:

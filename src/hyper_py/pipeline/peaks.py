@@ -1,0 +1,132 @@
+"""Noise and peaks of a map, as the options of an extraction say."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from hyper_py.arrays import FloatArray
+from hyper_py.detection.checks import PeakLimits
+from hyper_py.detection.highpass import detect_high_pass
+from hyper_py.detection.matched import detect_matched
+from hyper_py.detection.peaks import Peaks
+from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.image import SkyImage
+from hyper_py.noise.covariance import clipped_statistics, local_rms_map
+from hyper_py.noise.level import NoiseLevel
+from hyper_py.numerics.tiles import sample
+from hyper_py.options import Options
+
+_LEAST_NOISE = 1e-7
+"""Of the brightest pixel: the rounding of float32; less is no noise."""
+
+
+def check_streamable(image: SkyImage, options: Options) -> None:
+    """Refuse choices that need the whole map in memory for a map of which the pixels stay in their file.
+
+    Raises
+    ------
+    ConfigurationError
+        Says which.
+    """
+    demands = {
+        "detection.method": (options.detection.method, "matched"),
+        "detection.rms_map": (options.detection.rms_map, "global"),
+        "fit_options.noise_model": (options.fit_options.noise_model, "correlated"),
+        "background.method": (options.background.method, "conditional"),
+    }
+    if options.detection_only:
+        demands = {key: demands[key] for key in list(demands)[:2]}
+    for key, (given, needed) in demands.items():
+        if given != needed:
+            raise ConfigurationError(
+                f"{image.name}: {key} = {given} needs the whole map in memory, which is more than "
+                f"control.max_memory: set that higher, or {key}: {needed}"
+            )
+
+
+def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
+    """Return mean and rms of a map as the options say: given, from its error map, or measured.
+
+    On a map with a primary beam it is measured where the noise is uniform, and then divided by the response.
+    """
+    detection = options.detection
+    size = options.tile_size_pix
+    mean = clipped_statistics(sample(image.data, size=size)).mean
+    if detection.use_manual_rms:
+        return NoiseLevel(mean=mean, rms=detection.rms_value * options.working_unit)
+    if image.error is not None and image.relative_rms is not None:
+        known = np.isfinite(image.data) & np.isfinite(image.error)
+        return NoiseLevel(mean=mean, rms=float(np.median(image.error[known])) * image.relative_rms)
+    rms: float | FloatArray = clipped_statistics(sample(image.flattened, size=size)).rms
+    if detection.rms_map == "local":
+        mesh = max(round(detection.rms_mesh_beams * image.beam_fwhm_pix), 8)
+        rms = local_rms_map(image.flattened, mesh=mesh)
+    return NoiseLevel(mean=mean, rms=rms if image.relative_rms is None else rms * image.relative_rms)
+
+
+def _check_noise(image: SkyImage, noise: NoiseLevel, options: Options) -> None:
+    """Raise `InputError` for a map without noise: significance means nothing there."""
+    if not noise.typical > 0.0:
+        raise InputError(f"{image.name}: the map does not vary: nothing to detect")
+    values = image.data if image.is_whole else sample(image.data, size=options.tile_size_pix)
+    share = noise.typical / float(np.nanmax(np.abs(values - noise.mean)))
+    if share < _LEAST_NOISE:
+        raise InputError(
+            f"{image.name}: the map has no noise, its rms is {share:.1g} of the brightest pixel: add noise "
+            "to it if simulated, or set detection.use_manual_rms and detection.rms_value"
+        )
+
+
+def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
+    """Detect peaks as section `detection` of the options says, where the noise is uniform.
+
+    Raises
+    ------
+    InputError
+        If the map does not vary, or has no noise.
+    """
+    _check_noise(image, noise, options)
+    detection, relative = options.detection, image.relative_rms
+    beam, limits = central_beam(image), peak_limits(image, options)
+    if detection.method == "matched":
+        peaks = detect_matched(
+            image.flattened,
+            beam_covariance=beam,
+            limits=limits,
+            max_false_rate=detection.max_false_rate,
+            size=options.tile_size_pix,
+        )
+    else:
+        peaks = detect_high_pass(
+            image.flattened,
+            beam_covariance=beam,
+            rms=noise.rms if relative is None else noise.rms / relative,
+            limits=limits,
+            kernel_size=detection.kernel_size_pix,
+            snap_radius=detection.snap_radius_pix,
+        )
+    if relative is not None:
+        peaks = replace(peaks, peak=peaks.peak * NoiseLevel(mean=0.0, rms=relative).at(peaks.x, peaks.y))
+    return peaks
+
+
+def central_beam(image: SkyImage) -> FloatArray:
+    """Return the covariance of the beam at the middle of the map, pixels^2."""
+    ny, nx = image.shape
+    return image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+
+
+def peak_limits(image: SkyImage, options: Options) -> PeakLimits:
+    """Return the limits of the checks in pixels of a map."""
+    detection = options.detection
+    return PeakLimits(
+        sigma_threshold=detection.sigma_thres,
+        roundlim=detection.roundlim,
+        sharplim=detection.sharplim,
+        min_distance=detection.dist_limit_arcsec / image.pixel_scale,
+        margin=options.photometry.aper_inf * image.beam_fwhm_pix,
+        shoulder_threshold=detection.shoulder_threshold if detection.shoulder_filter else None,
+        shoulder_ring_factor=detection.shoulder_ring_factor,
+        shoulder_n_angles=detection.shoulder_n_angles,
+        shoulder_neighbor_mask=detection.shoulder_neighbor_mask,
+    )

@@ -1,0 +1,82 @@
+"""Noise and peaks as the options say: units, given noise, errors, primary beams, maps that stay in files."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from helpers.maps import make_image, make_map, sources_of
+from hyper_py.diagnostics import ConfigurationError
+from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, PhotometryOptions
+from hyper_py.pipeline.peaks import central_beam, check_streamable, find_peaks, noise_level, peak_limits
+
+SHAPE = (120, 130)
+PLACES = ((30.0, 25.0), (90.0, 40.0), (60.0, 95.0))
+IMAGE = make_image(make_map(sources_of(*[(40.0, x, y) for x, y in PLACES]), SHAPE, seed=1))
+STREAMED = {
+    "detection.method": Options(detection=DetectionOptions(method="highpass")),
+    "detection.rms_map": Options(detection=DetectionOptions(rms_map="local")),
+    "fit_options.noise_model": Options(
+        fit_options=FitOptions(noise_model="white"), background=BackgroundOptions(method="polynomial")
+    ),
+}
+
+
+def test_the_beam_has_the_size_of_the_map_s():
+    axes = np.sqrt(8.0 * np.log(2.0) * np.linalg.eigvalsh(central_beam(IMAGE))) * IMAGE.pixel_scale
+    assert axes == pytest.approx([IMAGE.beam.minor, IMAGE.beam.major], rel=1e-6)
+
+
+@pytest.mark.parametrize("method", ["matched", "highpass"])
+def test_sources_are_found_where_they_are_and_in_a_primary_beam_with_the_peaks_of_the_map(method):
+    options = Options(detection=DetectionOptions(method=method, sigma_thres=8.0))
+    noise = noise_level(IMAGE, options)
+    peaks = find_peaks(IMAGE, noise, options)
+    order = np.argsort(peaks.y)
+    found = np.column_stack([peaks.x, peaks.y])[order]
+    assert found == pytest.approx(np.array(sorted(PLACES, key=lambda place: place[1])), abs=0.7)
+    x = np.arange(SHAPE[1])
+    relative = np.broadcast_to(1.0 + x / 60.0, SHAPE)
+    divided = replace(IMAGE, data=IMAGE.data * relative, primary_beam=1.0 / relative)
+    again = find_peaks(divided, noise_level(divided, options), options)
+    assert again.x == pytest.approx(peaks.x, abs=0.02)
+    assert again.peak == pytest.approx(peaks.peak * (1.0 + peaks.x / 60.0), rel=0.02)
+
+
+def test_noise_is_measured_given_or_that_of_the_errors():
+    measured = noise_level(IMAGE, Options())
+    assert measured.rms == pytest.approx(1.0, rel=0.05)
+    given = Options(detection=DetectionOptions(use_manual_rms=True, rms_value=0.3))
+    assert noise_level(IMAGE, given).rms == 0.3
+    relative = np.linspace(1.0, 3.0, SHAPE[1]) * np.ones(SHAPE)
+    of_errors = replace(IMAGE, error=0.7 * relative)
+    assert noise_level(of_errors, Options()).rms == pytest.approx(0.7 * relative)
+    risen = IMAGE.data * np.where(np.arange(SHAPE[1]) < 65, 1.0, 3.0)
+    local = noise_level(
+        replace(IMAGE, data=risen), Options(detection=DetectionOptions(rms_map="local", rms_mesh_beams=6))
+    ).rms
+    assert np.median(local[:, 100:]) / np.median(local[:, :30]) == pytest.approx(3.0, rel=0.2)
+
+
+def test_limits_are_in_pixels():
+    options = Options(
+        detection=DetectionOptions(dist_limit_arcsec=9.0, shoulder_filter=False),
+        photometry=PhotometryOptions(aper_inf=1.5),
+    )
+    limits = peak_limits(IMAGE, options)
+    assert limits.min_distance == pytest.approx(9.0 / IMAGE.pixel_scale)
+    assert limits.margin == pytest.approx(1.5 * IMAGE.beam_fwhm_pix)
+    assert limits.shoulder_threshold is None
+
+
+@pytest.mark.parametrize("key", STREAMED)
+def test_what_needs_the_whole_map_is_refused_by_name(key):
+    check_streamable(IMAGE, Options())
+    with pytest.raises(ConfigurationError, match=rf"{key} = \w+ needs the whole map .* or {key}: \w+$"):
+        check_streamable(IMAGE, STREAMED[key])
+    only_detected = replace(STREAMED[key], detection_only=True)
+    if key.startswith("detection"):
+        with pytest.raises(ConfigurationError, match=key):
+            check_streamable(IMAGE, only_detected)
+    else:
+        check_streamable(IMAGE, only_detected)
