@@ -794,11 +794,15 @@ def test_hot_pixels_are_flagged_and_sources_are_not(preset, rng):
     for x, y in pixels:
         data[y, x] += 40.0 * image.data.std() * rng.uniform(1.0, 10.0)
     spoilt = image.with_data(data)
-    table = extract_sources(spoilt).catalog
+    extraction = extract_sources(spoilt)
+    table = extraction.catalog
     hot = np.array(table["FLAGS"]) & int(Flag.HOT_PIXEL) > 0
     places = np.column_stack([table["X"].value, table["Y"].value])
     near = np.hypot(*(places[:, None] - pixels).transpose(2, 0, 1)).min(axis=1) < 1.0
     np.testing.assert_array_equal(hot, near)
-    assert hot.sum() == len(pixels)
-    (said,) = [text for text in cautions(table, spoilt) if "bright pixels" in text]
-    assert said.startswith(f"3 of {len(table)} (HYPER_ID ")
+    # A fit may leave nothing of one: then it has no row at all.
+    gone = extraction.vanished
+    left = 0 if gone is None else (np.hypot(gone.x - pixels[:, :1], gone.y - pixels[:, 1:]) < 1.0).sum()
+    assert hot.sum() + left == len(pixels)
+    said = [text for text in cautions(table, spoilt) if "bright pixels" in text]
+    assert [text.partition(" (HYPER_ID ")[0] for text in said] == [f"{hot.sum()} of {len(table)}"] * hot.any()
