@@ -63,14 +63,13 @@ def test_compact_sources_are_found_once_and_stay_compact(peak: float) -> None:
     np.testing.assert_array_equal(peaks.size, 1.0)
 
 
-def test_two_compact_sources_side_by_side_are_no_wide_one() -> None:
+def test_two_long_sources_in_a_row_are_no_wide_one() -> None:
     """The coarser filter sees such a pair better than either of the two; both together say more."""
     y, x = (axis.ravel() + 35.3 for axis in np.mgrid[0:240:60, 0:240:60])
-    shape = np.full((x.size, 2), SIGMA)
-    first, second = (
-        np.column_stack([np.full(x.size, 16.0), x + side * 0.8 * FWHM, y, shape, 0.0 * x]) for side in (-1, 1)
+    peak, sigma_1, sigma_2 = (np.full(x.size, value) for value in (40.0, 1.7 * SIGMA, SIGMA))
+    truth = np.concatenate(
+        [np.column_stack([peak, x + side * 0.8 * FWHM, y, sigma_1, sigma_2, 0.0 * x]) for side in (-1.0, 1.0)]
     )
-    truth = np.concatenate([first, second])
     peaks = detect_matched(
         noise() + render(truth, SHAPE), beam_covariance=BEAM, limits=PeakLimits(sigma_threshold=4.5)
     )
