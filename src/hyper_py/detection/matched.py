@@ -153,7 +153,7 @@ class MatchedSearch:
         rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
         if max_false_rate is not None:
             limits = replace(limits, sigma_threshold=rate.threshold(max_false_rate))
-        wide = wide_octaves(data, compact=rate, beam_covariance=beam_covariance, size=size)
+        wide = wide_octaves(data, beam_covariance=beam_covariance, size=size)
         return cls(data, field, found, rate, wide, limits, daofind_kernel(beam_covariance))
 
     @cached_property
@@ -231,19 +231,14 @@ def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
     return both.select(np.argsort(-both.significance, kind="stable"))
 
 
-def wide_octaves(
-    data: Plane, *, compact: FalseRate, beam_covariance: FloatArray, size: int | None
-) -> tuple[Octave, ...]:
-    """Return the searches of a map for sources wider than the beam, as far as the map is large enough.
-
-    The asymmetry is the compact search's: wide sources leave traces in that of the wide ones.
-    """
+def wide_octaves(data: Plane, *, beam_covariance: FloatArray, size: int | None) -> tuple[Octave, ...]:
+    """Return the searches of a map for sources wider than the beam, as far as the map is large enough."""
     octaves = []
     for step in OCTAVES:
         searched = search_octave(data, step, beam_covariance=beam_covariance, size=size)
         if searched is not None:
             field, found = searched
-            rate = replace(false_rate(field, found), asymmetry=compact.asymmetry)
+            rate = false_rate(field, found)
             rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
             octaves.append(Octave(step, field, found, on_map(candidates(field, found, rate), step)))
     return tuple(octaves)

@@ -5,6 +5,7 @@ as much wider; its noise is that of the background on their scale. A source is s
 most significant one counts, and what its Gaussian explains of the others is no source of its own.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,17 +26,9 @@ OCTAVES = (2, 4)
 """Factors by which maps are binned: sources of up to some six beams have a filter of nearly their size."""
 FEWEST_BEAMS = 60.0
 """An octave with fewer beams of its own says nothing of its noise."""
-WIDE_FACTOR = 1.15
-"""The significance of wide sources is divided by this: structure of the background looks like them."""
-SIZES = np.geomspace(0.8, 10.0, 40)
-"""FWHM in beams that are tried for a source."""
-OWN_BEAMS, OWN_SHARE = 1.2, 0.4
-"""Candidates of two octaves within so many beams, or this share of the wider one's FWHM, are one source; so
-are those of one coarse octave within so many of its beams."""
-REACH_BEAMS = 3.0
-"""How far a candidate looks for those that may explain it, in beams of the coarser octave."""
-UNEXPLAINED = 0.5
-"""Least share of a candidate that others must leave."""
+WIDE_FACTOR = 1.3
+"""The significance of wide sources is divided by this for each octave: backgrounds have more structure on
+larger scales, and it looks like them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +96,7 @@ def on_map(candidates: Candidates, step: int) -> Candidates:
     """Return the candidates of a binned map on the map itself."""
     return Candidates(
         candidates.points * step + 0.5 * (step - 1),
-        candidates.significance / (WIDE_FACTOR if step > 1 else 1.0),
+        candidates.significance / WIDE_FACTOR ** math.log2(step),
         candidates.size * step,
         candidates.step * step,
     )
@@ -147,8 +140,10 @@ class _Together:
         estimate, peak = sizes_from_octaves(octaves, values, noise)
         size = np.where(octave > 0, np.maximum(estimate, 1.0), size)
         together = Candidates(points, significance, size, step)
-        own = values[octave, np.arange(octave.size)]
-        return cls(octaves, together, octave, np.where(octave > 0, peak, values[0]), own)
+        rows = np.arange(octave.size)
+        # In the rings of a bright source the filtered map is below what was found once it was taken off.
+        own = np.maximum(values[octave, rows], significance * noise[octave, rows])
+        return cls(octaves, together, octave, np.where(octave > 0, peak, own), own)
 
     def chosen(self) -> IndexArray:
         """Return which candidates are sources of their own; the significance of the others' rest is set."""
