@@ -29,6 +29,15 @@ FEWEST_BEAMS = 60.0
 WIDE_FACTOR = 1.3
 """The significance of wide sources is divided by this for each octave: backgrounds have more structure on
 larger scales, and it looks like them."""
+SIZES = np.geomspace(0.8, 10.0, 40)
+"""FWHM in beams that are tried for a source."""
+OWN_BEAMS, OWN_SHARE = 1.2, 0.4
+"""Candidates of two octaves within so many beams, or this share of the wider one's FWHM, are one source; so
+are those of one coarse octave within so many of its beams."""
+REACH_BEAMS = 3.0
+"""How far a candidate looks for those that may explain it, in beams of the coarser octave."""
+UNEXPLAINED = 0.5
+"""Least share of a candidate that others must leave."""
 
 
 @dataclass(frozen=True, eq=False)
