@@ -5,7 +5,7 @@
 Each finder runs with one setting (5 sigma; ours with its defaults); benchmarks/peers/README.md says how to
 make the environments of the others. Tables that DIR holds already are not made again. A row is a source's if
 it is the nearest within half a beam or a quarter of the source's FWHM; every other row is false. Prints the
-results as Markdown: benchmarks/results/wide.md.
+results as Markdown.
 """
 
 import argparse
