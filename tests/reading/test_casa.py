@@ -14,7 +14,7 @@ from hyper_py.reading.casa import n_long_axes
 from hyper_py.reading.io import open_cube, read_image
 from hyper_py.reading.recognise import casa_checksum, casa_files, is_casa_image, is_cube
 from hyper_py.running.inputs import resolve_inputs
-from hyper_py.running.map_outputs import input_checksum
+from hyper_py.running.tasks import input_checksum
 
 casacore = pytest.importorskip("casacore.images")
 pytest.importorskip("casa_formats_io")
