@@ -805,4 +805,5 @@ def test_hot_pixels_are_flagged_and_sources_are_not(preset, rng):
     left = 0 if gone is None else (np.hypot(gone.x - pixels[:, :1], gone.y - pixels[:, 1:]) < 1.0).sum()
     assert hot.sum() + left == len(pixels)
     said = [text for text in cautions(table, spoilt) if "bright pixels" in text]
-    assert [text.partition(" (HYPER_ID ")[0] for text in said] == [f"{hot.sum()} of {len(table)}"] * int(hot.any())
+    heads = [text.partition(" (HYPER_ID ")[0] for text in said]
+    assert heads == [f"{hot.sum()} of {len(table)}"] * int(hot.any())
