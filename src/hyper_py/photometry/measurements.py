@@ -25,6 +25,12 @@ MOST_BEYOND = 1.5
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
 
 
+_FILLED = 0.999
+"""Of the largest size allowed: a source of this size is at the bound."""
+_CLEAR_SNR = 10.0
+"""A source at that bound stays if it stands out of the noise so clearly."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceTable:
     """What was measured of `n` sources, in pixels and Jy/pixel; the catalogue is computed from it.
@@ -272,14 +278,19 @@ class MeasuredMap:
     noise_step: int = 1
     flux_factor: float = 1.0
 
-    def above_noise(self, *, n_given: int) -> BoolArray:
+    def above_noise(self, *, n_given: int, largest_sigma: float = np.inf) -> BoolArray:
         """Return which sources stay: of those of a group that are below their noise only the weakest goes.
+
+        So do those that fill the largest size allowed (`largest_sigma`, pixels) without being clear: their
+        flux has no error, and what they describe is background.
 
         Two sources in one place both have large errors; without one of them the other is well determined.
         Sources that were added go before the first `n_given`.
         """
         table = self.sources
-        kept, below = np.ones(len(table), dtype=bool), table.is_below_noise
+        filling = table.parameters[:, gaussians.SIGMA_1] >= _FILLED * largest_sigma
+        below = table.is_below_noise | (filling & ~(table.snr >= _CLEAR_SNR))
+        kept = np.ones(len(table), dtype=bool)
         ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
         for group in self.groups:
             failing = group.members[below[group.members]]

@@ -313,7 +313,7 @@ def _above_noise(
         measured = _measured(model.problem, sources, groups, setup=setup, noise=noise, options=options)
         kept = np.ones(len(sources), dtype=bool)
         if not (model.problem.forced or options.policy.keep_below_noise):
-            kept = measured.above_noise(n_given=remaining.size)
+            kept = measured.above_noise(n_given=remaining.size, largest_sigma=setup.sigma_limits[1])
         if kept.all():
             return model, measured, np.isin(np.arange(n_given), remaining)
         if not kept.any():
