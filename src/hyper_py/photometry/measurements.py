@@ -25,7 +25,7 @@ MOST_BEYOND = 1.5
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
 
 
-_FILLED = 0.999
+_AT_LARGEST = 0.999
 """Of the largest size allowed: a source of this size is at the bound."""
 _CLEAR_SNR = 10.0
 """A source at that bound stays if it stands out of the noise so clearly."""
@@ -288,7 +288,7 @@ class MeasuredMap:
         Sources that were added go before the first `n_given`.
         """
         table = self.sources
-        filling = table.parameters[:, gaussians.SIGMA_1] >= _FILLED * largest_sigma
+        filling = table.parameters[:, gaussians.SIGMA_1] >= _AT_LARGEST * largest_sigma
         below = table.is_below_noise | (filling & ~(table.snr >= _CLEAR_SNR))
         kept = np.ones(len(table), dtype=bool)
         ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
