@@ -26,7 +26,7 @@ WAYS = {
     "highpass": Options(detection=DetectionOptions(method="highpass", rms_map="local")),
 }
 BLEND = sources_of((25.0, 20.3, 30.1), (40.0, 60.2, 24.7), (22.0, 66.1, 27.0), (60.0, 45.4, 66.3))
-IN_UNIT = {"FLUX", "FLUX_PEAK", "FLUX_GAUSS", "LOCAL_RMS", "RESIDUALS", "FLUX_ULIM"}
+IN_UNIT = {"FLUX", "FLUX_PEAK", "FLUX_GAUSS", "LOCAL_RMS", "RESIDUALS", "FLUX_ULIM", "FLUX_BEYOND"}
 CASES = settings(
     max_examples=4, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -105,7 +105,7 @@ class MapResult:
     removed: tuple[str, ...] = ()
     bands: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
-    flags: dict[str, int] = field(default_factory=dict)
+    flags: dict[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def ok(self) -> bool:
