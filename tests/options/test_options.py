@@ -201,6 +201,7 @@ def test_errors_are_true_in_every_combination(noise, background):
         flux, error = (catalog[name].to("Jy").value[ours] for name in ("FLUX", "FLUX_ERR"))
         pulls.append((flux - truth["FLUX"].to("Jy").value[theirs]) / error)
     pull = np.concatenate(pulls)
+    pull = pull[np.isfinite(pull)]  # at a bound there is no error
     assert pull.size > 400
     width = 1.4826 * np.median(np.abs(pull - np.median(pull)))
     assert 0.75 < width < 1.2
