@@ -10,6 +10,7 @@ from astropy.table import Table
 from hyper_py.arrays import FloatArray
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import InputError
+from hyper_py.names import printable
 
 _UNITS = {"RA": u.deg, "DEC": u.deg, "FWHM_1": u.arcsec, "FWHM_2": u.arcsec, "PA": u.deg}
 """Columns that are read, and the units in which they are if the table does not say."""
@@ -52,7 +53,7 @@ def sources_of_table(table: Table, *, name: str, intrinsic: bool = False) -> Fix
     missing = [column for column in ("RA", "DEC") if column not in columns]
     if missing:
         known = ", ".join(map(str, table.colnames[:12]))
-        raise InputError(f"{name}: no column {' and '.join(missing)} among {known}")
+        raise InputError(f"{name}: no column {' and '.join(missing)} among {printable(known)}")
     if "FWHM_1" not in columns and "FWHM_2" in columns:
         raise InputError(f"{name}: column FWHM_2 without FWHM_1")
     assumed: dict[str, list[str]] = {}
