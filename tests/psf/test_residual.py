@@ -181,4 +181,6 @@ def test_wings_of_the_sources_own_profile_count_in_flux_and_errors(random_seed):
     assert ours.pull_width < 0.5 * white.pull_width
     factor, table = found["ours"].measured.flux_factor, found["ours"].catalog
     assert factor > 1.05
-    assert (table["FLUX_ERR"] > (1.0 - 1.0 / factor) * table["FLUX"]).all()
+    measured = table[np.isfinite(table["FLUX_ERR"])]  # at a bound there is no error
+    assert len(measured) > 0.9 * len(table)
+    assert (measured["FLUX_ERR"] > (1.0 - 1.0 / factor) * measured["FLUX"]).all()
