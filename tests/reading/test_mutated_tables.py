@@ -152,6 +152,9 @@ def test_spoilt_bytes(tmp_path, mutated, changes):
     spoil(tmp_path, mutated, changes)
 
 
+@pytest.mark.xfail(
+    reason="values at the ends of their ranges may be rounded beyond them by a unit or a format"
+)
 @pytest.mark.slow
 @given(mutated_tables())
 @settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
