@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hyper_py.diagnostics import InputError
-from hyper_py.reading.source_table import sources_of_table
+from hyper_py.reading.source_table import fluxes_of_table, sources_of_table
 from hyper_py.writing.tables import read_any_table
 
 RA, DEC = np.array([83.1, 82.9, 359.99]), np.array([-5.2, -4.9, 88.0])
@@ -108,6 +108,21 @@ def test_sexagesimal_positions(places, separator):
     sources = sources_of_table(table, name="t")
     np.testing.assert_allclose(np.mod(sources.longitude - sky.ra.deg + 180, 360) - 180, 0, atol=1e-11)
     np.testing.assert_allclose(sources.latitude, sky.dec.deg, atol=1e-11)
+
+
+@pytest.mark.parametrize("form", sorted(FORMATS))
+@pytest.mark.parametrize(("unit", "scale"), [(None, 1.0), (u.deg, 1.0), (u.arcmin, 1.0 / 60.0)])
+def test_numbers_in_columns_of_texts_are_in_their_unit_and_no_hours(tmp_path, form, unit, scale):
+    """VOTables give texts as masked columns, which cannot be converted as they are."""
+    unit = unit if form in WITH_UNITS else None
+    table = Table({"RA": ["1.0", "25.0"], "DEC": [0.0, 1.0], "FLUX": ["2.5", "4"]})
+    table["RA"].unit = unit
+    path = tmp_path / f"t.{form}"
+    table.write(path, format=FORMATS[form])
+    read = read_any_table(path)
+    expected = np.array([1.0, 25.0]) * (scale if unit else 1.0)
+    np.testing.assert_allclose(sources_of_table(read, name="t").longitude, expected, rtol=1e-12)
+    np.testing.assert_array_equal(fluxes_of_table(read, "FLUX", name="t", unit="Jy"), [2.5, 4.0])
 
 
 def test_columns_of_coordinates_and_quantities():

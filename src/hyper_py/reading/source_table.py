@@ -82,7 +82,7 @@ def _angles(column: Any, key: str, name: str) -> tuple[FloatArray, bool]:
     if data.ndim != 1 or data.dtype.kind not in "iufUSO":
         raise InputError(f"{where} has values that are not numbers")
     try:
-        numbers = np.ma.filled(data.astype(np.float64), np.nan)
+        numbers = _numbers(data)
     except (TypeError, ValueError):
         return _sexagesimal(data, key, text, where), True
     if not np.isfinite(numbers).all():
@@ -94,6 +94,16 @@ def _angles(column: Any, key: str, name: str) -> tuple[FloatArray, bool]:
         raise InputError(f"{where} is in '{text}', which is no angle: correct its unit")
     result: FloatArray = numbers * unit.to(standard)
     return result, True
+
+
+def _numbers(column: Any) -> FloatArray:
+    """Return a column of numbers, or of texts of numbers, as numbers; NaN for missing values."""
+    data = np.ma.asarray(getattr(column, "value", column))
+    missing = np.ma.getmaskarray(data)
+    numbers = np.full(data.shape, np.nan)
+    # A masked array of texts as a whole cannot be converted: its fill value is no number.
+    numbers[~missing] = data.data[~missing].astype(np.float64)
+    return numbers
 
 
 def _unit(text: str, key: str, column: Any) -> Any:
@@ -178,9 +188,7 @@ def fluxes_of_table(table: Table, column: str, *, name: str, unit: str) -> Float
         return np.full(len(table), np.nan)
     where = f"{name}: column {column}"
     try:
-        values = np.ma.filled(
-            np.ma.asarray(getattr(table[own], "value", table[own])).astype(np.float64), np.nan
-        )
+        values = _numbers(table[own])
     except (TypeError, ValueError):
         raise InputError(f"{where} has values that are not numbers") from None
     text = str(table[own].unit or "").strip()
