@@ -82,12 +82,15 @@ def _ignored_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _n_threads(client: Any) -> int:
-    """Return how many threads work; 0 if the scheduler cannot be asked."""
+def _n_threads(client: Any) -> int | None:
+    """Return how many threads work; None if the scheduler cannot be asked."""
+    if client.status != "running":
+        return None
     try:
-        return sum(client.nthreads().values())
+        threads: dict[str, int] = client.nthreads()
     except (OSError, TimeoutError, *_CANCELLED):
-        return 0
+        return None
+    return sum(threads.values())
 
 
 class _Watch:
@@ -99,12 +102,12 @@ class _Watch:
 
     def look(self) -> None:
         """Raise `HyperPyError` if nothing is to be expected any more."""
-        running = self.client.status == "running"
-        if running and _n_threads(self.client):
+        n_threads = _n_threads(self.client)
+        if n_threads:
             self.well_at = time.monotonic()
             return
         if self.client.status == "closed" or time.monotonic() - self.well_at > LOST_SECONDS:
-            self.lost("has no worker" if running else "does not answer any more")
+            self.lost("does not answer any more" if n_threads is None else "has no worker")
 
     def lost(self, what: str = "does not answer any more") -> NoReturn:
         """Raise `HyperPyError`."""
@@ -187,7 +190,7 @@ def execute_dask(
             return False
 
         def top_up() -> None:
-            free = 2 * max(1, _n_threads(client)) - len(indices)
+            free = 2 * (_n_threads(client) or 1) - len(indices)
             while free > 0 and submit():
                 free -= 1
 
