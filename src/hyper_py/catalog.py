@@ -82,7 +82,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("FLAGS", "", "int", "meta.code.qual", "d", "Bit field; see the table of flags"),
     Column("FLUX_BEYOND", "Jy", "float", "phot.flux.density", ".4g", "Light beyond the Gaussian out to GROWTH_RADIUS; in FLUX where FLAGS say so"),
     Column("FLUX_BEYOND_ERR", "Jy", "float", "stat.error;phot.flux.density", ".4g", "1-sigma error of FLUX_BEYOND; NaN where it was not measured"),
-    Column("GROWTH_RADIUS", "", "float", "phys.angSize", ".2f", "Where the growth curve ends, semi-axes in units of FWHM_1 and FWHM_2"),
+    Column("GROWTH_RADIUS", "", "float", "phys.angSize;arith.ratio", ".2f", "Where the growth curve ends, semi-axes in units of FWHM_1 and FWHM_2"),
 )  # fmt: skip
 
 
