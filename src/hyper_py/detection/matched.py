@@ -36,7 +36,15 @@ from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
 from hyper_py.detection.peaks import Peaks, empty_peaks
 from hyper_py.detection.search import LOWEST, Searched, search
-from hyper_py.detection.wide import OCTAVES, Octave, binned_pixels, joined, on_map, search_octave
+from hyper_py.detection.wide import (
+    OCTAVES,
+    Octave,
+    away_from_edges,
+    binned_pixels,
+    joined,
+    on_map,
+    search_octave,
+)
 from hyper_py.numerics.gaussians import AMPLITUDE, X, Y, gaussian_flux
 from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.tiles import Plane, Where, at, grown, is_inside
@@ -45,8 +53,6 @@ POSITION_STEP = 2.0**-10
 """Positions are rounded to this, in pixels."""
 MERGED = 0.5
 """Fitted Gaussians closer than this many beams are the profile of one source."""
-WIDE_MARGIN = 2.0
-"""Least distance of a wide source from edges and blanks, in beams as wide as it is."""
 CLEAN_BEAMS = 2.5
 """False peaks are counted this far from sources, beyond the rings of those that are not taken off."""
 
@@ -242,16 +248,9 @@ def wide_octaves(data: Plane, *, beam_covariance: FloatArray, size: int | None) 
             field, found = searched
             rate = false_rate(field, found)
             rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
-            octaves.append(
-                Octave(step, field, found, on_map(_inside(candidates(field, found, rate), field), step))
-            )
+            wide = away_from_edges(candidates(field, found, rate), field)
+            octaves.append(Octave(step, field, found, on_map(wide, step)))
     return tuple(octaves)
-
-
-def _inside(found: Candidates, field: Field) -> Candidates:
-    """Return the candidates that are not at an edge, where loud noise looks like wide sources."""
-    x, y = found.pixels
-    return found.select(np.flatnonzero(at(field.distance, y, x) >= WIDE_MARGIN))
 
 
 def _separated(sources: FloatArray, snr: FloatArray, distance: float) -> Candidates:

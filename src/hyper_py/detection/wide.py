@@ -29,6 +29,8 @@ FEWEST_BEAMS = 60.0
 WIDE_FACTOR = 1.3
 """The significance of wide sources is divided by this for each octave: backgrounds have more structure on
 larger scales, and it looks like them."""
+WIDE_MARGIN = 2.0
+"""Least distance of a wide source from edges and blanks, in beams of its octave."""
 SIZES = np.geomspace(0.8, 10.0, 40)
 """FWHM in beams that are tried for a source."""
 OWN_BEAMS, OWN_SHARE = 1.2, 0.4
@@ -99,6 +101,12 @@ def binned_pixels(points: FloatArray, step: int, shape: tuple[int, int]) -> tupl
     """Return the pixels x, y of a map of this shape, binned by `step`, at places (n, 2) of the map."""
     x, y = np.rint((points - 0.5 * (step - 1)) / step).astype(np.intp).T
     return np.clip(x, 0, shape[1] - 1), np.clip(y, 0, shape[0] - 1)
+
+
+def away_from_edges(candidates: Candidates, field: Field) -> Candidates:
+    """Return the candidates of a binned map that are not at an edge: loud noise there looks like them."""
+    x, y = binned_pixels(candidates.points, 1, field.shape)  # places may be refined to beyond the map
+    return candidates.select(np.flatnonzero(at(field.distance, y, x) >= WIDE_MARGIN))
 
 
 def on_map(candidates: Candidates, step: int) -> Candidates:

@@ -23,8 +23,6 @@ _FILLED = (
 MOST_BEYOND = 1.5
 """Light beyond a Gaussian is in the flux up to this multiple of that of the Gaussian."""
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
-
-
 _AT_LARGEST = 0.999
 """Of the largest size allowed: a source of this size is at the bound."""
 _CLEAR_SNR = 10.0
