@@ -123,5 +123,7 @@ def _explain(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {what}; the same command with --debug shows where"
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
-    complain(f"warning: {' '.join(str(message).split())}")
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    """Show a warning in one line; deprecations are for the authors of programs, not for their users."""
+    if not issubclass(category, DeprecationWarning | PendingDeprecationWarning):
+        complain(f"warning: {' '.join(str(message).split())}")

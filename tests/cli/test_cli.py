@@ -80,6 +80,16 @@ def test_warnings_are_one_line(hyper: Hyper, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == "warning: a thing to know\n"
 
 
+@pytest.mark.parametrize("category", [DeprecationWarning, PendingDeprecationWarning])
+def test_deprecations_in_libraries_are_not_said_to_users(
+    hyper: Hyper, capsys: pytest.CaptureFixture[str], category: type[Warning]
+) -> None:
+    hyper("--version")
+    warnings.simplefilter("always")
+    warnings.warn("'oneOf' deprecated - use 'one_of'", category, stacklevel=1)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_as_a_module(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(hyper_py.__file__).parents[1])}
     command = [sys.executable, "-m", "hyper_py", "none.yaml"]

@@ -63,8 +63,8 @@ def select_fit_pixels(
     x, y, radius : ndarray, shape (n_sources,)
         In pixels.
     steps : int ndarray, shape (n_sources,), optional
-        Of some discs only every so manieth pixel along each axis is taken, counted from the middle of the
-        first such disc; all pixels if not given.
+        Distance in pixels, along each axis, of those that are taken, counted from the middle of the first
+        disc that does not take all; 1 if not given.
     usable : bool ndarray or Plane, shape (ny, nx)
         False, or 0, for blank pixels.
     """

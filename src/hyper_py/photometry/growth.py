@@ -80,7 +80,7 @@ def growth_curves(
         In units of `relative_rms`.
     relative_rms : Plane, shape (ny, nx)
     step : int
-        Every so manieth pixel along each axis is looked at, where a source is wide enough.
+        Distance in pixels, along each axis, of those that are looked at, where a source is wide enough.
     """
     n = len(sources)
     is_other, values = np.zeros(n, dtype=bool), np.full((3, n), np.nan)
