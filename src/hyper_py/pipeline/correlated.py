@@ -65,6 +65,8 @@ _KNOWN_PSF_FITS = 3
 _DIRTY_BEAM_FITS = 10
 """The same for a dirty beam, at most: until no amplitude changes by more than `_SETTLED`."""
 _SETTLED = 1e-3
+_GROWN_BEAMS = 2.5
+"""Rings of growth curves are sums over pixels that do for sources of this size."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,7 +110,7 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     uncertain: BoolArray = np.any(model.problem.prior_variance > 0.0, axis=1)
     measured = measured.with_flags(Flag.SHAPE_ASSUMED, uncertain)
     if measurable and options.background.method == "conditional":
-        step = setup.cache.coarsest(problem.beam_fwhm)
+        step = setup.cache.coarsest(problem.beam_fwhm, source_fwhm=_GROWN_BEAMS * problem.beam_fwhm)
         measured = _with_growth(model, measured, cleaned.noise, step=step)
     return replace(measured, given=given, vanished=vanished, flux_factor=flux_factor)
 
