@@ -246,3 +246,15 @@ def remove_sources(model: Model, kept: BoolArray, *, setup: FitSetup) -> Model:
             groups += setup.groups(problem, [own], backgrounds=[OwnBackground.of(group)])
     problem = replace(problem, partition=[group.members for group in groups])
     return Model(problem, model.sources[kept], groups)
+
+
+def recentred(model: Model, kept: BoolArray) -> Model:
+    """Return the model whose sources may move on from where they are, in groups of which not all are kept.
+
+    Of two detections of one source the one that stays is beside its middle.
+    """
+    start, places = model.problem.start.copy(), slice(gaussians.X, gaussians.Y + 1)
+    for group in model.groups:
+        if not kept[group.members].all():
+            start[group.members, places] = model.sources[group.members, places]
+    return model._replace(problem=replace(model.problem, start=start))

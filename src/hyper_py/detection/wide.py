@@ -33,7 +33,7 @@ WIDE_MARGIN = 2.0
 """Least distance of a wide source from edges and blanks, in beams of its octave."""
 SIZES = np.geomspace(0.8, 10.0, 40)
 """FWHM in beams that are tried for a source."""
-OWN_BEAMS, OWN_SHARE = 1.2, 0.4
+OWN_BEAMS, OWN_SHARE = 1.2, 0.5
 """Candidates of two octaves within so many beams, or this share of the wider one's FWHM, are one source; so
 are those of one coarse octave within so many of its beams."""
 REACH_BEAMS = 3.0

@@ -19,6 +19,7 @@ from hyper_py.deblending.model_selection import (
     Model,
     Search,
     add_sources,
+    recentred,
     remove_sources,
     supported_sources,
     typical_shape,
@@ -315,13 +316,15 @@ def _above_noise(
         measured = _measured(model.problem, sources, groups, setup=setup, noise=noise, options=options)
         kept = np.ones(len(sources), dtype=bool)
         if not (model.problem.forced or options.policy.keep_below_noise):
-            kept = measured.above_noise(n_given=remaining.size, largest_sigma=setup.sigma_limits[1])
+            wide = COMPACT_BEAMS * model.problem.beam_fwhm / FWHM_PER_SIGMA
+            kept = measured.above_noise(n_given=remaining.size, wide_sigma=wide)
         if kept.all():
             return model, measured, np.isin(np.arange(n_given), remaining)
         if not kept.any():
             return remove_sources(model, kept, setup=setup), measured.of_nothing(), np.zeros(n_given, bool)
         remaining = remaining[kept[: remaining.size]]
-        model = _fit(remove_sources(model, kept, setup=setup), solver, stage="apertures")
+        model = remove_sources(recentred(model, kept), kept, setup=setup)
+        model = _fit(model, solver, stage="apertures")
 
 
 def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: SolverOptions) -> list[Group]:
