@@ -35,6 +35,7 @@ from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.setup import COMPACT_BEAMS, FitSetup, OwnBackground
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.solvers import SolverOptions
 
@@ -258,3 +259,15 @@ def recentred(model: Model, kept: BoolArray) -> Model:
         if not kept[group.members].all():
             start[group.members, places] = model.sources[group.members, places]
     return model._replace(problem=replace(model.problem, start=start))
+
+
+def apart_after_fit(model: Model) -> BoolArray:
+    """Return which sources stay where two have moved into one place: the one found first, the brighter.
+
+    Together they describe a profile that is no Gaussian.
+    """
+    kept = np.ones(len(model.sources), dtype=bool)
+    points = model.sources[:, [gaussians.X, gaussians.Y]]
+    first, second = pairs_within(points, points, CLOSEST_BEAMS * model.problem.beam_fwhm)
+    kept[second[first < second]] = False
+    return kept

@@ -26,7 +26,7 @@ OCTAVES = (2, 4)
 """Factors by which maps are binned: sources of up to some six beams have a filter of nearly their size."""
 FEWEST_BEAMS = 60.0
 """An octave with fewer beams of its own says nothing of its noise."""
-WIDE_FACTOR = 1.3
+WIDE_FACTOR = 1.0
 """The significance of wide sources is divided by this for each octave: backgrounds have more structure on
 larger scales, and it looks like them."""
 WIDE_MARGIN = 2.0

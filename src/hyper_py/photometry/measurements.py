@@ -25,6 +25,8 @@ MOST_BEYOND = 1.5
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
 _CLEAR_SNR = 10.0
 """A wide source at a bound stays if its flux stands out of the noise so clearly."""
+_AT_LARGEST, _RIDGE_RATIO = 0.999, 2.5
+"""What fills the largest size allowed and is so much longer than wide is a piece of a filament."""
 _LEAST_WIDE_SNR = 3.0
 """Flux over its error of a wide source: where its shape is not known, what it describes is background."""
 
@@ -276,20 +278,25 @@ class MeasuredMap:
     noise_step: int = 1
     flux_factor: float = 1.0
 
-    def above_noise(self, *, n_given: int, wide_sigma: float = np.inf) -> BoolArray:
+    def above_noise(
+        self, *, n_given: int, wide_sigma: float = np.inf, largest_sigma: float = np.inf
+    ) -> BoolArray:
         """Return which sources stay: of those of a group that are below their noise only the weakest goes.
 
         So do wide ones (sigma above `wide_sigma`, pixels) of which the flux is not known, or which are held
-        by a bound without being clear: what they describe is background.
+        by a bound without being clear, and long ones as large as is allowed (`largest_sigma`): what they
+        describe is background.
 
         Two sources in one place both have large errors; without one of them the other is well determined.
         Sources that were added go before the first `n_given`.
         """
         table = self.sources
-        wide = table.parameters[:, gaussians.SIGMA_1] > wide_sigma
+        major, minor = table.parameters[:, gaussians.SIGMA_1], table.parameters[:, gaussians.SIGMA_2]
+        wide, filling = major > wide_sigma, major >= _AT_LARGEST * largest_sigma
         # Held by a bound, they have no error later on.
         least = np.where(table.at_bound.any(axis=1), _CLEAR_SNR, _LEAST_WIDE_SNR)
         below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
+        below |= filling & (major > _RIDGE_RATIO * minor)
         kept = np.ones(len(table), dtype=bool)
         ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
         for group in self.groups:
