@@ -14,7 +14,7 @@ from helpers.single_groups import (
     window_of,
 )
 from hyper_py.numerics import gaussians
-from hyper_py.photometry.profiles import OF_A_DISC, SIGNIFICANT, WIDER, Profiles, measure_profiles
+from hyper_py.photometry.profiles import OF_A_CORE, SIGNIFICANT, WIDER, Profiles, measure_profiles
 from hyper_py.simulation.resolved import profile_values
 
 
@@ -60,8 +60,8 @@ def test_discs_and_cores_have_more_light_outside_and_rings_less(profile, sign):
     assert sign * found.amplitude[0] > 0.3 or not sign
 
 
-def test_where_noise_hides_a_disc_the_profile_is_unknown():
-    limit = OF_A_DISC / SIGNIFICANT
+def test_where_noise_hides_a_core_the_profile_is_unknown():
+    limit = OF_A_CORE / SIGNIFICANT
     found = Profiles(
         amplitude=np.array([0.0, 0.0, 2.0, np.nan]), error=np.array([0.9, 1.1, 1.1, np.nan]) * limit
     )

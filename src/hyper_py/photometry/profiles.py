@@ -1,7 +1,7 @@
 """Whether sources have the profile of the Gaussian that was fitted, as far as noise shows it.
 
 The score of one more Gaussian around the same centre, wider by a factor, in the noise of the fit: of a disc
-or a core with wings it is positive, of a ring negative. Where noise hides the score that a disc would
+or a core with wings it is positive, of a ring negative. Where noise hides the score that a core would
 have, nobody knows the profile, and the flux is that of a Gaussian.
 """
 
@@ -18,8 +18,8 @@ WIDER = 1.7
 """Size of the second Gaussian over that of the source."""
 SIGNIFICANT, NOTABLE = 4.5, 0.1
 """Score of another profile, and the least peak of the second Gaussian over that of the source."""
-OF_A_DISC = 1.0
-"""That peak of an exponential disc; of a core as (1 + r^2)^-2 it is some 0.6."""
+OF_A_CORE = 0.3
+"""That peak of a core as (1 + r^2)^-2 of 2.5 beams and more; of an exponential disc it is twice as high."""
 _OWN = 1e-6
 """Share of a template that the fitted parameters must leave."""
 
@@ -45,8 +45,8 @@ class Profiles:
 
     @property
     def is_unknown(self) -> BoolArray:
-        """Whether noise would hide that of a disc."""
-        unknown: BoolArray = (SIGNIFICANT * self.error > OF_A_DISC) & ~self.is_other
+        """Whether noise would hide that of a core with wings."""
+        unknown: BoolArray = (SIGNIFICANT * self.error > OF_A_CORE) & ~self.is_other
         return unknown
 
 

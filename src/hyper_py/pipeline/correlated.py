@@ -68,8 +68,8 @@ _KNOWN_PSF_FITS = 3
 _DIRTY_BEAM_FITS = 10
 """The same for a dirty beam, at most: until no amplitude changes by more than `_SETTLED`."""
 _SETTLED = 1e-3
-_RESOLVED_BEAMS = 1.2
-"""Minor axis of sources whose profile is their own, not that of the beam."""
+_RESOLVED_BEAMS = 1.3
+"""Geometric mean FWHM of sources whose profile is their own, not that of the beam."""
 _GROWN_BEAMS = 2.5
 """Rings of growth curves are sums over pixels that do for sources of this size."""
 
@@ -133,9 +133,8 @@ def _with_profiles(model: Model, measured: MeasuredMap, noise: _Noise, *, step: 
     measured = replace(measured, sources=table).with_flags(
         Flag.OTHER_PROFILE, growth.is_other | profiles.is_other
     )
-    resolved = (
-        model.sources[:, gaussians.SIGMA_2] > _RESOLVED_BEAMS * model.problem.beam_fwhm / FWHM_PER_SIGMA
-    )
+    area = model.sources[:, gaussians.SIGMA_1] * model.sources[:, gaussians.SIGMA_2]
+    resolved = FWHM_PER_SIGMA * np.sqrt(area) > _RESOLVED_BEAMS * model.problem.beam_fwhm
     return measured.with_flags(Flag.PROFILE_UNKNOWN, resolved & profiles.is_unknown & ~growth.is_other)
 
 
