@@ -131,9 +131,9 @@ def search_residual(
 ) -> Candidates:
     """Return what the filters of all bands find in what known sources leave."""
     intrinsic = INTRINSIC * float(np.median([band.fwhm for band in bands]))
-    filtered = [
+    filtered = (
         filtered_band(band, estimates.gaussians(band, b), intrinsic=intrinsic) for b, band in enumerate(bands)
-    ]
+    )
     return find_candidates(bands, filtered, grid, temperatures=choices.temperatures, beta=choices.beta)
 
 
