@@ -269,6 +269,8 @@ def header_beam(header: Any, primary: Any, notes: list[str]) -> Beam | None:
             raise InputError(f"the header has {'BMIN' if major is None else 'BMAJ'} alone")
         if pa is None and major != minor:
             notes.append("no BPA in the header: the beam's position angle is taken as 0")
+        if major < minor:
+            notes.append("BMAJ is smaller than BMIN: they are exchanged, and 90 deg are added to BPA")
         return ordered_beam(major * 3600, minor * 3600, pa or 0.0, source="BMAJ, BMIN, BPA in the header")
     for place in (header, primary):
         found = [_AIPS_BEAM.search(str(line)) for line in place.get("HISTORY", [])]

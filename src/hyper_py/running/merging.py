@@ -77,14 +77,13 @@ def given_catalogue(config: "Config") -> "GivenCatalogue | None":
         raise ConfigurationError(f"{key}: {path}: no such file")
     try:
         table = read_any_table(path)
-        sources = sources_of_table(table, name=path.name)
+        sources = sources_of_table(table, name=path.name, with_sizes=False)
         unit = "mJy" if config.units.convert_mJy else "Jy"
-        flux, flux_err = (
-            fluxes_of_table(table, column, name=path.name, unit=unit) for column in ("FLUX", "FLUX_ERR")
-        )
+        flux, flux_err, notes = fluxes_of_table(table, name=path.name, unit=unit)
     except InputError as error:
         raise ConfigurationError(f"{key}: {error}") from None
     return GivenCatalogue(
         name=path.stem, ra=sources.longitude, dec=sources.latitude, flux=flux, flux_err=flux_err,
         ids=sources.hyper_ids.astype(str) if sources.ids is None else sources.ids,
+        notes=(*sources.notes, *notes),
     )  # fmt: skip

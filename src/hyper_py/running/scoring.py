@@ -168,8 +168,8 @@ def _read(path: Path) -> Table:
         if path.suffix.lower() != ".txt":
             raise
         try:  # not IPAC, but a text table of another kind
-            table = Table.read(path, format="ascii")
-        except Exception:
+            table = read_table(path, form="ascii")
+        except InputError:
             raise error from None
     if not table.colnames:
         raise InputError(f"{path}: empty")
