@@ -113,7 +113,8 @@ def test_pixels_too_dark_for_the_beam_are_said(pixels, value, said):
     unit = 3e-5
     data = seen_through_the_beam()
     data[pixels] = value
-    image = make_image(data * unit, unit="mJy/beam", jy_per_pixel=unit)
+    areas = unit * (1.0 + 1e-6 * np.arange(SHAPE[1]))
+    image = make_image(data * areas, unit="mJy/beam", jy_per_pixel=np.broadcast_to(areas, SHAPE))
     (line,) = cautions(table([], []), image, NoiseLevel(mean=0.0, rms=unit))
     assert line.startswith(said)
     assert f"io.fill_values=[{value:g}]" in line

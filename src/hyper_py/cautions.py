@@ -47,7 +47,8 @@ _SAME_PLACE = 0.1
 _DARK = 20.0
 """Times the noise below the mean."""
 _ALONE = 0.1
-"""Of the depth of a pixel: no pixel beside it reaches this. A beam of 1.5 pixels has 0.3 in the next pixel."""
+"""Of the depth of a dark pixel: its neighbours have less. Seen through 1.5 pixels, they have 0.3."""
+_SAME_VALUE = 1e-4
 _MOST_DARK, _FEWEST_REPEATED = 1000, 4
 """Dark pixels that are looked at; pixels of one dark value that are no chance."""
 _BLANK_BEAMS = 0.5
@@ -115,7 +116,7 @@ def band_cautions(catalog: QTable, images: Mapping[str, SkyImage]) -> tuple[str,
 def _of_image(image: SkyImage) -> list[str]:
     """Say what was assumed of a map, and what is odd about it."""
     said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
-    return said + [image.meta[key] for key in ("no_beam", "primary_beam") if key in image.meta]
+    return said + [image.meta[key] for key in ("no_beam", "primary_beam", "polarised") if key in image.meta]
 
 
 def _units(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
@@ -195,7 +196,9 @@ def _dark_pixels(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
     rows, columns = np.nonzero(image.data < deepest)
     order = np.argsort(image.data[rows, columns])[:_MOST_DARK]
     rows, columns = rows[order], columns[order]
-    repeated = int(np.count_nonzero(image.data == image.data[rows[0], columns[0]]))
+    # In Jy/pixel the areas of pixels make equal values differ a little.
+    darkest = image.data[rows, columns]
+    repeated = int(np.count_nonzero(np.abs(darkest / darkest[0] - 1.0) < _SAME_VALUE))
     x, y = columns.astype(np.float64), rows.astype(np.float64)
     single = are_hot_pixels(-image.data, x=x, y=y, beam_covariance=image.beam_covariance(x[0], y[0]))
     # Where no pixel has others on two sides, such as in a corner, the first test says nothing.

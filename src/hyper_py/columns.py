@@ -89,7 +89,7 @@ def column_unit(column: Any, *, where: str, in_hours: bool = False, text: str | 
         if unit is None or isinstance(unit, u.UnrecognizedUnit):
             unit = u.Unit(spelling, parse_strict="silent")
     if isinstance(unit, u.UnrecognizedUnit):
-        raise InputError(f"{where} is in '{text}', which is no unit that is known: correct its unit")
+        raise InputError(f"{where} is in '{text}', which is an unknown unit: correct it")
     if isinstance(unit, u.FunctionUnitBase):
         raise InputError(f"{where} is in '{text}', which is logarithmic: convert its values")
     return unit

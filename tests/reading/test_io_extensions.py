@@ -100,6 +100,14 @@ def test_errors_and_masks_that_leave_nothing(path):
         read_image(path, error_hdu=path.with_name("k.fits"))
 
 
+def test_a_mask_without_effect_is_noted(path):
+    said = "io.mask holds no pixel of this map"
+    assert said in read_image(path, mask=np.zeros(SHAPE, dtype=bool)).meta["notes"]
+    one = np.zeros(SHAPE, dtype=bool)
+    one[3, 4] = True
+    assert said not in read_image(path, mask=one).meta["notes"]
+
+
 def test_masks(many):
     masked = extensions()["MASK"][0] > 0
     for mask in ("MASK", f"{many}[MASK]", masked):

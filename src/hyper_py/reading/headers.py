@@ -105,6 +105,7 @@ def celestial_wcs(header: Any, notes: list[str], *, hdus: Sequence[Any] = ()) ->
     """
     clean = _clean_header(header)
     _check_scale(clean)
+    _name_scamp_distortions(clean, notes)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -161,6 +162,21 @@ def _clean_header(header: Any) -> Any:
             elif isinstance(clean[key], str):
                 clean[key] = value
     return clean
+
+
+def _name_scamp_distortions(header: Any, notes: list[str]) -> None:
+    """Change TAN with parameters on the latitude axis, which the standard has not, to TPV.
+
+    Old versions of SCAMP write distortions so. wcslib knows them only if there are many parameters, and
+    otherwise takes those on the longitude axis for the place of the native pole.
+    """
+    sky = {i: str(header.get(f"CTYPE{i}", "")).strip().upper() for i in range(1, 10)}
+    tangential = [i for i, kind in sky.items() if _SKY.match(kind) and kind.endswith("-TAN")]
+    latitude = [i for i in tangential if "LAT" in sky[i][:5] or sky[i].startswith("DEC")]
+    if len(tangential) == 2 and any(re.fullmatch(rf"PV{i}_\d+", key) for i in latitude for key in header):
+        for i in tangential:
+            header[f"CTYPE{i}"] = f"{sky[i].removesuffix('TAN')}TPV"
+        notes.append(f"PV{latitude[0]} on a TAN projection: read as the distortions of SCAMP (TPV)")
 
 
 def _is_tabular(header: Any) -> bool:
