@@ -82,6 +82,9 @@ def make_image(source: OpenMap, channel: int) -> SkyImage:
             text = f"the errors' unit '{error_unit.text}' needs a frequency: set units.frequency (Hz)"
             raise InputError(f"{facts.name}: {text}")
         error *= jy_per_pixel(error_unit, **convert)
+        if lost := np.count_nonzero(np.isnan(error) & np.isfinite(data)):
+            share = lost / np.count_nonzero(np.isfinite(data))
+            file.notes.append(f"{share:.1%} of the pixels are blank because they have no error above zero")
         data[np.isnan(error)] = np.nan
     if extras.primary_beam is not None:
         response, corrected = read_primary_beam(
