@@ -19,6 +19,7 @@ _SPELLINGS = {
 }
 _HOURS = ("h", "hr", "hour", "hours", "hourangle", "hms", "h:m:s")
 _SEXAGESIMAL_DEGREES = ("dms", "d:m:s")
+_YES, _NO = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0", "")
 _NO_UNIT = ("", "-", "--", "---")
 _OLD_EQUINOX = 1984.0
 """Positions of an equinox before this are FK4 if nothing else is said (FITS standard 4.0, section 8.3)."""
@@ -49,6 +50,29 @@ def column_numbers(column: Any, *, where: str) -> FloatArray:
         wrong = np.array([not _is_number(one) for one in data.data]) & ~missing
         raise not_numbers(where, wrong) from None
     return numbers
+
+
+def column_flags(column: Any, *, where: str) -> BoolArray:
+    """Return a column of yes and no as booleans, also if it is one of numbers or texts; False where missing.
+
+    Raises
+    ------
+    InputError
+        If some values are neither.
+    """
+    data = np.ma.asarray(getattr(column, "value", column))
+    missing: BoolArray = np.ma.getmaskarray(data)
+    plain = data.data
+    if plain.dtype.kind in "biuf":
+        nonzero: BoolArray = (plain != 0) & ~missing
+        return nonzero
+    texts = np.array([str(one.decode() if isinstance(one, bytes) else one).strip().lower() for one in plain])
+    known = np.isin(texts, _YES + _NO) | missing
+    if not known.all():
+        row = np.flatnonzero(~known)[0] + 1
+        raise InputError(f"{where} has values that are neither true nor false (row {row})")
+    yes: BoolArray = np.isin(texts, _YES) & ~missing
+    return yes
 
 
 def not_numbers(where: str, wrong: BoolArray) -> InputError:
