@@ -69,7 +69,7 @@ def test_clumps_are_known_in_any_format(tmp_path: Path, form: str) -> None:
     places = np.arange(10.0, 200.0, 20.0)
     path = tmp_path / f"t{SUFFIXES[form]}"
     table = Table({"X": places, "Y": places, "CLUMP": places < 80.0})
-    table.write(path, format={"ipac": "ascii.ipac"}.get(form))
+    table.write(path, format={"ipac": "ascii.ipac", "votable": "votable"}.get(form))
     assert validate_files(path, path, beam=4.0).completeness.whole == 6
 
 
