@@ -95,6 +95,14 @@ def test_old_headers_of_scamp_are_tpv(tmp_path, n, frame):
     assert any("distortions of SCAMP" in note for note in image.meta["notes"])
 
 
+def test_zeros_that_casa_writes_are_no_distortions(tmp_path):
+    path = write_map(tmp_path / "m.fits", make_data(SHAPE), PV2_1=0.0, PV2_2=0.0, LONPOLE=180.0)
+    plain = read_image(write_map(tmp_path / "p.fits", make_data(SHAPE)))
+    x, y = np.array([0.0, 60.0, 119.0]), np.array([0.0, 45.0, 89.0])
+    found = celestial_degrees(read_image(path).wcs, x, y)
+    np.testing.assert_array_equal(found, celestial_degrees(plain.wcs, x, y))
+
+
 @given(
     st.dictionaries(
         st.sampled_from([(i, k) for i in (1, 2) for k in (4, 5, 6, 7, 10)]), st.floats(-0.03, 0.03)

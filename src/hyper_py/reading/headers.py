@@ -173,10 +173,11 @@ def _name_scamp_distortions(header: Any, notes: list[str]) -> None:
     sky = {i: str(header.get(f"CTYPE{i}", "")).strip().upper() for i in range(1, 10)}
     tangential = [i for i, kind in sky.items() if _SKY.match(kind) and kind.endswith("-TAN")]
     latitude = [i for i in tangential if "LAT" in sky[i][:5] or sky[i].startswith("DEC")]
-    if len(tangential) == 2 and any(re.fullmatch(rf"PV{i}_\d+", key) for i in latitude for key in header):
+    # CASA writes PV2_1 = 0 for any projection; distortions have a linear term.
+    if len(tangential) == 2 and any(header.get(f"PV{i}_1") for i in latitude):
         for i in tangential:
             header[f"CTYPE{i}"] = f"{sky[i].removesuffix('TAN')}TPV"
-        notes.append(f"PV{latitude[0]} on a TAN projection: read as the distortions of SCAMP (TPV)")
+        notes.append(f"PV{latitude[0]}_1 on a TAN projection: read as the distortions of SCAMP (TPV)")
 
 
 def _is_tabular(header: Any) -> bool:
