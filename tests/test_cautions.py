@@ -120,6 +120,14 @@ def test_pixels_too_dark_for_the_beam_are_said(pixels, value, said):
     assert f"io.fill_values=[{value:g}]" in line
 
 
+def test_loud_noise_at_an_edge_is_not_too_dark():
+    data = seen_through_the_beam()
+    data[:6] += 30.0 * np.random.default_rng(4).standard_normal((6, SHAPE[1]))
+    assert data.min() < -60.0
+    lines = cautions(table([], []), make_image(data), NoiseLevel(mean=0.0, rms=1.0))
+    assert not any("seen through the beam" in line for line in lines)
+
+
 @pytest.mark.parametrize("size", [4.0, 4.5, 9.0])
 @pytest.mark.parametrize("offset", [0.0, 0.5])
 def test_negative_sources_are_not_too_dark(size, offset):

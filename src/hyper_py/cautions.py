@@ -193,22 +193,18 @@ def _dark_pixels(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
     deepest = noise.mean - _DARK * noise.typical
     if not np.nanmin(image.data, initial=noise.mean) < deepest:
         return []
-    rows, columns = np.nonzero(image.data < deepest)
-    order = np.argsort(image.data[rows, columns])[:_MOST_DARK]
-    rows, columns = rows[order], columns[order]
+    covariance = image.beam_covariance(0.5 * (image.shape[1] - 1), 0.5 * (image.shape[0] - 1))
+    dark, single = _single_pixels(-image.data, covariance, above=-deepest, level=-noise.mean)
+    # Loud noise at an edge has as many bright ones.
+    bright = _single_pixels(image.data, covariance, above=2.0 * noise.mean - deepest, level=noise.mean)[1]
+    darkest = image.data[dark[:, 0], dark[:, 1]]
     # In Jy/pixel the areas of pixels make equal values differ a little.
-    darkest = image.data[rows, columns]
     repeated = int(np.count_nonzero(np.abs(darkest / darkest[0] - 1.0) < _SAME_VALUE))
-    x, y = columns.astype(np.float64), rows.astype(np.float64)
-    single = are_hot_pixels(-image.data, x=x, y=y, beam_covariance=image.beam_covariance(x[0], y[0]))
-    # Where no pixel has others on two sides, such as in a corner, the first test says nothing.
-    places = zip(rows, columns, strict=True)
-    single |= np.array([_is_alone(image.data, int(r), int(c), level=noise.mean) for r, c in places])
-    is_repeated = repeated >= _FEWEST_REPEATED
-    if not (is_repeated or single.any()):
+    is_repeated, n_single = repeated >= _FEWEST_REPEATED, int(np.count_nonzero(single))
+    if not is_repeated and n_single <= 2 * np.count_nonzero(bright):
         return []
-    n = repeated if is_repeated else int(np.count_nonzero(single))
-    place = (rows[0], columns[0]) if is_repeated else (rows[single][0], columns[single][0])
+    n, first = (repeated, 0) if is_repeated else (n_single, int(np.flatnonzero(single)[0]))
+    place = dark[first, 0], dark[first, 1]
     value = float(image.data[place] / np.broadcast_to(image.jy_per_pixel, image.shape)[place])
     depth = (noise.mean - image.data[place]) / noise.typical
     return [
@@ -218,10 +214,25 @@ def _dark_pixels(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
     ]
 
 
+def _single_pixels(
+    data: FloatArray, covariance: FloatArray, *, above: float, level: float
+) -> tuple[IntArray, BoolArray]:
+    """Return the brightest pixels above a value, row and column (n, 2), and which lack a beam around them."""
+    rows, columns = np.nonzero(data > above)
+    order = np.argsort(-data[rows, columns])[:_MOST_DARK]
+    rows, columns = rows[order], columns[order]
+    x, y = columns.astype(np.float64), rows.astype(np.float64)
+    single = are_hot_pixels(data, x=x, y=y, beam_covariance=covariance)
+    # Where no pixel has others on two sides, such as in a corner, the first test says nothing.
+    places = zip(rows.tolist(), columns.tolist(), strict=True)
+    alone = [_is_alone(data, row, column, level=level) for row, column in places]
+    return np.column_stack([rows, columns]), single | np.array(alone, dtype=np.bool_)
+
+
 def _is_alone(data: FloatArray, row: int, column: int, *, level: float) -> bool:
-    """Return whether no pixel beside a dark one has a share of its depth below a level."""
+    """Return whether no pixel beside a bright one has a share of its height above a level."""
     around = data[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-    return int(np.count_nonzero(around < level + _ALONE * (data[row, column] - level))) == 1
+    return int(np.count_nonzero(around > level + _ALONE * (data[row, column] - level))) == 1
 
 
 def _nowhere(catalog: QTable, image: SkyImage) -> list[str]:
