@@ -70,11 +70,13 @@ def given_catalogue(config: "Config") -> "GivenCatalogue | None":
     if path is None:
         return None
     from hyper_py.reading.source_table import fluxes_of_table, sources_of_table
+    from hyper_py.running.forced import check_is_no_output
     from hyper_py.writing.overlaps import GivenCatalogue
     from hyper_py.writing.tables import read_any_table
 
     if not path.is_file():
         raise ConfigurationError(f"{key}: {path}: no such file")
+    check_is_no_output(path, config, key=key)
     try:
         table = read_any_table(path)
         sources = sources_of_table(table, name=path.name, with_sizes=False)
