@@ -47,7 +47,7 @@ def describe(one: "MapResult", of_it: "Digest") -> Iterator[tuple[str, str]]:
     for text in one.notes:
         yield "note", text
     if of_it.n_calling:
-        yield "look at", f"{of_it.n_calling} of {of_it.n_rows} rows, which the report marks"
+        yield "to check", f"{of_it.n_calling} of {of_it.n_rows} rows, marked in the report"
 
 
 def found(of_it: "Digest") -> str:
@@ -115,7 +115,7 @@ def _row(one: "MapResult", of_it: "Digest | None") -> tuple[str, ...]:
 def _show_table(rows: Sequence[tuple[str, ...]]) -> None:
     if not rows:
         return
-    rows = [("Map", "Status", "Sources", "Look at", "Flux", "rms", "Seconds", "Warnings"), *rows]
+    rows = [("Map", "Status", "Sources", "To check", "Flux", "rms", "Seconds", "Warnings"), *rows]
     columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
     widths = [max(map(len, column)) for column in columns]
     for name, status, *numbers in zip(*columns, strict=True):
