@@ -154,7 +154,7 @@ class CubeData:
         return facts, blobs
 
     def _moment_channels(self) -> tuple[int, int]:
-        """Return the first and last channel of the moment map: those with sources, and one more on each side."""
+        """Return the first and last channel of the moment map: with sources, and one more on each side."""
         own = [k for k, row in enumerate(self.rows) if row and row["X"].size]
         if not own:
             return 0, self.n_channels - 1

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -86,17 +85,14 @@ def linked_files(entry: Mapping[str, Any], root: Path | None) -> list[tuple[str,
 
 
 def _distinct(kind: str, path: str, names: Sequence[tuple[str, str]]) -> str:
-    """Return the text of a link, with the part of the file's name in which others of its kind differ."""
-    alike = [Path(one).stem for other, one in names if other == kind]
-    before = len(os.path.commonprefix(alike))
-    after = len(os.path.commonprefix([stem[before:][::-1] for stem in alike]))
-    stem = Path(path).stem
-    differs = stem[before : len(stem) - after].strip("_") if len(alike) > 1 else ""
+    """Return the text of a link, with the words of the file's name that others of its kind do not have."""
+    common = set.intersection(*({*Path(one).stem.split("_")} for other, one in names if other == kind))
+    differs = "_".join(word for word in Path(path).stem.split("_") if word not in common)
     return f"{kind}: {differs}" if differs else kind
 
 
 def _short(path: str) -> str:
-    """Return what tells a file from its neighbours: the suffix of a table, the content of an image or cube."""
+    """Return what tells a file from its neighbours: suffix of a table, content of an image or cube."""
     stem = Path(path).stem
     if "_cube" in stem:
         return stem.partition("_cube")[0].rpartition("_")[2]
