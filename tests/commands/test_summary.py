@@ -63,7 +63,7 @@ def test_a_cube_counts_sources_and_rows(hyper, lines):
     assert hyper("simulate", "--preset", "cube", "--seed", "2", "-o", "cube.fits", *options)[0] == 0
     said, _ = lines("cube.fits", "-o", "out", "-j", "1")
     table = QTable.read("out/params/params_cube_ALL.ecsv")
-    assert f"in 4 channels ({len(table)} rows: " in said["cube"]
+    assert f"in 4 channels ({len(table)} rows, " in said["cube"]
     assert int(said["cube"].split()[0]) <= 4 < len(table)
     page = Path("out/report/index.html").read_text()
     assert f"{said['cube'].split()[0]} sources in 4 channels" in page

@@ -17,18 +17,18 @@ PRODUCTS = ("model", "residual", "background", "rms", "noise")
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."),
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set a configuration key. Repeatable."),
 ]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Directory of all results; ./output for maps.")
+    Path | None, typer.Option("--output", "-o", help="Output directory. Default for maps: ./output.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Beam = Annotated[
     str | None,
     typer.Option(
         "--beam",
         metavar="MAJOR[,MINOR[,PA]]",
-        help="FWHM of the beam in arcsec, and degrees east of north (survey.beam).",
+        help="FWHM of the beam in arcsec, position angle in degrees east of north (survey.beam).",
     ),
 ]
 Error = Annotated[
@@ -36,7 +36,7 @@ Error = Annotated[
     typer.Option(
         "--error",
         metavar="EXTENSION | FILE",
-        help="Where the errors of the map are; none for no errors (io.error_hdu).",
+        help="Extension or file with the errors of the map; none ignores them (io.error_hdu).",
     ),
 ]
 Unit = Annotated[
@@ -47,7 +47,7 @@ Products = Annotated[
     typer.Option(
         "--products",
         metavar="NAME[,NAME...]",
-        help=f"Write images of the map: {', '.join(PRODUCTS)} (outputs.products).",
+        help=f"Also write FITS images: {', '.join(PRODUCTS)} (outputs.products).",
     ),
 ]
 

@@ -24,45 +24,50 @@ if TYPE_CHECKING:
 def completeness(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CONFIG.yaml | MAP.fits ...", help="As for `run`; of cubes, choose channels."),
+        typer.Argument(
+            metavar="CONFIG.yaml | MAP.fits ...",
+            help="As for `run`. For cubes, choose the channels with --channel.",
+        ),
     ] = None,
     output: Output = None,
     precision: Annotated[
         float,
-        typer.Option("--precision", help="Largest binomial error of completeness in a bin where it rises."),
+        typer.Option(
+            "--precision", help="Largest binomial error of the completeness in the bins where it rises."
+        ),
     ] = 0.02,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 1,
     positions: Annotated[
         str,
         typer.Option(
             "--positions",
             metavar="random|like-sources",
-            help="like-sources: neighbours as near as those of the map's own sources.",
+            help="Where to inject; like-sources: with neighbours as close as those of the map's own sources.",
         ),
     ] = "random",
     max_runs: Annotated[
-        int, typer.Option("--max-runs", min=1, help="No more runs of the pipeline with injected sources.")
+        int, typer.Option("--max-runs", min=1, help="Largest number of pipeline runs with injected sources.")
     ] = 400,
     channels: Annotated[
-        list[int] | None, typer.Option("--channel", min=1, help="Of a cube, from 1. Repeatable.")
+        list[int] | None, typer.Option("--channel", min=1, help="Channel of a cube, from 1. Repeatable.")
     ] = None,
     purity: Annotated[
-        float, typer.Option("--purity", min=0.0, max=1.0, help="Say which threshold gives this purity.")
+        float, typer.Option("--purity", min=0.0, max=1.0, help="Report the threshold that gives this purity.")
     ] = 0.99,
     columns: Annotated[
         bool,
-        typer.Option("--columns", help="Write the catalogue with COMPLETENESS, P_TRUE and FLUX_BIAS too."),
+        typer.Option(
+            "--columns", help="Also write the catalogue with the columns COMPLETENESS, P_TRUE and FLUX_BIAS."
+        ),
     ] = False,
     overrides: Overrides = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Runs made at a time (control.n_cores).")
+        int | None, typer.Option("--jobs", "-j", min=1, help="Number of runs in parallel (control.n_cores).")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Use the runs that an earlier command has made.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Reuse the runs of an earlier command.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find out how complete a catalogue is. Sources are injected into the maps and recovered."""
+    """Estimate the completeness, purity and flux bias of a catalogue by injecting sources into the map."""
     chosen = overrides_of_run(overrides, output=output, jobs=jobs)
     config, maps = configuration(inputs or [], chosen)
 

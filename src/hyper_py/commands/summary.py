@@ -53,10 +53,9 @@ def describe(one: "MapResult", of_it: "Digest") -> Iterator[tuple[str, str]]:
 def found(of_it: "Digest") -> str:
     """Say how many sources a map or cube has."""
     if of_it.n_channels:
-        return (
-            f"{_plural(of_it.n_places, 'source')} in {of_it.n_channels} channels "
-            f"({_plural(of_it.n_rows, 'row')}: a source has one in each channel where it was measured)"
-        )
+        rows = f" ({_plural(of_it.n_rows, 'row')}, one for each channel with a measurement)"
+        places = f"{_plural(of_it.n_places, 'source')} in {of_it.n_channels} channels"
+        return f"{places}{rows}" if of_it.n_rows else places
     return _plural(of_it.n_rows, "source")
 
 

@@ -24,6 +24,8 @@ _FILE_KINDS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("log", lambda name: name.endswith(".log")),
     ("cube: {}", lambda name: "_cube" in name and name.endswith(".fits")),
     ("spectra ({})", lambda name: Path(name).name.startswith("spectra_")),
+    ("overlap checks ({})", lambda name: Path(name).stem.endswith("_OVERLAP_CHECKS")),
+    ("overlaps ({})", lambda name: Path(name).stem.endswith("_OVERLAPS")),
     ("{} (FITS)", lambda name: Path(name).parts[0] == PRODUCTS_DIR),
     ("table ({})", lambda name: Path(name).suffix in SUFFIXES.values() and "covariances_" not in name),
 )

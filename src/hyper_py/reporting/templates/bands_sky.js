@@ -217,7 +217,7 @@ function makePanels() {
     name.className = "name"; name.textContent = band.name; name.append(Object.assign(document.createElement("span"), { textContent: `${trim(band.wavelength, 4)} µm · beam ${trim(band.beam.major, 3)}″` }));
     caption.textContent = `${band.detected} of ${band.covered} above 3σ\nrms ${short(band.rms, 3)} ${facts.unit}`;
     canvas.setAttribute("aria-label", `Map of ${band.name}`); canvas.tabIndex = 0;
-    frame.className = "frame"; axes.className = "axes"; frame.append(canvas, axes);
+    frame.className = "frame"; canvas.className = "sky"; axes.className = "axes"; frame.append(canvas, axes);
     figure.append(name, frame, caption); $("sky-grid").append(figure);
     panels.push({ canvas, axes, b });
     let from = null, moved = 0;
