@@ -101,7 +101,7 @@ def test_noise_that_is_not_what_it_is_said_to_be(factor, said, background):
     image = make_image(data)
     expected = said and not (background and factor > 1.0)  # errors may be those of the background too
     for level in (NoiseLevel(mean=0.0, rms=factor), NoiseLevel(mean=0.0, rms=np.full(SHAPE, factor))):
-        found = [text for text in cautions(table(*places(3)), image, level) if "one unit" in text]
+        found = [text for text in cautions(table(*places(3)), image, level) if "same unit" in text]
         assert len(found) == expected
         assert all("detection.rms_value says" in text for text in found)
 
@@ -126,4 +126,4 @@ def test_a_factor_of_the_beam_is_named():
 )
 def test_units_that_an_instrument_does_not_have(instrument, unit, said):
     image = replace(make_image(noise(), meta={"instrument": instrument}), unit=unit)
-    assert any("as a rule" in text for text in cautions(table(*places(3)), image)) == said
+    assert any("are usually in" in text for text in cautions(table(*places(3)), image)) == said

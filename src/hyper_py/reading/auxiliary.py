@@ -57,7 +57,7 @@ def find_error(file: FitsFile, facts: MapFacts) -> tuple[int | None, str]:
     usable += [i for i in named if i not in usable and _INVERSE.search(file.hdus[i].name)]
     if len(usable) == 1:
         label = file.label(usable[0])
-        return usable[0], f"{label} is taken for the errors of the map (io.error_hdu: null leaves it out)"
+        return usable[0], f"{label} is used as the error map (io.error_hdu: null ignores it)"
     if usable:
         labels = ", ".join(map(file.label, usable))
         return None, f"{labels} may hold the errors of the map, none is used: set io.error_hdu to one of them"
