@@ -1,7 +1,6 @@
 """The command `completeness`: sources injected into maps, and recovered."""
 
 import math
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hyper_py.commands.arguments import Output, Overrides, Quiet, configuration, overrides_of_run
-from hyper_py.commands.terminal import complain, say
+from hyper_py.commands.terminal import complain, say, shows_progress
 from hyper_py.diagnostics import InputError
 from hyper_py.names import printable
 
@@ -143,7 +142,7 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
     """Give what shows progress on a terminal, and a first answer as soon as there is one."""
     from hyper_py.running.completeness import RoundFinished
 
-    with _progress_bar() if sys.stderr.isatty() and not quiet else nullcontext() as draw:
+    with _progress_bar() if shows_progress() and not quiet else nullcontext() as draw:
 
         def on_event(event: "Event") -> None:
             if isinstance(event, RoundFinished):

@@ -1,13 +1,12 @@
 """The events of a run as they are shown: progress on a terminal, errors and warnings below it."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hyper_py.commands.terminal import complain
+from hyper_py.commands.terminal import complain, shows_progress
 from hyper_py.names import printable
 from hyper_py.stages import Clock, seconds_left
 
@@ -27,7 +26,7 @@ def display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
     from hyper_py.running import runner
     from hyper_py.running.events import named_reason, started_lines
 
-    with _progress() if sys.stderr.isatty() and not quiet else nullcontext() as draw:
+    with _progress() if shows_progress() and not quiet else nullcontext() as draw:
 
         def on_event(event: "Event") -> None:
             if draw is not None:
