@@ -40,7 +40,7 @@ def test_a_warning_without_remedy_has_no_banner_and_a_fault_may_have_no_command(
     entry = {**ENTRY, "warnings": ["odd header", "inspect the map before you use the table"]}
     assert banners({}, entry, manifest()) == [Banner(text="Inspect the map before you use the table.")]
     (of_python,) = banners({}, {"warnings": [LOUD]}, manifest())
-    assert (of_python.text[:5], of_python.command) == ("Noise", "")
+    assert (of_python.text[:9], of_python.command) == ("Many rows", "")
 
 
 def test_long_warnings_are_cut():
