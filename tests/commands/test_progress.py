@@ -85,4 +85,4 @@ def test_a_map_that_is_tried_again_has_one_line(bar):
     shown.update(started(1))
     shown.update(runner.MapStarted(index=0, name="m"))
     shown.update(runner.MapStarted(index=0, name="m", attempt=2))
-    assert lines(bar) == [("m", "", 0)]
+    assert lines(bar) == [("m", "starting", 0)]

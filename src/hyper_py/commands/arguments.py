@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 PRODUCTS = ("model", "residual", "background", "rms", "noise")
 """What `--products` can ask for: images of a map, and the statistics of its noise."""
 
+SHORT_OPTIONS = {
+    "survey.beam (major, minor, pa)": "--beam (survey.beam)",
+    "units.bunit": "--unit (units.bunit)",
+}
+"""Options of `run` that errors name in place of the keys they stand for."""
+
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set a configuration key. Repeatable."),

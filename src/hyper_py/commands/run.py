@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hyper_py.commands.arguments import (
+    SHORT_OPTIONS,
     Beam,
     Error,
     Output,
@@ -75,7 +76,7 @@ def run(
 
     from hyper_py.running import runner
 
-    with display(quiet=quiet) as on_event:
+    with display(quiet=quiet, options=SHORT_OPTIONS) as on_event:
         result = runner.run(config, maps or None, on_event=on_event, resume=resume)
     if result.interrupted:
         complain("interrupted; the same command with --resume goes on from here")

@@ -27,6 +27,9 @@ def show_summary(result: "RunResult", config: "Config") -> None:
     if len(result.maps) == 1 and (one := result.maps[0]).ok and (of_it := digests[one.name]):
         _show_facts([*describe(one, of_it), *files_to_open(result, config)])
         return
+    if len(result.maps) == 1 and result.failures:
+        _show_facts([(result.maps[0].name, "failed"), *files_to_open(result, config)])
+        return
     _show_table([_row(one, digests.get(one.name)) for one in shown])
     if any(one.ok for one in result.maps):
         _show_facts(list(files_to_open(result, config)))
