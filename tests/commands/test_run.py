@@ -98,9 +98,15 @@ def test_short_ways_to_keys_that_everybody_sets(hyper: Hyper, notes: Notes, tmp_
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--beam", "x"), "--beam: 'x' is no beam; it is MAJOR, MAJOR,MINOR or MAJOR,MINOR,PA, such as 18.2"),
-        (("--beam", "1,2,3,4"), "--beam: '1,2,3,4' is no beam"),
-        (("--products", "model,sky"), "--products: sky is none of model, residual, background, rms, noise"),
+        (
+            ("--beam", "x"),
+            "--beam: 'x' is not a beam; it must be MAJOR, MAJOR,MINOR or MAJOR,MINOR,PA, such as 18.2",
+        ),
+        (("--beam", "1,2,3,4"), "--beam: '1,2,3,4' is not a beam"),
+        (
+            ("--products", "model,sky"),
+            "--products: sky is not one of model, residual, background, rms, noise",
+        ),
     ],
 )
 def test_short_ways_that_are_wrong(hyper: Hyper, notes: Notes, arguments: tuple[str, ...], line: str) -> None:

@@ -106,7 +106,7 @@ def overrides_of_products(products: str | None) -> list[str]:
     names = [name.strip() for name in products.split(",") if name.strip()]
     for name in names:
         if name not in PRODUCTS:
-            raise ConfigurationError(f"--products: {name} is none of {', '.join(PRODUCTS)}")
+            raise ConfigurationError(f"--products: {name} is not one of {', '.join(PRODUCTS)}")
     images = [name for name in names if name != "noise"]
     chosen = [f"outputs.products={json.dumps(images)}"] if images else []
     return [*chosen, "fits_output.fits_noise=true"] if "noise" in names else chosen
@@ -120,7 +120,7 @@ def _beam(text: str) -> dict[str, float]:
         numbers = []
     if not 1 <= len(numbers) <= 3:
         raise ConfigurationError(
-            f"--beam: {text!r} is no beam; it is MAJOR, MAJOR,MINOR or MAJOR,MINOR,PA, such as 18.2"
+            f"--beam: {text!r} is not a beam; it must be MAJOR, MAJOR,MINOR or MAJOR,MINOR,PA, such as 18.2"
         )
     return dict(zip(("major", "minor", "pa"), numbers, strict=False))
 

@@ -42,7 +42,7 @@ def completion(
 ) -> None:
     """Print the script that completes commands, options and keys in a shell."""
     if shell not in SCRIPTS:
-        raise ConfigurationError(f"completion: {shell} is none of {', '.join(SCRIPTS)}")
+        raise ConfigurationError(f"completion: {shell} is not one of {', '.join(SCRIPTS)}")
     parent = context.parent
     assert parent is not None  # this command is one of the program
     commands: Any = parent.command

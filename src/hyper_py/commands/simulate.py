@@ -54,7 +54,7 @@ def simulate(
     chosen = [seed] if seeds is None else seed_range(seeds)
     if seeds is not None and output is not None:
         if output.suffix:
-            raise ConfigurationError(f"--seeds: {output} is to be a directory: there are several maps")
+            raise ConfigurationError(f"--seeds: {output} must be a directory: there are several maps")
         output.mkdir(parents=True, exist_ok=True)
     in_bands = preset in BANDS_PRESETS
     if not in_bands:
@@ -73,7 +73,9 @@ def seed_range(text: str) -> range:
     """Return the seeds of `1-20`, or of `7`."""
     first, dash, last = text.partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()) or int(last or first) < int(first):
-        raise ConfigurationError(f"--seeds: {text!r} is no range of seeds; it is FIRST-LAST, such as 1-20")
+        raise ConfigurationError(
+            f"--seeds: {text!r} is not a range of seeds; it must be FIRST-LAST, such as 1-20"
+        )
     return range(int(first), int(last or first) + 1)
 
 

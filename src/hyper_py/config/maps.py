@@ -112,7 +112,7 @@ def _by_name(listed: list[Any] | tuple[Any, ...]) -> dict[str, Any]:
         if not isinstance(name, str):
             raise ConfigurationError(f"maps[{k}]: has neither a name nor a path")
         if name in by_name:
-            raise ConfigurationError(f"maps[{k}]: a second map of the name {name}; give it another name")
+            raise ConfigurationError(f"maps[{k}]: a second map with the name {name}; give it another name")
         by_name[name] = entry
     return by_name
 

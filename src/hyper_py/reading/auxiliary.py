@@ -285,7 +285,7 @@ def read_primary_beam(
         corrected = bool(corrected_by_name(facts.name, facts.header)) or None
     if corrected is None:
         raise InputError(
-            f"{facts.name}: nothing says whether the map is divided by the primary beam: "
+            f"{facts.name}: it is unknown whether the map is corrected for the primary beam: "
             "set io.primary_beam_corrected to true or false"
         )
     return response, corrected

@@ -197,6 +197,6 @@ def fluxes_of_table(table: Table, column: str, *, name: str, unit: str) -> Float
     try:
         factor = u.Unit(text).to(u.Unit(unit))
     except (ValueError, TypeError, u.UnitsError):
-        raise InputError(f"{where} is in '{text}', which is no flux density: correct its unit") from None
+        raise InputError(f"{where} is in '{text}', which is not a flux density: correct its unit") from None
     result: FloatArray = values * factor
     return result
