@@ -102,7 +102,7 @@ def resolve_fields(config: "Config", inputs: Sequence[str | Path] | None) -> lis
     if not given:
         if not config.maps:
             raise ConfigurationError(
-                "no maps to measure: give the maps of a field, or name them in the section maps of a configuration"
+                "no maps to measure: give the maps of a field, or name them in section maps of a file"
             )
         paths = {key: config.below_maps(_file_of(key, entry)) for key, entry in config.maps.items()}
         return [_checked(FieldInput(name=FIELD_NAME, paths=paths))]
