@@ -20,7 +20,7 @@ async function showCube() {
   const rowIn = (one, k) => one.rows.find(row => row[0] === k);
 
   function draw() {
-    canvas.parentElement.style.maxHeight = `${Math.max(300, Math.ceil(canvas.clientWidth * fullY / fullX) + axes.bottom)}px`;
+    if (!paper.ratio) canvas.parentElement.style.maxHeight = `${Math.max(300, Math.ceil(canvas.clientWidth * fullY / fullX) + axes.bottom)}px`;
     const { context, width, height } = fitCanvas(canvas), paint = state.moment ? paints.moment : paints.channel, layer = state.moment ? loaded.moment : plane(state.channel);
     Object.assign(view, { width, height, scale: Math.min(width / fullX, height / fullY) });
     paintValues(picture, nx, ny, layer.values, paint);
@@ -28,7 +28,7 @@ async function showCube() {
     const [left, top] = toScreen(-.5, ny * bin - .5);
     context.imageSmoothingEnabled = view.scale * bin < 3; context.drawImage(picture, left, top, nx * bin * view.scale, ny * bin * view.scale);
     const over = fitCanvas(overlay).context, families = skyGrid(view, toMap);
-    over.clearRect(0, 0, width, height);
+    clear(over, width, height);
     if ($("show-grid").checked) drawGridLines(over, families, "rgb(255 255 255 / .3)");
     drawAxes($("axes"), families, axes.left, axes.bottom);
     if ($("show-sources").checked) sources.forEach((one, k) => {
@@ -103,7 +103,16 @@ async function showCube() {
   canvas.addEventListener("pointerleave", () => { $("readout").textContent = ""; });
   document.addEventListener("keydown", event => { if (event.ctrlKey || event.metaKey || event.altKey || /^(SELECT|TEXTAREA)$/.test(event.target.tagName)) return; const actions = { ArrowRight: () => setChannel(state.channel + 1), ArrowLeft: () => setChannel(state.channel - 1), j: () => choose(state.source + 1), k: () => choose(state.source - 1), m: () => { state.moment = !state.moment; draw(); }, t: theme.toggle }; if (actions[event.key]) { event.preventDefault(); actions[event.key](); } });
   theme.onChange(() => { draw(); drawSpectrum(); });
-  new ResizeObserver(() => { draw(); drawSpectrum(); }).observe(canvas);
+  new ResizeObserver(() => { if (paper.ratio) return; draw(); drawSpectrum(); }).observe(canvas);
+  /* On paper the map has its own shape. */
+  function onPaper(on) {
+    const box = canvas.parentElement, wide = PAPER_WIDTH - axes.left, tall = Math.min(Math.round(wide * fullY / fullX), PAPER_HEIGHT);
+    paper.ratio = on ? 3 : 0; theme.print(on);
+    box.style.maxHeight = "none";
+    box.style.width = on ? `${Math.round(tall * fullX / fullY) + axes.left}px` : ""; box.style.height = on ? `${tall + axes.bottom}px` : "";
+    draw(); drawSpectrum();
+  }
+  window.addEventListener("beforeprint", () => onPaper(true)); window.addEventListener("afterprint", () => onPaper(false));
   draw(); if (sources.length) choose(0); else drawSpectrum(); state.moment = true; draw();
   document.body.dataset.ready = "true"; window.hyperCube = { state, loaded, choose, setChannel, paints };
 }

@@ -1,4 +1,3 @@
-const PAPER_WIDTH = 680, PAPER_HEIGHT = 620; // CSS pixels on A4 and on Letter, margins taken off
 /* The map: image, ellipses, zoom and pan. Positions are zero-based pixels of the full map. */
 function makeSky({ layers, catalog, onChoose }) {
   const [ny, nx] = facts.shape, bin = facts.binning;
