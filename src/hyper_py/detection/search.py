@@ -1,5 +1,6 @@
 """Search of a map: bright sources are fitted and taken off until none is left, then the filter is final."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.gaussians import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
 from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.tiles import LazyPlane, Plane, at, sample
+from hyper_py.stages import count_for_nobody
 
 TEMPLATE = 1.1
 """Size in beams of the sources looked for: rarely smaller than the beam, often a little larger."""
@@ -103,7 +105,7 @@ class Searched:
 
     Attributes
     ----------
-    seen : Filtered
+    view : Filtered
         The map less its bright sources.
     significance : Plane, shape (ny, nx)
         Its amplitude over its noise and what fits may have left; 0 where nothing is looked for.
@@ -130,10 +132,17 @@ class Searched:
     planes: Planes
 
 
-def search(field: Field, *, fit: Fit) -> Searched:
+def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for_nobody) -> Searched:
     """Search a map, see `Searched`.
 
     The filter is measured in the first two rounds, and again when no bright source is left.
+
+    Parameters
+    ----------
+    field : Field
+    fit : Fit
+    advance : callable
+        Called with 1 after each of at most `MOST_ROUNDS` rounds.
     """
     bright = Bright.of(field, np.empty((0, N_PARAMETERS)), np.empty(0))
     planes = Planes(field.smoothed(field.data), bright.smoothed)
@@ -160,6 +169,7 @@ def search(field: Field, *, fit: Fit) -> Searched:
             bright = _fitted(field, flat, bright, start, fit, again=again)
             planes = replace(planes, model=bright.smoothed)
         masks, measuring = _masks(field, found.peaks, bright.sources), not fitting
+        advance(1)
     return found
 
 

@@ -5,7 +5,7 @@ as much wider; its noise is that of the background on their scale. A source is s
 most significant one counts, and what its Gaussian explains of the others is no source of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -78,7 +78,12 @@ class Octave:
 
 
 def search_octave(
-    data: Plane, step: int, *, beam_covariance: FloatArray, size: int | None
+    data: Plane,
+    step: int,
+    *,
+    beam_covariance: FloatArray,
+    size: int | None,
+    advance: Callable[[int], None],
 ) -> tuple[Field, Searched] | None:
     """Search a map binned by `step` for sources as much wider than the beam.
 
@@ -90,7 +95,8 @@ def search_octave(
     field = Field.of(binned(data, step), beam_covariance=beam_covariance, size=size)
     if field is None or field.n_beams < FEWEST_BEAMS:
         return None
-    return field, search(field, fit=partial(fit_gaussians, beam_covariance=beam_covariance))
+    fit = partial(fit_gaussians, beam_covariance=beam_covariance)
+    return field, search(field, fit=fit, advance=advance)
 
 
 def binned_pixels(points: FloatArray, step: int, shape: tuple[int, int]) -> tuple[IndexArray, IndexArray]:
