@@ -121,8 +121,8 @@ def band_cautions(catalog: QTable, images: Mapping[str, SkyImage]) -> tuple[str,
     differs = np.flatnonzero(flags & int(Flag.SHAPE_DIFFERS))
     if differs.size > max(_FEWEST, _OTHER_SIZES * flags.size):
         said.append(
-            f"{_rows(catalog, differs)} sources have another size in some band: fluxes of one shape are "
-            "biased then; set bands.shape to free"
+            f"{_rows(catalog, differs)} sources differ in size between bands, so fluxes with a common shape "
+            "are biased; set bands.shape to free"
         )
     return (*said, *_given(catalog), *_flagged(catalog))
 
@@ -138,17 +138,17 @@ def _units(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
     said = []
     ratio = 1.0 if noise is None else _noise_ratio(image, noise)
     if ratio != 1.0:
-        given = "its errors (io.error_hdu) say" if image.error is not None else "detection.rms_value says"
+        given = "that of its errors (io.error_hdu)" if image.error is not None else "detection.rms_value"
         said.append(
-            f"the noise of the map is {ratio:.3g} times what {given}{_of_a_beam(ratio, image)}: are both in "
-            "one unit?"
+            f"the noise of the map is {ratio:.3g} times {given}{_of_a_beam(ratio, image)}: do both have the "
+            "same unit?"
         )
     instrument, per = str(image.meta.get("instrument", "")), _PER.search(image.unit)
     usual = next((unit for name, unit in _USUAL_UNITS.items() if name in instrument.upper()), None)
     if usual is not None and per is not None and (per[0].lower() == "pix") != (usual == "Jy/pixel"):
         said.append(
-            f"the unit is {image.unit}, but maps of {instrument} are in {usual} as a rule: is it right "
-            "(units.bunit)?"
+            f"the unit is {image.unit}, but maps of {instrument} are usually in {usual}: check the unit "
+            "(units.bunit)"
         )
     return said
 
@@ -173,7 +173,7 @@ def _noise_ratio(image: SkyImage, noise: NoiseLevel) -> float:
 def _of_a_beam(ratio: float, image: SkyImage) -> str:
     """Say that a ratio is the area of the beam in pixels, or one over it."""
     share = max(ratio, 1.0 / ratio) / image.beam_area_pix
-    return ", the pixels in a beam" if 1.0 / _NEAR < share < _NEAR else ""
+    return ", the number of pixels in a beam" if 1.0 / _NEAR < share < _NEAR else ""
 
 
 def _wide_beam(image: SkyImage) -> list[str]:
@@ -182,8 +182,8 @@ def _wide_beam(image: SkyImage) -> list[str]:
     if image.beam.major <= _WIDEST_BEAM * side:
         return []
     return [
-        f"a beam of {image.beam.major:.4g} arcsec on a map of {side:.4g}: noise and background cannot be "
-        "told from sources; is the beam right (survey.beam)?"
+        f"the beam is {image.beam.major:.4g} arcsec and the map {side:.4g}: noise and background cannot be "
+        "distinguished from sources; is the beam right (survey.beam)?"
     ]
 
 
@@ -253,7 +253,7 @@ def _nowhere(catalog: QTable, image: SkyImage) -> list[str]:
     """Say that sources were looked for nowhere on the map."""
     if len(catalog) or image.searched is None or np.any(sample(np.asarray(image.searched, dtype=np.float64))):
         return []
-    return ["detection.region holds no pixel of this map: sources were looked for nowhere"]
+    return ["detection.region contains no pixel of this map: nothing was searched"]
 
 
 def _wide_sources(catalog: QTable) -> list[str]:
@@ -264,8 +264,8 @@ def _wide_sources(catalog: QTable) -> list[str]:
     if not wide.size:
         return []
     return [
-        f"{_rows(catalog, wide)} sources are wider than 5 beams: their fluxes and sizes are not known to be "
-        "right, and a larger one may be cut short at photometry.aper_sup"
+        f"{_rows(catalog, wide)} sources are wider than 5 beams: their fluxes and sizes may be wrong, "
+        "and sizes are limited by photometry.aper_sup"
     ]
 
 
@@ -275,14 +275,14 @@ def _given(catalog: QTable) -> list[str]:
     said, n = [], flags.size
     beside, small = (np.flatnonzero(flags & int(f)) for f in (Flag.NOT_ON_MAP, Flag.SIZE_BELOW_BEAM))
     if beside.size:
-        advice = ": look at the unit and frame of the positions" if beside.size == n else ""
+        advice = ": check the unit and frame of the positions" if beside.size == n else ""
         said.append(
             f"{_rows(catalog, beside)} given sources are not on the map; their rows are blank{advice}"
         )
     if small.size:
         said.append(
-            f"{_rows(catalog, small)} given sources have a size (FWHM_1, FWHM_2) below the beam, as no "
-            "source on the map has: look at its unit, or set detection.fixed_source_sizes to intrinsic"
+            f"{_rows(catalog, small)} given sources have a size (FWHM_1, FWHM_2) below the beam, which no "
+            "source on the map can have: check the unit, or set detection.fixed_source_sizes to intrinsic"
         )
     return said
 
@@ -311,8 +311,8 @@ def _hot_pixels(catalog: QTable) -> list[str]:
     if not hot.size:
         return []
     return [
-        f"{_rows(catalog, hot)} rows are bright pixels without the beam around them, and no sources: mask "
-        "them with io.mask, or look at the beam if all rows are (survey.beam)"
+        f"{_rows(catalog, hot)} rows are bright pixels without the beam around them, not sources: mask "
+        "them with io.mask; if all rows are such pixels, check the beam (survey.beam)"
     ]
 
 
@@ -334,7 +334,7 @@ def _flagged(catalog: QTable) -> list[str]:
     most = max(numbers, key=lambda flag: numbers[flag])
     return [
         f"{np.count_nonzero(bad)} of {bad.size} rows have flags, {numbers[most]} of them "
-        f"'{FLAG_TEXT[most]}': look at the map before the table is used"
+        f"'{FLAG_TEXT[most]}': inspect the map before you use the table"
     ]
 
 
@@ -349,7 +349,8 @@ def _crowded(catalog: QTable, image: SkyImage) -> list[str]:
         return []
     return [
         f"{number} of {n} rows are within {_EDGE_BEAMS:g} beams of an edge of the map or of blank pixels, "
-        f"{share:.0%} of it: loud edges are no sources; set io.error_hdu, or mask them with io.mask"
+        f"which are {share:.0%} of the map: most are probably noise; set io.error_hdu, or mask the edges "
+        "with io.mask"
     ]
 
 

@@ -63,7 +63,7 @@ def test_entries_without_keys_are_bands_too():
         ({"a": {"beam": "x"}}, "test: maps.a.beam = 'x': must be"),
         ([3], "test: maps[0] = 3: must be keys of a map"),
         ([{"wavelength": 3}], "test: maps[0]: has neither a name nor a path"),
-        ([{"path": "a.fits"}, {"path": "b/a.fits"}], "test: maps[1]: a second map of the name a"),
+        ([{"path": "a.fits"}, {"path": "b/a.fits"}], "test: maps[1]: a second map with the name a"),
         (
             {"a": {"survey": {"beam": {"major": 3}}, "beam": 4}},
             "test: maps.a: beam and survey.beam are one key",

@@ -39,7 +39,7 @@ def test_the_only_errors_of_a_file_are_found(tmp_path, name):
     path = write_map(tmp_path / "m.fits", make_data(), [fits.ImageHDU(value, name=name)])
     image = read_image(path, error_hdu="auto")
     np.testing.assert_allclose(image.error, error / BEAM_PIXELS, rtol=1e-6)
-    assert f"{name} is taken for the errors of the map (io.error_hdu: null" in image.meta["errors"]
+    assert f"{name} is used as the error map (io.error_hdu: null" in image.meta["errors"]
     assert read_image(path).error is None
     for k, other in enumerate((value[:5, :5], value)):
         hdu = fits.ImageHDU(other, make_header(CRVAL1=11.0) if k else None, name=name)

@@ -55,4 +55,4 @@ def check_names(bands: Sequence[BandImage]) -> None:
         raise InputError("no band is given: nothing to measure")
     twice = [name for name, number in Counter(band.name for band in bands).items() if number > 1]
     if twice:
-        raise InputError(f"{twice[0]}: the name of several bands: give each another name")
+        raise InputError(f"{twice[0]}: several bands have this name: give each a different name")

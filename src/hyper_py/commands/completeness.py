@@ -1,7 +1,6 @@
 """The command `completeness`: sources injected into maps, and recovered."""
 
 import math
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hyper_py.commands.arguments import Output, Overrides, Quiet, configuration, overrides_of_run
-from hyper_py.commands.terminal import complain, say
+from hyper_py.commands.terminal import complain, say, shows_progress
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.names import printable
 
@@ -29,30 +28,35 @@ _LEAST_SHARE = 0.7
 def completeness(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CONFIG.yaml | MAP.fits ...", help="As for `run`; of cubes, choose channels."),
+        typer.Argument(
+            metavar="CONFIG.yaml | MAP.fits ...",
+            help="As for `run`. For cubes, choose the channels with --channel.",
+        ),
     ] = None,
     output: Output = None,
     precision: Annotated[
         float,
-        typer.Option("--precision", help="Largest binomial error of completeness in a bin where it rises."),
+        typer.Option(
+            "--precision", help="Largest binomial error of the completeness in the bins where it rises."
+        ),
     ] = 0.02,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 1,
     positions: Annotated[
         str,
         typer.Option(
             "--positions",
             metavar="random|like-sources",
-            help="like-sources: neighbours as near as those of the map's own sources.",
+            help="Where to inject; like-sources: with neighbours as close as those of the map's own sources.",
         ),
     ] = "random",
     max_runs: Annotated[
-        int, typer.Option("--max-runs", min=1, help="No more runs of the pipeline with injected sources.")
+        int, typer.Option("--max-runs", min=1, help="Largest number of pipeline runs with injected sources.")
     ] = 400,
     channels: Annotated[
-        list[int] | None, typer.Option("--channel", min=1, help="Of a cube, from 1. Repeatable.")
+        list[int] | None, typer.Option("--channel", min=1, help="Channel of a cube, from 1. Repeatable.")
     ] = None,
     purity: Annotated[
-        float, typer.Option("--purity", min=0.0, max=1.0, help="Say which threshold gives this purity.")
+        float, typer.Option("--purity", min=0.0, max=1.0, help="Report the threshold that gives this purity.")
     ] = 0.99,
     bands: Annotated[
         bool,
@@ -62,18 +66,18 @@ def completeness(
     ] = False,
     columns: Annotated[
         bool,
-        typer.Option("--columns", help="Write the catalogue with COMPLETENESS, P_TRUE and FLUX_BIAS too."),
+        typer.Option(
+            "--columns", help="Also write the catalogue with the columns COMPLETENESS, P_TRUE and FLUX_BIAS."
+        ),
     ] = False,
     overrides: Overrides = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Runs made at a time (control.n_cores).")
+        int | None, typer.Option("--jobs", "-j", min=1, help="Number of runs in parallel (control.n_cores).")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Use the runs that an earlier command has made.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Reuse the runs of an earlier command.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find out how complete a catalogue is. Sources are injected into the maps and recovered."""
+    """Estimate the completeness, purity and flux bias of a catalogue by injecting sources into the map."""
     chosen = overrides_of_run(overrides, output=output, jobs=jobs)
     config, maps = configuration(inputs or [], chosen)
 
@@ -204,7 +208,7 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
     """Give what shows progress on a terminal, and a first answer as soon as there is one."""
     from hyper_py.running.completeness import RoundFinished
 
-    with _progress_bar() if sys.stderr.isatty() and not quiet else nullcontext() as draw:
+    with _progress_bar() if shows_progress() and not quiet else nullcontext() as draw:
 
         def on_event(event: "Event") -> None:
             if isinstance(event, RoundFinished):

@@ -5,8 +5,7 @@ as much wider; its noise is that of the background on their scale. A source is s
 most significant one counts, and what its Gaussian explains of the others is no source of its own.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,14 +25,11 @@ OCTAVES = (2, 4)
 """Factors by which maps are binned: sources of up to some six beams have a filter of nearly their size."""
 FEWEST_BEAMS = 60.0
 """An octave with fewer beams of its own says nothing of its noise."""
-WIDE_FACTOR = 1.3
-"""The significance of wide sources is divided by this for each octave: backgrounds have more structure on
-larger scales, and it looks like them."""
 WIDE_MARGIN = 2.0
 """Least distance of a wide source from edges and blanks, in beams of its octave."""
 SIZES = np.geomspace(0.8, 10.0, 40)
 """FWHM in beams that are tried for a source."""
-OWN_BEAMS, OWN_SHARE = 1.2, 0.4
+OWN_BEAMS, OWN_SHARE = 1.2, 0.5
 """Candidates of two octaves within so many beams, or this share of the wider one's FWHM, are one source; so
 are those of one coarse octave within so many of its beams."""
 REACH_BEAMS = 3.0
@@ -82,7 +78,12 @@ class Octave:
 
 
 def search_octave(
-    data: Plane, step: int, *, beam_covariance: FloatArray, size: int | None
+    data: Plane,
+    step: int,
+    *,
+    beam_covariance: FloatArray,
+    size: int | None,
+    advance: Callable[[int], None],
 ) -> tuple[Field, Searched] | None:
     """Search a map binned by `step` for sources as much wider than the beam.
 
@@ -94,7 +95,8 @@ def search_octave(
     field = Field.of(binned(data, step), beam_covariance=beam_covariance, size=size)
     if field is None or field.n_beams < FEWEST_BEAMS:
         return None
-    return field, search(field, fit=partial(fit_gaussians, beam_covariance=beam_covariance))
+    fit = partial(fit_gaussians, beam_covariance=beam_covariance)
+    return field, search(field, fit=fit, advance=advance)
 
 
 def binned_pixels(points: FloatArray, step: int, shape: tuple[int, int]) -> tuple[IndexArray, IndexArray]:
@@ -113,7 +115,7 @@ def on_map(candidates: Candidates, step: int) -> Candidates:
     """Return the candidates of a binned map on the map itself."""
     return Candidates(
         candidates.points * step + 0.5 * (step - 1),
-        candidates.significance / WIDE_FACTOR ** math.log2(step),
+        candidates.significance,
         candidates.size * step,
         candidates.step * step,
     )

@@ -132,7 +132,8 @@ def celestial_wcs(header: Any, notes: list[str], *, hdus: Sequence[Any] = ()) ->
     crval = full.wcs.crval
     if abs(crval[lon - 1]) > 720.0 or abs(crval[lat - 1]) > 90.0 + 1e-6:
         raise InputError(
-            f"CRVAL = {crval[lon - 1]:.6g}, {crval[lat - 1]:.6g} deg is no place on the sky: correct the file"
+            f"CRVAL = {crval[lon - 1]:.6g}, {crval[lat - 1]:.6g} deg is not a position on the sky: "
+            "correct the file"
         )
     if _SIP_ORDER & set(clean) and celestial.sip is None:
         raise InputError("SIP distortions (A_ORDER, B_ORDER) must be of the axes 1 and 2: correct the file")

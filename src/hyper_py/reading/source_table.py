@@ -152,6 +152,6 @@ def fluxes_of_table(table: Table, *, name: str, unit: str) -> tuple[FloatArray, 
             notes.append(f"{name} says no unit of FLUX: taken to be in {unit}")
         own = own if said is None else said
         if not own.is_equivalent(standard):
-            raise InputError(f"{where} is in '{own}', which is no flux density: correct its unit")
+            raise InputError(f"{where} is in '{own}', which is not a flux density: correct its unit")
         values.append(numbers * own.to(standard))
     return values[0], values[1], tuple(notes)

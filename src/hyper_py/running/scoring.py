@@ -72,7 +72,7 @@ def validate_files(
     found, true = _read(catalog), _read(truth)
     if "sigma_jy_per_pixel" in found.meta and "sigma_jy_per_pixel" not in true.meta:
         raise ConfigurationError(
-            f"{catalog}: the truth of a simulated map; the catalogue comes first, then it"
+            f"{catalog}: this is the truth of a simulated map: give the catalogue first, then the truth"
         )
     maps = set(found["MAP_ID"]) if "MAP_ID" in found.colnames else set()
     if len(maps) > 1 and "CHANNEL" not in found.colnames:
