@@ -79,7 +79,7 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.SHAPE_DIFFERS: "size differs between bands by more than noise; fluxes of one shape are biased",
     Flag.FLUX_AT_BOUND: "a parameter that the flux depends on is at its bound; no error is given",
     Flag.VERY_WIDE: "wider than 5 beams; flux and size are not known to be right",
-    Flag.OTHER_PROFILE: "not a Gaussian: FLUX has FLUX_BEYOND in it, if at most 1.5 FLUX_GAUSS",
+    Flag.OTHER_PROFILE: "not a Gaussian: FLUX has FLUX_BEYOND in it, if -0.3 to 1.5 FLUX_GAUSS",
     Flag.PROFILE_UNKNOWN: "resolved, and noise hides whether it is a Gaussian: FLUX is that of one",
 }
 
