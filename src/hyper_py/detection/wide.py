@@ -196,7 +196,7 @@ class _Together:
         return np.array(kept, dtype=np.intp)
 
     def _is_clumpy(self, i: int, others: IndexArray) -> bool:
-        """Return whether finer candidates lie all around one of a coarse octave that is as clear as they are."""
+        """Return whether finer candidates lie all around one of a coarse octave, about as clear as they."""
         found, own = self.candidates, others[self.octave[others] < self.octave[i]]
         dx, dy = (found.points[own] - found.points[i]).T
         inside = np.hypot(dx, dy) < CLUMPS_BEAMS * found.step[i] * self.octaves[0].fwhm
