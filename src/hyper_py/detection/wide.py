@@ -6,7 +6,7 @@ most significant one counts, and what its Gaussian explains of the others is no 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,6 +26,9 @@ OCTAVES = (2, 4)
 """Factors by which maps are binned: sources of up to some six beams have a filter of nearly their size."""
 FEWEST_BEAMS = 60.0
 """An octave with fewer beams of its own says nothing of its noise."""
+WIDE_FACTOR = 1.3
+"""Where noise is louder in an octave than on the map itself, there is background structure on its scale, which
+looks like wide sources: their significance is divided by the ratio, at most by this for each octave."""
 WIDE_MARGIN = 2.0
 """Least distance of a wide source from edges and blanks, in beams of its octave."""
 SIZES = np.geomspace(0.8, 10.0, 40)
@@ -86,7 +89,12 @@ class Octave:
 
 
 def search_octave(
-    data: Plane, step: int, *, beam_covariance: FloatArray, size: int | None
+    data: Plane,
+    step: int,
+    *,
+    beam_covariance: FloatArray,
+    size: int | None,
+    advance: Callable[[int], None],
 ) -> tuple[Field, Searched] | None:
     """Search a map binned by `step` for sources as much wider than the beam.
 
@@ -98,7 +106,8 @@ def search_octave(
     field = Field.of(binned(data, step), beam_covariance=beam_covariance, size=size)
     if field is None or field.n_beams < FEWEST_BEAMS:
         return None
-    return field, search(field, fit=partial(fit_gaussians, beam_covariance=beam_covariance))
+    fit = partial(fit_gaussians, beam_covariance=beam_covariance)
+    return field, search(field, fit=fit, advance=advance)
 
 
 def binned_pixels(points: FloatArray, step: int, shape: tuple[int, int]) -> tuple[IndexArray, IndexArray]:
@@ -163,6 +172,9 @@ class _Together:
         size = np.where(octave > 0, np.clip(estimate, 1.0, LARGEST * step), size)
         together = Candidates(points, significance, size, step)
         rows = np.arange(octave.size)
+        structure = noise[octave, rows] / noise[0]
+        significance = significance / np.clip(structure, 1.0, WIDE_FACTOR ** np.log2(step))
+        together = together._replace(significance=significance)
         # In the rings of a bright source the filtered map is below what was found once it was taken off.
         own = np.maximum(values[octave, rows], significance * noise[octave, rows])
         return cls(octaves, together, octave, np.where(octave > 0, peak, own), own)
