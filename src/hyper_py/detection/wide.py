@@ -27,8 +27,8 @@ OCTAVES = (2, 4)
 FEWEST_BEAMS = 60.0
 """An octave with fewer beams of its own says nothing of its noise."""
 WIDE_FACTOR = 1.3
-"""Where noise is louder in an octave than on the map itself, there is background structure on its scale, which
-looks like wide sources: their significance is divided by the ratio, at most by this for each octave."""
+"""Where the noise of an octave exceeds that of the map itself, there is background structure on its scale,
+which looks like wide sources: their significance is divided by the ratio, at most by this per octave."""
 WIDE_MARGIN = 2.0
 """Least distance of a wide source from edges and blanks, in beams of its octave."""
 SIZES = np.geomspace(0.8, 10.0, 40)
@@ -41,7 +41,7 @@ are those of one coarse octave within so many of its beams."""
 CLUMPS, CLUMPS_BEAMS, CLUMPS_GAP = 3, 0.6, math.radians(170.0)
 """So many finer candidates within so many beams of a coarse octave around its candidate, with no larger gap
 between their directions, are clumps or the rim of one source,"""
-CLUMPS_SIGNIFICANCE, CLUMPS_SHARE = 4.0, 0.5
+CLUMPS_SIGNIFICANCE, CLUMPS_SHARE = 4.0, 0.3
 """if each has this significance, and the coarse one at least this share of theirs."""
 REACH_BEAMS = 3.0
 """How far a candidate looks for those that may explain it, in beams of the coarser octave."""
@@ -170,11 +170,10 @@ class _Together:
         estimate, peak = sizes_from_octaves(octaves, values, noise)
         # What has a hole in its middle looks larger than any Gaussian.
         size = np.where(octave > 0, np.clip(estimate, 1.0, LARGEST * step), size)
-        together = Candidates(points, significance, size, step)
         rows = np.arange(octave.size)
         structure = noise[octave, rows] / noise[0]
         significance = significance / np.clip(structure, 1.0, WIDE_FACTOR ** np.log2(step))
-        together = together._replace(significance=significance)
+        together = Candidates(points, significance, size, step)
         # In the rings of a bright source the filtered map is below what was found once it was taken off.
         own = np.maximum(values[octave, rows], significance * noise[octave, rows])
         return cls(octaves, together, octave, np.where(octave > 0, peak, own), own)
