@@ -94,3 +94,9 @@ def test_template_and_reference_explain_the_keys():
         if "." not in name:
             assert f"#     {name}: null" in template()
             assert f"\n| `{name}` | `null` |" in reference_table().partition("## `maps.NAME`")[2]
+
+
+@pytest.mark.parametrize("value", [1.5, 7.0])
+def test_a_calibration_error_in_percent_is_refused(value):
+    with pytest.raises(ConfigurationError, match=r"a share of the flux: 0\.05 is 5%"):
+        Config.from_mapping({"version": 2, "survey": {"calibration_error": value}})

@@ -100,6 +100,24 @@ def test_errors_and_masks_that_leave_nothing(path):
         read_image(path, error_hdu=path.with_name("k.fits"))
 
 
+def test_a_mask_without_effect_is_noted(path):
+    said = "io.mask holds no pixel of this map"
+    write_map(path, make_data())
+    assert said in read_image(path, mask=np.zeros(SHAPE, dtype=bool)).meta["notes"]
+    one = np.zeros(SHAPE, dtype=bool)
+    one[3, 4] = True
+    assert said not in read_image(path, mask=one).meta["notes"]
+
+
+def test_pixels_without_an_error_are_counted(path):
+    errors = np.full(SHAPE, 0.1, dtype=np.float32)
+    errors[:4] = 0.0
+    errors[4:8] = -1.0
+    write_map(path, make_data(), [fits.ImageHDU(errors, name="ERROR")])
+    said = f"{8 / SHAPE[0]:.1%} of the pixels are blank because they have no error above zero"
+    assert said in read_image(path, error_hdu="ERROR").meta["notes"]
+
+
 def test_masks(many):
     masked = extensions()["MASK"][0] > 0
     for mask in ("MASK", f"{many}[MASK]", masked):

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.bands.factors import FactorCache, step_between_pixels
 from hyper_py.bands.images import BandImage
 from hyper_py.bands.mapping import PixelMapping, icrs_degrees
 from hyper_py.bands.plane import TangentPlane
@@ -33,10 +35,18 @@ class BandNoise:
     covariance : CovarianceModel
         (Jy/pixel)^2, where the relative rms is 1.
     relative_rms : Plane, shape (ny, nx)
+    step : int
+        Every so manyth pixel is fitted: more would be told nothing more.
     """
 
     covariance: CovarianceModel
     relative_rms: Plane
+    step: int = 1
+
+    @cached_property
+    def factors(self) -> FactorCache:
+        """Cholesky factors of the covariance of sets of pixels."""
+        return FactorCache(self.covariance)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,7 +157,8 @@ class Band:
             beam_covariance=self.image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
             beam_fwhm=self.image.beam_fwhm_pix, relative=self.image.relative_rms,
         )  # fmt: skip
-        return replace(self, noise=BandNoise(covariance=covariance, relative_rms=relative))
+        step = step_between_pixels(covariance, beam_fwhm=self.image.beam_fwhm_pix)
+        return replace(self, noise=BandNoise(covariance=covariance, relative_rms=relative, step=step))
 
     def pattern(self, sources: FloatArray) -> FloatArray | None:
         """Return what the image of the PSF adds to Gaussians (n, 6), in Jy/pixel; None without an image."""

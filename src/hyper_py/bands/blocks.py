@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.linalg import blas
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.bands.band import Band, with_least_axis
@@ -26,6 +26,7 @@ LIGHT_SIGMA = 4.5
 LEAST_SEEN = 0.4
 """A band sees a source if so much of its light falls on pixels of the map."""
 _WORST_CONDITION = 1e10
+_RADII = 1.06
 FEWEST_PIXELS = 6
 """For each source of a block."""
 MOST_PIXELS = 2500
@@ -70,8 +71,10 @@ class Block:
     y, x : int ndarray, shape (n,)
     sky : ndarray, shape (n, 2)
         Positions of the pixels on the plane.
-    lower : ndarray, shape (n, n)
-        Cholesky factor of the covariance of the pixels.
+    unit_lower : ndarray, shape (n, n)
+        Cholesky factor of the covariance of the pixels where the relative rms is 1.
+    noise_scale : float
+        Relative rms here.
     basis : ndarray, shape (n, m)
         Orthonormal basis of the whitened linear terms: local mean, and the fluxes of sources beside.
     whitened : ndarray, shape (n,)
@@ -88,19 +91,24 @@ class Block:
     y: IntArray
     x: IntArray
     sky: FloatArray
-    lower: FloatArray
+    unit_lower: FloatArray
+    noise_scale: float
     basis: FloatArray
     whitened: FloatArray
     plain: FloatArray
     beam: FloatArray
     factor: FloatArray
 
+    @property
+    def lower(self) -> FloatArray:
+        """Cholesky factor of the covariance of the pixels, (n, n)."""
+        return self.noise_scale * self.unit_lower
+
     def whiten(self, vectors: FloatArray) -> FloatArray:
         """Return vectors (n, k) whitened, without what the linear terms take up."""
-        white = solve_triangular(self.lower, vectors, lower=True, check_finite=False)
+        white = whitened(self.unit_lower, vectors, scale=self.noise_scale)
         white -= self.basis @ (self.basis.T @ white)
-        result: FloatArray = white
-        return result
+        return white
 
     def model(self, theta: FloatArray) -> FloatArray:
         """Return the sources for a flux of 1 Jy at positions and shapes (k, 5), shape (k, n)."""
@@ -132,6 +140,12 @@ class Block:
             gradient=each * (right[k:] - across.T @ flux),
             cost=float(self.whitened @ self.whitened - right[:k] @ flux),
         )  # fmt: skip
+
+
+def whitened(unit_lower: FloatArray, vectors: FloatArray, *, scale: float) -> FloatArray:
+    """Return L^-1 v of vectors (n, k), L the factor (n, n) times a scale."""
+    result: FloatArray = blas.dtrsm(1.0 / scale, unit_lower, vectors, lower=1)
+    return result
 
 
 def _inverse(matrix: FloatArray) -> FloatArray:
@@ -275,34 +289,41 @@ def _block(part: BandView, members: IntArray, own: IntArray) -> Block | None:
         return None
     if not seen.all():
         return _block(part, members, own[seen])
-    step = 1
-    if y.size > MOST_PIXELS or not _within_reach(part.band, y, x):
+    assert part.band.noise is not None
+    step, near_enough = part.band.noise.step, _within_reach(part.band, y, x)
+    if y.size > MOST_PIXELS * step**2 or not near_enough:
         if own.size > 1:
             return None
-        step = int(np.ceil(np.sqrt(y.size / MOST_PIXELS)))
-        kept = (y % step == 0) & (x % step == 0) & _near_enough(part.band, y, x)
+        step = max(step, int(np.ceil(np.sqrt(y.size / MOST_PIXELS))))
+    if step > 1 or not near_enough:
+        kept = ((y - y.min()) % step == 0) & ((x - x.min()) % step == 0) & _near_enough(part.band, y, x)
         y, x, sky = y[kept], x[kept], sky[kept]
     near, far = _others(part, rows)
     far = far[np.nan_to_num(estimates.flux[far, part.b]) != 0.0]
     data = part.band.data[y, x] - estimates.flux[far, part.b] @ part.drawn(far, sky)
     terms = np.column_stack([np.ones(y.size), part.drawn(near, sky).T])
-    lower = _factor(part.band, y, x)
+    lower = part.band.noise.factors.factor(y, x)
     if lower is None:
         return None
-    white = solve_triangular(lower, np.column_stack([data, terms]), lower=True, check_finite=False)
+    scale = float(np.mean(at(part.band.noise.relative_rms, y, x)))
+    white = whitened(lower, np.column_stack([data, terms]), scale=scale)
     basis, triangle = np.linalg.qr(white[:, 1:])
     diagonal = np.abs(np.diagonal(triangle))
     basis = basis[:, diagonal > 1e-8 * diagonal.max()]
-    whitened = white[:, 0] - basis @ (basis.T @ white[:, 0])
     return Block(
-        band=part.b, members=own, y=y, x=x, sky=sky, lower=lower, basis=basis, whitened=whitened, plain=data,
-        beam=part.beam[rows], factor=part.factor[rows],
+        band=part.b, members=own, y=y, x=x, sky=sky, unit_lower=lower, noise_scale=scale, basis=basis,
+        whitened=white[:, 0] - basis @ (basis.T @ white[:, 0]), plain=data, beam=part.beam[rows],
+        factor=part.factor[rows],
     )  # fmt: skip
 
 
 def _window(part: BandView, rows: IntArray) -> tuple[IntArray, IntArray] | None:
-    """Return the pixels of the map, not blank, in the discs of sources; None if there are none."""
-    band, pixels, jacobian, reach = part.band, part.pixels[rows], part.jacobian[rows], part.reach[rows]
+    """Return the pixels of the map, not blank, in the discs of sources; None if there are none.
+
+    The discs have their centres on pixels and one of some radii, so that many windows have one shape.
+    """
+    band, jacobian, reach = part.band, part.jacobian[rows], _rounded_up(part.reach[rows])
+    pixels = np.rint(part.pixels[rows])
     side = reach / np.linalg.norm(jacobian, ord=-2, axis=(1, 2)) + 1.0
     low = np.floor((pixels - side[:, None]).min(axis=0)).astype(np.int64)
     high = np.ceil((pixels + side[:, None]).max(axis=0)).astype(np.int64) + 1
@@ -319,6 +340,12 @@ def _window(part: BandView, rows: IntArray) -> tuple[IntArray, IntArray] | None:
     inside &= np.isfinite(band.data[y0:y1, x0:x1])
     y, x = np.nonzero(inside)
     return ((y + y0).astype(np.int64), (x + x0).astype(np.int64)) if y.size else None
+
+
+def _rounded_up(reach: FloatArray) -> FloatArray:
+    """Return the next larger powers of `_RADII`."""
+    rounded: FloatArray = _RADII ** np.ceil(np.log(reach) / np.log(_RADII))
+    return rounded
 
 
 def _within_reach(band: Band, y: IntArray, x: IntArray) -> bool:
@@ -345,14 +372,3 @@ def _others(part: BandView, rows: IntArray) -> tuple[IntArray, IntArray]:
     near = (distance < 0.0) & part.estimates.seen[:, part.b]
     far = (distance < part.light) & ~near
     return np.flatnonzero(near).astype(np.int64), np.flatnonzero(far).astype(np.int64)
-
-
-def _factor(band: Band, y: IntArray, x: IntArray) -> FloatArray | None:
-    """Return the Cholesky factor of the covariance of pixels; None if it is not positive definite."""
-    assert band.noise is not None
-    scale = float(np.mean(at(band.noise.relative_rms, y, x)))
-    try:
-        lower: FloatArray = cholesky(band.noise.covariance.matrix(y, x), lower=True, check_finite=False)
-    except LinAlgError:
-        return None
-    return scale * lower

@@ -8,6 +8,8 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
 from hyper_py.bands.band import Band
 
+CLEAR_SNR = 5.0
+"""A source with so much for its position and shape stays, whatever is known of which light is its own."""
 SHAPE_PARAMETERS = 5
 """Of a source in one band: position east and north, intrinsic covariance xx, xy, yy."""
 
@@ -34,6 +36,8 @@ class Estimates:
         Flux in Jy, level of the background in Jy/pixel, score test of another size, correlation with the
         neighbour with which it is largest.
     flux_covariance : ndarray, shape (n, n_bands, n_bands)
+    conditional_snr : ndarray, shape (n, n_bands)
+        Flux over its error for this position and shape.
     seen : bool ndarray, shape (n, n_bands)
     neighbour : int ndarray, shape (n,)
         `identity` of that neighbour; -1 for none.
@@ -52,6 +56,7 @@ class Estimates:
     covariance: FloatArray
     flux: FloatArray
     flux_covariance: FloatArray
+    conditional_snr: FloatArray
     level: FloatArray
     misfit: FloatArray
     correlation: FloatArray
@@ -78,7 +83,8 @@ class Estimates:
             start=position.copy(), scale=scale, significance=significance, position=position.copy(),
             shape=shape,
             difference=np.zeros((n, n_bands, 3)), covariance=np.full((n, 5, 5), np.nan), flux=flux,
-            flux_covariance=np.full((n, n_bands, n_bands), np.nan), level=np.zeros((n, n_bands)),
+            flux_covariance=np.full((n, n_bands, n_bands), np.nan),
+            conditional_snr=np.zeros((n, n_bands)), level=np.zeros((n, n_bands)),
             misfit=np.zeros((n, n_bands)), correlation=np.zeros((n, n_bands)),
             seen=np.zeros((n, n_bands), dtype=bool), neighbour=np.full(n, -1, dtype=np.int64),
             identity=np.arange(first, first + n, dtype=np.int64), group=np.zeros(n, dtype=np.int64),
@@ -134,3 +140,9 @@ class Estimates:
         with np.errstate(invalid="ignore", divide="ignore"):
             error = np.sqrt(np.diagonal(self.flux_covariance, axis1=1, axis2=2))
             return np.nan_to_num(self.flux / error)
+
+    def stands(self, minimum: float) -> BoolArray:
+        """Return which are sources still: those of some S/N in a band, or clear where they are, (n,)."""
+        clear = np.nan_to_num(self.conditional_snr).max(axis=1, initial=0.0) >= CLEAR_SNR
+        result: BoolArray = (self.snr.max(axis=1, initial=0.0) >= minimum) | clear
+        return result

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from hyper_py.arrays import BoolArray, FloatArray
-from hyper_py.bands.blocks import Block, Normal
+from hyper_py.bands.blocks import Block, Normal, whitened
 from hyper_py.bands.estimates import SHAPE_PARAMETERS
 from hyper_py.bands.shapes import bounded
 
@@ -101,6 +101,8 @@ class GroupResult:
         NaN where a band has no block for a source.
     flux_covariance : ndarray, shape (k, n_bands, k, n_bands)
         NaN there too.
+    conditional_snr : ndarray, shape (k, n_bands)
+        Flux over its error for these positions and shapes.
     level, misfit : ndarray, shape (k, n_bands)
     seen : bool ndarray, shape (k, n_bands)
     offsets : OffsetNormal
@@ -115,6 +117,7 @@ class GroupResult:
     covariance: FloatArray
     flux: FloatArray
     flux_covariance: FloatArray
+    conditional_snr: FloatArray
     level: FloatArray
     misfit: FloatArray
     seen: BoolArray
@@ -269,13 +272,15 @@ def _result(
     matrix, _ = problem.joint(parts, point)
     covariance = np.zeros((size, size))
     covariance[np.ix_(free, free)] = np.linalg.pinv(matrix[np.ix_(free, free)], hermitian=True)
-    flux, level, misfit = (np.full((n, n_bands), np.nan) for _ in range(3))
+    flux, conditional_snr, level, misfit = (np.full((n, n_bands), np.nan) for _ in range(4))
     derivatives = np.zeros((n, n_bands, size))
     own = np.full((n, n_bands, n, n_bands), np.nan)
     each = point.reshape(n, problem.n_each)
     for block, part, place in zip(problem.blocks, parts, problem.places, strict=True):
         rows, b = block.members, block.band
         flux[rows, b] = part.flux
+        variance = np.diagonal(part.flux_covariance)
+        conditional_snr[rows, b] = part.flux / np.sqrt(np.where(variance > 0.0, variance, np.inf))
         derivatives[rows, b] = part.flux_derivatives @ place
         level[rows, b] = _level(block, part, (place @ point).reshape(-1, SHAPE_PARAMETERS))
         misfit[rows, b] = _score_of_size(part, place, covariance)
@@ -296,6 +301,7 @@ def _result(
     return GroupResult(
         theta=each[:, :5].copy(), difference=difference,
         covariance=np.array([blocks_of[i, :5, i, :5] for i in range(n)]), flux=flux, flux_covariance=own,
+        conditional_snr=conditional_snr,
         level=level, misfit=misfit, seen=seen, offsets=_offset_normal(problem, parts, covariance), cost=cost,
         n_iterations=found[0], converged=found[1],
         position_at_bound=away >= (1.0 - _AT_BOUND) * bounds.radius,
@@ -308,8 +314,8 @@ def _level(block: Block, part: Normal, theta: FloatArray) -> float:
     """Return the local mean of what the sources leave of a block, weighted by its covariance."""
     residual = block.plain - part.flux @ block.model(theta)
     both = np.column_stack([np.ones(residual.size), residual])
-    whitened = solve_triangular(block.lower, both, lower=True, check_finite=False)
-    return float(whitened[:, 0] @ whitened[:, 1] / (whitened[:, 0] @ whitened[:, 0]))
+    one, left = whitened(block.unit_lower, both, scale=block.noise_scale).T
+    return float(one @ left / (one @ one))
 
 
 def _score_of_size(part: Normal, place: FloatArray, covariance: FloatArray) -> FloatArray:

@@ -90,6 +90,7 @@ def fit_jointly(
     *,
     choices: FitChoices,
     changed: BoolArray | None = None,
+    beside: bool = True,
     max_sweeps: int = 3,
 ) -> JointFit:
     """Fit the groups, brightest first, and again those beside sources that changed.
@@ -101,7 +102,9 @@ def fit_jointly(
     estimates : Estimates
     choices : FitChoices
     changed : bool ndarray, shape (n,), optional
-        Sources whose groups, and those beside, are fitted; all if None.
+        Sources whose groups are fitted; all if None.
+    beside : bool
+        Whether those near them are fitted as well.
     max_sweeps : int
     """
     estimates = estimates.copied()
@@ -114,7 +117,7 @@ def fit_jointly(
     waiting = np.ones(len(groups), dtype=bool)
     if changed is not None:
         waiting[:] = False
-        waiting[label[_beside(view, changed)]] = True
+        waiting[label[_beside(view, changed) if beside else changed]] = True
     brightness = np.array([np.nan_to_num(estimates.flux[members]).sum() for members in groups])
     normals: dict[int, OffsetNormal] = {}
     n_fits = 0
@@ -135,9 +138,9 @@ def fit_jointly(
                 change = np.abs(np.nan_to_num(result.flux) - before) > SETTLED * error
             moved[members] = change.any(axis=1)
         waiting[:] = False
-        beside = label[_beside(view, moved)]
+        near = label[_beside(view, moved)]
         own = np.bincount(label[moved], minlength=len(groups)) > 0
-        touched = np.bincount(beside, minlength=len(groups)) > 0
+        touched = np.bincount(near, minlength=len(groups)) > 0
         # A group alone has converged by itself.
         alone = ~_has_others(view, label, len(groups))
         waiting = touched & ~(own & alone)
@@ -209,6 +212,7 @@ def _store(estimates: Estimates, members: IntArray, result: GroupResult) -> None
     estimates.difference[members] = result.difference
     estimates.covariance[members] = result.covariance
     estimates.flux[members], estimates.seen[members] = result.flux, result.seen
+    estimates.conditional_snr[members] = result.conditional_snr
     estimates.level[members], estimates.misfit[members] = result.level, result.misfit
     each = np.arange(k)
     estimates.flux_covariance[members] = result.flux_covariance[each, :, each, :]

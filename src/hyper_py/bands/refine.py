@@ -15,10 +15,12 @@ from hyper_py.bands.sources import JointSources
 from hyper_py.diagnostics import Flag
 
 MINIMUM = 3.5
-"""Best S/N of a source in any band after the last fit: less is no source."""
+"""Best S/N of a source in any band after the last fit: less is no source (but see `Estimates.stands`)."""
 DIFFERENT_SHAPE = 3.5
 """Score test, in sigma in any band, beyond which one shape does not hold for all."""
 OFFSET_FITS = 3
+BRIGHT, FEWEST_BRIGHT = 20.0, 20
+"""S/N in some band of the sources with which offsets are measured."""
 FINAL_TOLERANCE = 1e-3
 MOST_SWEEPS = 6
 
@@ -26,11 +28,13 @@ MOST_SWEEPS = 6
 def align(
     bands: Sequence[Band], estimates: Estimates, *, fit: FitChoices, choices: OffsetChoices
 ) -> tuple[Estimates, list[Band], BandOffsets]:
-    """Measure the offsets of the maps in fits of all sources, until they stay."""
-    bands = list(bands)
+    """Measure the offsets of the maps in fits of the bright sources (all if they are few) until they stay."""
+    bands, bright = list(bands), estimates.snr.max(axis=1, initial=0.0) > BRIGHT
+    if np.count_nonzero(bright) < FEWEST_BRIGHT:
+        bright[:] = True
     offsets = BandOffsets.none(len(bands), reference=choices.reference)
     for _ in range(OFFSET_FITS):
-        result = fit_jointly(bands, estimates, choices=fit, max_sweeps=1)
+        result = fit_jointly(bands, estimates, choices=fit, changed=bright, beside=False, max_sweeps=1)
         estimates = result.estimates
         before = np.array([band.offset for band in bands])
         offsets = measure_offsets(bands, result.offsets, choices=choices)
@@ -41,9 +45,26 @@ def align(
 
 
 def refine(
-    bands: Sequence[Band], estimates: Estimates, *, fit: FitChoices, free: bool, keep_all: bool = False
+    bands: Sequence[Band],
+    estimates: Estimates,
+    *,
+    fit: FitChoices,
+    free: bool,
+    fitted: bool = False,
+    keep_all: bool = False,
 ) -> tuple[Estimates, list[Band], Estimates]:
     """Fit a list to the end, in noise measured with it, with the prior of the field's bright sources.
+
+    Parameters
+    ----------
+    bands : sequence of Band
+    estimates : Estimates
+    fit : FitChoices
+    free : bool
+        Whether each band has a shape of its own.
+    fitted : bool
+        Whether the estimates are those of a fit.
+    keep_all : bool
 
     Returns
     -------
@@ -53,8 +74,9 @@ def refine(
     vanished : Estimates
         What the fit left no significant flux of; it is no source. None is dropped with `keep_all`.
     """
-    bands = with_noise(bands, estimates)
-    estimates = fit_jointly(bands, estimates, choices=fit, max_sweeps=2).estimates
+    if not fitted:
+        bands = with_noise(bands, estimates)
+        estimates = fit_jointly(bands, estimates, choices=fit, max_sweeps=2).estimates
     vanished = estimates.select(np.zeros(len(estimates), dtype=bool))
     bands = with_noise(bands, estimates)
     final = replace(fit, tolerance=FINAL_TOLERANCE)
@@ -65,7 +87,7 @@ def refine(
         estimates = fit_jointly(
             bands, estimates, choices=final, changed=changed, max_sweeps=MOST_SWEEPS
         ).estimates
-        stays = estimates.snr.max(axis=1, initial=0.0) >= MINIMUM
+        stays = estimates.stands(MINIMUM)
         if keep_all or stays.all():
             break
         gone = estimates.select(~stays)
@@ -87,7 +109,8 @@ def joint_sources(bands: Sequence[Band], estimates: Estimates, plane: TangentPla
     row = {identity: i for i, identity in enumerate(estimates.identity.tolist())}
     neighbour = np.array([row.get(number, -1) for number in estimates.neighbour.tolist()], dtype=np.int64)
     _, group = np.unique(estimates.group, return_inverse=True)
-    per_flux = np.array([_peak_per_flux(band, estimates, b) for b, band in enumerate(bands)]).reshape(-1, n).T
+    per_flux = np.array([_peak_per_flux(band, estimates, b) for b, band in enumerate(bands)])
+    per_flux = per_flux.reshape(len(bands), n).T  # n may be 0
     error = np.sqrt(np.diagonal(estimates.flux_covariance, axis1=1, axis2=2))
     return JointSources(
         plane=plane, position=estimates.position, position_covariance=estimates.covariance[:, :2, :2],

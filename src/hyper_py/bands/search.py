@@ -75,11 +75,13 @@ def find_sources(
     advance = counter("detection", len(LEVELS) + MOST_ROUNDS)
     estimates, bands = Estimates.none(len(bands)), list(bands)
     grid, first, tried = Grid.over(bands), 0, np.empty(0, dtype=np.int64)
+    rejected = np.empty((0, 2))
     levels = [level for level in LEVELS if level > choices.threshold]
     levels += [choices.threshold] * MOST_ROUNDS
     for turn, level in enumerate(levels):
         found = search_residual(bands, estimates, grid, choices=choices)
-        new = _new_sources(bands, estimates, found, level=level, first=first)
+        known = np.concatenate([estimates.position, rejected])
+        new = _new_sources(bands, known, found, level=level, first=first)
         first += len(new)
         if progress is not None:
             progress(f"{len(estimates)} sources, {len(new)} new above {level:g}")
@@ -99,7 +101,10 @@ def find_sources(
         if choices.offsets is not None and turn < 2:
             offsets = measure_offsets(bands, result.offsets, choices=choices.offsets)
             bands = with_offsets(bands, offsets)
-        estimates = estimates.select(estimates.snr.max(axis=1, initial=0.0) > LEAST_SNR)
+        stands = estimates.stands(LEAST_SNR)
+        if level == choices.threshold:  # else the same peaks would be found in every further round
+            rejected = np.concatenate([rejected, estimates.start[~stands]])
+        estimates = estimates.select(stands)
         # Neighbours that are parted move apart: bounds follow.
         estimates = replace(estimates, start=estimates.position.copy())
     return estimates, bands
@@ -129,24 +134,24 @@ def search_residual(
 ) -> Candidates:
     """Return what the filters of all bands find in what known sources leave."""
     intrinsic = INTRINSIC * float(np.median([band.fwhm for band in bands]))
-    filtered = [
+    filtered = (
         filtered_band(band, estimates.gaussians(band, b), intrinsic=intrinsic) for b, band in enumerate(bands)
-    ]
+    )
     return find_candidates(bands, filtered, grid, temperatures=choices.temperatures, beta=choices.beta)
 
 
 def _new_sources(
-    bands: Sequence[Band], estimates: Estimates, found: Candidates, *, level: float, first: int
+    bands: Sequence[Band], known: FloatArray, found: Candidates, *, level: float, first: int
 ) -> Estimates:
-    """Return the candidates above a level that are sources of their own."""
+    """Return the candidates above a level that are none of the known positions (n, 2), fitted or rejected."""
     fwhm = np.array([band.fwhm for band in bands])
     scale = scales(fwhm, found.ratio)
     chosen: list[int] = []
     for k in np.flatnonzero(found.significance >= level):
         position = found.position[k]
-        known = np.hypot(*(estimates.position - position).T)
+        away = np.hypot(*(known - position).T)
         brighter = np.hypot(*(found.position[chosen] - position).T) if chosen else np.empty(0)
-        if (known < KNOWN_BEAMS * scale[k]).any() or (brighter < NEW_BEAMS * scale[k]).any():
+        if (away < KNOWN_BEAMS * scale[k]).any() or (brighter < NEW_BEAMS * scale[k]).any():
             continue
         much = found.significance[chosen] * WAITS_SHARE > found.significance[k]
         if (much & (brighter < WAITS_BEAMS * np.maximum(scale[chosen], scale[k]))).any():

@@ -7,10 +7,11 @@ alone shows is looked for in that band's filter. How often noise makes a peak of
 negative side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
@@ -31,6 +32,8 @@ _NODES = 25
 _NOISE_LIMIT = 4.0
 """Values beyond are no noise where the correlation between bands is measured."""
 _FEWEST_SAMPLES = 100
+_STRIP = 64
+"""Rows of the grid that are worked on at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,16 +111,20 @@ class Candidates:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _OnGrid:
-    """S/N of all bands on the grid, (n_bands, ny, nx), 0 where `known` is False; `masked` near sources."""
+    """S/N of all bands on the grid, (n_bands, ny, nx), 0 where `known` is False; `masked` near sources.
 
-    ratio: FloatArray
+    `noise` is that of fluxes in each band, (n_bands,), infinite where it takes no part.
+    """
+
+    ratio: NDArray[np.float32]
     known: BoolArray
     masked: BoolArray
+    noise: FloatArray
 
 
 def find_candidates(
     bands: Sequence[Band],
-    filtered: Sequence[FilteredBand | None],
+    filtered: Iterable[FilteredBand | None],
     grid: Grid,
     *,
     temperatures: Sequence[float],
@@ -128,8 +135,8 @@ def find_candidates(
     Parameters
     ----------
     bands : sequence of Band
-    filtered : sequence of FilteredBand or None
-        One a band; None takes no part.
+    filtered : iterable of FilteredBand or None
+        One a band, of which one is in memory at a time; None takes no part.
     grid : Grid
     temperatures : sequence of float
         K.
@@ -138,14 +145,15 @@ def find_candidates(
     """
     on_grid = _resampled(bands, filtered, grid)
     sharpest = min(band.fwhm for band in bands)
-    weights = _grey_body_weights(bands, filtered, temperatures=temperatures, beta=beta)
+    micron = np.array([band.wavelength for band in bands])
+    weights = grey_body(micron, np.asarray(temperatures)[:, None], beta) / on_grid.noise
     best, worst = _joint(on_grid, weights)
     area = float(np.count_nonzero(on_grid.known.any(axis=0))) * grid.step**2
     found = [
         _peaks(best, worst, on_grid, grid, fwhm=sharpest, area=area, trials=1.0 if len(bands) > 1 else 0.0)
     ]
     for b, band in enumerate(bands):
-        if filtered[b] is not None:
+        if np.isfinite(on_grid.noise[b]):
             own = np.where(on_grid.known[b], on_grid.ratio[b], -np.inf)
             area = float(np.count_nonzero(on_grid.known[b])) * grid.step**2
             other = np.where(on_grid.known[b], -on_grid.ratio[b], -np.inf)
@@ -155,57 +163,49 @@ def find_candidates(
     order = np.argsort(-significance, kind="stable")
     y, x = y[order], x[order]
     return Candidates(
-        position=grid.positions(y, x), significance=significance[order], ratio=on_grid.ratio[:, y, x].T
+        position=grid.positions(y, x),
+        significance=significance[order],
+        ratio=on_grid.ratio[:, y, x].T.astype(np.float64),
     )
 
 
-def _resampled(bands: Sequence[Band], filtered: Sequence[FilteredBand | None], grid: Grid) -> _OnGrid:
+def _resampled(bands: Sequence[Band], filtered: Iterable[FilteredBand | None], grid: Grid) -> _OnGrid:
     """Return the S/N of all bands on the grid."""
     shape = (len(bands), *grid.shape)
     ratio, known = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
-    masked = np.zeros(grid.shape, dtype=bool)
+    masked, noise = np.zeros(grid.shape, dtype=bool), np.full(len(bands), np.inf)
     for b, (band, seen) in enumerate(zip(bands, filtered, strict=True)):
         if seen is None:
             continue
+        noise[b] = seen.flux_noise
         at = grid.pixels(band)
         inside = np.isfinite(seen.ratio)
         values = np.where(inside, seen.ratio, 0.0)
         known[b] = ndimage.map_coordinates(inside.astype(np.uint8), at, order=0, mode="constant") > 0
         ratio[b] = np.where(known[b], ndimage.map_coordinates(values, at, order=3, mode="nearest"), 0.0)
         masked |= ndimage.map_coordinates(seen.masked.astype(np.uint8), at, order=0, mode="constant") > 0
-    return _OnGrid(ratio=ratio.astype(np.float64), known=known, masked=masked)
-
-
-def _grey_body_weights(
-    bands: Sequence[Band],
-    filtered: Sequence[FilteredBand | None],
-    *,
-    temperatures: Sequence[float],
-    beta: float,
-) -> FloatArray:
-    """Return fluxes over noise of grey bodies, shape (n_temperatures, n_bands)."""
-    micron = np.array([band.wavelength for band in bands])
-    noise = np.array([np.inf if seen is None else seen.flux_noise for seen in filtered])
-    weights: FloatArray = grey_body(micron, np.asarray(temperatures)[:, None], beta) / noise
-    return weights
+    return _OnGrid(ratio=ratio, known=known, masked=masked, noise=noise)
 
 
 def _joint(on_grid: _OnGrid, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the largest sum over grey bodies at each point, and the largest of the negative."""
     correlation = _correlation(on_grid)
     best, worst = (np.full(on_grid.known.shape[1:], -np.inf) for _ in range(2))
-    patterns = (on_grid.known * (1 << np.arange(len(on_grid.known)))[:, None, None]).sum(axis=0)
-    for pattern in np.unique(patterns[patterns > 0]):
-        own = np.flatnonzero(pattern >> np.arange(len(on_grid.known)) & 1)
-        here = patterns == pattern
-        values = on_grid.ratio[own][:, here]
-        inverse = np.linalg.inv(correlation[np.ix_(own, own)])
-        high, low = np.full(values.shape[1], -np.inf), np.full(values.shape[1], -np.inf)
-        for weight in weights[:, own]:
-            combined = inverse @ weight
-            total = combined @ values / np.sqrt(weight @ combined)
-            high, low = np.maximum(high, total), np.maximum(low, -total)
-        best[here], worst[here] = high, low
+    bits = 1 << np.arange(len(on_grid.known))
+    for first in range(0, on_grid.known.shape[1], _STRIP):
+        rows = slice(first, first + _STRIP)
+        patterns = (bits[:, None, None] * on_grid.known[:, rows]).sum(axis=0)
+        for pattern in np.unique(patterns[patterns > 0]):
+            own = np.flatnonzero(pattern & bits)
+            here = patterns == pattern
+            values = on_grid.ratio[own, rows][:, here].astype(np.float64)
+            inverse = np.linalg.inv(correlation[np.ix_(own, own)])
+            high, low = np.full(values.shape[1], -np.inf), np.full(values.shape[1], -np.inf)
+            for weight in weights[:, own]:
+                combined = inverse @ weight
+                total = combined @ values / np.sqrt(weight @ combined)
+                high, low = np.maximum(high, total), np.maximum(low, -total)
+            best[rows][here], worst[rows][here] = high, low
     return best, worst
 
 
@@ -214,7 +214,7 @@ def _correlation(on_grid: _OnGrid) -> FloatArray:
     n = len(on_grid.known)
     result = np.eye(n)
     sample = (slice(None), slice(None, None, 4), slice(None, None, 4))
-    ratio, known = on_grid.ratio[sample], on_grid.known[sample]
+    ratio, known = on_grid.ratio[sample].astype(np.float64), on_grid.known[sample]
     quiet = known & (np.abs(ratio) < _NOISE_LIMIT) & ~on_grid.masked[sample[1:]]
     for i in range(n):
         for j in range(i):

@@ -1,7 +1,8 @@
 """Blends that were found as one source: replaced by two where the data of all bands ask for it.
 
-A pair closer than the sharpest beam is one peak, and its fit one elongated Gaussian that leaves too little to
-be found beside it. So each source bright enough is fitted as two on the same pixels; two are kept if the cost
+A pair closer than a beam, or than its members are wide, is one peak, and its fit one Gaussian that leaves too
+little to be found beside it. So each source bright enough is tried as two: where the score test says that a
+further one would help most (`score`), and as the two halves of an elongated one. Two are kept if the cost
 falls by more than noise, or a profile that is no Gaussian, lets it.
 """
 
@@ -10,13 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.bands.band import Band
 from hyper_py.bands.blocks import Block, FieldView
 from hyper_py.bands.estimates import Estimates
 from hyper_py.bands.group_fit import Bounds, GroupResult, fit_group
-from hyper_py.bands.joint_fit import FitChoices, bounds_of, partition
+from hyper_py.bands.joint_fit import FitChoices, bounds_of
+from hyper_py.bands.score import further_source_gains
 from hyper_py.bands.shapes import symmetric
+from hyper_py.geometry import FWHM_PER_SIGMA
 
 LEAST_SNR = 10.0
 """Fainter sources are not tried: two would not be told from one."""
@@ -25,11 +28,15 @@ LEAST_GAIN = 40.0
 PROFILE_SHARE = 0.02
 """A fit of a profile that is no Gaussian leaves about this share of it: such a gain needs no second one."""
 LEAST_PART = 5.0
-"""S/N of both, in some band."""
+"""S/N of both in some band, for their positions and shapes."""
 LEAST_DISTANCE = 0.4
 """Between the two, in FWHM of the sharpest beam that shows the source."""
-_STARTS = ((-1.0, 1.0), (0.0, 1.8), (0.0, -1.8))
-"""Where the two start along the major axis, in units of half the separation that an even pair would have."""
+WORTH_A_FIT = 0.25
+"""Share of the gain that is needed which the score test must promise: it is short of what the fit finds."""
+_RING_STEP, _RINGS_IN_FWHM = 0.4, 1.1
+"""Places of the score test: their distance, in that FWHM, and how far out, in FWHM of the source there."""
+_FREE_BEAMS = 1.0
+"""How far the two may move from their start, in that FWHM."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,6 +60,8 @@ def split_blends(
 ) -> Split:
     """Try each source that is bright enough as two, and keep the two where that is clearly better.
 
+    Sources beside keep positions and shapes meanwhile; of two near each other one is split, the brighter.
+
     Parameters
     ----------
     bands : sequence of Band
@@ -66,97 +75,120 @@ def split_blends(
         Identity of the first source that is added.
     """
     estimates = estimates.copied()
-    bright = (estimates.snr.max(axis=1, initial=0.0) >= LEAST_SNR) & ~tried
+    best = estimates.snr.max(axis=1, initial=0.0)
     view = FieldView.of(bands, estimates)
+    reach = np.max([part.reach for part in view.parts], axis=0)
     added: list[Estimates] = []
     changed = np.zeros(len(estimates), dtype=bool)
-    for members in partition(bands, estimates.position):
-        own = np.flatnonzero(bright[members])
-        if not own.size:
+    for i in np.argsort(-best, kind="stable"):
+        if tried[i] or best[i] < LEAST_SNR:
             continue
-        blocks = view.blocks(members)
-        for i in own[np.argsort(-estimates.snr[members[own]].max(axis=1))]:
-            new = _try(view, blocks, members, int(i), choices, identity=first + len(added))
-            if new is not None:
-                added.append(new)
-                changed[members[i]] = True
-                break
+        near = np.hypot(*(estimates.position - estimates.position[i]).T) < reach[i]
+        if (near & changed).any():
+            continue
+        new = _try(view, int(i), choices, identity=first + len(added))
+        if new is not None:
+            added.append(new)
+            changed[i] = True
     for new in added:
         estimates = estimates.joined(new)
     return Split(estimates=estimates, changed=np.append(changed, np.ones(len(added), dtype=bool)))
 
 
-def _try(
-    view: FieldView, blocks: list[Block], members: IntArray, i: int, choices: FitChoices, *, identity: int
-) -> Estimates | None:
+def _try(view: FieldView, i: int, choices: FitChoices, *, identity: int) -> Estimates | None:
     """Return a companion of a source if two are better than one; the source is then changed in place."""
-    estimates = view.estimates
-    theta = np.hstack([estimates.position[members], estimates.shape[members]])
-    difference, bounds = estimates.difference[members], bounds_of(view, members, blocks, choices)
+    estimates, row = view.estimates, np.array([i])
+    blocks = view.blocks(row)
+    theta = np.hstack([estimates.position[row], estimates.shape[row]])
+    difference, bounds = estimates.difference[row], bounds_of(view, row, blocks, choices)
     one = fit_group(
         blocks, theta, difference, prior=choices.prior, bounds=bounds, tolerance=1.0, max_iterations=4
     )
-    light = float(np.nansum(estimates.snr[members[i]] ** 2))
-    needed = max(LEAST_GAIN, PROFILE_SHARE**2 * light)
+    needed = max(LEAST_GAIN, PROFILE_SHARE**2 * float(np.nansum(estimates.snr[i] ** 2)))
+    scale = float(estimates.scale[i])
     best: GroupResult | None = None
-    for start, shape in _starts(one.theta[i], float(estimates.scale[members[i]])):
+    for start in _starts(view, blocks, one.theta[0], scale, choices, needed=needed):
         two = fit_group(
-            [_with_companion(block, i, len(members)) for block in blocks],
-            _doubled(one.theta, i, start, shape), np.concatenate([difference, difference[i : i + 1]]),
-            prior=choices.prior, bounds=_doubled_bounds(bounds, i, start), tolerance=1.0,
+            [_with_companion(block) for block in blocks], start, np.concatenate([difference, difference]),
+            prior=choices.prior, bounds=_two_bounds(bounds, start[:, :2], radius=_FREE_BEAMS * scale),
+            tolerance=1.0,
         )  # fmt: skip
         if best is None or two.cost < best.cost:
             best = two
-    if best is None or one.cost - best.cost < needed or not _are_two(best, i, estimates.scale[members[i]]):
+    if best is None or one.cost - best.cost < needed or not _are_two(best, scale):
         return None
-    row = members[i]
-    estimates.position[row] = estimates.start[row] = best.theta[i, :2]
-    estimates.shape[row], estimates.flux[row] = best.theta[i, 2:], best.flux[i]
+    estimates.position[i] = estimates.start[i] = best.theta[0, :2]
+    estimates.shape[i], estimates.flux[i] = best.theta[0, 2:], best.flux[0]
     new = Estimates.of(
-        best.theta[-1:, :2], shape=best.theta[-1:, 2:], scale=estimates.scale[row : row + 1],
-        significance=np.array([np.sqrt(one.cost - best.cost)]), flux=best.flux[-1:], first=identity,
+        best.theta[1:, :2], shape=best.theta[1:, 2:], scale=estimates.scale[row],
+        significance=np.array([np.sqrt(one.cost - best.cost)]), flux=best.flux[1:], first=identity,
     )  # fmt: skip
-    return replace(new, seen=np.isfinite(best.flux[-1:]))
+    return replace(new, seen=np.isfinite(best.flux[1:]))
 
 
-def _starts(theta: FloatArray, scale: float) -> list[tuple[FloatArray, FloatArray]]:
-    """Return places of two sources, (2, 2), and their shape, for which one of this shape may stand."""
+def _starts(
+    view: FieldView,
+    blocks: Sequence[Block],
+    theta: FloatArray,
+    scale: float,
+    choices: FitChoices,
+    *,
+    needed: float,
+) -> list[FloatArray]:
+    """Return positions and shapes of two sources, (2, 5), from which a fit may find them better than one."""
     value, vector = np.linalg.eigh(symmetric(theta[2:]))
-    # Two even sources of half separation h have h^2 more variance along their axis than across.
-    half = max(np.sqrt(max(value[1] - value[0], 0.0)), LEAST_DISTANCE * scale)
     narrow = max(float(value[0]), 0.0)
-    shape = np.array([narrow, 0.0, narrow])
-    return [(theta[:2] + half * np.outer(places, vector[:, 1]), shape) for places in _STARTS]
+    round_shape = np.array([narrow, 0.0, narrow])
+    starts = []
+    # Two even sources of half separation h have h^2 more variance along their axis than across.
+    half = np.sqrt(max(float(value[1] - value[0]), 0.0))
+    if 2.0 * half > LEAST_DISTANCE * scale:
+        ends = theta[:2] + half * np.outer([-1.0, 1.0], vector[:, 1])
+        starts.append(np.column_stack([ends, np.tile(round_shape, (2, 1))]))
+    reach = _RINGS_IN_FWHM * np.hypot(scale, FWHM_PER_SIGMA * np.sqrt(max(float(value[1]), 0.0)))
+    places = _places(view.estimates.position, theta[:2], step=_RING_STEP * scale, reach=reach)
+    if len(places):
+        shape = np.minimum(round_shape, (0.5 * scale / FWHM_PER_SIGMA) ** 2)
+        weight = np.append(np.zeros(2), choices.prior.sigma**-2)
+        gains = further_source_gains(blocks, theta, places, shape=shape, weight=weight)
+        best = int(gains.argmax())
+        if gains[best] > WORTH_A_FIT * needed:
+            starts.append(np.array([theta, np.append(places[best], shape)]))
+    return starts
 
 
-def _with_companion(block: Block, i: int, number: int) -> Block:
-    """Return a block with a further source, whose place in the group is `number`, where source i is."""
-    own = np.flatnonzero(block.members == i)
-    if not own.size:
-        return block
+def _places(known: FloatArray, centre: FloatArray, *, step: float, reach: float) -> FloatArray:
+    """Return a grid of places (m, 2) around a source, none of them nearer to a known one."""
+    n = int(reach / step)
+    ticks = step * np.arange(-n, n + 1)
+    places = centre + np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
+    distance = np.hypot(*(places - centre).T)
+    places = places[(distance >= step) & (distance <= reach)]
+    others = known[np.hypot(*(known - centre).T) < 2.0 * reach]
+    beside = np.hypot(*(places[:, None] - others).transpose(2, 0, 1)) < step
+    kept: FloatArray = places[~beside.any(axis=1)]
+    return kept
+
+
+def _with_companion(block: Block) -> Block:
+    """Return the block of one source with a second one there."""
     return replace(
-        block, members=np.append(block.members, number), beam=np.concatenate([block.beam, block.beam[own]]),
-        factor=np.append(block.factor, block.factor[own]),
-    )  # fmt: skip
+        block, members=np.array([0, 1]), beam=np.tile(block.beam, (2, 1)), factor=np.tile(block.factor, 2)
+    )
 
 
-def _doubled(theta: FloatArray, i: int, places: FloatArray, shape: FloatArray) -> FloatArray:
-    both = np.concatenate([theta, theta[i : i + 1]])
-    both[i], both[-1] = np.append(places[0], shape), np.append(places[1], shape)
-    return both
+def _two_bounds(bounds: Bounds, places: FloatArray, *, radius: float) -> Bounds:
+    both = np.zeros(2, dtype=np.int64)
+    return replace(
+        bounds, start=places, radius=np.full(2, radius), low=bounds.low[both], high=bounds.high[both]
+    )
 
 
-def _doubled_bounds(bounds: Bounds, i: int, places: FloatArray) -> Bounds:
-    rows = np.append(np.arange(len(bounds.radius)), i)
-    start, radius = bounds.start[rows].copy(), bounds.radius[rows].copy()
-    start[i], start[-1] = places
-    return replace(bounds, start=start, radius=radius, low=bounds.low[rows], high=bounds.high[rows])
+def _are_two(result: GroupResult, scale: float) -> bool:
+    """Return whether both are sources of their own, where they are and as large as they are.
 
-
-def _are_two(result: GroupResult, i: int, scale: float) -> bool:
-    """Return whether both are sources of their own."""
-    error = np.sqrt(np.einsum("ibib->ib", result.flux_covariance))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        snr = np.nan_to_num(result.flux / error)[[i, -1]].max(axis=1)
-    distance = float(np.hypot(*(result.theta[i, :2] - result.theta[-1, :2])))
-    return bool((snr >= LEAST_PART).all() and distance >= LEAST_DISTANCE * scale)
+    Which light is whose may stay open: then the errors of both are large, and their fluxes correlated.
+    """
+    distance = float(np.hypot(*(result.theta[0, :2] - result.theta[1, :2])))
+    significant = np.nan_to_num(result.conditional_snr).max(axis=1) >= LEAST_PART
+    return bool(significant.all() and distance >= LEAST_DISTANCE * scale)

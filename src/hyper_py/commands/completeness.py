@@ -10,11 +10,12 @@ import typer
 
 from hyper_py.commands.arguments import Output, Overrides, Quiet, configuration, overrides_of_run
 from hyper_py.commands.terminal import complain, say, shows_progress
-from hyper_py.diagnostics import InputError
+from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.names import printable
 
 if TYPE_CHECKING:
     from hyper_py.config import Config
+    from hyper_py.injection.bands import BandsCompleteness
     from hyper_py.injection.completeness import Completeness
     from hyper_py.injection.plan import InjectionPlan
     from hyper_py.running.completeness import Event
@@ -53,6 +54,12 @@ def completeness(
     purity: Annotated[
         float, typer.Option("--purity", min=0.0, max=1.0, help="Report the threshold that gives this purity.")
     ] = 0.99,
+    bands: Annotated[
+        bool,
+        typer.Option(
+            "--bands", help="The maps are bands of one field, searched together as by `hyper-py bands`."
+        ),
+    ] = False,
     columns: Annotated[
         bool,
         typer.Option(
@@ -73,6 +80,11 @@ def completeness(
     from hyper_py.injection.plan import InjectionPlan
 
     plan = InjectionPlan(precision=precision, seed=seed, positions=positions, max_runs=max_runs)
+    if bands:
+        if channels or columns or positions != "random":
+            raise ConfigurationError("--bands: leave --channel, --columns and --positions out")
+        _estimate_bands(config, maps, plan=plan, resume=resume, quiet=quiet)
+        return
     status = _estimate(
         config, maps, plan=plan, channels=channels, resume=resume, columns=columns, purity=purity, quiet=quiet
     )
@@ -104,6 +116,54 @@ def _estimate(
     return status
 
 
+def _estimate_bands(
+    config: "Config", maps: list[str], *, plan: "InjectionPlan", resume: bool, quiet: bool
+) -> None:
+    """Estimate the completeness of fields in several bands, and show the limits."""
+    from hyper_py.running.completeness_bands import measure_bands_completeness
+
+    def on_round(result: "BandsCompleteness") -> None:
+        if not quiet:
+            limit = result.curves["SNR"].limit(0.8)
+            text = limit_text(limit.value, 0.5 * (limit.high - limit.low))
+            say(
+                f"{result.name}: after {result.n_runs} runs: 80% at a joint S/N of {text}; error "
+                f"{result.error:.3f}",
+                err=True,
+            )
+
+    for result in measure_bands_completeness(
+        config, maps or None, plan=plan, resume=resume, on_round=on_round
+    ):
+        if quiet:
+            continue
+        say(
+            f"{result.name}: {len(result.records)} sources injected in {result.n_runs} runs; binomial error "
+            f"{result.error:.3f}"
+        )
+        rows: list[tuple[str, ...]] = [("sources found", "50%", "80%", "95%")]
+        for name, curve in result.curves.items():
+            unit = result.units[name]
+            limits = (limit_text(one.value, 0.5 * (one.high - one.low)) for one in curve.limits)
+            rows.append(("joint S/N" if name == "SNR" else f"{name} ({unit})", *limits))
+        _show_rows(rows)
+        for one in result.accuracy:
+            say(
+                f"  {one.band}: flux bias {one.bias:+.1%}, scatter {one.scatter:.1%}, pull width "
+                f"{one.pull_width:.2f} of {one.n} sources with a joint S/N from 8"
+            )
+        say(f"  rows on the inverted maps: {result.n_inverted}; catalogue: {len(result.extraction.sources)}")
+    if not quiet:
+        say(f"Results: {Path(config.below_root()).absolute() / 'completeness'}")
+
+
+def _show_rows(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *rest in rows:
+        texts = [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
+        say("  ".join(["", first.ljust(widths[0]), *texts]).rstrip())
+
+
 def _summarise(result: "Completeness", *, purity: float) -> None:
     """Show the limits and the number of false rows."""
     n_runs, n = result.n_runs, len(result.records)
@@ -114,10 +174,7 @@ def _summarise(result: "Completeness", *, purity: float) -> None:
             curve, unit = result.curve(quantity, shape=shape), result.units[quantity]
             limits = (limit_text(one.value, 0.5 * (one.high - one.low)) for one in curve.limits)
             rows.append((f"{words}, {against} {unit and f'({unit})'}".rstrip(), *limits))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *rest in rows:
-        texts = [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
-        say("  ".join(["", first.ljust(widths[0]), *texts]).rstrip())
+    _show_rows(rows)
     known, (low, high) = result.purity, result.purity.expected_interval()
     say(
         f"  expected false rows: {known.expected_false():.2g} ({low:.2g} - {high:.2g}) of {len(known.rows)} "

@@ -157,6 +157,8 @@ class Survey(Checked, key_path="survey"):
 
     def conflicts(self) -> Iterator[str]:
         """Yield what is wrong with the values together."""
+        if self.calibration_error is not None and self.calibration_error > 1.0:
+            yield f"calibration_error = {self.calibration_error:g}: a share of the flux: 0.05 is 5%"
         if self.beam is not None and self.psf is not None:
             yield "give the beam by beam or by psf, not by both"
 

@@ -376,7 +376,9 @@ def _fitted(
         estimates = fit_jointly(bands, estimates, choices=fit, max_sweeps=2).estimates
         patterns = [band.pattern(estimates.gaussians(band, b)) for b, band in enumerate(bands)]
         bands = [band.less(pattern) for band, pattern in zip(bands, patterns, strict=True)]
-    estimates, bands, _ = refine(bands, estimates, fit=fit, free=free, keep_all=forced)
+    estimates, bands, _ = refine(
+        bands, estimates, fit=fit, free=free, fitted=known or not forced, keep_all=forced
+    )
     return estimates, bands, patterns
 
 

@@ -130,7 +130,8 @@ def read_image(
             return streamed_image(source, plane or 0, limit=max_memory or 0.0)
         image = make_image(source, plane or 0)
     if not np.isfinite(image.data).any():
-        places = {"io.error_hdu": error_hdu, "io.mask": mask, "io.primary_beam": primary_beam}
+        errors = None if isinstance(error_hdu, str) and error_hdu == AUTO else error_hdu
+        places = {"io.error_hdu": errors, "io.mask": mask, "io.primary_beam": primary_beam}
         used = " and ".join(key for key, place in places.items() if place is not None)
         raise InputError(f"{image.name}: every pixel is blank{f', with {used}' if used else ''}")
     if "constant" in image.meta:

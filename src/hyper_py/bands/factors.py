@@ -1,0 +1,59 @@
+"""Cholesky factors of the covariance of sets of pixels, kept: it depends on separations only."""
+
+from collections import OrderedDict
+
+import numpy as np
+from scipy.linalg import LinAlgError, cholesky
+
+from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.noise.covariance import CovarianceModel
+
+CACHE_BYTES = 32_000_000
+"""Of the factors of one band: what was not used for longest is dropped first."""
+_FEWEST_PER_BEAM = 3.5
+_WAVELENGTH_BEAMS = 1.5
+_LOSS = 1.03
+"""Noise power that fewer pixels may add at that wavelength, where a source has most of its."""
+
+
+class FactorCache:
+    """Cholesky factors by the shape of a set of pixels.
+
+    Parameters
+    ----------
+    covariance : CovarianceModel
+    """
+
+    def __init__(self, covariance: CovarianceModel) -> None:
+        self._covariance = covariance
+        self._known: OrderedDict[bytes, FloatArray | None] = OrderedDict()
+        self._bytes = 0
+
+    def factor(self, y: IntArray, x: IntArray) -> FloatArray | None:
+        """Return the factor of the covariance of pixels (n,), (n, n); None if it is not positive definite."""
+        key = np.concatenate([y - y[0], x - x[0]]).astype(np.int32).tobytes()
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        try:
+            made: FloatArray | None = cholesky(
+                self._covariance.matrix(y, x), lower=True, overwrite_a=True, check_finite=False
+            )
+        except LinAlgError:
+            made = None
+        self._known[key] = made
+        self._bytes += 0 if made is None else made.nbytes
+        while self._bytes > CACHE_BYTES and len(self._known) > 1:
+            dropped = self._known.popitem(last=False)[1]
+            self._bytes -= 0 if dropped is None else dropped.nbytes
+        return made
+
+
+def step_between_pixels(covariance: CovarianceModel, *, beam_fwhm: float) -> int:
+    """Return the largest step between pixels at which sources lose nothing; the beam in pixels."""
+    step = 1
+    while beam_fwhm / (step + 1) >= _FEWEST_PER_BEAM:
+        if covariance.aliasing(step + 1, wavelength=_WAVELENGTH_BEAMS * beam_fwhm) > _LOSS:
+            break
+        step += 1
+    return step
