@@ -81,7 +81,7 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.FLUX_AT_BOUND: "a parameter that the flux depends on is at its bound; no error is given",
     Flag.VERY_WIDE: "wider than 5 beams; flux and size may be wrong",
     Flag.OTHER_PROFILE: "not a Gaussian; FLUX includes FLUX_BEYOND if that is at most 1.5 FLUX_GAUSS",
-    Flag.PROFILE_UNKNOWN: "resolved, but noise hides whether it is a Gaussian; FLUX is that of a Gaussian",
+    Flag.PROFILE_UNKNOWN: "resolved, and noise hides whether it is a Gaussian; FLUX is that of a Gaussian",
 }
 
 

@@ -394,7 +394,7 @@ def _degrees(column: Any) -> FloatArray:
 def _janskys(column: Any) -> FloatArray:
     unit = column_unit(column, where=_where(column))
     if unit is not None and not unit.is_equivalent(u.Jy):
-        raise InputError(f"{_where(column)} is in '{unit}', which is no flux density: correct its unit")
+        raise InputError(f"{_where(column)} is in '{unit}', which is not a flux density: correct its unit")
     return _values(column) * (1.0 if unit is None else float(unit.to(u.Jy)))
 
 
