@@ -5,6 +5,7 @@ as much wider; its noise is that of the background on their scale. A source is s
 most significant one counts, and what its Gaussian explains of the others is no source of its own.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,9 @@ OCTAVES = (2, 4)
 """Factors by which maps are binned: sources of up to some six beams have a filter of nearly their size."""
 FEWEST_BEAMS = 60.0
 """An octave with fewer beams of its own says nothing of its noise."""
+WIDE_FACTOR = 1.3
+"""The significance of wide sources is divided by this for each octave: backgrounds have more structure on
+larger scales, and it looks like them."""
 WIDE_MARGIN = 2.0
 """Least distance of a wide source from edges and blanks, in beams of its octave."""
 SIZES = np.geomspace(0.8, 10.0, 40)
@@ -115,7 +119,7 @@ def on_map(candidates: Candidates, step: int) -> Candidates:
     """Return the candidates of a binned map on the map itself."""
     return Candidates(
         candidates.points * step + 0.5 * (step - 1),
-        candidates.significance,
+        candidates.significance / WIDE_FACTOR ** math.log2(step),
         candidates.size * step,
         candidates.step * step,
     )

@@ -296,7 +296,7 @@ class MeasuredMap:
         # Held by a bound, they have no error later on.
         least = np.where(table.at_bound.any(axis=1), _CLEAR_SNR, _LEAST_WIDE_SNR)
         below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
-        below |= filling & (major > _RIDGE_RATIO * minor)
+        below |= filling & ((major > _RIDGE_RATIO * minor) | ~(table.snr >= _CLEAR_SNR))
         kept = np.ones(len(table), dtype=bool)
         ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
         for group in self.groups:
