@@ -89,7 +89,7 @@ def test_a_beam_wider_than_a_quarter_of_the_map_is_said():
 
 def test_a_beam_smaller_than_a_pixel_is_said():
     (said,) = cautions(table([], []), make_image(noise(), fwhm=0.5))
-    assert said.startswith("a beam of 0.5 arcsec on pixels of 1: ")
+    assert said.startswith("the beam is 0.5 arcsec and pixels are 1: ")
     assert "survey.beam" in said
 
 

@@ -82,5 +82,5 @@ def test_an_hour_is_fifteen_degrees_of_right_ascension_only():
     found, is_known = column_angles(hours, unit=u.deg, where="a", kind="RA")
     np.testing.assert_allclose(found, [15.0, 30.0], rtol=1e-15)
     assert is_known
-    with pytest.raises(InputError, match="a is in 'h', which is no angle"):
+    with pytest.raises(InputError, match="a is in 'h', which is not an angle"):
         column_angles(hours, unit=u.deg, where="a", kind="DEC")

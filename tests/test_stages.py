@@ -4,7 +4,9 @@ import math
 
 import pytest
 
+from hyper_py.pipeline.bands import extract_bands
 from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.simulation.bands import simulate_bands
 from hyper_py.simulation.simulate import simulate_image
 from hyper_py.stages import SHARES, Clock, counter, seconds_left, tell, told_to
 
@@ -61,6 +63,17 @@ def test_rounds_of_detection_are_counted_on_the_map_and_for_wide_sources(told, t
         assert len(done) > 2
         assert {total for _, total in done} == {max(total for _, total in done)}
         assert done[-1][0] <= done[-1][1]
+
+
+def test_a_field_in_several_bands_tells_of_its_rounds(told):
+    field = simulate_bands(seed=1, size=260.0, n_sources=2, pair_fraction=0.0)
+    images = {one.band.name: one.image for one in field.maps if one.band.name in ("s250", "s350")}
+    with told_to(lambda *stage: told.append(stage)):
+        extract_bands(images, wavelengths={"s250": 250.0, "s350": 350.0})
+    assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["detection", "first fits", "apertures"]
+    rounds = [done for stage, done, _ in told if stage == "detection"]
+    assert rounds == list(range(len(rounds)))
+    assert len(rounds) > 2
 
 
 @pytest.fixture(scope="module")

@@ -192,8 +192,8 @@ def _small_beam(image: SkyImage) -> list[str]:
     if image.beam.minor >= image.pixel_scale:
         return []
     return [
-        f"a beam of {image.beam.minor:.4g} arcsec on pixels of {image.pixel_scale:.4g}: sources of a beam "
-        "cannot be told from single pixels; is the beam right (survey.beam)?"
+        f"the beam is {image.beam.minor:.4g} arcsec and pixels are {image.pixel_scale:.4g}: point sources "
+        "cannot be distinguished from single pixels; is the beam right (survey.beam)?"
     ]
 
 
@@ -223,7 +223,7 @@ def _dark_pixels(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
     depth = (noise.mean - image.data[place]) / noise.typical
     return [
         f"{n} pixel{'s' if n > 1 else ''} of {value:.6g} {image.unit}, {depth:.3g} times the noise below the "
-        "mean, were not seen through the beam: if they are blank, say so with "
+        "mean, cannot be real, since the beam would smooth them: if they are blank, set "
         f"io.fill_values=[{value:.6g}], or mask them (io.mask)"
     ]
 
@@ -299,7 +299,7 @@ def _given_twice(catalog: QTable, image: SkyImage) -> list[str]:
         return []
     return [
         f"{_rows(catalog, rows[np.unique(pairs)])} given sources are within a tenth of a beam of another: "
-        "how their light is divided means nothing; give each source once"
+        "their fluxes cannot be separated; give each source once"
     ]
 
 

@@ -154,7 +154,7 @@ def column_angles(
         return numbers, False
     if not own.is_equivalent(unit):
         text = own_unit or str(column.unit)
-        raise InputError(f"{where} is in '{text}', which is no angle: correct its unit")
+        raise InputError(f"{where} is in '{text}', which is not an angle: correct its unit")
     result: FloatArray = numbers * own.to(unit)
     return result, True
 

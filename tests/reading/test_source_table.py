@@ -125,7 +125,7 @@ def test_numbers_in_columns_of_texts_are_in_their_unit_and_no_hours(tmp_path, fo
     flux, flux_err, notes = fluxes_of_table(read, name="t", unit="Jy")
     np.testing.assert_array_equal(flux, [2.5, 4.0])
     assert np.isnan(flux_err).all()
-    assert notes == ("t says no unit of FLUX: taken to be in Jy",)
+    assert notes == ("t has no unit of FLUX: Jy is assumed",)
 
 
 def test_columns_of_coordinates_and_quantities():
@@ -217,9 +217,9 @@ def test_fluxes_that_are_no_flux_densities_are_refused(unit):
     [
         ({"RA": None}, "t: no column RA among DEC"),
         ({"FWHM_1": None}, "column FWHM_2 without FWHM_1"),
-        ({"FWHM_1": FWHM_1 * u.Jy}, "column FWHM_1 is in 'Jy', which is no angle"),
-        ({"FWHM_1": FWHM_1 * u.pix}, "column FWHM_1 is in 'pix', which is no angle"),
-        ({"DEC": DEC * u.hour}, "column DEC is in 'h', which is no angle"),
+        ({"FWHM_1": FWHM_1 * u.Jy}, "column FWHM_1 is in 'Jy', which is not an angle"),
+        ({"FWHM_1": FWHM_1 * u.pix}, "column FWHM_1 is in 'pix', which is not an angle"),
+        ({"DEC": DEC * u.hour}, "column DEC is in 'h', which is not an angle"),
         ({"DEC": DEC * 3600}, "column DEC has values outside -90 to 90 deg: look at its unit"),
         ({"RA": RA * 3600}, "column RA has values outside"),
         ({"FWHM_2": -FWHM_2}, "column FWHM_2 has values that are no sizes"),

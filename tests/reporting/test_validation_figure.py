@@ -72,11 +72,13 @@ def test_many_matches_are_summed_up_by_their_quantiles(tmp_path):
     assert (tmp_path / "v.svg").stat().st_size < 1_000_000
     flux = figure.axes[1]
     lines = {line.get_label(): line for line in flux.lines}
-    median = lines["median, and 68%"].get_ydata()
+    median = lines["median and central 68%"].get_ydata()
     np.testing.assert_allclose(median, 1.0, atol=0.03)
     low, high = (line.get_ydata() for line in flux.lines if line.get_linestyle() == ":")
     np.testing.assert_allclose(high - low, 0.2, atol=0.05)
     words = texts(figure)
     distance = np.hypot(v.comparison("x").values, v.comparison("y").values)
     assert f"68% within {np.percentile(distance, 68):.3g} pix" in words
-    assert "median, and 68%" not in texts(plot_validation(make_validation(("X", "Y", "SNR", "FLUX"), n=100)))
+    assert "median and central 68%" not in texts(
+        plot_validation(make_validation(("X", "Y", "SNR", "FLUX"), n=100))
+    )

@@ -20,6 +20,7 @@ from hyper_py.bands.significance import Candidates, Grid, find_candidates
 from hyper_py.bands.splitting import LEAST_SNR as SPLIT_SNR
 from hyper_py.bands.splitting import split_blends
 from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.stages import counter
 
 LEVELS = (25.0, 10.0, 6.5)
 """Significances of the rounds before those at the threshold itself, which end when nothing is added."""
@@ -71,6 +72,7 @@ def find_sources(
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Estimates, list[Band]]:
     """Return the sources of a field, fitted, and the bands with noise and offsets as measured meanwhile."""
+    advance = counter("detection", len(LEVELS) + MOST_ROUNDS)
     estimates, bands = Estimates.none(len(bands)), list(bands)
     grid, first, tried = Grid.over(bands), 0, np.empty(0, dtype=np.int64)
     rejected = np.empty((0, 2))
@@ -83,6 +85,7 @@ def find_sources(
         first += len(new)
         if progress is not None:
             progress(f"{len(estimates)} sources, {len(new)} new above {level:g}")
+        advance(1)
         if not len(new) and level == choices.threshold:
             break
         if not len(new) and not len(estimates):

@@ -61,7 +61,7 @@ def completeness(
     bands: Annotated[
         bool,
         typer.Option(
-            "--bands", help="The maps are bands of one field, as for `hyper-py bands`: all together."
+            "--bands", help="The maps are bands of one field, searched together as by `hyper-py bands`."
         ),
     ] = False,
     columns: Annotated[

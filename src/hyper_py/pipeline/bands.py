@@ -34,6 +34,7 @@ from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
 from hyper_py.options import OptionChanges, Options
+from hyper_py.stages import tell
 
 if TYPE_CHECKING:
     from regions import Regions
@@ -289,8 +290,10 @@ def extract_bands(
         if aligning is not None and len(estimates):
             estimates, placed, offsets = align(placed, estimates, fit=fit, choices=aligning)
     say(f"{len(estimates)} sources listed; last fits")
+    tell("first fits")
     estimates, placed, patterns = _fitted(placed, estimates, fit=fit, free=free, forced=fixed is not None)
     say(f"{len(estimates)} sources fitted")
+    tell("apertures")
     sources = joint_sources(placed, estimates, plane)
     apertures = None
     if options.bands.common_aperture != "none":

@@ -149,7 +149,7 @@ def fluxes_of_table(table: Table, *, name: str, unit: str) -> tuple[FloatArray, 
         numbers = column_numbers(table[found], where=where)
         said = column_unit(table[found], where=where)
         if said is None and column == "FLUX":
-            notes.append(f"{name} says no unit of FLUX: taken to be in {unit}")
+            notes.append(f"{name} has no unit of FLUX: {unit} is assumed")
         own = own if said is None else said
         if not own.is_equivalent(standard):
             raise InputError(f"{where} is in '{own}', which is not a flux density: correct its unit")

@@ -81,10 +81,10 @@ def _draw_shares(axes: Any, validation: Validation) -> None:
         _plain_ticks(axes)
     else:
         _nothing(axes, "signal to noise not known")
-    axes.set(ylim=(-0.03, 1.06), xlabel="signal to noise (true; measured for purity)", ylabel="share")
+    axes.set(ylim=(-0.03, 1.06), xlabel="signal to noise (true; measured for purity)", ylabel="fraction")
     axes.axhline(1.0, color="0.8", lw=0.8, zorder=0)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    axes.set_title("Found, and true", fontsize=10)
+    axes.set_title("Completeness and purity", fontsize=10)
 
 
 def _draw_fluxes(axes: Any, validation: Validation) -> None:
@@ -120,11 +120,11 @@ def _draw_fluxes(axes: Any, validation: Validation) -> None:
     axes.axhline(1.0, color="0.5", lw=0.8, zorder=0)
     outside = int(np.count_nonzero(np.abs(flux.values - 1.0) > reach))
     if outside:
-        axes.text(0.02, 0.02, f"{outside} outside", transform=axes.transAxes, fontsize=8, color="0.4")
+        axes.text(0.02, 0.02, f"{outside} beyond the axis", transform=axes.transAxes, fontsize=8, color="0.4")
     if known:
         axes.set_xscale("log")
         _plain_ticks(axes)
-    axes.set_xlabel("true signal to noise" if known else "source")
+    axes.set_xlabel("true signal to noise" if known else "source number")
     for handle in axes.legend(frameon=False, fontsize=8, loc="upper right").legend_handles:
         handle.set_alpha(1.0)
 
@@ -145,7 +145,7 @@ def _draw_quantiles(axes: Any, x: Any, values: Any) -> None:
     low, median, high = (
         [float(np.percentile(values[good][part], share)) for part in parts] for share in (16, 50, 84)
     )
-    axes.plot(middle, median, color="0.1", lw=1.6, label="median, and 68%")
+    axes.plot(middle, median, color="0.1", lw=1.6, label="median and central 68%")
     for edge in (low, high):
         axes.plot(middle, edge, color="0.1", lw=1.0, ls=":")
 
@@ -185,7 +185,7 @@ def _draw_offsets(axes: Any, validation: Validation) -> None:
 
 
 def _draw_pulls(axes: Any, validation: Validation) -> None:
-    axes.set_title("Errors", fontsize=10)
+    axes.set_title("Pulls", fontsize=10)
     axes.set(xlabel="(measured - true) / error", ylabel="density", xlim=(-5, 5))
     chosen: list[Comparison] = [
         c for c in map(validation.comparison, _PULLS) if c is not None and np.isfinite(c.pulls).any()
@@ -194,7 +194,7 @@ def _draw_pulls(axes: Any, validation: Validation) -> None:
         _nothing(axes, "no errors in the catalogue")
         return
     grid = np.linspace(-5.0, 5.0, 201)
-    axes.fill_between(grid, np.exp(-0.5 * grid**2) / np.sqrt(2 * np.pi), color="0.88", label="honest errors")
+    axes.fill_between(grid, np.exp(-0.5 * grid**2) / np.sqrt(2 * np.pi), color="0.88", label="unit Gaussian")
     for comparison, color in zip(chosen, _PULL_COLORS, strict=False):
         pulls = comparison.pulls[np.isfinite(comparison.pulls)]
         width = validation.samples["all"][comparison.name].pull_width

@@ -111,7 +111,7 @@ function makeSky({ layers, catalog, onChoose }) {
     drawAxes($("axes"), families, axes.left, axes.bottom);
     if (on("groups")) drawGroups(context, near, colour.groups);
     const fine = Math.min(1, Math.max(.55, view.scale * facts.beam.fwhm_pixels / 12));
-    if (on("apertures")) { ellipses(context, near, colour.apertures, 1.4 * fine, Math.min(.95, Math.max(.4, 2500 / near.length))); ellipses(context, far, colour.apertures, fine, .22); }
+    if (on("apertures")) { if (isLight() && near.length < 300) ellipses(context, near, colour.halo, 3.4); ellipses(context, near, colour.apertures, (isLight() ? 1.8 : 1.4) * fine, Math.min(.95, Math.max(.4, 2500 / near.length))); ellipses(context, far, colour.apertures, fine, .22); }
     if (on("flagged")) ellipses(context, near.filter(i => catalog.calls[i]), colour.flagged, 2 * fine);
     if (on("detections")) {
       context.beginPath();
