@@ -37,6 +37,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "fk4_b1950": {"beam": round_beam(14.0), "bunit": JY_BEAM},
     "1904-66_SIN.lb": {"bunit": JY_BEAM},
     "synthetic_image": {"bunit": JY_BEAM},
+    "L1551": {"beam": round_beam(20.0), "bunit": JY_BEAM},
     "p100": {"survey_name": "pacs100", "bunit": "Jy/pixel"},
     "p160": {"survey_name": "pacs160", "bunit": "Jy/pixel"},
     "s250": {"survey_name": "spire250", "bunit": JY_BEAM},

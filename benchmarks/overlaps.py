@@ -70,6 +70,8 @@ def compare(path: Path, directory: Path, share: float, least: float, changes: li
     both = own & found
     error = np.asarray(whole["FLUX_ERR"])[both]
     change = (np.asarray(joined["FLUX"])[row[both]] - np.asarray(whole["FLUX"])[both]) / error
+    n_unknown = int(np.count_nonzero(~np.isfinite(change)))  # at a bound there is no error
+    change = change[np.isfinite(change)]
     lost, within = int(np.count_nonzero(own & ~found)), float(np.mean(np.abs(change) < 1.0))
     taken_twice = len(row[found]) - len(np.unique(row[found]))
     pairs = tree.query_pairs(0.5 * beam)
@@ -77,7 +79,8 @@ def compare(path: Path, directory: Path, share: float, least: float, changes: li
     verdict = "good" if good else "FALLS SHORT"
     print(
         f"{path.name}: above {least:g} sigma, away from the seams: {counts[0]} sources of the whole map, "
-        f"{counts[1]} joined, {lost} lost; {within:.1%} of fluxes within their errors, median change "
+        f"{counts[1]} joined, {lost} lost; {within:.1%} of {change.size} fluxes within their errors "
+        f"({n_unknown} have none), median change "
         f"{np.median(change):+.3f} errors, largest {np.abs(change).max():.2f}; {len(pairs)} pairs of rows "
         f"within half a beam: {verdict}"
     )

@@ -31,7 +31,9 @@ SETTINGS = {
 }
 TITLES = {"ours": "this Hyper-Py", "bdsf": "PyBDSF", "aegean": "Aegean"}
 EDGES = (0.0, 1.5, 2.5, 3.5, 5.0, 7.0)
-MARKED = int(Flag.OTHER_PROFILE | Flag.FLUX_AT_BOUND | Flag.VERY_WIDE | Flag.SIZE_AT_BOUND)
+MARKED = int(
+    Flag.OTHER_PROFILE | Flag.FLUX_AT_BOUND | Flag.VERY_WIDE | Flag.SIZE_AT_BOUND | Flag.PROFILE_UNKNOWN
+)
 
 
 def catalogue(finder: str, python: str, path: Path, out: Path) -> None:
@@ -83,6 +85,11 @@ def spread(values: np.ndarray) -> float:
     return float(1.4826 * np.median(np.abs(values - np.median(values)))) if values.size else np.nan
 
 
+def unflagged(ratio: np.ndarray, marked: np.ndarray) -> str:
+    """Return the bias of the sources without a flag, and their number."""
+    return f"{np.nanmedian(ratio[~marked]) - 1:+.1%} ({np.sum(~marked)})" if not marked.all() else "-"
+
+
 def show(preset: str, seeds: list[int], results: dict[str, list[tuple[Table, int]]]) -> None:
     """Print the results of one preset."""
     print(f"\n## {preset}, seeds {', '.join(map(str, seeds))}\n")
@@ -91,8 +98,9 @@ def show(preset: str, seeds: list[int], results: dict[str, list[tuple[Table, int
         found = sum(int(np.sum(part["found"])) for part, _ in parts)
         total, rows = sum(len(part) for part, _ in parts), sum(n for _, n in parts)
         print(f"| {TITLES[finder]} | {found / total:.1%} | {found / max(rows, 1):.1%} |")
-    print("\n| finder | profile | size (beams) | found | flux bias | scatter | pull width | size | flagged |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("\n| finder | profile | size (beams) | found | flux bias | scatter | pull width | size | flagged "
+          "| bias of the others |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for finder, parts in results.items():
         every = {
             name: np.concatenate([np.asarray(part[name]) for part, _ in parts])
@@ -110,7 +118,7 @@ def show(preset: str, seeds: list[int], results: dict[str, list[tuple[Table, int
                     TITLES[finder], profile, f"{low:g}-{high:g}", f"{seen.sum()} of {some.sum()}",
                     f"{np.nanmedian(ratio) - 1:+.1%}", f"{spread(ratio):.1%}",
                     f"{spread(every['pull'][seen]):.2f}", f"{np.nanmedian(every['width'][seen]) - 1:+.1%}",
-                    f"{np.mean(every['marked'][seen]):.0%}",
+                    f"{np.mean(every['marked'][seen]):.0%}", unflagged(ratio, every["marked"][seen]),
                 ]  # fmt: skip
                 print("| " + " | ".join(cells) + " |")
 

@@ -7,6 +7,7 @@ import math
 import os
 import pkgutil
 import re
+import sys
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -49,6 +50,8 @@ nb_execution_raise_on_error = True
 nb_merge_streams = True
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("COLUMNS", "100")  # of a terminal
+# The commands in notebooks are those of this Python, whether or not its environment is activated.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 def markdown_table(head, rows):

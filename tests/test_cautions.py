@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.table import QTable
+from scipy import ndimage
 
 from helpers.maps import make_image
 from hyper_py.cautions import cautions
@@ -57,6 +58,20 @@ def test_rows_along_an_edge_are_said(kind):
     assert inside == ()
 
 
+def test_given_sources_at_one_place_are_said():
+    x, y = places(6)
+    x[3], y[3], x[4], y[4] = x[0] + 0.2, y[0] + 0.2, x[5], y[5]
+    rows = table(x, y, int(Flag.FORCED))
+    rows["HYPER_ID"] = np.arange(1, 7)
+    (said,) = cautions(rows, make_image(noise()))
+    assert said.startswith(
+        "4 of 6 (HYPER_ID 1, 4, 5, 6) given sources are within a tenth of a beam of another"
+    )
+    assert cautions(table(x, y, int(Flag.BLENDED)), make_image(noise())) == ()
+    x[3], x[4] = x[0] + 2.0, np.nan
+    assert cautions(table(x, y, int(Flag.FORCED)), make_image(noise())) == ()
+
+
 def test_what_was_read_is_said_too():
     image = make_image(noise(), meta={"fill": ("zeros",), "errors": "errors"})
     assert cautions(table(*places(3)), image) == ("zeros", "errors")
@@ -72,6 +87,58 @@ def test_a_beam_wider_than_a_quarter_of_the_map_is_said():
         assert len([text for text in said if "beam" in text]) == n_said
 
 
+def test_a_beam_smaller_than_a_pixel_is_said():
+    (said,) = cautions(table([], []), make_image(noise(), fwhm=0.5))
+    assert said.startswith("a beam of 0.5 arcsec on pixels of 1: ")
+    assert "survey.beam" in said
+
+
+def seen_through_the_beam():
+    sigma = 4.5 / 2.3548
+    data = ndimage.gaussian_filter(np.random.default_rng(3).standard_normal(SHAPE), sigma, mode="wrap")
+    return data / data.std()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "value", "said"),
+    [
+        (([100], [50]), -999.0, "1 pixel of -999 mJy/beam, "),
+        (([0], [0]), -100.0, "1 pixel of -100 mJy/beam, "),
+        (([7, 90, 150], [30, 60, 90]), -99.0, "3 pixels of -99 mJy/beam, "),
+        (tuple(np.mgrid[60:64, 80:90].reshape(2, -1)), -99.0, "40 pixels of -99 mJy/beam, "),
+    ],
+)
+def test_pixels_too_dark_for_the_beam_are_said(pixels, value, said):
+    """Too few to be found as fill when the map is read."""
+    unit = 3e-5
+    data = seen_through_the_beam()
+    data[pixels] = value
+    areas = unit * (1.0 + 1e-6 * np.arange(SHAPE[1]))
+    image = make_image(data * areas, unit="mJy/beam", jy_per_pixel=np.broadcast_to(areas, SHAPE))
+    (line,) = cautions(table([], []), image, NoiseLevel(mean=0.0, rms=unit))
+    assert line.startswith(said)
+    assert f"io.fill_values=[{value:g}]" in line
+
+
+def test_loud_noise_at_an_edge_is_not_too_dark():
+    data = seen_through_the_beam()
+    data[:6] += 30.0 * np.random.default_rng(4).standard_normal((6, SHAPE[1]))
+    assert data.min() < -60.0
+    lines = cautions(table([], []), make_image(data), NoiseLevel(mean=0.0, rms=1.0))
+    assert not any("seen through the beam" in line for line in lines)
+
+
+@pytest.mark.parametrize("size", [4.0, 4.5, 9.0])
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_negative_sources_are_not_too_dark(size, offset):
+    y, x = np.indices(SHAPE)
+    sigma = size / 2.3548
+    data = seen_through_the_beam()
+    data -= 300.0 * np.exp(-((x - 90 - offset) ** 2 + (y - 80 - offset) ** 2) / 2 / sigma**2)
+    assert cautions(table([], []), make_image(data), NoiseLevel(mean=0.0, rms=1.0)) == ()
+    assert cautions(table([], []), make_image(data - 500.0), NoiseLevel(mean=-500.0, rms=1.0)) == ()
+
+
 def test_sizes_that_differ_between_bands_are_said_with_the_remedy():
     from helpers.bands import measured_field
     from hyper_py.cautions import band_cautions
@@ -82,7 +149,7 @@ def test_sizes_that_differ_between_bands_are_said_with_the_remedy():
     assert band_cautions(table, images) == ()
     table["FLAGS"][:8] |= int(Flag.SHAPE_DIFFERS)
     (line,) = band_cautions(table, images)
-    assert line.startswith("8 of 30 (HYPER_ID 1, 2, 3, 4, 5, ...) sources have another size in some band")
+    assert line.startswith("8 of 30 (HYPER_ID 1, 2, 3, 4, 5, ...) sources differ in size between bands")
     assert "bands.shape" in line
     odd = images["s250"].with_data(images["s250"].data)
     odd.meta["fill"] = ["-999 was taken for blank"]
@@ -101,16 +168,16 @@ def test_noise_that_is_not_what_it_is_said_to_be(factor, said, background):
     image = make_image(data)
     expected = said and not (background and factor > 1.0)  # errors may be those of the background too
     for level in (NoiseLevel(mean=0.0, rms=factor), NoiseLevel(mean=0.0, rms=np.full(SHAPE, factor))):
-        found = [text for text in cautions(table(*places(3)), image, level) if "one unit" in text]
+        found = [text for text in cautions(table(*places(3)), image, level) if "same unit" in text]
         assert len(found) == expected
-        assert all("detection.rms_value says" in text for text in found)
+        assert all("times detection.rms_value" in text for text in found)
 
 
 def test_a_factor_of_the_beam_is_named():
     image = make_image(noise())
     level = NoiseLevel(mean=0.0, rms=image.beam_area_pix)
     (said,) = cautions(table(*places(3)), replace(image, error=np.ones(SHAPE)), level)
-    assert "what its errors (io.error_hdu) say, the pixels in a beam" in said
+    assert "times that of its errors (io.error_hdu), the number of pixels in a beam" in said
 
 
 @pytest.mark.parametrize(
@@ -126,4 +193,4 @@ def test_a_factor_of_the_beam_is_named():
 )
 def test_units_that_an_instrument_does_not_have(instrument, unit, said):
     image = replace(make_image(noise(), meta={"instrument": instrument}), unit=unit)
-    assert any("as a rule" in text for text in cautions(table(*places(3)), image)) == said
+    assert any("are usually in" in text for text in cautions(table(*places(3)), image)) == said

@@ -77,6 +77,32 @@ def test_sip_is_astropys(a, b):
     check(wcs_of(sip_cards(a, b)))
 
 
+@pytest.mark.parametrize("n", [2, 3, 6, 11])
+@pytest.mark.parametrize("frame", [("RA---", "DEC--"), ("GLON-", "GLAT-")])
+def test_old_headers_of_scamp_are_tpv(tmp_path, n, frame):
+    """TAN with PV: wcslib knows them only where there are many."""
+    cards = {f"PV{axis}_{k}": {0: 0.0, 1: 1.01, 2: 0.002}.get(k, 1e-4) for axis in (1, 2) for k in range(n)}
+    cards = {key: value for key, value in cards.items() if key not in ("PV1_3", "PV2_3")}
+
+    def named(kind):
+        return cards | {f"CTYPE{k}": f"{one}{kind}" for k, one in enumerate(frame, start=1)}
+
+    path = write_map(tmp_path / "m.fits", make_data(SHAPE), **named("TAN"))
+    image = read_image(path)
+    right = WCS(fits.Header({**fits.getheader(path), **named("TPV")}))
+    x, y = np.array([0.0, 60.0, 119.0]), np.array([0.0, 45.0, 89.0])
+    np.testing.assert_allclose(celestial_degrees(image.wcs, x, y), right.all_pix2world(x, y, 0), rtol=1e-12)
+    assert any("distortions of SCAMP" in note for note in image.meta["notes"])
+
+
+def test_zeros_that_casa_writes_are_no_distortions(tmp_path):
+    path = write_map(tmp_path / "m.fits", make_data(SHAPE), PV2_1=0.0, PV2_2=0.0, LONPOLE=180.0)
+    plain = read_image(write_map(tmp_path / "p.fits", make_data(SHAPE)))
+    x, y = np.array([0.0, 60.0, 119.0]), np.array([0.0, 45.0, 89.0])
+    found = celestial_degrees(read_image(path).wcs, x, y)
+    np.testing.assert_array_equal(found, celestial_degrees(plain.wcs, x, y))
+
+
 @given(
     st.dictionaries(
         st.sampled_from([(i, k) for i in (1, 2) for k in (4, 5, 6, 7, 10)]), st.floats(-0.03, 0.03)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hyper_py.pipeline.cubes import extract_cube
     from hyper_py.pipeline.extraction import Extraction
     from hyper_py.running.completeness import completeness
+    from hyper_py.running.completeness_bands import completeness_bands
     from hyper_py.simulation.bands import simulate_bands
     from hyper_py.simulation.simulate import simulate_image
     from hyper_py.validation.bands import validate_bands
@@ -50,6 +51,7 @@ __all__ = [
     "__version__",
     "as_sky_image",
     "completeness",
+    "completeness_bands",
     "extract_bands",
     "extract_cube",
     "extract_sources",
@@ -83,6 +85,7 @@ _HOMES = {
     "pipeline.cubes": ("extract_cube",),
     "pipeline.extraction": ("Extraction",),
     "running.completeness": ("completeness",),
+    "running.completeness_bands": ("completeness_bands",),
     "simulation.bands": ("simulate_bands",),
     "simulation.simulate": ("simulate_image",),
     "validation.bands": ("validate_bands",),

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 from astropy.table import QTable
 from scipy import ndimage, special
+from scipy.spatial import cKDTree
 
-from hyper_py.arrays import BoolArray, IntArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.detection.hot_pixels import are_hot_pixels
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import clipped_statistics
@@ -40,6 +42,15 @@ _OTHER_SIZES = 0.1
 """Share of sources whose size differs between bands above which that is said: 1% do by chance."""
 _CHANCE = 1e-6
 """Probability of as many rows near edges by chance below which they crowd there."""
+_SAME_PLACE = 0.1
+"""Distance in beams below which the fluxes of two sources cannot be told apart."""
+_DARK = 20.0
+"""Times the noise below the mean."""
+_ALONE = 0.1
+"""Of the depth of a dark pixel: its neighbours have less. Seen through 1.5 pixels, they have 0.3."""
+_SAME_VALUE = 1e-4
+_MOST_DARK, _FEWEST_REPEATED = 1000, 4
+"""Dark pixels that are looked at; pixels of one dark value that are no chance."""
 _BLANK_BEAMS = 0.5
 """Blank regions smaller than this, in beams, are no edge."""
 
@@ -60,13 +71,14 @@ def cautions(catalog: QTable, image: SkyImage, noise: NoiseLevel | None = None) 
     -------
     tuple of str
         Values that were taken for blank or look like it, an error that the file has and that was not used,
-        a beam that is not known or wider than a quarter of the map, what was assumed of given sources, those
-        that are not on the map or smaller than its beam, hot pixels, most rows flagged, rows that crowd
-        along edges.
+        a beam that is not known, wider than a quarter of the map or smaller than a pixel, what was assumed of
+        given sources, those that are not on the map, smaller than its beam or at one place, pixels that are
+        too dark or too bright to be seen through the beam, most rows flagged, rows that crowd along edges.
         Empty if there is nothing to say.
     """
     said = _of_image(image)
-    said += [*image.meta.get("given", ()), *_given(catalog), *_wide_beam(image), *_nowhere(catalog, image)]
+    said += [*image.meta.get("given", ()), *_given(catalog), *_given_twice(catalog, image)]
+    said += [*_wide_beam(image), *_small_beam(image), *_dark_pixels(image, noise), *_nowhere(catalog, image)]
     said += [*_units(image, noise)]
     said += _hot_pixels(catalog) + _wide_sources(catalog) + _flagged(catalog) + _crowded(catalog, image)
     return tuple(said)
@@ -95,8 +107,8 @@ def band_cautions(catalog: QTable, images: Mapping[str, SkyImage]) -> tuple[str,
     differs = np.flatnonzero(flags & int(Flag.SHAPE_DIFFERS))
     if differs.size > max(_FEWEST, _OTHER_SIZES * flags.size):
         said.append(
-            f"{_rows(catalog, differs)} sources have another size in some band: fluxes of one shape are "
-            "biased then; set bands.shape to free"
+            f"{_rows(catalog, differs)} sources differ in size between bands, so fluxes with a common shape "
+            "are biased; set bands.shape to free"
         )
     return (*said, *_given(catalog), *_flagged(catalog))
 
@@ -104,7 +116,7 @@ def band_cautions(catalog: QTable, images: Mapping[str, SkyImage]) -> tuple[str,
 def _of_image(image: SkyImage) -> list[str]:
     """Say what was assumed of a map, and what is odd about it."""
     said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
-    return said + [image.meta[key] for key in ("no_beam", "primary_beam") if key in image.meta]
+    return said + [image.meta[key] for key in ("no_beam", "primary_beam", "polarised") if key in image.meta]
 
 
 def _units(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
@@ -112,17 +124,17 @@ def _units(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
     said = []
     ratio = 1.0 if noise is None else _noise_ratio(image, noise)
     if ratio != 1.0:
-        given = "its errors (io.error_hdu) say" if image.error is not None else "detection.rms_value says"
+        given = "that of its errors (io.error_hdu)" if image.error is not None else "detection.rms_value"
         said.append(
-            f"the noise of the map is {ratio:.3g} times what {given}{_of_a_beam(ratio, image)}: are both in "
-            "one unit?"
+            f"the noise of the map is {ratio:.3g} times {given}{_of_a_beam(ratio, image)}: do both have the "
+            "same unit?"
         )
     instrument, per = str(image.meta.get("instrument", "")), _PER.search(image.unit)
     usual = next((unit for name, unit in _USUAL_UNITS.items() if name in instrument.upper()), None)
     if usual is not None and per is not None and (per[0].lower() == "pix") != (usual == "Jy/pixel"):
         said.append(
-            f"the unit is {image.unit}, but maps of {instrument} are in {usual} as a rule: is it right "
-            "(units.bunit)?"
+            f"the unit is {image.unit}, but maps of {instrument} are usually in {usual}: check the unit "
+            "(units.bunit)"
         )
     return said
 
@@ -147,7 +159,7 @@ def _noise_ratio(image: SkyImage, noise: NoiseLevel) -> float:
 def _of_a_beam(ratio: float, image: SkyImage) -> str:
     """Say that a ratio is the area of the beam in pixels, or one over it."""
     share = max(ratio, 1.0 / ratio) / image.beam_area_pix
-    return ", the pixels in a beam" if 1.0 / _NEAR < share < _NEAR else ""
+    return ", the number of pixels in a beam" if 1.0 / _NEAR < share < _NEAR else ""
 
 
 def _wide_beam(image: SkyImage) -> list[str]:
@@ -156,16 +168,78 @@ def _wide_beam(image: SkyImage) -> list[str]:
     if image.beam.major <= _WIDEST_BEAM * side:
         return []
     return [
-        f"a beam of {image.beam.major:.4g} arcsec on a map of {side:.4g}: noise and background cannot be "
-        "told from sources; is the beam right (survey.beam)?"
+        f"the beam is {image.beam.major:.4g} arcsec and the map {side:.4g}: noise and background cannot be "
+        "distinguished from sources; is the beam right (survey.beam)?"
     ]
+
+
+def _small_beam(image: SkyImage) -> list[str]:
+    """Say that the beam is smaller than a pixel."""
+    if image.beam.minor >= image.pixel_scale:
+        return []
+    return [
+        f"a beam of {image.beam.minor:.4g} arcsec on pixels of {image.pixel_scale:.4g}: sources of a beam "
+        "cannot be told from single pixels; is the beam right (survey.beam)?"
+    ]
+
+
+def _dark_pixels(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
+    """Say that some pixels are darker than anything seen through the beam, and are blank in all likelihood.
+
+    Many pixels of one value are found when the map is read (`reading.fill`); these are the few.
+    """
+    if noise is None or not image.is_whole or not noise.typical > 0.0:
+        return []
+    deepest = noise.mean - _DARK * noise.typical
+    if not np.nanmin(image.data, initial=noise.mean) < deepest:
+        return []
+    covariance = image.beam_covariance(0.5 * (image.shape[1] - 1), 0.5 * (image.shape[0] - 1))
+    dark, single = _single_pixels(-image.data, covariance, above=-deepest, level=-noise.mean)
+    # Loud noise at an edge has as many bright ones.
+    bright = _single_pixels(image.data, covariance, above=2.0 * noise.mean - deepest, level=noise.mean)[1]
+    darkest = image.data[dark[:, 0], dark[:, 1]]
+    # In Jy/pixel the areas of pixels make equal values differ a little.
+    repeated = int(np.count_nonzero(np.abs(darkest / darkest[0] - 1.0) < _SAME_VALUE))
+    is_repeated, n_single = repeated >= _FEWEST_REPEATED, int(np.count_nonzero(single))
+    if not is_repeated and n_single <= 2 * np.count_nonzero(bright):
+        return []
+    n, first = (repeated, 0) if is_repeated else (n_single, int(np.flatnonzero(single)[0]))
+    place = dark[first, 0], dark[first, 1]
+    value = float(image.data[place] / np.broadcast_to(image.jy_per_pixel, image.shape)[place])
+    depth = (noise.mean - image.data[place]) / noise.typical
+    return [
+        f"{n} pixel{'s' if n > 1 else ''} of {value:.6g} {image.unit}, {depth:.3g} times the noise below the "
+        "mean, were not seen through the beam: if they are blank, say so with "
+        f"io.fill_values=[{value:.6g}], or mask them (io.mask)"
+    ]
+
+
+def _single_pixels(
+    data: FloatArray, covariance: FloatArray, *, above: float, level: float
+) -> tuple[IntArray, BoolArray]:
+    """Return the brightest pixels above a value, row and column (n, 2), and which lack a beam around them."""
+    rows, columns = np.nonzero(data > above)
+    order = np.argsort(-data[rows, columns])[:_MOST_DARK]
+    rows, columns = rows[order], columns[order]
+    x, y = columns.astype(np.float64), rows.astype(np.float64)
+    single = are_hot_pixels(data, x=x, y=y, beam_covariance=covariance)
+    # Where no pixel has others on two sides, such as in a corner, the first test says nothing.
+    places = zip(rows.tolist(), columns.tolist(), strict=True)
+    alone = [_is_alone(data, row, column, level=level) for row, column in places]
+    return np.column_stack([rows, columns]), single | np.array(alone, dtype=np.bool_)
+
+
+def _is_alone(data: FloatArray, row: int, column: int, *, level: float) -> bool:
+    """Return whether no pixel beside a bright one has a share of its height above a level."""
+    around = data[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+    return int(np.count_nonzero(around > level + _ALONE * (data[row, column] - level))) == 1
 
 
 def _nowhere(catalog: QTable, image: SkyImage) -> list[str]:
     """Say that sources were looked for nowhere on the map."""
     if len(catalog) or image.searched is None or np.any(sample(np.asarray(image.searched, dtype=np.float64))):
         return []
-    return ["detection.region holds no pixel of this map: sources were looked for nowhere"]
+    return ["detection.region contains no pixel of this map: nothing was searched"]
 
 
 def _wide_sources(catalog: QTable) -> list[str]:
@@ -176,8 +250,8 @@ def _wide_sources(catalog: QTable) -> list[str]:
     if not wide.size:
         return []
     return [
-        f"{_rows(catalog, wide)} sources are wider than 5 beams: their fluxes and sizes are not known to be "
-        "right, and a larger one may be cut short at photometry.aper_sup"
+        f"{_rows(catalog, wide)} sources are wider than 5 beams: their fluxes and sizes may be wrong, "
+        "and sizes are limited by photometry.aper_sup"
     ]
 
 
@@ -187,16 +261,32 @@ def _given(catalog: QTable) -> list[str]:
     said, n = [], flags.size
     beside, small = (np.flatnonzero(flags & int(f)) for f in (Flag.NOT_ON_MAP, Flag.SIZE_BELOW_BEAM))
     if beside.size:
-        advice = ": look at the unit and frame of the positions" if beside.size == n else ""
+        advice = ": check the unit and frame of the positions" if beside.size == n else ""
         said.append(
             f"{_rows(catalog, beside)} given sources are not on the map; their rows are blank{advice}"
         )
     if small.size:
         said.append(
-            f"{_rows(catalog, small)} given sources have a size (FWHM_1, FWHM_2) below the beam, as no "
-            "source on the map has: look at its unit, or set detection.fixed_source_sizes to intrinsic"
+            f"{_rows(catalog, small)} given sources have a size (FWHM_1, FWHM_2) below the beam, which no "
+            "source on the map can have: check the unit, or set detection.fixed_source_sizes to intrinsic"
         )
     return said
+
+
+def _given_twice(catalog: QTable, image: SkyImage) -> list[str]:
+    """Say which given sources are at the place of another."""
+    if not {"FLAGS", "X", "Y"} <= set(catalog.colnames):
+        return []
+    places = np.column_stack([np.asarray(catalog[axis], dtype=np.float64) for axis in ("X", "Y")])
+    given = (np.asarray(catalog["FLAGS"]).astype(np.int64) & int(Flag.FORCED)) != 0
+    rows = np.flatnonzero(given & np.isfinite(places).all(axis=1))
+    pairs = cKDTree(places[rows]).query_pairs(_SAME_PLACE * image.beam_fwhm_pix, output_type="ndarray")
+    if not len(pairs):
+        return []
+    return [
+        f"{_rows(catalog, rows[np.unique(pairs)])} given sources are within a tenth of a beam of another: "
+        "how their light is divided means nothing; give each source once"
+    ]
 
 
 def _hot_pixels(catalog: QTable) -> list[str]:
@@ -207,8 +297,8 @@ def _hot_pixels(catalog: QTable) -> list[str]:
     if not hot.size:
         return []
     return [
-        f"{_rows(catalog, hot)} rows are bright pixels without the beam around them, and no sources: mask "
-        "them with io.mask, or look at the beam if all rows are (survey.beam)"
+        f"{_rows(catalog, hot)} rows are bright pixels without the beam around them, not sources: mask "
+        "them with io.mask; if all rows are such pixels, check the beam (survey.beam)"
     ]
 
 
@@ -230,7 +320,7 @@ def _flagged(catalog: QTable) -> list[str]:
     most = max(numbers, key=lambda flag: numbers[flag])
     return [
         f"{np.count_nonzero(bad)} of {bad.size} rows have flags, {numbers[most]} of them "
-        f"'{FLAG_TEXT[most]}': look at the map before the table is used"
+        f"'{FLAG_TEXT[most]}': inspect the map before you use the table"
     ]
 
 
@@ -245,7 +335,8 @@ def _crowded(catalog: QTable, image: SkyImage) -> list[str]:
         return []
     return [
         f"{number} of {n} rows are within {_EDGE_BEAMS:g} beams of an edge of the map or of blank pixels, "
-        f"{share:.0%} of it: loud edges are no sources; set io.error_hdu, or mask them with io.mask"
+        f"which are {share:.0%} of the map: most are probably noise; set io.error_hdu, or mask the edges "
+        "with io.mask"
     ]
 
 

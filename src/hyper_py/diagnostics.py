@@ -49,6 +49,7 @@ class Flag(IntFlag):
     FLUX_AT_BOUND = 1 << 24
     VERY_WIDE = 1 << 25
     OTHER_PROFILE = 1 << 26
+    PROFILE_UNKNOWN = 1 << 27
 
 
 FLAG_TEXT: dict[Flag, str] = {
@@ -64,21 +65,23 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.UNRESOLVED: "not larger than the beam within its error; deconvolved size is an upper limit",
     Flag.FORCED: "position or aperture was given, not found",
     Flag.NOISE_ASSUMED: "too few pixels to measure the noise correlation; beam-correlated noise assumed",
-    Flag.BACKGROUND_POOR: "too few pixels for the background; a simpler one was used",
+    Flag.BACKGROUND_POOR: "too few pixels for the requested background; a simpler one was used",
     Flag.ADDED_IN_RESIDUAL: "found in the residual of a first fit",
     Flag.NEGATIVE_FLUX: "measured flux is negative; use the upper limit",
     Flag.NO_ERROR: "an error could not be computed",
     Flag.SHOULDER: "looks like a shoulder of a brighter structure",
     Flag.SHAPE_ASSUMED: "shape not constrained by the data: typical shape assumed, errors enlarged",
-    Flag.FILTERED_MAP: "the map lacks scales of its sources (interferometer, filter); peaks if cleaned only",
-    Flag.SIZE_BELOW_BEAM: "given size is smaller than the beam; flux is not to be trusted",
+    Flag.FILTERED_MAP: "the map lacks spatial scales (interferometer, filter); "
+    "only peaks of cleaned sources are reliable",
+    Flag.SIZE_BELOW_BEAM: "given size is smaller than the beam; the flux is unreliable",
     Flag.NOT_ON_MAP: "given position is not on the map; nothing was measured",
     Flag.NEGATIVE_SOURCE: "a negative source (detection.negative): peak, flux and S/N are negative",
-    Flag.HOT_PIXEL: "a bright pixel without the beam around it (hot pixel, cosmic ray, spike): no source",
-    Flag.SHAPE_DIFFERS: "size differs between bands by more than noise; fluxes of one shape are biased",
+    Flag.HOT_PIXEL: "a bright pixel without the beam around it (hot pixel, cosmic ray, spike); not a source",
+    Flag.SHAPE_DIFFERS: "size differs significantly between bands; fluxes with a common shape are biased",
     Flag.FLUX_AT_BOUND: "a parameter that the flux depends on is at its bound; no error is given",
-    Flag.VERY_WIDE: "wider than 5 beams; flux and size are not known to be right",
-    Flag.OTHER_PROFILE: "not a Gaussian: FLUX has FLUX_BEYOND in it, if at most 1.5 FLUX_GAUSS",
+    Flag.VERY_WIDE: "wider than 5 beams; flux and size may be wrong",
+    Flag.OTHER_PROFILE: "not a Gaussian; FLUX includes FLUX_BEYOND if that is at most 1.5 FLUX_GAUSS",
+    Flag.PROFILE_UNKNOWN: "resolved, and noise hides whether it is a Gaussian; FLUX is that of a Gaussian",
 }
 
 

@@ -32,41 +32,42 @@ Order: TypeAlias = Annotated[int, Range(at_least=0, at_most=4)]
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionOptions(Checked, key_path="detection"):
-    """Which peaks are sources."""
+    """Which peaks are accepted as sources."""
 
     method: Literal["highpass", "matched"] = option(
         "matched",
-        "Filter before the search: subtraction of a running mean, or the filter that is optimal for a beam "
-        "in the noise and background of the map.",
+        "Filter before the search: subtraction of a running mean, or the optimal filter for a source in "
+        "the noise and background of the map.",
     )
     sigma_thres: Positive = option(
         4.5,
-        "Least significance of a source. With `matched` as many false peaks are expected above it as in "
-        "Gaussian noise; with `highpass` it is the peak in units of the rms.",
+        "Detection threshold. With `matched`, as many false peaks are expected above it as in Gaussian "
+        "noise; with `highpass`, it is in units of the rms.",
     )
     max_false_rate: Positive | None = option(
         None,
-        "Expected number of false detections in a map, in place of `sigma_thres` (`matched`); null for none.",
+        "Expected number of false detections in a map, which replaces `sigma_thres` (`matched`); null to "
+        "use `sigma_thres`.",
     )
     rms_map: Literal["global", "local"] = option(
         "global",
-        "One rms for the map, or one that follows noise that varies across it. The threshold of `matched` is "
-        "in units of the noise of its own filtered map, always local.",
+        "One rms for the whole map, or a local rms that follows noise variations. The threshold of "
+        "`matched` is always in units of the local noise of the filtered map.",
     )
-    rms_mesh_beams: Positive = option(30.0, "Side in beams of the cells in which a local rms is measured.")
+    rms_mesh_beams: Positive = option(30.0, "Size in beams of the cells in which a local rms is measured.")
     use_manual_rms: bool = option(
-        False, "Take `rms_value` for the rms of the map (`matched` measures its own, see `rms_map`)."
+        False, "Use `rms_value` as the rms of the map (`matched` measures its own, see `rms_map`)."
     )
     rms_value: NonNegative = option(
         1e-06, "The rms in Jy/pixel (in an original configuration: mJy/pixel if `convert_mJy`)."
     )
     kernel_size_pix: Count = option(
-        0, "Side in pixels of the running mean of `highpass`; 0 takes the square of the beam's FWHM."
+        0, "Side in pixels of the running mean of `highpass`; 0 takes the square of the FWHM of the beam."
     )
     roundlim: tuple[float, float] = option((-4.0, 4.0), "Lowest and highest DAOFIND roundness of a peak.")
     sharplim: tuple[float, float] = option((-2.0, 2.0), "Lowest and highest DAOFIND sharpness of a peak.")
     dist_limit_arcsec: NonNegative = option(
-        0.0, "Of two peaks closer than this the brighter is kept, in arcsec; 0 takes one beam."
+        0.0, "If two peaks are closer than this, in arcsec, only the brighter one is kept; 0 takes one beam."
     )
     snap_radius_pix: NonNegative = option(
         1.0, "How far a peak may move to the maximum of the map, in pixels."
@@ -76,19 +77,19 @@ class DetectionOptions(Checked, key_path="detection"):
     shoulder_ring_factor: Positive = option(1.5, "Radius of the ring of the shoulder score, in beams.")
     shoulder_n_angles: Annotated[int, Range(at_least=4)] = option(16, "Number of points on that ring.")
     shoulder_neighbor_mask: NonNegative = option(
-        1.0, "Points of the ring this near to another peak are left out, in beams."
+        1.0, "Points of the ring closer than this to another peak are ignored, in beams."
     )
     deblend_residual: bool = option(
         True,
-        "Search the residual of the fit for blended sources and fit again; with correlated noise only, since "
-        "to white noise a structured background looks like sources.",
+        "Search the residual of the fit for blended sources and fit again. Only with correlated noise, "
+        "since under white noise a structured background looks like sources.",
     )
     deblend_sigma_thres: Positive = option(
-        4.5, "Least significance of a source that this search adds; never less than `sigma_thres`."
+        4.5, "Threshold for sources that this search adds; never less than `sigma_thres`."
     )
 
     negative: bool = option(
-        False, "Find negative sources too, by the same threshold; their peak, flux and S/N are negative."
+        False, "Also find negative sources, with the same threshold; their peak, flux and S/N are negative."
     )
 
     def conflicts(self) -> Iterator[str]:
@@ -102,7 +103,7 @@ class DetectionOptions(Checked, key_path="detection"):
 
 @dataclass(frozen=True, kw_only=True)
 class PhotometryOptions(Checked, key_path="photometry"):
-    """Apertures, and the sizes that sources may have."""
+    """Apertures, and limits of source sizes."""
 
     aper_inf: Positive = option(0.5, "Smallest size of a source, in beams.")
     aper_sup: Positive | None = option(
@@ -111,7 +112,7 @@ class PhotometryOptions(Checked, key_path="photometry"):
         "are for compact sources.",
     )
     fwhm_radius_ratio: Positive = option(1.0, "Semi-axes of the aperture in units of the fitted FWHM.")
-    aperture_correction: bool = option(True, "Divide the flux by the fraction that the aperture holds.")
+    aperture_correction: bool = option(True, "Divide the flux by its fraction inside the aperture.")
 
     def conflicts(self) -> Iterator[str]:
         """Yield what is wrong with the values together."""
@@ -125,10 +126,10 @@ class FitOptions(Checked, key_path="fit_options"):
 
     noise_model: Literal["white", "correlated"] = option(
         "correlated",
-        "Noise in the fit: independent pixels, or the covariance of noise and background that the map has.",
+        "Noise in the fit: independent pixels, or the measured covariance of noise and background.",
     )
     fit_method: Literal["least_squares", "leastsq"] = option(
-        "least_squares", "Both of the original's names mean bounded Levenberg-Marquardt."
+        "least_squares", "Both names of the original mean bounded Levenberg-Marquardt."
     )
     loss: Literal["linear", "soft_l1", "huber", "cauchy", "arctan"] = option(
         "linear", "Loss of the residuals, as in scipy.optimize.least_squares."
@@ -143,7 +144,7 @@ class FitOptions(Checked, key_path="fit_options"):
     ftol: Positive = option(1e-08, "Stop when the cost changes by less than this, relative.")
     gtol: Positive = option(1e-08, "Stop when the gradient is smaller than this.")
     weights: Literal[None, "inverse_rms", "snr", "power_snr", "map", "mask", "spatial"] = option(
-        None, "What residuals are multiplied by, with white noise on a polynomial; null for equal weights."
+        None, "Weights of the residuals, with white noise on a polynomial background; null for equal weights."
     )
     power_snr: Positive = option(5.0, "Exponent of the weights power_snr.")
     spatial_weight_sigma: Positive = option(1.5, "Sigma of the weights spatial, in beam sigmas.")
@@ -171,10 +172,11 @@ class FitOptions(Checked, key_path="fit_options"):
         True, "Let the fit move the centres by up to half a beam (in an original configuration: one pixel)."
     )
     bg_fitters: Many[Literal["least_squares", "huber", "theil_sen"]] = option(
-        ("least_squares",), "Estimators of the background; all named are tried, `min_method` selects."
+        ("least_squares",),
+        "Estimators of the background. All in the list are tried, and `min_method` selects.",
     )
     huber_epsilons: Many[Annotated[float, Range(at_least=1)]] = option(
-        (1.1, 1.35, 1.7, 2.0), "Where the huber estimator turns from squares to absolute values, in sigmas."
+        (1.1, 1.35, 1.7, 2.0), "Where the Huber estimator changes from squares to absolute values, in sigmas."
     )
 
     def solver(self, *, residual_unit: float = 1.0) -> "SolverOptions":
@@ -199,34 +201,33 @@ class FitOptions(Checked, key_path="fit_options"):
 
 @dataclass(frozen=True, kw_only=True)
 class BackgroundOptions(Checked, key_path="background"):
-    """The background under the sources."""
+    """Background under the sources."""
 
     method: Literal["polynomial", "conditional", "none"] = option(
         "conditional",
-        "A polynomial in a box; the mean expected from the surroundings and the statistics of the map; or "
+        "A polynomial in a box; the mean predicted from the surroundings and the statistics of the map; or "
         "none: apertures are summed on the map as it is.",
     )
     fit_gauss_and_bg_separately: bool = option(True, "Fit a polynomial background first, then the Gaussians.")
-    pol_orders_separate: Many[Order] = option((0, 1, 2), "Orders tried when the background is fitted first.")
+    pol_orders_separate: Many[Order] = option((0, 1, 2), "Orders tried in a separate fit.")
     fix_min_box: NonNegative = option(
         3.0,
         "Half-size of the smallest box in beams, beyond the extent of the source or group; 0: the whole map. "
-        "A joint fit takes discs of this radius.",
+        "A joint fit uses discs of this radius.",
     )
     fix_max_box: NonNegative = option(5.0, "Half-size of the largest box in beams.")
     fit_gauss_and_bg_together: bool = option(
         False,
-        "Fit Gaussians and a polynomial in one fit: on what the first fit of the background left, if that is "
-        "done too. If neither, no background is subtracted, as with `method: none`.",
+        "Fit Gaussians and a polynomial together, after subtraction of the separate fit if that is done "
+        "too. With neither, no background is subtracted, as with `method: none`.",
     )
-    polynomial_orders: Many[Order] = option((0,), "Orders tried when both are fitted together.")
+    polynomial_orders: Many[Order] = option((0,), "Orders tried in a joint fit.")
     pol_orders_bkg_no_sources: Many[Order] = option(
         (0,), "Orders of the background of a map or channel without sources; order 0 is its clipped median."
     )
     spectral_smoothing: NonNegative = option(
         0.0,
-        "FWHM in channels of a Gaussian over which the background cube is averaged; 0 leaves each channel "
-        "by itself.",
+        "FWHM in channels of the Gaussian with which the background cube is smoothed; 0 for no smoothing.",
     )
 
     @property
@@ -254,18 +255,18 @@ class CubeOptions(Checked, key_path="cube"):
 
     positions: Literal["per_channel", "fixed", "moment0", "channel"] = option(
         "per_channel",
-        "Where sources are measured: found in each channel anew; or one list for all channels, which gives "
-        "spectra: the fixed peaks or source table of section `detection`, or what is found on the mean of "
-        "all channels or on `channel`.",
+        "Where sources are measured: detected in each channel; or one list for all channels, which gives "
+        "spectra: the fixed peaks or source table of section `detection`, or the sources detected on the "
+        "mean of all channels or on `channel`.",
     )
-    channel: AtLeastOne = option(1, "Channel, from 1, on which `positions: channel` finds.")
+    channel: AtLeastOne = option(1, "Channel, from 1, on which `positions: channel` detects sources.")
     shapes: Literal["fixed", "free"] = option(
         "fixed",
-        "With one list that was found: keep the sizes found, adapted to the beam of each channel, or fit "
+        "With one list of detected sources: keep the sizes, adapted to the beam of each channel, or fit "
         "them in each channel.",
     )
     extent: Literal["boxes", "plane"] = option(
-        "plane", "Where the background is given: in the box of every source, or over the whole plane."
+        "plane", "Where the background is written: in the box of each source, or over the whole plane."
     )
 
 
@@ -275,16 +276,16 @@ class BandsOptions(Checked, key_path="bands"):
 
     shape: Literal["shared", "free"] = option(
         "shared",
-        "Intrinsic size and shape of a source: one for all bands, or another in each band. With `shared`, "
-        "sources that do not have one are flagged.",
+        "Intrinsic size and shape of a source: the same in all bands, or different in each band. With "
+        "`shared`, sources whose shapes differ are flagged.",
     )
     sigma_thres: Positive = option(
         4.5,
-        "Least significance of a source in the weighted sum of the bands, or in one band alone: as many "
-        "false peaks are expected above it as in Gaussian noise.",
+        "Detection threshold in the weighted sum of the bands, or in one band alone: as many false peaks "
+        "are expected above it as in Gaussian noise.",
     )
     measure_offsets: bool = option(
-        True, "Measure how far the positions of each map are off those of the sharpest, and correct for it."
+        True, "Measure the position offset of each map from the sharpest one, and correct for it."
     )
     temperatures: Many[Positive] = option(
         (10.0, 13.0, 17.0, 22.0, 28.0),
@@ -296,8 +297,8 @@ class BandsOptions(Checked, key_path="bands"):
     )
     common_aperture: str = option(
         "none",
-        "Aperture that is the same on the sky for all bands: none; the largest of the fitted ones; or that "
-        "of the band with this name.",
+        "Common aperture on the sky for all bands: none; the largest of the fitted ones; or that of the "
+        "named band.",
     )
 
 
@@ -329,8 +330,8 @@ class Options(Checked):
     detection_only: bool = option(False, "Stop after the detection and write what was found.")
     tile_size_pix: Count | None = option(
         None,
-        "Side in pixels of the tiles in which a map is worked on; null takes what suits a processor, 0 the "
-        "whole map at once. The catalogue is the same.",
+        "Side in pixels of the tiles in which a map is processed; null chooses a suitable size, 0 takes "
+        "the whole map at once. The catalogue is the same.",
     )
     convert_mJy: bool = option(  # noqa: N815 - the original's key
         True, "Write fluxes in mJy; otherwise in Jy."

@@ -15,7 +15,8 @@ OnStage: TypeAlias = Callable[[str, int, int], None]
 SHARES = {
     "reading": 0.02,
     "noise": 0.01,
-    "detection": 0.44,
+    "detection": 0.30,
+    "wide sources": 0.14,
     "first fits": 0.17,
     "fits": 0.13,
     "deblending": 0.07,
@@ -68,7 +69,7 @@ def counter(stage: str, total: int) -> Callable[[int], None]:
     """
     listener, done = _listener.get(), 0
     if listener is None:
-        return _ignore
+        return count_for_nobody
 
     def advance(n: int) -> None:
         nonlocal done
@@ -79,7 +80,7 @@ def counter(stage: str, total: int) -> Callable[[int], None]:
     return advance
 
 
-def _ignore(_: int) -> None:
+def count_for_nobody(_: int) -> None:
     """Count for nobody."""
 
 

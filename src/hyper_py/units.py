@@ -314,7 +314,9 @@ def _classified(text: str, scale: float, beams: int, pixels: int, unit: Any) -> 
             if not 1e-30 < factor < 1e40:
                 raise _unknown(text)
             return MapUnit(text=text, quantity=quantity, per=per, scale=factor)
-    raise InputError(f"unit '{text}' is no flux density and no brightness; accepted are {ACCEPTED_UNITS}")
+    raise InputError(
+        f"unit '{text}' is neither a flux density nor a brightness; accepted are {ACCEPTED_UNITS}"
+    )
 
 
 def _unknown(text: str) -> InputError:

@@ -49,7 +49,7 @@ def test_a_packed_file_is_unpacked_no_further_than_its_headers_go(tmp_path, pack
     target.name = str(tmp_path / "out")
     within(10_000_000, lambda: unpack(path, target))
     assert len(target.getvalue()) <= 5 * 2880
-    with pytest.raises(InputError, match="data goes on after the end"), open_fits(path):
+    with pytest.raises(InputError, match="data continue beyond the end"), open_fits(path):
         pass
 
 

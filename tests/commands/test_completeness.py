@@ -134,6 +134,31 @@ def test_channels_of_a_cube_are_maps_of_their_own(call, capsys):
     assert (call.out.parent / "cubes" / "completeness" / "completeness_cube_0002.ecsv").is_file()
 
 
+def test_bands_are_done_together(call, capsys):
+    fields = ("--set", "size=500", "--set", "n_sources=8", "--set", "pair_fraction=0")
+    assert call("simulate", "--preset", "bands", "--seed", "3", "-o", "field", *fields) == 0
+    maps = [
+        str(path.relative_to(call.out.parent))
+        for path in sorted((call.out.parent / "field").glob("s[23]*.fits"))
+    ]
+    assert len(maps) == 2
+    capsys.readouterr()
+    assert call("completeness", *maps, "-o", "joint", "--bands", "--precision", "0.3", "--max-runs", "4") == 0
+    shown = capsys.readouterr()
+    assert "after 4 runs: 80% at a joint S/N of" in shown.err
+    assert "joint S/N" in shown.out
+    place = call.out.parent / "joint" / "completeness"
+    summary = json.loads((place / "completeness_bands.json").read_text())
+    limits = Table.read(place / "completeness_limits_bands.ecsv")
+    assert set(limits["QUANTITY"]) == {"SNR", *(f"FLUX_{name}" for name in summary["bands"])}
+    assert call("completeness", *maps, "-o", "joint", "--bands", "--channel", "1") == 2
+    assert "--bands: leave --channel" in capsys.readouterr().err
+    # What was made is used again.
+    again = ("--precision", "0.3", "--max-runs", "4", "--resume", "-q")
+    assert call("completeness", *maps, "-o", "joint", "--bands", *again) == 0
+    assert json.loads((place / "completeness_bands.json").read_text()) == summary
+
+
 def test_limits_are_shown_with_their_errors_where_they_are_known():
     assert limit_text(1.23456, 0.0123) == "1.235 +- 0.012"
     assert limit_text(1.23456, float("nan")) == "1.235"

@@ -60,4 +60,4 @@ def test_fish_completes_commands_and_options(script):
 
 
 def test_a_shell_that_is_not_known(hyper):
-    assert hyper("completion", "csh") == (2, "", "error: completion: csh is none of bash, zsh, fish\n")
+    assert hyper("completion", "csh") == (2, "", "error: completion: csh is not one of bash, zsh, fish\n")

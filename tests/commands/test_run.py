@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from astropy.io import fits
+from astropy.wcs import WCS
 
 from helpers.command_line import Hyper
 from helpers.noted_runs import MapResult, Notes, RunResult
@@ -95,9 +98,15 @@ def test_short_ways_to_keys_that_everybody_sets(hyper: Hyper, notes: Notes, tmp_
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--beam", "x"), "--beam: 'x' is no beam; it is MAJOR, MAJOR,MINOR or MAJOR,MINOR,PA, such as 18.2"),
-        (("--beam", "1,2,3,4"), "--beam: '1,2,3,4' is no beam"),
-        (("--products", "model,sky"), "--products: sky is none of model, residual, background, rms, noise"),
+        (
+            ("--beam", "x"),
+            "--beam: 'x' is not a beam; it must be MAJOR, MAJOR,MINOR or MAJOR,MINOR,PA, such as 18.2",
+        ),
+        (("--beam", "1,2,3,4"), "--beam: '1,2,3,4' is not a beam"),
+        (
+            ("--products", "model,sky"),
+            "--products: sky is not one of model, residual, background, rms, noise",
+        ),
     ],
 )
 def test_short_ways_that_are_wrong(hyper: Hyper, notes: Notes, arguments: tuple[str, ...], line: str) -> None:
@@ -148,3 +157,21 @@ def test_the_command_as_a_function_ends_with_the_status_of_the_run(
     assert ended.value.exit_code == code
     assert (notes.inputs, notes.resume, notes.config.control.n_cores) == (["a.fits"], True, 2)
     assert notes.config.detection.regions == str(tmp_path / "my: [sources].reg")
+
+
+def test_the_error_of_a_map_names_the_short_option(hyper: Hyper) -> None:
+    """Of a map without a beam, and of one without a unit; a single map that failed has no table."""
+    data = np.random.default_rng(3).normal(size=(40, 40))
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.cdelt, wcs.wcs.crpix = ("RA---TAN", "DEC--TAN"), (-1e-3, 1e-3), (20, 20)
+    for name, cards, remedy in (
+        ("beamless", {"BUNIT": "Jy/beam"}, "set --beam (survey.beam)"),
+        ("unitless", {"BMAJ": 4e-3, "BMIN": 4e-3, "BPA": 0.0}, "set --unit (units.bunit)"),
+    ):
+        header = wcs.to_header()
+        header.update(cards)
+        fits.writeto(f"{name}.fits", data, header)
+        status, out, err = hyper(f"{name}.fits", "-o", "out", "-j", "1")
+        assert status == 1
+        assert remedy in err
+        assert out.splitlines()[0].split() == [name, "failed"]

@@ -30,7 +30,7 @@ def test_warnings_notes_and_flags(hyper: Hyper) -> None:
     odd_map()
     expected = {
         "odd": ["the noise rises outwards", "no BPA in the header"],
-        "errors": ["ERROR is taken for the errors", "are both in one unit?", "no BPA in the header"],
+        "errors": ["ERROR is used as the error map", "do both have the same unit?", "no BPA in the header"],
     }
     for name, texts in expected.items():
         _, before, _ = hyper("inspect", f"{name}.fits")

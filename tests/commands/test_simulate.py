@@ -83,7 +83,10 @@ def test_limits_go_into_the_truth(hyper: Hyper) -> None:
 def test_only_simulated_maps_are_overwritten(hyper: Hyper) -> None:
     Path("mine.fits").write_text("precious")
     status, _, err = hyper("simulate", "-o", "mine.fits", *SMALL)
-    assert (status, err) == (2, "error: mine.fits: exists and is no simulated map; --force overwrites it\n")
+    assert (status, err) == (
+        2,
+        "error: mine.fits: exists and is not a simulated map; --force overwrites it\n",
+    )
     assert Path("mine.fits").read_text() == "precious"
     assert hyper("simulate", "-o", "mine.fits", "--force", *SMALL)[0] == 0
     assert hyper("simulate", "-o", "mine.fits", *SMALL)[0] == 0

@@ -51,7 +51,7 @@ def test_several_maps_have_a_table_and_a_total(hyper, tmp_path):
     status, out, _ = hyper("skies", "-o", "out", "-j", "1")
     assert status == 0
     rows = out.splitlines()
-    assert rows[0].split() == ["Map", "Status", "Sources", "Look", "at", "Flux", "rms", "Seconds"]
+    assert rows[0].split() == ["Map", "Status", "Sources", "To", "check", "Flux", "rms", "Seconds"]
     assert [row.split()[0] for row in rows[1:3]] == ["alma_3", "alma_4"]
     assert rows[3].split() == ["report", "out/report/index.html"]
     assert rows[-1].startswith("Maps: 2. Sources: ")
@@ -63,7 +63,7 @@ def test_a_cube_counts_sources_and_rows(hyper, lines):
     assert hyper("simulate", "--preset", "cube", "--seed", "2", "-o", "cube.fits", *options)[0] == 0
     said, _ = lines("cube.fits", "-o", "out", "-j", "1")
     table = QTable.read("out/params/params_cube_ALL.ecsv")
-    assert f"in 4 channels ({len(table)} rows: " in said["cube"]
+    assert f"in 4 channels ({len(table)} rows, " in said["cube"]
     assert int(said["cube"].split()[0]) <= 4 < len(table)
     page = Path("out/report/index.html").read_text()
     assert f"{said['cube'].split()[0]} sources in 4 channels" in page

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import hyper_py
-from hyper_py.commands.terminal import complain, say
+from hyper_py.commands.terminal import complain, say, shows_progress
 
 SOURCE = Path(hyper_py.__file__).parents[1]
 
@@ -25,6 +25,25 @@ def test_what_a_terminal_has_no_letters_for_is_escaped(monkeypatch):
     say("5 µm")
     sys.stdout.flush()
     assert code.getvalue() == b"5 \\xb5m\n"
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "environment", "shown"),
+    [
+        (True, {"TERM": "xterm-256color"}, True),
+        (False, {"TERM": "xterm-256color"}, False),
+        (True, {"TERM": "dumb"}, False),
+        (True, {"TERM": "xterm-color", "JPY_PARENT_PID": "17"}, False),
+    ],
+)
+def test_lines_are_redrawn_on_terminals_only_and_not_in_notebooks(
+    monkeypatch, is_terminal, environment, shown
+):
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
+    assert shows_progress() == shown
 
 
 @pytest.mark.parametrize(("closed", "shown"), [("1", b"end"), ("2", b"")])

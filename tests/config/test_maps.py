@@ -63,7 +63,7 @@ def test_entries_without_keys_are_bands_too():
         ({"a": {"beam": "x"}}, "test: maps.a.beam = 'x': must be"),
         ([3], "test: maps[0] = 3: must be keys of a map"),
         ([{"wavelength": 3}], "test: maps[0]: has neither a name nor a path"),
-        ([{"path": "a.fits"}, {"path": "b/a.fits"}], "test: maps[1]: a second map of the name a"),
+        ([{"path": "a.fits"}, {"path": "b/a.fits"}], "test: maps[1]: a second map with the name a"),
         (
             {"a": {"survey": {"beam": {"major": 3}}, "beam": 4}},
             "test: maps.a: beam and survey.beam are one key",
@@ -94,3 +94,9 @@ def test_template_and_reference_explain_the_keys():
         if "." not in name:
             assert f"#     {name}: null" in template()
             assert f"\n| `{name}` | `null` |" in reference_table().partition("## `maps.NAME`")[2]
+
+
+@pytest.mark.parametrize("value", [1.5, 7.0])
+def test_a_calibration_error_in_percent_is_refused(value):
+    with pytest.raises(ConfigurationError, match=r"a share of the flux: 0\.05 is 5%"):
+        Config.from_mapping({"version": 2, "survey": {"calibration_error": value}})

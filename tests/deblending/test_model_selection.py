@@ -5,7 +5,9 @@ from helpers.problems import make_problem
 from hyper_py.deblending.grouping import partition_correlated
 from hyper_py.deblending.model_selection import (
     Model,
+    apart_after_fit,
     joined_groups,
+    recentred,
     remove_sources,
     splits_within_reach,
 )
@@ -155,3 +157,23 @@ def test_groups_that_are_joined_leave_the_others_their_pixels():
     ratio = table["FLUX_PEAK"] / table["FLUX_PEAK_ERR"] / table["SNR"]
     assert (ratio < 20.0).all()
     assert np.median(ratio) > 0.4
+
+
+def test_of_two_sources_that_moved_into_one_place_the_first_stays():
+    problem = make_problem(SOURCES, np.zeros((40, 60)), partition=[np.arange(5)])
+    moved = SOURCES.copy()
+    moved[3, gaussians.X : gaussians.Y + 1] = moved[1, gaussians.X : gaussians.Y + 1] + [0.3, 1.2]
+    moved[4, gaussians.X] = moved[2, gaussians.X] + 0.5 * problem.beam_fwhm
+    model = Model(problem, moved, fitted_groups(problem))
+    assert apart_after_fit(model).tolist() == [True, True, True, False, True]
+
+
+def test_sources_move_on_from_where_they_are_only_in_groups_that_lose_one():
+    partition = [np.array([0, 1]), np.array([2, 3]), np.array([4])]
+    problem = make_problem(SOURCES, np.zeros((40, 60)), partition=partition)
+    moved = np.add(SOURCES, [0.5, 1.0, -1.0, 0.1, 0.1, 0.1])
+    kept = np.array([True, False, True, True, False])
+    start = recentred(Model(problem, moved, fitted_groups(problem)), kept).problem.start
+    np.testing.assert_array_equal(start[0, [1, 2]], moved[0, [1, 2]])
+    np.testing.assert_array_equal(start[2:4], SOURCES[2:4])
+    np.testing.assert_array_equal(start[:, [0, 3, 4, 5]], SOURCES[:, [0, 3, 4, 5]])

@@ -174,19 +174,39 @@ def test_what_depends_on_a_parameter_at_its_bound_has_no_error():
 
 
 @pytest.mark.parametrize(
-    ("sigma", "snr", "stays"),
-    [(2.0, 5.0, True), (8.0, 5.0, False), (8.0, 9.9, False), (8.0, 10.1, True), (7.9, 5.0, True)],
-)
-def test_a_source_of_the_largest_size_stays_only_if_it_is_clear(sigma, snr, stays):
-    """Of those that fill the size allowed and are not clear the fit describes background."""
+    ("sigma", "bound", "ratio", "stays"),
+    [
+        (8.1, False, 2.9, False), (8.1, False, 3.1, True), (7.9, False, 2.9, True),
+        (8.1, True, 9.9, False), (8.1, True, 10.1, True), (7.9, True, 2.9, True),
+    ],
+)  # fmt: skip
+def test_a_wide_source_stays_only_if_its_flux_is_known(sigma, bound, ratio, stays):
+    """The shape of those that are not clear is that of background."""
     sources = THREE.copy()
     sources[0, gaussians.SIGMA_1] = sigma
     groups = [measured(sources, np.array([k])) for k in range(3)]
     table = source_table(sources, groups)
     covariance = np.broadcast_to(0.01 * np.eye(gaussians.N_PARAMETERS), table.covariance.shape)
+    at_bound = np.zeros(table.at_bound.shape, dtype=bool)
+    at_bound[0, gaussians.X] = bound
     table = replace(
-        table, snr=np.array([snr, 5.0, 5.0]), flux=np.ones(3), flux_err=np.full(3, 0.1), covariance=covariance
+        table, at_bound=at_bound, flux=np.array([0.1 * ratio, 1.0, 1.0]), flux_err=np.full(3, 0.1),
+        covariance=covariance,
+    )  # fmt: skip
+    found = MeasuredMap(
+        sources=table, groups=groups, noise=CovarianceModel(np.ones((1, 1))), given=np.arange(3)
     )
+    assert found.above_noise(n_given=3, wide_sigma=8.0).tolist() == [stays, True, True]
+
+
+@pytest.mark.parametrize(("major", "minor", "stays"), [(8.0, 3.1, False), (8.0, 3.3, True), (7.9, 3.1, True)])
+def test_a_ridge_as_long_as_is_allowed_is_no_source(major, minor, stays):
+    sources = THREE.copy()
+    sources[0, [gaussians.SIGMA_1, gaussians.SIGMA_2]] = major, minor
+    groups = [measured(sources, np.array([k])) for k in range(3)]
+    table = source_table(sources, groups)
+    covariance = np.broadcast_to(0.01 * np.eye(gaussians.N_PARAMETERS), table.covariance.shape)
+    table = replace(table, flux=np.full(3, 9.0), flux_err=np.full(3, 0.1), covariance=covariance)
     found = MeasuredMap(
         sources=table, groups=groups, noise=CovarianceModel(np.ones((1, 1))), given=np.arange(3)
     )

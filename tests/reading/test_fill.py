@@ -83,6 +83,16 @@ def test_maps_of_coarse_digits_have_no_fill(step):
     assert find_fill(step * np.rint(sky() / step)) == ()
 
 
+@pytest.mark.parametrize("step", [0.3, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("n_bright", [1, 8])
+def test_bright_sources_on_a_map_of_coarse_digits_are_no_reason_for_fill(step, n_bright):
+    y, x = np.indices(SHAPE)
+    data = sky()
+    for k in range(n_bright):
+        data += 60.0 * np.exp(-0.05 * ((y - 15 * k - 20) ** 2 + (x - 17 * k - 15) ** 2))
+    assert find_fill(step * np.rint(data / step)) == ()
+
+
 @pytest.mark.parametrize("data", [np.zeros(SHAPE), np.full(SHAPE, np.nan), sky(), sky()[:1, :5]])
 def test_nothing_is_found_where_there_is_nothing(data):
     assert find_fill(data) == ()

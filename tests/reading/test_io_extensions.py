@@ -39,7 +39,7 @@ def test_the_only_errors_of_a_file_are_found(tmp_path, name):
     path = write_map(tmp_path / "m.fits", make_data(), [fits.ImageHDU(value, name=name)])
     image = read_image(path, error_hdu="auto")
     np.testing.assert_allclose(image.error, error / BEAM_PIXELS, rtol=1e-6)
-    assert f"{name} is taken for the errors of the map (io.error_hdu: null" in image.meta["errors"]
+    assert f"{name} is used as the error map (io.error_hdu: null" in image.meta["errors"]
     assert read_image(path).error is None
     for k, other in enumerate((value[:5, :5], value)):
         hdu = fits.ImageHDU(other, make_header(CRVAL1=11.0) if k else None, name=name)
@@ -98,6 +98,24 @@ def test_errors_and_masks_that_leave_nothing(path):
     fits.PrimaryHDU(np.ones(SHAPE), fits.Header({"BUNIT": "K"})).writeto(path.with_name("k.fits"))
     with pytest.raises(InputError, match=r"map: the errors' unit 'K' needs .*set units\.frequency"):
         read_image(path, error_hdu=path.with_name("k.fits"))
+
+
+def test_a_mask_without_effect_is_noted(path):
+    said = "io.mask holds no pixel of this map"
+    write_map(path, make_data())
+    assert said in read_image(path, mask=np.zeros(SHAPE, dtype=bool)).meta["notes"]
+    one = np.zeros(SHAPE, dtype=bool)
+    one[3, 4] = True
+    assert said not in read_image(path, mask=one).meta["notes"]
+
+
+def test_pixels_without_an_error_are_counted(path):
+    errors = np.full(SHAPE, 0.1, dtype=np.float32)
+    errors[:4] = 0.0
+    errors[4:8] = -1.0
+    write_map(path, make_data(), [fits.ImageHDU(errors, name="ERROR")])
+    said = f"{8 / SHAPE[0]:.1%} of the pixels are blank because they have no error above zero"
+    assert said in read_image(path, error_hdu="ERROR").meta["notes"]
 
 
 def test_masks(many):

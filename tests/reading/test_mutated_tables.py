@@ -28,6 +28,7 @@ RANGES = {
 }  # fmt: skip
 UNITS = (u.deg, u.arcmin, u.arcsec, u.mas, u.rad)
 WRONG_UNITS = (u.Jy, u.pix, u.m, u.dimensionless_unscaled * 2)
+IDENTIFIERS = st.from_regex(r"[A-Z0-9+.-]{1,12}", fullmatch=True).filter(lambda text: text.strip("-."))
 REFUSED = ("garbage", "nan", "inf", "beyond")
 ATTRIBUTES = {"RA": "longitude", "DEC": "latitude", "FWHM_1": "fwhm_1", "FWHM_2": "fwhm_2", "PA": "pa"}
 
@@ -50,7 +51,9 @@ def mutated_tables(draw):
         unit = draw(st.sampled_from(UNITS)) if form in WITH_UNITS and draw(st.booleans()) else None
         values = right[name] if unit is None else (right[name] * NATURAL[name]).to_value(unit)
         how = draw(
-            st.sampled_from(["no"] * 12 + ["garbage", "nan", "inf", "beyond", "unit", "text", "sexagesimal"])
+            st.sampled_from(
+                ["no"] * 12 + ["garbage", "nan", "inf", "beyond", "unit", "text", "sexagesimal", "log"]
+            )
         )
         row = draw(st.integers(0, n - 1))
         column = values.tolist()
@@ -60,6 +63,8 @@ def mutated_tables(draw):
             expected = None
         elif how == "unit" and form in WITH_UNITS:
             unit, expected = draw(st.sampled_from(WRONG_UNITS[:3])), None
+        elif how == "log" and form == "ecsv":
+            unit, expected = u.dex(NATURAL[name]), None
         elif how == "text":
             column = [repr(value) for value in column]
         elif how == "sexagesimal" and name in ("RA", "DEC"):
@@ -70,6 +75,8 @@ def mutated_tables(draw):
         table[label].unit = unit
     if draw(st.booleans()):
         table["REMARK"] = ["some text"] * n
+    if draw(st.booleans()):
+        table["ID"] = [draw(IDENTIFIERS) for _ in range(n)]
     if not table.colnames:
         table["REMARK"] = ["some text"] * n
     return table, form, expected
@@ -106,6 +113,8 @@ def check(directory, mutated):
         assert sources is None, f"read, but spoilt: {table}"
         return
     assert sources is not None, f"{said}: {table}"
+    if "ID" in table.colnames:
+        assert list(sources.ids) == list(table["ID"])
     for name, attribute in ATTRIBUTES.items():
         values = getattr(sources, attribute)
         if name not in expected:

@@ -122,12 +122,94 @@ def test_numbers_in_columns_of_texts_are_in_their_unit_and_no_hours(tmp_path, fo
     read = read_any_table(path)
     expected = np.array([1.0, 25.0]) * (scale if unit else 1.0)
     np.testing.assert_allclose(sources_of_table(read, name="t").longitude, expected, rtol=1e-12)
-    np.testing.assert_array_equal(fluxes_of_table(read, "FLUX", name="t", unit="Jy"), [2.5, 4.0])
+    flux, flux_err, notes = fluxes_of_table(read, name="t", unit="Jy")
+    np.testing.assert_array_equal(flux, [2.5, 4.0])
+    assert np.isnan(flux_err).all()
+    assert notes == ("t says no unit of FLUX: taken to be in Jy",)
 
 
 def test_columns_of_coordinates_and_quantities():
     sky = SkyCoord(RA, DEC, unit="deg")
     check(sources_of_table(QTable(NATURAL | {"RA": sky.ra, "DEC": sky.dec}), name="t"))
+
+
+@pytest.mark.parametrize("frame", ["icrs", "galactic", "fk4"])
+@pytest.mark.parametrize("form", ["ecsv", "fits"])
+def test_one_column_of_coordinates_is_converted(tmp_path, form, frame):
+    sky = SkyCoord(RA, DEC, unit="deg").transform_to(frame)
+    path = tmp_path / f"t.{form}"
+    QTable({"place": sky, "NAME": ["a", "b", "c"]}).write(path)
+    sources = sources_of_table(read_any_table(path), name="t")
+    found = SkyCoord(sources.longitude, sources.latitude, unit="deg")
+    assert np.all(found.separation(SkyCoord(RA, DEC, unit="deg")) < 0.001 * u.arcsec)
+    assert list(sources.ids) == ["a", "b", "c"]
+    with pytest.raises(InputError, match="t: coordinates in place and other: keep one of them"):
+        sources_of_table(QTable({"place": sky, "other": sky}), name="t")
+
+
+@pytest.mark.parametrize(
+    "meta", [{"RADESYS": "FK4"}, {"EQUINOX": 1950.0}, {"keywords": {"equinox": {"value": "B1950"}}}]
+)
+def test_positions_of_another_equinox_are_refused(meta):
+    table = Table(NATURAL, meta=meta)
+    with pytest.raises(InputError, match=r"RA and DEC are those of .*(FK4|1950): convert them to ICRS"):
+        sources_of_table(table, name="t")
+    for other in ({"RADESYS": "FK5", "EQUINOX": 2000.0}, {"EQUINOX": "J2000"}, {"EQUINOX": "what"}):
+        check(sources_of_table(Table(NATURAL, meta=other), name="t"))
+
+
+@pytest.mark.parametrize("systems", [("eq_FK4",), ("galactic", "ecl_FK5"), ("ICRS",), ("eq_FK4", "eq_FK5")])
+def test_systems_that_a_votable_names(tmp_path, systems):
+    path = tmp_path / "t.vot"
+    Table(NATURAL).write(path, format="votable")
+    named = "".join(f'<COOSYS ID="c{k}" system="{one}"/>' for k, one in enumerate(systems))
+    text = path.read_text()
+    path.write_text(text.replace("<RESOURCE", named + "<RESOURCE", 1))
+    assert named in path.read_text()
+    if {"ICRS", "eq_FK5"} & set(systems):
+        check(sources_of_table(read_any_table(path), name="t"))
+    else:
+        with pytest.raises(InputError, match=f"those of {', '.join(systems)}: convert them"):
+            sources_of_table(read_any_table(path), name="t")
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "dat", "asc"])
+@pytest.mark.parametrize("name", ["ID", "name", "Source_ID"])
+@pytest.mark.parametrize("ids", [["007", "1e5", "10.10"], ["98765432109876543210", "-0", "+3"]])
+def test_identifiers_that_look_like_numbers_are_kept(tmp_path, form, name, ids):
+    path = tmp_path / f"t.{form}"
+    Table({name: ids, "RA": RA[:3], "DEC": DEC}).write(path, format=FORMATS[form])
+    assert list(sources_of_table(read_any_table(path), name="t").ids) == ids
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "dat"])
+def test_the_mark_of_an_encoding_is_no_part_of_a_name(tmp_path, form):
+    path = tmp_path / f"t.{form}"
+    Table({name: column.value for name, column in NATURAL.items()}).write(
+        path, format="ascii.basic" if form == "dat" else FORMATS[form]
+    )
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    check(sources_of_table(read_any_table(path), name="t"))
+
+
+def test_sizes_under_another_name_are_said_to_be_unread():
+    table = Table({"RA": RA, "DEC": DEC, "FWHM_1 (arcmin)": FWHM_1, "PA": PA, "PARITY": PA, "MAG": PA})
+    (_, said) = sources_of_table(table, name="t").notes
+    assert said == "t: no column FWHM_1, so sizes are left to the fit; not read: FWHM_1 (arcmin), PA"
+
+
+def test_errors_without_a_unit_are_in_that_of_the_fluxes():
+    table = Table({"FLUX": [1.0, 2.0] * u.Jy, "FLUX_ERR": [0.1, 0.2]})
+    flux, flux_err, notes = fluxes_of_table(table, name="t", unit="mJy")
+    np.testing.assert_allclose(flux, [1000.0, 2000.0], rtol=1e-15)
+    np.testing.assert_allclose(flux_err, [100.0, 200.0], rtol=1e-15)
+    assert notes == ()
+
+
+@pytest.mark.parametrize("unit", [u.ABmag, u.dex(u.Jy), u.mag, u.Jy / u.beam])
+def test_fluxes_that_are_no_flux_densities_are_refused(unit):
+    with pytest.raises(InputError, match=r"column FLUX is in .*, which is (logarithmic|not a flux density)"):
+        fluxes_of_table(Table({"FLUX": [1.0] * unit}), name="t", unit="mJy")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +233,12 @@ def test_columns_of_coordinates_and_quantities():
         ({"RA": np.ones(3) * 1j}, "column RA has values that are not numbers"),
         ({"RA": np.ones((3, 2))}, "column RA has values that are not numbers"),
         ({"PA": ["north", "east", "up"]}, "column PA has values that are not numbers"),
+        (
+            {"FWHM_1": np.ones(3) * u.dex(u.arcsec)},
+            "column FWHM_1 is in 'dex\\(arcsec\\)', which is logarithmic",
+        ),
+        ({"RA": ["83.1", "05:31:36", "359.99"]}, r"column RA has values that are not numbers \(row 2\)"),
+        ({"FWHM_1": [20.0, 30.0, np.nan]}, r"column FWHM_1 has values that are not numbers \(row 3\)"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(changes, message):

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.fits_maps import BEAM_PIXELS, SHAPE, make_data, write_map
+from hyper_py.catalog import empty_catalog
+from hyper_py.cautions import cautions
 from hyper_py.diagnostics import InputError
 from hyper_py.reading.inspection import inspect_image
 from hyper_py.reading.io import read_image
@@ -60,3 +62,28 @@ def test_a_map_without_the_axis_has_no_other_planes(tmp_path):
     assert "stokes" not in read_image(path).meta
     with pytest.raises(InputError, match=r"no axis of Stokes parameters for io\.stokes: Q"):
         read_image(path, stokes="Q")
+
+
+@pytest.mark.parametrize("name", ["Q", "u ", "RR"])
+def test_the_keyword_of_a_plane_counts_as_its_axis(tmp_path, name):
+    path, known = write_map(tmp_path / "m.fits", STOKES=name), name.strip().upper()
+    with pytest.raises(InputError, match=f"the header has STOKES = {known}: set io.stokes to it"):
+        read_image(path)
+    assert read_image(path, stokes=known).meta["stokes"] == known
+    assert read_image(write_map(tmp_path / "i.fits", STOKES="I")).meta["stokes"] == "I"
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ({"BTYPE": "Linear polarized intensity"}, True),
+        ({"STOKES": "PI"}, True),
+        ({"OBJECT": "polarised emission of M51"}, True),
+        ({"BTYPE": "Intensity"}, False),
+        ({"OBJECT": "Polaris"}, False),
+    ],
+)
+def test_polarised_intensity_has_a_noise_bias_and_that_is_said(tmp_path, card, said):
+    image = read_image(write_map(tmp_path / "m.fits", **card))
+    text = [line for line in cautions(empty_catalog(), image) if "noise bias" in line]
+    assert bool(text) == said

@@ -5,7 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import Angle, SkyCoord
+from astropy.wcs import WCS
 from astropy.wcs.utils import skycoord_to_pixel
 
 from helpers.bands import measured_field
@@ -114,10 +115,10 @@ def page(reports):
 
 
 def test_page_shows_all_bands_on_the_same_sky(page):
-    assert page.locator("#sky-grid canvas").count() == 5
+    assert page.locator("#sky-grid canvas.sky").count() == 5
     assert page.locator("#table tbody tr").count() == 8
     before = page.evaluate("view.scale")
-    page.locator("#sky-grid canvas").nth(3).hover()
+    page.locator("#sky-grid canvas.sky").nth(3).hover()
     page.mouse.wheel(0, -240)
     assert page.evaluate("view.scale") < before
     # The brightest pixel of a model is where its source is, in every band.
@@ -130,6 +131,30 @@ def test_page_shows_all_bands_on_the_same_sky(page):
           return [[k % nx, Math.floor(k / nx)], toPixel({b}, sources.east[best], sources.north[best])];
         }})()""")
         assert np.hypot(*np.subtract(peak, expected)) < 1.5
+
+
+def test_axes_of_the_page_are_those_of_the_sky(page):
+    """Ticks are where a tangent projection of astropy has the coordinates that stand beside them."""
+    scale, side = 4.0, 200  # arcsec a pixel, pixels
+    families, plane = page.evaluate(f"""[skyGrid({{ x: 0, y: 0, width: {side}, height: {side} }},
+        (x, y) => [-(x - {side / 2}) * {scale}, -(y - {side / 2}) * {scale}],
+        {{ frame: skyOf, spacing: [30, 30] }}), facts.plane]""")
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ("RA---TAN", "DEC--TAN"), (plane["ra"], plane["dec"])
+    wcs.wcs.crpix, wcs.wcs.cdelt = (side / 2, side / 2), (-scale / 3600, scale / 3600)
+    found = 0
+    for family in families:
+        for level in family["levels"]:
+            right = family["isLongitude"]
+            place = level["below"] if right else level["left"]
+            if place is None:
+                continue
+            sky = wcs.all_pix2world([[place, 0.0] if right else [0.0, side - place]], 1)[0]
+            text = level["text"].replace("−", "-")
+            told = Angle(text if text.count(":") == 2 else f"{text}:00", "hourangle" if right else "deg")
+            assert (told.deg - sky[0 if right else 1]) * 3600 == pytest.approx(0.0, abs=0.3 * scale)
+            found += 1
+    assert found >= 5
 
 
 def test_page_shows_one_source_with_its_spectrum(page):

@@ -8,7 +8,7 @@ from hyper_py.config import Config
 from hyper_py.reporting.banners import Banner, banners, flat
 
 ENTRY = {"path": "maps of May/a's.fits", "n_sources": 10}
-LOUD = "noise that rises: loud edges are no sources"
+LOUD = "many rows at the edge: set io.error_hdu, or mask the edges with io.mask"
 
 
 def manifest(**sections):
@@ -37,10 +37,10 @@ def test_the_command_runs_the_map_with_the_same_configuration_and_the_remedy(hyp
 
 
 def test_a_warning_without_remedy_has_no_banner_and_a_fault_may_have_no_command():
-    entry = {**ENTRY, "warnings": ["odd header", "look at the map before the table is used"]}
-    assert banners({}, entry, manifest()) == [Banner(text="Look at the map before the table is used.")]
+    entry = {**ENTRY, "warnings": ["odd header", "inspect the map before you use the table"]}
+    assert banners({}, entry, manifest()) == [Banner(text="Inspect the map before you use the table.")]
     (of_python,) = banners({}, {"warnings": [LOUD]}, manifest())
-    assert (of_python.text[:5], of_python.command) == ("Noise", "")
+    assert (of_python.text[:9], of_python.command) == ("Many rows", "")
 
 
 def test_long_warnings_are_cut():

@@ -40,7 +40,7 @@ def test_sources_are_counted_once_and_rows_apart(page, folder):
     lead = page.locator(".lead").inner_text()
     assert f"{N_SOURCES} sources in {N_CHANNELS} channels" in lead
     assert "GHz" in lead
-    assert f"{len(table)} rows in all" in page.locator("#sources .muted").first.inner_text()
+    assert f"{len(table)} catalogue rows" in page.locator("#sources .muted").first.inner_text()
     assert page.locator("#table tbody tr").count() == N_SOURCES
     rows = page.evaluate("facts.sources.flatMap(one => one.rows)")
     assert len(rows) == len(table) > N_SOURCES

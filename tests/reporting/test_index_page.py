@@ -146,6 +146,6 @@ def test_the_page_counts_and_escapes_what_it_shows(tmp_path):
     }  # fmt: skip
     entries = [index_entry({**DONE}, data_of(np.ones((9, 9), np.uint16), n_calling=2), "report/m.html")]
     page = index_page([*entries, index_entry(FAILED, None, None)], manifest, tmp_path)
-    assert "7 sources · 2 to look at · 1 failed · 12 s" in page
+    assert "7 sources · 2 to check · 1 failed · 12 s" in page
     assert "<b>: no beam" not in page
     assert page.index("&lt;b&gt;: no beam") < page.index('href="m.html"')  # failures are first

@@ -114,7 +114,7 @@ def test_loud_edges_do_not_decide_the_cuts(open_report, tmp_path):
     assert loud_share(loud, side=side) > 0.1
     assert loud_share(image.data, side=side) == 0.0
     page = open_report(noisy / "out/report/index.html")
-    assert "The noise is more than three times stronger" in page.locator(".banner").first.inner_text()
+    assert "the noise is more than three times stronger" in page.locator(".banner").first.inner_text()
     command = page.locator(".banner code").first.inner_text()
     assert command.startswith(f"hyper-py run {noisy / 'small.fits'} -o {noisy / 'out'} ")
     assert command.endswith("--error ERRORS.fits")

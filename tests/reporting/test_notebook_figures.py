@@ -50,7 +50,8 @@ def test_a_source_and_its_profile(extraction):
     assert titles[:2] == ["data", "model"]
     data, model, residual = (axes.images[0] for axes in figure.axes[:3])
     assert residual.get_clim()[0] == pytest.approx(-residual.get_clim()[1])
-    assert np.ptp(data.get_clim()) == pytest.approx(np.ptp(residual.get_clim()))
+    # In units of the noise: the residual scatters about as much as that does.
+    assert 0.4 < np.std(residual.get_array()) < 2.5
     assert model.get_array().max() > 0.5 * data.get_array().max()
     profile = next(axes for axes in figure.axes if axes.get_xlabel() == "radius (arcsec)")
     measured, fitted = (line.get_ydata() for line in profile.lines[:2])

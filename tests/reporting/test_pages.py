@@ -59,11 +59,15 @@ def test_links_lead_to_files_of_the_run_that_are_there(tmp_path):
     root = tmp_path / "out"
     outputs = {
         "params/params_a b.ecsv": "table (ecsv)",
+        "fits/a b_model.fits": "model (FITS)",
         "params/covariances_a.fits": None,
-        "regions/a_ellipses.reg": "regions (DS9)",
+        "regions/a_p100_ellipses.reg": "regions (DS9): p100",
+        "regions/a_p160_ellipses.reg": "regions (DS9): p160",
         "regions/a.crtf": "regions (CARTA)",
         "fits/c_model_cube.fits": "cube: model",
         "params/spectra_c.csv": "spectra (csv)",
+        "params/params_c.csv": "table (csv)",
+        "params/params_c_long.csv": "table (csv): long",
         "logs/a.log": "log",
     }
     for name in outputs:
@@ -80,7 +84,7 @@ def test_facts_of_a_run():
     entry = {"path": "a.fits", "checksum": "12ab", "seconds": 1.234}
     facts = dict(run_facts(MANIFEST, entry))
     assert (facts["Input"], facts["SHA-256"], facts["Time for this map"]) == ("a.fits", "12ab", "1.23 s")
-    assert facts["Time of the run"] == "61.2 s for 3 map(s)"
+    assert facts["Time of the run"] == "61.2 s for 3 maps"
     assert facts["Versions"] == "hyper-py 3, numpy 2.1"
     assert counted(MANIFEST) == "2 of 3 maps are complete"
     killed = dict(run_facts({**MANIFEST, "status": KILLED, "finished": None}, None))

@@ -75,10 +75,10 @@ class TestWhichMaps:
     @pytest.mark.parametrize(
         ("inputs", "maps", "message"),
         [
-            (None, {}, "no map to do: give the maps of a field"),
+            (None, {}, "no maps to measure: give the maps of a field"),
             (["p100.fits"], {}, "a field needs two maps or more"),
             (["p100.fits", "."], {}, "a directory among files"),
-            (["p100.fits", "sub/p100.fits"], {}, "a second map of the name p100"),
+            (["p100.fits", "sub/p100.fits"], {}, "a second map with the name p100"),
             (["a.fits", "b.fits"], {"a": {"name": "x"}, "b": {"name": "x"}}, "two bands of one name"),
         ],
     )

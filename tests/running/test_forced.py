@@ -9,6 +9,7 @@ from astropy.table import Table
 from hyper_py.config import Config
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.running.forced import check_files, fixed_apertures, fixed_sources
+from hyper_py.running.merging import given_catalogue
 
 
 def make_config(root: Path, **sections):
@@ -51,6 +52,29 @@ def test_tables_are_in_icrs(tmp_path, monkeypatch, name):
     assert len(fixed.notes) == 1
     for key, column in {"longitude": "RA", "latitude": "DEC", "fwhm_1": "FWHM_1", "pa": "PA"}.items():
         np.testing.assert_array_equal(getattr(fixed, key), table[column])
+
+
+@pytest.mark.parametrize("name", ["params_m.csv", "params_ALL.csv"])
+def test_a_table_that_the_run_itself_writes_is_refused(tmp_path, monkeypatch, name):
+    """It would be removed, or written anew, before or after it is read."""
+    (tmp_path / "out" / "params").mkdir(parents=True)
+    table = Table({"RA": [10.0], "DEC": [-1.0]})
+    table.write(tmp_path / "out" / "params" / name)
+    table.write(tmp_path / "out" / "params" / "own.csv")
+    monkeypatch.chdir(tmp_path)
+
+    def given(path, root="out"):
+        return make_config(
+            tmp_path / root, detection={"use_fixed_source_table": True, "fixed_source_table_path": path}
+        )
+
+    with pytest.raises(ConfigurationError, match=r"fixed_source_table_path: .*name another output directory"):
+        fixed_sources(given(f"out/params/{name}"))
+    assert fixed_sources(given(f"out/params/{name}", root="other")).longitude.tolist() == [10.0]
+    assert fixed_sources(given("out/params/own.csv")).longitude.tolist() == [10.0]
+    compared = make_config(tmp_path / "out", overlaps={"catalogue": f"out/params/{name}"})
+    with pytest.raises(ConfigurationError, match=r"overlaps\.catalogue: .*name another output directory"):
+        given_catalogue(compared)
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,11 @@ def test_lists_and_tables_of_maps(maps):
     ("inputs", "message"),
     [
         (None, r"list.txt: no such list of maps; write the names of maps into it"),
-        ([], r"no input: no map to do"),
+        ([], r"no input: no maps to run"),
         (["nothing*.fits"], r"nothing\*.fits: no file matches"),
         (["@nowhere"], r"nowhere: no such list of maps"),
-        (["x/m.fits", "y/m.fits.gz"], r"two maps have one name, 'm'.*x/m.fits and y/m.fits.gz"),
-        (["x/m.fits", "y/M.fits"], r"two maps have one name"),
+        (["x/m.fits", "y/m.fits.gz"], r"two maps have the same name, 'm'.*x/m.fits and y/m.fits.gz"),
+        (["x/m.fits", "y/M.fits"], r"two maps have the same name"),
         (["all.fits"], r"would overwrite the merged catalogue"),
         (["t.csv"], r"t.csv: no such table of maps"),
         (["t.ecsv"], r"t.ecsv: no such table of maps"),
@@ -103,5 +103,5 @@ def test_a_table_without_a_column_of_maps_says_how_to_name_it(tmp_path):
 
 
 def test_an_empty_directory_or_list_is_nothing_to_do(tmp_path):
-    with pytest.raises(ConfigurationError, match="no map to do"):
+    with pytest.raises(ConfigurationError, match="no maps to run"):
         names([tmp_path], tmp_path)

@@ -62,7 +62,7 @@ def test_one_map_and_a_catalogue(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("unit", "text"), [("K", "is in 'K', which is no flux density"), (None, "no such file")]
+    ("unit", "text"), [("K", "is in 'K', which is not a flux density"), (None, "no such file")]
 )
 def test_catalogues_that_cannot_be_used(tmp_path, unit, text):
     path = tmp_path / "mine.ecsv"

@@ -178,7 +178,7 @@ def test_a_map_that_fails_now_has_no_outputs_of_then(tmp_path):
 def test_errors_before_anything_runs_write_nothing(tmp_path):
     (tmp_path / "x").mkdir()
     paths = make_maps(tmp_path / "maps", m="") + make_maps(tmp_path / "x", m="")
-    with pytest.raises(ConfigurationError, match="two maps have one name"):
+    with pytest.raises(ConfigurationError, match="two maps have the same name"):
         run(make_config(tmp_path / "out"), paths)
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("")

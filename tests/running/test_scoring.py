@@ -63,6 +63,16 @@ def test_plain_text_tables(tmp_path: Path, truth: QTable) -> None:
         validate_files(tmp_path / "other.txt", truth_path(tmp_path / "a.fits"))
 
 
+@pytest.mark.parametrize("form", ["ecsv", "csv", "votable", "ipac"])
+def test_clumps_are_known_in_any_format(tmp_path: Path, form: str) -> None:
+    """In CSV they are texts, of which any is true that is not empty."""
+    places = np.arange(10.0, 200.0, 20.0)
+    path = tmp_path / f"t{SUFFIXES[form]}"
+    table = Table({"X": places, "Y": places, "CLUMP": places < 80.0})
+    table.write(path, format={"ipac": "ascii.ipac", "votable": "votable"}.get(form))
+    assert validate_files(path, path, beam=4.0).completeness.whole == 6
+
+
 def test_unknown_beam(tmp_path: Path, truth: QTable) -> None:
     Table(truth["X", "Y"], meta={}).write(tmp_path / "bare.ecsv")
     with pytest.raises(ConfigurationError, match="FWHM in pixels: --beam"):

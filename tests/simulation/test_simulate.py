@@ -396,6 +396,14 @@ def test_gradient_and_filaments_have_their_height() -> None:
     crossing = [height for height in heights if height > 4]
     assert len(crossing) >= 10
     assert np.median(crossing) == pytest.approx(7.0, rel=0.07)
+    one["filament_contrast"] = 0.5
+    uneven = [simulate_image("alma", seed=k, **one).background.sum() / rms for k in range(12)]
+    even = [
+        simulate_image("alma", seed=k, **{**one, "filament_contrast": 0.0}).background.sum()
+        for k in range(12)
+    ]
+    assert np.std(np.array(uneven) * rms / even) > 0.02
+    assert np.sum(uneven) * rms == pytest.approx(np.sum(even), rel=0.15)
     np.testing.assert_array_equal(simulate_image("alma", seed=1, **flat).background, 0.0)
 
 

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.stats import binom_conf_interval
 from astropy.table import MaskedColumn, QTable, Table
 from hypothesis import given
@@ -269,6 +270,41 @@ def test_errors_say_what_and_where(change, words):
     truth = make_truth(np.random.default_rng(3), n=5)
     with pytest.raises(HyperPyError, match=words):
         validate(truth, truth, **{"beam_fwhm": BEAM, **change})
+
+
+def test_positions_in_any_form_are_the_same():
+    sky = SkyCoord(np.linspace(10.0, 11.0, 30), np.linspace(-5.0, -4.0, 30), unit="deg")
+    hours = sky.ra.to_string(u.hour, sep=":", precision=8)
+    degrees = sky.dec.to_string(u.deg, sep=":", precision=8)
+    forms = {
+        "numbers": {"ra": sky.ra.deg, "Dec": sky.dec.deg},
+        "texts of numbers": {"RA": sky.ra.deg.astype(str), "DEC": sky.dec.deg.astype(str)},
+        "sexagesimal": {"RA": hours, "DEC": degrees},
+        "masked sexagesimal": {"RA": MaskedColumn(hours), "DEC": MaskedColumn(degrees)},
+        "hours": {"RA": sky.ra.hour * u.Unit("h"), "DEC": sky.dec.deg},
+        "radians": {"RA": sky.ra.rad * u.rad, "DEC": sky.dec.rad * u.rad},
+        "coordinates": {"place": sky.galactic},
+    }
+    for name, columns in forms.items():
+        result = validate(QTable(columns), Table({"RA": sky.ra.deg, "DEC": sky.dec.deg}), beam_fwhm=10.0)
+        assert result.completeness.part == 30, name
+        assert result.samples["all"]["separation"].bias < 1e-6, name
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (["1", "2", "x"], r"catalogue: column FLUX has values that are not numbers \(row 3\)"),
+        ([1.0, 2.0, 3.0] * u.ABmag, r"catalogue: column FLUX is in 'mag\(AB\)', which is logarithmic"),
+        ([1.0, 2.0, 3.0] * u.arcsec, "which is not convertible to 'Jy'"),
+    ],
+)
+def test_fluxes_that_are_none_are_refused(column, message):
+    places = {"X": [1.0, 20.0, 40.0], "Y": [1.0, 2.0, 3.0]}
+    with pytest.raises(HyperPyError, match=message):
+        validate(
+            Table(places | {"FLUX": column}), Table(places | {"FLUX": [1.0, 2, 3] * u.Jy}), beam_fwhm=6.0
+        )
 
 
 def test_truth_without_position_is_refused():

@@ -97,9 +97,10 @@ def test_a_catalogue_of_the_users(tmp_path):
     given = GivenCatalogue(
         name="mine", ra=50.0 + np.array([0.0, 4.0, 100.0, np.nan]) * 30 * ARCSEC, dec=np.full(4, 20.0),
         ids=np.array(["a", "b", "far", "nowhere"]), flux=np.array([flux[0], np.nan, 1.0, 1.0]),
-        flux_err=np.full(4, 0.1),
+        flux_err=np.full(4, 0.1), notes=("assumed",),
     )  # fmt: skip
-    _, notes, _ = write_overlaps(overlaps, flux_unit="mJy", meta={}, given=given)
+    _, notes, remarks = write_overlaps(overlaps, flux_unit="mJy", meta={}, given=given)
+    assert remarks == ("assumed",)
     assert notes[0] == "2 of 4 sources of mine are in the catalogue"
     pairs = read_table(tmp_path / layout.table("OVERLAPS", "ecsv"))
     mine = pairs[pairs["MAP_ID_1"] == "mine"]

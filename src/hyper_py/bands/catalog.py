@@ -264,7 +264,9 @@ def column_suffixes(names: Sequence[str]) -> list[str]:
     suffixes = [re.sub(r"\W", "_", name, flags=re.ASCII) for name in names]
     for k, suffix in enumerate(suffixes):
         if suffix.lower() in (other.lower() for other in suffixes[:k]):
-            raise InputError(f"{names[k]}: columns of two bands would have one name: give it another name")
+            raise InputError(
+                f"{names[k]}: columns of two bands would have the same name: give it a different name"
+            )
     return suffixes
 
 

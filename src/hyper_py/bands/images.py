@@ -34,8 +34,8 @@ class BandImage:
         if not 0.0 < self.wavelength < np.inf:
             raise InputError(f"{self.name}: wavelength of {self.wavelength} micron: it must be positive")
         error = self.calibration_error
-        if error is not None and not 0.0 <= error < np.inf:
-            raise InputError(f"{self.name}: calibration error of {error}: must be a number from 0")
+        if error is not None and not 0.0 <= error <= 1.0:
+            raise InputError(f"{self.name}: calibration error of {error}: must be from 0 to 1: 0.05 is 5%")
 
 
 def reference_band(bands: Sequence[BandImage]) -> int:
@@ -55,4 +55,4 @@ def check_names(bands: Sequence[BandImage]) -> None:
         raise InputError("no band is given: nothing to measure")
     twice = [name for name, number in Counter(band.name for band in bands).items() if number > 1]
     if twice:
-        raise InputError(f"{twice[0]}: the name of several bands: give each another name")
+        raise InputError(f"{twice[0]}: several bands have this name: give each a different name")

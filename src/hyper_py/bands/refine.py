@@ -109,7 +109,8 @@ def joint_sources(bands: Sequence[Band], estimates: Estimates, plane: TangentPla
     row = {identity: i for i, identity in enumerate(estimates.identity.tolist())}
     neighbour = np.array([row.get(number, -1) for number in estimates.neighbour.tolist()], dtype=np.int64)
     _, group = np.unique(estimates.group, return_inverse=True)
-    per_flux = np.array([_peak_per_flux(band, estimates, b) for b, band in enumerate(bands)]).reshape(-1, n).T
+    per_flux = np.array([_peak_per_flux(band, estimates, b) for b, band in enumerate(bands)])
+    per_flux = per_flux.reshape(len(bands), n).T  # n may be 0
     error = np.sqrt(np.diagonal(estimates.flux_covariance, axis1=1, axis2=2))
     return JointSources(
         plane=plane, position=estimates.position, position_covariance=estimates.covariance[:, :2, :2],

@@ -15,20 +15,26 @@ if TYPE_CHECKING:
 PRODUCTS = ("model", "residual", "background", "rms", "noise")
 """What `--products` can ask for: images of a map, and the statistics of its noise."""
 
+SHORT_OPTIONS = {
+    "survey.beam (major, minor, pa)": "--beam (survey.beam)",
+    "units.bunit": "--unit (units.bunit)",
+}
+"""Options of `run` that errors name in place of the keys they stand for."""
+
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set a key of the configuration. Repeatable."),
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set a configuration key. Repeatable."),
 ]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Directory of all results; ./output for maps.")
+    Path | None, typer.Option("--output", "-o", help="Output directory. Default for maps: ./output.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Beam = Annotated[
     str | None,
     typer.Option(
         "--beam",
         metavar="MAJOR[,MINOR[,PA]]",
-        help="FWHM of the beam in arcsec, and degrees east of north (survey.beam).",
+        help="FWHM of the beam in arcsec, position angle in degrees east of north (survey.beam).",
     ),
 ]
 Error = Annotated[
@@ -36,7 +42,7 @@ Error = Annotated[
     typer.Option(
         "--error",
         metavar="EXTENSION | FILE",
-        help="Where the errors of the map are; none for no errors (io.error_hdu).",
+        help="Extension or file with the errors of the map; none ignores them (io.error_hdu).",
     ),
 ]
 Unit = Annotated[
@@ -47,7 +53,7 @@ Products = Annotated[
     typer.Option(
         "--products",
         metavar="NAME[,NAME...]",
-        help=f"Write images of the map: {', '.join(PRODUCTS)} (outputs.products).",
+        help=f"Also write FITS images: {', '.join(PRODUCTS)} (outputs.products).",
     ),
 ]
 
@@ -100,7 +106,7 @@ def overrides_of_products(products: str | None) -> list[str]:
     names = [name.strip() for name in products.split(",") if name.strip()]
     for name in names:
         if name not in PRODUCTS:
-            raise ConfigurationError(f"--products: {name} is none of {', '.join(PRODUCTS)}")
+            raise ConfigurationError(f"--products: {name} is not one of {', '.join(PRODUCTS)}")
     images = [name for name in names if name != "noise"]
     chosen = [f"outputs.products={json.dumps(images)}"] if images else []
     return [*chosen, "fits_output.fits_noise=true"] if "noise" in names else chosen
@@ -114,7 +120,7 @@ def _beam(text: str) -> dict[str, float]:
         numbers = []
     if not 1 <= len(numbers) <= 3:
         raise ConfigurationError(
-            f"--beam: {text!r} is no beam; it is MAJOR, MAJOR,MINOR or MAJOR,MINOR,PA, such as 18.2"
+            f"--beam: {text!r} is not a beam; it must be MAJOR, MAJOR,MINOR or MAJOR,MINOR,PA, such as 18.2"
         )
     return dict(zip(("major", "minor", "pa"), numbers, strict=False))
 

@@ -29,7 +29,7 @@ def bands(
         list[str] | None,
         typer.Argument(
             metavar="CONFIG.yaml | MAP.fits ... | FIELD ...",
-            help="A configuration file that names the bands (section maps), the maps of one field, or a "
+            help="A configuration file that lists the bands (section maps), the maps of one field, or one "
             "directory for each of several fields.",
         ),
     ] = None,
@@ -40,8 +40,8 @@ def bands(
         Path | None,
         typer.Option(
             "--regions",
-            help="Measure the ellipses, circles and points of this region file in all bands "
-            "(detection.regions).",
+            help="Measure the ellipses, circles and points of this region file in all bands instead of "
+            "detecting (detection.regions).",
         ),
     ] = None,
     sources: Annotated[
@@ -54,14 +54,14 @@ def bands(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", min=1, help="Number of fields worked on at a time (control.n_cores)."),
+        typer.Option("--jobs", "-j", min=1, help="Number of fields measured in parallel (control.n_cores)."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Skip fields that an earlier run completed.")
+        bool, typer.Option("--resume", help="Skip fields that an earlier run has completed.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Extract the sources of a field from its maps in several bands: one list, a flux in each band."""
+    """Extract sources from maps of a field in several bands: one source list, a flux in each band."""
     chosen = overrides_of_run(overrides, output=output, jobs=jobs) + overrides_of_products(products)
     if regions is not None:
         chosen.append(f"detection.regions={json.dumps(str(regions.absolute()))}")

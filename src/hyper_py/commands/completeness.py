@@ -1,7 +1,6 @@
 """The command `completeness`: sources injected into maps, and recovered."""
 
 import math
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hyper_py.commands.arguments import Output, Overrides, Quiet, configuration, overrides_of_run
-from hyper_py.commands.terminal import complain, say
-from hyper_py.diagnostics import InputError
+from hyper_py.commands.terminal import complain, say, shows_progress
+from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.names import printable
 
 if TYPE_CHECKING:
     from hyper_py.config import Config
+    from hyper_py.injection.bands import BandsCompleteness
     from hyper_py.injection.completeness import Completeness
     from hyper_py.injection.plan import InjectionPlan
     from hyper_py.running.completeness import Event
@@ -24,51 +24,67 @@ if TYPE_CHECKING:
 def completeness(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CONFIG.yaml | MAP.fits ...", help="As for `run`; of cubes, choose channels."),
+        typer.Argument(
+            metavar="CONFIG.yaml | MAP.fits ...",
+            help="As for `run`. For cubes, choose the channels with --channel.",
+        ),
     ] = None,
     output: Output = None,
     precision: Annotated[
         float,
-        typer.Option("--precision", help="Largest binomial error of completeness in a bin where it rises."),
+        typer.Option(
+            "--precision", help="Largest binomial error of the completeness in the bins where it rises."
+        ),
     ] = 0.02,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 1,
     positions: Annotated[
         str,
         typer.Option(
             "--positions",
             metavar="random|like-sources",
-            help="like-sources: neighbours as near as those of the map's own sources.",
+            help="Where to inject; like-sources: with neighbours as close as those of the map's own sources.",
         ),
     ] = "random",
     max_runs: Annotated[
-        int, typer.Option("--max-runs", min=1, help="No more runs of the pipeline with injected sources.")
+        int, typer.Option("--max-runs", min=1, help="Largest number of pipeline runs with injected sources.")
     ] = 400,
     channels: Annotated[
-        list[int] | None, typer.Option("--channel", min=1, help="Of a cube, from 1. Repeatable.")
+        list[int] | None, typer.Option("--channel", min=1, help="Channel of a cube, from 1. Repeatable.")
     ] = None,
     purity: Annotated[
-        float, typer.Option("--purity", min=0.0, max=1.0, help="Say which threshold gives this purity.")
+        float, typer.Option("--purity", min=0.0, max=1.0, help="Report the threshold that gives this purity.")
     ] = 0.99,
+    bands: Annotated[
+        bool,
+        typer.Option(
+            "--bands", help="The maps are bands of one field, as for `hyper-py bands`: all together."
+        ),
+    ] = False,
     columns: Annotated[
         bool,
-        typer.Option("--columns", help="Write the catalogue with COMPLETENESS, P_TRUE and FLUX_BIAS too."),
+        typer.Option(
+            "--columns", help="Also write the catalogue with the columns COMPLETENESS, P_TRUE and FLUX_BIAS."
+        ),
     ] = False,
     overrides: Overrides = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Runs made at a time (control.n_cores).")
+        int | None, typer.Option("--jobs", "-j", min=1, help="Number of runs in parallel (control.n_cores).")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Use the runs that an earlier command has made.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Reuse the runs of an earlier command.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find out how complete a catalogue is. Sources are injected into the maps and recovered."""
+    """Estimate the completeness, purity and flux bias of a catalogue by injecting sources into the map."""
     chosen = overrides_of_run(overrides, output=output, jobs=jobs)
     config, maps = configuration(inputs or [], chosen)
 
     from hyper_py.injection.plan import InjectionPlan
 
     plan = InjectionPlan(precision=precision, seed=seed, positions=positions, max_runs=max_runs)
+    if bands:
+        if channels or columns or positions != "random":
+            raise ConfigurationError("--bands: leave --channel, --columns and --positions out")
+        _estimate_bands(config, maps, plan=plan, resume=resume, quiet=quiet)
+        return
     status = _estimate(
         config, maps, plan=plan, channels=channels, resume=resume, columns=columns, purity=purity, quiet=quiet
     )
@@ -100,6 +116,54 @@ def _estimate(
     return status
 
 
+def _estimate_bands(
+    config: "Config", maps: list[str], *, plan: "InjectionPlan", resume: bool, quiet: bool
+) -> None:
+    """Estimate the completeness of fields in several bands, and show the limits."""
+    from hyper_py.running.completeness_bands import measure_bands_completeness
+
+    def on_round(result: "BandsCompleteness") -> None:
+        if not quiet:
+            limit = result.curves["SNR"].limit(0.8)
+            text = limit_text(limit.value, 0.5 * (limit.high - limit.low))
+            say(
+                f"{result.name}: after {result.n_runs} runs: 80% at a joint S/N of {text}; error "
+                f"{result.error:.3f}",
+                err=True,
+            )
+
+    for result in measure_bands_completeness(
+        config, maps or None, plan=plan, resume=resume, on_round=on_round
+    ):
+        if quiet:
+            continue
+        say(
+            f"{result.name}: {len(result.records)} sources injected in {result.n_runs} runs; binomial error "
+            f"{result.error:.3f}"
+        )
+        rows: list[tuple[str, ...]] = [("sources found", "50%", "80%", "95%")]
+        for name, curve in result.curves.items():
+            unit = result.units[name]
+            limits = (limit_text(one.value, 0.5 * (one.high - one.low)) for one in curve.limits)
+            rows.append(("joint S/N" if name == "SNR" else f"{name} ({unit})", *limits))
+        _show_rows(rows)
+        for one in result.accuracy:
+            say(
+                f"  {one.band}: flux bias {one.bias:+.1%}, scatter {one.scatter:.1%}, pull width "
+                f"{one.pull_width:.2f} of {one.n} sources with a joint S/N from 8"
+            )
+        say(f"  rows on the inverted maps: {result.n_inverted}; catalogue: {len(result.extraction.sources)}")
+    if not quiet:
+        say(f"Results: {Path(config.below_root()).absolute() / 'completeness'}")
+
+
+def _show_rows(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *rest in rows:
+        texts = [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
+        say("  ".join(["", first.ljust(widths[0]), *texts]).rstrip())
+
+
 def _summarise(result: "Completeness", *, purity: float) -> None:
     """Show the limits and the number of false rows."""
     n_runs, n = result.n_runs, len(result.records)
@@ -110,10 +174,7 @@ def _summarise(result: "Completeness", *, purity: float) -> None:
             curve, unit = result.curve(quantity, shape=shape), result.units[quantity]
             limits = (limit_text(one.value, 0.5 * (one.high - one.low)) for one in curve.limits)
             rows.append((f"{words}, {against} {unit and f'({unit})'}".rstrip(), *limits))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *rest in rows:
-        texts = [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
-        say("  ".join(["", first.ljust(widths[0]), *texts]).rstrip())
+    _show_rows(rows)
     known, (low, high) = result.purity, result.purity.expected_interval()
     say(
         f"  expected false rows: {known.expected_false():.2g} ({low:.2g} - {high:.2g}) of {len(known.rows)} "
@@ -138,7 +199,7 @@ def _display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
     """Give what shows progress on a terminal, and a first answer as soon as there is one."""
     from hyper_py.running.completeness import RoundFinished
 
-    with _progress_bar() if sys.stderr.isatty() and not quiet else nullcontext() as draw:
+    with _progress_bar() if shows_progress() and not quiet else nullcontext() as draw:
 
         def on_event(event: "Event") -> None:
             if isinstance(event, RoundFinished):

@@ -38,11 +38,11 @@ class Choice:
 
 def completion(
     context: typer.Context,
-    shell: Annotated[str, typer.Argument(metavar="bash | zsh | fish", help="The shell.")],
+    shell: Annotated[str, typer.Argument(metavar="bash | zsh | fish", help="Name of the shell.")],
 ) -> None:
-    """Print a script for the shell. It completes commands, options and keys."""
+    """Print the script that completes commands, options and keys in a shell."""
     if shell not in SCRIPTS:
-        raise ConfigurationError(f"completion: {shell} is none of {', '.join(SCRIPTS)}")
+        raise ConfigurationError(f"completion: {shell} is not one of {', '.join(SCRIPTS)}")
     parent = context.parent
     assert parent is not None  # this command is one of the program
     commands: Any = parent.command

@@ -19,12 +19,12 @@ DEMO_MAP = "demo.fits"
 
 
 def demo(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="Directory of all of it.")
-    ] = Path("hyper_demo"),
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Output directory.")] = Path(
+        "hyper_demo"
+    ),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 1,
 ) -> None:
-    """Simulate a map and extract its sources. They are compared with the truth."""
+    """Simulate a map, extract its sources and compare them with the truth."""
     map_path = output / DEMO_MAP
     if output.is_dir() and any(output.iterdir()) and not map_path.exists():
         raise ConfigurationError(f"{output}: not empty, and not of an earlier demo; choose another directory")

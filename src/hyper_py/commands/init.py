@@ -10,10 +10,10 @@ from hyper_py.diagnostics import ConfigurationError
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="File or directory to write to.")] = Path("hyper_config.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    path: Annotated[Path, typer.Argument(help="File or directory to write.")] = Path("hyper_config.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a commented configuration file. It has every key, its default and its meaning."""
+    """Write a commented configuration file with every key, its default and its meaning."""
     from hyper_py.config import FILE_NAME, template
 
     path = path / FILE_NAME if path.is_dir() else path

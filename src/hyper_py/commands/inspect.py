@@ -21,7 +21,10 @@ def inspect(
     path: Annotated[Path, typer.Argument(metavar="MAP", help="FITS file.")],
     overrides: Overrides = None,
 ) -> None:
-    """Show what is read from a map. Exit status 1 if it cannot be run as it is."""
+    """Show what is read from a map, and what is missing.
+
+    The exit status is 1 if the map cannot be run as it is.
+    """
     from hyper_py.config import Config, apply_overrides
 
     config = Config.from_mapping(apply_overrides({"version": 2}, overrides or []), source="--set")

@@ -1,13 +1,12 @@
 """The events of a run as they are shown: progress on a terminal, errors and warnings below it."""
 
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hyper_py.commands.terminal import complain
+from hyper_py.commands.terminal import complain, shows_progress
 from hyper_py.names import printable
 from hyper_py.stages import Clock, seconds_left
 
@@ -22,12 +21,15 @@ _LONGEST_NAME = 36
 
 
 @contextmanager
-def display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
-    """Yield the function that shows the events of a run: progress on a terminal, and errors."""
+def display(*, quiet: bool, options: Mapping[str, str] | None = None) -> "Iterator[Callable[[Event], None]]":
+    """Yield the function that shows the events of a run: progress on a terminal, and errors.
+
+    `options` are words that errors have in place of others: the options of the command for its keys.
+    """
     from hyper_py.running import runner
     from hyper_py.running.events import named_reason, started_lines
 
-    with _progress() if sys.stderr.isatty() and not quiet else nullcontext() as draw:
+    with _progress() if shows_progress() and not quiet else nullcontext() as draw:
 
         def on_event(event: "Event") -> None:
             if draw is not None:
@@ -37,7 +39,10 @@ def display(*, quiet: bool) -> "Iterator[Callable[[Event], None]]":
             if isinstance(event, runner.MapFinished | runner.MapFailed):
                 result = event.result
                 if not result.ok:
-                    complain(f"error: {named_reason(result)}")
+                    text = named_reason(result)
+                    for key, option in (options or {}).items():
+                        text = text.replace(f"set {key}", f"set {option}")
+                    complain(f"error: {text}")
                 if not quiet:
                     complain(*(f"warning: {result.name}: {text}" for text in result.warnings))
 
@@ -127,7 +132,7 @@ class Shown:
             self.bar.remove_task(again.task)
         text = printable(name)
         text = text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
-        task = self.bar.add_task(text, total=1.0, doing="", ends=None)
+        task = self.bar.add_task(text, total=1.0, doing="starting", ends=None)
         self.maps[name] = _MapShown(task, time.monotonic())
 
     def advance(self, name: str, stage: str, done: int, total: int) -> None:

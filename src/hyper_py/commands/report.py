@@ -11,7 +11,7 @@ from hyper_py.commands.terminal import say
 def report(
     directory: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory of a finished run.")],
 ) -> None:
-    """Write the report of a finished run anew."""
+    """Rewrite the report of a finished run."""
     from hyper_py.reporting.report import write_report
 
     say(f"wrote {directory / write_report(directory)[-1]}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hyper_py.commands.arguments import (
+    SHORT_OPTIONS,
     Beam,
     Error,
     Output,
@@ -28,7 +29,7 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="CONFIG.yaml | MAP.fits ...",
-            help="A configuration file, or maps (files, directories, patterns, lists), or both.",
+            help="A configuration file, maps (files, directories, glob patterns, list files), or both.",
         ),
     ] = None,
     output: Output = None,
@@ -41,26 +42,26 @@ def run(
         Path | None,
         typer.Option(
             "--regions",
-            help="Measure the ellipses, circles and points of this region file (detection.regions).",
+            help="Measure the ellipses, circles and points of this region file instead of detecting "
+            "(detection.regions).",
         ),
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(
-            "--jobs", "-j", min=1, help="Processes: maps at a time, or parts of fewer maps (control.n_cores)."
-        ),
+        typer.Option("--jobs", "-j", min=1, help="Number of worker processes (control.n_cores)."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Skip maps that an earlier run completed.")
+        bool, typer.Option("--resume", help="Skip maps that an earlier run has completed.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would run, and about how long; write nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be run, with time and memory; write nothing.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Extract the sources of maps. A configuration file lists them, or they are named here.
+    """Extract sources from maps, which a configuration file lists or which are named here.
 
-    Without any, hyper_config.yaml of the working directory, or of the user's configuration directory, is run.
+    Without arguments, hyper_config.yaml of the working directory is used, or that of the user's
+    configuration directory.
     """
     chosen = overrides_of_run(overrides, output=output, jobs=jobs)
     chosen += overrides_of_map(beam=beam, error=error, unit=unit) + overrides_of_products(products)
@@ -75,7 +76,7 @@ def run(
 
     from hyper_py.running import runner
 
-    with display(quiet=quiet) as on_event:
+    with display(quiet=quiet, options=SHORT_OPTIONS) as on_event:
         result = runner.run(config, maps or None, on_event=on_event, resume=resume)
     if result.interrupted:
         complain("interrupted; the same command with --resume goes on from here")

@@ -17,10 +17,12 @@ def send(
     ],
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="PROGRAM", help="Only to this program, such as ds9, topcat or aladin."),
+        typer.Option(
+            "--to", metavar="PROGRAM", help="Send only to this program, such as ds9, topcat or aladin."
+        ),
     ] = None,
 ) -> None:
-    """Send results to DS9, TOPCAT, Aladin and others by SAMP."""
+    """Send results to DS9, TOPCAT, Aladin and other programs by SAMP."""
     from hyper_py.running.sending import send_files
 
     deliveries = send_files(paths, to=to)

@@ -20,31 +20,33 @@ CUBE_FIELDS = ("n_channels", "frequency", "channel_width", "line_fwhm", "turnove
 def simulate(
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="MAP.fits", help="File of the map, or its directory."),
+        typer.Option("--output", "-o", metavar="MAP.fits", help="FITS file to write, or a directory for it."),
     ] = None,
     preset: Annotated[
         str,
-        typer.Option("--preset", metavar="NAME", help=f"Kind of sky: {', '.join(PRESETS + BANDS_PRESETS)}."),
+        typer.Option("--preset", metavar="NAME", help=f"Type of sky: {', '.join(PRESETS + BANDS_PRESETS)}."),
     ] = "alma",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same map.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 1,
     seeds: Annotated[
         str | None,
-        typer.Option("--seeds", metavar="FIRST-LAST", help="One map for each seed, in a directory."),
+        typer.Option(
+            "--seeds", metavar="FIRST-LAST", help="One map for each seed; --output is then a directory."
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the preset. Repeatable."),
     ] = None,
     limits: Annotated[
-        bool, typer.Option("--limits", help="Add the smallest possible errors to the truth (slow).")
+        bool, typer.Option("--limits", help="Add the Cramer-Rao limits of the errors to the truth (slow).")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Overwrite a file that is no simulated map.")
+        bool, typer.Option("--force", help="Overwrite a file that is not a simulated map.")
     ] = False,
 ) -> None:
-    """Simulate maps (or cubes) with exact truth: MAP.fits, and MAP_truth.ecsv beside it.
+    """Simulate a map or cube with known truth: writes MAP.fits and MAP_truth.ecsv.
 
-    A field in several bands is a directory: BAND.fits for each, and truth.ecsv.
+    The presets of several bands write a directory with BAND.fits for each band and truth.ecsv.
     """
     from hyper_py.config import apply_overrides
 
@@ -52,7 +54,7 @@ def simulate(
     chosen = [seed] if seeds is None else seed_range(seeds)
     if seeds is not None and output is not None:
         if output.suffix:
-            raise ConfigurationError(f"--seeds: {output} is to be a directory: there are several maps")
+            raise ConfigurationError(f"--seeds: {output} must be a directory: there are several maps")
         output.mkdir(parents=True, exist_ok=True)
     in_bands = preset in BANDS_PRESETS
     if not in_bands:
@@ -71,7 +73,9 @@ def seed_range(text: str) -> range:
     """Return the seeds of `1-20`, or of `7`."""
     first, dash, last = text.partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()) or int(last or first) < int(first):
-        raise ConfigurationError(f"--seeds: {text!r} is no range of seeds; it is FIRST-LAST, such as 1-20")
+        raise ConfigurationError(
+            f"--seeds: {text!r} is not a range of seeds; it must be FIRST-LAST, such as 1-20"
+        )
     return range(int(first), int(last or first) + 1)
 
 

@@ -27,6 +27,9 @@ def show_summary(result: "RunResult", config: "Config") -> None:
     if len(result.maps) == 1 and (one := result.maps[0]).ok and (of_it := digests[one.name]):
         _show_facts([*describe(one, of_it), *files_to_open(result, config)])
         return
+    if len(result.maps) == 1 and result.failures:
+        _show_facts([(result.maps[0].name, "failed"), *files_to_open(result, config)])
+        return
     _show_table([_row(one, digests.get(one.name)) for one in shown])
     if any(one.ok for one in result.maps):
         _show_facts(list(files_to_open(result, config)))
@@ -47,16 +50,15 @@ def describe(one: "MapResult", of_it: "Digest") -> Iterator[tuple[str, str]]:
     for text in one.notes:
         yield "note", text
     if of_it.n_calling:
-        yield "look at", f"{of_it.n_calling} of {of_it.n_rows} rows, which the report marks"
+        yield "to check", f"{of_it.n_calling} of {of_it.n_rows} rows, marked in the report"
 
 
 def found(of_it: "Digest") -> str:
     """Say how many sources a map or cube has."""
     if of_it.n_channels:
-        return (
-            f"{_plural(of_it.n_places, 'source')} in {of_it.n_channels} channels "
-            f"({_plural(of_it.n_rows, 'row')}: a source has one in each channel where it was measured)"
-        )
+        rows = f" ({_plural(of_it.n_rows, 'row')}, one for each channel with a measurement)"
+        places = f"{_plural(of_it.n_places, 'source')} in {of_it.n_channels} channels"
+        return f"{places}{rows}" if of_it.n_rows else places
     return _plural(of_it.n_rows, "source")
 
 
@@ -115,7 +117,7 @@ def _row(one: "MapResult", of_it: "Digest | None") -> tuple[str, ...]:
 def _show_table(rows: Sequence[tuple[str, ...]]) -> None:
     if not rows:
         return
-    rows = [("Map", "Status", "Sources", "Look at", "Flux", "rms", "Seconds", "Warnings"), *rows]
+    rows = [("Map", "Status", "Sources", "To check", "Flux", "rms", "Seconds", "Warnings"), *rows]
     columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
     widths = [max(map(len, column)) for column in columns]
     for name, status, *numbers in zip(*columns, strict=True):

@@ -27,6 +27,16 @@ def complain(*lines: str) -> None:
         say(line, err=True)
 
 
+def shows_progress() -> bool:
+    """Return whether the standard error is a terminal on which lines can be redrawn.
+
+    Notebooks run `!hyper-py ...` on a terminal too, but show each redrawn line below the one before, as dumb
+    terminals do.
+    """
+    notebook, dumb = "JPY_PARENT_PID" in os.environ, os.environ.get("TERM") == "dumb"
+    return sys.stderr.isatty() and not notebook and not dumb
+
+
 def silence(stream: Any) -> None:
     """Have a stream lead nowhere: Python would complain once more at its end."""
     with suppress(OSError, ValueError):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Columns = Annotated[
     list[str] | None,
     typer.Option(
-        "--column", metavar="NAME=OTHER", help="What the catalogue calls a column of Hyper-Py. Repeatable."
+        "--column", metavar="NAME=OTHER", help="Name of a Hyper-Py column in the catalogue. Repeatable."
     ),
 ]
 TruthColumns = Annotated[
@@ -33,11 +33,11 @@ TruthUnits = Annotated[
 
 
 def validate(
-    catalog: Annotated[Path, typer.Argument(metavar="CATALOG", help="Table of what was measured.")],
-    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Table of what is true.")],
+    catalog: Annotated[Path, typer.Argument(metavar="CATALOG", help="Table of measured sources.")],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Table of true sources.")],
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
     figure: Annotated[
-        Path | None, typer.Option("--figure", metavar="FILE", help="Draw it too: .png, .pdf or .svg.")
+        Path | None, typer.Option("--figure", metavar="FILE", help="Also draw a figure: .png, .pdf or .svg.")
     ] = None,
     columns: Columns = None,
     truth_columns: TruthColumns = None,
@@ -49,26 +49,28 @@ def validate(
     ] = None,
     beam: Annotated[
         float | None,
-        typer.Option("--beam", metavar="FWHM", help="Of the beam: in arcsec by RA and DEC, else in pixels."),
+        typer.Option(
+            "--beam", metavar="FWHM", help="FWHM of the beam, in arcsec for --match sky, else in pixels."
+        ),
     ] = None,
     tolerance: Annotated[
-        float | None, typer.Option("--tolerance", help="Largest distance of a match; half the beam.")
+        float | None, typer.Option("--tolerance", help="Largest distance of a match. Default: half the beam.")
     ] = None,
     margin: Annotated[
         float,
-        typer.Option("--margin", min=0.0, help="Sources this near to the border do not count (in beams)."),
+        typer.Option("--margin", min=0.0, help="Ignore sources this close to the border, in beams."),
     ] = 0.5,
     band: Annotated[
-        str | None, typer.Option("--band", metavar="NAME", help="Only this band of a field, in all detail.")
+        str | None, typer.Option("--band", metavar="NAME", help="Only this band of a field, in detail.")
     ] = None,
     channel: Annotated[
         int | None, typer.Option("--channel", min=1, help="Only this channel of a cube, from 1.")
     ] = None,
 ) -> None:
-    """Compare a catalogue with the truth: completeness, purity, bias, scatter, pulls.
+    """Compare a catalogue with the truth: completeness, purity, bias, scatter and pulls.
 
-    With the truth of a field in several bands: fluxes band by band, spectral indices and positions; or, with
-    --band, one band as if it were a map of its own.
+    With the truth of a field in several bands: fluxes band by band, spectral indices and positions, or with
+    --band one band like a single map.
     """
     if coordinates not in (None, "pixel", "sky"):
         raise ConfigurationError(f"--match {coordinates}: must be pixel or sky")

@@ -11,18 +11,18 @@ from hyper_py.diagnostics import ConfigurationError
 
 
 def why(
-    path: Annotated[Path, typer.Argument(metavar="MAP", help="The map.")],
-    x: Annotated[str, typer.Argument(help="Zero-based pixel; with --sky right ascension.")],
-    y: Annotated[str, typer.Argument(help="Zero-based pixel; with --sky declination.")],
+    path: Annotated[Path, typer.Argument(metavar="MAP", help="FITS file of the map.")],
+    x: Annotated[str, typer.Argument(help="Zero-based pixel, or right ascension with --sky.")],
+    y: Annotated[str, typer.Argument(help="Zero-based pixel, or declination with --sky.")],
     sky: Annotated[
         bool, typer.Option("--sky", help="X and Y are RA and Dec (ICRS): degrees, or hh:mm:ss dd:mm:ss.")
     ] = False,
     config_file: Annotated[
-        Path | None, typer.Option("--config", help="Configuration file of the run in question.")
+        Path | None, typer.Option("--config", help="Configuration file of the run.")
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Explain why a source is, or is not, there. Shows every check of the detection."""
+    """Explain why there is, or is not, a source at a position: shows every check of the detection."""
     from hyper_py.running.inputs import map_name
 
     files = [str(path)] if config_file is None else [str(path), str(config_file)]

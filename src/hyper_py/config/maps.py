@@ -14,17 +14,19 @@ MAP_SECTIONS = ("units", "survey", "io", "detection", "photometry", "fit_options
 
 @dataclass(frozen=True, kw_only=True)
 class MapKeys(Checked, key_path="maps.NAME"):
-    """One map: what `hyper-py bands` needs of each band, and short names of keys in which maps differ."""
+    """One map: what `hyper-py bands` needs to know of a band, and short names for keys that differ."""
 
     path: str | None = option(
         None,
         "File of the map, below `paths.input.dir_maps` (or in the directory of a field); null: NAME.fits.",
     )
     name: str | None = option(
-        None, "Name of the band, which stands after its columns, as in FLUX_s500; null: that of the entry."
+        None,
+        "Name of the band, which ends the names of its columns, as in FLUX_s500; null: the name of the "
+        "entry.",
     )
     wavelength: Positive | None = option(
-        None, "Wavelength in micron; null: the header's or the survey's. Short for `survey.wavelength`."
+        None, "Wavelength in micron; null: that of the header or the survey. Short for `survey.wavelength`."
     )
     unit: str | None = option(None, "Unit of the map. Short for `units.bunit`.")
     beam: SurveyBeam | Positive | None = option(
@@ -32,7 +34,7 @@ class MapKeys(Checked, key_path="maps.NAME"):
     )
     psf: str | None = option(None, "Image of the point spread function. Short for `survey.psf`.")
     psf_pixel: Positive | None = option(
-        None, "Side of its pixels in arcsec; null: its header's. Short for `survey.psf_pixel`."
+        None, "Its pixel size in arcsec; null reads its header. Short for `survey.psf_pixel`."
     )
     error: Hdu = option(None, "Errors: an extension or a file. Short for `io.error_hdu`.")
     calibration_error: NonNegative | None = option(
@@ -110,7 +112,7 @@ def _by_name(listed: list[Any] | tuple[Any, ...]) -> dict[str, Any]:
         if not isinstance(name, str):
             raise ConfigurationError(f"maps[{k}]: has neither a name nor a path")
         if name in by_name:
-            raise ConfigurationError(f"maps[{k}]: a second map of the name {name}; give it another name")
+            raise ConfigurationError(f"maps[{k}]: a second map with the name {name}; give it another name")
         by_name[name] = entry
     return by_name
 

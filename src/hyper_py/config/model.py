@@ -76,10 +76,10 @@ class Config(Checked):
 
     maps: dict[str, dict[str, Any]] = option(
         {},
-        "Keys that hold for one map only, by its name, such as {p160: {unit: Jy/pixel, survey: pacs160}, "
+        "Keys for single maps, by the name of the map, such as {p160: {unit: Jy/pixel, survey: pacs160}, "
         "s250: {path: HATLAS_PSW.fits, wavelength: 250, beam: 18.1, calibration_error: 0.05}}: short keys "
         "of `maps.NAME`, and keys of the sections units, survey, io, detection, photometry, fit_options, "
-        "background. For `hyper-py bands` one entry a band. A list of entries with `name` will do too.",
+        "background. For `hyper-py bands`, one entry for each band. A list of entries with `name` works too.",
     )
 
     _base_dir: Path = field(default_factory=Path.cwd, repr=False, compare=False)

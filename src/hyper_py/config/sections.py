@@ -52,9 +52,9 @@ class Paths(Checked, key_path="paths"):
 class Files(Checked, key_path="files"):
     """File names."""
 
-    file_map_name: str = option("maps_list.txt", "List of maps, one file name a line, in `dir_maps`.")
-    file_table_base: str = option("params", "First part of the names of catalogues.")
-    file_region_base: str = option("region_files", "First part of the names of region files.")
+    file_map_name: str = option("maps_list.txt", "List of maps in `dir_maps`, one file name per line.")
+    file_table_base: str = option("params", "Prefix of the names of catalogues.")
+    file_region_base: str = option("region_files", "Prefix of the names of region files.")
     file_log_name: str = option("hyper_py.log", "Name of the log of the whole run.")
 
 
@@ -62,9 +62,9 @@ class Files(Checked, key_path="files"):
 class Control(Checked, key_path="control"):
     """What is run, and on how many cores."""
 
-    parallel_maps: bool = option(True, "Work on several maps at a time.")
+    parallel_maps: bool = option(True, "Process several maps in parallel.")
     n_cores: AtLeastOne = option(
-        2, "Number of processes: maps worked on at a time, and parts of maps where there are fewer maps."
+        2, "Number of processes. They work on different maps, or on parts of a map if there are fewer maps."
     )
     executor: Literal["serial", "processes", "dask"] = option(
         "processes",
@@ -81,7 +81,7 @@ class Control(Checked, key_path="control"):
         "by tile.",
     )
     detection_only: bool = same_option(Options, "detection_only")
-    datacube: bool = option(False, "Take each input for a cube and work on it channel by channel.")
+    datacube: bool = option(False, "Treat each input as a cube and process it channel by channel.")
     dir_datacube_slices: str = option(
         "maps", "Where channels of a cube are written as maps, below `dir_root`."
     )
@@ -94,11 +94,13 @@ class Units(Checked, key_path="units"):
     convert_mJy: bool = same_option(Options, "convert_mJy")  # noqa: N815 - the original's key
     bunit: str | None = option(
         None,
-        "Unit of the maps, such as Jy/beam, MJy/sr or K, where the header has none or a wrong one; "
-        "null takes the header's.",
+        "Unit of the maps, such as Jy/beam, MJy/sr or K, if the header has none or a wrong one; null reads "
+        "the header.",
     )
     frequency: Positive | None = option(
-        None, "Frequency of the maps in Hz, needed by K and W/m2/sr; null takes the header's or the survey's."
+        None,
+        "Frequency of the maps in Hz, needed for maps in K and W/m2/sr; null takes that of the header or "
+        "the survey.",
     )
 
 
@@ -118,11 +120,12 @@ class SurveyBeam(Checked, key_path="survey.beam"):
 
 @dataclass(frozen=True, kw_only=True)
 class Survey(Checked, key_path="survey"):
-    """The instrument: its beam, where the file does not say."""
+    """The instrument and its beam, if the header has none."""
 
     survey_code: Literal[1, 2, 3, 4, 5, 6, 7, 8, 15] = option(
         15,
-        "Beam of the original's surveys: 1, 2, 3 PACS 70, 100, 160; 4, 5, 6 SPIRE 250, 350, 500; "
+        "Beam of the surveys of the original Hyper-Py: 1, 2, 3 PACS 70, 100, 160; 4, 5, 6 SPIRE 250, 350, "
+        "500; "
         "7, 8 JCMT 450, 850; 15 from the header.",
     )
     name: str | None = option(
@@ -131,28 +134,31 @@ class Survey(Checked, key_path="survey"):
     wavelength: Positive | None = option(
         None,
         "Wavelength of the map in micron, for `hyper-py bands` and for units that need it; null takes "
-        "`units.frequency`, the header's (WAVELNTH, RESTFRQ, a spectral axis) or the survey's.",
+        "`units.frequency`, the value of the header (WAVELNTH, RESTFRQ, a spectral axis) or that of the "
+        "survey.",
     )
     beam: SurveyBeam | None = option(
         None,
-        "The beam itself, {major: 18.2, minor: 17.5, pa: 0}: FWHM in arcsec, degrees east of north; "
-        "null takes the header's or the survey's.",
+        "The beam, {major: 18.2, minor: 17.5, pa: 0}: FWHM in arcsec, position angle in degrees east of "
+        "north; null takes that of the header or the survey.",
     )
     psf: str | None = option(
         None,
         "FITS image of the point spread function, from which beam and beam area are measured; relative to "
         "this file. null for none.",
     )
-    psf_pixel: Positive | None = option(None, "Side of a pixel of `psf` in arcsec; null takes its header's.")
+    psf_pixel: Positive | None = option(None, "Pixel size of `psf` in arcsec; null reads its header.")
     psf_hdu: Hdu = option(None, "Name or number of the extension of `psf`; null looks for it.")
     calibration_error: Positive | None = option(
         None,
-        "Relative calibration uncertainty of the band, such as 0.05: its share of FLUX stands in a column "
-        "FLUX_CAL_ERR, and is part of no other error. null for no such column.",
+        "Relative calibration uncertainty of the band, such as 0.05. It is written to the column "
+        "FLUX_CAL_ERR and is not part of any other error. null: no such column.",
     )
 
     def conflicts(self) -> Iterator[str]:
         """Yield what is wrong with the values together."""
+        if self.calibration_error is not None and self.calibration_error > 1.0:
+            yield f"calibration_error = {self.calibration_error:g}: a share of the flux: 0.05 is 5%"
         if self.beam is not None and self.psf is not None:
             yield "give the beam by beam or by psf, not by both"
 
@@ -162,7 +168,7 @@ class Detection(DetectionOptions):
     """Detection, and sources that are given."""
 
     use_fixed_source_table: bool = option(
-        False, "Measure the sources of `fixed_source_table_path`, positions and apertures; detect none."
+        False, "Measure the sources of `fixed_source_table_path` instead of detecting."
     )
     fixed_source_table_path: str = option(
         "source_table.txt",
@@ -172,28 +178,27 @@ class Detection(DetectionOptions):
     )
     fixed_source_beam: Positive | None = option(
         None,
-        "FWHM in arcsec of the beam with which the sizes in that table were measured: they are then adapted "
-        "to the beam of each map; null takes them as they are.",
+        "FWHM in arcsec of the beam with which the sizes in that table were measured; they are then "
+        "adapted to the beam of each map. null uses the sizes as they are.",
     )
     fixed_source_sizes: Literal["observed", "intrinsic"] = option(
         "observed",
-        "Whether the sizes in that table are those on the map, or those on the sky: the beam of each map is "
-        "then added.",
+        "Whether the sizes in that table are as observed, or intrinsic; intrinsic sizes are convolved with "
+        "the beam of each map.",
     )
     region: Hdu = option(
         None,
-        "Where sources are looked for, given as `io.mask` is; noise and background are measured on the whole "
-        "map. Excluded regions (-circle(...)) are taken off the others, or off the map. null for everywhere.",
+        "Region to search for sources, specified like `io.mask`; noise and background are measured on the "
+        "whole map. Excluded regions (-circle(...)) are subtracted from the others, or from the map. null "
+        "for the whole map.",
     )
-    region_keep: Literal["inside", "outside"] = option(
-        "inside", "Whether sources are looked for inside `region`, or outside."
-    )
+    region_keep: Literal["inside", "outside"] = option("inside", "Search inside or outside `region`.")
     regions: str | None = option(
         None,
-        "Measure the ellipses, circles and points of this DS9 or CRTF region file, but those in excluded "
-        "ones (-circle(...)); detect none. Relative to this file.",
+        "Measure the ellipses, circles and points of this DS9 or CRTF region file, except those in "
+        "excluded regions (-circle(...)), instead of detecting. Relative to this file.",
     )
-    fixed_peaks: bool = option(False, "Measure at `xcen_fix`, `ycen_fix`; detect none.")
+    fixed_peaks: bool = option(False, "Measure at `xcen_fix`, `ycen_fix` instead of detecting.")
     xcen_fix: Many[float] = option((0.0,), "Longitudes of fixed peaks in degrees, in the frame of the map.")
     ycen_fix: Many[float] = option((0.0,), "Latitudes of fixed peaks in degrees, in the frame of the map.")
 
@@ -213,7 +218,9 @@ class Detection(DetectionOptions):
 class Photometry(PhotometryOptions):
     """Photometry, and apertures that are given."""
 
-    fixed_radius: bool = option(False, "Measure in the apertures `fwhm_1`, `fwhm_2`, `PA_val`; fit no sizes.")
+    fixed_radius: bool = option(
+        False, "Use the apertures `fwhm_1`, `fwhm_2`, `PA_val` instead of fitting sizes."
+    )
     fwhm_1: Many[NonNegative] = option((0.0,), "First FWHM of fixed apertures in arcsec; one value for all.")
     fwhm_2: Many[NonNegative] = option((0.0,), "Second FWHM of fixed apertures in arcsec; one value for all.")
     PA_val: Many[float] = option(
@@ -242,14 +249,14 @@ class Cube(CubeOptions):
     outputs: tuple[Literal["background", "model", "residual", "subtracted"], ...] = option(
         ("background",),
         "Cubes to write, below `control.dir_datacube_slices`: background; model: the fitted Gaussians; "
-        "subtracted: data minus background; residual: what is left without both.",
+        "subtracted: data minus background; residual: data minus both.",
     )
     slices: bool = option(False, "Write every channel as a map, in `control.dir_datacube_slices`.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitsOutput(Checked, key_path="fits_output"):
-    """FITS files of what was fitted; directories are below `dir_root`."""
+    """FITS files of the fits; directories are below `dir_root`."""
 
     fits_fitting: bool = option(False, "Write data, model and residual of each fit.")
     fits_deblended: bool = option(False, "Write each source of a group without its companions.")
@@ -265,7 +272,7 @@ class FitsOutput(Checked, key_path="fits_output"):
 
 @dataclass(frozen=True, kw_only=True)
 class Visualization(Checked, key_path="visualization"):
-    """Figures of what was fitted; directories are below `dir_root`."""
+    """Figures of the fits; directories are below `dir_root`."""
 
     visualize_fitting: bool = option(False, "Draw each fit.")
     visualize_deblended: bool = option(False, "Draw each source of a group without its companions.")
@@ -274,7 +281,7 @@ class Visualization(Checked, key_path="visualization"):
         False, "Draw the autocovariance of the noise of each map, its radial profile and its power spectrum."
     )
     visualize_surfaces: bool = option(
-        False, "Draw fits, deblended sources and backgrounds as surfaces in three dimensions too."
+        False, "Also draw fits, deblended sources and backgrounds as surfaces in three dimensions."
     )
     output_dir_fitting: str = option("plots/fitting", "Directory of the fits.")
     output_dir_deblended: str = option("plots/deblended", "Directory of the deblended sources.")
@@ -287,66 +294,66 @@ class Outputs(Checked, key_path="outputs"):
     """Tables and report."""
 
     tables: Many[Literal["ipac", "ecsv", "csv", "fits", "votable", "parquet"]] = option(
-        ("ipac", "ecsv", "csv"), "Formats in which catalogues are written."
+        ("ipac", "ecsv", "csv"), "Formats of catalogues."
     )
     products: tuple[Literal["model", "residual", "background", "rms"], ...] = option(
-        (), "Images of each map that are written as FITS files below `fits`."
+        (), "Images of each map to write as FITS files below `fits`."
     )
     report: bool = option(True, "Write report/index.html, and plots/MAP_map.svg: the map with its sources.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Io(Checked, key_path="io"):
-    """What to read of a FITS file."""
+    """What to read from a FITS file."""
 
     hdu: Hdu = option(None, "Name or number of the extension that holds the map; null looks for it.")
     error_hdu: Hdu = option(
         "auto",
-        "Extension that holds 1-sigma errors, variances or inverse variances: its name or number, or another "
-        "file, such as error.fits or error.fits[ERR], relative to this file; null for none; auto for the "
-        "one that is named so and has the pixels of the map.",
+        "Extension with 1-sigma errors, variances or inverse variances: its name or number, or another "
+        "file, such as error.fits or error.fits[ERR], relative to this file; null for none; auto finds an "
+        "extension with such a name and the pixels of the map.",
     )
     stokes: Literal["I", "Q", "U", "V", "XX", "YY", "XY", "YX", "RR", "LL", "RL", "LR"] = option(
         "I",
-        "Plane of a polarisation axis that is measured; a file without it is refused. Q, U and V have "
-        "negative sources too (`detection.negative`); polarised intensity, which has a noise bias, is to be "
-        "made beforehand.",
+        "Stokes plane to measure; a file without it is refused. Q, U and V have negative sources too "
+        "(`detection.negative`). Polarised intensity, which has a noise bias, must be computed beforehand.",
     )
     mask: Hdu = option(
         None,
-        "What is not used: an extension or other FITS file with a mask (pixels that are not zero), a DS9 or "
+        "Pixels that are not used: an extension or another FITS file with a mask (non-zero pixels), a DS9 or "
         "CRTF region file (.reg, .ds9, .crtf), DS9 text, or a MOC (.moc, .json, .fits; needs the extra moc). "
         "Relative to this file; null for none.",
     )
     primary_beam: Hdu = option(
         None,
-        "Extension or other file with the response of the primary beam, from 0 to 1: sources are found on "
-        "the map of uniform noise and measured on the map divided by it; null for none.",
+        "Extension or other file with the response of the primary beam, from 0 to 1: sources are detected "
+        "on the map of uniform noise and measured on the corrected map; null for none.",
     )
     primary_beam_corrected: bool | None = option(
         None,
-        "Whether the map is divided by the primary beam already; null takes it from names in the header.",
+        "Whether the map is already corrected for the primary beam; null decides from names in the header.",
     )
     fill_values: Literal["auto"] | tuple[float, ...] = option(
         "auto",
-        "Numbers in the map that mean blank, such as [-999]; [] for none. auto finds them: a value that many "
-        "pixels have exactly, ten times more than any other, unless the map is only clipped there.",
+        "Numbers in the map that mean blank, such as [-999]; [] for none. auto recognises them: a value "
+        "that many pixels have exactly, ten times more than any other, unless the map is merely clipped at "
+        "it.",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverlapOptions(Checked, key_path="overlaps"):
-    """Sources that are on several maps of a run, and in a catalogue of your own."""
+    """Sources that are on several maps of a run, and comparison with a catalogue of your own."""
 
     merged: Literal["mark", "join", "none"] = option(
         "mark",
-        "What the merged catalogue does with the rows of one source on several maps: mark them (columns "
-        "SKY_ID, N_MAPS, BEST), join them to the row of the best S/N, or nothing. mark and join write tables "
-        "of all linked rows and of the differences of fluxes and positions between maps.",
+        "What the merged catalogue does with several rows of the same source: mark them (columns SKY_ID, "
+        "N_MAPS, BEST), join them into the row of the best S/N, or nothing. mark and join also write "
+        "tables of all linked rows and of the differences of fluxes and positions between maps.",
     )
-    radius_beams: Positive = option(0.5, "Largest distance of two rows of one source, in beams (FWHM).")
+    radius_beams: Positive = option(0.5, "Largest distance between rows of the same source, in beams (FWHM).")
     catalogue: str | None = option(
         None,
-        "Table of your own, with RA, DEC and if wanted ID, FLUX, FLUX_ERR, that is compared with the maps in "
-        "the same tables. Relative to the working directory; null for none.",
+        "Table of your own, with RA, DEC and optionally ID, FLUX, FLUX_ERR, to compare with the maps in "
+        "the same way. Relative to the working directory; null for none.",
     )

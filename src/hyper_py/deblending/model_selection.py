@@ -35,6 +35,7 @@ from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.setup import COMPACT_BEAMS, FitSetup, OwnBackground
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.solvers import SolverOptions
 
@@ -246,3 +247,27 @@ def remove_sources(model: Model, kept: BoolArray, *, setup: FitSetup) -> Model:
             groups += setup.groups(problem, [own], backgrounds=[OwnBackground.of(group)])
     problem = replace(problem, partition=[group.members for group in groups])
     return Model(problem, model.sources[kept], groups)
+
+
+def recentred(model: Model, kept: BoolArray) -> Model:
+    """Return the model whose sources may move on from where they are, in groups of which not all are kept.
+
+    Of two detections of one source the one that stays is beside its middle.
+    """
+    start, places = model.problem.start.copy(), slice(gaussians.X, gaussians.Y + 1)
+    for group in model.groups:
+        if not kept[group.members].all():
+            start[group.members, places] = model.sources[group.members, places]
+    return model._replace(problem=replace(model.problem, start=start))
+
+
+def apart_after_fit(model: Model) -> BoolArray:
+    """Return which sources stay where two have moved into one place: the one found first, the brighter.
+
+    Together they describe a profile that is no Gaussian.
+    """
+    kept = np.ones(len(model.sources), dtype=bool)
+    points = model.sources[:, [gaussians.X, gaussians.Y]]
+    first, second = pairs_within(points, points, CLOSEST_BEAMS * model.problem.beam_fwhm)
+    kept[second[first < second]] = False
+    return kept

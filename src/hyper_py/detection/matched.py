@@ -35,7 +35,7 @@ from hyper_py.detection.field import Field
 from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
 from hyper_py.detection.peaks import Peaks, empty_peaks
-from hyper_py.detection.search import LOWEST, Searched, search
+from hyper_py.detection.search import LOWEST, MOST_ROUNDS, Searched, search
 from hyper_py.detection.wide import (
     OCTAVES,
     Octave,
@@ -48,6 +48,7 @@ from hyper_py.detection.wide import (
 from hyper_py.numerics.gaussians import AMPLITUDE, X, Y, gaussian_flux
 from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.tiles import Plane, Where, at, grown, is_inside
+from hyper_py.stages import counter
 
 POSITION_STEP = 2.0**-10
 """Positions are rounded to this, in pixels."""
@@ -156,7 +157,8 @@ class MatchedSearch:
         field = Field.of(data, beam_covariance=beam_covariance, size=size)
         if field is None:
             return None
-        found = search(field, fit=fit or partial(fit_gaussians, beam_covariance=beam_covariance))
+        fit = fit or partial(fit_gaussians, beam_covariance=beam_covariance)
+        found = search(field, fit=fit, advance=counter("detection", MOST_ROUNDS))
         rate = false_rate(field, found)
         rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
         if max_false_rate is not None:
@@ -241,9 +243,9 @@ def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
 
 def wide_octaves(data: Plane, *, beam_covariance: FloatArray, size: int | None) -> tuple[Octave, ...]:
     """Return the searches of a map for sources wider than the beam, as far as the map is large enough."""
-    octaves = []
+    octaves, advance = [], counter("wide sources", len(OCTAVES) * MOST_ROUNDS)
     for step in OCTAVES:
-        searched = search_octave(data, step, beam_covariance=beam_covariance, size=size)
+        searched = search_octave(data, step, beam_covariance=beam_covariance, size=size, advance=advance)
         if searched is not None:
             field, found = searched
             rate = false_rate(field, found)

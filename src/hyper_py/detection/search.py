@@ -1,5 +1,6 @@
 """Search of a map: bright sources are fitted and taken off until none is left, then the filter is final."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, beam_sized
 from hyper_py.detection.field import Field, Smoothed, SourceMask
+from hyper_py.detection.filter_noise import MAD_TO_RMS
 from hyper_py.detection.filtering import (
     MASK_BEAMS,
     Filtered,
@@ -22,7 +24,8 @@ from hyper_py.detection.weights import EdgeWeights
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.gaussians import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
 from hyper_py.numerics.pairs import pairs_within
-from hyper_py.numerics.tiles import LazyPlane, Plane, at
+from hyper_py.numerics.tiles import LazyPlane, Plane, at, sample
+from hyper_py.stages import count_for_nobody
 
 TEMPLATE = 1.1
 """Size in beams of the sources looked for: rarely smaller than the beam, often a little larger."""
@@ -30,6 +33,11 @@ LOWEST = 2.5
 """Significance from which peaks are listed."""
 BRIGHT = 20.0
 """Peaks above this significance are fitted and taken off."""
+CROWD_NOISE, CROWD_BRIGHTNESS, CROWD_BRIGHT = 1.5, 3.0, 3.0
+"""A crowd of sources looks like loud noise, but is bright on scales of some beams as well. Where the noise is
+louder than is typical by the first factor, and the brightness differs by so many sigma from its median (sigma
+multiplied by that factor), peaks of the third significance that would be bright elsewhere are fitted, too.
+"""
 RING_BEAMS, RING_SHARE, HOLE_SHARE = 5.0, 0.15, 0.4
 """Within so many beams, a peak with less than this share of another's significance may be its ring, and waits
 until that is off; the second share is that between peaks and holes."""
@@ -97,7 +105,7 @@ class Searched:
 
     Attributes
     ----------
-    seen : Filtered
+    view : Filtered
         The map less its bright sources.
     significance : Plane, shape (ny, nx)
         Its amplitude over its noise and what fits may have left; 0 where nothing is looked for.
@@ -124,10 +132,17 @@ class Searched:
     planes: Planes
 
 
-def search(field: Field, *, fit: Fit) -> Searched:
+def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for_nobody) -> Searched:
     """Search a map, see `Searched`.
 
     The filter is measured in the first two rounds, and again when no bright source is left.
+
+    Parameters
+    ----------
+    field : Field
+    fit : Fit
+    advance : callable
+        Called with 1 after each of at most `MOST_ROUNDS` rounds.
     """
     bright = Bright.of(field, np.empty((0, N_PARAMETERS)), np.empty(0))
     planes = Planes(field.smoothed(field.data), bright.smoothed)
@@ -154,6 +169,7 @@ def search(field: Field, *, fit: Fit) -> Searched:
             bright = _fitted(field, flat, bright, start, fit, again=again)
             planes = replace(planes, model=bright.smoothed)
         masks, measuring = _masks(field, found.peaks, bright.sources), not fitting
+        advance(1)
     return found
 
 
@@ -242,13 +258,28 @@ def _pixels(sources: FloatArray, shape: tuple[int, int]) -> tuple[IndexArray, In
 def _new_bright(field: Field, found: Searched) -> FloatArray:
     """Return bright peaks, and holes, as sources to be fitted, without those that may be rings of others."""
     holes = find_maxima(field, negative(found.significance, field.shape), threshold=BRIGHT)
-    peaks = found.peaks.select(found.peaks.value > BRIGHT)
+    peaks = found.peaks.select((found.peaks.value > BRIGHT) | _in_crowds(field, found))
     sign = np.repeat([1.0, -1.0], [peaks.x.size, holes.x.size])
     both = Maxima(*(np.concatenate(part) for part in zip(peaks, holes, strict=True)))
     faint, bright = pairs_within(both.points, both.points, RING_BEAMS * field.fwhm)
     share = np.where(sign[faint] == sign[bright], RING_SHARE, HOLE_SHARE)
     waits = faint[both.value[faint] < share * both.value[bright]]
     return _sources(field, found, both.select(np.setdiff1d(np.arange(sign.size), waits)))
+
+
+def _in_crowds(field: Field, found: Searched) -> BoolArray:
+    """Return which peaks are bright, but for the loud noise that a crowd of sources looks like."""
+    view, place = found.view, (found.peaks.y, found.peaks.x)
+    noise, light = at(view.typical, *place), at(view.brightness, *place)
+    typical = float(np.median(sample(view.typical, size=field.size)))
+    known = sample(view.brightness, size=field.size)
+    middle = float(np.median(known))
+    scatter = MAD_TO_RMS * float(np.median(np.abs(known - middle)))
+    loud = noise / typical
+    crowded: BoolArray = loud > CROWD_NOISE
+    crowded &= np.abs(light - middle) > CROWD_BRIGHTNESS * scatter * loud
+    bright: BoolArray = at(view.amplitude, *place) > BRIGHT * typical
+    return crowded & bright & (found.peaks.value > CROWD_BRIGHT)
 
 
 def _companions(field: Field, found: Searched) -> FloatArray:

@@ -6,7 +6,7 @@ most significant one counts, and what its Gaussian explains of the others is no 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,7 +33,7 @@ WIDE_MARGIN = 2.0
 """Least distance of a wide source from edges and blanks, in beams of its octave."""
 SIZES = np.geomspace(0.8, 10.0, 40)
 """FWHM in beams that are tried for a source."""
-OWN_BEAMS, OWN_SHARE = 1.2, 0.4
+OWN_BEAMS, OWN_SHARE = 1.2, 0.5
 """Candidates of two octaves within so many beams, or this share of the wider one's FWHM, are one source; so
 are those of one coarse octave within so many of its beams."""
 REACH_BEAMS = 3.0
@@ -82,7 +82,12 @@ class Octave:
 
 
 def search_octave(
-    data: Plane, step: int, *, beam_covariance: FloatArray, size: int | None
+    data: Plane,
+    step: int,
+    *,
+    beam_covariance: FloatArray,
+    size: int | None,
+    advance: Callable[[int], None],
 ) -> tuple[Field, Searched] | None:
     """Search a map binned by `step` for sources as much wider than the beam.
 
@@ -94,7 +99,8 @@ def search_octave(
     field = Field.of(binned(data, step), beam_covariance=beam_covariance, size=size)
     if field is None or field.n_beams < FEWEST_BEAMS:
         return None
-    return field, search(field, fit=partial(fit_gaussians, beam_covariance=beam_covariance))
+    fit = partial(fit_gaussians, beam_covariance=beam_covariance)
+    return field, search(field, fit=fit, advance=advance)
 
 
 def binned_pixels(points: FloatArray, step: int, shape: tuple[int, int]) -> tuple[IndexArray, IndexArray]:

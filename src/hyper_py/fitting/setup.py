@@ -33,6 +33,8 @@ LARGEST_DISC_BEAMS = 6.5
 """Outside, the model replaces the data."""
 _MOST_PIXELS = 2500.0
 """Larger discs are coarser whatever the noise."""
+_SIZE_STEP_BEAMS = 0.5
+"""The pixels that a source can spare are found for its minor axis rounded down to a multiple of this."""
 _DISC_STEP_BEAMS = 0.5
 """Radii of larger discs are multiples of this, so that groups alike share matrices."""
 
@@ -142,14 +144,20 @@ class FitSetup:
         """Return the steps between the pixels of discs, (n,): 1 for compact sources.
 
         The cost of a group grows with the cube of the number of its pixels. Noise that was seen through the
-        beam has nothing between the pixels that are left.
+        beam has nothing on the scale of the source between the pixels that are left.
         """
         steps = np.ones(len(radius), dtype=np.int64)
         wide = np.flatnonzero(radius > (_DISC_BEAMS + 1e-6) * problem.beam_fwhm)
         if wide.size and self.coarse:
             needed = np.ceil(np.sqrt(np.pi / _MOST_PIXELS) * radius[wide]).astype(np.int64)
-            steps[wide] = np.maximum(self.cache.coarsest(problem.beam_fwhm), needed)
+            minor = FWHM_PER_SIGMA * problem.start[wide, gaussians.SIGMA_2] / problem.beam_fwhm
+            sizes, own = np.unique(_SIZE_STEP_BEAMS * np.floor(minor / _SIZE_STEP_BEAMS), return_inverse=True)
+            coarsest = [self._coarsest(problem, max(float(size), _SIZE_STEP_BEAMS)) for size in sizes]
+            steps[wide] = np.maximum(np.array(coarsest)[own], needed)
         return steps
+
+    def _coarsest(self, problem: FitProblem, size: float) -> int:
+        return self.cache.coarsest(problem.beam_fwhm, source_fwhm=size * problem.beam_fwhm)
 
     def _bounds(self, problem: FitProblem) -> Bounds:
         bounds = Bounds.around(

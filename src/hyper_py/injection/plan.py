@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.injection.curve import BINS_PER_DEX, CompletenessCurve, completeness_curve, crossing
 from hyper_py.injection.drawing import BEAM, KINDS, OWN, POSITIONS, FluxRange
@@ -97,13 +98,17 @@ def _next(
     found = chosen["recovered"] > 0
     if found.sum() < _FEWEST_FOUND:
         return FluxRange(low=before.low, high=2.0 * before.high, bright=2.0 * before.bright)
-    curve = completeness_curve(chosen["amplitude"], found, trials=0)
+    low, high = _rising(completeness_curve(chosen["amplitude"], found, trials=0))
+    loud = float(np.nanpercentile(setup.sensitivity.sigma[setup.usable], 95.0))
+    return FluxRange(low=low, high=high, bright=max(2.0 * high, _BRIGHT_SNR * loud))
+
+
+def _rising(curve: CompletenessCurve) -> tuple[float, float]:
+    """Return between which values a curve rises."""
     at, top = np.log(curve.x), curve.curve[-1]
     low = math.exp(_or(crossing(STEEP[0] * top, at, curve.curve), at[0])) / _STEEP_MARGIN
     high = math.exp(_or(crossing(0.97 * top, at, curve.curve), at[-1])) * _STEEP_MARGIN
-    high = max(high, 1.5 * low)
-    loud = float(np.nanpercentile(setup.sensitivity.sigma[setup.usable], 95.0))
-    return FluxRange(low=low, high=high, bright=max(2.0 * high, _BRIGHT_SNR * loud))
+    return low, max(high, 1.5 * low)
 
 
 def _or(value: float, otherwise: float) -> float:
@@ -153,3 +158,26 @@ def _missing(curve: CompletenessCurve, precision: float) -> float:
         return 100.0
     wanted = expected * (1.0 - expected) / precision**2
     return float(np.max((wanted - curve.injected)[steep], initial=1.0))
+
+
+def next_snr_range(snr: FloatArray, recovered: BoolArray, previous: FluxRange) -> FluxRange:
+    """Return the signal to noise where the completeness measured so far rises.
+
+    Parameters
+    ----------
+    snr : ndarray, shape (n,)
+    recovered : ndarray of bool, shape (n,)
+    previous : FluxRange
+        What was injected last.
+    """
+    if recovered.sum() < _FEWEST_FOUND:
+        return FluxRange(low=previous.low, high=2.0 * previous.high, bright=2.0 * previous.bright)
+    low, high = _rising(completeness_curve(snr, recovered, trials=0))
+    return FluxRange(low=low, high=high, bright=max(2.0 * high, _BRIGHT_SNR))
+
+
+def missing_sources(snr: FloatArray, recovered: BoolArray, *, precision: float) -> tuple[float, float]:
+    """Return how many more sources a curve needs for a precision, about, and its present error."""
+    curve = completeness_curve(snr, recovered, trials=0)
+    bins = max(int(curve.is_steep.sum()), 1)
+    return _missing(curve, precision) * bins / _STEEP_SHARE, curve.error

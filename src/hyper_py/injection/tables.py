@@ -1,19 +1,22 @@
 """What is known of completeness, accuracy and purity, as tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from astropy.table import QTable
 
 from hyper_py.injection.accuracy import Accuracy
+from hyper_py.injection.bands import BandsCompleteness
 from hyper_py.injection.binomial import jeffreys_interval
 from hyper_py.injection.completeness import QUANTITIES, Completeness
+from hyper_py.injection.curve import CompletenessCurve
 from hyper_py.injection.drawing import KINDS
 
 _DESCRIPTIONS = {
     "SHAPE": "beam: beam-sized injected sources; own: with the sizes of the map's own",
     "QUANTITY": "What completeness is against: true peak flux, true flux, or expected signal to noise",
+    "BAND": "Band; of injected sources with a joint signal to noise of 8 and more",
     "UNIT": "Unit of LOW, HIGH or LIMIT",
     "LOW": "Lower edge of the bin",
     "HIGH": "Upper edge of the bin",
@@ -70,36 +73,67 @@ def _table(rows: Sequence[dict[str, Any]]) -> QTable:
     return table
 
 
+def bands_tables(result: BandsCompleteness) -> dict[str, QTable]:
+    """Return the tables of several bands by name: completeness, limits, accuracy."""
+    curves = [
+        ({"QUANTITY": name, "UNIT": result.units[name]}, curve) for name, curve in result.curves.items()
+    ]
+    accuracy = [
+        {
+            "BAND": one.band, "N_FOUND": one.n, "FLUX_BIAS": one.bias, "FLUX_SCATTER": one.scatter,
+            "FLUX_PULL_WIDTH": one.pull_width,
+        }
+        for one in result.accuracy
+    ]  # fmt: skip
+    return {
+        "completeness": _table([row for about, curve in curves for row in _bin_rows(about, curve)]),
+        "limits": _table([row for about, curve in curves for row in _limits_of(about, curve)]),
+        "accuracy": _table(accuracy),
+    }
+
+
+def _curves(result: Completeness) -> list[tuple[dict[str, Any], CompletenessCurve]]:
+    return [
+        (
+            {"SHAPE": shape, "QUANTITY": quantity, "UNIT": result.units[quantity]},
+            result.curve(quantity, shape=shape),
+        )
+        for shape in KINDS
+        for quantity in QUANTITIES
+    ]
+
+
 def _completeness_rows(result: Completeness) -> list[dict[str, Any]]:
-    rows = []
-    for shape in KINDS:
-        for quantity in QUANTITIES:
-            curve = result.curve(quantity, shape=shape)
-            low, high = jeffreys_interval(curve.recovered, curve.injected)
-            band = curve.band(curve.centres)
-            smooth, shares = curve(curve.centres), curve.shares
-            rows += [
-                {
-                    "SHAPE": shape, "QUANTITY": quantity, "UNIT": result.units[quantity],
-                    "LOW": curve.edges[k], "HIGH": curve.edges[k + 1],
-                    "N_INJECTED": int(curve.injected[k]), "N_FOUND": int(curve.recovered[k]),
-                    "COMPLETENESS": shares[k], "COMPLETENESS_LOW": low[k], "COMPLETENESS_HIGH": high[k],
-                    "CURVE": smooth[k], "CURVE_LOW": band[0][k], "CURVE_HIGH": band[1][k],
-                }
-                for k in range(curve.injected.size)
-            ]  # fmt: skip
-    return rows
+    return [row for about, curve in _curves(result) for row in _bin_rows(about, curve)]
 
 
 def _limit_rows(result: Completeness) -> list[dict[str, Any]]:
+    return [row for about, curve in _curves(result) for row in _limits_of(about, curve)]
+
+
+def _bin_rows(about: Mapping[str, Any], curve: CompletenessCurve) -> list[dict[str, Any]]:
+    """Return a curve bin by bin; `about` says what curve it is."""
+    low, high = jeffreys_interval(curve.recovered, curve.injected)
+    band = curve.band(curve.centres)
+    smooth, shares = curve(curve.centres), curve.shares
     return [
         {
-            "SHAPE": shape, "QUANTITY": quantity, "UNIT": result.units[quantity], "LEVEL": limit.level,
-            "LIMIT": limit.value, "LIMIT_LOW": limit.low, "LIMIT_HIGH": limit.high,
+            **about, "LOW": curve.edges[k], "HIGH": curve.edges[k + 1],
+            "N_INJECTED": int(curve.injected[k]), "N_FOUND": int(curve.recovered[k]),
+            "COMPLETENESS": shares[k], "COMPLETENESS_LOW": low[k], "COMPLETENESS_HIGH": high[k],
+            "CURVE": smooth[k], "CURVE_LOW": band[0][k], "CURVE_HIGH": band[1][k],
         }
-        for shape in KINDS
-        for quantity in QUANTITIES
-        for limit in result.curve(quantity, shape=shape).limits
+        for k in range(curve.injected.size)
+    ]  # fmt: skip
+
+
+def _limits_of(about: Mapping[str, Any], curve: CompletenessCurve) -> list[dict[str, Any]]:
+    return [
+        {
+            **about, "LEVEL": limit.level, "LIMIT": limit.value, "LIMIT_LOW": limit.low,
+            "LIMIT_HIGH": limit.high,
+        }
+        for limit in curve.limits
     ]  # fmt: skip
 
 

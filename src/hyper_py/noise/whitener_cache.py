@@ -28,10 +28,10 @@ CACHE_BYTES = 96_000_000
 _NEGLIGIBLE = 0.5
 """Multiplicative noise below this share of the noise power at small scales changes no error by a percent."""
 _FEWEST_PER_BEAM = 1.5
-_WAVELENGTH_BEAMS = 4.0
+_WAVELENGTH_SIZES = 1.6
 _LOSS = 1.1
-"""Noise power that coarser pixels may add at wavelengths of some beams, at which sources of 2.5 beams have
-most of theirs."""
+"""Noise power that coarser pixels may add at wavelengths of some FWHM of a source, at which it has most of
+its own."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,11 +96,17 @@ class WhitenerCache:
         self._terms: dict[tuple[bytes, int, float], LinearTerms] = {}
         self._variances: dict[tuple[FitPixels, float], FloatArray | None] = {}
 
-    def coarsest(self, beam_fwhm: float) -> int:
-        """Return the largest step between pixels at which wide sources lose nothing, see `_LOSS`."""
+    def coarsest(self, beam_fwhm: float, *, source_fwhm: float) -> int:
+        """Return the largest step between pixels at which a wide source loses nothing, see `_LOSS`.
+
+        Parameters
+        ----------
+        beam_fwhm, source_fwhm : float
+            In pixels; the source's along its minor axis.
+        """
         step = 1
         while beam_fwhm / (step + 1) >= _FEWEST_PER_BEAM:
-            if self._covariance.aliasing(step + 1, wavelength=_WAVELENGTH_BEAMS * beam_fwhm) > _LOSS:
+            if self._covariance.aliasing(step + 1, wavelength=_WAVELENGTH_SIZES * source_fwhm) > _LOSS:
                 break
             step += 1
         return step

@@ -23,10 +23,12 @@ _FILLED = (
 MOST_BEYOND = 1.5
 """Light beyond a Gaussian is in the flux up to this multiple of that of the Gaussian."""
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
-_AT_LARGEST = 0.999
-"""Of the largest size allowed: a source of this size is at the bound."""
 _CLEAR_SNR = 10.0
-"""A source at that bound stays if it stands out of the noise so clearly."""
+"""A wide source at a bound stays if its flux stands out of the noise so clearly."""
+_AT_LARGEST, _RIDGE_RATIO = 0.999, 2.5
+"""What fills the largest size allowed and is so much longer than wide is a piece of a filament."""
+_LEAST_WIDE_SNR = 3.0
+"""Flux over its error of a wide source: where its shape is not known, what it describes is background."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -276,18 +278,25 @@ class MeasuredMap:
     noise_step: int = 1
     flux_factor: float = 1.0
 
-    def above_noise(self, *, n_given: int, largest_sigma: float = np.inf) -> BoolArray:
+    def above_noise(
+        self, *, n_given: int, wide_sigma: float = np.inf, largest_sigma: float = np.inf
+    ) -> BoolArray:
         """Return which sources stay: of those of a group that are below their noise only the weakest goes.
 
-        So do those that fill the largest size allowed (`largest_sigma`, pixels) without being clear: their
-        flux has no error, and what they describe is background.
+        So do wide ones (sigma above `wide_sigma`, pixels) of which the flux is not known, or which are held
+        by a bound without being clear, and long ones as large as is allowed (`largest_sigma`): what they
+        describe is background.
 
         Two sources in one place both have large errors; without one of them the other is well determined.
         Sources that were added go before the first `n_given`.
         """
         table = self.sources
-        filling = table.parameters[:, gaussians.SIGMA_1] >= _AT_LARGEST * largest_sigma
-        below = table.is_below_noise | (filling & ~(table.snr >= _CLEAR_SNR))
+        major, minor = table.parameters[:, gaussians.SIGMA_1], table.parameters[:, gaussians.SIGMA_2]
+        wide, filling = major > wide_sigma, major >= _AT_LARGEST * largest_sigma
+        # Held by a bound, they have no error later on.
+        least = np.where(table.at_bound.any(axis=1), _CLEAR_SNR, _LEAST_WIDE_SNR)
+        below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
+        below |= filling & ((major > _RIDGE_RATIO * minor) | ~(table.snr >= _CLEAR_SNR))
         kept = np.ones(len(table), dtype=bool)
         ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
         for group in self.groups:

@@ -19,6 +19,8 @@ from hyper_py.deblending.model_selection import (
     Model,
     Search,
     add_sources,
+    apart_after_fit,
+    recentred,
     remove_sources,
     supported_sources,
     typical_shape,
@@ -43,6 +45,7 @@ from hyper_py.options import Options
 from hyper_py.photometry.conditional_flux import measure_on_conditional
 from hyper_py.photometry.growth import growth_curves
 from hyper_py.photometry.measurements import MeasuredMap, source_table
+from hyper_py.photometry.profiles import measure_profiles
 from hyper_py.pipeline.polynomial import measured_on_polynomials, separate_backgrounds_of
 from hyper_py.psf.residual import (
     BeamPattern,
@@ -65,6 +68,10 @@ _KNOWN_PSF_FITS = 3
 _DIRTY_BEAM_FITS = 10
 """The same for a dirty beam, at most: until no amplitude changes by more than `_SETTLED`."""
 _SETTLED = 1e-3
+_RESOLVED_BEAMS = 1.3
+"""Geometric mean FWHM of sources whose profile is their own, not that of the beam."""
+_GROWN_BEAMS = 2.5
+"""Rings of growth curves are sums over pixels that do for sources of this size."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,13 +115,13 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     uncertain: BoolArray = np.any(model.problem.prior_variance > 0.0, axis=1)
     measured = measured.with_flags(Flag.SHAPE_ASSUMED, uncertain)
     if measurable and options.background.method == "conditional":
-        step = setup.cache.coarsest(problem.beam_fwhm)
-        measured = _with_growth(model, measured, cleaned.noise, step=step)
+        step = setup.cache.coarsest(problem.beam_fwhm, source_fwhm=_GROWN_BEAMS * problem.beam_fwhm)
+        measured = _with_profiles(model, measured, cleaned.noise, step=step)
     return replace(measured, given=given, vanished=vanished, flux_factor=flux_factor)
 
 
-def _with_growth(model: Model, measured: MeasuredMap, noise: _Noise, *, step: int) -> MeasuredMap:
-    """Return the same with the growth curves of bright sources."""
+def _with_profiles(model: Model, measured: MeasuredMap, noise: _Noise, *, step: int) -> MeasuredMap:
+    """Return the same with the growth curves of bright sources, and which are no Gaussians."""
     table, data = measured.sources, model.problem.data
     residual = combined(np.subtract, data, gaussians.drawn(model.sources, size_of(data)))
     growth = growth_curves(
@@ -122,7 +129,13 @@ def _with_growth(model: Model, measured: MeasuredMap, noise: _Noise, *, step: in
         snr=np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0),
     )  # fmt: skip
     table = replace(table, beyond=growth.beyond, beyond_err=growth.error, growth_radius=growth.radius)
-    return replace(measured, sources=table).with_flags(Flag.OTHER_PROFILE, growth.is_other)
+    profiles = measure_profiles(with_other_sources(model.groups, model.sources), len(table))
+    measured = replace(measured, sources=table).with_flags(
+        Flag.OTHER_PROFILE, growth.is_other | profiles.is_other
+    )
+    area = model.sources[:, gaussians.SIGMA_1] * model.sources[:, gaussians.SIGMA_2]
+    resolved = FWHM_PER_SIGMA * np.sqrt(area) > _RESOLVED_BEAMS * model.problem.beam_fwhm
+    return measured.with_flags(Flag.PROFILE_UNKNOWN, resolved & profiles.is_unknown & ~growth.is_other)
 
 
 def _noise(problem: FitProblem, sources: FloatArray, options: Options, *, subtracted: bool) -> _Noise:
@@ -313,13 +326,17 @@ def _above_noise(
         measured = _measured(model.problem, sources, groups, setup=setup, noise=noise, options=options)
         kept = np.ones(len(sources), dtype=bool)
         if not (model.problem.forced or options.policy.keep_below_noise):
-            kept = measured.above_noise(n_given=remaining.size, largest_sigma=setup.sigma_limits[1])
+            wide = COMPACT_BEAMS * model.problem.beam_fwhm / FWHM_PER_SIGMA
+            kept = apart_after_fit(model) & measured.above_noise(
+                n_given=remaining.size, wide_sigma=wide, largest_sigma=setup.sigma_limits[1]
+            )
         if kept.all():
             return model, measured, np.isin(np.arange(n_given), remaining)
         if not kept.any():
             return remove_sources(model, kept, setup=setup), measured.of_nothing(), np.zeros(n_given, bool)
         remaining = remaining[kept[: remaining.size]]
-        model = _fit(remove_sources(model, kept, setup=setup), solver, stage="apertures")
+        model = remove_sources(recentred(model, kept), kept, setup=setup)
+        model = _fit(model, solver, stage="apertures")
 
 
 def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: SolverOptions) -> list[Group]:

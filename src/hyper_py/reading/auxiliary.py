@@ -57,7 +57,7 @@ def find_error(file: FitsFile, facts: MapFacts) -> tuple[int | None, str]:
     usable += [i for i in named if i not in usable and _INVERSE.search(file.hdus[i].name)]
     if len(usable) == 1:
         label = file.label(usable[0])
-        return usable[0], f"{label} is taken for the errors of the map (io.error_hdu: null leaves it out)"
+        return usable[0], f"{label} is used as the error map (io.error_hdu: null ignores it)"
     if usable:
         labels = ", ".join(map(file.label, usable))
         return None, f"{labels} may hold the errors of the map, none is used: set io.error_hdu to one of them"
@@ -285,7 +285,7 @@ def read_primary_beam(
         corrected = bool(corrected_by_name(facts.name, facts.header)) or None
     if corrected is None:
         raise InputError(
-            f"{facts.name}: nothing says whether the map is divided by the primary beam: "
+            f"{facts.name}: it is unknown whether the map is corrected for the primary beam: "
             "set io.primary_beam_corrected to true or false"
         )
     return response, corrected

@@ -19,6 +19,10 @@ _MOST = 8
 """Different fill values of one map."""
 _FEWEST_LEVELS, _SAMPLES = 30, 20_000
 """A map has this many values besides, in a sample of its pixels."""
+_BULK = (0.05, 0.95)
+"""Quantiles: bright sources have many levels on a map of coarse digits too."""
+_DIGITS = 1.5
+"""Smallest steps between two values of one map."""
 _CONTINUOUS = 0.25
 """Ratio of the 5% quantile to the median of the steps from a clipped value to the pixels beside it.
 
@@ -133,10 +137,21 @@ def _likely(counts: dict[float, int]) -> list[float]:
 
 
 def _is_fine(data: Plane, values: Sequence[float]) -> bool:
-    """Return whether a map without some values has many others: few are those of coarse digits."""
+    """Return whether a map without some values has many others in its bulk: few are those of coarse digits.
+
+    Neighbouring levels between the darkest and the brightest are digits too.
+    """
     rest = sample(data)
-    rest = rest[~np.isin(rest, values)]
-    return np.unique(rest[:: max(rest.size // _SAMPLES, 1)]).size >= _FEWEST_LEVELS
+    rest = rest[np.isfinite(rest) & ~np.isin(rest, values)]
+    rest = rest[:: max(rest.size // _SAMPLES, 1)]
+    if not rest.size:
+        return False
+    low, high = np.quantile(rest, _BULK)
+    levels, bulk = np.unique(rest), rest[(rest >= low) & (rest <= high)]
+    if np.unique(bulk).size < _FEWEST_LEVELS:
+        return False
+    inside = np.sort([value for value in values if levels[0] <= value <= levels[-1]])
+    return not np.any(np.diff(inside) < _DIGITS * np.diff(levels).min())
 
 
 def _numbers(data: Plane, values: FloatArray) -> tuple[FloatArray, int]:

@@ -188,7 +188,7 @@ def _plain_stream(path: Path, stack: ExitStack, notes: list[str]) -> IO[bytes]:
     if rest.strip(b"\0 "):
         if len(rest) == BLOCK:
             raise InputError(
-                f"{path.name}: data goes on after the end that the headers give: a header is wrong"
+                f"{path.name}: data continue beyond the end given by the headers: a header is wrong"
             )
         notes.append(f"{len(rest)} stray byte{'s' * (len(rest) > 1)} at the end of the file")
     if len(rest) < BLOCK:

@@ -105,6 +105,7 @@ def celestial_wcs(header: Any, notes: list[str], *, hdus: Sequence[Any] = ()) ->
     """
     clean = _clean_header(header)
     _check_scale(clean)
+    _name_scamp_distortions(clean, notes)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -131,7 +132,8 @@ def celestial_wcs(header: Any, notes: list[str], *, hdus: Sequence[Any] = ()) ->
     crval = full.wcs.crval
     if abs(crval[lon - 1]) > 720.0 or abs(crval[lat - 1]) > 90.0 + 1e-6:
         raise InputError(
-            f"CRVAL = {crval[lon - 1]:.6g}, {crval[lat - 1]:.6g} deg is no place on the sky: correct the file"
+            f"CRVAL = {crval[lon - 1]:.6g}, {crval[lat - 1]:.6g} deg is not a position on the sky: "
+            "correct the file"
         )
     if _SIP_ORDER & set(clean) and celestial.sip is None:
         raise InputError("SIP distortions (A_ORDER, B_ORDER) must be of the axes 1 and 2: correct the file")
@@ -161,6 +163,22 @@ def _clean_header(header: Any) -> Any:
             elif isinstance(clean[key], str):
                 clean[key] = value
     return clean
+
+
+def _name_scamp_distortions(header: Any, notes: list[str]) -> None:
+    """Change TAN with parameters on the latitude axis, which the standard has not, to TPV.
+
+    Old versions of SCAMP write distortions so. wcslib knows them only if there are many parameters, and
+    otherwise takes those on the longitude axis for the place of the native pole.
+    """
+    sky = {i: str(header.get(f"CTYPE{i}", "")).strip().upper() for i in range(1, 10)}
+    tangential = [i for i, kind in sky.items() if _SKY.match(kind) and kind.endswith("-TAN")]
+    latitude = [i for i in tangential if "LAT" in sky[i][:5] or sky[i].startswith("DEC")]
+    # CASA writes PV2_1 = 0 for any projection; distortions have a linear term.
+    if len(tangential) == 2 and any(header.get(f"PV{i}_1") for i in latitude):
+        for i in tangential:
+            header[f"CTYPE{i}"] = f"{sky[i].removesuffix('TAN')}TPV"
+        notes.append(f"PV{latitude[0]}_1 on a TAN projection: read as the distortions of SCAMP (TPV)")
 
 
 def _is_tabular(header: Any) -> bool:
@@ -269,6 +287,8 @@ def header_beam(header: Any, primary: Any, notes: list[str]) -> Beam | None:
             raise InputError(f"the header has {'BMIN' if major is None else 'BMAJ'} alone")
         if pa is None and major != minor:
             notes.append("no BPA in the header: the beam's position angle is taken as 0")
+        if major < minor:
+            notes.append("BMAJ is smaller than BMIN: they are exchanged, and 90 deg are added to BPA")
         return ordered_beam(major * 3600, minor * 3600, pa or 0.0, source="BMAJ, BMIN, BPA in the header")
     for place in (header, primary):
         found = [_AIPS_BEAM.search(str(line)) for line in place.get("HISTORY", [])]

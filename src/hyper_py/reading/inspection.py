@@ -172,10 +172,19 @@ def inspect_image(
         )  # fmt: skip
     except InputError as error:
         return replace(found, problems=(re.sub(rf"^{re.escape(found.name)}\S*: ", "", str(error)),))
-    level = None if image.error is None else NoiseLevel(mean=0.0, rms=image.error)
-    said = (text for text in cautions(empty_catalog(), image, level) if text not in found.notes)
-    found = replace(found, notes=(*found.notes, *said))
+    said = (*image.meta.get("notes", ()), *cautions(empty_catalog(), image, _level(image)))
+    found = replace(found, notes=tuple(dict.fromkeys((*found.notes, *said))))
     return replace(found, **_what_goes_with_it(image))
+
+
+def _level(image: SkyImage) -> NoiseLevel | None:
+    """Return the noise of a map: its errors, or the scatter of its pixels; None if it is read in pieces."""
+    if image.error is not None:
+        return NoiseLevel(mean=0.0, rms=image.error)
+    if not image.is_whole:
+        return None
+    found = clipped_statistics(image.data)
+    return NoiseLevel(mean=float(found.mean), rms=float(found.rms))
 
 
 def _error_names(file: FitsFile, facts: MapFacts) -> list[str]:

@@ -130,7 +130,8 @@ def read_image(
             return streamed_image(source, plane or 0, limit=max_memory or 0.0)
         image = make_image(source, plane or 0)
     if not np.isfinite(image.data).any():
-        places = {"io.error_hdu": error_hdu, "io.mask": mask, "io.primary_beam": primary_beam}
+        errors = None if isinstance(error_hdu, str) and error_hdu == AUTO else error_hdu
+        places = {"io.error_hdu": errors, "io.mask": mask, "io.primary_beam": primary_beam}
         used = " and ".join(key for key, place in places.items() if place is not None)
         raise InputError(f"{image.name}: every pixel is blank{f', with {used}' if used else ''}")
     if "constant" in image.meta:
@@ -187,9 +188,10 @@ class CubeReader(Summarised):
         first, last = self.spectral_values[0], self.spectral_values[-1]
         beam = self.beams[0]
         beams = f"{beam.major:.4g} x {beam.minor:.4g} arcsec" + (
-            ", one a channel" if len(set(self.beams)) > 1 else ""
+            ", one for each channel" if len(set(self.beams)) > 1 else ""
         )
-        axis = f"{self.spectral_type} {first:.8g} to {last:.8g} {self.spectral_unit}".strip()
+        scale, unit = (1e-9, "GHz") if self.spectral_unit == "Hz" else (1.0, self.spectral_unit)
+        axis = f"{self.spectral_type} {first * scale:.8g} to {last * scale:.8g} {unit}".strip()
         return Summary(
             title=f"CubeReader {self.name!r}: {n} channels of {nx} x {ny} pixels",
             facts=(("spectrum", axis), ("beam", beams), ("unit", self.unit)),

@@ -18,6 +18,7 @@ from hyper_py.reading.headers import header_frequency
 from hyper_py.reading.mapfacts import Given, MapFacts
 from hyper_py.reading.pixel_areas import pixel_areas_in_parts
 from hyper_py.reading.primary_beam import primary_beam_remark
+from hyper_py.reading.stokes import is_polarised_intensity
 from hyper_py.reading.streamed import bytes_at_once, streamed_plane
 from hyper_py.units import jy_per_pixel
 
@@ -70,13 +71,20 @@ def make_image(source: OpenMap, channel: int) -> SkyImage:
     data[np.isnan(np.broadcast_to(areas, data.shape))] = np.nan
     error, response = None, None
     if extras.mask is not None:
-        data[read_mask(file, facts, extras.mask, channel=channel)] = np.nan
+        masked = read_mask(file, facts, extras.mask, channel=channel)
+        nothing = "io.mask holds no pixel of this map"
+        if not masked.any() and nothing not in file.notes:
+            file.notes.append(nothing)
+        data[masked] = np.nan
     if place is not None:
         error, error_unit = read_error(file, facts, place, channel=channel)
         if error_unit.needs_frequency and frequency is None:
             text = f"the errors' unit '{error_unit.text}' needs a frequency: set units.frequency (Hz)"
             raise InputError(f"{facts.name}: {text}")
         error *= jy_per_pixel(error_unit, **convert)
+        if lost := np.count_nonzero(np.isnan(error) & np.isfinite(data)):
+            share = lost / np.count_nonzero(np.isfinite(data))
+            file.notes.append(f"{share:.1%} of the pixels are blank because they have no error above zero")
         data[np.isnan(error)] = np.nan
     if extras.primary_beam is not None:
         response, corrected = read_primary_beam(
@@ -186,6 +194,9 @@ def _searched(source: OpenMap, channel: int, *, in_pieces: bool = False) -> Bool
     return ~inside if outside else inside
 
 
+_POLARISED = (
+    "the map is of polarised intensity, which has a noise bias: fluxes are too high unless it was taken off"
+)
 _NO_BEAM = "channel {} has no beam in the table of beams: the median one is used"
 
 
@@ -207,6 +218,8 @@ def map_meta(facts: MapFacts, frequency: tuple[float, str] | None) -> dict[str, 
         meta |= {"frequency": frequency[0], "frequency_source": frequency[1]}
     if facts.stokes:
         meta["stokes"] = facts.stokes
+    if is_polarised_intensity(facts.header):
+        meta["polarised"] = _POLARISED
     for name, key in _FACT_KEYS.items():
         value = facts.header.get(key, facts.primary.get(key))
         if isinstance(value, str) and value.strip():

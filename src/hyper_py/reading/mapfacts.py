@@ -21,7 +21,7 @@ from hyper_py.reading.headers import (
     header_unit,
     spectral_axis,
 )
-from hyper_py.reading.stokes import stokes_plane
+from hyper_py.reading.stokes import stokes_keyword, stokes_plane
 from hyper_py.reading.surveys import Survey
 from hyper_py.units import ACCEPTED_UNITS, FREQUENCY_RANGE, NO_UNIT, MapUnit, parse_unit
 
@@ -143,7 +143,7 @@ def understand(file: FitsFile, given: Given) -> MapFacts:
         wcs, axes, full = found
         sizes = file.images[index][::-1]
         facts = {"wcs": wcs, "axes": axes, "full": full, "shape": (sizes[axes.y - 1], sizes[axes.x - 1])}
-        facts |= _attempt(problems, lambda: _channels(file, axes, full, sizes, given.stokes)) or {}
+        facts |= _attempt(problems, lambda: _channels(file, index, axes, full, given.stokes)) or {}
     facts |= _unit(problems, header, primary, given)
     facts["frequency"] = _frequency(problems, facts, header, primary, given)
     beams = _attempt(problems, lambda: _beams(file, header, primary, given), f": {BEAM_OPTIONS}")
@@ -172,9 +172,9 @@ def _attempt(problems: list[str], action: Callable[[], T], advice: str = "") -> 
         return None
 
 
-def _channels(file: FitsFile, axes: Axes, full: Any, sizes: tuple[int, ...], wanted: str) -> dict[str, Any]:
+def _channels(file: FitsFile, index: int, axes: Axes, full: Any, wanted: str) -> dict[str, Any]:
     """Find the axis of channels, and the position on each remaining axis that is not celestial."""
-    stokes = ""
+    stokes, sizes = "", file.images[index][::-1]
     long = [axis for axis in axes.others if sizes[axis - 1] > 1]
     spectral = spectral_axis(full)
     fixed = {axis: 0 for axis in axes.others if axis not in long}
@@ -184,6 +184,8 @@ def _channels(file: FitsFile, axes: Axes, full: Any, sizes: tuple[int, ...], wan
             if axis in long:
                 long.remove(axis)
                 file.notes.append(f"Stokes {stokes} was taken of {sizes[axis - 1]} planes")
+    if not stokes:
+        stokes = stokes_keyword(file.header(index), wanted=wanted)
     if not stokes and wanted != "I":
         raise InputError(f"no axis of Stokes parameters for io.stokes: {wanted}: leave the key out")
     if len(long) > 1:

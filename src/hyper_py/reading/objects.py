@@ -108,7 +108,7 @@ def as_unit(unit: Any) -> str | None:
     Raises
     ------
     InputError
-        If it is no flux density and no brightness.
+        If it is neither a flux density nor a brightness.
     """
     if unit is None:
         return None

@@ -1,5 +1,6 @@
 """Which plane of a polarisation axis is read: the one asked for, by its name, and no other."""
 
+import re
 from typing import Any
 
 from hyper_py.diagnostics import InputError
@@ -10,6 +11,8 @@ STOKES = {
 }  # fmt: skip
 """Values of a STOKES axis: Greisen and Calabretta 2002, A&A 395, 1061, table 7."""
 _NAMES = {value: name for name, value in STOKES.items()}
+_POLARISED = re.compile(r"\bpolari[sz]ed\s+(intensity|flux|emission)\b", re.IGNORECASE)
+_POLARISED_NAMES = ("P", "PI", "POLI", "LPOL", "PPOL", "PLINEAR", "PTOTAL")
 
 
 def stokes_plane(full: Any, axis: int, n: int, *, wanted: str) -> tuple[int, str]:
@@ -53,3 +56,25 @@ def stokes_plane(full: Any, axis: int, n: int, *, wanted: str) -> tuple[int, str
         if names
         else f"no plane of Stokes {wanted}: the axis STOKES has the {there}: correct its CRVAL"
     )
+
+
+def stokes_keyword(header: Any, *, wanted: str) -> str:
+    """Return the parameter that the keyword STOKES of a map without such an axis names; empty without one.
+
+    Raises
+    ------
+    InputError
+        If it is another one than the one that is asked for.
+    """
+    name = str(header.get("STOKES", "")).strip().upper()
+    if name not in STOKES:
+        return ""
+    if name != wanted:
+        raise InputError(f"no plane of Stokes {wanted}; the header has STOKES = {name}: set io.stokes to it")
+    return name
+
+
+def is_polarised_intensity(header: Any) -> bool:
+    """Return whether a header says that the map is of polarised intensity."""
+    named = str(header.get("STOKES", "")).strip().upper() in _POLARISED_NAMES
+    return named or any(_POLARISED.search(str(header.get(key, ""))) for key in ("BTYPE", "OBJECT", "CONTENT"))

@@ -8,12 +8,12 @@ from typing import Any
 
 _REMEDIES = (
     # What a warning says, and the options that mend it.
-    ("loud edges are no sources", "--error ERRORS.fits"),
+    ("set io.error_hdu, or mask the edges", "--error ERRORS.fits"),
     ("no beam", "--beam FWHM"),
     ("is the beam right", "--beam FWHM"),
     ("a fitted size is at its bound", "--set photometry.aper_sup=8"),
     ("lacks scales of its sources", "--set survey.psf=DIRTY_BEAM.fits"),
-    ("look at the map before the table is used", ""),
+    ("inspect the map before you use the table", ""),
     ("given sources are not on the map", ""),
     ("have a size (FWHM_1, FWHM_2) below the beam", "--set detection.fixed_source_sizes=intrinsic"),
     ("left out, the map was read in pieces", "--set control.max_memory=16"),
@@ -57,9 +57,10 @@ def banners(facts: Mapping[str, Any], entry: Mapping[str, Any], manifest: Mappin
     if isinstance(share, float) and share > _LOUD_SHARE:
         found.append(
             Banner(
-                text="The noise is more than three times stronger than elsewhere in "
-                f"{share:.0%} of the map, but one rms stands for all of it: rows in the loud "
-                "parts may be noise. Give the errors of the map.",
+                text="In "
+                f"{share:.0%} of the map the noise is more than three times stronger than elsewhere, "
+                "but one rms is used for the whole map: sources in the noisy parts may be "
+                "false. Give the errors of the map.",
                 command=_command(entry, manifest, "--error ERRORS.fits"),
             )
         )
@@ -68,9 +69,8 @@ def banners(facts: Mapping[str, Any], entry: Mapping[str, Any], manifest: Mappin
     if isinstance(assumed, int) and n and 2 * assumed > n:
         found.append(
             Banner(
-                text=f"The map is too small to measure how its noise is correlated: the correlation of the "
-                f"beam was assumed for {assumed} of {n} rows, and their errors are rough. A larger "
-                "cut of the sky mends this."
+                text=f"The map is too small to measure the correlation of its noise: that of the beam was "
+                f"assumed for {assumed} of {n} rows, and their errors are approximate. Use a larger cutout."
             )
         )
     return found

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hyper_py.arrays import FloatArray
-from hyper_py.deblending.grouping import friends_of_friends
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.names import link
 from hyper_py.reporting.banners import banners
 from hyper_py.reporting.pages import (
@@ -100,8 +99,8 @@ class CubeData:
         on_map = np.isfinite(table["X"] + table["Y"])
         table, channel = {name: values[on_map] for name, values in table.items()}, channel[on_map]
         linking = MATCHED_BEAMS * self.facts["beam"]["fwhm_pixels"]
-        labels = friends_of_friends(table["X"], table["Y"], linking_length=linking)
-        found = [self._source(table, channel, np.flatnonzero(labels == k)) for k in range(labels.max() + 1)]
+        groups = _around_the_clearest(table["X"], table["Y"], table["SNR"], distance=linking)
+        found = [self._source(table, channel, own) for own in groups]
         return sorted(found, key=lambda one: -one["peak"])
 
     @staticmethod
@@ -124,8 +123,8 @@ class CubeData:
         known = [plane for plane in self.planes if plane is not None]
         stack = np.stack([np.full(known[0].shape, np.nan) if one is None else one for one in self.planes])
         seen = np.isfinite(stack)
-        mean = np.where(seen, stack, 0.0).sum(axis=0) / np.where(seen.any(axis=0), seen.sum(axis=0), np.nan)
-        moment, moment_unit = self._moment(mean)
+        first, last = self._moment_channels()
+        moment, moment_unit = self._moment(stack[first : last + 1], seen[first : last + 1])
         rms = float(np.median([value for value in self.noise if value is not None]))
         blobs, layers = {}, {}
         flat = stack.reshape(-1, stack.shape[2])
@@ -144,6 +143,7 @@ class CubeData:
             "n_channels": self.n_channels,
             "layers": layers,
             "moment_unit": moment_unit,
+            "moment_channels": [first, last],
             "noise": {"typical": rms},
             "channel_noise": [_number(value) for value in self.noise],
             "spectral": {**self.axis, "values": self.spectral},
@@ -153,12 +153,20 @@ class CubeData:
         }
         return facts, blobs
 
-    def _moment(self, mean: FloatArray) -> tuple[FloatArray, str]:
+    def _moment_channels(self) -> tuple[int, int]:
+        """Return the first and last channel of the moment map: with sources, and one more on each side."""
+        own = [k for k, row in enumerate(self.rows) if row and row["X"].size]
+        if not own:
+            return 0, self.n_channels - 1
+        return max(own[0] - 1, 0), min(own[-1] + 1, self.n_channels - 1)
+
+    def _moment(self, stack: FloatArray, seen: BoolArray) -> tuple[FloatArray, str]:
         """Return the integral over velocity where channels have one, else their mean, and its unit."""
+        mean = np.where(seen, stack, 0.0).sum(axis=0) / np.where(seen.any(axis=0), seen.sum(axis=0), np.nan)
         known = np.array([value for value in self.spectral if value is not None])
         if self.axis.get("unit") == "km / s" and known.size > 1:
             width = abs(float(np.median(np.diff(known))))
-            return mean * width * self.n_channels, f"{self.facts['unit']} km/s"
+            return mean * width * len(stack), f"{self.facts['unit']} km/s"
         return mean, f"{self.facts['unit']}, mean"
 
 
@@ -207,7 +215,7 @@ def cube_page(
         files=linked_files(entry, root),
         banners=banners({}, entry, manifest),
         lead=" · ".join(part for part in lead if part),
-        count=f"{count}; {n_rows} rows in all: a source has one in each channel where it was measured",
+        count=f"{count}; {n_rows} catalogue rows, one for each channel in which a source was measured",
         index=index,
         channels=[
             {
@@ -232,6 +240,22 @@ def spectral_text(name: str, unit: str, value: float | None) -> str:
     if unit == "Hz":
         return f"{value / 1e9:.6g} GHz"
     return f"{value:.6g} {unit.replace(' ', '')}" if unit else f"{name.lower()} {value:.6g}"
+
+
+def _around_the_clearest(
+    x: FloatArray, y: FloatArray, snr: FloatArray, *, distance: float
+) -> list[IndexArray]:
+    """Return groups of rows, each within a distance of its row of highest S/N.
+
+    Chains of rows are not followed: gas that moves from channel to channel is not one source.
+    """
+    free, groups = np.ones(x.size, dtype=bool), []
+    for first in np.argsort(-np.nan_to_num(snr), kind="stable"):
+        if free[first]:
+            own = np.flatnonzero(free & (np.hypot(x - x[first], y - y[first]) <= distance))
+            free[own] = False
+            groups.append(own)
+    return groups
 
 
 def _rows(data: ReportData) -> dict[str, FloatArray]:

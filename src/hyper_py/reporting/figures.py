@@ -201,7 +201,7 @@ def draw_beam(axes: Any, extraction: Extraction, *, at: tuple[float, float]) -> 
 def label_axes(axes: Any, extraction: Extraction, *, first: bool = True) -> None:
     """Label the axes with the frame of the map."""
     names = ("l", "b") if extraction.image.frame == "galactic" else ("RA", "Dec")
-    frame = extraction.image.frame
+    frame = extraction.image.frame.replace("icrs", "ICRS").replace("fk", "FK")
     for k, name in enumerate(names):
         coordinate = axes.coords[k]
         coordinate.set_axislabel(f"{name} ({frame})" if frame and first else " ")

@@ -23,7 +23,7 @@ def index_page(entries: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]
     calling = sum(one["calling"] or 0 for one in entries)
     parts = [
         f"{n_sources} sources",
-        f"{calling} to look at" if calling else "",
+        f"{calling} to check" if calling else "",
         f"{n_failed} failed" if n_failed else "",
         f"{manifest['seconds']:.0f} s" if manifest["finished"] else "",
     ]

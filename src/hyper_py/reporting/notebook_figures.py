@@ -24,6 +24,8 @@ from hyper_py.reporting.fits_products import GroupCutout, group_cutouts
 _WIDTH = 7.0
 _DPI = 110
 _RADIUS_BEAMS = 2.5
+DIVERGING, SIGMAS = "RdBu_r", 5.0
+"""Colours and range of residuals in units of the noise."""
 
 
 class NotebookFigure(Figure):
@@ -88,18 +90,25 @@ def draw_source(extraction: Extraction, hyper_id: int) -> Figure:
     figure = NotebookFigure(figsize=(11.5, 3.3), layout="constrained")
     axes: list[Any] = []
     shown: Any = None
+    residual: Any = None
+    noise = float(extraction.catalog["LOCAL_RMS"][row].value)
     for k, (name, values) in enumerate(panels.items()):
         ax = figure.add_subplot(1, 4, k + 1, projection=extraction.image.wcs[cutout.where])
-        # The residual has the same range of colours, about zero.
-        shift = 0.5 * (low + high) if name == "residual" else 0.0
-        picture = ax.imshow(values * scale, origin="lower", cmap=COLOURS, vmin=low - shift, vmax=high - shift)
-        shown = shown or picture
-        draw_ellipses(ax, extraction, np.arange(len(extraction.sources)), "#e8e8e8", 0.7, cutout)
-        draw_ellipses(ax, extraction, np.array([row]), MARK, 1.4, cutout)
-        ax.set_title(name if name != "residual" else "residual, same range about 0", fontsize=9)
+        if name == "residual":
+            residual = ax.imshow(
+                values * scale / noise, origin="lower", cmap=DIVERGING, vmin=-SIGMAS, vmax=SIGMAS
+            )
+            others, mark = "0.45", "black"
+        else:
+            shown = ax.imshow(values * scale, origin="lower", cmap=COLOURS, vmin=low, vmax=high)
+            others, mark = "#e8e8e8", MARK
+        draw_ellipses(ax, extraction, np.arange(len(extraction.sources)), others, 0.7, cutout)
+        draw_ellipses(ax, extraction, np.array([row]), mark, 1.4, cutout)
+        ax.set_title("residual / noise" if name == "residual" else name, fontsize=9)
         label_axes(ax, extraction, first=k == 0)
         axes.append(ax)
-    figure.colorbar(shown, ax=axes, label=unit, fraction=0.03, pad=0.01)
+    figure.colorbar(shown, ax=axes[:2], label=unit, fraction=0.03, pad=0.01)
+    figure.colorbar(residual, ax=axes[2], label="σ", fraction=0.05, pad=0.02)
     _profile(figure.add_subplot(1, 4, 4), extraction, cutout, row, scale=scale, unit=unit)
     entry = extraction.catalog[row]
     flux, error = entry["FLUX"], entry["FLUX_ERR"]

@@ -13,7 +13,7 @@ from hyper_py.files import is_inside
 from hyper_py.names import file_stem, link
 from hyper_py.reporting.banners import flat
 from hyper_py.reporting.images import palettes
-from hyper_py.writing.layout import REPORT_DIR
+from hyper_py.writing.layout import PRODUCTS_DIR, REPORT_DIR
 from hyper_py.writing.manifests import KILLED
 from hyper_py.writing.tables import SUFFIXES
 
@@ -24,6 +24,9 @@ _FILE_KINDS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("log", lambda name: name.endswith(".log")),
     ("cube: {}", lambda name: "_cube" in name and name.endswith(".fits")),
     ("spectra ({})", lambda name: Path(name).name.startswith("spectra_")),
+    ("overlap checks ({})", lambda name: Path(name).stem.endswith("_OVERLAP_CHECKS")),
+    ("overlaps ({})", lambda name: Path(name).stem.endswith("_OVERLAPS")),
+    ("{} (FITS)", lambda name: Path(name).parts[0] == PRODUCTS_DIR),
     ("table ({})", lambda name: Path(name).suffix in SUFFIXES.values() and "covariances_" not in name),
 )
 """What is linked of the outputs of a map, by their names."""
@@ -79,14 +82,23 @@ def linked_files(entry: Mapping[str, Any], root: Path | None) -> list[tuple[str,
     for one in entry.get("outputs", ()):
         kind = next((text for text, fits in _FILE_KINDS if fits(str(one))), None)
         if kind is not None and root is not None and is_inside(root, str(one)) and (root / one).is_file():
-            names.append((kind.format(_short(one)), f"../{link(str(one))}"))
-    return names
+            names.append((kind.format(_short(one)), str(one)))
+    return [(_distinct(kind, one, names), f"../{link(one)}") for kind, one in names]
+
+
+def _distinct(kind: str, path: str, names: Sequence[tuple[str, str]]) -> str:
+    """Return the text of a link, with the words of the file's name that others of its kind do not have."""
+    common = set.intersection(*({*Path(one).stem.split("_")} for other, one in names if other == kind))
+    differs = "_".join(word for word in Path(path).stem.split("_") if word not in common)
+    return f"{kind}: {differs}" if differs else kind
 
 
 def _short(path: str) -> str:
-    """Return what tells a file from its neighbours: the suffix of a table, the content of a product cube."""
+    """Return what tells a file from its neighbours: suffix of a table, content of an image or cube."""
     stem = Path(path).stem
-    return stem.partition("_cube")[0].rpartition("_")[2] if "_cube" in stem else Path(path).suffix[1:]
+    if "_cube" in stem:
+        return stem.partition("_cube")[0].rpartition("_")[2]
+    return stem.rpartition("_")[2] if Path(path).parts[0] == PRODUCTS_DIR else Path(path).suffix[1:]
 
 
 def beam_text(facts: Mapping[str, Any]) -> str:
@@ -105,7 +117,8 @@ def run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> I
     yield "Started", str(manifest["started"])
     if manifest["finished"]:
         yield "Finished", str(manifest["finished"])
-        yield "Time of the run", f"{manifest['seconds']:.1f} s for {len(manifest['maps'])} map(s)"
+        n_maps = len(manifest["maps"])
+        yield "Time of the run", f"{manifest['seconds']:.1f} s for {n_maps} map{'' if n_maps == 1 else 's'}"
     yield "Versions", ", ".join(f"{name} {version}" for name, version in manifest["software"].items())
 
 

@@ -181,7 +181,7 @@ def bands_page(
     facts = data.facts
     return render_page(
         "bands.html",
-        ("theme", "data", "paint", "bands_sky", "bands_source", "bands"),
+        ("theme", "data", "grid", "paint", "bands_sky", "bands_source", "bands"),
         facts=facts,
         lead=_bands_lead(facts),
         files=linked_files(entry, root),
@@ -237,6 +237,6 @@ def _bands_lead(facts: Mapping[str, Any]) -> str:
         f"{len(bands)} bands from {wavelengths[0]:.4g} to {wavelengths[-1]:.4g} µm",
         f"{n} source{'' if n == 1 else 's'}",
         f"{(e1 - e0) / 60:.3g}′ × {(n1 - n0) / 60:.3g}′",
-        "one position and shape a source, a flux in each band",
+        "one position and shape for each source, a flux in each band",
     )
     return " · ".join(parts)

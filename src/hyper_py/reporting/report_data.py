@@ -43,6 +43,7 @@ REMARKS = (
     | Flag.RETRIED
     | Flag.ADDED_IN_RESIDUAL
     | Flag.NOISE_ASSUMED
+    | Flag.PROFILE_UNKNOWN
     | Flag.SHAPE_ASSUMED
     | Flag.FILTERED_MAP
 )

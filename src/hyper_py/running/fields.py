@@ -102,7 +102,7 @@ def resolve_fields(config: "Config", inputs: Sequence[str | Path] | None) -> lis
     if not given:
         if not config.maps:
             raise ConfigurationError(
-                "no map to do: give the maps of a field, or name them in the section maps of a configuration"
+                "no maps to measure: give the maps of a field, or name them in section maps of a file"
             )
         paths = {key: config.below_maps(_file_of(key, entry)) for key, entry in config.maps.items()}
         return [_checked(FieldInput(name=FIELD_NAME, paths=paths))]
@@ -118,7 +118,7 @@ def resolve_fields(config: "Config", inputs: Sequence[str | Path] | None) -> lis
     for k, name in enumerate(names):
         if name.casefold() in (other.casefold() for other in names[:k]):
             raise ConfigurationError(
-                f"two fields have one name, '{name}': rename the directory {directories[k]}"
+                f"two fields have the same name, '{name}': rename the directory {directories[k]}"
             )
     fields = zip(names, directories, strict=True)
     return [_checked(FieldInput(name=name, paths=_in_directory(place, config))) for name, place in fields]
@@ -197,7 +197,7 @@ def _by_entry(files: Sequence[Path], config: "Config") -> dict[str, Path]:
         key = own if own in config.maps else by_file.get(path.name, own)
         if key in found:
             raise ConfigurationError(
-                f"{path}: a second map of the name {key}, after {found[key]}; rename one"
+                f"{path}: a second map with the name {key}, after {found[key]}; rename one"
             )
         found[key] = path
     return found

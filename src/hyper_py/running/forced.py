@@ -4,6 +4,7 @@ The pipeline is imported only if there are any, because the parent of workers do
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +71,7 @@ def _from_table(config: "Config") -> "FixedSources":
     path, key = config.source_table(), "detection.fixed_source_table_path"
     if not path.is_file():
         raise ConfigurationError(f"{key}: {path}: no such file")
+    check_is_no_output(path, config, key=key)
     intrinsic = config.detection.fixed_source_sizes == "intrinsic"
     try:
         sources = sources_of_table(read_any_table(path), name=path.name, intrinsic=intrinsic)
@@ -77,6 +79,24 @@ def _from_table(config: "Config") -> "FixedSources":
         raise ConfigurationError(f"{key}: {error}") from None
     # The original's tables have no units: nothing is assumed there.
     return replace(sources, notes=()) if config.original else sources
+
+
+def check_is_no_output(path: Path, config: "Config", *, key: str) -> None:
+    """Check that a table which is read is none that the run writes anew, or removes.
+
+    Raises
+    ------
+    ConfigurationError
+        It is one of the tables in the output directory.
+    """
+    from hyper_py.writing.layout import Layout
+
+    layout = Layout.from_config(config)
+    written = layout.root / layout.tables
+    if path.name.startswith(f"{layout.table_base}_") and path.resolve().parent == written.resolve():
+        raise ConfigurationError(
+            f"{key}: {path}: the run writes its own tables there: name another output directory (-o)"
+        )
 
 
 def check_files(config: "Config") -> None:

@@ -71,7 +71,7 @@ def resolve_inputs(inputs: Sequence[str | Path] | None, *, list_file: Path, maps
         asked = ", ".join(map(str, inputs)) or "no input"
     if not paths:
         raise ConfigurationError(
-            f"{asked}: no map to do; give FITS files, a directory, a glob or a list file"
+            f"{asked}: no maps to run; give FITS files, a directory, a glob or a list file"
         )
     maps = [MapInput(name=map_label(_name_of(path)), path=path) for path in paths]
     _refuse_clashes(maps)
@@ -90,7 +90,7 @@ def _refuse_clashes(maps: Iterable[MapInput]) -> None:
         key = unicodedata.normalize("NFC", one.name).casefold()
         if key in seen:
             raise ConfigurationError(
-                f"two maps have one name, '{one.name}', and would overwrite each other's outputs: "
+                f"two maps have the same name, '{one.name}', and would overwrite each other's outputs: "
                 f"{seen[key]} and {one.path}; rename one, or run them into two directories"
             )
         if one.name.upper() in RESERVED_NAMES:

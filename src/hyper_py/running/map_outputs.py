@@ -212,8 +212,8 @@ def _log_details(log: MapLog, extraction: "Extraction") -> None:
         log.add(f"{n_vanished} detections left out: their fits left no peak or flux above its error")
     if extraction.measured.noise.filtered and not extraction.image.beam.is_dirty:
         warnings.warn(
-            "the map lacks scales of its sources, as an interferometer's or a filtered map does: unless it "
-            "was cleaned, peaks may be off by 15% (survey.psf: its dirty beam, for what a source looks like)",
+            "the map lacks scales of its sources, like a filtered map or that of an interferometer: unless "
+            "it was cleaned, peaks may be wrong by 15%; give its dirty beam as survey.psf",
             HyperPyWarning, stacklevel=2,
         )  # fmt: skip
     lobes, factor = len(extraction.explained), extraction.measured.flux_factor

@@ -70,21 +70,22 @@ def given_catalogue(config: "Config") -> "GivenCatalogue | None":
     if path is None:
         return None
     from hyper_py.reading.source_table import fluxes_of_table, sources_of_table
+    from hyper_py.running.forced import check_is_no_output
     from hyper_py.writing.overlaps import GivenCatalogue
     from hyper_py.writing.tables import read_any_table
 
     if not path.is_file():
         raise ConfigurationError(f"{key}: {path}: no such file")
+    check_is_no_output(path, config, key=key)
     try:
         table = read_any_table(path)
-        sources = sources_of_table(table, name=path.name)
+        sources = sources_of_table(table, name=path.name, with_sizes=False)
         unit = "mJy" if config.units.convert_mJy else "Jy"
-        flux, flux_err = (
-            fluxes_of_table(table, column, name=path.name, unit=unit) for column in ("FLUX", "FLUX_ERR")
-        )
+        flux, flux_err, notes = fluxes_of_table(table, name=path.name, unit=unit)
     except InputError as error:
         raise ConfigurationError(f"{key}: {error}") from None
     return GivenCatalogue(
         name=path.stem, ra=sources.longitude, dec=sources.latitude, flux=flux, flux_err=flux_err,
         ids=sources.hyper_ids.astype(str) if sources.ids is None else sources.ids,
+        notes=(*sources.notes, *notes),
     )  # fmt: skip

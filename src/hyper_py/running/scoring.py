@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from hyper_py.arrays import BoolArray
+from hyper_py.columns import column_flags
 from hyper_py.diagnostics import ConfigurationError, HyperPyWarning, InputError
 from hyper_py.simulation.complexes import on_clumps
 from hyper_py.validation.bands import BandsValidation, bands_of_truth, validate_bands
@@ -71,7 +72,7 @@ def validate_files(
     found, true = _read(catalog), _read(truth)
     if "sigma_jy_per_pixel" in found.meta and "sigma_jy_per_pixel" not in true.meta:
         raise ConfigurationError(
-            f"{catalog}: the truth of a simulated map; the catalogue comes first, then it"
+            f"{catalog}: this is the truth of a simulated map: give the catalogue first, then the truth"
         )
     maps = set(found["MAP_ID"]) if "MAP_ID" in found.colnames else set()
     if len(maps) > 1 and "CHANNEL" not in found.colnames:
@@ -89,9 +90,9 @@ def validate_files(
         found, true, counted = _by_channel(found, true, counted, channel, in_pixels=in_pixels)
     neutral = None
     if "CLUMP" in true.colnames:
-        real = ~np.asarray(true["CLUMP"], dtype=bool)
+        real = ~column_flags(true["CLUMP"], where="truth: column CLUMP")
         counted = real if counted is None else counted & real
-        if in_pixels:
+        if in_pixels and {"beam", "beam_pixels"} <= true.meta.keys():
             x, y = SourceTable("catalogue", found, columns, column_units).points(in_pixels).T
             neutral = on_clumps(x, y, true)
     fwhm = beam if beam is not None else _beam(found, true, in_pixels=in_pixels)
@@ -156,7 +157,7 @@ def _one_band(found: Table, true: Table, band: str) -> tuple[Table, Table]:
     if "FLUX_SNR" in found.colnames:
         found["SNR"] = found["FLUX_SNR"]
     true.rename_columns([f"FLUX_{band}", f"PEAK_TO_NOISE_{band}"], ["FLUX", "PEAK_SNR"])
-    return found, true[np.asarray(true[f"COVERS_{band}"], dtype=bool)]
+    return found, true[column_flags(true[f"COVERS_{band}"], where=f"truth: column COVERS_{band}")]
 
 
 def _read(path: Path) -> Table:
@@ -168,8 +169,8 @@ def _read(path: Path) -> Table:
         if path.suffix.lower() != ".txt":
             raise
         try:  # not IPAC, but a text table of another kind
-            table = Table.read(path, format="ascii")
-        except Exception:
+            table = read_table(path, form="ascii")
+        except InputError:
             raise error from None
     if not table.colnames:
         raise InputError(f"{path}: empty")

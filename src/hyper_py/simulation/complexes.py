@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.columns import column_flags
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.simulation import fields
@@ -159,9 +160,9 @@ def on_clumps(x: ArrayLike, y: ArrayLike, truth: Mapping[str, Any]) -> BoolArray
     points = np.column_stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)])
     on = np.zeros(len(points), dtype=bool)
     table: Any = truth
-    if "CLUMP" not in table.colnames or not np.any(table["CLUMP"]):
+    if "CLUMP" not in table.colnames or not column_flags(table["CLUMP"], where="column CLUMP").any():
         return on
-    clumps = table[np.asarray(table["CLUMP"])]
+    clumps = table[column_flags(table["CLUMP"], where="column CLUMP")]
     pixel = math.sqrt(table.meta["beam"][0] * table.meta["beam"][1]) / table.meta["beam_pixels"]
     reach = np.maximum(0.5 * _plain(clumps["FWHM_1"]) / pixel, 0.5 * table.meta["beam_pixels"])
     good = np.isfinite(points).all(axis=1)

@@ -8,10 +8,13 @@ Fourier transform of the autocovariance: their mean over the full plane is the v
 import math
 
 import numpy as np
-from scipy import fft
+from scipy import fft, ndimage
 
 from hyper_py.arrays import FloatArray
 from hyper_py.geometry import FWHM_PER_SIGMA
+
+_CREST_WIDTHS = 3.0
+"""Crests of filaments are smooth over so many of their widths: shorter knots would be sources."""
 
 GRID_MARGIN = 0.5
 """How much longer than the map the grid of a random field is."""
@@ -132,7 +135,13 @@ def convolve(data: FloatArray, transfer: FloatArray, grid: tuple[int, int]) -> F
 
 
 def filaments(
-    rng: np.random.Generator, shape: tuple[int, int], *, number: int, peak: float, fwhm: float
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    *,
+    number: int,
+    peak: float,
+    fwhm: float,
+    contrast: float = 0.0,
 ) -> FloatArray:
     """Return curved ridges of Gaussian cross section, summed.
 
@@ -147,7 +156,9 @@ def filaments(
     number : int
         How many.
     peak, fwhm : float
-        Crest height of each, and width in pixels.
+        Mean height of the crest of each, and width in pixels.
+    contrast : float
+        Rms of the crest over its mean: log-normal, smooth over `_CREST_WIDTHS`.
     """
     grid = grid_shape(shape)
     sigma = max(fwhm / FWHM_PER_SIGMA, 0.5)
@@ -163,10 +174,21 @@ def filaments(
         t = np.linspace(0.0, 1.0, max(int(8 * length / sigma), 16))[:, None]
         curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * (start + along)
         speed = np.hypot(*np.gradient(curve, axis=0).T)
-        _deposit(points, curve + np.array([oy, ox]), speed * peak * math.sqrt(2.0 * math.pi) * sigma)
+        height = peak * _crest(rng, speed, fwhm=fwhm, contrast=contrast) if contrast else peak
+        _deposit(points, curve + np.array([oy, ox]), speed * height * math.sqrt(2.0 * math.pi) * sigma)
     smoothed = fft.irfft2(fft.rfft2(points) * gaussian_transfer(grid, sigma**2 * np.eye(2)), s=grid)
     result: FloatArray = smoothed[oy : oy + shape[0], ox : ox + shape[1]]
     return result
+
+
+def _crest(rng: np.random.Generator, speed: FloatArray, *, fwhm: float, contrast: float) -> FloatArray:
+    """Return the height along a curve, of mean 1, at points that are `speed` pixels apart."""
+    sigma = _CREST_WIDTHS * fwhm / float(speed.mean()) / FWHM_PER_SIGMA
+    normal = ndimage.gaussian_filter1d(rng.normal(size=speed.size), sigma, mode="wrap")
+    normal *= math.sqrt(2.0 * math.sqrt(math.pi) * sigma)  # white noise loses as much when it is smoothed
+    variance = lognormal_variance(contrast)
+    height: FloatArray = np.exp(math.sqrt(variance) * normal - 0.5 * variance)
+    return height
 
 
 def _deposit(points: FloatArray, curve: FloatArray, weight: FloatArray) -> None:

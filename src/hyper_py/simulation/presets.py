@@ -93,6 +93,8 @@ class SkyModel:
         Number of curved filaments across the map.
     filament_peak, filament_width : float
         Crest in units of the noise; FWHM in beams.
+    filament_contrast : float
+        Rms of crests along the filaments over their mean: knots that are no sources.
     n_sources : int
         Number of sources.
     peak_range : (float, float)
@@ -163,6 +165,7 @@ class SkyModel:
     n_filaments: int = 0
     filament_peak: float = 5.0
     filament_width: float = 4.0
+    filament_contrast: float = 0.0
     n_sources: int = 500
     peak_range: tuple[float, float] = (8.0, 20.0)
     peak_log: bool = False
@@ -255,7 +258,7 @@ _CHOICES = {
 _POSITIVE = ("pixel_scale", "noise_rms", "noise_kernel", "background_scale", "background_outer",
              "lognormal_contrast", "filament_width")  # fmt: skip
 _NOT_NEGATIVE = ("background_rms", "background_slope", "gradient", "n_filaments", "n_sources", "margin",
-                 "min_separation", "blank_border", "side_lobes")  # fmt: skip
+                 "min_separation", "blank_border", "side_lobes", "filament_contrast")  # fmt: skip
 
 
 def _finite(model: SkyModel, key: str) -> bool:

@@ -222,6 +222,7 @@ class Recipe:
                 number=model.n_filaments,
                 peak=model.filament_peak * rms,
                 fwhm=model.filament_width * model.beam_fwhm_pix,
+                contrast=model.filament_contrast,
             )
         if self.emission_image is not None:
             background += rms * self.emission_image

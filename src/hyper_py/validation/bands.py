@@ -12,6 +12,7 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.columns import column_angles, column_flags, column_numbers, column_unit
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.geometry import ARCSEC_PER_RADIAN
 from hyper_py.validation.comparison import Comparison, SourceTable, Statistic
@@ -360,7 +361,7 @@ class _Pairs:
         name = f"COVERS_{band.name}"
         if name not in self.truth.colnames:
             return np.ones(len(self.truth), dtype=bool)
-        return np.asarray(self.truth[name], dtype=bool)
+        return column_flags(self.truth[name], where=f"truth: column {name}")
 
 
 def _comparison(
@@ -377,20 +378,24 @@ def _suffix(band: BandFacts) -> str:
     return column_suffixes([band.name])[0]
 
 
+def _where(column: Any) -> str:
+    return f"column {getattr(getattr(column, 'info', None), 'name', None) or ''}"
+
+
 def _values(column: Any) -> FloatArray:
-    plain = getattr(column, "value", column)
-    result: FloatArray = np.ma.filled(np.ma.asarray(plain).astype(np.float64), np.nan)
-    return result
+    return column_numbers(column, where=_where(column))
 
 
 def _degrees(column: Any) -> FloatArray:
-    unit = getattr(column, "unit", None)
-    return _values(column) * (1.0 if unit is None else float(u.Unit(unit).to(u.deg)))
+    kind = str(getattr(getattr(column, "info", None), "name", ""))
+    return column_angles(column, unit=u.deg, where=_where(column), kind=kind)[0]
 
 
 def _janskys(column: Any) -> FloatArray:
-    unit = getattr(column, "unit", None)
-    return _values(column) * (1.0 if unit is None else float(u.Unit(unit).to(u.Jy)))
+    unit = column_unit(column, where=_where(column))
+    if unit is not None and not unit.is_equivalent(u.Jy):
+        raise InputError(f"{_where(column)} is in '{unit}', which is not a flux density: correct its unit")
+    return _values(column) * (1.0 if unit is None else float(unit.to(u.Jy)))
 
 
 def _text(value: float, form: str) -> str:

@@ -11,6 +11,7 @@ from astropy import units
 from astropy.table import Table
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.columns import column_angles, column_numbers, column_unit, with_positions
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.validation.matching import sky_points
 
@@ -142,14 +143,17 @@ class SourceTable:
         names: Mapping[str, str | None] | None,
         column_units: Mapping[str, str] | None,
     ) -> None:
-        self.role, self.table = role, table if hasattr(table, "colnames") else Table(table)
+        own_table = table if hasattr(table, "colnames") else Table(table)
+        self.role, self.table = role, with_positions(own_table, name=role)
         for name in (*(names or {}), *(column_units or {})):
             if name not in _NAMES:
                 nearest = get_close_matches(name.upper(), _NAMES, n=1) or _NAMES
                 raise ConfigurationError(
                     f"{role}: no quantity is called '{name}'; did you mean '{nearest[0]}'?"
                 )
-        self.names = {name: name for name in _NAMES if name in self.table.colnames}
+        spelled = {name.upper(): name for name in reversed(self.table.colnames)}
+        spelled |= {name: name for name in self.table.colnames}
+        self.names = {name: spelled[name] for name in _NAMES if name in spelled}
         if "PEAK_SNR" in self.table.colnames:  # simulated truth
             self.names.setdefault("SNR", "PEAK_SNR")
         for name, own in (names or {}).items():
@@ -165,28 +169,41 @@ class SourceTable:
         """Whether the table has all these quantities."""
         return all(name in self.names for name in names)
 
+    def column(self, name: str) -> Any:
+        """Return a quantity as the table has it."""
+        return self.table[self.names[name]]
+
+    def where(self, name: str) -> str:
+        """Return what a quantity is called in messages."""
+        return f"{self.role}: column {self.names[name]}"
+
     def values(self, name: str) -> FloatArray:
-        """Values as the table has them."""
-        column = self.table[self.names[name]]
-        column = getattr(column, "value", column)
-        if hasattr(column, "unmasked"):
-            column = np.ma.array(column.unmasked, mask=column.mask)
-        result: FloatArray = np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan)
-        return result
+        """Values as the table has them.
+
+        Raises
+        ------
+        InputError
+            If some are no numbers.
+        """
+        return column_numbers(self.column(name), where=self.where(name))
 
     def unit(self, name: str) -> Any:
         """Return the unit of a quantity, None if not known; for errors that of their value."""
-        text = self.units.get(name) or getattr(self.table[self.names[name]], "unit", None)
+        own = column_unit(
+            self.column(name), where=self.where(name), in_hours=name == "RA", text=self.units.get(name)
+        )
         value = name.removesuffix("_ERR")
-        if not text and value != name and name not in _COMMON_UNIT and self.has(value):
+        if own is None and value != name and name not in _COMMON_UNIT and self.has(value):
             return self.unit(value)
-        try:
-            return units.Unit(text) if text else None
-        except ValueError:
-            raise InputError(f"{self.role}: {name} has the unknown unit '{text}'; give its unit") from None
+        return own
 
     def converted(self, name: str, unit: Any) -> FloatArray:
-        """Values in `unit`; unchanged where either unit is not known."""
+        """Values in `unit`; unchanged where either unit is not known. RA and DEC may be sexagesimal."""
+        if name in ("RA", "DEC"):
+            given = self.units.get(name)
+            return column_angles(
+                self.column(name), unit=unit, where=self.where(name), kind=name, own_unit=given
+            )[0]
         own = self.unit(name)
         if own is None or unit is None or own == unit:
             return self.values(name)

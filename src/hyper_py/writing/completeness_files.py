@@ -1,11 +1,13 @@
 """Completeness on disk: tables in all formats, the map of the limit, and a summary."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hyper_py import __version__
+from hyper_py.injection.bands import BandsCompleteness
 from hyper_py.injection.completeness import Completeness
-from hyper_py.injection.tables import completeness_tables
+from hyper_py.injection.tables import bands_tables, completeness_tables
 from hyper_py.names import file_stem
 from hyper_py.writing.images import write_image
 from hyper_py.writing.layout import COMPLETENESS_DIR, STATE_DIR
@@ -67,14 +69,50 @@ def write_completeness(
         **{key: summary[key] for key in ("n_runs", "seed", "positions", "precision", "error", "threshold")},
     }
     with Stage(root) as stage:
-        for what, table in tables.items():
-            prepared = prepare_table(table, pixel_scale=image.pixel_scale, meta=meta)
-            template = template_of(prepared, text_widths={}, meta=prepared.meta)
-            for form in forms:
-                path = stage.path(table_name(result.name, what, form))
-                write_table(path, [prepared], form=form, template=template)
+        _write_tables(stage, tables, name=result.name, pixel_scale=image.pixel_scale, meta=meta, forms=forms)
         what = f"flux of a beam-sized source that is found with {LIMIT_LEVEL:.0%} probability"
         path = stage.path(limit_name(result.name))
         write_image(path, result.limit_map(level=LIMIT_LEVEL), image, what=what[:68])
         stage.text(f"{COMPLETENESS_DIR}/completeness_{file_stem(result.name)}.json", as_json(summary))
     return stage.names
+
+
+def write_bands_completeness(
+    root: Path, result: BandsCompleteness, *, forms: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Write the tables of several bands, and their summary; all files at once or none.
+
+    Parameters
+    ----------
+    root : Path
+        The output directory.
+    result : BandsCompleteness
+    forms : tuple of str
+        Formats of tables.
+
+    Returns
+    -------
+    tuple of str
+        Files, relative to `root`.
+    """
+    summary = result.summary()
+    meta = {"creator": f"Hyper-Py {__version__}", "field": result.name}
+    meta |= {key: summary[key] for key in ("n_runs", "seed", "precision", "error", "n_inverted")}
+    scale = min(band.image.pixel_scale for band in result.setup.bands)
+    with Stage(root) as stage:
+        tables = dict(bands_tables(result))
+        _write_tables(stage, tables, name=result.name, pixel_scale=scale, meta=meta, forms=forms)
+        stage.text(f"{COMPLETENESS_DIR}/completeness_{file_stem(result.name)}.json", as_json(summary))
+    return stage.names
+
+
+def _write_tables(
+    stage: Stage, tables: Mapping[str, Any], *, name: str, pixel_scale: float, meta: Mapping[str, Any],
+    forms: tuple[str, ...],
+) -> None:  # fmt: skip
+    for what, table in tables.items():
+        prepared = prepare_table(table, pixel_scale=pixel_scale, meta=meta)
+        template = template_of(prepared, text_widths={}, meta=prepared.meta)
+        for form in forms:
+            path = stage.path(table_name(name, what, form))
+            write_table(path, [prepared], form=form, template=template)

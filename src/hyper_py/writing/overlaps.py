@@ -55,6 +55,8 @@ class GivenCatalogue:
     ids : ndarray of str, shape (n,)
     flux, flux_err : ndarray, shape (n,)
         In the unit of the run's catalogues; NaN where it has none.
+    notes : tuple of str
+        What was assumed of it.
     """
 
     name: str
@@ -63,6 +65,7 @@ class GivenCatalogue:
     ids: Any
     flux: FloatArray
     flux_err: FloatArray
+    notes: tuple[str, ...] = ()
 
     def columns(self) -> dict[str, FloatArray]:
         """Return what is compared, by the names of the catalogue's columns."""
@@ -312,7 +315,7 @@ def write_overlaps(
         What was compared, and what is odd; one line each.
     """
     layout, columns, notes = overlaps.layout, overlaps.compared(given), []
-    n = columns["SKY_ID"].size
+    n, assumed = columns["SKY_ID"].size, given.notes if given else ()
     labels = np.array([*overlaps.names, given.name if given else ""])
     if given is not None:
         found = np.unique(columns["HYPER_ID_1"][columns["MAP_1"] == -1]).size
@@ -320,7 +323,7 @@ def write_overlaps(
     if overlaps.n_shared:
         notes.append(f"{overlaps.n_shared} of {overlaps.n_sources} sources are on several maps")
     if not n:
-        return (), tuple(notes), ()
+        return (), tuple(notes), assumed
 
     def rows(start: int) -> Table:
         part = {key: values[start : start + _BATCH_ROWS] for key, values in columns.items()}
@@ -335,7 +338,7 @@ def write_overlaps(
             write_table(stage.path(layout.table(OVERLAPS_NAME, form)), batches, form=form, template=template)
             template = template_of(summary, text_widths={}, meta=meta)
             write_table(stage.path(layout.table(CHECKS_NAME, form)), [summary], form=form, template=template)
-    return stage.names, tuple(notes), tuple(_remarks(overlaps, summary))
+    return stage.names, tuple(notes), (*assumed, *_remarks(overlaps, summary))
 
 
 def _checks(columns: Mapping[str, Any], labels: Any) -> Table:

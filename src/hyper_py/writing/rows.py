@@ -21,7 +21,7 @@ def recorded(layout: Layout, name: str) -> Record:
     """
     record = read_record(layout, name)
     if record is None or not record.pixel_scale:
-        raise InputError(f"{layout.root / layout.state(name)}: gone while the run was going on; use --resume")
+        raise InputError(f"{layout.root / layout.state(name)}: disappeared during the run; use --resume")
     return record
 
 

@@ -35,7 +35,7 @@ def psf_path(path: Path) -> Path:
 def refuse_to_overwrite(path: Path) -> None:
     """Raise ConfigurationError if a file that is there is no simulated map: it might be precious."""
     if path.exists() and not truth_path(path).exists():
-        raise ConfigurationError(f"{path}: exists and is no simulated map; --force overwrites it")
+        raise ConfigurationError(f"{path}: exists and is not a simulated map; --force overwrites it")
 
 
 def write_simulation(path: Path, simulation: Simulation, *, limits: bool = False) -> int:
@@ -145,7 +145,7 @@ def write_bands(directory: Path, simulated: SimulatedBands, *, force: bool = Fal
         if Path(path.name).stem != one.band.name or one.band.name.startswith("."):
             raise ConfigurationError(f"simulation: bands.{one.band.name}: not a name for a file")
         if path.exists() and not force and not (directory / BANDS_TRUTH).exists():
-            raise ConfigurationError(f"{path}: exists and is no simulated map; --force overwrites it")
+            raise ConfigurationError(f"{path}: exists and is not a simulated map; --force overwrites it")
     truth = Table(simulated.truth)
     truth.meta |= {"creator": f"Hyper-Py {__version__}", "sky": as_mapping(simulated.model)}
     with Stage(directory) as stage:

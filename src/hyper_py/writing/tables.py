@@ -5,7 +5,9 @@ them all, and a merged table of any length needs the memory of one batch.
 """
 
 import itertools
-from collections.abc import Callable, Iterable
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 from astropy.io.ascii import convert_numpy
 from astropy.table import Table
+from astropy.units import UnitsWarning
 
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.files import open_regular
@@ -44,6 +47,12 @@ _READERS = {
     ".xml": "votable",
     ".parquet": "parquet",
 }
+_UNTYPED = ("ascii", "ascii.csv", "ascii.tab", "ascii.fixed_width")
+"""Formats that do not say the types of their columns."""
+_IDENTIFIERS = ("[Ii][Dd]", "[Nn][Aa][Mm][Ee]", "[Ss][Oo][Uu][Rr][Cc][Ee]_[Ii][Dd]")
+"""Columns of a user's identifiers: 007 is not 7."""
+_HEAD_BYTES = 1 << 16
+_COOSYS = re.compile(r"<COOSYS\b[^>]*\bsystem\s*=\s*[\"']([^\"']+)")
 _MARKS = {"ipac": ("\\", "|"), "ecsv": ("#",), "csv": ()}
 """Beginnings of header lines."""
 
@@ -95,8 +104,12 @@ def join_tables(path: Path, parts: Iterable[Path], *, form: str, template: Table
                 stream.writelines(rows)
 
 
-def read_table(path: Path, *, default: str | None = None, form: str | None = None) -> Table:
+def read_table(
+    path: Path, *, default: str | None = None, form: str | None = None, texts: Sequence[str] = ()
+) -> Table:
     """Read any table that this module writes; floats that are missing are NaN.
+
+    Units that astropy does not know are kept without a warning: who uses a column checks its unit.
 
     Parameters
     ----------
@@ -106,6 +119,8 @@ def read_table(path: Path, *, default: str | None = None, form: str | None = Non
         astropy's name of the format of files with other suffixes.
     form : str, optional
         The format, whatever the suffix.
+    texts : sequence of str
+        Columns of texts, with wildcards, where the file does not say so: a name may look like a number.
 
     Raises
     ------
@@ -120,24 +135,40 @@ def read_table(path: Path, *, default: str | None = None, form: str | None = Non
     if path.is_file() and not path.stat().st_size:
         raise InputError(f"{path}: empty, not a table")
     options: dict[str, Any] = {"mask_invalid": False, "memmap": False} if form == "fits" else {}
-    if form == "ascii.csv":
-        options = {"converters": {"MAP_ID": [convert_numpy(str)]}}  # a name may look like a number
+    if form in _UNTYPED:
+        # Programs of spreadsheets begin a file with the mark of its encoding.
+        options = {
+            "converters": {name: [convert_numpy(str)] for name in ("MAP_ID", *texts)}, "encoding": "utf-8-sig"
+        }  # fmt: skip
     try:
-        if form == "fits":  # our own handle: astropy leaves its own open when it fails
-            with open_regular(path) as stream:
-                table = Table.read(stream, format=form, **options)
-        else:
-            table = read_parquet(path) if form == "parquet" else Table.read(path, format=form, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnitsWarning)
+            if form == "fits":  # our own handle: astropy leaves its own open when it fails
+                with open_regular(path) as stream:
+                    table = Table.read(stream, format=form, **options)
+            else:
+                table = read_parquet(path) if form == "parquet" else Table.read(path, format=form, **options)
     except Exception as error:
         reason = " ".join(str(error).split())
         if "guess" in reason:  # astropy lists all formats that it tried
             reason = "it has no names of columns above columns of equal length"
         raise InputError(f"{path}: cannot be read as a table ({form}): {reason}") from None
-    table.convert_bytestring_to_unicode()
+    if all(hasattr(table[name], "dtype") for name in table.colnames):  # coordinates have none
+        table.convert_bytestring_to_unicode()
     for name in table.colnames:
-        if table[name].dtype.kind == "f" and getattr(table[name], "mask", None) is not None:
+        kind = getattr(getattr(table[name], "dtype", None), "kind", "")
+        if kind == "f" and getattr(table[name], "mask", None) is not None:
             table[name] = table[name].filled(np.nan)
+    if form == "votable":
+        table.meta["coosys"] = _systems(path)
     return table
+
+
+def _systems(path: Path) -> list[str]:
+    """Return the coordinate systems that the head of a VOTable names."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES).decode(errors="replace")
+    return _COOSYS.findall(head)
 
 
 def read_any_table(path: Path) -> Table:
@@ -150,20 +181,21 @@ def read_any_table(path: Path) -> Table:
     """
     form = _READERS.get(path.suffix.lower())
     if form not in (None, "ascii.ipac"):
-        return read_table(path)
+        return read_table(path, texts=_IDENTIFIERS)
     try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
+        with path.open(encoding="utf-8-sig", errors="replace") as lines:
             first = next((line for line in lines if line.strip()), "")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if not first.startswith(_MARKS["ipac"]):
-        return read_table(path, form="ascii.ecsv" if first.startswith("# %ECSV") else "ascii")
+        is_ecsv = first.startswith("# %ECSV")
+        return read_table(path, form="ascii.ecsv" if is_ecsv else "ascii", texts=_IDENTIFIERS)
     try:
         return read_table(path, form="ascii.ipac")
     except InputError as error:
         # Columns between bars are not always IPAC's.
         with suppress(InputError):
-            return read_table(path, form="ascii.fixed_width")
+            return read_table(path, form="ascii.fixed_width", texts=_IDENTIFIERS)
         raise error from None
 
 

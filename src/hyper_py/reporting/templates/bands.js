@@ -52,7 +52,7 @@ function zoomToChosen() { if (view.chosen < 0) return; const side = panels[0].ca
 function drawSpectra() {
   const fluxes = []; for (const b of byWavelength) for (let i = 0; i < count; i++) if (detected(b, i)) fluxes.push(inBand("flux", b, i));
   const box = $("all-spectra");
-  if (!fluxes.length) { box.replaceChildren(element("h3", { textContent: "Spectra of all sources" }), element("p", { className: "muted", textContent: "No flux above three errors." })); return; }
+  if (!fluxes.length) { box.replaceChildren(element("h3", { textContent: "Spectra of all sources" }), element("p", { className: "muted", textContent: "No flux above 3σ." })); return; }
   const low = 10 ** (Math.floor(Math.log10(Math.min(...fluxes)) * 2) / 2), high = 10 ** (Math.ceil(Math.log10(Math.max(...fluxes)) * 2) / 2), { svg, x, y } = spectrumFrame(low, Math.max(high, 10 * low), 560, 340);
   for (let i = 0; i < count; i++) {
     const points = byWavelength.filter(b => detected(b, i)).map(b => `${x(bands[b].wavelength).toFixed(1)},${y(inBand("flux", b, i)).toFixed(1)}`);
@@ -62,7 +62,7 @@ function drawSpectra() {
     line.addEventListener("click", () => choose(i));
     if (i === view.chosen) svg.append(line); else svg.prepend(line);
   }
-  box.replaceChildren(element("h3", { textContent: "Spectra of all sources" }), svg, element("figcaption", { textContent: "Fluxes above three errors. Click a line to see the source." }));
+  box.replaceChildren(element("h3", { textContent: "Spectra of all sources" }), svg, element("figcaption", { textContent: "Fluxes above 3σ. Click a line to show its source." }));
 }
 
 function drawIndices() {

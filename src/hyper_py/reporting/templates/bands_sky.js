@@ -121,9 +121,34 @@ function drawBar(context, where, width, height) {
   context.shadowBlur = 0;
 }
 
+/* Ticks of RA below a panel and of Dec, turned, at its left; the canvas is larger than the panel by these margins. */
+function drawPanelAxes(canvas, families, panel) {
+  const { context, width, height } = fitCanvas(canvas), left = width - panel.clientWidth, base = panel.clientHeight;
+  clear(context, width, height);
+  context.font = "10.5px Inter, system-ui, sans-serif"; context.fillStyle = themeColour("--soft"); context.textAlign = "center";
+  for (const { isLongitude, levels } of families) {
+    let last = -1e9;
+    for (const { text, below, left: y } of [...levels].sort((a, b) => isLongitude ? a.below - b.below : a.left - b.left)) {
+      const half = context.measureText(text).width / 2;
+      if (isLongitude && below !== null && left + below + half <= width) {
+        context.fillRect(left + below - .5, base, 1, 4);
+        if (below - half < last + 8 || below < half - left) continue;
+        context.textBaseline = "top"; context.fillText(text, left + below, base + 6); last = below + half;
+      } else if (!isLongitude && y !== null) {
+        context.fillRect(left - 4, y - .5, 4, 1);
+        if (y - half < last + 8 || y - half < 0 || y + half > base) continue;
+        context.save(); context.translate(left - 6, y); context.rotate(-Math.PI / 2); context.textBaseline = "bottom"; context.fillText(text, 0, 0); context.restore(); last = y + half;
+      }
+    }
+  }
+}
+
 const panels = [];
 function drawField() {
-  panels.forEach(({ canvas, b }) => {
+  const { clientWidth: side, clientHeight: tall } = panels[0].canvas;
+  const families = skyGrid({ x: view.east, y: view.north, width: side, height: tall }, (sx, sy) => [view.east - (sx - side / 2) * view.scale, view.north - (sy - tall / 2) * view.scale], { frame: skyOf, spacing: [60, 60] });
+  panels.forEach(({ canvas, axes, b }) => {
+    drawPanelAxes(axes, families, canvas);
     const { context, width, height } = paintSky(canvas, b, shades.layer, view, panels.paint[b]);
     const dark = shades.layer !== "residual" && shades.colours !== "inverted";
     if (shades.sources || view.chosen >= 0)
@@ -188,12 +213,13 @@ function nearest(east, north, within) {
 
 function makePanels() {
   byWavelength.forEach(b => {
-    const band = bands[b], figure = document.createElement("figure"), canvas = document.createElement("canvas"), name = document.createElement("div"), caption = document.createElement("figcaption");
+    const band = bands[b], figure = document.createElement("figure"), canvas = document.createElement("canvas"), axes = document.createElement("canvas"), frame = document.createElement("div"), name = document.createElement("div"), caption = document.createElement("figcaption");
     name.className = "name"; name.textContent = band.name; name.append(Object.assign(document.createElement("span"), { textContent: `${trim(band.wavelength, 4)} µm · beam ${trim(band.beam.major, 3)}″` }));
-    caption.textContent = `${band.detected} of ${band.covered} above 3 errors · rms ${short(band.rms, 3)} ${facts.unit}`;
+    caption.textContent = `${band.detected} of ${band.covered} above 3σ\nrms ${short(band.rms, 3)} ${facts.unit}`;
     canvas.setAttribute("aria-label", `Map of ${band.name}`); canvas.tabIndex = 0;
-    figure.append(name, canvas, caption); $("sky-grid").append(figure);
-    panels.push({ canvas, b });
+    frame.className = "frame"; canvas.className = "sky"; axes.className = "axes"; frame.append(canvas, axes);
+    figure.append(name, frame, caption); $("sky-grid").append(figure);
+    panels.push({ canvas, axes, b });
     let from = null, moved = 0;
     canvas.addEventListener("wheel", event => { event.preventDefault(); zoom(Math.exp(Math.max(-1, Math.min(1, event.deltaY / 240))), ...placeOf(canvas, event)); }, { passive: false });
     canvas.addEventListener("pointerdown", event => { from = [event.clientX, event.clientY]; moved = 0; canvas.setPointerCapture(event.pointerId); });

@@ -81,7 +81,7 @@ function cutouts(i) {
 /* Axes of a spectrum: wavelength and flux, both logarithmic. */
 function spectrumFrame(low, high, width = 470, height = 330) {
   const wavelengths = bands.map(band => band.wavelength), w0 = Math.min(...wavelengths) / 1.25, w1 = Math.max(...wavelengths) * 1.25;
-  const left = 56, right = 12, top = 12, bottom = 44, svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
+  const left = 64, right = 12, top = 12, bottom = 44, svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
   const x = w => left + Math.log(w / w0) / Math.log(w1 / w0) * (width - left - right), y = f => height - bottom - Math.log(Math.max(f, low * 1e-3) / low) / Math.log(high / low) * (height - top - bottom);
   for (let p = Math.ceil(Math.log10(low) - 1e-9); p <= Math.log10(high) + 1e-9; p++) {
     svg.append(drawn("line", { class: "grid", x1: left, x2: width - right, y1: y(10 ** p), y2: y(10 ** p) }), drawn("text", { x: left - 7, y: y(10 ** p) + 4, "text-anchor": "end" }, p >= -3 && p < 6 ? String(+(10 ** p).toPrecision(2)) : `1e${p}`));
@@ -135,7 +135,7 @@ function spectrum(i) {
       if (flux > low) inside.append(drawn("circle", { class: "limit", cx: px, cy: y(flux), r: 2.6 }), drawn("line", { class: "limit", x1: px, x2: px, y1: y(flux + error), y2: y(Math.max(flux - error, low * .01)), "stroke-opacity": .5 }));
     }
   }
-  const words = ["Points: fluxes above 3 errors with their errors; arrows: 3-sigma upper limits, with the measured flux below them"];
+  const words = ["Points: fluxes above 3σ, with 1σ errors; arrows: 3σ upper limits, with the measured flux below them"];
   if (hasGrey) words.push("line: grey body");
   if (other >= 0) words.push(`dashed: neighbour ${sources.neighbour[i]}`);
   return element("figure", { style: "margin:0" }, svg, element("figcaption", { textContent: `${words.join("; ")}.` }));

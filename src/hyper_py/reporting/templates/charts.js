@@ -45,8 +45,8 @@ function drawStatistics(catalog, search) {
   histogram($("hist-size"), { title: "Size", column: "FWHM_GEOM", values: size, unit: "FWHM, geometric mean (″)", mark: beam, markText: "beam", note: `Median ${short(median(size) / beam, 3)} beams.`, search });
   histogram($("hist-snr"), { title: "Signal to noise", column: "SNR", values: catalog.SNR, unit: facts.method === "matched" ? "significance in the filtered map" : "peak over local rms", mark: facts.threshold, markText: "threshold", note: `Median ${short(median(catalog.SNR), 3)}; threshold ${facts.threshold}.`, search });
   const rows = facts.flags.map(flag => ({ ...flag, count: catalog.FLAGS.reduce((sum, value) => sum + (value & flag.bit ? 1 : 0), 0) })).filter(flag => flag.count).sort((a, b) => b.count - a.count);
-  const width = Math.max(240, $("flag-counts").clientWidth - 34), room = width - 220, most = Math.max(1, ...rows.map(row => row.count));
-  $("flag-counts").innerHTML = `<h3>Flags</h3>${rows.length ? `<svg viewBox="0 0 ${width} ${rows.length * 24 + 6}" role="img">${rows.map((row, k) => `<text x="150" y="${k * 24 + 17}" text-anchor="end">${row.name}</text><rect class="fill hit" data-word="${row.name}" x="158" y="${k * 24 + 5}" height="16" rx="3" width="${Math.max(room * row.count / most, 2)}"><title>${row.text}</title></rect><text x="${166 + room * row.count / most}" y="${k * 24 + 17}">${row.count}</text>`).join("")}</svg>` : ""}<figcaption>${catalog.n - catalog.FLAGS.reduce((sum, value) => sum + (value ? 1 : 0), 0)} sources carry none.</figcaption>`;
+  const free = catalog.FLAGS.reduce((sum, value) => sum + (value ? 0 : 1), 0), width = Math.max(240, $("flag-counts").clientWidth - 34), room = width - 220, most = Math.max(1, ...rows.map(row => row.count));
+  $("flag-counts").innerHTML = `<h3>Flags</h3>${rows.length ? `<svg viewBox="0 0 ${width} ${rows.length * 24 + 6}" role="img">${rows.map((row, k) => `<text x="150" y="${k * 24 + 17}" text-anchor="end">${row.name}</text><rect class="fill hit" data-word="${row.name}" x="158" y="${k * 24 + 5}" height="16" rx="3" width="${Math.max(room * row.count / most, 2)}"><title>${row.text}</title></rect><text x="${166 + room * row.count / most}" y="${k * 24 + 17}">${row.count}</text>`).join("")}</svg>` : ""}<figcaption>${free === catalog.n ? "No source has a flag." : `${free} of ${catalog.n} sources have no flag.`}</figcaption>`;
   $("flag-counts").querySelectorAll("rect").forEach(bar => bar.addEventListener("click", () => search(`"${bar.dataset.word}"`)));
 }
 
@@ -54,9 +54,9 @@ function drawNoise(layers, paint) {
   const noise = facts.noise, figure = $("noise-map");
   if (layers.has("rms")) {
     figure.innerHTML = `<h3>Noise map</h3><canvas></canvas><canvas style="height:36px" id="noise-scale"></canvas><figcaption>Local rms, ${short(noise.lowest, 3)} to ${short(noise.highest, 3)} ${facts.unit}.</figcaption>`;
-    const layer = layers.get("rms"), own = { low: noise.lowest, high: noise.highest, stretch: "linear", colours: paint.colours };
+    const layer = layers.get("rms"), own = { low: noise.lowest, high: noise.highest, stretch: noise.highest > 5 * noise.lowest ? "log" : "linear", colours: paint.colours };
     paintValues(figure.querySelector("canvas"), layer.nx, layer.ny, layer.values, own); drawScale($("noise-scale"), own, facts.unit);
-  } else figure.innerHTML = `<h3>Noise level</h3><p style="font-size:34px;letter-spacing:-.02em;margin:14px 0 4px">${short(noise.typical)} <span class="muted" style="font-size:17px">${facts.unit}</span></p><figcaption>One rms for the whole map. <code>detection.rms_map: local</code> measures it place by place.</figcaption>`;
+  } else figure.innerHTML = `<h3>Noise level</h3><p style="font-size:34px;letter-spacing:-.02em;margin:14px 0 4px">${short(noise.typical)} <span class="muted" style="font-size:17px">${facts.unit}</span></p><figcaption>One rms for the whole map. <code>detection.rms_map: local</code> measures it locally.</figcaption>`;
   const p = facts.pixels, at = k => p.low + (k + .5) * p.width, total = p.map.reduce((a, b) => a + b, 0), floor = .5;
   const steps = counts => { const points = []; counts.forEach((count, k) => { const v = Math.log10(Math.max(count, floor)); points.push([p.low + k * p.width, v], [p.low + (k + 1) * p.width, v]); }); return points; };
   const bell = p.map.map((_, k) => [at(k), Math.log10(Math.max(total * p.width / Math.sqrt(2 * Math.PI) * Math.exp(-.5 * at(k) ** 2), floor))]).filter(([, v]) => v > Math.log10(floor));

@@ -20,7 +20,7 @@ async function showCube() {
   const rowIn = (one, k) => one.rows.find(row => row[0] === k);
 
   function draw() {
-    canvas.parentElement.style.maxHeight = `${Math.max(300, Math.ceil(canvas.clientWidth * fullY / fullX) + axes.bottom)}px`;
+    if (!paper.ratio) canvas.parentElement.style.maxHeight = `${Math.max(300, Math.ceil(canvas.clientWidth * fullY / fullX) + axes.bottom)}px`;
     const { context, width, height } = fitCanvas(canvas), paint = state.moment ? paints.moment : paints.channel, layer = state.moment ? loaded.moment : plane(state.channel);
     Object.assign(view, { width, height, scale: Math.min(width / fullX, height / fullY) });
     paintValues(picture, nx, ny, layer.values, paint);
@@ -28,8 +28,8 @@ async function showCube() {
     const [left, top] = toScreen(-.5, ny * bin - .5);
     context.imageSmoothingEnabled = view.scale * bin < 3; context.drawImage(picture, left, top, nx * bin * view.scale, ny * bin * view.scale);
     const over = fitCanvas(overlay).context, families = skyGrid(view, toMap);
-    over.clearRect(0, 0, width, height);
-    if ($("show-grid").checked) drawGridLines(over, families);
+    clear(over, width, height);
+    if ($("show-grid").checked) drawGridLines(over, families, "rgb(255 255 255 / .3)");
     drawAxes($("axes"), families, axes.left, axes.bottom);
     if ($("show-sources").checked) sources.forEach((one, k) => {
       const [x, y] = toScreen(one.x, one.y), here = state.moment || rowIn(one, state.channel), chosen = k === state.source;
@@ -39,7 +39,7 @@ async function showCube() {
     });
     const [major, minor, angle] = facts.beam.pixels; over.beginPath(); over.ellipse(24, height - 24, Math.max(major / 2 * view.scale, 1.5), Math.max(minor / 2 * view.scale, 1.5), -angle, 0, 2 * Math.PI); over.fillStyle = "#fff"; over.fill();
     drawScale($("scale"), paint, state.moment ? facts.moment_unit : facts.unit);
-    $("channel").value = state.channel + 1; $("channel-text").textContent = channelText(state.channel);
+    $("channel").value = state.channel + 1; $("channel-text").textContent = state.moment ? `channels ${facts.moment_channels[0] + 1} to ${facts.moment_channels[1] + 1}` : channelText(state.channel);
     $("show-moment").setAttribute("aria-pressed", state.moment); $("show-channel").setAttribute("aria-pressed", !state.moment);
   }
 
@@ -57,7 +57,7 @@ async function showCube() {
     box.innerHTML = plot({ width: Math.max(300, box.clientWidth), height: 240, left: 60, x: [x[0] - half, x[1] + half], y: [low - .05 * (high - low), high + .22 * (high - low)], xLabel: axisLabel, yLabel: facts.unit,
       draw: ({ sx, sy, line: path }) => `<line class="axis" x1="${sx(x[0] - half)}" x2="${sx(x[1] + half)}" y1="${sy(0)}" y2="${sy(0)}"/><line class="second" x1="${sx(at(state.channel))}" x2="${sx(at(state.channel))}" y1="${sy.top + 20}" y2="${sy.bottom}"/>` + path(steps, "faint")
         + rows.map(([k, peak, error]) => `${error ? `<line class="error" x1="${sx(at(k))}" x2="${sx(at(k))}" y1="${sy(peak - error)}" y2="${sy(peak + error)}"/>` : ""}<circle class="dot" cx="${sx(at(k))}" cy="${sy(peak)}" r="3"/>`).join("")
-        + `<g transform="translate(66 18)"><circle class="dot" cx="0" cy="-4" r="3"/><line class="error" x1="0" x2="0" y1="-10" y2="2"/><text x="8">fitted peak</text><line class="faint" x1="84" x2="104" y1="-4" y2="-4"/><text x="110">the cube at its place</text><line class="second" x1="236" x2="256" y1="-4" y2="-4"/><text x="262">this channel</text></g>` });
+        + `<g transform="translate(66 18)"><circle class="dot" cx="0" cy="-4" r="3"/><line class="error" x1="0" x2="0" y1="-10" y2="2"/><text x="8">fitted peak</text><line class="faint" x1="84" x2="104" y1="-4" y2="-4"/><text x="110">cube at this position</text><line class="second" x1="236" x2="256" y1="-4" y2="-4"/><text x="262">this channel</text></g>` });
     box.onclick = event => { const frame = box.querySelector("svg").getBoundingClientRect(), width = Math.max(300, box.clientWidth), u = ((event.clientX - frame.left) / frame.width * width - 60) / (width - 72), wanted = x[0] - half + u * (x[1] - x[0] + 2 * half); let best = 0; for (let k = 1; k < n; k++) if (Math.abs(at(k) - wanted) < Math.abs(at(best) - wanted)) best = k; setChannel(best); };
     drawPosition(one, py);
   }
@@ -70,7 +70,7 @@ async function showCube() {
     context.fillStyle = themeColour("--sky"); context.fillRect(0, 0, width, height); context.imageSmoothingEnabled = false; context.drawImage(small, 0, 0, width, height);
     const x = (one.x + .5) / fullX * width, y = height - (state.channel + .5) / n * height;
     context.strokeStyle = "rgb(255 255 255 / .7)"; context.setLineDash([3, 3]); context.beginPath(); context.moveTo(x, 0); context.lineTo(x, height); context.moveTo(0, y); context.lineTo(width, y); context.stroke(); context.setLineDash([]);
-    $("pv-note").textContent = `Across: x through the source, ${fullX} pixels. Up: ${hasAxis ? `${axisName} from ${+at(0).toPrecision(6)} to ${+at(n - 1).toPrecision(6)} ${axisUnit}` : `channels 1 to ${n}`}. Mean over a beam in y.`;
+    $("pv-note").textContent = `Horizontal: x through the source, ${fullX} pixels. Vertical: ${hasAxis ? `${axisName} from ${+at(0).toPrecision(6)} to ${+at(n - 1).toPrecision(6)} ${axisUnit}` : `channels 1 to ${n}`}. Averaged over one beam in y.`;
   }
 
   function setChannel(k) { state.channel = Math.min(Math.max(k, 0), n - 1); state.moment = false; draw(); drawSpectrum(); }
@@ -85,13 +85,13 @@ async function showCube() {
   }
 
   const sum = (one, place) => one.rows.reduce((total, row) => total + (row[place] || 0), 0), rss = (one, place) => Math.sqrt(one.rows.reduce((total, row) => total + (row[place] || 0) ** 2, 0));
-  $("table").querySelector("thead tr").innerHTML = [["Source", ""], ["RA", "h m s"], ["Dec", "° ′ ″"], ["Channels", "measured"], [`At the peak`, hasAxis ? axisUnit : "channel"], ["Peak", facts.unit], ["Sum of fluxes", facts.flux_unit], ["To look at", "rows"]].map(([name, unit]) => `<th>${name}<small>${unit}</small></th>`).join("");
+  $("table").querySelector("thead tr").innerHTML = [["Source", ""], ["RA", "h m s"], ["Dec", "° ′ ″"], ["Channels", "measured"], [`At the peak`, hasAxis ? axisUnit : "channel"], ["Peak", facts.unit], ["Sum of fluxes", facts.flux_unit], ["To check", "rows"]].map(([name, unit]) => `<th>${name}<small>${unit}</small></th>`).join("");
   $("table").querySelector("tbody").innerHTML = sources.map((one, k) => { const rows = one.rows.filter(row => row[1] !== null), best = rows.length ? rows.reduce((a, b) => b[1] > a[1] ? b : a) : null, [peak, error] = best ? withError(best[1], best[2] ?? NaN) : ["–", ""], [total, totalError] = withError(sum(one, 3), rss(one, 4)); return `<tr data-row="${k}"><td>${k + 1}</td><td>${sexagesimal(one.ra, 24, Math.min(skyDecimals + 1, 7))}</td><td>${sexagesimal(one.dec, 360, skyDecimals)}</td><td>${new Set(one.rows.map(row => row[0])).size}</td><td>${best ? +at(best[0]).toPrecision(6) : "–"}</td><td>${peak}${error ? ` <span class="err">± ${error}</span>` : ""}</td><td>${total}${totalError ? ` <span class="err">± ${totalError}</span>` : ""}</td><td>${one.n_calling || ""}</td></tr>`; }).join("");
   $("table-box").style.height = "auto"; $("table-box").style.maxHeight = "420px";
   $("table").addEventListener("click", event => { const row = event.target.closest("tr[data-row]"); if (row) choose(Number(row.dataset.row)); });
 
-  const bars = (id, title, list, unit, note) => { const box = $(id), good = list.map(value => value ?? 0), most = Math.max(...good) || 1, low = id === "chart-noise" ? .9 * Math.min(...list.filter(value => value !== null)) : 0; box.innerHTML = `<h3>${title}</h3>` + plot({ width: Math.max(280, box.clientWidth - 34), height: 170, left: 60, x: [.5, n + .5], y: [low, most * 1.05], xLabel: "channel", yLabel: unit, draw: ({ sx, sy }) => good.map((value, k) => `<rect class="fill hit" data-k="${k}" x="${sx(k + .55)}" width="${Math.max(sx(k + 1.45) - sx(k + .55), .8)}" y="${sy(value)}" height="${Math.max(sy.bottom - sy(value), 0)}"><title>${channelText(k)}: ${short(value, 3)}</title></rect>`).join("") }) + `<figcaption>${note}</figcaption>`; box.querySelectorAll("rect").forEach(bar => bar.addEventListener("click", () => setChannel(Number(bar.dataset.k)))); };
-  bars("chart-noise", "Noise", facts.channel_noise, facts.unit, "rms of each channel. A click shows the channel."); bars("chart-rows", "Rows", facts.n_rows, "rows", "Rows of the catalogue in each channel: a source has one wherever it was measured.");
+  const bars = (id, title, list, unit, note) => { const box = $(id), good = list.map(value => value ?? 0), most = Math.max(...good) || 1, low = 0; box.innerHTML = `<h3>${title}</h3>` + plot({ width: Math.max(280, box.clientWidth - 34), height: 170, left: 60, x: [.5, n + .5], y: [low, most * 1.05], xLabel: "channel", yLabel: unit, draw: ({ sx, sy }) => good.map((value, k) => `<rect class="fill hit" data-k="${k}" x="${sx(k + .55)}" width="${Math.max(sx(k + 1.45) - sx(k + .55), .8)}" y="${sy(value)}" height="${Math.max(sy.bottom - sy(value), 0)}"><title>${channelText(k)}: ${short(value, 3)}</title></rect>`).join("") }) + `<figcaption>${note}</figcaption>`; box.querySelectorAll("rect").forEach(bar => bar.addEventListener("click", () => setChannel(Number(bar.dataset.k)))); };
+  bars("chart-noise", "Noise", facts.channel_noise, facts.unit, "rms of each channel. Click a bar to show its channel."); bars("chart-rows", "Rows", facts.n_rows, "rows", "Rows of the catalogue in each channel.");
 
   $("channel").addEventListener("input", event => setChannel(Number(event.target.value) - 1));
   $("show-moment").addEventListener("click", () => { state.moment = true; draw(); }); $("show-channel").addEventListener("click", () => { state.moment = false; draw(); });
@@ -103,7 +103,16 @@ async function showCube() {
   canvas.addEventListener("pointerleave", () => { $("readout").textContent = ""; });
   document.addEventListener("keydown", event => { if (event.ctrlKey || event.metaKey || event.altKey || /^(SELECT|TEXTAREA)$/.test(event.target.tagName)) return; const actions = { ArrowRight: () => setChannel(state.channel + 1), ArrowLeft: () => setChannel(state.channel - 1), j: () => choose(state.source + 1), k: () => choose(state.source - 1), m: () => { state.moment = !state.moment; draw(); }, t: theme.toggle }; if (actions[event.key]) { event.preventDefault(); actions[event.key](); } });
   theme.onChange(() => { draw(); drawSpectrum(); });
-  new ResizeObserver(() => { draw(); drawSpectrum(); }).observe(canvas);
+  new ResizeObserver(() => { if (paper.ratio) return; draw(); drawSpectrum(); }).observe(canvas);
+  /* On paper the map has its own shape. */
+  function onPaper(on) {
+    const box = canvas.parentElement, wide = PAPER_WIDTH - axes.left, tall = Math.min(Math.round(wide * fullY / fullX), PAPER_HEIGHT);
+    paper.ratio = on ? 3 : 0; theme.print(on);
+    box.style.maxHeight = "none";
+    box.style.width = on ? `${Math.round(tall * fullX / fullY) + axes.left}px` : ""; box.style.height = on ? `${tall + axes.bottom}px` : "";
+    draw(); drawSpectrum();
+  }
+  window.addEventListener("beforeprint", () => onPaper(true)); window.addEventListener("afterprint", () => onPaper(false));
   draw(); if (sources.length) choose(0); else drawSpectrum(); state.moment = true; draw();
   document.body.dataset.ready = "true"; window.hyperCube = { state, loaded, choose, setChannel, paints };
 }

@@ -28,12 +28,12 @@ function sphereTicks(low, high, count, isLongitude) {
   return found;
 }
 
-/* Lines and labels for a view of the map: what is drawn on it, and what is written beside it. */
-function skyGrid(view, toMap) {
+/* Lines and labels for a view of the map: what is drawn on it, and what is written beside it. `frame` gives longitude and latitude, `spacing` pixels between ticks. */
+function skyGrid(view, toMap, { frame = frameAt, spacing = [130, 90] } = {}) {
   const across = 40, down = Math.max(8, Math.round(40 * view.height / Math.max(view.width, 1))), lon = [], lat = [];
-  const [lon0] = frameAt(view.x, view.y);
+  const [lon0] = frame(view.x, view.y);
   for (let j = 0; j <= down; j++) for (let i = 0; i <= across; i++) {
-    const [a, b] = frameAt(...toMap(i / across * view.width, j / down * view.height));
+    const [a, b] = frame(...toMap(i / across * view.width, j / down * view.height));
     lon.push(((a - lon0 + 540) % 360) - 180 + lon0); lat.push(b);
   }
   const families = [];
@@ -42,7 +42,7 @@ function skyGrid(view, toMap) {
     if (!good.length) continue;
     const low = good.reduce((a, b) => Math.min(a, b)), high = good.reduce((a, b) => Math.max(a, b));
     if (!(high > low) || high - low > 300) continue;
-    const count = isLongitude ? Math.max(2, view.width / 130) : Math.max(2, view.height / 90);
+    const count = isLongitude ? Math.max(2, view.width / spacing[0]) : Math.max(2, view.height / spacing[1]);
     families.push({ isLongitude, levels: sphereTicks(low, high, count, isLongitude).map(([level, text]) => ({ text, ...contour(values, across, down, level, view) })) });
   }
   return families;
@@ -64,10 +64,10 @@ function contour(values, across, down, level, view) {
   return { segments, below, left };
 }
 
-function drawGridLines(context, families) {
+function drawGridLines(context, families, style) {
   context.beginPath();
   for (const { levels } of families) for (const { segments } of levels) for (const [[x0, y0], [x1, y1]] of segments) { context.moveTo(x0, y0); context.lineTo(x1, y1); }
-  context.strokeStyle = "rgb(255 255 255 / .3)"; context.lineWidth = .8; context.stroke();
+  context.strokeStyle = style; context.lineWidth = .8; context.stroke();
 }
 
 /* Ticks and names of the coordinates along the lower and the left side of the map, on its own canvas. */

@@ -46,6 +46,7 @@ function paintValues(canvas, nx, ny, values, paint) {
 
 /* Canvas at the screen's resolution, or finer for paper; returns its context in CSS pixels, and its size. */
 const paper = { ratio: 0 };
+const PAPER_WIDTH = 680, PAPER_HEIGHT = 620; // CSS pixels on A4 and on Letter, margins taken off
 function fitCanvas(canvas) {
   const ratio = paper.ratio || window.devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
   if (paper.ratio || canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) { canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio); }

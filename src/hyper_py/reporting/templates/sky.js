@@ -1,4 +1,3 @@
-const PAPER_WIDTH = 680, PAPER_HEIGHT = 620; // CSS pixels on A4 and on Letter, margins taken off
 /* The map: image, ellipses, zoom and pan. Positions are zero-based pixels of the full map. */
 function makeSky({ layers, catalog, onChoose }) {
   const [ny, nx] = facts.shape, bin = facts.binning;
@@ -16,7 +15,10 @@ function makeSky({ layers, catalog, onChoose }) {
   function limitHeight() { const box = canvas.parentElement; box.style.maxHeight = `${Math.max(300, Math.ceil(canvas.clientWidth * ny / nx) + axes.bottom)}px`; }
   limitHeight();
 
-  const colour = { apertures: "#5fe0fb", flagged: "#a7f45c", groups: "#c3b4ff", detections: "#ffffff", chosen: "#ffffff" };
+  /* Marks that stand out from dark pictures, and from those with a light zero. */
+  const onDark = { apertures: "#5fe0fb", flagged: "#a7f45c", groups: "#c3b4ff", detections: "#ffffff", chosen: "#ffffff", halo: "rgb(0 0 0 / .8)", grid: "rgb(255 255 255 / .3)" };
+  const onLight = { apertures: "#0a7d3f", flagged: "#b512b5", groups: "#5b3fd6", detections: "#20242a", chosen: "#000000", halo: "rgb(255 255 255 / .9)", grid: "rgb(0 0 0 / .3)" };
+  const isLight = () => inSigmas(state.layer) || paint.colours === "inverted";
   const toScreen = (x, y) => [view.width / 2 + (x - view.x) * view.scale, view.height / 2 - (y - view.y) * view.scale];
   const toMap = (sx, sy) => [view.x + (sx - view.width / 2) / view.scale, view.y - (sy - view.height / 2) / view.scale];
   const fitScale = () => Math.min(view.width / nx, view.height / ny);
@@ -99,13 +101,15 @@ function makeSky({ layers, catalog, onChoose }) {
   function drawOverlay() {
     const { context, width, height } = fitCanvas(overlay);
     clear(context, width, height);
+    const colour = isLight() ? onLight : onDark;
+    $("overlays").classList.toggle("on-light", isLight());
     const on = name => $("show-" + name).checked, near = [], far = [];
     const margin = view.scale * catalog.largest + 20;
     for (let i = 0; i < catalog.n; i++) if (inView(i, margin)) (state.visible && !state.visible[i] ? far : near).push(i);
     const families = skyGrid(view, toMap);
-    if (on("grid")) drawGridLines(context, families);
+    if (on("grid")) drawGridLines(context, families, colour.grid);
     drawAxes($("axes"), families, axes.left, axes.bottom);
-    if (on("groups")) drawGroups(context, near);
+    if (on("groups")) drawGroups(context, near, colour.groups);
     const fine = Math.min(1, Math.max(.55, view.scale * facts.beam.fwhm_pixels / 12));
     if (on("apertures")) { ellipses(context, near, colour.apertures, 1.4 * fine, Math.min(.95, Math.max(.4, 2500 / near.length))); ellipses(context, far, colour.apertures, fine, .22); }
     if (on("flagged")) ellipses(context, near.filter(i => catalog.calls[i]), colour.flagged, 2 * fine);
@@ -115,8 +119,8 @@ function makeSky({ layers, catalog, onChoose }) {
       context.strokeStyle = colour.detections; context.lineWidth = 1; context.stroke();
     }
     if (on("labels")) drawLabels(context, near);
-    if (state.hover >= 0 && state.hover !== state.chosen) ellipses(context, [state.hover], "#fff", 2, .8);
-    if (state.chosen >= 0) { ellipses(context, [state.chosen], "rgb(0 0 0 / .8)", 5.5); ellipses(context, [state.chosen], colour.chosen, 2.8); }
+    if (state.hover >= 0 && state.hover !== state.chosen) ellipses(context, [state.hover], colour.chosen, 2, .8);
+    if (state.chosen >= 0) { ellipses(context, [state.chosen], colour.halo, 5.5); ellipses(context, [state.chosen], colour.chosen, 2.8); }
     drawFurniture(context, width, height);
   }
 
@@ -134,12 +138,12 @@ function makeSky({ layers, catalog, onChoose }) {
     }
   }
 
-  function drawGroups(context, list) {
+  function drawGroups(context, list, style) {
     const middle = new Map();
     for (let i = 0; i < catalog.n; i++) { if (catalog.CLUSTER[i] < 2) continue; const g = catalog._group[i], m = middle.get(g) || [0, 0, 0]; m[0] += catalog.px[i]; m[1] += catalog.py[i]; m[2]++; middle.set(g, m); }
     context.beginPath();
     for (const i of list) { const m = middle.get(catalog._group[i]); if (!m) continue; context.moveTo(...toScreen(m[0] / m[2], m[1] / m[2])); context.lineTo(...toScreen(catalog.px[i], catalog.py[i])); }
-    context.strokeStyle = colour.groups; context.lineWidth = 1.6; context.stroke();
+    context.strokeStyle = style; context.lineWidth = 1.6; context.stroke();
   }
 
   /* Compass, beam and a bar of known length, on dark plates. */

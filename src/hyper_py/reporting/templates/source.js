@@ -111,11 +111,11 @@ function makeCard({ catalog, cutouts, sky, step, choose }) {
     const n = catalog.n, flagged = catalog.calls.reduce((sum, call) => sum + (call ? 1 : 0), 0), groups = new Set();
     for (let i = 0; i < n; i++) if (catalog.CLUSTER[i] > 1) groups.add(catalog._group[i]);
     card.innerHTML = `<div class="head"><h2>${n} source${n === 1 ? "" : "s"}</h2></div><p class="place screen">${n ? "Click one in the map or in the table, or press →." : "No source above the threshold."}</p>
-      <dl class="facts"><dt>In groups</dt><dd>${groups.size ? `${catalog.CLUSTER.reduce((sum, size) => sum + (size > 1 ? 1 : 0), 0)} sources in ${groups.size} groups` : "none: all stand alone"}</dd><dt>Calling for a look</dt><dd>${flagged || "none"}</dd>
+      <dl class="facts"><dt>In groups</dt><dd>${groups.size ? `${catalog.CLUSTER.reduce((sum, size) => sum + (size > 1 ? 1 : 0), 0)} sources in ${groups.size} group${groups.size === 1 ? "" : "s"}` : "none"}</dd><dt>To check</dt><dd>${flagged || "none"}</dd>
       <dt>Noise</dt><dd>${short(facts.noise.typical)} ${unit}</dd><dt>Threshold</dt><dd>${thresholdText}</dd>
       <dt>Beam</dt><dd>${short(facts.beam.major)}″ × ${short(facts.beam.minor)}″, ${facts.beam.pa.toFixed(0)}°</dd><dt>Pixel</dt><dd>${short(facts.pixel_arcsec)}″</dd></dl>`;
     const by = name => Array.from({ length: n }, (_, i) => i).sort((a, b) => (catalog[name][b] || 0) - (catalog[name][a] || 0)), bySnr = by("SNR");
-    gallery("Brightest (flux)", by("FLUX").slice(0, 6)); if (n > 6) gallery("Highest S/N", bySnr.slice(0, 6)); gallery("Calling for a look", bySnr.filter(i => catalog.calls[i]).slice(0, 6)); gallery("Lowest S/N", bySnr.slice(6).slice(-6).reverse());
+    gallery("Brightest (flux)", by("FLUX").slice(0, 6)); if (n > 6) gallery("Highest S/N", bySnr.slice(0, 6)); gallery("To check", bySnr.filter(i => catalog.calls[i]).slice(0, 6)); gallery("Lowest S/N", bySnr.slice(6).slice(-6).reverse());
   }
 
   /* A row of small pictures that lead to their sources, each on its own scale. */
@@ -139,7 +139,7 @@ function makeCard({ catalog, cutouts, sky, step, choose }) {
     const open = card.querySelector("details")?.open, id = catalog.HYPER_ID[i];
     card.innerHTML = `<div class="head"><h2>Source ${id}</h2>${facts.flags.filter(flag => catalog.FLAGS[i] & flag.bit && !flag.remark).map(flag => `<span class="tag call">${flag.name}</span>`).join("")}<span class="group"><button id="previous" title="Previous (←)" aria-label="Previous source">←</button><button id="next" title="Next (→)" aria-label="Next source">→</button></span></div>
       <p class="place">${skyText(catalog.RA[i], catalog.DEC[i])} · x ${catalog.X[i].toFixed(2)} y ${catalog.Y[i].toFixed(2)}</p>
-      ${stampsHtml()}<p class="muted small" id="stamp-note" hidden>Hatched: no background was estimated there; its median is taken for the residual.</p><div id="profile"></div>${numbers(i)}${flagList(i)}${everything(i)}`;
+      ${stampsHtml()}<p class="muted small" id="stamp-note" hidden>Hatched: no background was estimated there; the residual uses its median.</p><div id="profile"></div>${numbers(i)}${flagList(i)}${everything(i)}`;
     if (open) card.querySelector("details").open = true;
     $("previous").addEventListener("click", () => step(-1)); $("next").addEventListener("click", () => step(1));
     const stamps = stampsOf(i);

@@ -102,7 +102,7 @@ function makeTable({ catalog, onChoose, onFilter }) {
   $("search").addEventListener("input", arrange);
   let wide = 0;
   new ResizeObserver(() => { if (box.clientWidth !== wide) { wide = box.clientWidth; fitColumns(); sized(); } else draw(); }).observe(box);
-  window.addEventListener("beforeprint", () => { printing = true; shown = chosenColumns || ALL; drawHead(); $("print-note").textContent = order.length > PRINTED ? `The first ${PRINTED} of ${order.length} sources in this order; the catalogue has all of them.` : ""; draw(); }); window.addEventListener("afterprint", () => { printing = false; fitColumns(); });
+  window.addEventListener("beforeprint", () => { printing = true; shown = chosenColumns || ALL; drawHead(); $("print-note").textContent = order.length > PRINTED ? `The first ${PRINTED} of ${order.length} sources in this order; the catalogue lists all of them.` : ""; draw(); }); window.addEventListener("afterprint", () => { printing = false; fitColumns(); });
   const picker = $("columns");
   picker.innerHTML = [...known.values()].sort((a, b) => a.place - b.place).map(({ name, text }) => `<label title="${text}"><input type="checkbox" value="${name}"${shown.includes(name) ? " checked" : ""}> ${name}<small>${text}</small></label>`).join("");
   picker.addEventListener("change", () => { const wanted = [...picker.querySelectorAll(":checked")].map(input => input.value); shown = [...shown.filter(name => wanted.includes(name) && name !== "FLAGS"), ...wanted.filter(name => !shown.includes(name) && name !== "FLAGS"), ...wanted.filter(name => name === "FLAGS")]; chosenColumns = shown; $("columns-note").textContent = ""; drawHead(); draw(); });

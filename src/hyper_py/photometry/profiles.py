@@ -1,0 +1,85 @@
+"""Whether sources have the profile of the Gaussian that was fitted, as far as noise shows it.
+
+The score of one more Gaussian around the same centre, wider by a factor, in the noise of the fit: of a disc
+or a core with wings it is positive, of a ring negative. Where noise hides the score that a core would
+have, nobody knows the profile, and the flux is that of a Gaussian.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.fitting.groups import Group, memory_batches
+from hyper_py.numerics import gaussians
+
+WIDER = 1.7
+"""Size of the second Gaussian over that of the source."""
+SIGNIFICANT, NOTABLE = 4.5, 0.1
+"""Score of another profile, and the least peak of the second Gaussian over that of the source."""
+OF_A_CORE = 0.3
+"""That peak of a core as (1 + r^2)^-2 of 2.5 beams and more; of an exponential disc it is twice as high."""
+_OWN = 1e-6
+"""Share of a template that the fitted parameters must leave."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Profiles:
+    """Tests of profiles; arrays of shape (n,), NaN where there was none.
+
+    Attributes
+    ----------
+    amplitude, error : ndarray
+        Of the second Gaussian, in units of the source's own.
+    """
+
+    amplitude: FloatArray
+    error: FloatArray
+
+    @property
+    def is_other(self) -> BoolArray:
+        """Whether the profile is clearly not that of a Gaussian."""
+        least = np.maximum(SIGNIFICANT * self.error, NOTABLE)
+        return np.isfinite(self.error) & (np.abs(self.amplitude) > least)
+
+    @property
+    def is_unknown(self) -> BoolArray:
+        """Whether noise would hide that of a core with wings."""
+        unknown: BoolArray = (SIGNIFICANT * self.error > OF_A_CORE) & ~self.is_other
+        return unknown
+
+
+def measure_profiles(groups: Sequence[Group], n_sources: int) -> Profiles:
+    """Test the profiles of fitted sources.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        As fitted, with the light of other sources removed.
+    n_sources : int
+        Of all groups together.
+    """
+    values = np.full((2, n_sources), np.nan)
+    for batch in memory_batches(groups):
+        for group in (groups[k].prepared() for k in batch):
+            values[:, group.members] = _of_group(group)
+    return Profiles(amplitude=values[0], error=values[1])
+
+
+def _of_group(group: Group) -> FloatArray:
+    """Return amplitudes and errors of the second Gaussians of a group's sources, shape (2, n_sources)."""
+    sources, project = group.fitted.parameters, group.whitener.project
+    y, x = group.pixels.y.astype(np.float64), group.pixels.x.astype(np.float64)
+    value, jacobian = gaussians.gaussian_sum_and_jacobian(sources[None], y[None], x[None])
+    residual, basis = project(group.values - value[0]), np.linalg.qr(project(jacobian[0]).T)[0]
+    result = np.full((2, len(sources)), np.nan)
+    for k, source in enumerate(sources):
+        wider = source[None].copy()
+        wider[:, gaussians.SIGMA_1 : gaussians.THETA] *= WIDER
+        template = project(gaussians.gaussian_sum(wider, y, x))
+        own = template - basis @ (template @ basis)
+        power = float(own @ own)
+        if power > _OWN * float(template @ template):
+            result[:, k] = float(own @ residual) / power, power**-0.5
+    return result
