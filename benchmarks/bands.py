@@ -248,7 +248,8 @@ class Pooled:
             self.misfit.append(found["misfit"])
         else:
             self._add_single(found, plane, truth, flux, error, union=way == "alone")
-        return {**truth, "measured": flux, "error": error, "place": place}
+        seed = np.full(n, simulated.seed)
+        return {**truth, "seed": seed, "measured": flux, "error": error, "place": place}
 
     def _add_single(
         self,
@@ -314,16 +315,21 @@ class Pooled:
 
 
 def common_scatter(ways: dict[str, Pooled], b: int) -> dict[str, float]:
-    """Return the scatter in percent of each way on the sources that the band alone finds above 5 errors."""
-    first = ways["alone"].table
-    strong = np.isfinite(first["measured"][:, b]) & (first["flux"][:, b] > 5.0 * first["error"][:, b])
+    """Return the scatter in percent of each way on the sources that the band alone finds above 5 errors.
+
+    Of the fields that all of these ways measured.
+    """
+    shown = {name: way.table for name, way in ways.items() if name != "forced"}
+    seeds = set.intersection(*(set(table["seed"].tolist()) for table in shown.values()))
+    rows = {name: np.isin(table["seed"], list(seeds)) for name, table in shown.items()}
+    first = shown["alone"]
+    measured, true, error = (first[key][rows["alone"], b] for key in ("measured", "flux", "error"))
+    strong = np.isfinite(measured) & (true > 5.0 * error)
     result = {}
-    for name, way in ways.items():
-        if way.n_fields != ways["alone"].n_fields or name == "forced":
-            continue
-        ratio = (way.table["measured"] / way.table["flux"])[:, b][strong]
+    for name, table in shown.items():
+        ratio = (table["measured"] / table["flux"])[rows[name], b][strong]
         ratio = ratio[np.isfinite(ratio)]
-        result[name] = 100.0 * width(ratio) / float(np.median(ratio))
+        result[name] = 100.0 * width(ratio) / float(np.median(ratio)) if ratio.size else np.nan
     return result
 
 
@@ -349,14 +355,17 @@ def lines_of(work: Path, scene: str) -> Iterator[str]:
                 f"| {f['beyond 4']:.1f} | {f['above 3']} |"
             )
     if "alone" in ways:
-        yield "\nScatter in percent on the sources that the band alone finds above 5 errors:\n"
+        yield "\nScatter in percent on the sources that the band alone finds above 5 errors (in all):\n"
         shown = [way for way in ways if way != "forced"]
-        yield "| band | " + " | ".join(shown) + " | joint / alone |"
-        yield "|---|" + "---|" * (len(shown) + 1)
+        yield "| band | " + " | ".join(shown) + " | joint / alone | joint / known |"
+        yield "|---|" + "---|" * (len(shown) + 2)
         for b, name in enumerate(next(iter(ways.values())).names):
             values = common_scatter(ways, b)
-            ratio = values.get("joint", np.nan) / values["alone"]
-            yield f"| {name} | " + " | ".join(f"{v:.1f}" for v in values.values()) + f" | {ratio:.2f} |"
+            ratio, to_known = (
+                values.get("joint", np.nan) / values.get(way, np.nan) for way in ("alone", "known")
+            )
+            shares = f" | {ratio:.2f} | {to_known:.2f} |"
+            yield f"| {name} | " + " | ".join(f"{v:.1f}" for v in values.values()) + shares
     yield ""
     for way in ("joint", "alone"):
         if way in ways and ways[way].rank:
