@@ -249,7 +249,15 @@ class Pooled:
         else:
             self._add_single(found, plane, truth, flux, error, union=way == "alone")
         seed = np.full(n, simulated.seed)
-        return {**truth, "seed": seed, "measured": flux, "error": error, "place": place}
+        lost = self._beside_lost(truth["position"], np.isfinite(flux).any(axis=1))
+        return {**truth, "seed": seed, "lost": lost, "measured": flux, "error": error, "place": place}
+
+    def _beside_lost(self, position: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Return which sources have another within the beam of a band that was not found, (n, n_bands)."""
+        distance = np.hypot(*(position[:, None] - position).transpose(2, 0, 1))
+        np.fill_diagonal(distance, np.inf)
+        distance[:, found] = np.inf
+        return distance.min(axis=1)[:, None] < np.array([BANDS[name] for name in self.names])
 
     def _add_single(
         self,
@@ -310,7 +318,8 @@ class Pooled:
             "scatter": 100.0 * width((flux / true)[strong]),
             "pulls": width(pulls[strong]), "all pulls": width(pulls[usable]),
             "isolated": width(pulls[isolated]),
-            "blended": width(pulls[blended]), "beyond 4": 100.0 * np.mean(np.abs(pulls[usable]) > 4.0),
+            "blended": width(pulls[blended]), "parted": width(pulls[blended & ~t["lost"][:, b]]),
+            "beyond 4": 100.0 * np.mean(np.abs(pulls[usable]) > 4.0),
         }  # fmt: skip
 
 
@@ -342,17 +351,19 @@ def lines_of(work: Path, scene: str) -> Iterator[str]:
     fields = ", ".join(f"{way} {pooled.n_fields}" for way, pooled in ways.items())
     yield f"\n## {scene}\n\nFields: {fields}. {next(iter(ways.values())).n_true} true sources.\n"
     yield (
-        "| band | way | above 5 errors | bias % | scatter % | pull width | all | isolated | blended "
+        "| band | way | above 5 errors | bias % | scatter % | pull width | all | isolated | blended | parted "
         "| beyond 4, % | measured above 3 |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for b, name in enumerate(next(iter(ways.values())).names):
         for way, pooled in ways.items():
             f = pooled.band(b)
+            shown = f"{f['bias']:+.1f} | {f['scatter']:.1f}"
+            pulls = " | ".join(
+                f"{f[key]:.2f}" for key in ("pulls", "all pulls", "isolated", "blended", "parted")
+            )
             yield (
-                f"| {name} | {way} | {f['number']} | {f['bias']:+.1f} | {f['scatter']:.1f} "
-                f"| {f['pulls']:.2f} | {f['all pulls']:.2f} | {f['isolated']:.2f} | {f['blended']:.2f} "
-                f"| {f['beyond 4']:.1f} | {f['above 3']} |"
+                f"| {name} | {way} | {f['number']} | {shown} | {pulls} | {f['beyond 4']:.1f} | {f['above 3']} |"
             )
     if "alone" in ways:
         yield "\nScatter in percent on the sources that the band alone finds above 5 errors (in all):\n"
