@@ -358,13 +358,11 @@ def lines_of(work: Path, scene: str) -> Iterator[str]:
     for b, name in enumerate(next(iter(ways.values())).names):
         for way, pooled in ways.items():
             f = pooled.band(b)
-            shown = f"{f['bias']:+.1f} | {f['scatter']:.1f}"
+            first = f"{f['number']} | {f['bias']:+.1f} | {f['scatter']:.1f}"
             pulls = " | ".join(
                 f"{f[key]:.2f}" for key in ("pulls", "all pulls", "isolated", "blended", "parted")
             )
-            yield (
-                f"| {name} | {way} | {f['number']} | {shown} | {pulls} | {f['beyond 4']:.1f} | {f['above 3']} |"
-            )
+            yield (f"| {name} | {way} | {first} | {pulls} | {f['beyond 4']:.1f} | {f['above 3']} |")
     if "alone" in ways:
         yield "\nScatter in percent on the sources that the band alone finds above 5 errors (in all):\n"
         shown = [way for way in ways if way != "forced"]
