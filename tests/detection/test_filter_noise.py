@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy import ndimage
+from scipy import ndimage, optimize, stats
 
 from hyper_py.detection.filter_noise import (
     LoudRegions,
@@ -74,8 +74,23 @@ def test_edge_curve_is_the_ratio_in_each_class() -> None:
     rng = np.random.default_rng(9)
     distance = rng.uniform(0.5, 6.0, 200_000)
     ratio = rng.normal(size=distance.size) * np.where(distance < 1.0, 1.5, 1.0)
-    curve = edge_curve(ratio, distance)
-    assert curve(np.array([0.7, 4.9])) == pytest.approx([1.5, 1.0], abs=0.03)
+    curve = edge_curve(ratio, distance, beams=20_000.0)
+    assert curve(np.array([0.7, 4.9])) == pytest.approx([1.5, 1.0], abs=0.04)
+
+
+def test_edges_count_with_their_tail_of_holes_where_noise_differs_from_pixel_to_pixel() -> None:
+    rng = np.random.default_rng(11)
+    n, distance = 200_000, np.full(200_000, 0.6)
+    ratio = rng.normal(size=n) * np.where(rng.random(n) < 0.1, 3.0, 0.9)
+    ratio[:4000] = 30.0  # sources
+    curve = edge_curve(ratio, distance, beams=20_000.0)
+
+    def share_below(depth: float) -> float:
+        return 0.98 * (0.1 * stats.norm.cdf(depth / 3.0) + 0.9 * stats.norm.cdf(depth / 0.9)) - 0.02
+
+    expected = optimize.brentq(share_below, -9.0, 0.0) / stats.norm.ppf(0.02)
+    assert curve(np.array([0.6])) == pytest.approx(expected, rel=0.02)
+    assert expected > 1.2 > 1.4826 * np.median(np.abs(ratio))
 
 
 def test_brightness_counts_where_it_makes_noise_and_only_there() -> None:

@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
 from hyper_py.numerics.mesh import MeshMap, mesh_map
@@ -260,8 +260,11 @@ def _error_variance(logarithm: FloatArray) -> float:
     return 0.5 * (MAD_TO_RMS * float(np.median(np.abs(differences)))) ** 2
 
 
-def edge_curve(ratio: FloatArray, distance: FloatArray) -> Curve:
+def edge_curve(ratio: FloatArray, distance: FloatArray, *, beams: float) -> Curve:
     """Return how much louder than the mesh says the filtered map is towards edges, at least 1.
+
+    By the median of the moduli, or by the depth of the deepest holes where those are deeper than such noise
+    makes them: where few observations were made, noise differs from pixel to pixel.
 
     Parameters
     ----------
@@ -269,16 +272,25 @@ def edge_curve(ratio: FloatArray, distance: FloatArray) -> Curve:
         Filtered map over its mesh where there are no sources.
     distance : ndarray, shape (n,)
         From blank regions in beams.
+    beams : float
+        Number of beams among them.
     """
     at, factor = [], []
     for low, high in itertools.pairwise(EDGE_BINS):
         own = ratio[(distance > low) & (distance <= high)]
         if own.size > 30:
             at.append(0.5 * (low + high))
-            factor.append(max(1.0, MAD_TO_RMS * float(np.median(np.abs(own)))))
+            tail = _tail(beams * own.size / ratio.size)
+            deepest = float(np.quantile(own, tail) / special.ndtri(tail))
+            factor.append(max(1.0, MAD_TO_RMS * float(np.median(np.abs(own))), deepest))
     if not at:
         return NO_CURVE
     return Curve(np.array([*at, EDGE_BINS[-1] + 0.5]), np.array([*factor, 1.0]))
+
+
+def _tail(beams: float) -> float:
+    """Return the share of the values of so many beams that makes their tail."""
+    return min(max(TAIL_BEAMS / beams, TAIL_SHARE), 0.1)
 
 
 def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float) -> Curve:
@@ -305,7 +317,7 @@ def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float)
         if np.count_nonzero(own) > 30 and typical > 0.0:
             at.append(float(np.median(brightness[own])))
             n_beams = beams * np.count_nonzero(own) / ratio.size
-            tail = 1.0 - min(max(TAIL_BEAMS / n_beams, TAIL_SHARE), 0.1)
+            tail = 1.0 - _tail(n_beams)
             upper = np.quantile(ratio[own], tail) / np.quantile(reference, tail)
             widest = max(float(ratio[own].std()) / typical, float(upper))
             factor.append(min(max(widest, 1.0), LARGEST_BRIGHTNESS_FACTOR))

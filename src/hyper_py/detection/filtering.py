@@ -218,11 +218,12 @@ def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, fa
     ratios, distance, light, clean = (np.concatenate(part) for part in zip(*samples, strict=True))
     if not ratios.size:
         return noise
-    edge = edge_curve(ratios, distance)
+    beam = field.comb_area / field.fwhm**2
+    edge = edge_curve(ratios, distance, beams=ratios.size * beam)
     clean = clean.astype(bool)
     if np.count_nonzero(clean) < LEAST_CLEAN * clean.size:
         clean[:] = True
-    beams = np.count_nonzero(clean) * field.comb_area / field.fwhm**2
+    beams = np.count_nonzero(clean) * beam
     curve = brightness_curve((ratios / edge(distance))[clean], light[clean], beams=beams)
     return replace(noise, edge=edge, brightness=curve)
 
