@@ -47,7 +47,7 @@ Small maps (260 x 260 pixels) with the densities of sources of the presets. Pred
 runs with injected sources a map (`positions="like-sources"`, those with the map's own sizes) and do not know
 the truth. Signal to noise is that of the optimal filter; z is found minus predicted in standard errors of
 both; limits are those of smooth curves through the real sources and through the injected ones; false rows
-are counted at the default threshold. The page was made with the detector before the one of several templates.
+are counted at the default threshold.
 """
 CHOSEN = ("alma", "crowded", "faint", "deep", "herschel")
 SNR_EDGES = (0.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0, math.inf)

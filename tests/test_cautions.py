@@ -155,6 +155,10 @@ def test_sizes_that_differ_between_bands_are_said_with_the_remedy():
     odd.meta["fill"] = ["-999 was taken for blank"]
     table["FLAGS"] = 0
     assert band_cautions(table, {"s250": odd}) == ("s250: -999 was taken for blank",)
+    dark = images["s250"].data.copy()
+    dark[20, 20] = -999.0
+    _, line = band_cautions(table, {"s250": odd.with_data(dark)})
+    assert line.startswith("s250: 1 pixel of ")
 
 
 @pytest.mark.parametrize(

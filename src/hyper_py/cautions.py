@@ -84,6 +84,19 @@ def cautions(catalog: QTable, image: SkyImage, noise: NoiseLevel | None = None) 
     return tuple(said)
 
 
+def own_level(image: SkyImage) -> NoiseLevel | None:
+    """Return the noise of a map before anything was found: its errors, or the scatter of its pixels.
+
+    None if it is read in pieces.
+    """
+    if image.error is not None:
+        return NoiseLevel(mean=0.0, rms=image.error)
+    if not image.is_whole:
+        return None
+    found = clipped_statistics(image.data)
+    return NoiseLevel(mean=found.mean, rms=found.rms)
+
+
 def band_cautions(catalog: QTable, images: Mapping[str, SkyImage]) -> tuple[str, ...]:
     """Return warnings about a catalogue of several bands, one line each.
 
@@ -102,7 +115,8 @@ def band_cautions(catalog: QTable, images: Mapping[str, SkyImage]) -> tuple[str,
     """
     said = []
     for name, image in images.items():
-        said += [f"{name}: {text}" for text in (*_of_image(image), *_wide_beam(image))]
+        of_map = (*_of_image(image), *_wide_beam(image), *_small_beam(image), *_units(image, None))
+        said += [f"{name}: {text}" for text in (*of_map, *_dark_pixels(image, own_level(image)))]
     flags = np.asarray(catalog["FLAGS"]).astype(np.int64)
     differs = np.flatnonzero(flags & int(Flag.SHAPE_DIFFERS))
     if differs.size > max(_FEWEST, _OTHER_SIZES * flags.size):

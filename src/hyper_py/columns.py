@@ -149,12 +149,7 @@ def column_angles(
             raise
         text = str(own_unit or getattr(column, "unit", None) or "").strip()
         return _sexagesimal(data, kind, text, where) * u.deg.to(unit), True
-    try:
-        own = column_unit(column, where=where, in_hours=kind == "RA", text=own_unit)
-    except InputError as error:
-        if "logarithmic" in str(error):
-            raise
-        own = u.dimensionless_unscaled
+    own = column_unit(column, where=where, in_hours=kind == "RA", text=own_unit)
     if own is None:
         return numbers, False
     if not own.is_equivalent(unit):

@@ -101,3 +101,13 @@ def test_brightness_counts_where_it_makes_noise_and_only_there() -> None:
     assert louder(np.array([0.1, 3.0 * limit])) == pytest.approx([1.0, 1.4], abs=0.06)
     even = brightness_curve(noise, light, beams=40_000.0)
     assert even.factor == pytest.approx(1.0, abs=0.06)
+
+
+def test_bright_cirrus_is_louder_than_the_limit_only_if_its_holes_say_so() -> None:
+    rng = np.random.default_rng(12)
+    light, noise = rng.lognormal(size=400_000), rng.normal(size=400_000)
+    loud = np.where(light > np.quantile(light, 0.95), 2.2, 1.0) * noise
+    brightest = np.array([light.max()])
+    assert brightness_curve(loud, light, beams=40_000.0)(brightest) == pytest.approx(2.2, rel=0.08)
+    sources = np.where(loud > 0.0, loud, noise)  # peaks as high, and holes as noise has them
+    assert brightness_curve(sources, light, beams=40_000.0)(brightest) == pytest.approx(1.5, abs=0.01)

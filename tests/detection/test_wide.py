@@ -124,3 +124,25 @@ def test_places_of_a_binned_map_are_those_of_the_map() -> None:
     np.testing.assert_array_equal(moved.step, [4, 4])
     x, y = binned_pixels(moved.points, 4, (30, 30))
     np.testing.assert_array_equal([x, y], [[3, 10], [5, 0]])
+
+
+def around(centre: tuple[float, float], angles: np.ndarray) -> np.ndarray:
+    """Return compact sources a beam and a half from a place, in some directions."""
+    x, y = centre[0] + 1.5 * FWHM * np.cos(angles), centre[1] + 1.5 * FWHM * np.sin(angles)
+    width = np.full(x.size, 1.2 * SIGMA)
+    return np.column_stack([np.full(x.size, 15.0), x, y, width, width, 0.0 * x])
+
+
+@pytest.mark.parametrize(
+    ("angles", "rows"),
+    [(np.arange(5) * 0.4 * np.pi, 1), (np.array([0.0, np.pi]), 2), (np.arange(3) * 0.9, 3)],
+    ids=["all around", "pair", "on one side"],
+)
+def test_clumps_all_around_a_place_are_one_source_and_others_are_not(angles: np.ndarray, rows: int) -> None:
+    source = around((150.0, 150.0), angles)
+    if rows == 3:
+        source[:, 1:3] = 150.0 + (source[:, 1:3] - 150.0) * 2.0
+    search = searched(noise() + render(source, SHAPE))
+    found = search.candidates
+    near = np.hypot(*(found.points - 150.0).T) < 4.0 * FWHM
+    assert np.count_nonzero(near & (found.significance > 5.0)) == rows

@@ -1,5 +1,7 @@
 """One result: its curves, its columns, its numbers; and the tables made of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import ndtri
@@ -42,6 +44,16 @@ def test_columns_rise_with_signal_to_noise_and_lie_in_their_ranges(result):
     # The brightest source is complete, and unbiased.
     assert completeness[order[-1]] > 0.9
     assert abs(np.asarray(table["FLUX_BIAS"])[order[-1]]) < 0.05
+
+
+def test_the_catalogues_signal_to_noise_is_compared_with_the_expected_one(result):
+    """`made_result` measures the expected one, with an error of 1."""
+    assert result.catalogue_snr_share == pytest.approx(1.0, abs=0.02)
+    records = result.records.copy()
+    records["snr_found"] *= 0.25
+    less = replace(result, records=records)
+    assert less.catalogue_snr_share == pytest.approx(0.25, abs=0.005)
+    assert less.summary()["catalogue_snr_share"] == less.catalogue_snr_share
 
 
 def test_surroundings_are_of_sources_found_if_alone(result):

@@ -18,6 +18,7 @@ from hyper_py.photometry.aperture import GroupApertures, GroupPhotometry, source
 from hyper_py.photometry.measurements import (
     MeasuredMap,
     SourceTable,
+    corrected_fluxes,
     measured_group,
     source_table,
     without_errors_at_bounds,
@@ -212,3 +213,26 @@ def test_a_ridge_as_long_as_is_allowed_is_no_source(major, minor, stays):
     )
     assert found.above_noise(n_given=3, largest_sigma=8.0).tolist() == [stays, True, True]
     assert found.above_noise(n_given=3).all()
+
+
+@pytest.mark.parametrize(
+    ("beyond", "is_other", "expected"),
+    [
+        (0.5, True, 1.5),
+        (0.5, False, 1.2),
+        (1.6, True, 1.2),
+        (-0.2, True, 0.8),
+        (-0.4, True, 1.2),
+        (np.nan, True, 1.2),
+    ],
+)
+def test_light_beyond_a_gaussian_is_in_the_flux_if_it_can_be_its_own(beyond, is_other, expected):
+    one = np.ones(1)
+    table = replace(
+        SourceTable.unmeasured(THREE[:1]), flux=1.2 * one, flux_err=0.3 * one, flux_gauss=one,
+        flux_gauss_err=0.1 * one, aperture_fraction=one, beyond=beyond * one, beyond_err=0.4 * one,
+        flags=np.array([int(Flag.OTHER_PROFILE) * is_other]),
+    )  # fmt: skip
+    found = corrected_fluxes(table, beam_factor=one, flux_factor=1.0, aperture_correction=True)
+    assert found.flux[0] == pytest.approx(expected)
+    assert found.flux_err[0] == pytest.approx(0.3 if expected == 1.2 else 0.5)

@@ -62,7 +62,7 @@ def test_one_grid_in_four_styles(tmp_path, angle):
         ({"CD1_1": -1e-3, "CD1_2": 5e-4, "CD2_1": 0.0, "CD2_2": 1e-3}, "cannot be right"),
         ({"CUNIT1": "Hz"}, "coordinates"),
         ({"CRVAL2": 4000.0}, "coordinates cannot be used"),
-        ({"CRVAL1": 1e10}, "no place on the sky"),
+        ({"CRVAL1": 1e10}, "not a position on the sky"),
         ({"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN"}, "HPLN-TAN, HPLT-TAN cannot be turned into ICRS"),
         ({"CTYPE1": "TLON-CAR", "CTYPE2": "TLAT-CAR"}, "cannot be turned into ICRS"),
         ({"RADESYS": "GAPPT"}, "RADESYS GAPPT cannot be turned into ICRS"),

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from hyper_py.running.completeness import Event
 
 
+_LEAST_SHARE = 0.7
+"""Of the expected signal to noise that the catalogue's has as a rule: 0.9."""
+
+
 def completeness(
     inputs: Annotated[
         list[str] | None,
@@ -175,6 +179,11 @@ def _summarise(result: "Completeness", *, purity: float) -> None:
             limits = (limit_text(one.value, 0.5 * (one.high - one.low)) for one in curve.limits)
             rows.append((f"{words}, {against} {unit and f'({unit})'}".rstrip(), *limits))
     _show_rows(rows)
+    if result.catalogue_snr_share < _LEAST_SHARE:
+        say(
+            "  S/N above is that of the optimal filter; the catalogue's SNR is "
+            f"{result.catalogue_snr_share:.2f} times as large on this map: take limits in flux"
+        )
     known, (low, high) = result.purity, result.purity.expected_interval()
     say(
         f"  expected false rows: {known.expected_false():.2g} ({low:.2g} - {high:.2g}) of {len(known.rows)} "

@@ -31,8 +31,8 @@ FEWEST_IN_BIN = 100.0
 """Beams that a bin of brightness needs."""
 
 TAIL_BEAMS, TAIL_SHARE = 5.0, 0.02
-LARGEST_BRIGHTNESS_FACTOR = 1.5
-"""Cirrus fluctuates more where it is bright, but more than this is sources."""
+LARGEST_BRIGHTNESS_FACTOR, LARGEST_HOLE_FACTOR = 1.5, 4.0
+"""Cirrus fluctuates more where it is bright; more than the first is sources, unless holes are as deep."""
 _OUTLIER_SIGMA = 6.0
 """Values beyond this many sigma are no noise."""
 
@@ -317,8 +317,10 @@ def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float)
         if np.count_nonzero(own) > 30 and typical > 0.0:
             at.append(float(np.median(brightness[own])))
             n_beams = beams * np.count_nonzero(own) / ratio.size
-            tail = 1.0 - _tail(n_beams)
-            upper = np.quantile(ratio[own], tail) / np.quantile(reference, tail)
-            widest = max(float(ratio[own].std()) / typical, float(upper))
-            factor.append(min(max(widest, 1.0), LARGEST_BRIGHTNESS_FACTOR))
+            tail = _tail(n_beams)
+            holes, peaks = np.quantile(ratio[own], [tail, 1.0 - tail]) / np.quantile(
+                reference, [tail, 1.0 - tail]
+            )
+            widest = min(max(float(ratio[own].std()) / typical, peaks, 1.0), LARGEST_BRIGHTNESS_FACTOR)
+            factor.append(max(widest, min(holes, peaks, LARGEST_HOLE_FACTOR)))
     return Curve(np.array(at), np.maximum.accumulate(factor)) if at else NO_CURVE

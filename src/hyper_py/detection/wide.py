@@ -27,15 +27,22 @@ OCTAVES = (2, 4)
 FEWEST_BEAMS = 60.0
 """An octave with fewer beams of its own says nothing of its noise."""
 WIDE_FACTOR = 1.3
-"""The significance of wide sources is divided by this for each octave: backgrounds have more structure on
-larger scales, and it looks like them."""
+"""Where the noise of an octave exceeds that of the map itself, there is background structure on its scale,
+which looks like wide sources: their significance is divided by the ratio, at most by this per octave."""
 WIDE_MARGIN = 2.0
 """Least distance of a wide source from edges and blanks, in beams of its octave."""
 SIZES = np.geomspace(0.8, 10.0, 40)
 """FWHM in beams that are tried for a source."""
+LARGEST = 1.5
+"""Largest size of a source in beams of the coarse octave that found it."""
 OWN_BEAMS, OWN_SHARE = 1.2, 0.5
 """Candidates of two octaves within so many beams, or this share of the wider one's FWHM, are one source; so
 are those of one coarse octave within so many of its beams."""
+CLUMPS, CLUMPS_BEAMS, CLUMPS_GAP = 3, 0.6, math.radians(170.0)
+"""So many finer candidates within so many beams of a coarse octave around its candidate, with no larger gap
+between their directions, are clumps or the rim of one source,"""
+CLUMPS_SIGNIFICANCE, CLUMPS_SHARE = 4.0, 0.3
+"""if each has this significance, and the coarse one at least this share of theirs."""
 REACH_BEAMS = 3.0
 """How far a candidate looks for those that may explain it, in beams of the coarser octave."""
 UNEXPLAINED = 0.5
@@ -119,7 +126,7 @@ def on_map(candidates: Candidates, step: int) -> Candidates:
     """Return the candidates of a binned map on the map itself."""
     return Candidates(
         candidates.points * step + 0.5 * (step - 1),
-        candidates.significance / WIDE_FACTOR ** math.log2(step),
+        candidates.significance,
         candidates.size * step,
         candidates.step * step,
     )
@@ -161,9 +168,12 @@ class _Together:
         octave = np.repeat(np.arange(len(octaves)), [len(part.points) for part in parts])
         values, noise = (np.stack(part) for part in zip(*(o.measured(points) for o in octaves), strict=True))
         estimate, peak = sizes_from_octaves(octaves, values, noise)
-        size = np.where(octave > 0, np.maximum(estimate, 1.0), size)
-        together = Candidates(points, significance, size, step)
+        # What has a hole in its middle looks larger than any Gaussian.
+        size = np.where(octave > 0, np.clip(estimate, 1.0, LARGEST * step), size)
         rows = np.arange(octave.size)
+        structure = noise[octave, rows] / noise[0]
+        significance = significance / np.clip(structure, 1.0, WIDE_FACTOR ** np.log2(step))
+        together = Candidates(points, significance, size, step)
         # In the rings of a bright source the filtered map is below what was found once it was taken off.
         own = np.maximum(values[octave, rows], significance * noise[octave, rows])
         return cls(octaves, together, octave, np.where(octave > 0, peak, own), own)
@@ -172,15 +182,16 @@ class _Together:
         """Return which candidates are sources of their own; the significance of the others' rest is set."""
         found, significance = self.candidates, self.candidates.significance
         explained, absorbed = np.zeros(significance.size), np.zeros(significance.size, dtype=bool)
-        order, kept = np.argsort(-significance, kind="stable"), []
-        near = self._near()
+        near, kept = self._near(), []
+        clumpy = np.array([self._is_clumpy(i, others) for i, others in enumerate(near)], dtype=bool)
+        order = np.lexsort((-significance, -self.octave * clumpy, ~clumpy))
         for i in order:
             if absorbed[i]:
                 continue
             share = 1.0 - min(max(explained[i] / self.own[i], 0.0), 1.0) if self.own[i] > 0.0 else 0.0
             if share < UNEXPLAINED or (share < 1.0 and share * significance[i] < LOWEST):
                 continue
-            if self._are_several(i, near[i][~absorbed[near[i]]]):
+            if not clumpy[i] and self._are_several(i, near[i][~absorbed[near[i]]]):
                 continue
             significance[i] *= share
             kept.append(i)
@@ -194,6 +205,19 @@ class _Together:
                 sizes = np.full(own.size, found.size[i])
                 explained[own] += self.peak[i] * octave.response(sizes, away[self.octave[others] == k])
         return np.array(kept, dtype=np.intp)
+
+    def _is_clumpy(self, i: int, others: IndexArray) -> bool:
+        """Return whether finer candidates lie all around one of a coarse octave, about as clear as they."""
+        found, own = self.candidates, others[self.octave[others] < self.octave[i]]
+        dx, dy = (found.points[own] - found.points[i]).T
+        inside = np.hypot(dx, dy) < CLUMPS_BEAMS * found.step[i] * self.octaves[0].fwhm
+        inside &= found.significance[own] >= CLUMPS_SIGNIFICANCE
+        if np.count_nonzero(inside) < CLUMPS:
+            return False
+        angle = np.sort(np.arctan2(dy[inside], dx[inside]))
+        gaps = np.diff(np.append(angle, angle[0] + 2.0 * math.pi))
+        clearest = float(found.significance[own[inside]].max())
+        return bool(gaps.max() < CLUMPS_GAP and found.significance[i] >= CLUMPS_SHARE * clearest)
 
     def _are_several(self, i: int, others: IndexArray) -> bool:
         """Return whether finer candidates in the place of one say more together than it does: a blend."""

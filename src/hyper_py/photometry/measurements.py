@@ -20,8 +20,8 @@ _FILLED = (
     "chi2_red", "bic", "status", "flags", "order", "covariance",
 )  # fmt: skip
 """Columns that groups fill."""
-MOST_BEYOND = 1.5
-"""Light beyond a Gaussian is in the flux up to this multiple of that of the Gaussian."""
+LEAST_BEYOND, MOST_BEYOND = -0.3, 1.5
+"""Light beyond a Gaussian is in the flux between these multiples of that of the Gaussian."""
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
 _CLEAR_SNR = 10.0
 """A wide source at a bound stays if its flux stands out of the noise so clearly."""
@@ -296,7 +296,7 @@ class MeasuredMap:
         # Held by a bound, they have no error later on.
         least = np.where(table.at_bound.any(axis=1), _CLEAR_SNR, _LEAST_WIDE_SNR)
         below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
-        below |= filling & ((major > _RIDGE_RATIO * minor) | ~(table.snr >= _CLEAR_SNR))
+        below |= filling & ((major > _RIDGE_RATIO * minor) | ~(table.flux >= _CLEAR_SNR * table.flux_err))
         kept = np.ones(len(table), dtype=bool)
         ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
         for group in self.groups:
@@ -362,8 +362,9 @@ def corrected_fluxes(
     """
     factor = beam_factor * flux_factor
     other = (table.flags & int(Flag.OTHER_PROFILE)) != 0
-    # More than this is not the source's own: it stands on emission that is wider still.
-    other &= np.nan_to_num(table.beyond, nan=np.inf) <= MOST_BEYOND * np.abs(table.flux_gauss)
+    # More is not the source's own: it stands on emission that is wider still. Less is a neighbour's fit.
+    beyond, gauss = np.nan_to_num(table.beyond, nan=np.inf), np.abs(table.flux_gauss)
+    other &= (beyond <= MOST_BEYOND * gauss) & (beyond >= LEAST_BEYOND * gauss)
     if aperture_correction and other.any():
         table = replace(
             table,

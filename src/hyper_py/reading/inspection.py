@@ -10,7 +10,7 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray
 from hyper_py.catalog import empty_catalog
-from hyper_py.cautions import cautions
+from hyper_py.cautions import cautions, own_level
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,
@@ -20,7 +20,6 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import clipped_statistics
-from hyper_py.noise.level import NoiseLevel
 from hyper_py.reading.auxiliary import is_error_name
 from hyper_py.reading.fill import AUTO, find_fill, without_fill
 from hyper_py.reading.fits_files import FitsFile, header_blank, open_fits, read_plane, warnings_into
@@ -172,19 +171,9 @@ def inspect_image(
         )  # fmt: skip
     except InputError as error:
         return replace(found, problems=(re.sub(rf"^{re.escape(found.name)}\S*: ", "", str(error)),))
-    said = (*image.meta.get("notes", ()), *cautions(empty_catalog(), image, _level(image)))
+    said = (*image.meta.get("notes", ()), *cautions(empty_catalog(), image, own_level(image)))
     found = replace(found, notes=tuple(dict.fromkeys((*found.notes, *said))))
     return replace(found, **_what_goes_with_it(image))
-
-
-def _level(image: SkyImage) -> NoiseLevel | None:
-    """Return the noise of a map: its errors, or the scatter of its pixels; None if it is read in pieces."""
-    if image.error is not None:
-        return NoiseLevel(mean=0.0, rms=image.error)
-    if not image.is_whole:
-        return None
-    found = clipped_statistics(image.data)
-    return NoiseLevel(mean=float(found.mean), rms=float(found.rms))
 
 
 def _error_names(file: FitsFile, facts: MapFacts) -> list[str]:
