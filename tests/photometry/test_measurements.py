@@ -197,7 +197,7 @@ def test_a_wide_source_stays_only_if_its_flux_is_known(sigma, bound, ratio, stay
     found = MeasuredMap(
         sources=table, groups=groups, noise=CovarianceModel(np.ones((1, 1))), given=np.arange(3)
     )
-    assert found.above_noise(n_given=3, wide_sigma=8.0).tolist() == [stays, True, True]
+    assert found.above_noise(np.full(3, 5.0), wide_sigma=8.0).tolist() == [stays, True, True]
 
 
 @pytest.mark.parametrize(
@@ -213,14 +213,12 @@ def test_what_is_as_large_as_allowed_is_a_source_if_it_is_clear_and_no_ridge(maj
     groups = [measured(sources, np.array([k])) for k in range(3)]
     table = source_table(sources, groups)
     covariance = np.broadcast_to(0.01 * np.eye(gaussians.N_PARAMETERS), table.covariance.shape)
-    table = replace(
-        table, flux=np.full(3, 9.0), flux_err=np.full(3, 0.1), covariance=covariance, snr=np.full(3, snr)
-    )
+    table = replace(table, flux=np.full(3, 9.0), flux_err=np.full(3, 0.1), covariance=covariance)
     found = MeasuredMap(
         sources=table, groups=groups, noise=CovarianceModel(np.ones((1, 1))), given=np.arange(3)
     )
-    assert found.above_noise(n_given=3, largest_sigma=8.0).tolist() == [stays, True, True]
-    assert found.above_noise(n_given=3).all()
+    assert found.above_noise(np.full(3, snr), largest_sigma=8.0).tolist() == [stays, True, True]
+    assert found.above_noise(np.full(3, snr)).all()
 
 
 @pytest.mark.parametrize(

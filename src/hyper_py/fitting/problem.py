@@ -24,6 +24,8 @@ class FitProblem:
         Noise of the map.
     start : ndarray, shape (n, 6)
         Starting values: peak, position and the shape of the beam, or what was given.
+    snr : ndarray, shape (n,)
+        Significance of the detections; NaN of given positions.
     fixed : bool ndarray, shape (n, 6)
         Parameters that keep their start.
     prior_variance : ndarray, shape (n, 6)
@@ -54,6 +56,7 @@ class FitProblem:
     usable: Plane | BoolArray
     rms: float | FloatArray
     start: FloatArray
+    snr: FloatArray
     fixed: BoolArray
     prior_variance: FloatArray
     shift: FloatArray

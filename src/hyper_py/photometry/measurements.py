@@ -24,7 +24,7 @@ LEAST_BEYOND, MOST_BEYOND = -0.3, 1.5
 """Light beyond a Gaussian is in the flux between these multiples of that of the Gaussian."""
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
 _CLEAR_SNR = 10.0
-"""A wide source at a bound stays if its flux stands out of the noise so clearly."""
+"""A wide source at a bound stays if its flux, one of the largest size if its detection is so clear."""
 _AT_LARGEST, _RIDGE_RATIO = 0.999, 2.5
 """What fills the largest size allowed and is so much longer than wide is a piece of a filament."""
 _LEAST_WIDE_SNR = 3.0
@@ -279,24 +279,31 @@ class MeasuredMap:
     flux_factor: float = 1.0
 
     def above_noise(
-        self, *, n_given: int, wide_sigma: float = np.inf, largest_sigma: float = np.inf
+        self, snr: FloatArray, *, wide_sigma: float = np.inf, largest_sigma: float = np.inf
     ) -> BoolArray:
         """Return which sources stay: of those of a group that are below their noise only the weakest goes.
 
         So do wide ones (sigma above `wide_sigma`, pixels) of which the flux is not known, or which are held
-        by a bound without being clear, and those as large as is allowed (`largest_sigma`) that are long or were
-        not clearly detected: what they describe is background.
+        by a bound without being clear, and those as large as is allowed (`largest_sigma`) that are long, or
+        were not clearly detected: what they describe is background.
 
         Two sources in one place both have large errors; without one of them the other is well determined.
-        Sources that were added go before the first `n_given`.
+        Sources that were added go before those that were detected.
+
+        Parameters
+        ----------
+        snr : ndarray, shape (n_given,)
+            Significance of the detections, which come first.
         """
-        table = self.sources
+        table, n_given = self.sources, snr.size
         major, minor = table.parameters[:, gaussians.SIGMA_1], table.parameters[:, gaussians.SIGMA_2]
         wide, filling = major > wide_sigma, major >= _AT_LARGEST * largest_sigma
+        clear = np.zeros(len(table), dtype=bool)
+        clear[:n_given] = snr >= _CLEAR_SNR
         # Held by a bound, they have no error later on.
         least = np.where(table.at_bound.any(axis=1), _CLEAR_SNR, _LEAST_WIDE_SNR)
         below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
-        below |= filling & ((major > _RIDGE_RATIO * minor) | ~(table.snr >= _CLEAR_SNR))
+        below |= filling & ((major > _RIDGE_RATIO * minor) | ~clear)
         kept = np.ones(len(table), dtype=bool)
         ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
         for group in self.groups:

@@ -108,7 +108,7 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     cleaned, given, flux_factor = _without_patterns(initial, options, measurable=measurable, search=search)
     setup = _setup(cleaned, options)
     model = _deblended(cleaned, setup, options, n_given=given.size, search=search)
-    model, measured, kept = _above_noise(model, setup, options, noise=cleaned.noise, n_given=given.size)
+    model, measured, kept = _above_noise(model, setup, options, noise=cleaned.noise, snr=problem.snr[given])
     given, vanished = given[kept], given[~kept]
     added = np.arange(len(model.sources)) >= given.size
     measured = measured.with_flags(Flag.ADDED_IN_RESIDUAL, added)
@@ -305,9 +305,14 @@ def _fit(model: Model, solver: SolverOptions, *, stage: str) -> Model:
 
 
 def _above_noise(
-    model: Model, setup: FitSetup, options: Options, *, noise: _Noise, n_given: int
+    model: Model, setup: FitSetup, options: Options, *, noise: _Noise, snr: FloatArray
 ) -> tuple[Model, MeasuredMap, BoolArray]:
     """Measure the sources of a model; those that vanished in the fit go, and their groups are fitted anew.
+
+    Parameters
+    ----------
+    snr : ndarray, shape (n_given,)
+        Significance of the detections; those that were added come after them.
 
     Returns
     -------
@@ -316,7 +321,7 @@ def _above_noise(
     kept : bool ndarray, shape (n_given,)
         Which of the given sources remain. Forced ones all do.
     """
-    solver, remaining = options.fit_options.solver(), np.arange(n_given)
+    solver, n_given, remaining = options.fit_options.solver(), snr.size, np.arange(snr.size)
     while True:
         sources, groups = retry_failed(
             model.groups, model.sources, starts=alternative_starts(model.problem, model.sources),
@@ -328,7 +333,7 @@ def _above_noise(
         if not (model.problem.forced or options.policy.keep_below_noise):
             wide = COMPACT_BEAMS * model.problem.beam_fwhm / FWHM_PER_SIGMA
             kept = apart_after_fit(model) & measured.above_noise(
-                n_given=remaining.size, wide_sigma=wide, largest_sigma=setup.sigma_limits[1]
+                snr[remaining], wide_sigma=wide, largest_sigma=setup.sigma_limits[1]
             )
         if kept.all():
             return model, measured, np.isin(np.arange(n_given), remaining)

@@ -127,7 +127,7 @@ def _in_white_noise(problem: FitProblem, options: Options, *, again: bool = Fals
     if problem.forced or options.policy.keep_below_noise:
         return measured
     # The whole map is measured again: the second time all that fail go at once.
-    kept = ~measured.sources.is_below_noise if again else measured.above_noise(n_given=len(measured.sources))
+    kept = ~measured.sources.is_below_noise if again else measured.above_noise(problem.snr)
     if kept.all():
         return measured
     if not kept.any():
@@ -205,6 +205,7 @@ def fit_problem(
         rms=rms,
         relative_rms=image.relative_rms,
         start=start,
+        snr=peaks.snr,
         fixed=fixed,
         prior_variance=np.zeros(start.shape),
         shift=0.5 * fwhm * size if shift_pix is None else np.full(len(start), shift_pix),
