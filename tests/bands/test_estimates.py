@@ -1,5 +1,7 @@
 """The list of sources while it grows."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from hyper_py.bands.estimates import Estimates
@@ -25,3 +27,12 @@ def test_a_copy_is_changed_alone_and_nothing_has_no_significance():
     other.position[:] = 5.0
     assert one.position.max() == 3.0
     assert not one.snr.any()
+
+
+def test_a_source_that_is_clear_where_it_is_stays_though_its_flux_is_not_known():
+    covariance = np.array([np.diag([0.01, 1.0]), np.diag([1.0, 4.0])])
+    estimates = replace(two(), flux_covariance=covariance)
+    assert estimates.stands(5.0).tolist() == [True, False]
+    clear = replace(estimates, conditional_snr=np.array([[1.0, np.nan], [2.0, 6.0]]))
+    assert clear.stands(5.0).tolist() == [True, True]
+    assert clear.stands(20.0).tolist() == [False, True]

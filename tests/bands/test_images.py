@@ -31,7 +31,7 @@ def test_every_band_has_a_name_of_its_own_and_the_sharpest_is_the_reference():
         for name, size, wave in (("a", 36.0, 500.0), ("b", 7.0, 100.0), ("c", 18.0, 250.0))
     ]
     assert reference_band(bands) == 1
-    with pytest.raises(InputError, match=r"^a: the name of several bands"):
+    with pytest.raises(InputError, match=r"^a: several bands have this name"):
         check_names([*bands, bands[0]])
     with pytest.raises(InputError, match="no band"):
         check_names([])

@@ -30,6 +30,8 @@ def test_only_what_changed_and_what_is_beside_is_fitted_again():
     changed[0] = True
     again = fit_jointly(bands, first.estimates, choices=choices, changed=changed, max_sweeps=1)
     assert 1 <= again.n_fits < first.n_fits
+    only = fit_jointly(bands, first.estimates, choices=choices, changed=changed, beside=False, max_sweeps=1)
+    assert only.n_fits == 1
     far = np.hypot(*(truth.position - truth.position[0]).T) > 250.0
     np.testing.assert_array_equal(again.estimates.flux[far], first.estimates.flux[far])
 

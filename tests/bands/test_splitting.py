@@ -40,6 +40,22 @@ def test_a_pair_found_as_one_becomes_two_with_true_fluxes(separation):
     assert np.abs((found.flux[order] - truth.flux) / error).max() < 4.5
 
 
+def test_a_faint_companion_beside_a_wide_source_is_found_whatever_its_direction():
+    _, bands, truth = small_field(
+        seed=1, **{**FIELD, "pair_separation": (11.0, 11.1), "fwhm_range": (8.0, 10.0),
+        "flux_range": (0.08, 1.2), "axis_ratio_range": (1.5, 1.5)},
+    )  # fmt: skip
+    bright, faint = np.argsort(-truth.flux[:, 2])
+    assert truth.flux[faint, 2] < 0.25 * truth.flux[bright, 2]
+    choices = FitChoices(prior=wide_prior(bands, free=False), largest=3.0)
+    known = replace(truth.select(np.array([bright])), scale=np.full(1, bands[0].fwhm))
+    one = fit_jointly(bands, known, choices=choices, max_sweeps=2).estimates
+    split = split_blends(bands, one, tried=np.zeros(1, dtype=bool), choices=choices, first=7)
+    distance = np.hypot(*(split.estimates.position[:, None] - truth.position).transpose(2, 0, 1))
+    assert sorted(distance.argmin(axis=0).tolist()) == [0, 1]
+    assert distance.min(axis=0).max() < 1.5
+
+
 def test_one_elongated_source_stays_one():
     _, bands, truth = small_field(
         seed=2, **{**FIELD, "pair_fraction": 0.0, "fwhm_range": (10.0, 12.0), "axis_ratio_range": (2.0, 2.0)}

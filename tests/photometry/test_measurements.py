@@ -200,14 +200,22 @@ def test_a_wide_source_stays_only_if_its_flux_is_known(sigma, bound, ratio, stay
     assert found.above_noise(n_given=3, wide_sigma=8.0).tolist() == [stays, True, True]
 
 
-@pytest.mark.parametrize(("major", "minor", "stays"), [(8.0, 3.1, False), (8.0, 3.3, True), (7.9, 3.1, True)])
-def test_a_ridge_as_long_as_is_allowed_is_no_source(major, minor, stays):
+@pytest.mark.parametrize(
+    ("major", "minor", "snr", "stays"),
+    [
+        (8.0, 3.1, 20.0, False), (8.0, 3.3, 20.0, True), (7.9, 3.1, 20.0, True),
+        (8.0, 8.0, 9.9, False), (8.0, 8.0, 10.1, True), (7.9, 7.9, 9.9, True),
+    ],
+)  # fmt: skip
+def test_what_is_as_large_as_allowed_is_a_source_if_it_is_clear_and_no_ridge(major, minor, snr, stays):
     sources = THREE.copy()
     sources[0, [gaussians.SIGMA_1, gaussians.SIGMA_2]] = major, minor
     groups = [measured(sources, np.array([k])) for k in range(3)]
     table = source_table(sources, groups)
     covariance = np.broadcast_to(0.01 * np.eye(gaussians.N_PARAMETERS), table.covariance.shape)
-    table = replace(table, flux=np.full(3, 9.0), flux_err=np.full(3, 0.1), covariance=covariance)
+    table = replace(
+        table, flux=np.full(3, 9.0), flux_err=np.full(3, 0.1), covariance=covariance, snr=np.full(3, snr)
+    )
     found = MeasuredMap(
         sources=table, groups=groups, noise=CovarianceModel(np.ones((1, 1))), given=np.arange(3)
     )

@@ -103,6 +103,13 @@ def test_a_field_gives_one_catalogue_with_true_fluxes(extracted):
     assert len(extraction.long_catalog) == 5 * len(extraction.sources)
 
 
+def test_negative_sources_are_refused_in_one_line():
+    with pytest.raises(
+        ConfigurationError, match=r"^detection\.negative: sources of several bands are positive"
+    ):
+        extract_bands({"s250": small_map()}, wavelengths=WAVELENGTHS, detection={"negative": True})
+
+
 def test_residuals_are_noise_and_cirrus(extracted):
     simulated, extraction = extracted
     for one in simulated.maps:

@@ -8,7 +8,7 @@ from scipy.linalg import LinAlgError, cholesky
 from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.noise.covariance import CovarianceModel
 
-CACHE_BYTES = 32_000_000
+CACHE_BYTES = 12_000_000
 """Of the factors of one band: what was not used for longest is dropped first."""
 _FEWEST_PER_BEAM = 3.5
 _WAVELENGTH_BEAMS = 1.5

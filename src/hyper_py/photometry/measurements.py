@@ -284,8 +284,8 @@ class MeasuredMap:
         """Return which sources stay: of those of a group that are below their noise only the weakest goes.
 
         So do wide ones (sigma above `wide_sigma`, pixels) of which the flux is not known, or which are held
-        by a bound without being clear, and long ones as large as is allowed (`largest_sigma`): what they
-        describe is background.
+        by a bound without being clear, and those as large as is allowed (`largest_sigma`) that are long or were
+        not clearly detected: what they describe is background.
 
         Two sources in one place both have large errors; without one of them the other is well determined.
         Sources that were added go before the first `n_given`.
@@ -296,7 +296,7 @@ class MeasuredMap:
         # Held by a bound, they have no error later on.
         least = np.where(table.at_bound.any(axis=1), _CLEAR_SNR, _LEAST_WIDE_SNR)
         below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
-        below |= filling & ((major > _RIDGE_RATIO * minor) | ~(table.flux >= _CLEAR_SNR * table.flux_err))
+        below |= filling & ((major > _RIDGE_RATIO * minor) | ~(table.snr >= _CLEAR_SNR))
         kept = np.ones(len(table), dtype=bool)
         ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
         for group in self.groups:

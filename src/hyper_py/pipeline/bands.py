@@ -248,7 +248,7 @@ def extract_bands(
     InputError
         If there is no band, two have one name, a map is blank, or a wavelength is missing.
     ConfigurationError
-        If a value is not allowed, or a name is not known.
+        If a value is not allowed, or a name is not known; with `detection.negative`.
 
     Examples
     --------
@@ -263,6 +263,10 @@ def extract_bands(
     bands = _band_images(images, wavelengths)
     check_names(bands)
     check_aperture(options.bands.common_aperture, [band.name for band in bands])
+    if options.detection.negative:
+        raise ConfigurationError(
+            "detection.negative: sources of several bands are positive; for others measure each map by itself"
+        )
     say = progress or (lambda _: None)
     plane = common_plane(bands)
     placed = [Band.of(band, plane) for band in bands]
