@@ -126,7 +126,7 @@ def test_truth_near_the_border_does_not_count(hyper: Hyper, tables: tuple[str, s
         (["found.ecsv", "a_truth.ecsv", "--channel", "2"], 2, "no column CHANNEL"),
         (["found.ecsv", "a_truth.ecsv", "--beam", "-1"], 2, "must be positive"),
         (["merged.ecsv", "a_truth.ecsv"], 1, "holds the sources of 2 maps"),
-        (["a_truth.ecsv", "found.ecsv"], 2, "the catalogue comes first"),
+        (["a_truth.ecsv", "found.ecsv"], 2, "give the catalogue first"),
         (["found.ecsv"], 2, "Missing argument 'TRUTH'"),
     ],
 )
