@@ -50,8 +50,8 @@ from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.tiles import Plane, Where, at, grown, is_inside
 from hyper_py.stages import counter
 
-POSITION_STEP = 2.0**-10
-"""Positions are rounded to this, in pixels."""
+POSITION_STEP, SIGNIFICANCE_STEP = 2.0**-10, 2.0**-10
+"""Positions are rounded to the first, in pixels, significances to the second."""
 MERGED = 0.5
 """Fitted Gaussians closer than this many beams are the profile of one source."""
 CLEAN_BEAMS = 2.5
@@ -233,10 +233,11 @@ def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
     same, _ = pairs_within(fitted.points, points, SEPARATION * field.fwhm)
     others = np.setdiff1d(np.arange(len(points)), same)
     places = np.concatenate([fitted.points, points[others]])
+    significance = np.concatenate([fitted.significance, rate.significance(peaks.value[others])])
     # What rounding makes of a fit must not depend on the unit of the map.
     both = Candidates.compact(
         np.rint(places / POSITION_STEP) * POSITION_STEP,
-        np.concatenate([fitted.significance, rate.significance(peaks.value[others])]),
+        np.rint(significance / SIGNIFICANCE_STEP) * SIGNIFICANCE_STEP,
     )
     return both.select(np.argsort(-both.significance, kind="stable"))
 
