@@ -3,10 +3,14 @@ import pytest
 
 from hyper_py.detection.field import Field
 from hyper_py.detection.fit_residual import (
+    BINS,
     CORE_RESIDUAL,
+    FEWEST,
+    FIRST_BIN,
     RING_RESIDUAL,
     RingNoise,
     fit_residual_noise,
+    ring_medians,
     strong_sources,
 )
 from hyper_py.detection.maxima import neighbourhood
@@ -51,3 +55,18 @@ def test_rings_are_noise_and_a_neighbour_is_not() -> None:
 def test_strong_sources_are_those_that_may_leave_three_sigma() -> None:
     sources = np.repeat(SOURCE, 3, axis=0)
     assert len(strong_sources(sources, np.array([29.0, -31.0, 31.0]), np.ones(3))) == 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_medians_of_rings_are_those_of_each_ring(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, ring = rng.normal(size=(31, 29)), rng.integers(0, BINS + 3, (31, 29))
+    values[rng.random(values.shape) < 0.3] = np.nan
+    ring[ring == 4] = BINS
+    ring.flat[: FEWEST - 1] = 4
+    expected = np.zeros(BINS)
+    for b in range(FIRST_BIN, BINS):
+        own = values[(ring == b) & np.isfinite(values)]
+        expected[b] = np.median(own) if own.size >= FEWEST else 0.0
+    assert expected[4] == 0.0
+    assert np.array_equal(ring_medians(values, ring), expected)

@@ -18,6 +18,8 @@ RING_SMOOTHING, CORE_SMOOTHING = 0.4, 0.25
 BINS, PER_BEAM = 16, 4
 """Rings around bright sources: their number, and how many a beam is wide."""
 FIRST_BIN = 2
+FEWEST = 5
+"""Rings of fewer pixels say nothing."""
 EXCESS_FACTOR = 1.5
 
 
@@ -78,11 +80,7 @@ class RingNoise:
             ring = _rings(x, y, where, fwhm)
             values = np.abs(significance[where])
             values[values == 0.0] = np.nan
-            median = np.zeros(BINS)
-            for b in range(FIRST_BIN, BINS):
-                own = values[ring == b]
-                own = own[np.isfinite(own)]
-                median[b] = np.median(own) if own.size > 4 else 0.0
+            median = ring_medians(values, ring)
             wider = np.maximum(median, np.append(median[1:], 0.0))
             excess[k, FIRST_BIN:-1] = EXCESS_FACTOR * np.maximum(wider[FIRST_BIN:] - 1.0, 0.0)
         some = excess.any(axis=1)
@@ -122,6 +120,30 @@ def _rings(x: float, y: float, where: Where, fwhm: float) -> IndexArray:
     distance = np.hypot(rows[:, None] - y, columns[None, :] - x)
     rings: IndexArray = (PER_BEAM * distance / fwhm).astype(np.intp)
     return rings
+
+
+def ring_medians(values: FloatArray, ring: IndexArray) -> FloatArray:
+    """Return the medians of rings from `FIRST_BIN`, without NaN; 0 for fewer than `FEWEST` values.
+
+    Parameters
+    ----------
+    values : ndarray, shape (ny, nx)
+    ring : int ndarray, shape (ny, nx)
+        Number of the ring that a pixel is in; those from `BINS` are left out.
+
+    Returns
+    -------
+    ndarray, shape (BINS,)
+    """
+    known = np.isfinite(values) & (ring >= FIRST_BIN) & (ring < BINS)
+    values, ring = values[known], ring[known]
+    values = values[np.lexsort((values, ring))]
+    count = np.bincount(ring, minlength=BINS)
+    first, enough = np.cumsum(count) - count, count >= FEWEST
+    low, high = (first[enough] + (count[enough] - odd) // 2 for odd in (1, 0))
+    median = np.zeros(BINS)
+    median[enough] = 0.5 * (values[low] + values[high])
+    return median
 
 
 def strong_sources(sources: FloatArray, filtered: FloatArray, noise: FloatArray) -> FloatArray:
