@@ -43,6 +43,9 @@ CLUMPS, CLUMPS_BEAMS, CLUMPS_GAP = 3, 0.6, math.radians(170.0)
 between their directions, are clumps or the rim of one source,"""
 CLUMPS_SIGNIFICANCE, CLUMPS_SHARE = 4.0, 0.3
 """if each has this significance, and the coarse one at least this share of theirs."""
+SEVERAL_FACTOR = 1.1
+"""Two finer candidates in one place are preferred to a wider one that is not clearer by more than this: where
+the background is faint, two sources 1.4 beams apart look as clear as one."""
 REACH_BEAMS = 3.0
 """How far a candidate looks for those that may explain it, in beams of the coarser octave."""
 UNEXPLAINED = 0.5
@@ -224,7 +227,7 @@ class _Together:
         away = np.hypot(*(self.candidates.points[others] - self.candidates.points[i]).T)
         own = others[(self.octave[others] < self.octave[i]) & (away < self._same(i, others))]
         together = float(np.linalg.norm(self.candidates.significance[own]))
-        return bool(own.size > 1 and together > self.candidates.significance[i])
+        return bool(own.size > 1 and SEVERAL_FACTOR * together > self.candidates.significance[i])
 
     def _same(self, i: int, others: IndexArray) -> FloatArray:
         """Return the distances within which others are the same source as i."""
