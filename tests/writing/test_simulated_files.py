@@ -113,7 +113,7 @@ def test_names(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"must end in \.fits"):
         write_simulation(tmp_path / "a.fits.gz", simulate_image("alma", seed=1, **SKY))
     (tmp_path / "a.fits").touch()
-    with pytest.raises(ConfigurationError, match="no simulated map"):
+    with pytest.raises(ConfigurationError, match="not a simulated map"):
         refuse_to_overwrite(tmp_path / "a.fits")
     refuse_to_overwrite(tmp_path / "b.fits")
 

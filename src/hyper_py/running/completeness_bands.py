@@ -94,6 +94,16 @@ def completeness_bands(
     ------
     InputError
         If the field is too small.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> field = hyper_py.simulate_bands(seed=1, size=500.0, n_sources=4, pair_fraction=0.0)
+    >>> images = {one.band.name: one.image for one in field.maps if one.band.name in ("s250", "s350")}
+    >>> found = hyper_py.extract_bands(images, wavelengths={"s250": 250.0, "s350": 350.0})
+    >>> result = hyper_py.completeness_bands(found, precision=0.3, max_runs=2)
+    >>> sorted(result.curves)
+    ['FLUX_s250', 'FLUX_s350', 'SNR']
     """
     from hyper_py.injection.plan import InjectionPlan
 
