@@ -68,11 +68,6 @@ class Found(NamedTuple):
     tolerance: float
 
 
-def beam_covariance(image: SkyImage) -> np.ndarray:
-    ny, nx = image.shape
-    return image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
-
-
 def limits(image: SkyImage, threshold: float) -> PeakLimits:
     return PeakLimits(sigma_threshold=threshold, margin=MARGIN * image.beam_fwhm_pix)
 
@@ -80,7 +75,7 @@ def limits(image: SkyImage, threshold: float) -> PeakLimits:
 def high_pass(image: SkyImage, threshold: float):
     peaks = detect_high_pass(
         image.data,
-        beam_covariance=beam_covariance(image),
+        beam_covariance=image.central_beam_covariance,
         rms=clipped_statistics(image.data).rms,
         limits=limits(image, threshold),
     )
@@ -89,7 +84,7 @@ def high_pass(image: SkyImage, threshold: float):
 
 def matched(image: SkyImage, threshold: float):
     peaks = detect_matched(
-        image.data, beam_covariance=beam_covariance(image), limits=limits(image, threshold)
+        image.data, beam_covariance=image.central_beam_covariance, limits=limits(image, threshold)
     )
     return np.column_stack([peaks.x, peaks.y]), peaks.snr
 

@@ -37,6 +37,13 @@ def test_what_is_not_a_map_is_refused(changes, text):
         make_image(**changes)
 
 
+def test_the_central_beam_has_the_size_of_the_map_s():
+    image = make_image()
+    axes = np.sqrt(8.0 * np.log(2.0) * np.linalg.eigvalsh(image.central_beam_covariance)) * image.pixel_scale
+    assert axes == pytest.approx([image.beam.minor, image.beam.major], rel=1e-6)
+    np.testing.assert_array_equal(image.central_beam_covariance, image.beam_covariance(9.5, 7.5))
+
+
 def test_scales_follow_the_pixel():
     image = make_image(wcs=make_wcs(cdelt=(-2.0, 3.0)))
     assert image.pixel_scale == pytest.approx(np.sqrt(6.0), rel=1e-6)

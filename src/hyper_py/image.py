@@ -134,6 +134,12 @@ class SkyImage(Summarised):
         return transform_covariance(self.beam.covariance, np.linalg.inv(self.jacobian(x, y)))
 
     @cached_property
+    def central_beam_covariance(self) -> FloatArray:
+        """Covariance (2, 2) of the beam in pixels at the middle of the map."""
+        ny, nx = self.shape
+        return self.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+
+    @cached_property
     def beam_fwhm_pix(self) -> float:
         """Geometric mean FWHM of the beam in pixels, at the reference."""
         return self.beam.fwhm / self.pixel_scale

@@ -15,9 +15,8 @@ SMALL = {"shape": (160, 180), "n_sources": 12, "margin": 3.0}
 
 def simulated(seed, **overrides):
     simulation = simulate_image("cube", seed=seed, **{**SMALL, **overrides})
-    ny, nx = simulation.image.shape
     beam = {
-        "beam_covariance": simulation.image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
+        "beam_covariance": simulation.image.central_beam_covariance,
         "beam_fwhm": simulation.image.beam_fwhm_pix,
     }
     return simulation, beam

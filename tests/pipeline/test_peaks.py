@@ -8,7 +8,7 @@ import pytest
 from helpers.maps import make_image, make_map, sources_of
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, PhotometryOptions
-from hyper_py.pipeline.peaks import central_beam, check_streamable, find_peaks, noise_level, peak_limits
+from hyper_py.pipeline.peaks import check_streamable, find_peaks, noise_level, peak_limits
 
 SHAPE = (120, 130)
 PLACES = ((30.0, 25.0), (90.0, 40.0), (60.0, 95.0))
@@ -20,11 +20,6 @@ STREAMED = {
         fit_options=FitOptions(noise_model="white"), background=BackgroundOptions(method="polynomial")
     ),
 }
-
-
-def test_the_beam_has_the_size_of_the_map_s():
-    axes = np.sqrt(8.0 * np.log(2.0) * np.linalg.eigvalsh(central_beam(IMAGE))) * IMAGE.pixel_scale
-    assert axes == pytest.approx([IMAGE.beam.minor, IMAGE.beam.major], rel=1e-6)
 
 
 @pytest.mark.parametrize("method", ["matched", "highpass"])

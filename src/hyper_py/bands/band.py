@@ -36,7 +36,7 @@ class BandNoise:
         (Jy/pixel)^2, where the relative rms is 1.
     relative_rms : Plane, shape (ny, nx)
     step : int
-        Every so manyth pixel is fitted: more would be told nothing more.
+        Distance between the pixels that are fitted, along each axis: those between would add nothing.
     """
 
     covariance: CovarianceModel
@@ -150,11 +150,10 @@ class Band:
 
     def with_noise_outside(self, sources: FloatArray) -> "Band":
         """Return the band with its noise measured outside sources (n, 6), their wings subtracted."""
-        ny, nx = self.image.shape
         covariance, relative = measure_noise(
             self.data - gaussians.render(sources, self.image.shape),
             gaussians.footprints(sources, self.image.shape, n_sigma=MASK_SIGMA),
-            beam_covariance=self.image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
+            beam_covariance=self.image.central_beam_covariance,
             beam_fwhm=self.image.beam_fwhm_pix, relative=self.image.relative_rms,
         )  # fmt: skip
         step = step_between_pixels(covariance, beam_fwhm=self.image.beam_fwhm_pix)
@@ -170,7 +169,7 @@ class Band:
         reach = int((DIRTY_BEAMS if beam.is_dirty else PATTERN_BEAMS) * self.image.beam_fwhm_pix)
         known = known_residual_pattern(
             beam.psf_residual.on_grid(self.image.jacobian(*middle), reach=reach),
-            beam_covariance=self.image.beam_covariance(*middle),
+            beam_covariance=self.image.central_beam_covariance,
         )
         drawn: FloatArray = known.drawn(sources, self.image.shape)[:, :]
         return drawn

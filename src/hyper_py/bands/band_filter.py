@@ -49,8 +49,7 @@ def filtered_band(band: Band, sources: FloatArray, *, intrinsic: float) -> Filte
     intrinsic : float
         FWHM in arcsec, before the beam, of the sources that the filter is for.
     """
-    ny, nx = band.image.shape
-    beam = band.image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+    beam = band.image.central_beam_covariance
     relative = band.image.relative_rms
     model = gaussians.render(sources, band.image.shape)
     residual = band.data - model

@@ -151,9 +151,8 @@ def make_bands_setup(extraction: BandsExtraction, *, n_sources: int | None = Non
 
 def _sensitivity(measured: MeasuredBand) -> Sensitivity:
     image = measured.band.image
-    ny, nx = image.shape
     return measure_sensitivity(
-        measured.residual_image(), beam_covariance=image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
+        measured.residual_image(), beam_covariance=image.central_beam_covariance,
         relative_rms=image.relative_rms,
     )  # fmt: skip
 

@@ -111,8 +111,7 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
         raise ConfigurationError(
             f"{image.name}: completeness needs the map in memory; set control.max_memory higher, or cut it"
         )
-    ny, nx = image.shape
-    covariance = image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+    covariance = image.central_beam_covariance
     beam = gaussians.shape_parameters(covariance)
     fwhm = _mean_fwhm(beam)
     known = extraction.sources[np.isfinite(extraction.sources).all(axis=1)]

@@ -391,8 +391,7 @@ def _measured(
 ) -> MeasuredBand:
     """Return a band with the sources as it shows them."""
     assert band.noise is not None
-    ny, nx = image.image.shape
-    beam = image.image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+    beam = image.image.central_beam_covariance
     of_beam = beam_covariance_model(beam, rms=1.0, max_lag=band.noise.covariance.reach, white_fraction=0.0)
     noise = NoiseStatistics(
         covariance=band.noise.covariance, step=1, beam=of_beam, beam_fwhm=image.image.beam_fwhm_pix,

@@ -210,11 +210,10 @@ def _background_without_sources(extraction: Extraction) -> FloatArray:
 
 def _smooth_field(extraction: Extraction) -> FloatArray:
     image = extraction.image
-    ny, nx = image.shape
     return smooth_background(
         extraction.residual_image(),
         gaussians.footprints(extraction.sources, image.shape),
-        beam_covariance=image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
+        beam_covariance=image.central_beam_covariance,
         beam_fwhm=image.beam_fwhm_pix,
     )
 

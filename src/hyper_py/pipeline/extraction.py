@@ -30,7 +30,7 @@ from hyper_py.options import OptionChanges, Options
 from hyper_py.photometry.measurements import MeasuredMap, SourceTable
 from hyper_py.pipeline.both_signs import NO_SOURCES, Found, find_both_signs
 from hyper_py.pipeline.measurement import measure_sources
-from hyper_py.pipeline.peaks import central_beam, check_streamable, find_peaks, noise_level
+from hyper_py.pipeline.peaks import check_streamable, find_peaks, noise_level
 from hyper_py.pipeline.results import ResultMethods
 from hyper_py.pipeline.searched import peaks_inside
 from hyper_py.stages import OnStage, tell, told_to
@@ -234,7 +234,7 @@ def _extracted(image: SkyImage, options: Options, fixed: FixedSources | None) ->
         name_rows(catalog, fixed)
         catalog["FLAGS"] |= np.where(fixed.below_beam(image.beam), int(Flag.SIZE_BELOW_BEAM), 0)
     hot = are_hot_pixels(
-        image.data, x=catalog["X"].value, y=catalog["Y"].value, beam_covariance=central_beam(image)
+        image.data, x=catalog["X"].value, y=catalog["Y"].value, beam_covariance=image.central_beam_covariance
     )
     catalog["FLAGS"] |= np.where(hot, int(Flag.HOT_PIXEL), 0)
     catalog.meta["frame_of_pa"] = celestial_frame(image.wcs).name
@@ -327,7 +327,7 @@ def noise_statistics(extraction: Extraction) -> NoiseStatistics:
     If nothing was fitted, the covariance is measured outside the peaks.
     """
     image, measured = extraction.image, extraction.measured
-    beam = central_beam(image)
+    beam = image.central_beam_covariance
     if measured is None:
         covariance, step, use = _noise_outside_peaks(extraction, beam), 1, "nothing was fitted"
     else:

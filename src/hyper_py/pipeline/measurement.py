@@ -212,7 +212,7 @@ def fit_problem(
         partition=partition,
         beam_fwhm=fwhm,
         beam_area=image.beam_area_pix,
-        beam_covariance=image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)),
+        beam_covariance=image.central_beam_covariance,
         forced=forced,
         psf_residual=None if psf_residual is None else psf_residual.on_grid(
             image.jacobian(0.5 * (nx - 1), 0.5 * (ny - 1)), reach=reach

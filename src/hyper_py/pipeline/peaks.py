@@ -87,7 +87,7 @@ def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
     """
     _check_noise(image, noise, options)
     detection, relative = options.detection, image.relative_rms
-    beam, limits = central_beam(image), peak_limits(image, options)
+    beam, limits = image.central_beam_covariance, peak_limits(image, options)
     if detection.method == "matched":
         peaks = detect_matched(
             image.flattened,
@@ -108,12 +108,6 @@ def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
     if relative is not None:
         peaks = replace(peaks, peak=peaks.peak * NoiseLevel(mean=0.0, rms=relative).at(peaks.x, peaks.y))
     return peaks
-
-
-def central_beam(image: SkyImage) -> FloatArray:
-    """Return the covariance of the beam at the middle of the map, pixels^2."""
-    ny, nx = image.shape
-    return image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
 
 
 def peak_limits(image: SkyImage, options: Options) -> PeakLimits:

@@ -17,7 +17,7 @@ from hyper_py.image import SkyImage
 from hyper_py.numerics.tiles import Plane, at
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import Extraction, extract_sources
-from hyper_py.pipeline.peaks import central_beam, peak_limits
+from hyper_py.pipeline.peaks import peak_limits
 
 _HERE_BEAMS = 0.5
 """A source this near to the place is the one asked about."""
@@ -186,7 +186,7 @@ def _high_pass_stages(extraction: Extraction) -> tuple[Stages, Plane]:
     if image.relative_rms is not None:
         rms = rms / image.relative_rms
     maps = HighPassMaps.of(
-        np.asarray(image.flattened), beam_covariance=central_beam(image), rms=rms, limits=limits,
+        np.asarray(image.flattened), beam_covariance=image.central_beam_covariance, rms=rms, limits=limits,
         kernel_size=detection.kernel_size_pix,
     )  # fmt: skip
     if maps is None:
@@ -216,7 +216,7 @@ def _matched_stages(extraction: Extraction) -> tuple[Stages, Plane]:
     """Return the checks of `hyper_py.detection.matched.detect_matched`."""
     image, options = extraction.image, extraction.options
     search = MatchedSearch.of(
-        image.flattened, beam_covariance=central_beam(image), limits=peak_limits(image, options),
+        image.flattened, beam_covariance=image.central_beam_covariance, limits=peak_limits(image, options),
         max_false_rate=options.detection.max_false_rate, size=options.tile_size_pix,
     )  # fmt: skip
     if search is None:

@@ -191,8 +191,7 @@ def draw_beam(axes: Any, extraction: Extraction, *, at: tuple[float, float]) -> 
     """Draw the beam at a pixel position (x, y)."""
     from matplotlib.patches import Ellipse
 
-    ny, nx = extraction.image.shape
-    covariance = extraction.image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+    covariance = extraction.image.central_beam_covariance
     major, minor, angle = (float(value) for value in ellipse_from_covariance(covariance))
     patch = Ellipse(at, major, minor, angle=np.degrees(angle), facecolor="white", edgecolor="black", lw=0.5)
     axes.add_patch(patch)

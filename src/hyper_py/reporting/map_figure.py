@@ -104,9 +104,9 @@ def _apertures(extraction: Extraction, scale: float) -> Iterator[str]:
 def drawn_ellipses(extraction: Extraction) -> FloatArray:
     """Return x, y, semi-axes in pixels and angle of each aperture, (n, 5); the beam's if not fitted."""
     sources, image = extraction.sources, extraction.image
-    n, (ny, nx) = len(extraction.catalog), image.shape
+    n = len(extraction.catalog)
     ratio = extraction.options.photometry.fwhm_radius_ratio
-    beam = ellipse_from_covariance(image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1)))
+    beam = ellipse_from_covariance(image.central_beam_covariance)
     x, y = detected_places(extraction)
     plain = np.column_stack([x, y, *(np.full(n, float(v)) for v in beam)])
     plain[:, 2:4] *= ratio
@@ -118,8 +118,8 @@ def drawn_ellipses(extraction: Extraction) -> FloatArray:
 
 
 def _beam(extraction: Extraction, scale: float) -> str:
-    ny, nx = extraction.image.shape
-    covariance = extraction.image.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+    ny = extraction.image.shape[0]
+    covariance = extraction.image.central_beam_covariance
     major, minor, angle = (float(value) for value in ellipse_from_covariance(covariance))
     x, y = 14.0 + 0.5 * major * scale, ny * scale - 14.0 - 0.5 * major * scale
     return (

@@ -75,8 +75,7 @@ class Recipe:
     @cached_property
     def beam_covariance(self) -> FloatArray:
         """Covariance (2, 2) of the beam in pixels in the middle of the map."""
-        ny, nx = self.model.shape
-        return self.canvas.beam_covariance(0.5 * (nx - 1), 0.5 * (ny - 1))
+        return self.canvas.central_beam_covariance
 
     @cached_property
     def lobes(self) -> FloatArray:
