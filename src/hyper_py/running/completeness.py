@@ -8,7 +8,7 @@ import hashlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from hyper_py.options import OptionChanges, Options
     from hyper_py.pipeline.extraction import Extraction
 
-GROWTH = 1.5
+_GROWTH = 1.5
 """A round makes at most this many times the realisations of all before: the curve may still change."""
-LEAST_GROWTH = 0.15
+_LEAST_GROWTH = 0.15
 _LARGEST_MARK = 1000
 _SURROGATE, _REALISATION = 1, 2
 """Second numbers of seeds, so that no two maps share random numbers."""
@@ -269,6 +269,52 @@ def _stored(path: Path) -> Any:
         return None
 
 
+def next_runs(n_more: int, *, n_done: int, max_runs: int) -> int:
+    """Return how many realisations the next round makes, if so many more seem to be needed."""
+    # No rounds of one: workers have to be started for each.
+    n_next = max(n_more, math.ceil(_LEAST_GROWTH * n_done))
+    return min(n_next, math.ceil(_GROWTH * n_done), max_runs - n_done)
+
+
+def do_tasks(
+    function: Callable[..., Any],
+    tasks: Sequence[Any],
+    *,
+    setup: Any,
+    execute: Execute,
+    store: Store,
+    name: str,
+) -> Generator[Any, None, None]:
+    """Do tasks and store their results; yield each task when it is done.
+
+    Parameters
+    ----------
+    function : callable
+        Does a task, with the keyword `setup`.
+    tasks : sequence
+        With a `name` under which their results are stored.
+    setup : object
+    execute : callable
+    store : Store
+    name : str
+        Of the map or field, for messages.
+
+    Raises
+    ------
+    HyperPyError
+        If a task fails.
+    """
+    if not tasks:
+        return
+    with closing(execute(partial(function, setup=setup), tasks)) as outcomes:
+        for outcome in outcomes:
+            task = tasks[outcome.index]
+            if outcome.error:
+                raise HyperPyError(f"{name}: {task.name}: {outcome.error}")
+            store.add(task.name, outcome.value)
+            yield task
+
+
 def mark_of(*parts: object) -> str:
     """Return a hash of what decides results, the version included."""
     return hashlib.sha256("\n".join(map(repr, (__version__, *parts))).encode()).hexdigest()
@@ -357,24 +403,19 @@ class _Estimate:
                 self.on_event(RoundFinished(result=result))
             if not state.n_more or n_realised >= plan.max_runs:
                 return result
-            # No rounds of one: workers have to be started for each.
-            n_next = max(state.n_more, math.ceil(LEAST_GROWTH * n_realised))
-            n_next = min(n_next, math.ceil(GROWTH * n_realised), plan.max_runs - n_realised)
+            n_next = next_runs(state.n_more, n_done=n_realised, max_runs=plan.max_runs)
             self.n_expected = len(empty) + min(n_realised + state.n_more, plan.max_runs)
 
-    def do(self, tasks: Iterable[RealisationTask]) -> None:
+    def do(self, tasks: Sequence[RealisationTask]) -> None:
         """Do the tasks of a round that are not done yet."""
-        wanted = list(tasks)
-        todo = [task for task in wanted if task.name not in self.store.results]
-        self.n_done += len(wanted) - len(todo)
-        if not todo:
-            return
-        with closing(self.execute(partial(run_task, setup=self.setup), todo)) as outcomes:
-            for outcome in outcomes:
-                task = todo[outcome.index]
-                if outcome.error:
-                    raise HyperPyError(f"{self.setup.image.name}: {task.name}: {outcome.error}")
-                self.store.add(task.name, outcome.value)
+        todo = [task for task in tasks if task.name not in self.store.results]
+        self.n_done += len(tasks) - len(todo)
+        done = do_tasks(
+            run_task, todo, setup=self.setup, execute=self.execute, store=self.store,
+            name=self.setup.image.name,
+        )  # fmt: skip
+        with closing(done):  # whoever is told may end it all
+            for _ in done:
                 self.n_done, self.n_made = self.n_done + 1, self.n_made + 1
                 self.tell()
 

@@ -3,20 +3,18 @@
 import math
 import warnings
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyper_py.diagnostics import ConfigurationError, HyperPyError
+from hyper_py.diagnostics import ConfigurationError
 from hyper_py.running.completeness import (
-    GROWTH,
-    LEAST_GROWTH,
     Execute,
     Store,
+    do_tasks,
     local_executor,
     mark_of,
+    next_runs,
 )
 from hyper_py.running.process_settings import one_blas_thread
 
@@ -146,7 +144,11 @@ def estimate_bands(
             BandsTask(kind="realisation", index=len(done) + k, seed=plan.seed, snr_range=chosen)
             for k in range(n_next)
         ]
-        _do([inverted, *new], execute=execute, store=kept, setup=setup)
+        todo = [task for task in (inverted, *new) if task.name not in kept.results]
+        for _ in do_tasks(
+            run_bands_task, todo, setup=setup, execute=execute, store=kept, name=extraction.name
+        ):
+            pass
         done += new
         records = np.concatenate([kept.results[task.name] for task in done])
         snr, found = records["snr"], records["recovered"] > 0
@@ -162,21 +164,7 @@ def estimate_bands(
         if error <= plan.precision or len(done) >= plan.max_runs:
             return result
         wanted = math.ceil(needed / max(len(records) / len(done), 1.0))
-        n_next = min(max(wanted, math.ceil(LEAST_GROWTH * len(done)), 1), math.ceil(GROWTH * len(done)))
-        n_next = min(n_next, plan.max_runs - len(done))
-
-
-def _do(tasks: Sequence[BandsTask], *, execute: Execute, store: Store, setup: "BandsSetup") -> None:
-    """Do the tasks that are not done yet."""
-    todo = [task for task in tasks if task.name not in store.results]
-    if not todo:
-        return
-    with closing(execute(partial(run_bands_task, setup=setup), todo)) as outcomes:
-        for outcome in outcomes:
-            task = todo[outcome.index]
-            if outcome.error:
-                raise HyperPyError(f"{task.name}: {outcome.error}")
-            store.add(task.name, outcome.value)
+        n_next = next_runs(wanted, n_done=len(done), max_runs=plan.max_runs)
 
 
 def measure_bands_completeness(
