@@ -7,13 +7,14 @@ from scipy.linalg import LinAlgError, cholesky
 
 from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.noise.covariance import CovarianceModel
+from hyper_py.noise.whitener_cache import largest_step
 
 CACHE_BYTES = 12_000_000
 """Of the factors of one band: what was not used for longest is dropped first."""
 _FEWEST_PER_BEAM = 3.5
 _WAVELENGTH_BEAMS = 1.5
 _LOSS = 1.03
-"""Noise power that fewer pixels may add at that wavelength, where a source has most of its."""
+"""Noise power that fewer pixels may add at that wavelength, where a source has most of its own."""
 
 
 class FactorCache:
@@ -51,9 +52,6 @@ class FactorCache:
 
 def step_between_pixels(covariance: CovarianceModel, *, beam_fwhm: float) -> int:
     """Return the largest step between pixels at which sources lose nothing; the beam in pixels."""
-    step = 1
-    while beam_fwhm / (step + 1) >= _FEWEST_PER_BEAM:
-        if covariance.aliasing(step + 1, wavelength=_WAVELENGTH_BEAMS * beam_fwhm) > _LOSS:
-            break
-        step += 1
-    return step
+    return largest_step(
+        covariance, most=beam_fwhm / _FEWEST_PER_BEAM, wavelength=_WAVELENGTH_BEAMS * beam_fwhm, loss=_LOSS
+    )

@@ -34,6 +34,25 @@ _LOSS = 1.1
 its own."""
 
 
+def largest_step(covariance: CovarianceModel, *, most: float, wavelength: float, loss: float) -> int:
+    """Return the largest step between pixels that adds little noise power.
+
+    Parameters
+    ----------
+    covariance : CovarianceModel
+    most : float
+        No step is larger, except 1.
+    wavelength : float
+        At which the power counts, in pixels.
+    loss : float
+        Largest factor by which it may grow, see `CovarianceModel.aliasing`.
+    """
+    step = 1
+    while step + 1 <= most and covariance.aliasing(step + 1, wavelength=wavelength) <= loss:
+        step += 1
+    return step
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoiseMatrices:
     """Covariance and precision of fit pixels, for a noise scale of 1.
@@ -104,12 +123,10 @@ class WhitenerCache:
         beam_fwhm, source_fwhm : float
             In pixels; the source's along its minor axis.
         """
-        step = 1
-        while beam_fwhm / (step + 1) >= _FEWEST_PER_BEAM:
-            if self._covariance.aliasing(step + 1, wavelength=_WAVELENGTH_SIZES * source_fwhm) > _LOSS:
-                break
-            step += 1
-        return step
+        return largest_step(
+            self._covariance, most=beam_fwhm / _FEWEST_PER_BEAM, wavelength=_WAVELENGTH_SIZES * source_fwhm,
+            loss=_LOSS,
+        )  # fmt: skip
 
     def whitening(self, pixels: FitPixels, scale: float | None = None) -> TriangularMatrix:
         """Return the whitening matrix in units of `scale`, multiplicative noise included."""
