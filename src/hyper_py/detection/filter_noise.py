@@ -288,6 +288,11 @@ def edge_curve(ratio: FloatArray, distance: FloatArray, *, beams: float) -> Curv
     return Curve(np.array([*at, EDGE_BINS[-1] + 0.5]), np.array([*factor, 1.0]))
 
 
+def scatter(values: FloatArray) -> float:
+    """Return 1.4826 times the median absolute deviation of values (n,): the rms of a normal deviate."""
+    return MAD_TO_RMS * float(np.median(np.abs(values - np.median(values))))
+
+
 def _tail(beams: float) -> float:
     """Return the share of the values of so many beams that makes their tail."""
     return min(max(TAIL_BEAMS / beams, TAIL_SHARE), 0.1)
@@ -306,10 +311,7 @@ def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float)
     if beams < 4 * FEWEST_IN_BIN:
         return NO_CURVE
     quantiles = [q for q in BRIGHTNESS_QUANTILES if min(q, 1 - q) * beams >= FEWEST_IN_BIN or q in (0.0, 1.0)]
-    limits, typical = (
-        np.quantile(brightness, quantiles),
-        MAD_TO_RMS * np.median(np.abs(ratio - np.median(ratio))),
-    )
+    limits, typical = np.quantile(brightness, quantiles), scatter(ratio)
     reference = np.sort(ratio[(brightness <= np.median(brightness)) & (np.abs(ratio) < _OUTLIER_SIGMA)])
     at, factor = [], []
     for low, high in itertools.pairwise(limits):

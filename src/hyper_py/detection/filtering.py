@@ -17,6 +17,7 @@ from hyper_py.detection.filter_noise import (
     brightness_curve,
     cell_side,
     edge_curve,
+    scatter,
 )
 from hyper_py.detection.weights import EdgeWeights, ProductSums
 from hyper_py.numerics.tiles import Plane, Where, sample
@@ -97,20 +98,20 @@ def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
 
     plane = field.plane(make)
     known = sample(plane, size=field.size)
-    scatter = MAD_TO_RMS * float(np.median(np.abs(known - np.median(known)))) if known.size else 0.0
-    if not scatter > 0.0:
+    typical = scatter(known) if known.size else 0.0
+    if not typical > 0.0:
         return PixelMask(plane, math.inf, 0.0)
     # Loud noise is no source: what stands out must do so from what is around it.
     regions = LoudRegions(field.shape, fwhm=field.fwhm)
 
     def combed(where: Where) -> FloatArray:
-        ratio = plane[where] / scatter
+        ratio = plane[where] / typical
         return regions.combed(where, ratio, np.isfinite(ratio))
 
     for where, values in field.pieces(combed):
         regions.put(where, values)
     loud = regions.factor()
-    relative = field.plane(lambda *where: plane[where] / (scatter * loud[where]))
+    relative = field.plane(lambda *where: plane[where] / (typical * loud[where]))
     return PixelMask(relative, FIRST_LIMIT, (MASK_BEAMS - 0.5) * field.fwhm)
 
 

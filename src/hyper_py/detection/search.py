@@ -8,7 +8,7 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, beam_sized
 from hyper_py.detection.field import Field, Smoothed, SourceMask
-from hyper_py.detection.filter_noise import MAD_TO_RMS
+from hyper_py.detection.filter_noise import scatter
 from hyper_py.detection.filtering import (
     MASK_BEAMS,
     Filtered,
@@ -272,12 +272,9 @@ def _in_crowds(field: Field, found: Searched) -> BoolArray:
     view, place = found.view, (found.peaks.y, found.peaks.x)
     noise, light = at(view.typical, *place), at(view.brightness, *place)
     typical = float(np.median(sample(view.typical, size=field.size)))
-    known = sample(view.brightness, size=field.size)
-    middle = float(np.median(known))
-    scatter = MAD_TO_RMS * float(np.median(np.abs(known - middle)))
-    loud = noise / typical
+    known, loud = sample(view.brightness, size=field.size), noise / typical
     crowded: BoolArray = loud > CROWD_NOISE
-    crowded &= np.abs(light - middle) > CROWD_BRIGHTNESS * scatter * loud
+    crowded &= np.abs(light - np.median(known)) > CROWD_BRIGHTNESS * scatter(known) * loud
     bright: BoolArray = at(view.amplitude, *place) > BRIGHT * typical
     return crowded & bright & (found.peaks.value > CROWD_BRIGHT)
 
