@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -5,7 +7,15 @@ from scipy import ndimage
 from hyper_py.detection.candidates import Candidates
 from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.matched import MatchedSearch, candidates, detect_matched
-from hyper_py.detection.wide import OCTAVES, Octave, binned_pixels, joined, on_map, sizes_from_octaves
+from hyper_py.detection.wide import (
+    OCTAVES,
+    WIDE_FACTOR,
+    Octave,
+    binned_pixels,
+    joined,
+    on_map,
+    sizes_from_octaves,
+)
 from hyper_py.numerics.gaussians import render
 
 FWHM = 3.5
@@ -111,6 +121,23 @@ def test_octaves_tell_the_size_and_peak_of_a_source() -> None:
     assert np.median(peak) == pytest.approx(50.0, rel=0.1)
     alone = joined(octaves[:1])
     np.testing.assert_array_equal(np.sort(alone.significance), np.sort(octaves[0].candidates.significance))
+
+
+@pytest.mark.parametrize(("clearer", "steps"), [(0.95, [1, 1]), (1.05, [1, 1]), (1.15, [2])])
+def test_a_wide_candidate_over_two_compact_ones_must_be_clearer_than_both(
+    clearer: float, steps: list[int]
+) -> None:
+    search, middle = searched(noise()), np.array([150.0, 150.0])
+    beside = np.array([[-0.6 * FWHM, 0.0], [0.6 * FWHM, 0.0]])
+    compact = Candidates.compact(middle + beside, np.array([16.0, 12.0]))
+    finest = Octave(1, search.field, search.found, compact)
+    coarse = search.wide[0]
+    # The wide one loses as much significance as the noise of its octave exceeds that of the map.
+    loud = coarse.measured(middle[None])[1][0] / finest.measured(middle[None])[1][0]
+    significance = 20.0 * clearer * np.clip(loud, 1.0, WIDE_FACTOR)
+    wide = Candidates(middle[None], np.array([significance]), np.array([2.0]), np.array([2]))
+    kept = joined([finest, replace(coarse, candidates=wide)])
+    assert kept.step.tolist() == steps
 
 
 def test_a_small_map_has_no_coarse_octaves() -> None:
