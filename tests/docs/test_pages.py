@@ -18,6 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(
     path for path in DOCS.rglob("*.md") if not {"generated", "_build"} & {*path.relative_to(DOCS).parts}
 )
+IMPORT = re.compile(r"^(?:>>> )?from (hyper_py[\w.]*) import (\w[\w, ]*)$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?![a-z]+:)([^)#\s]*)(?:#[^)]*)?\)")
 KEY = re.compile(
     r"`((?:detection|photometry|fit_options|background|cube|survey|units|io|control|outputs|bands)\.[a-zA-Z_]+)"
@@ -107,3 +108,15 @@ def test_examples_of_configuration_are_yaml():
             r"^```yaml\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
         ):
             assert yaml.safe_load(block)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [path for path in PAGES if IMPORT.search(path.read_text(encoding="utf-8"))],
+    ids=lambda path: path.name,
+)
+def test_what_a_page_imports_is_there(page):
+    """Pages are executed when they are built, minutes later; a name that moved is seen here."""
+    for module, names in IMPORT.findall(page.read_text(encoding="utf-8")):
+        for name in names.split(","):
+            assert hasattr(importlib.import_module(module), name.strip()), f"{module} has no {name.strip()}"
