@@ -6,6 +6,7 @@ sources that the full fit does not support are taken out again.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -132,14 +133,12 @@ def _splits(model: Model, search: Search) -> list[Split]:
     )  # fmt: skip
     open_ = with_other_sources([group for group in model.groups if not group.searched], model.sources)
 
-    def of_part(part: list[int]) -> list[Split]:
-        return split_groups(
-            [open_[k] for k in part], beam=gaussians.shape_parameters(problem.beam_covariance),
-            typical=search.typical.shape, limits=limits,
-            solver=search.solver.with_tolerance(INITIAL_TOLERANCE),
-        )  # fmt: skip
-
-    splits = [split for found in in_order(of_part, work_parts(open_)) for split in found]
+    of_part = partial(
+        split_groups, beam=gaussians.shape_parameters(problem.beam_covariance),
+        typical=search.typical.shape, limits=limits, solver=search.solver.with_tolerance(INITIAL_TOLERANCE),
+    )  # fmt: skip
+    parts = [[open_[k] for k in part] for part in work_parts(open_)]
+    splits = [split for found in in_order(of_part, parts) for split in found]
     if not len(problem.beside) or not splits:
         return splits
     new = np.array([split.parameters[-1] for split in splits])

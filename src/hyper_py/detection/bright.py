@@ -26,6 +26,7 @@ from hyper_py.numerics.gaussians import (
     shape_parameters,
 )
 from hyper_py.numerics.pairs import group_pairs, pairs_within
+from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.solvers import SolverOptions, levenberg_marquardt
 from hyper_py.numerics.tiles import Plane, size_of
 
@@ -35,6 +36,8 @@ Fit: TypeAlias = Callable[[Plane, FloatArray, BoolArray], FloatArray]
 GROUP_BEAMS = 2.0
 """Sources within this many beams of a brighter one are fitted together with it."""
 LARGEST_GROUP = 6
+PART_GROUPS = 64
+"""Most groups that are fitted at once."""
 FIT_BEAMS = 0.9
 """Radius in beams of the pixels around each source that are fitted."""
 SIZE_RANGE = (0.5, 4.0)
@@ -90,11 +93,17 @@ def fit_gaussians(
     fwhm = FWHM_PER_SIGMA * float(np.linalg.det(beam_covariance)) ** 0.25
     groups = [group for group in partition(sources, length=GROUP_BEAMS * fwhm) if which[group].any()]
     placed = SourcesByPlace(sources, n_sigma=6.0)
-    cutouts = [_cutout(data, sources, group, placed, radius=max(FIT_BEAMS * fwhm, 2.0)) for group in groups]
+    radius, parts = max(FIT_BEAMS * fwhm, 2.0), []
     for size in sorted({group.size for group in groups}):
-        own = [k for k, group in enumerate(groups) if group.size == size]
-        members = np.array([groups[k] for k in own])
-        fitted[members] = _fit_alike([cutouts[k] for k in own], sources[members], beam_covariance, fwhm)
+        alike = np.array([group for group in groups if group.size == size])
+        parts += [alike[first : first + PART_GROUPS] for first in range(0, len(alike), PART_GROUPS)]
+
+    def of_part(members: IndexArray) -> FloatArray:
+        cutouts = [_cutout(data, sources, group, placed, radius=radius) for group in members]
+        return _fit_alike(cutouts, sources[members], beam_covariance, fwhm)
+
+    for members, found in zip(parts, in_order(of_part, parts), strict=True):
+        fitted[members] = found
     return fitted
 
 

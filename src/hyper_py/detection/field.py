@@ -9,16 +9,16 @@ from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
-from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.edges import edge_distance
 from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
-from hyper_py.numerics.parallel import in_order
-from hyper_py.numerics.stored import StoredPlane
-from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample, sample_step, size_of, tiles
+from hyper_py.numerics.parallel import in_order, once
+from hyper_py.numerics.stored import stored_plane
+from hyper_py.numerics.tiles import LazyPlane, Plane, Where, at, grown, sample, sample_step, size_of, tiles
 
 AnyArray: TypeAlias = NDArray[Any]
 Result = TypeVar("Result")
@@ -65,6 +65,10 @@ class PartCache:
     def n_bytes(self) -> int:
         """Size of all that is remembered."""
         return self._bytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have other processes begin with an empty one."""
+        return PartCache, (self._limit,)
 
     def _drop(self, key: tuple[int, ...]) -> None:
         part = self._parts.pop(key, None)
@@ -114,7 +118,10 @@ class Field:
         scaled = LazyPlane(size_of(data), lambda rows, columns: (data[rows, columns] - middle) / scale)
         keep = isinstance(data, np.ndarray)
         plane: Plane = scaled[:, :] if keep else scaled
-        return cls(plane, KernelFamily(beam_covariance), size, scale, float(known.mean()), keep)
+        field = cls(plane, KernelFamily(beam_covariance), size, scale, float(known.mean()), keep)
+        # Parts of the field read it: made there, it would be made by each worker.
+        _ = field._inner
+        return field
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -148,8 +155,10 @@ class Field:
 
     @cached_property
     def _inner(self) -> Plane:
+        distance = self.distance
         return self.plane(
-            lambda *where: (np.isfinite(self.data[where]) & (self.distance[where] > INNER)).astype(np.bool_)
+            lambda *where: (np.isfinite(self.data[where]) & (distance[where] > INNER)).astype(np.bool_),
+            dtype=np.bool_,
         )
 
     def inner(self, where: Where) -> BoolArray:
@@ -157,13 +166,16 @@ class Field:
         inside: BoolArray = self._inner[where].astype(np.bool_, copy=False)
         return inside
 
-    def plane(self, make: Callable[[slice, slice], AnyArray]) -> Plane:
+    def plane(self, make: Callable[[slice, slice], AnyArray], *, dtype: DTypeLike = np.float64) -> Plane:
         """Return a plane of the field's shape, made tile by tile: an array, or kept in a file.
 
         If there is no space for the file, the plane is made where it is asked for.
         """
         if not self.keep:
-            return self._stored(make)
+            try:
+                return stored_plane(self.shape, dtype, make=make, tiles=self.tiles)
+            except OSError:
+                return LazyPlane(self.shape, self.cache.remembered(make))
         result: AnyArray | None = None
         for where, part in self.pieces(lambda where: make(*where)):
             if result is None:
@@ -172,17 +184,6 @@ class Field:
         assert result is not None
         return result
 
-    def _stored(self, make: Callable[[slice, slice], AnyArray]) -> Plane:
-        first = make(*self.tiles[0])
-        try:
-            plane = StoredPlane(self.shape, first.dtype)
-        except OSError:
-            return LazyPlane(self.shape, self.cache.remembered(make))
-        plane.write(self.tiles[0], first)
-        for _ in in_order(lambda where: plane.write(where, make(*where)), self.tiles[1:]):
-            pass
-        return plane
-
     def pieces(self, function: Callable[[Where], Result]) -> Iterator[tuple[Where, Result]]:
         """Yield all tiles with the result of a function of each, see `hyper_py.numerics.parallel`.
 
@@ -190,6 +191,10 @@ class Field:
         """
         made = map(function, self.tiles) if self._is_small else in_order(function, self.tiles)
         return zip(self.tiles, made, strict=True)
+
+    def at(self, plane: Plane, y: IndexArray, x: IndexArray) -> FloatArray:
+        """Return the values of a plane of the field at pixels, shape (n,)."""
+        return once(lambda: at(plane, y, x))
 
     def comb(self, where: Where) -> tuple[slice, slice]:
         """Return the rows and columns inside a tile that statistics are made of; the same for all tiles."""

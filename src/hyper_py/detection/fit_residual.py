@@ -9,6 +9,7 @@ from scipy import ndimage
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.field import Field
 from hyper_py.numerics.gaussians import X, Y
+from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.tiles import Plane, Where, grown
 
 RING_RESIDUAL, CORE_RESIDUAL = 0.03, 0.1
@@ -75,12 +76,14 @@ class RingNoise:
         """Measure what is left around sources (n, 6)."""
         points, shape = sources[:, [X, Y]], (significance.shape[0], significance.shape[1])
         excess = np.zeros((len(points), BINS + 1))
-        for k, (x, y) in enumerate(points):
-            where = square(x, y, BINS / PER_BEAM * fwhm, shape)
-            ring = _rings(x, y, where, fwhm)
+
+        def medians(point: tuple[float, float]) -> FloatArray:
+            where = square(*point, BINS / PER_BEAM * fwhm, shape)
             values = np.abs(significance[where])
             values[values == 0.0] = np.nan
-            median = ring_medians(values, ring)
+            return ring_medians(values, _rings(*point, where, fwhm))
+
+        for k, median in enumerate(in_order(medians, [(x, y) for x, y in points])):
             wider = np.maximum(median, np.append(median[1:], 0.0))
             excess[k, FIRST_BIN:-1] = EXCESS_FACTOR * np.maximum(wider[FIRST_BIN:] - 1.0, 0.0)
         some = excess.any(axis=1)

@@ -190,7 +190,7 @@ class MatchedSearch:
 
     def place(self, x: int, y: int) -> Candidates:
         """Return a pixel with the significance of what bright sources leave there."""
-        residual = at(self.found.significance, np.array([y]), np.array([x]))
+        residual = self.field.at(self.found.significance, np.array([y]), np.array([x]))
         return Candidates.compact(np.array([[float(x), float(y)]]), self.rate.significance(residual))
 
     def peak(self, sources: Candidates) -> FloatArray:
@@ -282,14 +282,19 @@ def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IndexArray, y: IndexA
 
     flat = field.plane(fill)
     halo = 2 * max(side // 2 for side in kernel.inside.shape)
-    for where in field.tiles:
+
+    def of_tile(where: Where) -> FloatArray:
         own = np.flatnonzero(is_inside(where, y, x))
-        if own.size:
-            (rows, columns), _ = grown(where, halo, field.shape)
-            piece = flat[rows, columns]
-            shapes = daofind_statistics(
-                piece, convolve_kernel(piece, kernel.weights), kernel=kernel, x=x[own] - columns.start,
-                y=y[own] - rows.start,
-            )  # fmt: skip
-            values[:, own] = shapes.roundness, shapes.roundness_marginal, shapes.sharpness
+        if not own.size:
+            return np.empty((3, 0))
+        (rows, columns), _ = grown(where, halo, field.shape)
+        piece = flat[rows, columns]
+        shapes = daofind_statistics(
+            piece, convolve_kernel(piece, kernel.weights), kernel=kernel, x=x[own] - columns.start,
+            y=y[own] - rows.start,
+        )  # fmt: skip
+        return np.stack(astuple(shapes))
+
+    for where, shapes in field.pieces(of_tile):
+        values[:, is_inside(where, y, x)] = shapes
     return DaofindStatistics(*values)

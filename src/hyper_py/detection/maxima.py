@@ -62,11 +62,15 @@ def negative(plane: Plane, shape: tuple[int, int]) -> LazyPlane:
 def refined(field: Field, plane: Plane, peaks: Maxima) -> FloatArray:
     """Return positions of maxima below the pixel, (n, 2)."""
     points = np.empty((peaks.x.size, 2))
-    for where in field.tiles:
-        own = np.flatnonzero(is_inside(where, peaks.y, peaks.x))
+
+    def of_tile(where: Where) -> FloatArray:
+        own = is_inside(where, peaks.y, peaks.x)
         (rows, columns), _ = grown(where, 1, field.shape)
         x, y = refine_positions(
             plane[rows, columns], x=peaks.x[own] - columns.start, y=peaks.y[own] - rows.start
         )
-        points[own] = np.column_stack([x + columns.start, y + rows.start])
+        return np.column_stack([x + columns.start, y + rows.start])
+
+    for where, found in field.pieces(of_tile):
+        points[is_inside(where, peaks.y, peaks.x)] = found
     return points

@@ -24,7 +24,8 @@ from hyper_py.detection.weights import EdgeWeights
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.gaussians import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
 from hyper_py.numerics.pairs import pairs_within
-from hyper_py.numerics.tiles import LazyPlane, Plane, at, sample
+from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.tiles import LazyPlane, Plane, sample
 from hyper_py.stages import count_for_nobody
 
 TEMPLATE = 1.1
@@ -184,9 +185,9 @@ def look(field: Field, view: Filtered, bright: Bright, masks: Masks, planes: Pla
     significance = whole = field.plane(over_noise)
     if len(bright.sources):
         pixels = _pixels(bright.sources, field.shape)
-        distance, light = at(field.distance, *pixels), at(view.brightness, *pixels)
+        distance, light = field.at(field.distance, *pixels), field.at(view.brightness, *pixels)
         noise = view.noise.at_pixels(*pixels, distance=distance, brightness=light)
-        together = at(view.model, *pixels)
+        together = field.at(view.model, *pixels)
         snr = np.maximum(together, _near_amplitude(field, view.weights, bright.sources)) / noise
         snr = np.where(bright.sources[:, AMPLITUDE] > 0.0, snr, together / noise)
         residual = _fit_residual(field, view, bright, snr)
@@ -231,9 +232,9 @@ def _fit_residual(field: Field, view: Filtered, bright: Bright, snr: FloatArray)
     checked = np.flatnonzero(np.abs(snr) > CHECKED)
     if checked.size:
         trust = np.zeros(len(bright.sources))
-        for k in checked:
-            where = square(bright.sources[k, X], bright.sources[k, Y], LEFT_BEAMS * field.fwhm, field.shape)
-            residual = np.abs(view.amplitude[where]).max(initial=0.0)
+        around = [square(x, y, LEFT_BEAMS * field.fwhm, field.shape) for x, y in bright.points(checked)]
+        left = in_order(lambda where: float(np.abs(view.amplitude[where]).max(initial=0.0)), around)
+        for k, residual in zip(checked, left, strict=True):
             trust[k] = max(0.0, 1.0 - residual / (LEFT_SHARE * abs(bright.sources[k, AMPLITUDE])))
         sources = bright.sources[trust > 0.0].copy()
         sources[:, AMPLITUDE] *= trust[trust > 0.0]
@@ -270,12 +271,12 @@ def _new_bright(field: Field, found: Searched) -> FloatArray:
 def _in_crowds(field: Field, found: Searched) -> BoolArray:
     """Return which peaks are bright, but for the loud noise that a crowd of sources looks like."""
     view, place = found.view, (found.peaks.y, found.peaks.x)
-    noise, light = at(view.typical, *place), at(view.brightness, *place)
+    noise, light = field.at(view.typical, *place), field.at(view.brightness, *place)
     typical = float(np.median(sample(view.typical, size=field.size)))
     known, loud = sample(view.brightness, size=field.size), noise / typical
     crowded: BoolArray = loud > CROWD_NOISE
     crowded &= np.abs(light - np.median(known)) > CROWD_BRIGHTNESS * scatter(known) * loud
-    bright: BoolArray = at(view.amplitude, *place) > BRIGHT * typical
+    bright: BoolArray = field.at(view.amplitude, *place) > BRIGHT * typical
     return crowded & bright & (found.peaks.value > CROWD_BRIGHT)
 
 
@@ -289,7 +290,7 @@ def _companions(field: Field, found: Searched) -> FloatArray:
 
 
 def _sources(field: Field, found: Searched, peaks: Maxima) -> FloatArray:
-    amplitude = at(found.view.amplitude, peaks.y, peaks.x)
+    amplitude = field.at(found.view.amplitude, peaks.y, peaks.x)
     covariance = field.family.beam_covariance
     x, y = peaks.points.T
     return beam_sized(x, y, amplitude, beam_covariance=covariance, size=TEMPLATE)

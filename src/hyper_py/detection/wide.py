@@ -20,7 +20,7 @@ from hyper_py.detection.search import LOWEST, Searched, search
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.bins import binned
 from hyper_py.numerics.pairs import group_pairs, pairs_within
-from hyper_py.numerics.tiles import Plane, at
+from hyper_py.numerics.tiles import Plane
 
 OCTAVES = (2, 4)
 """Factors by which maps are binned: sources of up to some six beams have a filter of nearly their size."""
@@ -80,7 +80,8 @@ class Octave:
         """Return the filter's amplitude at places of the map, and its noise, in the map's unit: (n,) each."""
         x, y = binned_pixels(points, self.step, self.field.shape)
         place, view = (y, x), self.found.view
-        return self.field.scale * at(view.whole, *place), self.field.scale * at(view.rms, *place)
+        values, noise = self.field.at(view.whole, *place), self.field.at(view.rms, *place)
+        return self.field.scale * values, self.field.scale * noise
 
     def response(self, size: FloatArray, away: FloatArray) -> FloatArray:
         """Return the filter's amplitude at distances in pixels from sources of peak 1, sizes in beams."""
@@ -122,7 +123,7 @@ def binned_pixels(points: FloatArray, step: int, shape: tuple[int, int]) -> tupl
 def away_from_edges(candidates: Candidates, field: Field) -> Candidates:
     """Return the candidates of a binned map that are not at an edge: loud noise there looks like them."""
     x, y = binned_pixels(candidates.points, 1, field.shape)  # places may be refined to beyond the map
-    return candidates.select(np.flatnonzero(at(field.distance, y, x) >= WIDE_MARGIN))
+    return candidates.select(np.flatnonzero(field.at(field.distance, y, x) >= WIDE_MARGIN))
 
 
 def on_map(candidates: Candidates, step: int) -> Candidates:

@@ -62,8 +62,9 @@ def fit_iteratively(
         before = sources.copy()
         present = with_other_sources([groups[k] for k in todo], sources)
         parts = work_parts(present)
-        fit = partial(_fit_part, groups=present, sources=before, solver=solver)
-        for part, fits in zip(parts, in_order(fit, parts), strict=True):
+        fit = partial(_fit_part, sources=before, solver=solver)
+        some = [[present[i] for i in part] for part in parts]
+        for part, fits in zip(parts, in_order(fit, some), strict=True):
             for i, one in zip(part, fits, strict=True):
                 groups[todo[i]] = groups[todo[i]].refitted(one)
                 sources[groups[todo[i]].members] = one.parameters
@@ -76,12 +77,9 @@ def fit_iteratively(
     return sources, groups
 
 
-def _fit_part(
-    part: Sequence[int], *, groups: Sequence[Group], sources: FloatArray, solver: SolverOptions
-) -> list[GroupFit]:
-    """Fit some of the groups, from the sources as they are."""
-    some = [groups[i] for i in part]
-    return fit_groups(some, [sources[group.members] for group in some], solver=solver)
+def _fit_part(groups: Sequence[Group], *, sources: FloatArray, solver: SolverOptions) -> list[GroupFit]:
+    """Fit groups from the sources as they are."""
+    return fit_groups(groups, [sources[group.members] for group in groups], solver=solver)
 
 
 def alternative_starts(problem: FitProblem, sources: FloatArray) -> list[FloatArray]:

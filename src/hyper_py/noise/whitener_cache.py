@@ -6,6 +6,7 @@ matrices. These are kept as far as memory allows.
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -109,6 +110,15 @@ class WhitenerCache:
     def __init__(self, covariance: CovarianceModel, *, multiplicative: Plane | None = None) -> None:
         self._covariance, self._multiplicative = covariance, multiplicative
         self._finest = float(np.median(power_spectrum(covariance.lags)))
+        self._forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Have other processes begin without matrices."""
+        empty = WhitenerCache.__new__(WhitenerCache)
+        empty._forget()
+        return self.__dict__ | empty.__dict__
+
+    def _forget(self) -> None:
         self._known: OrderedDict[bytes, TriangularMatrix] = OrderedDict()
         self._bytes = 0
         self._factors: dict[bytes, TriangularMatrix] = {}

@@ -1,9 +1,16 @@
-"""Planes that are made once and kept in a file without a name, which vanishes with this process."""
+"""Planes that are made once, tile by tile, and kept in a file.
+
+Without a journal the file has no name and vanishes with this process. With one (`hyper_py.numerics.journal`)
+it is beside the journal, so that other machines can read it, and a run that was killed goes on from it: after
+each tile its checksum is written behind the pixels.
+"""
 
 import os
+import struct
 import tempfile
 import weakref
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -13,9 +20,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from hyper_py.arrays import IntArray
+from hyper_py.numerics.journal import UnusableJournalError
+from hyper_py.numerics.parallel import current_journal, in_order, place_of_call
 from hyper_py.numerics.tiles import Where
 
 _directory: ContextVar[Path | None] = ContextVar("directory", default=None)
+_CHECKSUM = struct.Struct("<II")
+"""That of the pixels of a tile, and 1: zeros mean that the tile was not written."""
 
 
 @contextmanager
@@ -28,6 +39,40 @@ def stored_in(directory: Path) -> Iterator[None]:
         _directory.reset(before)
 
 
+def stored_plane(
+    shape: tuple[int, int],
+    dtype: DTypeLike,
+    *,
+    make: Callable[[slice, slice], NDArray[Any]],
+    tiles: Sequence[Where],
+) -> "StoredPlane":
+    """Return a plane made tile by tile; what an earlier run has made of it, see `Journal`, is not made again.
+
+    Raises
+    ------
+    OSError
+        There is no space for all of it.
+    """
+    journal = current_journal()
+    if journal is None:
+        plane = StoredPlane(shape, dtype)
+    else:
+        work = journal.begin(place_of_call(), len(tiles))
+        if journal.is_dropped(work):
+            return StoredPlane(shape, dtype, handle=-1)
+        path = journal.plane(work)
+        plane = StoredPlane(shape, dtype, path=path, n_tiles=len(tiles))
+        weakref.finalize(plane, journal.drop, work).atexit = False
+
+    def write(k: int) -> None:
+        if not plane.has_tile(k, tiles[k]):
+            plane.write(tiles[k], make(*tiles[k]), tile=k)
+
+    for _ in in_order(write, range(len(tiles)), recorded=False):
+        pass
+    return plane
+
+
 class StoredPlane:
     """A plane in a file, written and read by rows and columns, by any process that shares it.
 
@@ -37,6 +82,12 @@ class StoredPlane:
     ----------
     shape : (ny, nx)
     dtype : dtype
+    path : Path, optional
+        Of its file, which may be there; if not given, it has none and goes with the process.
+    n_tiles : int
+        Of which checksums are kept; none without a path.
+    handle : int, optional
+        Of the open file; -1 if that is gone.
 
     Raises
     ------
@@ -46,24 +97,61 @@ class StoredPlane:
 
     ndim = 2
 
-    def __init__(self, shape: tuple[int, int], dtype: DTypeLike) -> None:
-        self.shape, self.dtype = shape, np.dtype(dtype)
-        with tempfile.TemporaryFile(dir=_directory.get()) as file:
-            self._handle = os.dup(file.fileno())
-        weakref.finalize(self, os.close, self._handle)
-        size = shape[0] * shape[1] * self.dtype.itemsize
-        if hasattr(os, "posix_fallocate") and size:
-            os.posix_fallocate(self._handle, 0, size)
-        else:
-            os.truncate(self._handle, size)
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        dtype: DTypeLike,
+        *,
+        path: Path | None = None,
+        n_tiles: int = 0,
+        handle: int | None = None,
+    ) -> None:
+        self.shape, self.dtype, self._path = shape, np.dtype(dtype), path
+        self._end = shape[0] * shape[1] * self.dtype.itemsize
+        if handle is None:
+            handle = _made_file(path, self._end + n_tiles * _CHECKSUM.size)
+        self._handle = handle
+        if handle >= 0:
+            weakref.finalize(self, os.close, handle)
 
-    def write(self, where: Where, part: NDArray[Any]) -> None:
-        """Write rows and columns."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have other processes open the file."""
+        if self._path is None:
+            raise TypeError("a plane in a file without a name cannot be sent to other processes")
+        return _opened, (self.shape, self.dtype.str, self._path)
+
+    def write(self, where: Where, part: NDArray[Any], *, tile: int | None = None) -> None:
+        """Write rows and columns; if they are a tile, its checksum too."""
         rows, columns = where
         part, step = np.ascontiguousarray(part, dtype=self.dtype), self.shape[1] * self.dtype.itemsize
         place = rows.start * step + columns.start * self.dtype.itemsize
-        for k, row in enumerate(part.view(np.uint8)):
-            _write_all(self._handle, row.data, place + k * step)
+        with self._to_write() as handle:
+            for k, row in enumerate(part.view(np.uint8)):
+                _write_all(handle, row.data, place + k * step)
+            if tile is not None and self._path is not None:
+                text = _CHECKSUM.pack(zlib.crc32(part.view(np.uint8).data), 1)
+                _write_all(handle, memoryview(text), self._end + tile * _CHECKSUM.size)
+
+    @contextmanager
+    def _to_write(self) -> Iterator[int]:
+        """Have the file open: one without a name always is, in a network others see it when it is closed."""
+        if self._path is None:
+            yield self._handle
+            return
+        handle = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+    def has_tile(self, tile: int, where: Where) -> bool:
+        """Return whether a tile is there as it was written."""
+        if self._path is None:
+            return False
+        checksum, written = _CHECKSUM.unpack(
+            os.pread(self._handle, _CHECKSUM.size, self._end + tile * _CHECKSUM.size)
+        )
+        return bool(written) and zlib.crc32(self[where].view(np.uint8).data) == checksum
 
     def __getitem__(self, where: Where) -> NDArray[Any]:
         """Return the pixels of rows and columns; slices may be open, as those of arrays."""
@@ -90,6 +178,33 @@ class StoredPlane:
         return values
 
 
+def _made_file(path: Path | None, size: int) -> int:
+    """Return the handle of a file of a size, which may be there already."""
+    if path is None:
+        with tempfile.TemporaryFile(dir=_directory.get()) as file:
+            handle = os.dup(file.fileno())
+    else:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        if os.fstat(handle).st_size == size:
+            return handle
+        if hasattr(os, "posix_fallocate") and size:
+            os.posix_fallocate(handle, 0, size)
+        else:
+            os.truncate(handle, size)
+    except OSError:
+        os.close(handle)
+        if path is not None:
+            path.unlink()
+        raise
+    return handle
+
+
+def _opened(shape: tuple[int, int], dtype: str, path: Path) -> StoredPlane:
+    """Return a plane that another process has made."""
+    return StoredPlane(shape, dtype, path=path, handle=os.open(path, os.O_RDWR | os.O_CLOEXEC))
+
+
 def _write_all(handle: int, data: memoryview, place: int) -> None:
     while data:
         n = os.pwrite(handle, data, place)
@@ -97,6 +212,8 @@ def _write_all(handle: int, data: memoryview, place: int) -> None:
 
 
 def _read_all(handle: int, data: memoryview, place: int) -> None:
+    if handle < 0:
+        raise UnusableJournalError("a plane is read of which the run that was killed had no more need")
     while data:
         n = os.preadv(handle, [data], place)
         if not n:

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -201,6 +201,10 @@ class Correlator:
     def radius(self) -> int:
         """Largest half side of a kernel in pixels."""
         return int(max(side // 2 for kernel in self._kernels for side in kernel.shape))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have other processes transform the kernels themselves."""
+        return Correlator, tuple(self._kernels)
 
     def __call__(self, data: FloatArray) -> list[FloatArray]:
         """Return the correlation of a tile (ny, nx) with each kernel, of the same shape."""

@@ -129,15 +129,15 @@ def measure_on_conditional(
     """  # fmt: skip
     shown = [group for group in groups if group.pixels.y.size]
 
-    def of_part(part: list[int]) -> list[MeasuredGroup]:
+    def of_part(part: list[Group]) -> list[MeasuredGroup]:
         return _measured_part(
-            [shown[k].prepared() for k in part], sources, cache=cache, radius_in_fwhm=radius_in_fwhm,
+            [group.prepared() for group in part], sources, cache=cache, radius_in_fwhm=radius_in_fwhm,
             beam_area=beam_area, usable=usable,
         )  # fmt: skip
 
     results: list[MeasuredGroup] = []
     measured = counter("apertures", len(shown))
-    for found in in_order(of_part, work_parts(shown)):
+    for found in in_order(of_part, [[shown[k] for k in part] for part in work_parts(shown)]):
         results += found
         measured(len(found))
     return results

@@ -8,6 +8,7 @@ from typing import Any
 
 from hyper_py.running.map_outputs import MapWork, write_failure, write_outputs
 from hyper_py.running.process_settings import keep_freed_memory, without_collections
+from hyper_py.running.resumable import forget_journal, has_journal, resumed
 from hyper_py.running.tasks import MapResult, MapTask, reading_options
 from hyper_py.stages import tell
 
@@ -55,16 +56,21 @@ def measure_map(task: MapTask) -> Any:
 
         path, ratio = config.below_config(config.detection.regions), config.photometry.fwhm_radius_ratio
         fixed = read_regions(path, image, fwhm_radius_ratio=ratio)
-    if fixed is None and config.photometry.fixed_radius and not options.detection_only:
-        # Detected positions in given apertures.
-        found = extract_sources(image, options=replace(options, detection_only=True)).catalog
-        fixed = FixedSources(
-            longitude=found["RA"].value,
-            latitude=found["DEC"].value,
-            frame="icrs",
-            **fixed_apertures(config, len(found)),
-        )
-    return extract_sources(image, options=options, fixed=fixed)
+
+    def extract() -> Any:
+        sources = fixed
+        if sources is None and config.photometry.fixed_radius and not options.detection_only:
+            # Detected positions in given apertures.
+            found = extract_sources(image, options=replace(options, detection_only=True)).catalog
+            sources = FixedSources(
+                longitude=found["RA"].value,
+                latitude=found["DEC"].value,
+                frame="icrs",
+                **fixed_apertures(config, len(found)),
+            )
+        return extract_sources(image, options=options, fixed=sources)
+
+    return extract() if image.is_whole else resumed(task, extract)
 
 
 def process_map(
@@ -106,9 +112,15 @@ def process_map(
         try:
             work.removed = forget_map(work.layout, task.name)
             work.checksum = task.content()
+            if has_journal(layout, task.name):
+                work.log.add(
+                    "what a run that was killed has left of this map is used where nothing has changed"
+                )
             with workers(_n_workers(task)), stored_in(layout.root / STATE_DIR):
-                extraction = measure(task)
-            return write(work, extraction)
+                extraction = measure(replace(task, checksum=work.checksum))
+            result = write(work, extraction)
+            forget_journal(layout, task.name)
+            return result
         except Exception as error:
             reason = work.log_failure(error)
     return write_failure(work, reason)

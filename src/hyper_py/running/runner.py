@@ -37,6 +37,7 @@ from hyper_py.running.manifest import Ending, Manifest, RunLog, ended_by, open_l
 from hyper_py.running.map_outputs import restored
 from hyper_py.running.map_task import load_libraries, measure_map, process_map
 from hyper_py.running.process_settings import pin_own_blas
+from hyper_py.running.resumable import forget_journal
 from hyper_py.running.tasks import MapResult, MapTask, Measure
 from hyper_py.running.worker_processes import execute_processes
 
@@ -143,6 +144,9 @@ def run_tasks(
                 f"{layout.root}: another run is writing here; wait, or choose another directory"
             )
         remove_stale(layout.staging_directories())
+        if not resume:
+            for task in tasks:
+                forget_journal(layout, task.name)
         removed = remove_merged(layout) + (() if config.outputs.report else remove_pages(layout.root))
         with open_log(layout.root / layout.logs / layout.log_name, append=resume) as log:
             work = _Run(config, layout, tasks, function, log, on_event)
@@ -323,6 +327,7 @@ class _Run:
             result = restored(task, self.layout)
             if isinstance(result, MapResult):
                 self.results[task.index] = result
+                forget_journal(self.layout, task.name)
             elif result:
                 self.redone.append((task.name, result))
         self.n_resumed = len(self.results)

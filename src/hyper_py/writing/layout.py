@@ -171,6 +171,10 @@ class Layout:
         """Catalogue of a complete map in full precision, from which the merged one is made."""
         return f"{STATE_DIR}/{file_stem(name)}.npy"
 
+    def journal(self, name: str) -> Path:
+        """Directory of what is known so far of a map that is read in pieces, while it is done."""
+        return self.root / STATE_DIR / f"{file_stem(name)}.tiles"
+
     def directories(self) -> tuple[Path, ...]:
         """All directories in which this run writes."""
         names = (
