@@ -14,7 +14,7 @@ from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.noise.level import NoiseLevel
-from hyper_py.numerics.tiles import sample
+from hyper_py.numerics.tiles import LazyPlane, sample
 
 _BAD = (
     Flag.BLANK_PIXELS | Flag.EDGE | Flag.SIZE_AT_BOUND | Flag.POSITION_AT_BOUND | Flag.AMPLITUDE_AT_BOUND
@@ -160,12 +160,14 @@ def _noise_ratio(image: SkyImage, noise: NoiseLevel) -> float:
     """
     if not noise.typical > 0.0:
         return 1.0
-    rms = noise.rms if image.is_whole else noise.typical
-    values = image.data if image.is_whole else sample(image.data)
-    scatter = float(clipped_statistics(values / rms).rms)
+    if image.is_whole:
+        ratio = image.data / noise.rms
+    else:
+        ratio = sample(LazyPlane(image.shape, lambda *where: image.data[where] / noise.part(*where)))
+    scatter = float(clipped_statistics(ratio).rms)
     if scatter < 1.0 / _LARGEST_RATIO:
         return scatter
-    steps = np.diff(values / rms, axis=-1)
+    steps = np.diff(ratio, axis=-1)
     grain = _SIGMA_OF_STEPS * float(np.nanmedian(np.abs(steps))) if np.isfinite(steps).any() else 1.0
     return grain if grain > _LARGEST_RATIO else 1.0
 

@@ -1,9 +1,9 @@
 """`SkyImage`: one map with its error, mask, coordinates and beam."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +19,7 @@ from hyper_py.geometry import (
     reference_jacobian,
     transform_covariance,
 )
-from hyper_py.numerics.tiles import Plane, at
+from hyper_py.numerics.tiles import LazyPlane, Plane, at, combined, kept_like, sample
 
 if TYPE_CHECKING:
     from astropy.nddata import CCDData
@@ -45,9 +45,10 @@ class SkyImage(Summarised):
     jy_per_pixel : float or ndarray of shape (ny, nx)
         Value of one `unit` in Jy/pixel; an array if pixel areas vary over the map.
     error : ndarray, shape (ny, nx), optional
-        1-sigma error in Jy/pixel.
+        1-sigma error in Jy/pixel; a plane like `data` if that is one.
     primary_beam : ndarray, shape (ny, nx), optional
-        Response by which `data` and `error` were divided; `flat_noise` multiplies by it again.
+        Response by which `data` and `error` were divided; `flat_noise` multiplies by it again. A plane like
+        `data` if that is one.
     searched : ndarray of bool or Plane, shape (ny, nx), optional
         Where sources are looked for; everywhere if not given. Noise and background are those of all pixels.
     meta : dict
@@ -163,7 +164,7 @@ class SkyImage(Summarised):
     @property
     def flat_noise(self) -> FloatArray:
         """Data before the correction for the primary beam, (ny, nx)."""
-        return self.data if self.primary_beam is None else self.data * self.primary_beam
+        return self.data if self.primary_beam is None else self._with(np.multiply, self.primary_beam)
 
     @cached_property
     def relative_rms(self) -> FloatArray | None:
@@ -171,16 +172,26 @@ class SkyImage(Summarised):
 
         None if there is neither. Blank pixels have 1.
         """
+        noise: Plane
         if self.error is not None:
-            noise = self.error
+            noise = combined(_where_known, self.data, self.error)
         elif self.primary_beam is not None:
-            noise = 1.0 / self.primary_beam
+            noise = combined(
+                lambda data, response: _where_known(data, 1.0 / response), self.data, self.primary_beam
+            )
         else:
             return None
-        known = np.isfinite(noise) & np.isfinite(self.data)
-        relative: FloatArray = np.where(known, noise, 1.0)
-        relative[known] /= np.median(noise[known])
-        return relative
+        typical = float(np.median(sample(noise)))
+
+        def make(rows: slice, columns: slice) -> FloatArray:
+            relative = noise[rows, columns] / typical
+            return np.where(np.isfinite(relative), relative, 1.0)
+
+        return cast(FloatArray, kept_like(LazyPlane(self.shape, make), self.data))
+
+    def _with(self, operation: Callable[..., FloatArray], other: Plane) -> FloatArray:
+        """Return the data combined with another plane, in memory if they are."""
+        return cast(FloatArray, kept_like(combined(operation, self.data, other), self.data))
 
     @property
     def flattened(self) -> FloatArray:
@@ -188,7 +199,7 @@ class SkyImage(Summarised):
 
         With a primary beam they are `flat_noise` up to a factor.
         """
-        return self.data if self.relative_rms is None else self.data / self.relative_rms
+        return self.data if self.relative_rms is None else self._with(np.divide, self.relative_rms)
 
     @property
     def frame(self) -> str:
@@ -223,6 +234,11 @@ class SkyImage(Summarised):
     def with_data(self, data: FloatArray) -> "SkyImage":
         """Return the same map with other data in Jy/pixel, such as a residual."""
         return replace(self, data=data)
+
+
+def _where_known(data: FloatArray, noise: FloatArray) -> FloatArray:
+    """Return the noise of pixels that are known and have one, else NaN."""
+    return np.where(np.isfinite(data) & np.isfinite(noise), noise, np.nan)
 
 
 def mean_image(channels: Iterable[SkyImage]) -> SkyImage:

@@ -157,6 +157,45 @@ def test_masks_are_read_in_pieces_too(path, tmp_path):
         read_image(path, mask=packed, max_memory=1e6)
 
 
+def beside(path, directory, kind):
+    """Write what is known of the noise beside a map; return it as arguments of `read_image`."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    response = np.exp(-0.5 * (np.hypot(y - 120.0, x - 150.0) / 150.0) ** 2)
+    with fits.open(path) as file:
+        header, data = file[0].header, file[0].data
+    if kind == "error":  # the map is loud where the response is low
+        error = np.nanstd(data) / response
+        error[200:210, 10:60] = 0.0  # no error, no pixel
+        fits.writeto(directory / "error.fits", error.astype(np.float32), header)
+        return {"error_hdu": directory / "error.fits"}
+    response[response < 0.3] = np.nan
+    fits.writeto(directory / "response.fits", response.astype(np.float32), header)
+    return {"primary_beam": directory / "response.fits", "primary_beam_corrected": kind == "corrected"}
+
+
+@pytest.mark.parametrize("kind", ["error", "corrected", "not corrected"])
+def test_errors_and_primary_beams_are_read_in_pieces_too(path, tmp_path, kind):
+    given = beside(path, tmp_path, kind)
+    whole, pieces = (read_image(path, max_memory=m, **given) for m in (None, 1e6))
+    assert whole.is_whole
+    assert not pieces.is_whole
+    names = ["data", "error", "flattened"] if kind == "error" else ["data", "primary_beam", "flat_noise"]
+    for name in (*names, "relative_rms"):
+        expected, lazy = getattr(whole, name), getattr(pieces, name)
+        assert isinstance(expected, np.ndarray)
+        assert not isinstance(lazy, np.ndarray)
+        np.testing.assert_allclose(lazy[:, :], expected, rtol=1e-12)
+        np.testing.assert_allclose(lazy[190:220, 5:80], expected[190:220, 5:80], rtol=1e-12)
+    assert [note for note in whole.meta["notes"] if "no error" in note] == [
+        note for note in pieces.meta["notes"] if "no error" in note
+    ]
+    assert any("no error above zero" in note for note in pieces.meta["notes"]) == (kind == "error")
+    one, other = (extract_sources(image, options=Options(tile_size_pix=120)) for image in (pieces, whole))
+    assert_same(one.catalog, other.catalog)
+    np.testing.assert_allclose(one.planes()["rms"][:, :], other.rms_image(), rtol=1e-12)
+    assert one.noise.typical == other.noise.typical
+
+
 def test_given_positions_are_measured_in_pieces_as_at_once(path, whole):
     rows = whole[:15]
     for sizes in (
@@ -180,9 +219,10 @@ def test_what_needs_the_whole_map_says_so(path, tmp_path):
         with pytest.raises(ConfigurationError, match=rf"{key} = .*control\.max_memory"):
             extract_sources(image, options=options)
     error = tmp_path / "error.fits"
-    fits.writeto(error, np.ones(SHAPE), fits.getheader(path))
-    with pytest.raises(InputError, match=r"control\.max_memory.*io\.error_hdu"):
-        read_image(path, max_memory=1e6, error_hdu=error)
+    fits.CompImageHDU(np.ones(SHAPE), fits.getheader(path)).writeto(error)
+    for key in ("error_hdu", "primary_beam"):
+        with pytest.raises(InputError, match=rf"control\.max_memory.*unpack io\.{key}"):
+            read_image(path, max_memory=1e6, **{key: error}, primary_beam_corrected=True)
     fits.CompImageHDU(fits.getdata(path), fits.getheader(path)).writeto(tmp_path / "packed.fits")
     with pytest.raises(InputError, match="unpack"):
         read_image(tmp_path / "packed.fits", max_memory=1e6)

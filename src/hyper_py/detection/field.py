@@ -1,6 +1,5 @@
 """The map that is searched, and what is made of it tile by tile."""
 
-import itertools
 import math
 import weakref
 from collections.abc import Callable, Iterator
@@ -37,14 +36,13 @@ FEWEST_SAMPLED = 60_000
 class PartCache:
     """Remembers parts of planes that are in use, the last ones used, up to a number of bytes."""
 
-    def __init__(self, limit: float) -> None:
-        self._limit, self._bytes = limit, 0
+    def __init__(self, limit: float, n_planes: int = 0) -> None:
+        self._limit, self._bytes, self._n_planes = limit, 0, n_planes
         self._parts: dict[tuple[int, ...], NDArray[np.generic]] = {}
-        self._planes = itertools.count()
 
     def remembered(self, make: Callable[[slice, slice], AnyArray]) -> Callable[[slice, slice], AnyArray]:
         """Return the function, which then makes the same part again only when it was forgotten."""
-        plane = next(self._planes)
+        plane, self._n_planes = self._n_planes, self._n_planes + 1
 
         def look(rows: slice, columns: slice) -> AnyArray:
             key = plane, rows.start, rows.stop, columns.start, columns.stop
@@ -67,8 +65,8 @@ class PartCache:
         return self._bytes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Have other processes begin with an empty one."""
-        return PartCache, (self._limit,)
+        """Have other processes begin with an empty one, in which planes keep their numbers."""
+        return PartCache, (self._limit, self._n_planes)
 
     def _drop(self, key: tuple[int, ...]) -> None:
         part = self._parts.pop(key, None)

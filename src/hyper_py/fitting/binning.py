@@ -6,6 +6,7 @@ Gaussian whose variance along each axis has grown by that of the bin's pixel cen
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -13,7 +14,7 @@ from scipy import ndimage
 from hyper_py.arrays import FloatArray
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.numerics import gaussians
-from hyper_py.numerics.bins import bin_mean, binned
+from hyper_py.numerics.bins import binned
 from hyper_py.numerics.tiles import usable
 
 _PIXELS_PER_BEAM = 4.0
@@ -64,7 +65,7 @@ def binned_problem(problem: FitProblem, size: int) -> FitProblem:
     if size == 1:
         return problem
     data = binned(problem.data, size)
-    rms = bin_mean(problem.rms, size) if isinstance(problem.rms, np.ndarray) else problem.rms
+    rms: Any = problem.rms if isinstance(problem.rms, float) else binned(problem.rms, size)
     covariance = binned_beam(problem.beam_covariance, size)
     wider = math.sqrt(math.sqrt(np.linalg.det(covariance) / np.linalg.det(problem.beam_covariance)))
     return replace(

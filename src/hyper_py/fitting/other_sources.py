@@ -124,7 +124,7 @@ def means_on(plane: Plane, pixels: Sequence[FitPixels]) -> list[float]:
 
 def rms_on(rms: float | FloatArray, pixels: FitPixels) -> FloatArray:
     """Return the noise, one number or one a pixel of the map, on fit pixels."""
-    return at(rms, pixels.y, pixels.x) if isinstance(rms, np.ndarray) else np.full(pixels.y.size, rms)
+    return np.full(pixels.y.size, rms) if isinstance(rms, float) else at(rms, pixels.y, pixels.x)
 
 
 def _circles(pixels: Sequence[FitPixels]) -> tuple[FloatArray, FloatArray]:

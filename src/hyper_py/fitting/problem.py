@@ -20,8 +20,8 @@ class FitProblem:
     data : ndarray or Plane, shape (ny, nx)
     usable : bool ndarray or Plane, shape (ny, nx)
         False, or 0, where blank.
-    rms : float or ndarray
-        Noise of the map.
+    rms : float or ndarray, shape (ny, nx)
+        Noise of the map; a Plane if `data` is one.
     start : ndarray, shape (n, 6)
         Starting values: peak, position and the shape of the beam, or what was given.
     snr : ndarray, shape (n,)

@@ -1,10 +1,10 @@
 """A journal of the parts of a map that are done, from which a run that was killed goes on.
 
-A map is worked on in the same order each time: the n-th piece of work of one run is the n-th of the next. So a
-journal needs no more than the number of each piece of work, the numbers of its parts, and their results, one
-after another in a file. Each record is written at once when its result is there, with a checksum: whatever
-kills the run, what is whole in the file is right, and the rest is done again. Planes (`hyper_py.numerics.stored`)
-are files beside the journal, named by the number of the work that makes them.
+A map is worked on in the same order each time: the n-th piece of work of one run is the n-th of the next. So
+a journal needs no more than the number of each piece of work, the numbers of its parts, and their results,
+one after another in a file. Each record is written at once when its result is there, with a checksum:
+whatever kills the run, what is whole in the file is right, and the rest is done again. Planes
+(`hyper_py.numerics.stored`) are files beside the journal, named by the number of the work that makes them.
 """
 
 import os

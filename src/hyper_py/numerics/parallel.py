@@ -64,6 +64,11 @@ def n_workers() -> int:
     return team.n_workers if isinstance(team, Forked) else 1
 
 
+def is_remote() -> bool:
+    """Return whether parts of maps are done by processes that do not have the memory of this one."""
+    return not isinstance(_team.get(), Forked | None)
+
+
 def current_journal() -> Journal | None:
     """Return the journal that is kept here."""
     return _journal.get()

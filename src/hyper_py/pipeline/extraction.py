@@ -81,7 +81,7 @@ class Extraction(ResultMethods):
 
     @property
     def rms(self) -> float | FloatArray:
-        """Noise level in Jy/pixel: one number, or one a pixel."""
+        """Noise level in Jy/pixel: one number, or one a pixel (ny, nx)."""
         return self.noise.rms
 
     @property
@@ -126,7 +126,8 @@ class Extraction(ResultMethods):
 
     def rms_image(self) -> FloatArray:
         """Return the noise level in Jy/pixel, shape (ny, nx)."""
-        return np.broadcast_to(np.asarray(self.noise.rms, dtype=np.float64), self.image.shape).copy()
+        ny, nx = self.image.shape
+        return self.noise.part(slice(0, ny), slice(0, nx)).copy()
 
     def planes(self) -> dict[str, LazyPlane]:
         """Return model, residual, rms and background as these images have them, each made piece by piece."""
@@ -134,9 +135,7 @@ class Extraction(ResultMethods):
         model = gaussians.drawn(self.sources, shape)
         pieces = {
             "residual": lambda rows, columns: data[rows, columns] - model[rows, columns],
-            "rms": lambda rows, columns: np.full(
-                (rows.stop - rows.start, columns.stop - columns.start), self.noise.typical
-            ),
+            "rms": self.noise.part,
             "background": self._background_part,
         }
         return {"model": model} | {what: LazyPlane(shape, make) for what, make in pieces.items()}

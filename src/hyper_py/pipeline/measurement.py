@@ -180,7 +180,7 @@ def fit_problem(
     fwhm = image.beam_fwhm_pix
     beam = image.beam_covariance(peaks.x, peaks.y)
     # A blank pixel has no peak; not a number would spread to all neighbours.
-    peak = np.where(np.isfinite(peaks.peak), peaks.peak, np.nanmedian(rms))
+    peak = np.where(np.isfinite(peaks.peak), peaks.peak, NoiseLevel(mean=0.0, rms=rms).typical)
     size = np.clip(peaks.size, 1.0, options.largest_size)
     shape = gaussians.shape_parameters((size**2)[:, None, None] * beam) if shapes is None else shapes
     start = np.column_stack([peak, peaks.x, peaks.y, shape])

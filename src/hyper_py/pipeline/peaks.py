@@ -1,6 +1,7 @@
 """Noise and peaks of a map, as the options of an extraction say."""
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import clipped_statistics, local_rms_map
 from hyper_py.noise.level import NoiseLevel
-from hyper_py.numerics.tiles import sample
+from hyper_py.numerics.tiles import LazyPlane, combined, sample, size_of
 from hyper_py.options import Options
 
 _LEAST_NOISE = 1e-7
@@ -55,13 +56,23 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     if detection.use_manual_rms:
         return NoiseLevel(mean=mean, rms=detection.rms_value * options.working_unit)
     if image.error is not None and image.relative_rms is not None:
-        known = np.isfinite(image.data) & np.isfinite(image.error)
-        return NoiseLevel(mean=mean, rms=float(np.median(image.error[known])) * image.relative_rms)
+        known = combined(
+            lambda data, error: np.where(np.isfinite(data), error, np.nan), image.data, image.error
+        )
+        typical = float(np.median(sample(known, size=size)))
+        return NoiseLevel(mean=mean, rms=_times(typical, image.relative_rms))
     rms: float | FloatArray = clipped_statistics(sample(image.flattened, size=size)).rms
     if detection.rms_map == "local":
         mesh = max(round(detection.rms_mesh_beams * image.beam_fwhm_pix), 8)
         rms = local_rms_map(image.flattened, mesh=mesh)
-    return NoiseLevel(mean=mean, rms=rms if image.relative_rms is None else rms * image.relative_rms)
+    return NoiseLevel(mean=mean, rms=rms if image.relative_rms is None else _times(rms, image.relative_rms))
+
+
+def _times(rms: float | FloatArray, relative: FloatArray) -> FloatArray:
+    """Return a relative rms in the unit of the map."""
+    if not isinstance(rms, float) or isinstance(relative, np.ndarray):
+        return rms * relative
+    return cast(FloatArray, LazyPlane(size_of(relative), lambda *where: rms * relative[where]))
 
 
 def _check_noise(image: SkyImage, noise: NoiseLevel, options: Options) -> None:

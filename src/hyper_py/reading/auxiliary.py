@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import celestial_degrees, pixel_from_celestial
-from hyper_py.numerics.tiles import LazyPlane
+from hyper_py.numerics.tiles import LazyPlane, kept_like, sample
 from hyper_py.reading.areas import area_plane, is_area_file_name, is_area_name, is_moc_table, moc_plane
 from hyper_py.reading.fits_files import FitsFile, choose_hdu, open_fits, read_plane
 from hyper_py.reading.headers import celestial_wcs, header_unit
@@ -99,7 +100,7 @@ def _pixels_apart(file: FitsFile, index: int, facts: MapFacts) -> float | None:
 
 
 def read_error(
-    file: FitsFile, facts: MapFacts, where: str | int | Path, *, channel: int
+    file: FitsFile, facts: MapFacts, where: str | int | Path, *, channel: int, in_pieces: bool = False
 ) -> tuple[FloatArray, MapUnit]:
     """Read the 1-sigma error of a plane, from errors, variances or inverse variances.
 
@@ -111,23 +112,26 @@ def read_error(
         Name or number of the HDU, or another file: `error.fits`, `error.fits[ERR]`.
     channel : int
         Zero-based.
+    in_pieces : bool
+        Whether the pixels stay in the file, and are read when they are needed.
 
     Returns
     -------
     error : ndarray, shape (ny, nx)
-        NaN where the error is not positive.
+        NaN where the error is not positive. A `LazyPlane` if it is read in pieces.
     unit : MapUnit
         Of `error`; the map's own if the HDU has none.
 
     Raises
     ------
     InputError
-        If there is no such HDU, its shape differs from the map's, or it holds weights or coverage.
+        If there is no such HDU, its shape differs from the map's, it holds weights or coverage, or cannot be
+        read in pieces.
     """
     option = "io.error_hdu"
     with _opened(file, where, option) as (place, index):
         name, header = place.hdus[index].name, place.header(index)
-        plane = _plane(place, index, facts, channel=channel, option=option)
+        plane = _plane(place, index, facts, channel=channel, option=option, in_pieces=in_pieces)
     if _NO_SCALE.search(name) and not _INVERSE.search(name):
         raise InputError(
             f"{facts.name}: HDU {name} has no errors in the map's unit: set {option} to one that has"
@@ -137,11 +141,16 @@ def read_error(
     inverse = _INVERSE.search(name) is not None
     squared = _squared_unit(text)
     variance = inverse or _VARIANCE.search(name) is not None or squared is not None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.sqrt(1.0 / plane if inverse else plane) if variance else plane.copy()
-    error[~(np.isfinite(error) & (error > 0))] = np.nan
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        values = plane[rows, columns]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = np.sqrt(1.0 / values if inverse else values) if variance else values.copy()
+        error[~(np.isfinite(error) & (error > 0))] = np.nan
+        return error
+
     unit = squared if squared is not None else facts.unit if inverse else _error_unit(text, name, facts, file)
-    return error, unit
+    return cast(FloatArray, kept_like(LazyPlane(facts.shape, make), plane)), unit
 
 
 def _error_unit(text: str, name: str, facts: MapFacts, file: FitsFile) -> MapUnit:
@@ -252,13 +261,19 @@ def _area(facts: MapFacts, where: str | int | Path, *, option: str) -> LazyPlane
 
 
 def read_primary_beam(
-    file: FitsFile, facts: MapFacts, where: str | int | Path, *, corrected: bool | None, channel: int
+    file: FitsFile,
+    facts: MapFacts,
+    where: str | int | Path,
+    *,
+    corrected: bool | None,
+    channel: int,
+    in_pieces: bool = False,
 ) -> tuple[FloatArray, bool]:
     """Read the response of the primary beam, and find out whether the map is corrected for it.
 
     Parameters
     ----------
-    file, facts, where, channel
+    file, facts, where, channel, in_pieces
         As in `read_error`.
     corrected : bool or None
         Given by the user; if None, the names in header and file decide (`pbcor`).
@@ -266,7 +281,7 @@ def read_primary_beam(
     Returns
     -------
     response : ndarray, shape (ny, nx)
-        NaN where it is not positive.
+        NaN where it is not positive. A `LazyPlane` if it is read in pieces.
     corrected : bool
 
     Raises
@@ -275,9 +290,14 @@ def read_primary_beam(
         As `read_error`, and if it is not known whether the map is corrected.
     """
     with _opened(file, where, "io.primary_beam") as (place, index):
-        response = _plane(place, index, facts, channel=channel, option="io.primary_beam")
-    response[~(response > 0)] = np.nan
-    if not np.isfinite(response).any() or np.nanmax(response) > 1.5:
+        plane = _plane(place, index, facts, channel=channel, option="io.primary_beam", in_pieces=in_pieces)
+
+    def make(rows: slice, columns: slice) -> FloatArray:
+        values = plane[rows, columns]
+        return np.where(values > 0, values, np.nan)
+
+    response = kept_like(LazyPlane(facts.shape, make), plane)
+    if not 0.0 < sample(response).max(initial=0.0) <= 1.5:
         raise InputError(
             f"{facts.name}: the primary beam must have values from 0 to 1: correct io.primary_beam"
         )
@@ -288,7 +308,7 @@ def read_primary_beam(
             f"{facts.name}: it is unknown whether the map is corrected for the primary beam: "
             "set io.primary_beam_corrected to true or false"
         )
-    return response, corrected
+    return cast(FloatArray, response), corrected
 
 
 @contextmanager
@@ -305,10 +325,20 @@ def _opened(file: FitsFile, where: str | int | Path, option: str) -> Iterator[tu
             yield other, choose_hdu(other, match["hdu"], option=option)
 
 
-def _plane(place: FitsFile, index: int, facts: MapFacts, *, channel: int, option: str) -> FloatArray:
+def _plane(
+    place: FitsFile, index: int, facts: MapFacts, *, channel: int, option: str, in_pieces: bool = False
+) -> FloatArray:
     """Read the plane of an HDU for a channel of the map."""
     x, y, fixed = _axes(place, index, facts, channel=channel, option=option)
-    return read_plane(place, index, x=x, y=y, fixed=fixed)
+    if not in_pieces:
+        return read_plane(place, index, x=x, y=y, fixed=fixed)
+    plane = streamed_plane(place, index, x=x, y=y, fixed=fixed)
+    if plane is None:
+        raise InputError(
+            f"{facts.name}: the map is read in pieces, since it is larger than control.max_memory: set that "
+            f"higher, or unpack {option}: only plain FITS can be read in pieces"
+        )
+    return cast(FloatArray, plane)
 
 
 def _axes(

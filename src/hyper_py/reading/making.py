@@ -10,7 +10,7 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.image import SkyImage
-from hyper_py.numerics.tiles import LazyPlane, Plane
+from hyper_py.numerics.tiles import LazyPlane, Plane, combined, sample
 from hyper_py.reading.auxiliary import find_error, read_error, read_mask, read_primary_beam, streamed_mask
 from hyper_py.reading.fill import AUTO, Fill, find_fill, without_fill
 from hyper_py.reading.fits_files import FitsFile, header_blank, read_plane
@@ -20,7 +20,7 @@ from hyper_py.reading.pixel_areas import pixel_areas_in_parts
 from hyper_py.reading.primary_beam import primary_beam_remark
 from hyper_py.reading.stokes import is_polarised_intensity
 from hyper_py.reading.streamed import bytes_at_once, streamed_plane
-from hyper_py.units import jy_per_pixel
+from hyper_py.units import MapUnit, jy_per_pixel
 
 _FACT_KEYS = {"object": "OBJECT", "telescope": "TELESCOP", "instrument": "INSTRUME", "observed": "DATE-OBS"}
 
@@ -78,19 +78,15 @@ def make_image(source: OpenMap, channel: int) -> SkyImage:
         data[masked] = np.nan
     if place is not None:
         error, error_unit = read_error(file, facts, place, channel=channel)
-        if error_unit.needs_frequency and frequency is None:
-            text = f"the errors' unit '{error_unit.text}' needs a frequency: set units.frequency (Hz)"
-            raise InputError(f"{facts.name}: {text}")
+        _demand_frequency(error_unit, facts, frequency)
         error *= jy_per_pixel(error_unit, **convert)
-        if lost := np.count_nonzero(np.isnan(error) & np.isfinite(data)):
-            share = lost / np.count_nonzero(np.isfinite(data))
-            file.notes.append(f"{share:.1%} of the pixels are blank because they have no error above zero")
+        _note_lost(file, _is_lost(data, error))
         data[np.isnan(error)] = np.nan
     if extras.primary_beam is not None:
         response, corrected = read_primary_beam(
             file, facts, extras.primary_beam, corrected=extras.primary_beam_corrected, channel=channel
         )
-        data = data + 0.0 * response if corrected else data / response
+        data = _known_with(data, response) if corrected else data / response
         error = error / response if error is not None and not corrected else error
     return SkyImage(
         data=data,
@@ -116,14 +112,7 @@ def streamed_image(source: OpenMap, channel: int, *, limit: float) -> SkyImage:
     file, facts, extras = source.file, source.facts, source.extras
     need = f"{facts.shape[1]} x {facts.shape[0]} pixels take up to {bytes_at_once(facts.shape) / 1e9:.1f} GB"
     advice = f"more than control.max_memory = {limit / 1e9:g}: set it higher"
-    found, remark = find_error(file, facts) if extras.error == AUTO else (None, "")
-    if found is not None:
-        remark = f"{file.label(found)} may hold the errors of the map, which was read in pieces: not used; "
-        remark += "io.error_hdu needs the map in memory, see control.max_memory"
-    named = None if extras.error == AUTO else extras.error
-    for key, extra in (("io.error_hdu", named), ("io.primary_beam", extras.primary_beam)):
-        if extra is not None:
-            raise InputError(f"{facts.name}: {need}, {advice}; with {key} a map cannot be read in pieces")
+    place, remark = find_error(file, facts) if extras.error == AUTO else (extras.error, "")
     at = facts.fixed if facts.channel_axis is None else facts.fixed | {facts.channel_axis: channel}
     raw = streamed_plane(file, facts.index, x=facts.axes.x, y=facts.axes.y, fixed=at)
     mask = None if extras.mask is None else streamed_mask(file, facts, extras.mask, channel=channel)
@@ -138,9 +127,9 @@ def streamed_image(source: OpenMap, channel: int, *, limit: float) -> SkyImage:
     beam, frequency = facts.beam(channel), facts.frequency
     areas = pixel_areas_in_parts(facts.wcs, facts.shape)
 
-    def factor_of(area: float | FloatArray) -> float | FloatArray:
+    def factor_of(area: float | FloatArray, unit: MapUnit = facts.unit) -> float | FloatArray:
         return jy_per_pixel(
-            facts.unit, pixel_area=area, beam_area=beam.solid_angle,
+            unit, pixel_area=area, beam_area=beam.solid_angle,
             frequency=None if frequency is None else frequency[0],
         )  # fmt: skip
 
@@ -163,12 +152,58 @@ def streamed_image(source: OpenMap, channel: int, *, limit: float) -> SkyImage:
         return values
 
     data: Any = LazyPlane(facts.shape, make)
+    error: Any = None
+    if place is not None:
+        given, unit = read_error(file, facts, place, channel=channel, in_pieces=True)
+        _demand_frequency(unit, facts, frequency)
+        error = LazyPlane(
+            facts.shape,
+            lambda rows, columns: (
+                given[rows, columns]
+                * factor_of(areas if isinstance(areas, float) else areas(rows, columns), unit)
+            ),
+        )
+        _note_lost(file, sample(combined(_is_lost, data, error)))
+        data = combined(_known_with, data, error)
+    response: Any = None
+    if extras.primary_beam is not None:
+        response, corrected = read_primary_beam(
+            file, facts, extras.primary_beam, corrected=extras.primary_beam_corrected, channel=channel,
+            in_pieces=True,
+        )  # fmt: skip
+        data = combined(_known_with if corrected else np.divide, data, response)
+        error = combined(np.divide, error, response) if error is not None and not corrected else error
     notes = (*file.notes, f"{need} at once: read in pieces")
     return SkyImage(
         data=data, wcs=facts.wcs, beam=beam, name=facts.name, unit=facts.unit.text, jy_per_pixel=factor,
+        error=error, primary_beam=response,
         meta=map_meta(facts, frequency) | fills_in_words(fills) | ({"errors": remark} if remark else {})
         | {"notes": notes}, searched=_searched(source, channel, in_pieces=True),
     )  # fmt: skip
+
+
+def _demand_frequency(unit: MapUnit, facts: MapFacts, frequency: tuple[float, str] | None) -> None:
+    """Raise `InputError` if the unit of errors needs a frequency that is not known."""
+    if unit.needs_frequency and frequency is None:
+        text = f"the errors' unit '{unit.text}' needs a frequency: set units.frequency (Hz)"
+        raise InputError(f"{facts.name}: {text}")
+
+
+def _is_lost(data: FloatArray, error: FloatArray) -> FloatArray:
+    """Return 1 where known pixels have no error, 0 where they have one; blank pixels are NaN."""
+    return np.where(np.isfinite(data), np.isnan(error), np.nan)
+
+
+def _note_lost(file: FitsFile, lost: FloatArray) -> None:
+    """Note how many pixels are blank for want of an error, if any are."""
+    known = lost[np.isfinite(lost)]
+    if known.any():
+        file.notes.append(f"{known.mean():.1%} of the pixels are blank because they have no error above zero")
+
+
+def _known_with(data: FloatArray, other: FloatArray) -> FloatArray:
+    """Return data, blank where something else is."""
+    return np.where(np.isfinite(other), data, np.nan)
 
 
 def _response_in_words(source: OpenMap, data: FloatArray | None, *, is_known: bool) -> dict[str, str]:

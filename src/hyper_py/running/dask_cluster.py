@@ -18,11 +18,18 @@ DASK_TIMEOUT = "30s"
 LOST_SECONDS = 60.0
 """A scheduler that is away for so long, or has had no worker for so long, is given up."""
 _CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
-_LOOK_SECONDS, _PAUSE_SECONDS = 1.0, 0.05
+_LOOK_SECONDS, _PAUSE_SECONDS = 1.0, 0.005
 
 
 @contextlib.contextmanager
-def _dask_client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
+def dask_client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
+    """Give a client of a running scheduler, or of a local cluster that is started.
+
+    Raises
+    ------
+    ConfigurationError
+        `distributed` is not installed, or there is no scheduler at the address.
+    """
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -82,7 +89,7 @@ def _ignored_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _n_threads(client: Any) -> int | None:
+def n_threads(client: Any) -> int | None:
     """Return how many threads work; None if the scheduler cannot be asked."""
     if client.status != "running":
         return None
@@ -93,7 +100,7 @@ def _n_threads(client: Any) -> int | None:
     return sum(threads.values())
 
 
-class _Watch:
+class Watch:
     """Notices that a scheduler, or its last worker, is gone for good."""
 
     def __init__(self, client: Any, scheduler: str | None) -> None:
@@ -102,31 +109,34 @@ class _Watch:
 
     def look(self) -> None:
         """Raise `HyperPyError` if nothing is to be expected any more."""
-        n_threads = _n_threads(self.client)
-        if n_threads:
+        working = n_threads(self.client)
+        if working:
             self.well_at = time.monotonic()
             return
         if self.client.status == "closed" or time.monotonic() - self.well_at > LOST_SECONDS:
-            self.lost("does not answer any more" if n_threads is None else "has no worker")
+            self.lost("does not answer any more" if working is None else "has no worker")
 
     def lost(self, what: str = "does not answer any more") -> NoReturn:
         """Raise `HyperPyError`."""
         raise HyperPyError(
-            f"the dask scheduler {self.where} {what}; complete maps are kept, and --resume goes on from them"
+            f"the dask scheduler {self.where} {what}; what is complete is kept, and --resume goes on from it"
         )
 
 
-def _finished(completed: Any, watch: _Watch) -> Iterator[Any]:
+def finished(completed: Any, watch: Watch) -> Iterator[Any]:
     """Yield futures as they are done, looking in between whether anybody still works on them."""
+    looked = time.monotonic()
     while not completed.is_empty():
         batch = completed.next_batch(block=False)
         if not batch:
-            watch.look()
+            if time.monotonic() - looked > _LOOK_SECONDS:
+                watch.look()
+                looked = time.monotonic()
             time.sleep(_PAUSE_SECONDS)
         yield from batch
 
 
-def _patiently(get: Callable[..., Any], watch: _Watch) -> Any:
+def patiently(get: Callable[..., Any], watch: Watch) -> Any:
     """Return what a future has; a result that was lost with its worker is computed again, if there is one."""
     while True:
         try:
@@ -173,7 +183,7 @@ def execute_dask(
     HyperPyError
         The scheduler, or its last worker, is lost.
     """
-    with _dask_client(n_workers, scheduler) as client:
+    with dask_client(n_workers, scheduler) as client:
         from distributed import KilledWorker, as_completed
 
         waiting = enumerate(tasks)
@@ -190,18 +200,18 @@ def execute_dask(
             return False
 
         def top_up() -> None:
-            free = 2 * (_n_threads(client) or 1) - len(indices)
+            free = 2 * (n_threads(client) or 1) - len(indices)
             while free > 0 and submit():
                 free -= 1
 
-        watch = _Watch(client, scheduler)
+        watch = Watch(client, scheduler)
         top_up()
         try:
-            for future in _finished(completed, watch):
+            for future in finished(completed, watch):
                 index = indices.pop(future.key)
-                failure = _patiently(future.exception, watch)
+                failure = patiently(future.exception, watch)
                 if failure is None:
-                    value, error = _patiently(future.result, watch)
+                    value, error = patiently(future.result, watch)
                     yield Outcome(index, value, error, 1)
                 elif isinstance(failure, KilledWorker):
                     yield Outcome(index, None, "its worker died repeatedly (out of memory?)", MAX_ATTEMPTS)

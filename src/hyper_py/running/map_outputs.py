@@ -279,11 +279,7 @@ def restored(task: MapTask, layout: "Layout") -> MapResult | str:
 
 
 def _noise(extraction: "Extraction") -> tuple[float, str]:
-    import numpy as np
-
-    rms = np.asarray(extraction.rms)
-    known = rms[np.isfinite(rms)]
-    per_beam = float(np.median(known) if known.size else np.nan) * extraction.image.beam_area_pix
+    per_beam = extraction.noise.typical * extraction.image.beam_area_pix
     options = extraction.options
     return options.flux_per_jy * per_beam, f"{options.flux_unit}/beam"
 

@@ -3,9 +3,11 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+from hyper_py.diagnostics import HyperPyError
 from hyper_py.running.map_outputs import MapWork, write_failure, write_outputs
 from hyper_py.running.process_settings import keep_freed_memory, without_collections
 from hyper_py.running.resumable import forget_journal, has_journal, resumed
@@ -38,6 +40,7 @@ def measure_map(task: MapTask) -> Any:
         The file cannot be used as it is.
     """
     from hyper_py.detection.given import FixedSources
+    from hyper_py.numerics.parallel import is_remote
     from hyper_py.pipeline.cubes import Reference
     from hyper_py.pipeline.extraction import extract_sources
     from hyper_py.reading.io import read_image
@@ -46,7 +49,7 @@ def measure_map(task: MapTask) -> Any:
     tell("reading")
     config = task.config
     options, fixed = config.options(), fixed_sources(config)
-    limit = 1e9 * config.control.max_memory
+    limit = 0.0 if is_remote() else 1e9 * config.control.max_memory
     image = replace(read_image(task.path, max_memory=limit, **reading_options(config)), name=task.name)
     if fixed is not None:
         image = replace(image, meta=image.meta | {"given": fixed.notes})
@@ -99,7 +102,7 @@ def process_map(
     """
     start = time.perf_counter()
     load_libraries()
-    from hyper_py.numerics.parallel import workers
+    from hyper_py.numerics.parallel import is_remote, workers
     from hyper_py.numerics.stored import stored_in
     from hyper_py.writing.layout import STATE_DIR, Layout
     from hyper_py.writing.state import forget_map
@@ -116,7 +119,8 @@ def process_map(
                 work.log.add(
                     "what a run that was killed has left of this map is used where nothing has changed"
                 )
-            with workers(_n_workers(task)), stored_in(layout.root / STATE_DIR):
+            team = nullcontext() if is_remote() else workers(_n_workers(task))
+            with team, stored_in(layout.root / STATE_DIR):
                 extraction = measure(replace(task, checksum=work.checksum))
             result = write(work, extraction)
             forget_journal(layout, task.name)
@@ -128,7 +132,27 @@ def process_map(
 
 def _n_workers(task: MapTask) -> int:
     """Return how many processes do parts of the map; copies cost more than they gain for a small one."""
+    return task.n_workers if _is_large(task) else 1
+
+
+def _is_large(task: MapTask) -> bool:
     try:
-        return task.n_workers if task.path.stat().st_size >= _LEAST_BYTES else 1
+        return task.path.stat().st_size >= _LEAST_BYTES
     except OSError:
-        return 1
+        return False
+
+
+def has_remote_tiles(task: MapTask) -> bool:
+    """Return whether workers of a cluster can do the tiles of a map: of a large one, read in pieces."""
+    if not _is_large(task):
+        return False
+    load_libraries()
+    from hyper_py.pipeline.peaks import check_streamable
+    from hyper_py.reading.io import read_image
+
+    try:
+        image = read_image(task.path, max_memory=0.0, **reading_options(task.config))
+        check_streamable(image, task.config.options())
+    except HyperPyError:
+        return False
+    return True

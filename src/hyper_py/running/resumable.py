@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hyper_py.diagnostics import HyperPyError
+from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.running.tasks import MapTask
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 def resumed(task: MapTask, function: Callable[[], Result]) -> Result:
     """Return the result of a function of a map, with the parts that an earlier run has done.
 
-    What is known of the map so far is kept until `forget_journal`, or until the map turns out to be wrong.
+    What is known of the map so far is kept until `forget_journal`, unless the map or an option is wrong.
     """
     from hyper_py.numerics.journal import Journal, UnusableJournalError
     from hyper_py.numerics.parallel import recorded_in
@@ -33,7 +33,7 @@ def resumed(task: MapTask, function: Callable[[], Result]) -> Result:
         except UnusableJournalError:
             journal.clear()
             return recorded_in(journal, function)
-    except HyperPyError:
+    except (InputError, ConfigurationError):
         _remove(directory)
         raise
     finally:

@@ -35,7 +35,7 @@ from hyper_py.running.executors import OnStart, OnTold, Outcome, Outcomes, execu
 from hyper_py.running.inputs import MapInput, resolve_inputs
 from hyper_py.running.manifest import Ending, Manifest, RunLog, ended_by, open_log, stopped_like_ctrl_c
 from hyper_py.running.map_outputs import restored
-from hyper_py.running.map_task import load_libraries, measure_map, process_map
+from hyper_py.running.map_task import has_remote_tiles, load_libraries, measure_map, process_map
 from hyper_py.running.process_settings import pin_own_blas
 from hyper_py.running.resumable import forget_journal
 from hyper_py.running.tasks import MapResult, MapTask, Measure
@@ -314,12 +314,41 @@ class _Run:
             whole = not task.may_be_cube or not (datacube or is_cube(task.path))
             (maps if whole else cubes).append(task)
         own = workers_of_a_map(self.config.control, len(maps))
+        if name == "dask":
+            maps = self.do_tiles(maps)
         maps = [replace(task, n_workers=own) for task in maps]
+        self.do_maps(name, n_workers, maps)
+        for task in cubes:
+            self.take(task, Outcome(0, self.do_cube(task, resume=resume), "", 1))
+
+    def do_maps(self, name: str, n_workers: int, maps: list[MapTask]) -> None:
+        """Do maps by an executor."""
         with closing(self.outcomes(name, n_workers, maps)) as outcomes:
             for outcome in outcomes:
                 self.take(maps[outcome.index], outcome)
-        for task in cubes:
-            self.take(task, Outcome(0, self.do_cube(task, resume=resume), "", 1))
+
+    def do_tiles(self, maps: list[MapTask]) -> list[MapTask]:
+        """Do large maps here, one after another, their tiles on dask; return the others.
+
+        That is done if there are fewer maps than workers.
+        """
+        control = self.config.control
+        if len(maps) >= control.n_cores and not control.dask_scheduler:
+            return maps
+        large = [task for task in maps if has_remote_tiles(task)]
+        if not large:
+            return maps
+        from hyper_py.numerics.parallel import done_by
+        from hyper_py.running.dask_tiles import dask_team
+        from hyper_py.writing.layout import STATE_DIR
+
+        where = self.layout.root / STATE_DIR
+        with dask_team(control.n_cores, control.dask_scheduler, directory=where) as team:
+            if len(maps) >= team.n_threads:
+                return maps
+            with done_by(team):
+                self.do_maps("serial", 1, large)
+        return [task for task in maps if task not in large]
 
     def restore(self) -> None:
         """Take over maps that are complete."""

@@ -4,8 +4,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hyper_py import __version__
 from hyper_py.diagnostics import InputError
 from hyper_py.pipeline.extraction import Extraction
@@ -72,9 +70,7 @@ def _regions_text(extraction: Extraction, suffix: str) -> str:
 def extraction_meta(extraction: Extraction, *, name: str | None = None) -> dict[str, Any]:
     """Return the metadata of the tables of a map; the same for the same input."""
     image, options = extraction.image, extraction.options
-    rms = np.asarray(extraction.rms)
-    known = rms[np.isfinite(rms)]
-    per_beam = float(np.median(known) if known.size else np.nan) * image.beam_area_pix
+    per_beam = extraction.noise.typical * image.beam_area_pix
     return {
         "creator": f"Hyper-Py {__version__}",
         "map": image.name if name is None else name,

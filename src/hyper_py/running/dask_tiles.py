@@ -1,0 +1,133 @@
+"""Parts of one map on a dask cluster: the workers read the map, and planes made of it, from their files.
+
+What a part needs besides is sent: the function once, through a file, and what belongs to the part itself,
+such as the groups that it fits. A whole map is never sent.
+"""
+
+import contextlib
+import pickle
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import local
+from typing import Any
+
+from hyper_py.diagnostics import ConfigurationError, HyperPyError
+from hyper_py.numerics.answers import Answer, attempt
+from hyper_py.running.dask_cluster import Watch, dask_client, finished, n_threads, patiently
+from hyper_py.running.dependencies import program_hash
+from hyper_py.running.executors import one_line
+from hyper_py.running.process_settings import one_blas_thread
+
+_SHARES = 8
+"""Parts are handed out together, so many times at least to each worker: few of them wait at the end."""
+_MOST_TOGETHER = 16
+_IN_FLIGHT = 3
+"""Portions that each worker has or waits for."""
+_worker = local()
+
+
+@dataclass(frozen=True, eq=False)
+class DaskTeam:
+    """The workers of a dask cluster, see `hyper_py.numerics.parallel.Team`.
+
+    Attributes
+    ----------
+    client : distributed.Client
+    watch : Watch
+    directory : Path
+        That all workers see.
+    """
+
+    client: Any
+    watch: Watch
+    directory: Path
+
+    @property
+    def n_threads(self) -> int:
+        """How many parts are done at once."""
+        return n_threads(self.client) or 1
+
+    def answers(
+        self, function: Callable[[Any], Any], items: Sequence[Any], numbers: Sequence[int]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yield answers as they come; parts whose worker died again and again are left out.
+
+        Raises
+        ------
+        HyperPyError
+            The cluster is lost, or its workers cannot do parts of maps.
+        """
+        import cloudpickle
+        from distributed import KilledWorker, as_completed
+
+        threads = self.n_threads
+        size = min(max(len(numbers) // (_SHARES * threads), 1), _MOST_TOGETHER)
+        waiting = deque(numbers[first : first + size] for first in range(0, len(numbers), size))
+        file = self.directory / f"function_{uuid.uuid4().hex}"
+        file.write_bytes(cloudpickle.dumps(function))
+        completed, pending = as_completed(), set[str]()
+
+        def hand_out() -> None:
+            while waiting and len(pending) < _IN_FLIGHT * threads:
+                some = waiting.popleft()
+                text = cloudpickle.dumps([(k, items[k]) for k in some])
+                future = self.client.submit(_done, str(file), text, pure=False)
+                pending.add(future.key)
+                completed.add(future)
+
+        hand_out()
+        try:
+            for future in finished(completed, self.watch):
+                pending.discard(future.key)
+                failure = patiently(future.exception, self.watch)
+                if failure is None:
+                    for number, text in patiently(future.result, self.watch):
+                        yield number, pickle.loads(text)
+                elif not isinstance(failure, KilledWorker):
+                    raise HyperPyError(f"a dask worker cannot do a part of a map: {one_line(failure)}")
+                hand_out()
+        finally:
+            if self.client.status == "running":
+                with contextlib.suppress(Exception):  # the scheduler may just be gone
+                    self.client.cancel(list(completed.futures))
+            file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def dask_team(n_workers: int, scheduler: str | None, *, directory: Path) -> Iterator[DaskTeam]:
+    """Give a team of dask workers: those of a running scheduler, or of a local cluster that is started.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no cluster, or its workers have another version of the program or do not see the directory.
+    """
+    with dask_client(n_workers, scheduler) as client:
+        for address, (program, sees) in client.run(_facts, str(directory)).items():
+            if program != program_hash():
+                raise ConfigurationError(
+                    f"control.dask_scheduler: the worker {address} has another version of Hyper-Py, NumPy, "
+                    "SciPy or astropy: install the same everywhere"
+                )
+            if not sees:
+                raise ConfigurationError(
+                    f"control.dask_scheduler: the worker {address} does not see {directory}: put the output "
+                    "directory on a file system that all workers share"
+                )
+        yield DaskTeam(client, Watch(client, scheduler), directory)
+
+
+def _facts(directory: str) -> tuple[str, bool]:
+    """Return the program of a worker, and whether it sees a directory."""
+    return program_hash(), Path(directory).is_dir()
+
+
+def _done(file: str, text: bytes) -> list[tuple[int, bytes]]:
+    """Do parts of a map, in a worker."""
+    if getattr(_worker, "file", None) != file:
+        _worker.file, _worker.function = file, pickle.loads(Path(file).read_bytes())
+    with one_blas_thread():
+        return [(k, attempt(_worker.function, item).packed()) for k, item in pickle.loads(text)]

@@ -1,0 +1,110 @@
+"""Tiles of one map on dask workers: the bytes of one process, whatever becomes of the workers."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from helpers.dask_clusters import dask_cluster
+from helpers.runner_tasks import make_config
+from hyper_py.diagnostics import ConfigurationError
+from hyper_py.numerics.journal import Journal
+from hyper_py.numerics.parallel import done_by, in_order, is_remote
+from hyper_py.running import dask_tiles, map_task, runner
+from hyper_py.running.dask_tiles import dask_team
+from hyper_py.simulation.simulate import simulate_image
+from hyper_py.writing.simulated_files import write_simulation
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytest.importorskip("distributed")
+
+
+def test_results_come_in_order_and_those_of_dead_workers_too(tmp_path):
+    own, data = os.getpid(), np.arange(30.0)
+    marker = tmp_path / "died"
+
+    def of_item(k):
+        if k == 13 and os.getpid() != own and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return k, data[k:].sum(), os.getpid()
+
+    with dask_team(2, None, directory=tmp_path) as team, done_by(team):
+        assert is_remote()
+        assert team.n_threads == 2
+        found = list(in_order(of_item, range(30)))
+        assert marker.exists()
+        with pytest.raises(ZeroDivisionError):
+            list(in_order(lambda k: 1 / (k - 7), range(30)))
+    assert [(k, total) for k, total, _ in found] == [(k, data[k:].sum()) for k in range(30)]
+    assert own not in {pid for _, _, pid in found}
+    assert [one.name for one in tmp_path.iterdir()] == ["died"]
+
+
+def test_workers_of_another_version_or_another_disk_are_refused(tmp_path, monkeypatch):
+    with dask_cluster(tmp_path, n_workers=1) as (address, _):
+        with pytest.raises(ConfigurationError, match=r"does not see .*/nowhere"):
+            dask_team(1, address, directory=tmp_path / "nowhere").__enter__()
+        monkeypatch.setattr(dask_tiles, "program_hash", lambda: "another")
+        with pytest.raises(ConfigurationError, match="another version"):
+            dask_team(1, address, directory=tmp_path).__enter__()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("map") / "sky.fits"
+    simulation = simulate_image("deep", seed=7, shape=(260, 330), n_sources=60, noise_variation=3.0)
+    write_simulation(path, simulation)
+    with fits.open(path, mode="update") as file:
+        file[0].data[40:70, 90:150] = np.nan
+    return path
+
+
+def table_of(path, root, *, resume=False, **control):
+    """Run a map; return its table."""
+    config = make_config(root, control={"tile_size_pix": 170, "max_memory": 0.01, **control})
+    result = runner.run(config, [path], resume=resume)
+    assert result.exit_code == 0, result.maps[0].reason
+    return (root / "params" / "params_sky.ecsv").read_bytes()
+
+
+def test_any_executor_and_any_number_of_workers_give_the_same_bytes(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(map_task, "_LEAST_BYTES", 0)
+    expected = table_of(path, tmp_path / "one", executor="serial")
+    assert table_of(path, tmp_path / "local", executor="dask", n_cores=2) == expected
+    with dask_cluster(tmp_path, n_workers=3) as (address, _):
+        run = table_of(path, tmp_path / "cluster", executor="dask", n_cores=1, dask_scheduler=address)
+        assert run == expected
+    assert table_of(path, tmp_path / "memory", n_cores=2, max_memory=4.0) == expected
+
+
+def test_a_run_that_lost_its_cluster_goes_on_without_one(path, tmp_path, monkeypatch):
+    """What was done on the cluster is not done again."""
+    monkeypatch.setattr(map_task, "_LEAST_BYTES", 0)
+    expected = table_of(path, tmp_path / "one", executor="serial")
+    n, put = 0, Journal.put
+
+    def lost(self, *record):
+        nonlocal n
+        n += 1
+        if n == 300:
+            team.watch.lost()
+        put(self, *record)
+
+    with dask_team(2, None, directory=tmp_path) as team, monkeypatch.context() as patch:
+        patch.setattr(Journal, "put", lost)
+        config = make_config(tmp_path / "two", control={"tile_size_pix": 170, "max_memory": 0.01})
+        with done_by(team):
+            result = runner.run(config, [path])
+    assert "the dask scheduler of the local cluster" in result.maps[0].reason
+    n = 0
+    monkeypatch.setattr(Journal, "put", lambda self, *record: (put(self, *record), counted())[0])
+
+    def counted():
+        nonlocal n
+        n += 1
+
+    assert table_of(path, tmp_path / "two", resume=True, executor="serial") == expected
+    assert 50 < n < 700
