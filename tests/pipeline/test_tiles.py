@@ -17,6 +17,7 @@ from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Op
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.pipeline.why import explain
 from hyper_py.reading.io import read_image
+from hyper_py.reporting import report_data
 from hyper_py.simulation.simulate import simulate_image
 from hyper_py.writing.simulated_files import write_simulation
 
@@ -194,6 +195,39 @@ def test_errors_and_primary_beams_are_read_in_pieces_too(path, tmp_path, kind):
     assert_same(one.catalog, other.catalog)
     np.testing.assert_allclose(one.planes()["rms"][:, :], other.rms_image(), rtol=1e-12)
     assert one.noise.typical == other.noise.typical
+
+
+@pytest.mark.parametrize("kind", ["none", "error"])
+def test_the_page_of_a_map_in_pieces_is_that_of_a_map_at_once(path, tmp_path, kind, monkeypatch):
+    """Overview, cutouts, noise and counts; the map is shown binned, as a large one is."""
+    monkeypatch.setattr(report_data, "MAX_PIXELS", 20_000)
+    given = beside(path, tmp_path, kind) if kind == "error" else {}
+    options = Options(tile_size_pix=120)
+    pages = []
+    for limit in (None, 1e6):
+        image = read_image(path, max_memory=limit, **given)
+        pages.append(report_data.make_report_data(extract_sources(image, options=options)))
+    whole, pieces = pages
+    assert whole.facts["binning"] > 1
+    assert ("rms" in whole.facts["layers"]) == (kind == "error")
+    assert whole.facts.keys() == pieces.facts.keys()
+    for name, layer in whole.facts["layers"].items():
+        assert pieces.facts["layers"][name]["shape"] == layer["shape"]
+        one, other = (
+            page.facts["layers"][name]["offset"]
+            + page.facts["layers"][name]["step"] * np.where(codes > 0, codes.astype(float), np.nan)
+            for page in pages
+            for codes in [report_data.unpack_codes(page.blobs[name], tuple(layer["shape"]))]
+        )
+        np.testing.assert_allclose(one, other, atol=1.001 * layer["step"], rtol=0)
+        assert np.isfinite(one).any()
+    assert whole.facts["pixels"] == pieces.facts["pixels"]
+    for name, value in whole.facts["noise"].items():
+        expected = value if isinstance(value, str) else pytest.approx(value, rel=1e-9)
+        assert pieces.facts["noise"][name] == expected
+    for name in ("blank_share", "n_beams", "shape", "beam", "columns"):
+        assert whole.facts[name] == pieces.facts[name]
+    assert whole.facts["blank_share"] > 0.02
 
 
 def test_given_positions_are_measured_in_pieces_as_at_once(path, whole):

@@ -56,7 +56,9 @@ def test_errors_that_cannot_be_chosen_are_named(many, tmp_path):
     assert "HDU 1 WEIGHT may say where the map is noisy" in read_image(path, error_hdu="auto").meta["errors"]
     path = write_map(tmp_path / "e.fits", make_data(), [fits.ImageHDU(np.ones(SHAPE), name="ERR")])
     streamed = read_image(path, error_hdu="auto", max_memory=1e6)
-    assert "read in pieces: not used" in streamed.meta["errors"]
+    assert not streamed.is_whole
+    assert streamed.meta["errors"] == read_image(path, error_hdu="auto").meta["errors"]
+    np.testing.assert_allclose(streamed.error[:, :], read_image(path, error_hdu="auto").error, rtol=1e-12)
 
 
 def test_error_in_another_file(many, tmp_path):

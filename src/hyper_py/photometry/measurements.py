@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -328,7 +329,20 @@ class MeasuredMap:
 
         Backgrounds are averaged where they overlap.
         """
-        return painted([group.background for group in self.groups], where)
+        (top, bottom), (left, right) = ((part.start, part.stop) for part in where)
+        first, last, west, east = self._background_boxes.T
+        near = (last >= top) & (first < bottom) & (east >= left) & (west < right)
+        return painted([self.groups[int(k)].background for k in np.flatnonzero(near)], where)
+
+    @cached_property
+    def _background_boxes(self) -> FloatArray:
+        """First and last row and column on which each background is painted, (n_groups, 4)."""
+        boxes = np.full((len(self.groups), 4), np.nan)
+        for box, group in zip(boxes, self.groups, strict=True):
+            y, x, _, _ = group.background.paint()
+            if y.size:
+                box[:] = y.min(), y.max(), x.min(), x.max()
+        return boxes
 
 
 def without_errors_at_bounds(table: SourceTable) -> SourceTable:

@@ -27,14 +27,10 @@ def write_page(extraction: Extraction, path: Path, *, overwrite: bool = True) ->
     Raises
     ------
     InputError
-        For a suffix other than .html, a file that exists, or a map that was read in pieces.
+        For a suffix other than .html, or a file that exists.
     """
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"report: {path}: the report is a page: give a name that ends with .html")
-    if not extraction.image.is_whole:
-        raise InputError(
-            f"report: {extraction.image.name} was read in pieces: only a map in memory has a page"
-        )
     check_free(path, overwrite=overwrite, function="report")
     entry = {
         "n_sources": len(extraction.catalog),

@@ -30,7 +30,8 @@ from hyper_py.geometry import (
 )
 from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics import gaussians
-from hyper_py.numerics.tiles import Plane
+from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.tiles import LazyPlane, Plane, kept_like, sample, size_of, tiles
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.pipeline.measurement import blend_labels, linking_length
 
@@ -108,13 +109,18 @@ def make_report_data(
         blobs[name] = pack_codes(codes)
         layers[name] = {"shape": list(values.shape), "offset": offset, "step": step}
 
-    low_rms = float(np.nanpercentile(noise.rms, 5)) if isinstance(noise.rms, np.ndarray) else noise.rms
+    varies = not isinstance(noise.rms, float | int)
+    low_rms = float(np.percentile(sample(LazyPlane(image.shape, noise.part)), 5)) if varies else noise.typical
     step = low_rms * per_beam / _STEPS_PER_RMS
-    data, background = image.data * per_beam, extraction.background_image() * per_beam
-    binning = max(1, math.ceil(math.sqrt(data.size / MAX_PIXELS)))
+    data, background = (
+        kept_like(_scaled(plane, per_beam), image.data)
+        for plane in (image.data, extraction.planes()["background"])
+    )
+    binning = max(1, math.ceil(math.sqrt(image.shape[0] * image.shape[1] / MAX_PIXELS)))
     add("map", bin_image(data, binning), step)
-    if np.isfinite(background).any():
-        add("background", bin_image(background, binning), step)
+    binned_background = bin_image(background, binning)
+    if np.isfinite(binned_background).any():
+        add("background", binned_background, step)
     if binning > 1 and len(extraction.catalog):
         side = min(2 * math.ceil(_CUTOUT_BEAMS * image.beam_fwhm_pix) + 1, _MAX_CUTOUT)
         n_cut = min(len(extraction.catalog), MAX_PIXELS // (side * side))
@@ -122,12 +128,8 @@ def make_report_data(
         add("map_cutouts", _cutouts(data, x, y, side).reshape(-1, side), step)
         add("background_cutouts", _cutouts(background, x, y, side).reshape(-1, side), step)
     rms_binning = max(1, math.ceil(max(image.shape) / _MAX_RMS_SIDE))
-    if isinstance(noise.rms, np.ndarray):
-        add(
-            "rms",
-            bin_image(np.where(np.isfinite(data), noise.rms, np.nan) * per_beam, rms_binning),
-            step / 20.0,
-        )
+    if varies:
+        add("rms", bin_image(_scaled(_known_rms(extraction), per_beam), rms_binning), step / 20.0)
     columns, blobs["catalog"] = _pack_catalog(extraction)
     facts = {
         **_map_facts(extraction, unit=f"{options.flux_unit}/beam", per_beam=per_beam),
@@ -144,6 +146,19 @@ def make_report_data(
         **flag_counts(extraction.catalog["FLAGS"]),
     }
     return ReportData(facts=facts, blobs=blobs)
+
+
+def _scaled(plane: Plane, factor: float) -> LazyPlane:
+    return LazyPlane(size_of(plane), lambda *where: plane[where] * factor)
+
+
+def _known_rms(extraction: Extraction) -> LazyPlane:
+    """Return the noise of the pixels that are not blank."""
+    image, noise = extraction.image, extraction.noise
+    return LazyPlane(
+        image.shape,
+        lambda *where: np.where(np.isfinite(image.data[where]), noise.part(*where), np.nan),
+    )
 
 
 def flag_counts(flags: ArrayLike) -> dict[str, Any]:
@@ -250,13 +265,18 @@ def bin_image(data: Plane, factor: int) -> FloatArray:
     return result
 
 
-def _cutouts(data: FloatArray, x: FloatArray, y: FloatArray, side: int) -> FloatArray:
+def _cutouts(data: Plane, x: FloatArray, y: FloatArray, side: int) -> FloatArray:
     """Return squares around the pixels nearest to positions, shape (n, side, side), blank off the map."""
-    half = side // 2
-    padded = np.pad(data, half, constant_values=np.nan)
-    rows = np.rint(y).astype(int)[:, None, None] + np.arange(side)[:, None]
-    columns = np.rint(x).astype(int)[:, None, None] + np.arange(side)
-    cut: FloatArray = padded[rows, columns]
+    cut = np.full((x.size, side, side), np.nan)
+    corners = np.rint(np.column_stack([y, x])).astype(int) - side // 2
+    for square, corner in zip(cut, corners.tolist(), strict=True):
+        rows, columns = (
+            slice(max(first, 0), max(min(first + side, n), 0))
+            for first, n in zip(corner, data.shape, strict=True)
+        )
+        top, left = rows.start - corner[0], columns.start - corner[1]
+        part = data[rows, columns]
+        square[top : top + part.shape[0], left : left + part.shape[1]] = part
     return cut
 
 
@@ -315,8 +335,9 @@ def _map_facts(extraction: Extraction, *, unit: str, per_beam: float) -> dict[st
     x, y = 0.5 * (nx - 1), 0.5 * (ny - 1)
     to_pixels = np.linalg.inv(image.jacobian(x, y))
     beam = ellipse_from_covariance(image.beam_covariance(x, y))
-    finite = np.isfinite(image.data)
-    rms = np.asarray(noise.rms, dtype=np.float64)[finite] if isinstance(noise.rms, np.ndarray) else noise.rms
+    varies = not isinstance(noise.rms, float | int)
+    rms = sample(_known_rms(extraction)) if varies else np.array([noise.typical])
+    n_known = sum(in_order(lambda where: int(np.isfinite(image.data[where]).sum()), [*tiles(image.shape)]))
     return {
         "name": image.name,
         "shape": [ny, nx],
@@ -341,18 +362,18 @@ def _map_facts(extraction: Extraction, *, unit: str, per_beam: float) -> dict[st
         "aperture_ratio": extraction.options.photometry.fwhm_radius_ratio,
         "fwhm_per_sigma": FWHM_PER_SIGMA,
         "noise": {
-            "kind": "local" if isinstance(noise.rms, np.ndarray) else "global",
+            "kind": "local" if varies else "global",
             "typical": noise.typical * per_beam,
-            "lowest": float(np.nanmin(rms)) * per_beam,
-            "highest": float(np.nanmax(rms)) * per_beam,
+            "lowest": float(rms.min()) * per_beam,
+            "highest": float(rms.max()) * per_beam,
             "mean": noise.mean * per_beam,
             "model": extraction.options.fit_options.noise_model,
             "loud_share": loud_share(image.data, side=max(8, round(_SQUARE_BEAMS * image.beam_fwhm_pix))),
         },
         "threshold": detection.sigma_thres,
         "method": detection.method,
-        "blank_share": 1.0 - float(finite.mean()),
-        "n_beams": float(finite.sum()) / image.beam_area_pix,
+        "blank_share": 1.0 - n_known / (ny * nx),
+        "n_beams": n_known / image.beam_area_pix,
         "object": str(image.meta.get("object", "")),
         "frequency": image.meta.get("frequency"),
     }
@@ -401,19 +422,24 @@ def _sky_nodes(extraction: Extraction) -> list[float | None]:
 
 def _pixel_counts(extraction: Extraction) -> dict[str, Any]:
     """Return histograms of map and residual in units of the noise, about the map's clipped mean."""
-    image, rms = extraction.image, extraction.rms
-    stride = max(1, math.ceil(math.sqrt(image.data.size / _PIXELS_COUNTED)))
-    cut = (slice(None, None, stride), slice(None, None, stride))
-    noise = rms[cut] if isinstance(rms, np.ndarray) else rms
+    image, planes = extraction.image, extraction.planes()
+    stride = max(1, math.ceil(math.sqrt(image.shape[0] * image.shape[1] / _PIXELS_COUNTED)))
+    noise = _every(planes["rms"], stride)
     counts: dict[str, Any] = {"low": -8.0, "high": 16.0, "width": 0.25}
     edges = np.linspace(-8.0, 16.0, 97)
     with np.errstate(invalid="ignore", divide="ignore"):
-        for name, values in (("map", image.data[cut]), ("residual", extraction.residual_image()[cut])):
-            scaled = (values - extraction.noise.mean) / noise
+        for name, plane in (("map", image.data), ("residual", planes["residual"])):
+            scaled = (_every(plane, stride) - extraction.noise.mean) / noise
             counts[name] = np.histogram(scaled[np.isfinite(scaled)], edges)[0].tolist()
             statistics = clipped_statistics(scaled)
             counts[f"{name}_rms"] = statistics.rms if math.isfinite(statistics.rms) else None
     return counts
+
+
+def _every(plane: Plane, stride: int) -> FloatArray:
+    """Return each so many rows and columns of a plane."""
+    rows = range(0, plane.shape[0], stride)
+    return np.stack([plane[y : y + 1, : plane.shape[1]][0, ::stride] for y in rows])
 
 
 def words(flag: Flag) -> str:

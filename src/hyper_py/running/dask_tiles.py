@@ -16,7 +16,7 @@ from typing import Any
 
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
 from hyper_py.numerics.answers import Answer, attempt
-from hyper_py.running.dask_cluster import Watch, dask_client, finished, n_threads, patiently
+from hyper_py.running.dask_cluster import LOST_SECONDS, Watch, dask_client, finished, n_threads, patiently
 from hyper_py.running.dependencies import program_hash
 from hyper_py.running.executors import one_line
 from hyper_py.running.process_settings import one_blas_thread
@@ -104,8 +104,15 @@ def dask_team(n_workers: int, scheduler: str | None, *, directory: Path) -> Iter
     ------
     ConfigurationError
         There is no cluster, or its workers have another version of the program or do not see the directory.
+    HyperPyError
+        It has no workers.
     """
     with dask_client(n_workers, scheduler) as client:
+        watch = Watch(client, scheduler)
+        try:
+            client.wait_for_workers(1, timeout=LOST_SECONDS)
+        except TimeoutError:
+            watch.lost("has no worker")
         for address, (program, sees) in client.run(_facts, str(directory)).items():
             if program != program_hash():
                 raise ConfigurationError(
@@ -117,7 +124,7 @@ def dask_team(n_workers: int, scheduler: str | None, *, directory: Path) -> Iter
                     f"control.dask_scheduler: the worker {address} does not see {directory}: put the output "
                     "directory on a file system that all workers share"
                 )
-        yield DaskTeam(client, Watch(client, scheduler), directory)
+        yield DaskTeam(client, watch, directory)
 
 
 def _facts(directory: str) -> tuple[str, bool]:

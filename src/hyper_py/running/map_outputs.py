@@ -307,11 +307,8 @@ def _write_on_request(
         from hyper_py.reporting.report_data import make_report_data, save_report_data
         from hyper_py.writing.layout import report_data_name
 
-        if extraction.image.is_whole:
-            data = make_report_data(extraction, spectral=task.spectral)
-            save_report_data(stage.path(report_data_name(task.name)), data)
-        else:
-            _leave_out("the page of the report")
+        data = make_report_data(extraction, spectral=task.spectral)
+        save_report_data(stage.path(report_data_name(task.name)), data)
         if task.has_figure:
             from hyper_py.reporting.map_figure import map_svg
 
