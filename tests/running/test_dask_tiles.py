@@ -77,7 +77,7 @@ def test_any_executor_and_any_number_of_workers_give_the_same_bytes(path, tmp_pa
     with dask_cluster(tmp_path, n_workers=3) as (address, _):
         run = table_of(path, tmp_path / "cluster", executor="dask", n_cores=1, dask_scheduler=address)
         assert run == expected
-    assert table_of(path, tmp_path / "memory", n_cores=2, max_memory=4.0) == expected
+    assert table_of(path, tmp_path / "copies", n_cores=2) == expected
 
 
 def test_a_run_that_lost_its_cluster_goes_on_without_one(path, tmp_path, monkeypatch):
