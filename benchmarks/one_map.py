@@ -1,14 +1,14 @@
-"""One large map: by one process, by several, by dask workers, killed and resumed; written to results/one_map.md.
+"""One large map: by one process, several, dask workers, killed and resumed; written to results/one_map.md.
 
     python benchmarks/one_map.py [--side 12000] [--workers 1 2 4] [--dask 2] [--kills 3] [--repeats 5]
                                  [--directory DIR] [--set KEY=VALUE ...] [--output FILE]
 
 The map is that of large_maps.py, read in pieces. Each run is one of the command line, from shell to finished
-tables, in processes of their own with one thread of linear algebra, without report. Seconds are medians of the
-repeats. Memory is that of all processes together, each page counted once (PSS), the largest seen in looks half
-a second apart; of the parent, the largest resident set. Killed runs are killed with SIGKILL, at equal steps of
-the time of one process, and then resumed; "again" is what the resumed run takes. Tables are the same if they
-are so byte for byte.
+tables, in processes of their own with one thread of linear algebra, without report. Seconds are medians of
+the repeats. Memory is that of all processes together, each page counted once (PSS), the largest seen in looks
+half a second apart; of the parent, the largest resident set. Disk is what lies beside the outputs meanwhile.
+Killed runs are killed with SIGKILL, at equal steps of the time of one process, and then resumed; "again" is
+what the resumed run takes. Tables are the same if they are so byte for byte.
 
 Other work on the machine shows in all columns: run this on an idle one.
 """

@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 
 from hyper_py.diagnostics import HyperPyWarning
+from hyper_py.numerics import parallel
 from hyper_py.numerics.answers import Answer
 from hyper_py.numerics.journal import Journal, UnusableJournalError
 from hyper_py.numerics.parallel import in_order, once, recorded_in, workers
 from hyper_py.numerics.stored import stored_plane
 from hyper_py.numerics.tiles import tiles
+
+
+@pytest.fixture(autouse=True)
+def _always_parallel(monkeypatch):
+    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.0)
+
 
 SHAPE = (50, 70)
 TILES = [*tiles(SHAPE, size=20)]

@@ -13,8 +13,15 @@ import numpy as np
 import pytest
 
 from hyper_py.diagnostics import HyperPyWarning, InputError
+from hyper_py.numerics import parallel
 from hyper_py.numerics.parallel import in_order, n_workers, workers
 from hyper_py.stages import tell, told_to
+
+
+@pytest.fixture(autouse=True)
+def _always_parallel(monkeypatch):
+    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.0)
+
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are copied on Linux only")
 
@@ -92,6 +99,23 @@ def test_results_that_cannot_be_sent_are_an_error():
         list(in_order(lambda _: threading.Lock(), range(3)))
 
 
+def test_copies_are_made_where_what_is_left_takes_longer_than_they_cost(monkeypatch):
+    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.2)
+    own, pids = os.getpid(), []
+    for seconds in (0.0, 0.1):
+
+        def of_item(k, seconds=seconds):
+            time.sleep(seconds)
+            return os.getpid()
+
+        with workers(2):
+            pids.append(list(in_order(of_item, range(9))))
+    assert set(pids[0]) == {own}
+    assert pids[1][0] == own
+    assert own not in pids[1][1:]
+    assert len(set(pids[1])) == 3
+
+
 def test_warnings_are_given_here_in_order():
     def of_item(k):
         warnings.warn(f"warning {k}", HyperPyWarning, stacklevel=1)
@@ -126,7 +150,9 @@ def test_who_stops_listening_ends_the_workers():
 SCRIPT = """
 import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
+from hyper_py.numerics import parallel
 from hyper_py.numerics.parallel import in_order, workers
+parallel.LEAST_SECONDS = 0.0
 with workers(2):
     def of_item(k):
         os.write(1, b"%d\\n" % os.getpid())

@@ -6,9 +6,16 @@ import os
 import numpy as np
 import pytest
 
+from hyper_py.numerics import parallel
 from hyper_py.numerics.parallel import in_order, workers
 from hyper_py.numerics.stored import StoredPlane, stored_in
 from hyper_py.numerics.tiles import at, tiles
+
+
+@pytest.fixture(autouse=True)
+def _always_parallel(monkeypatch):
+    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.0)
+
 
 SHAPE = (70, 90)
 

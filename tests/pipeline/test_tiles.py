@@ -12,6 +12,7 @@ from hyper_py.cli import app
 from hyper_py.detection import field
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError, Flag, InputError
+from hyper_py.numerics import parallel
 from hyper_py.numerics.parallel import workers
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options
 from hyper_py.pipeline.extraction import extract_sources
@@ -109,6 +110,7 @@ def test_the_catalogue_does_not_depend_on_tiles(path, whole, size, streamed):
 @pytest.mark.parametrize(("streamed", "noise_model"), [(True, "correlated"), (False, "white")])
 def test_any_number_of_workers_gives_the_same_bytes(path, monkeypatch, streamed, noise_model):
     monkeypatch.setattr(field, "_MOST_KEPT", 1)  # small maps are searched in one process otherwise
+    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.0)
     image = read_image(path, max_memory=1e6 if streamed else None)
     options = Options(tile_size_pix=170, fit_options=FitOptions(noise_model=noise_model))
     tables = []
@@ -230,6 +232,22 @@ def test_the_page_of_a_map_in_pieces_is_that_of_a_map_at_once(path, tmp_path, ki
     assert whole.facts["blank_share"] > 0.02
 
 
+@pytest.mark.parametrize("kind", ["local", "local and error", "white"])
+def test_other_noise_is_measured_in_pieces_too(path, tmp_path, kind):
+    """Of a mesh, with errors beside it, and white."""
+    given = beside(path, tmp_path, "error") if "error" in kind else {}
+    options = Options(
+        tile_size_pix=120, detection=DetectionOptions(rms_map="local" if "local" in kind else "global"),
+        fit_options=FitOptions(noise_model="white" if kind == "white" else "correlated"),
+    )  # fmt: skip
+    whole, pieces = (
+        extract_sources(read_image(path, max_memory=m, **given), options=options) for m in (None, 1e6)
+    )
+    assert not pieces.image.is_whole
+    assert_same(pieces.catalog, whole.catalog)
+    np.testing.assert_allclose(pieces.planes()["rms"][:, :], whole.rms_image(), rtol=1e-12)
+
+
 def test_given_positions_are_measured_in_pieces_as_at_once(path, whole):
     rows = whole[:15]
     for sizes in (
@@ -247,7 +265,6 @@ def test_what_needs_the_whole_map_says_so(path, tmp_path):
     image = read_image(path, max_memory=1e6)
     for key, options in {
         "detection.method": Options(detection=DetectionOptions(method="highpass")),
-        "detection.rms_map": Options(detection=DetectionOptions(rms_map="local")),
         "background.method": Options(background=BackgroundOptions(method="polynomial")),
     }.items():
         with pytest.raises(ConfigurationError, match=rf"{key} = .*control\.max_memory"):

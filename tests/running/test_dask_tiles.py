@@ -10,6 +10,7 @@ from astropy.io import fits
 from helpers.dask_clusters import dask_cluster
 from helpers.runner_tasks import make_config
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.numerics import parallel
 from hyper_py.numerics.journal import Journal
 from hyper_py.numerics.parallel import done_by, in_order, is_remote
 from hyper_py.running import dask_tiles, map_task, runner
@@ -19,6 +20,12 @@ from hyper_py.writing.simulated_files import write_simulation
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 pytest.importorskip("distributed")
+
+
+@pytest.fixture(autouse=True)
+def _always_parallel(monkeypatch):
+    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(map_task, "_LEAST_BYTES", 0)
 
 
 def test_results_come_in_order_and_those_of_dead_workers_too(tmp_path):
@@ -70,8 +77,7 @@ def table_of(path, root, *, resume=False, **control):
     return (root / "params" / "params_sky.ecsv").read_bytes()
 
 
-def test_any_executor_and_any_number_of_workers_give_the_same_bytes(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(map_task, "_LEAST_BYTES", 0)
+def test_any_executor_and_any_number_of_workers_give_the_same_bytes(path, tmp_path):
     expected = table_of(path, tmp_path / "one", executor="serial")
     assert table_of(path, tmp_path / "local", executor="dask", n_cores=2) == expected
     with dask_cluster(tmp_path, n_workers=3) as (address, _):
@@ -82,7 +88,6 @@ def test_any_executor_and_any_number_of_workers_give_the_same_bytes(path, tmp_pa
 
 def test_a_run_that_lost_its_cluster_goes_on_without_one(path, tmp_path, monkeypatch):
     """What was done on the cluster is not done again."""
-    monkeypatch.setattr(map_task, "_LEAST_BYTES", 0)
     expected = table_of(path, tmp_path / "one", executor="serial")
     n, put = 0, Journal.put
 

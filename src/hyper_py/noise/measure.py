@@ -13,6 +13,7 @@ from hyper_py.noise.covariance import (
     beam_covariance_model,
     clipped_statistics,
     covariance_model,
+    local_rms_map,
     mesh_rms,
 )
 from hyper_py.noise.filtered import tempered
@@ -204,6 +205,21 @@ def _relative_rms(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple
     below = np.cumsum(counts[known][order])
     middle = float(relative_rms[known][order][np.searchsorted(below, 0.5 * below[-1])])  # over pixels
     return mesh_map(relative_rms / middle, mesh=mesh, shape=shape), n_known
+
+
+def local_rms(data: Plane, *, mesh: int, size: int | None = None) -> Plane:
+    """Return what `hyper_py.noise.covariance.local_rms_map` does, tile by tile unless the map is an array."""
+    if isinstance(data, np.ndarray):
+        return local_rms_map(data, mesh=mesh)
+    shape = size_of(data)
+    rms = np.full(tuple(-(-n // mesh) for n in shape), np.nan)
+    everywhere = list(tiles(shape, size=size, multiple=mesh))
+    found = in_order(lambda where: mesh_rms(data[where], mesh=mesh), everywhere)
+    for (rows, columns), cells in zip(everywhere, found, strict=True):
+        rms[rows.start // mesh : -(-rows.stop // mesh), columns.start // mesh : -(-columns.stop // mesh)] = (
+            cells
+        )
+    return mesh_map(rms, mesh=mesh, shape=shape)
 
 
 def small_scales(data: FloatArray, *, width: float) -> FloatArray:

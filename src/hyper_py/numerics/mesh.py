@@ -34,12 +34,15 @@ class MeshMap:
         rows, columns = (
             np.arange(*part.indices(size)[:2]) for part, size in zip(where, self.shape, strict=True)
         )
+        top, down = self._place(rows, axis=0)
         low, weight = self._place(columns, axis=1)
         high = np.minimum(low + 1, self.values.shape[1] - 1)
-        across = (1.0 - weight) * self.values[:, low] + weight * self.values[:, high]
-        low, weight = self._place(rows, axis=0)
-        high = np.minimum(low + 1, self.values.shape[0] - 1)
-        values: FloatArray = (1.0 - weight)[:, None] * across[low] + weight[:, None] * across[high]
+        first = int(top.min(initial=self.values.shape[0] - 1))
+        near = self.values[first : int(top.max(initial=0)) + 2]
+        across = (1.0 - weight) * near[:, low] + weight * near[:, high]
+        below = np.minimum(top + 1, self.values.shape[0] - 1)
+        values: FloatArray = (1.0 - down)[:, None] * across[top - first]
+        values += down[:, None] * across[below - first]
         return values
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.generic]:

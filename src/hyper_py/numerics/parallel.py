@@ -13,6 +13,8 @@ gives the same bytes. Inside a part, and without a team, parts are done one afte
 
 import hashlib
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
@@ -24,6 +26,8 @@ from hyper_py.numerics.forked import Forked
 from hyper_py.numerics.journal import Journal
 from hyper_py.stages import untold
 
+LEAST_SECONDS = 1.0
+"""Less work than this is not worth the making of copies, or the sending to a cluster."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -131,14 +135,22 @@ def once(function: Callable[[], Result]) -> Result:
 def _answers(
     team: Team | None, function: Callable[[Any], Any], items: Sequence[Any], todo: Sequence[int]
 ) -> Generator[tuple[int, Answer], None, None]:
-    """Yield what comes of items in any order: by the team, and by this process what that leaves."""
-    left = set(todo)
-    if team is not None and len(todo) > 1:
-        for number, answer in team.answers(function, items, todo):
-            left.discard(number)
-            yield number, answer
-    for number in sorted(left):
+    """Yield what comes of items in any order.
+
+    This process begins; the team goes on as soon as what is left is enough for it, and leaves what it lost.
+    """
+    left, begin, seconds = deque(todo), time.perf_counter(), 0.0
+    while left:
+        if team is not None and len(left) > 1 and seconds >= LEAST_SECONDS:
+            lost = set(left)
+            for number, answer in team.answers(function, items, list(left)):
+                lost.discard(number)
+                yield number, answer
+            left, team = deque(sorted(lost)), None
+            continue
+        number = left.popleft()
         yield number, attempt(function, items[number])
+        seconds = (time.perf_counter() - begin) / (len(todo) - len(left)) * len(left)
 
 
 def _alone(function: Callable[[Any], Any], item: Any) -> Any:

@@ -12,9 +12,10 @@ from hyper_py.detection.matched import detect_matched
 from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.image import SkyImage
-from hyper_py.noise.covariance import clipped_statistics, local_rms_map
+from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.noise.level import NoiseLevel
-from hyper_py.numerics.tiles import LazyPlane, combined, sample, size_of
+from hyper_py.noise.measure import local_rms
+from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, sample, size_of
 from hyper_py.options import Options
 
 _LEAST_NOISE = 1e-7
@@ -29,14 +30,9 @@ def check_streamable(image: SkyImage, options: Options) -> None:
     ConfigurationError
         Says which.
     """
-    demands = {
-        "detection.method": (options.detection.method, "matched"),
-        "detection.rms_map": (options.detection.rms_map, "global"),
-        "fit_options.noise_model": (options.fit_options.noise_model, "correlated"),
-        "background.method": (options.background.method, "conditional"),
-    }
-    if options.detection_only:
-        demands = {key: demands[key] for key in list(demands)[:2]}
+    demands: dict[str, tuple[str, str]] = {"detection.method": (options.detection.method, "matched")}
+    if not options.detection_only:
+        demands["background.method"] = options.background.method, "conditional"
     for key, (given, needed) in demands.items():
         if given != needed:
             raise ConfigurationError(
@@ -61,18 +57,25 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
         )
         typical = float(np.median(sample(known, size=size)))
         return NoiseLevel(mean=mean, rms=_times(typical, image.relative_rms))
-    rms: float | FloatArray = clipped_statistics(sample(image.flattened, size=size)).rms
     if detection.rms_map == "local":
         mesh = max(round(detection.rms_mesh_beams * image.beam_fwhm_pix), 8)
-        rms = local_rms_map(image.flattened, mesh=mesh)
+        local = cast(FloatArray, local_rms(image.flattened, mesh=mesh, size=size))
+        return NoiseLevel(
+            mean=mean, rms=local if image.relative_rms is None else _product(local, image.relative_rms)
+        )
+    rms = clipped_statistics(sample(image.flattened, size=size)).rms
     return NoiseLevel(mean=mean, rms=rms if image.relative_rms is None else _times(rms, image.relative_rms))
 
 
-def _times(rms: float | FloatArray, relative: FloatArray) -> FloatArray:
+def _times(rms: float, relative: FloatArray) -> FloatArray:
     """Return a relative rms in the unit of the map."""
-    if not isinstance(rms, float) or isinstance(relative, np.ndarray):
-        return rms * relative
-    return cast(FloatArray, LazyPlane(size_of(relative), lambda *where: rms * relative[where]))
+    scaled = LazyPlane(size_of(relative), lambda *where: rms * relative[where])
+    return cast(FloatArray, kept_like(scaled, relative))
+
+
+def _product(plane: Plane, other: FloatArray) -> FloatArray:
+    """Return two planes multiplied, an array if the other one is."""
+    return cast(FloatArray, kept_like(combined(np.multiply, plane, other), other))
 
 
 def _check_noise(image: SkyImage, noise: NoiseLevel, options: Options) -> None:
