@@ -26,8 +26,8 @@ BEAM_AREA = math.pi / (4.0 * math.log(2.0))
 INNER = 0.5
 """Nothing is detected closer than this many beams to a blank region."""
 _CACHED_BYTES = 64_000_000
-"""Parts of planes of a streamed map that are remembered, together: those of one tile, which are used more than
-once. Tiles come one after another, and none again before all others."""
+"""Parts of planes of a streamed map that are remembered, together: those of one tile, which are used more
+than once. Tiles come one after another, and none again before all others."""
 _MOST_KEPT = 6_000_000
 """Planes of the smoothed map are kept in memory for maps of at most this many pixels."""
 FEWEST_SAMPLED = 60_000
