@@ -143,8 +143,35 @@ def median(costs: list[Cost]) -> Cost:
     return Cost(*(statistics.median(getattr(one, key) for one in costs) for key in vars(costs[0])))
 
 
-def lines(runs: Runs, arguments: argparse.Namespace) -> list[str]:
-    """Return the lines of the table of all runs."""
+def planned(costs: dict[int, Cost], megapixels: float) -> list[str]:
+    """Return the lines of the table of what larger maps of the same sky take, from runs by n processes.
+
+    A share of the time that does not become shorter with more processes is what the most of them leave of
+    Amdahl's law; the rest is divided by their number.
+    """
+    one, most = costs[1], max(costs)
+    serial = (most * costs[most].wall / one.wall - 1.0) / (most - 1.0) if most > 1 else 0.0
+    serial = min(max(serial, 0.0), 1.0)
+    text = [
+        f"One process: {one.processor / megapixels:.2f} s per million pixels. Share that is not parallel: "
+        f"{serial:.3f}. Disk: {one.disk / megapixels:.0f} bytes a pixel.",
+        "",
+        "| pixels | 1 process | 16 | 64 | 640 | disk GB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for pixels in (1e8, 1e9, 1e10):
+        hours = [
+            one.wall / megapixels * pixels / 1e6 * (serial + (1.0 - serial) / n) / 3600
+            for n in (1, 16, 64, 640)
+        ]
+        cells = " | ".join(f"{value:.2g} h" for value in hours)
+        text.append(f"| {pixels:.0e} | {cells} | {one.disk / megapixels * pixels / 1e9:.0f} |")
+    return text
+
+
+def lines(runs: Runs, arguments: argparse.Namespace) -> tuple[list[str], dict[int, Cost]]:
+    """Return the lines of the table of all runs, and the costs by the number of processes."""
+    known: dict[int, Cost] = {}
     kinds = [(f"{n} process{'es' * (n > 1)}", n, ()) for n in arguments.workers]
     kinds += [(f"{n} dask workers", n, ("control.executor=dask",)) for n in arguments.dask]
     text, first = [], 0.0
@@ -152,6 +179,8 @@ def lines(runs: Runs, arguments: argparse.Namespace) -> list[str]:
         costs = [runs.run(f"out_{k}", jobs=n, more=more) for k in range(arguments.repeats)]
         cost = median(costs)
         first = first or cost.wall
+        if not more:
+            known[n] = cost
         spread = f"{min(one.wall for one in costs):.0f} to {max(one.wall for one in costs):.0f}"
         text.append(
             f"| {name} | {cost.wall:.1f} | {spread} | {first / cost.wall:.2f} | {cost.processor:.0f} | "
@@ -167,7 +196,7 @@ def lines(runs: Runs, arguments: argparse.Namespace) -> list[str]:
             f"{cost.processor:.0f} | {cost.together:.0f} | {cost.parent:.0f} | {cost.disk:.0f} |"
         )
         print(text[-1], flush=True)
-    return text
+    return text, known
 
 
 def main() -> None:
@@ -186,7 +215,7 @@ def main() -> None:
         number = round(DENSITY * arguments.side**2 / 1e6)
         make_map(path, arguments.side, number)
         runs = Runs(path, Path(directory), arguments.set)
-        table = lines(runs, arguments)
+        table, costs = lines(runs, arguments)
     command = " ".join(["python benchmarks/one_map.py", *sys.argv[1:]])
     text = [
         "# One large map",
@@ -200,10 +229,14 @@ def main() -> None:
         "",
         f"Tables of all runs: {'the same bytes' if len(runs.tables) == 1 else 'DIFFERENT'}.",
         "",
+        "## Larger maps",
+        "",
+        *planned(costs, arguments.side**2 / 1e6),
+        "",
         f"- hyper-py {hyper_py.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores",
     ]
     arguments.output.write_text("\n".join(text) + "\n")
-    print(text[-3])
+    print("\n".join(text[-12:]))
 
 
 if __name__ == "__main__":
