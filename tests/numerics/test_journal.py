@@ -3,6 +3,7 @@
 import os
 import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hyper_py.numerics import parallel
 from hyper_py.numerics.answers import Answer
 from hyper_py.numerics.journal import Journal, UnusableJournalError
 from hyper_py.numerics.parallel import in_order, once, recorded_in, workers
-from hyper_py.numerics.stored import stored_plane
+from hyper_py.numerics.stored import StoredPlane, stored_plane
 from hyper_py.numerics.tiles import tiles
 
 
@@ -174,19 +175,30 @@ def test_errors_are_not_kept_and_warnings_are(tmp_path):
 
 
 class Malicious:
+    def __init__(self, *call):
+        self.call = call
+
     def __reduce__(self):
-        return os.system, ("touch pwned",)
+        return self.call
 
 
-def test_no_function_is_called_that_somebody_has_written_into_a_journal(tmp_path, monkeypatch):
+MALICE = {
+    r"posix\.system": (os.system, ("touch pwned",)),
+    r"stored\.StoredPlane": (StoredPlane, ((9, 9), "f8")),
+    r"functools\.partial": (partial, (print,)),
+}
+
+
+@pytest.mark.parametrize("name", MALICE)
+def test_no_function_is_called_that_somebody_has_written_into_a_journal(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     journal = Journal(tmp_path / "journal", "map")
     work = journal.begin("here", 1)
-    journal._write(work, 0, pickle.dumps(Answer(result=Malicious())))
+    journal._write(work, 0, pickle.dumps(Answer(result=Malicious(*MALICE[name]))))
     journal.close()
     journal = Journal(tmp_path / "journal", "map")
     assert journal.has(journal.begin("here", 1), 0)
-    with pytest.raises(UnusableJournalError, match=r"posix\.system"):
+    with pytest.raises(UnusableJournalError, match=name):
         journal.read(work, 0)
     journal.close()
     assert not (tmp_path / "pwned").exists()

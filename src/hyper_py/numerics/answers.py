@@ -48,17 +48,26 @@ def unpacked(text: bytes) -> Answer:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads arrays, classes of this package and plain values; a text cannot have any function called."""
+    """Reads plain values, arrays and the classes of results: a text cannot have anything else called."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a class, if it is one of those."""
         found = super().find_class(module, name)
-        own = module.startswith("hyper_py.") and isinstance(found, type)
+        own = module.split(".")[:2] in _OF_RESULTS and module not in _OF_FILES and isinstance(found, type)
         if own or (module.split(".")[0], name) in _PLAIN or _is_warning(found):
             return found
         raise pickle.UnpicklingError(f"{module}.{name} is no part of an answer")
 
 
+_OF_RESULTS = [
+    ["hyper_py", name]
+    for name in (
+        "arrays", "diagnostics", "numerics", "noise", "detection", "psf", "background", "fitting",
+        "deblending", "photometry",
+    )
+]  # fmt: skip
+"""The packages whose functions do parts of maps."""
+_OF_FILES = [f"hyper_py.numerics.{name}" for name in ("forked", "journal", "parallel", "stored")]
 _PLAIN = {
     *(("numpy", name) for name in ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer")),
     *(("builtins", name) for name in ("slice", "complex", "set", "frozenset", "bytearray")),
