@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from helpers.runner_tasks import files_below
+from helpers.runner_tasks import files_below, make_config
+from hyper_py.diagnostics import InputError
 from hyper_py.numerics import parallel, stored
-from hyper_py.numerics.journal import Journal
-from hyper_py.numerics.parallel import current_journal, recorded_in, workers
+from hyper_py.numerics.journal import Journal, UnusableJournalError
+from hyper_py.numerics.parallel import current_journal, in_order, recorded_in, workers
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.io import read_image
+from hyper_py.running.resumable import forget_journal, has_journal, resumed
+from hyper_py.running.tasks import MapTask
 from hyper_py.simulation.simulate import simulate_image
+from hyper_py.writing.layout import Layout
 from hyper_py.writing.simulated_files import write_simulation
 
 SETTINGS = [
@@ -122,6 +126,50 @@ def test_what_is_left_is_not_used_when_something_has_changed(path, whole, tmp_pa
     other = tmp_path / "other"
     assert run(own, other, more=more) == n
     assert contents(tmp_path / "out") == contents(other)
+
+
+@pytest.mark.parametrize(
+    "error", [InputError("the map is wrong"), OSError(28, "no space"), KeyboardInterrupt()]
+)
+def test_what_is_known_is_kept_unless_the_map_is_wrong(path, tmp_path, error):
+    config = make_config(tmp_path / "out")
+    task, layout = MapTask(index=0, name="sky", path=path, config=config), Layout.from_config(config)
+    done = []
+
+    def of_item(k):
+        done.append(k)
+        if k == 3 and error is not None:
+            raise error
+        return k
+
+    def function():
+        return list(in_order(of_item, range(5)))
+
+    assert not has_journal(layout, "sky")
+    with pytest.raises(type(error)):
+        resumed(task, function)
+    assert has_journal(layout, "sky") == (not isinstance(error, InputError))
+    first, error = type(error), None
+    done.clear()
+    assert resumed(task, function) == [0, 1, 2, 3, 4]
+    assert done == ([0, 1, 2, 3, 4] if first is InputError else [3, 4])
+    forget_journal(layout, "sky")
+    assert not has_journal(layout, "sky")
+
+
+def test_a_journal_that_does_not_help_is_emptied(path, tmp_path):
+    """A plane that is gone is needed after all: the map is done anew, not failed."""
+    task = MapTask(index=0, name="sky", path=path, config=make_config(tmp_path / "out"))
+    tries = []
+
+    def function():
+        tries.append(1)
+        if len(tries) == 1:
+            raise UnusableJournalError("gone")
+        return list(in_order(lambda k: k, range(3)))
+
+    assert resumed(task, function) == [0, 1, 2]
+    assert len(tries) == 2
 
 
 class Killed(BaseException):
