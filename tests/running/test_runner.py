@@ -18,6 +18,7 @@ from hyper_py.catalog import COLUMNS
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.options import DetectionOptions
 from hyper_py.running import runner
+from hyper_py.running.executors import choose_executor
 from hyper_py.simulation.simulate import simulate_image
 from hyper_py.writing.simulated_files import write_simulation
 from hyper_py.writing.tables import read_table
@@ -288,7 +289,7 @@ def test_workers_have_one_blas_thread(tmp_path, monkeypatch):
     ],
 )
 def test_no_more_workers_than_are_of_use(tmp_path, control, n_tasks, expected):
-    assert runner.choose_executor(make_config(tmp_path, control=control).control, n_tasks) == expected
+    assert choose_executor(make_config(tmp_path, control=control).control, n_tasks) == expected
 
 
 # --------------------------------------------------------------------------------------------------- resume
@@ -334,6 +335,7 @@ from pathlib import Path
 from helpers.dask_clusters import dask_cluster
 from helpers.runner_tasks import make_config, measure
 from hyper_py.running import runner
+from hyper_py.running.executors import choose_executor
 
 if __name__ == "__main__":
     root, maps, n_cores, resume = sys.argv[1:]

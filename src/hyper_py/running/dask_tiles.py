@@ -12,14 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import local
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
-from hyper_py.numerics.answers import Answer, attempt
 from hyper_py.running.dask_cluster import LOST_SECONDS, Watch, dask_client, finished, n_threads, patiently
 from hyper_py.running.dependencies import program_hash
 from hyper_py.running.executors import one_line
+from hyper_py.running.map_task import has_remote_tiles
 from hyper_py.running.process_settings import one_blas_thread
+from hyper_py.running.tasks import MapTask
+
+if TYPE_CHECKING:
+    from hyper_py.numerics.answers import Answer
 
 _SHARES = 8
 """Parts are handed out together, so many times at least to each worker: few of them wait at the end."""
@@ -52,7 +56,7 @@ class DaskTeam:
 
     def answers(
         self, function: Callable[[Any], Any], items: Sequence[Any], numbers: Sequence[int]
-    ) -> Iterator[tuple[int, Answer]]:
+    ) -> "Iterator[tuple[int, Answer]]":
         """Yield answers as they come; parts whose worker died again and again are left out.
 
         Raises
@@ -97,6 +101,34 @@ class DaskTeam:
 
 
 @contextlib.contextmanager
+def tiles_on_dask(maps: Sequence[MapTask], control: Any, *, directory: Path) -> Iterator[list[MapTask]]:
+    """Give the maps whose tiles dask workers do inside this context: large ones, if there are few maps.
+
+    Parameters
+    ----------
+    maps : sequence of MapTask
+        At least as many as workers keep these busy by themselves: then none is given.
+    control : hyper_py.config.sections.Control
+    directory : Path
+        That all workers see.
+    """
+    large = []
+    if control.dask_scheduler or len(maps) < control.n_cores:
+        large = [task for task in maps if has_remote_tiles(task)]
+    if not large:
+        yield []
+        return
+    from hyper_py.numerics.parallel import done_by
+
+    with dask_team(control.n_cores, control.dask_scheduler, directory=directory) as team:
+        if len(maps) >= team.n_threads:
+            yield []
+            return
+        with done_by(team):
+            yield large
+
+
+@contextlib.contextmanager
 def dask_team(n_workers: int, scheduler: str | None, *, directory: Path) -> Iterator[DaskTeam]:
     """Give a team of dask workers: those of a running scheduler, or of a local cluster that is started.
 
@@ -136,5 +168,7 @@ def _done(file: str, text: bytes) -> list[tuple[int, bytes]]:
     """Do parts of a map, in a worker."""
     if getattr(_worker, "file", None) != file:
         _worker.file, _worker.function = file, pickle.loads(Path(file).read_bytes())
+    from hyper_py.numerics.answers import attempt
+
     with one_blas_thread():
         return [(k, attempt(_worker.function, item).packed()) for k, item in pickle.loads(text)]

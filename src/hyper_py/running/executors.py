@@ -94,3 +94,13 @@ def workers_of_a_map(control: Any, n_maps: int) -> int:
     if not control.parallel_maps or control.executor != "processes" or not n_maps:
         return 1
     return max(1, int(control.n_cores) // n_maps)
+
+
+def choose_executor(control: Any, n_tasks: int) -> tuple[str, int]:
+    """Return the executor and its number of workers; no processes where one would be enough."""
+    if not control.parallel_maps or control.executor == "serial":
+        return "serial", 1
+    n_workers = max(1, min(control.n_cores, n_tasks))
+    if control.executor == "dask" and n_tasks:
+        return "dask", n_workers
+    return ("processes", n_workers) if n_workers > 1 else ("serial", 1)

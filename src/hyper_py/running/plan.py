@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyper_py.running.runner import choose_executor, tasks_of
+from hyper_py.running.executors import choose_executor
+from hyper_py.running.runner import tasks_of
 from hyper_py.running.tasks import MapTask, reading_options
 
 if TYPE_CHECKING:

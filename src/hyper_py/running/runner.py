@@ -16,6 +16,7 @@ from hyper_py.diagnostics import ConfigurationError, HyperPyWarning
 from hyper_py.reading.recognise import is_cube
 from hyper_py.running.cube_task import process_cube
 from hyper_py.running.dask_cluster import execute_dask
+from hyper_py.running.dask_tiles import tiles_on_dask
 from hyper_py.running.dependencies import dependencies
 from hyper_py.running.events import (
     ChannelFinished,
@@ -31,11 +32,19 @@ from hyper_py.running.events import (
     RunStarted,
     describe_event,
 )
-from hyper_py.running.executors import OnStart, OnTold, Outcome, Outcomes, execute_serial, workers_of_a_map
+from hyper_py.running.executors import (
+    OnStart,
+    OnTold,
+    Outcome,
+    Outcomes,
+    choose_executor,
+    execute_serial,
+    workers_of_a_map,
+)
 from hyper_py.running.inputs import MapInput, resolve_inputs
 from hyper_py.running.manifest import Ending, Manifest, RunLog, ended_by, open_log, stopped_like_ctrl_c
 from hyper_py.running.map_outputs import restored
-from hyper_py.running.map_task import has_remote_tiles, load_libraries, measure_map, process_map
+from hyper_py.running.map_task import load_libraries, measure_map, process_map
 from hyper_py.running.process_settings import pin_own_blas
 from hyper_py.running.resumable import forget_journal
 from hyper_py.running.tasks import MapResult, MapTask, Measure
@@ -328,26 +337,11 @@ class _Run:
                 self.take(maps[outcome.index], outcome)
 
     def do_tiles(self, maps: list[MapTask]) -> list[MapTask]:
-        """Do large maps here, one after another, their tiles on dask; return the others.
-
-        That is done if there are fewer maps than workers.
-        """
-        control = self.config.control
-        if len(maps) >= control.n_cores and not control.dask_scheduler:
-            return maps
-        large = [task for task in maps if has_remote_tiles(task)]
-        if not large:
-            return maps
-        from hyper_py.numerics.parallel import done_by
-        from hyper_py.running.dask_tiles import dask_team
+        """Do large maps here, one after another, their tiles on dask; return the others."""
         from hyper_py.writing.layout import STATE_DIR
 
-        where = self.layout.root / STATE_DIR
-        with dask_team(control.n_cores, control.dask_scheduler, directory=where) as team:
-            if len(maps) >= team.n_threads:
-                return maps
-            with done_by(team):
-                self.do_maps("serial", 1, large)
+        with tiles_on_dask(maps, self.config.control, directory=self.layout.root / STATE_DIR) as large:
+            self.do_maps("serial", 1, large)
         return [task for task in maps if task not in large]
 
     def restore(self) -> None:
@@ -471,13 +465,3 @@ class _Run:
 
 def _pending(task: MapTask) -> MapResult:
     return MapResult(index=task.index, name=task.name, path=task.path, status="pending")
-
-
-def choose_executor(control: Any, n_tasks: int) -> tuple[str, int]:
-    """Return the executor and its number of workers; no processes where one would be enough."""
-    if not control.parallel_maps or control.executor == "serial":
-        return "serial", 1
-    n_workers = max(1, min(control.n_cores, n_tasks))
-    if control.executor == "dask" and n_tasks:
-        return "dask", n_workers
-    return ("processes", n_workers) if n_workers > 1 else ("serial", 1)
