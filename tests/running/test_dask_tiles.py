@@ -116,15 +116,16 @@ def test_a_run_that_lost_its_cluster_goes_on_without_one(path, tmp_path, monkeyp
     assert 50 < n < 700
 
 
-def test_workers_of_jobqueue_give_the_same_bytes(path, tmp_path):
+def test_workers_of_jobqueue_give_the_same_bytes(path, tmp_path, monkeypatch):
     """The local stand-in of dask-jobqueue starts workers as its SLURMCluster does, but from a shell."""
     jobqueue = pytest.importorskip("dask_jobqueue.local")
     expected = table_of(path, tmp_path / "one", executor="serial")
+    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
     with jobqueue.LocalCluster(
         cores=1, processes=1, memory="2GB", log_directory=str(tmp_path), local_directory=str(tmp_path),
-        job_script_prologue=["export OMP_NUM_THREADS=1", f"export PYTHONPATH={':'.join(sys.path)}"],
         scheduler_options={"dashboard_address": None, "host": "127.0.0.1"},
     ) as cluster:  # fmt: skip
         cluster.scale(jobs=2)
+        cluster.wait_for_workers(2)
         address = cluster.scheduler_address
         assert table_of(path, tmp_path / "jobs", executor="dask", dask_scheduler=address) == expected
