@@ -99,7 +99,11 @@ if not TYPE_CHECKING:  # or any name would pass for one
     def __getattr__(name: str) -> Any:
         """Import public names on first use."""
         if name not in _PUBLIC:
-            raise AttributeError(f"module 'hyper_py' has no attribute '{name}'")
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, __all__, n=1)
+            hint = f": did you mean {near[0]}?" if near else ""
+            raise AttributeError(f"module 'hyper_py' has no attribute '{name}'{hint}")
         value = globals()[name] = getattr(import_module(f"hyper_py.{_PUBLIC[name]}"), name)
         return value
 

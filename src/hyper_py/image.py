@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy.wcs import WCS
 from numpy.typing import ArrayLike
 
 from hyper_py.arrays import BoolArray, FloatArray
@@ -66,9 +68,15 @@ class SkyImage(Summarised):
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.data.ndim != 2 or self.data.dtype != np.float64:
+        shape, dtype = getattr(self.data, "shape", None), getattr(self.data, "dtype", None)
+        is_plain = (
+            not hasattr(self.data, "unit") and isinstance(self.wcs, WCS) and isinstance(self.beam, Beam)
+        )
+        if shape is None or len(shape) != 2 or dtype != np.float64 or not is_plain:
+            kinds = f"data: {type(self.data).__name__} {dtype or ''}, wcs: {type(self.wcs).__name__}, "
             raise InputError(
-                f"{self.name}: data must be a 2D float64 array, not {self.data.ndim}D {self.data.dtype}"
+                f"{self.name}: a SkyImage needs a 2D float64 array in Jy/pixel, a WCS and a Beam, not {kinds}"
+                f"beam: {type(self.beam).__name__}; hyper_py.as_sky_image converts the rest"
             )
         for label, other in (
             ("error map", self.error),
@@ -223,6 +231,30 @@ class SkyImage(Summarised):
     def with_data(self, data: FloatArray) -> "SkyImage":
         """Return the same map with other data in Jy/pixel, such as a residual."""
         return replace(self, data=data)
+
+
+def checked_image(image: Any, *, name: str) -> SkyImage:
+    """Return a map.
+
+    Parameters
+    ----------
+    image : SkyImage
+    name : str
+        What it is called in the message.
+
+    Raises
+    ------
+    InputError
+        If it is something else, such as an array or a path: the message says what makes a map of it.
+    """
+    if isinstance(image, SkyImage):
+        return image
+    remedy = (
+        f"read it first: hyper_py.read_image({str(image)!r})"
+        if isinstance(image, str | Path)
+        else "make a map of it first: hyper_py.as_sky_image(data, wcs=..., beam=..., unit=...)"
+    )
+    raise InputError(f"{name}: a {type(image).__name__}: {remedy}")
 
 
 def mean_image(channels: Iterable[SkyImage]) -> SkyImage:

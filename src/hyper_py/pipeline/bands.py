@@ -29,7 +29,7 @@ from hyper_py.bands.surroundings import background_under
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.fitting.setup import COMPACT_BEAMS
-from hyper_py.image import SkyImage
+from hyper_py.image import SkyImage, checked_image
 from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
@@ -224,8 +224,8 @@ def extract_bands(
     Parameters
     ----------
     images : sequence of BandImage, or mapping of name to SkyImage
-    wavelengths : mapping of name to micron
-        Needed with a mapping of images.
+    wavelengths : mapping of name to float or Quantity
+        Micron, or wavelengths or frequencies as quantities; needed with a mapping of images.
     options : Options, optional
         Default: those of a new configuration. Section `bands`; `photometry.aper_sup` for the largest size (2
         beams if null), `photometry.fwhm_radius_ratio` for a common aperture.
@@ -259,7 +259,7 @@ def extract_bands(
     >>> "FLUX_s350" in found.catalog.colnames
     True
     """
-    options = (options or Options()).updated(**changes)
+    options = Options.chosen(options, changes)
     bands = _band_images(images, wavelengths)
     check_names(bands)
     check_aperture(options.bands.common_aperture, [band.name for band in bands])
@@ -333,10 +333,21 @@ def _band_images(
     images: Sequence[BandImage] | Mapping[str, SkyImage], wavelengths: Mapping[str, float] | None
 ) -> list[BandImage]:
     if not isinstance(images, Mapping):
+        if not isinstance(images, Sequence) or not all(isinstance(one, BandImage) for one in images):
+            raise InputError(
+                "images: give maps by the names of their bands, {'s250': image, ...}, or a list of BandImage"
+            )
         return list(images)
+    for name, image in images.items():
+        checked_image(image, name=f"images[{name!r}]")
+    if wavelengths is not None and not isinstance(wavelengths, Mapping):
+        raise InputError("wavelengths=: give them by the names of the bands: {'s250': 250, ...}, in micron")
     lacking = [name for name in images if name not in (wavelengths or {})]
     if lacking:
-        raise InputError(f"{lacking[0]}: its wavelength is not known: give it in wavelengths, in micron")
+        raise InputError(
+            f"{lacking[0]}: its wavelength is not known: give it in micron, "
+            f"wavelengths={{{lacking[0]!r}: ...}}"
+        )
     return [
         BandImage(name=name, image=image, wavelength=(wavelengths or {})[name])
         for name, image in images.items()

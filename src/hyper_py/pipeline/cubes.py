@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Unpack
 
 import numpy as np
@@ -24,7 +25,7 @@ from hyper_py.geometry import (
     ellipse_from_covariance,
     position_angle_to_east_angle,
 )
-from hyper_py.image import SkyImage
+from hyper_py.image import SkyImage, checked_image
 from hyper_py.noise.level import NoiseLevel
 from hyper_py.numerics import gaussians
 from hyper_py.options import OptionChanges, Options
@@ -104,8 +105,16 @@ def extract_cube(
     >>> len(list(hyper_py.extract_cube(channels, detection={"sigma_thres": 5})))
     2
     """
-    chosen = (options or Options()).updated(**changes)
-    return (extract_channel(image, options=chosen, reference=reference) for image in channels)
+    chosen = Options.chosen(options, changes)
+    if isinstance(channels, str | Path | np.ndarray):
+        raise InputError(
+            f"channels: a {type(channels).__name__}: give hyper_py.open_cube(path), or a list of maps, such "
+            "as [hyper_py.as_sky_image(plane, ...) for plane in data]"
+        )
+    return (
+        extract_channel(checked_image(image, name="channels"), options=chosen, reference=reference)
+        for image in channels
+    )
 
 
 def extract_channel(image: SkyImage, *, options: Options, reference: Reference | None = None) -> Extraction:

@@ -139,6 +139,7 @@ def completeness(
     >>> 3.0 < result.curve("SNR").limit(0.5).value < 8.0
     True
     """
+    from hyper_py.image import checked_image
     from hyper_py.injection.plan import InjectionPlan
     from hyper_py.pipeline.extraction import Extraction, extract_sources
 
@@ -149,7 +150,7 @@ def completeness(
             )
         extraction = image
     else:
-        extraction = extract_sources(image, options=options, **changes)
+        extraction = extract_sources(checked_image(image, name="image"), options=options, **changes)
     plan = InjectionPlan(precision=precision, seed=seed, positions=positions, max_runs=max_runs)
     execute = local_executor(jobs)
     return estimate(extraction, plan=plan, execute=execute, on_event=on_event)

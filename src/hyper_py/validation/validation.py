@@ -224,7 +224,7 @@ def validate(
         The same for what is true.
     beam_fwhm : float, optional
         Geometric mean FWHM of the beam: pixels when matching by X and Y, arcsec by RA and DEC. An extraction
-        knows it; of tables it must be given.
+        and a simulation know it; of tables it must be given.
     tolerance : float, optional
         Largest distance of a match, in the unit of `beam_fwhm`; half of it by default.
     coordinates : {"pixel", "sky"}, optional
@@ -277,17 +277,18 @@ def validate(
     image = None
     if isinstance(catalog, Extraction):
         image, catalog = catalog.image, catalog.catalog
+    of_beam = image or getattr(truth, "image", None)
     truth = getattr(truth, "truth", truth)
-    if image is not None and beam_fwhm is None:
+    if of_beam is not None and beam_fwhm is None:
         is_pixel = match_in_pixels(
             coordinates,
             SourceTable("catalogue", catalog, columns, column_units),
             SourceTable("truth", truth, truth_columns, truth_units),
         )
-        beam_fwhm = image.beam_fwhm_pix if is_pixel else image.beam.fwhm
+        beam_fwhm = of_beam.beam_fwhm_pix if is_pixel else of_beam.beam.fwhm
     if beam_fwhm is None:
         raise ConfigurationError(
-            "beam_fwhm: give the FWHM of the beam, in pixels to match by X and Y, in arcsec by RA and DEC"
+            "beam_fwhm=: give the FWHM of the beam, in pixels to match by X and Y, in arcsec by RA and DEC"
         )
     if image is not None and counted is None and truth_columns is None and {"X", "Y"} <= set(truth.colnames):
         counted = inside_margin(
