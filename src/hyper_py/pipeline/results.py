@@ -208,7 +208,7 @@ class ResultMethods(Summarised):
         """
         from hyper_py.writing.extraction_files import write_extraction
 
-        return write_extraction(self._own, Path(path), overwrite=overwrite)
+        return write_extraction(self._own, _path(path, "write"), overwrite=overwrite)
 
     def report(self, path: str | Path, *, overwrite: bool = True) -> Path:
         """Write the report of the map: one HTML file that needs no network.
@@ -232,7 +232,7 @@ class ResultMethods(Summarised):
         """
         from hyper_py.reporting.extraction_page import write_page
 
-        return write_page(self._own, Path(path), overwrite=overwrite)
+        return write_page(self._own, _path(path, "report"), overwrite=overwrite)
 
     def send(self, *, to: str | None = None) -> tuple[str, ...]:
         """Send the catalogue to TOPCAT, Aladin and other programs on this machine by SAMP.
@@ -304,6 +304,12 @@ class ResultMethods(Summarised):
         from hyper_py.reporting.notebook_figures import draw_source
 
         return draw_source(self._own, hyper_id)
+
+
+def _path(path: Any, method: str) -> Path:
+    if not isinstance(path, str | Path):
+        raise InputError(f"{method}: path={path!r}: give the name of the file")
+    return Path(path)
 
 
 def _with_unit(catalog: QTable, name: str) -> str:
