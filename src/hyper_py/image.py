@@ -102,12 +102,13 @@ class SkyImage(Summarised):
         if not self.is_whole:
             facts.append(("data", "in the file, read in pieces"))
         elif n_blank := self.data.size - int(np.count_nonzero(np.isfinite(self.data))):
-            facts.append(("blank", f"{n_blank} pixels, {n_blank / self.data.size:.1%}"))
+            facts.append(("blank", f"{n_blank / self.data.size:.3g} of the pixels ({n_blank})"))
         beside = {"error map": self.error, "primary beam": self.primary_beam}
         if known := [name for name, plane in beside.items() if plane is not None]:
             facts.append(("with", ", ".join(known)))
         if frequency := self.meta.get("frequency"):
             facts.append(("frequency", f"{frequency / 1e9:.6g} GHz"))
+        facts += [("note", text) for text in (*self.meta.get("fill", ()), *self.meta.get("notes", ()))]
         return Summary(title=f"SkyImage {self.name!r}", facts=tuple(facts))
 
     @property

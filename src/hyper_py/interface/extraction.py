@@ -1,6 +1,7 @@
 """Extraction for Python: any map that astropy gives, sources as any list of positions."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, Unpack
 
@@ -102,10 +103,11 @@ def extract_sources(
         image, wcs=wcs, beam=beam, unit=unit, error=error, mask=mask, frequency=frequency
     )  # fmt: skip
     listener = as_listener(progress)
+    given = _given(fixed, own, chosen)
+    if given is not None and given.notes:
+        own = replace(own, meta=own.meta | {"given": given.notes})
     with arguments_named():
-        found = extraction.extract_sources(
-            own, options=chosen, fixed=_given(fixed, own, chosen), progress=listener
-        )
+        found = extraction.extract_sources(own, options=chosen, fixed=given, progress=listener)
     if isinstance(listener, ProgressLine):
         listener.finish(f"100%  {len(found.catalog)} sources")
     return found

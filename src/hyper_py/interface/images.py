@@ -243,6 +243,7 @@ def as_sky_image(
     error: Any = None,
     mask: Any = None,
     frequency: float | u.Quantity | None = None,
+    fill_values: float | Sequence[float] | str = AUTO,
     name: str = "map",
 ) -> SkyImage:
     """Return the `SkyImage` of whatever astropy gives.
@@ -264,6 +265,8 @@ def as_sky_image(
         True where data are not to be used; or regions of the package regions, whose insides are not used.
     frequency : float or Quantity, optional
         Hz, or a frequency or wavelength; needed by K and W/m2/sr.
+    fill_values : float, sequence of float, or "auto"
+        Values that mean blank, in the unit of the data; "auto" finds them.
     name : str
         Of the map, in tables and messages.
 
@@ -298,6 +301,7 @@ def as_sky_image(
         if isinstance(data, SkyImage):
             check_nothing_given(given)
             return data
-        if regions_in(mask):
-            return without_regions(image_of(data, given._replace(mask=None)), mask)
-        return image_of(data, given)
+        regions, fills = regions_in(mask), as_fill_values(fill_values)
+        image = image_of(data, given._replace(mask=None) if regions else given, fill_values=fills)
+        image = replace(image, meta=meta_in_python(image.meta))
+        return without_regions(image, mask) if regions else image

@@ -4,6 +4,7 @@ The methods load figures, the report and tables when they are called. This is th
 loads those that stand above it.
 """
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -11,6 +12,7 @@ import numpy as np
 from astropy.table import QTable
 
 from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.cautions import cautions
 from hyper_py.diagnostics import Flag, InputError
 from hyper_py.display import Summarised, Summary
 from hyper_py.geometry import FWHM_PER_SIGMA
@@ -40,6 +42,11 @@ class ResultMethods(Summarised):
     catalog: QTable
     noise: NoiseLevel
 
+    @cached_property
+    def cautions(self) -> tuple[str, ...]:
+        """Warnings about the map and its catalogue, one line each, as the command line gives them."""
+        return cautions(self._own.complete_catalog, self.image, self.noise)
+
     @property
     def _own(self) -> "Extraction":
         return cast("Extraction", self)
@@ -63,6 +70,7 @@ class ResultMethods(Summarised):
         counts = {flag.name: int(np.count_nonzero(flags & int(flag))) for flag in Flag}
         if text := ", ".join(f"{count} {name}" for name, count in counts.items() if count):
             facts.append(("flags", text))
+        facts += [("warning", text) for text in self.cautions]
         if changed := options.changed():
             facts.append(("options", ", ".join(f"{name}={value}" for name, value in changed.items())))
         facts.append(("see", ".catalog, .plot(), .plot_source(i), .report(path), .write(path)"))
