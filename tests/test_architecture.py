@@ -20,7 +20,7 @@ MODULES = sorted(
 OWNERS = {
     "yaml": {"config"},
     "astropy.io": {"reading", "writing", "reporting.fits_products", "reporting.noise_products"},
-    "matplotlib": {"reporting", "pipeline.results"},
+    "matplotlib": {"reporting", "pipeline.results", "image"},
     "jinja2": {"reporting.pages"},
     "typer": {"cli", "commands"},
     "rich": {"commands"},

@@ -25,6 +25,7 @@ from hyper_py.numerics.tiles import Plane, at
 
 if TYPE_CHECKING:
     from astropy.nddata import CCDData
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -228,6 +229,29 @@ class SkyImage(Summarised):
         return CCDData(
             data, unit=u.Jy / u.pix, wcs=self.wcs, mask=~np.isfinite(data), uncertainty=error, meta=header
         )
+
+    def plot(self, *, ax: Any = None) -> "Figure":
+        """Draw the map in the unit of its file, with its beam.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Axes to draw into, best with `projection=image.wcs`; a new figure if not given.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; `figure.savefig("map.pdf")` writes it.
+
+        Examples
+        --------
+        >>> import hyper_py
+        >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(60, 80), n_sources=2)
+        >>> figure = sky.image.plot()
+        """
+        from hyper_py.reporting.notebook_figures import draw_image  # only when it is called
+
+        return draw_image(self, ax=ax)
 
     def with_data(self, data: FloatArray) -> "SkyImage":
         """Return the same map with other data in Jy/pixel, such as a residual."""

@@ -1,5 +1,7 @@
 """Extraction for Python: any map that astropy gives, sources as any list of positions."""
 
+from __future__ import annotations  # short signatures in notebooks
+
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +12,10 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from astropy.wcs import WCS
-from numpy.typing import ArrayLike
 
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import InputError
+from hyper_py.display import shows_keywords
 from hyper_py.image import SkyImage
 from hyper_py.interface.arguments import described, regions_in
 from hyper_py.interface.images import as_sky_image
@@ -35,6 +37,7 @@ _FIXED = (
 )
 
 
+@shows_keywords(OptionChanges)
 def extract_sources(
     image: MapLike,
     *,
@@ -42,7 +45,7 @@ def extract_sources(
     beam: BeamLike | None = None,
     unit: str | u.UnitBase | None = None,
     error: Any = None,
-    mask: ArrayLike | None = None,
+    mask: Any = None,
     frequency: float | u.Quantity | None = None,
     options: Options | None = None,
     fixed: Positions | None = None,

@@ -1,5 +1,7 @@
 """Maps and cubes for Python: from files, and from objects of astropy."""
 
+from __future__ import annotations  # short signatures in notebooks
+
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -28,6 +28,7 @@ from hyper_py.bands.spectra import GreyBodies, SpectralIndices, fit_grey_bodies,
 from hyper_py.bands.surroundings import background_under
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.display import shows_keywords
 from hyper_py.fitting.setup import COMPACT_BEAMS
 from hyper_py.image import SkyImage, checked_image
 from hyper_py.noise.covariance import beam_covariance_model
@@ -206,6 +207,7 @@ _PATTERN_FITS = 2
 """Fits of all sources on maps less what images of the PSF add to them."""
 
 
+@shows_keywords(OptionChanges)
 def extract_bands(
     images: Sequence[BandImage] | Mapping[str, SkyImage],
     *,

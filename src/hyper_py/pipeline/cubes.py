@@ -17,6 +17,7 @@ from hyper_py.catalog import empty_catalog
 from hyper_py.detection.given import FixedSources
 from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import InputError
+from hyper_py.display import shows_keywords
 from hyper_py.geometry import (
     Beam,
     Ellipse,
@@ -74,6 +75,7 @@ class Reference:
         return replace(own, fwhm_1=ellipse.major, fwhm_2=ellipse.minor, pa=angle)
 
 
+@shows_keywords(OptionChanges)
 def extract_cube(
     channels: Iterable[SkyImage], *, options: Options | None = None, reference: Reference | None = None,
     **changes: Unpack[OptionChanges],

@@ -1,7 +1,7 @@
 """What an extraction shows, draws and writes of itself.
 
-The methods load figures, the report and tables when they are called. This is the one place where a package
-loads those that stand above it.
+The methods load figures, the report and tables when they are called. Beside `SkyImage.plot`, this is the one
+place where a package loads those that stand above it.
 """
 
 from functools import cached_property
