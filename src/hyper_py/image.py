@@ -109,7 +109,9 @@ class SkyImage(Summarised):
             facts.append(("with", ", ".join(known)))
         if frequency := self.meta.get("frequency"):
             facts.append(("frequency", f"{frequency / 1e9:.6g} GHz"))
-        facts += [("note", text) for text in (*self.meta.get("fill", ()), *self.meta.get("notes", ()))]
+        errors = [self.meta["errors"]] if "errors" in self.meta else []
+        said = (*self.meta.get("fill", ()), *errors, *self.meta.get("notes", ()))
+        facts += [("note", text) for text in said]
         return Summary(title=f"SkyImage {self.name!r}", facts=tuple(facts))
 
     @property
