@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from hyper_py.diagnostics import Flag, HyperPyError
     from hyper_py.geometry import Beam
     from hyper_py.image import SkyImage
+    from hyper_py.interface.bands import extract_bands
     from hyper_py.interface.extraction import extract_sources
     from hyper_py.interface.images import as_sky_image, open_cube, read_image
     from hyper_py.options import (
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         Options,
         PhotometryOptions,
     )
-    from hyper_py.pipeline.bands import BandsExtraction, extract_bands
+    from hyper_py.pipeline.bands import BandsExtraction
     from hyper_py.pipeline.cubes import extract_cube
     from hyper_py.pipeline.extraction import Extraction
     from hyper_py.running.completeness import completeness
@@ -70,6 +71,7 @@ _HOMES = {
     "diagnostics": ("Flag", "HyperPyError"),
     "geometry": ("Beam",),
     "image": ("SkyImage",),
+    "interface.bands": ("extract_bands",),
     "interface.extraction": ("extract_sources",),
     "interface.images": ("as_sky_image", "open_cube", "read_image"),
     "options": (
@@ -81,7 +83,7 @@ _HOMES = {
         "Options",
         "PhotometryOptions",
     ),
-    "pipeline.bands": ("BandsExtraction", "extract_bands"),
+    "pipeline.bands": ("BandsExtraction",),
     "pipeline.cubes": ("extract_cube",),
     "pipeline.extraction": ("Extraction",),
     "running.completeness": ("completeness",),

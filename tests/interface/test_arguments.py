@@ -83,9 +83,29 @@ WRONG = {
         lambda p: hyper_py.extract_cube(p),
         r"channels: a PosixPath: give hyper_py.open_cube",
     ),
+    "a map for channels": (
+        lambda p: hyper_py.extract_cube(hyper_py.read_image(p)),
+        r"channels: a SkyImage: give hyper_py.open_cube",
+    ),
+    "coordinates for a reference": (
+        lambda p: hyper_py.extract_cube([], reference=PLANE),
+        r"reference=: a ndarray: give reference_from",
+    ),
+    "a cube for a map": (
+        lambda p: hyper_py.extract_sources(hyper_py.open_cube(p)),
+        r"data: a cube: give a channel",
+    ),
+    "text for jobs": (
+        lambda p: hyper_py.completeness(hyper_py.read_image(p), jobs="4"),
+        r"jobs='4': give the number",
+    ),
+    "progress for completeness": (
+        lambda p: hyper_py.completeness(hyper_py.read_image(p), progress=True),
+        r"progress: unknown key",
+    ),
     "arrays for bands": (
         lambda p: hyper_py.extract_bands({"a": PLANE}, wavelengths={"a": 1}),
-        r"images\['a'\]: a ndarray",
+        r"^a: the data alone do not say what they are: give wcs=",
     ),
     "a list of maps for bands": (lambda p: hyper_py.extract_bands([p]), r"images: give maps by the names"),
 }

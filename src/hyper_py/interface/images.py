@@ -303,6 +303,8 @@ def as_sky_image(
         if isinstance(data, SkyImage):
             check_nothing_given(given)
             return data
+        if isinstance(data, CubeReader):
+            raise InputError("data: a cube: give a channel, cube[k], or use hyper_py.extract_cube(cube)")
         regions, fills = regions_in(mask), as_fill_values(fill_values)
         image = image_of(data, given._replace(mask=None) if regions else given, fill_values=fills)
         image = replace(image, meta=meta_in_python(image.meta))

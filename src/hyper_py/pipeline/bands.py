@@ -35,6 +35,7 @@ from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
 from hyper_py.options import OptionChanges, Options
+from hyper_py.pipeline.bands_results import BandsResultMethods
 from hyper_py.stages import tell
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class MeasuredBand:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BandsExtraction:
+class BandsExtraction(BandsResultMethods):
     """What was found and measured on the maps of one field.
 
     Attributes

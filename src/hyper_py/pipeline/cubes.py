@@ -108,10 +108,15 @@ def extract_cube(
     2
     """
     chosen = Options.chosen(options, changes)
-    if isinstance(channels, str | Path | np.ndarray):
+    if isinstance(channels, str | Path | np.ndarray | SkyImage):
         raise InputError(
             f"channels: a {type(channels).__name__}: give hyper_py.open_cube(path), or a list of maps, such "
             "as [hyper_py.as_sky_image(plane, ...) for plane in data]"
+        )
+    if reference is not None and not isinstance(reference, Reference):
+        raise InputError(
+            f"reference=: a {type(reference).__name__}: give reference_from(extraction) or "
+            "Reference(sources=...) of hyper_py.pipeline.cubes"
         )
     return (
         extract_channel(checked_image(image, name="channels"), options=chosen, reference=reference)

@@ -175,14 +175,7 @@ class ResultMethods(Summarised):
         InputError
             If pandas is not installed.
         """
-        try:
-            import pandas  # noqa: F401
-        except ModuleNotFoundError:
-            raise InputError("to_pandas needs pandas: python -m pip install pandas") from None
-        table = self._own.complete_catalog
-        frame = table.to_pandas(index="HYPER_ID")
-        frame.attrs["units"] = {name: str(column.unit or "") for name, column in table.columns.items()}
-        return frame
+        return as_frame(self._own.complete_catalog)
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the catalogue, or the apertures as regions, in the format that the suffix says.
@@ -216,7 +209,7 @@ class ResultMethods(Summarised):
         """
         from hyper_py.writing.extraction_files import write_extraction
 
-        return write_extraction(self._own, _path(path, "write"), overwrite=overwrite)
+        return write_extraction(self._own, as_path(path, "write"), overwrite=overwrite)
 
     def report(self, path: str | Path, *, overwrite: bool = True) -> Path:
         """Write the report of the map: one HTML file that needs no network.
@@ -240,7 +233,7 @@ class ResultMethods(Summarised):
         """
         from hyper_py.reporting.extraction_page import write_page
 
-        return write_page(self._own, _path(path, "report"), overwrite=overwrite)
+        return write_page(self._own, as_path(path, "report"), overwrite=overwrite)
 
     def send(self, *, to: str | None = None) -> tuple[str, ...]:
         """Send the catalogue to TOPCAT, Aladin and other programs on this machine by SAMP.
@@ -314,7 +307,19 @@ class ResultMethods(Summarised):
         return draw_source(self._own, hyper_id)
 
 
-def _path(path: Any, method: str) -> Path:
+def as_frame(catalog: QTable) -> Any:
+    """Return a catalogue as a `pandas.DataFrame`, see `Extraction.to_pandas`."""
+    try:
+        import pandas  # noqa: F401
+    except ModuleNotFoundError:
+        raise InputError("to_pandas needs pandas: python -m pip install pandas") from None
+    frame = catalog.to_pandas(index="HYPER_ID")
+    frame.attrs["units"] = {name: str(column.unit or "") for name, column in catalog.columns.items()}
+    return frame
+
+
+def as_path(path: Any, method: str) -> Path:
+    """Return the path that a method was given; raise an error if it is none."""
     if not isinstance(path, str | Path):
         raise InputError(f"{method}: path={path!r}: give the name of the file")
     return Path(path)

@@ -1,5 +1,6 @@
 """Figures that an extraction draws of itself: one of its images, and one of its sources."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
 from hyper_py.image import SkyImage
 from hyper_py.numerics import gaussians
+from hyper_py.pipeline.bands import BandsExtraction
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.pipeline.results import Plane
 from hyper_py.reporting.figures import (
@@ -23,6 +25,8 @@ from hyper_py.reporting.figures import (
 from hyper_py.reporting.fits_products import GroupCutout, group_cutouts
 
 _WIDTH = 7.0
+_PANEL = 3.6
+"""Inches: width of a figure, and of one of several maps."""
 _DPI = 110
 _RADIUS_BEAMS = 2.5
 DIVERGING, SIGMAS = "RdBu_r", 5.0
@@ -81,6 +85,27 @@ def draw_map(extraction: Extraction, name: Plane, *, sources: bool, ax: Any = No
     what = "" if name == "data" else f", {name}"
     ax.set_title(f"{image.name}{what}: {len(extraction.catalog)} sources", fontsize=10, parse_math=False)
     return ax.figure  # type: ignore[no-any-return]
+
+
+def draw_bands(extraction: BandsExtraction, names: Sequence[str], *, plane: str, sources: bool) -> Figure:
+    """Draw maps of a field side by side, see `BandsExtraction.plot`."""
+    chosen = [extraction.band(name) for name in names] if names else list(extraction.measured)
+    width = min(_WIDTH, _PANEL if len(chosen) > 1 else _WIDTH)
+    figure = NotebookFigure(figsize=(width * len(chosen), 0.95 * width), layout="constrained")
+    for k, one in enumerate(chosen):
+        image, name = one.band.image, one.band.name
+        unit = 1e3 * image.beam_area_pix
+        planes = {"model": extraction.model_image, "residual": extraction.residual_image,
+                  "background": extraction.background_image}  # fmt: skip
+        values = image.data[:, :] if plane == "data" else planes[plane](name)
+        ax: Any = figure.add_subplot(1, len(chosen), k + 1, projection=image.wcs)
+        _drawn(image, values * unit, image.data[:, :] * unit, "mJy/beam", ax)
+        if sources:
+            for region in extraction.regions(name):
+                ax.add_patch(region.to_pixel(image.wcs).as_artist(edgecolor=MARK, facecolor="none", lw=0.8))
+        what = "" if plane == "data" else f", {plane}"
+        ax.set_title(f"{name}, {one.band.wavelength:g} um{what}", fontsize=10, parse_math=False)
+    return figure
 
 
 def draw_source(extraction: Extraction, hyper_id: int) -> Figure:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +23,9 @@ from hyper_py.validation.comparison import (
     separation,
 )
 from hyper_py.validation.matching import inside_margin, is_isolated, match_positions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ONE_SIGMA = 0.6827
 _MARGIN_BEAMS = 0.5
@@ -142,6 +145,18 @@ class Validation(Summarised):
             header=statistics.header if statistics else (),
             rows=statistics.rows if statistics else (),
         )
+
+    def plot(self, *, title: str = "") -> "Figure":
+        """Draw completeness and purity, fluxes, offsets and pulls in four panels.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it.
+        """
+        from hyper_py.reporting.validation_figure import plot_validation  # only when it is called
+
+        return plot_validation(self, title=title)
 
     def comparison(self, name: str) -> Comparison | None:
         """Return the comparison of one quantity, None if it could not be made."""
@@ -294,8 +309,9 @@ def validate(
         counted = inside_margin(
             truth["X"], truth["Y"], valid=np.isfinite(image.data), margin=_MARGIN_BEAMS * image.beam_fwhm_pix
         )
-    if not beam_fwhm > 0 or not (tolerance is None or tolerance > 0):
-        raise ConfigurationError(f"beam_fwhm {beam_fwhm} and tolerance {tolerance} must be positive numbers")
+    for name, value in (("beam_fwhm", beam_fwhm), ("tolerance", tolerance)):
+        if value is not None and not (isinstance(value, int | float | np.number) and value > 0):
+            raise ConfigurationError(f"{name}={value}: give a positive number, in pixels or arcsec")
     found = SourceTable("catalogue", catalog, columns, column_units)
     true = SourceTable("truth", truth, truth_columns, truth_units)
     best = true if limits is None else SourceTable("limits", limits, None, None)
