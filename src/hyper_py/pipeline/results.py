@@ -183,8 +183,8 @@ class ResultMethods(Summarised):
         Parameters
         ----------
         path : str or Path
-            `.ecsv`, `.fits`, `.csv`, `.vot`, `.txt` (IPAC), `.parquet` for the catalogue; `.reg` (DS9),
-            `.crtf` (CASA, CARTA) for the apertures.
+            `.ecsv`, `.fits`, `.csv`, `.vot` or `.xml` (VOTable), `.txt` or `.tbl` (IPAC), `.parquet` for the
+            catalogue; `.reg` (DS9), `.crtf` (CASA, CARTA) for the apertures.
         overwrite : bool
             Whether a file of that name may be replaced.
 

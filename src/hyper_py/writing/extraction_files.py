@@ -17,7 +17,8 @@ from hyper_py.writing.staging import Stage
 from hyper_py.writing.table_columns import prepare_table, template_of
 from hyper_py.writing.tables import SUFFIXES, write_table
 
-_FORMS = {suffix: form for form, suffix in SUFFIXES.items()}
+_FORMS = {suffix: form for form, suffix in SUFFIXES.items()} | {".tbl": "ipac", ".xml": "votable"}
+"""Formats by suffix; those of `outputs.tables`, and what other programs call the same."""
 _REGIONS = (".reg", ".crtf")
 
 
