@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hyper_py.bands.images import BandImage
     from hyper_py.detection.given import FixedSources
-    from hyper_py.diagnostics import Flag, HyperPyError
+    from hyper_py.diagnostics import Flag, HyperPyError, describe_flags
     from hyper_py.geometry import Beam
-    from hyper_py.image import SkyImage
+    from hyper_py.image import SkyImage, mean_image
     from hyper_py.interface.bands import extract_bands
     from hyper_py.interface.extraction import extract_sources
     from hyper_py.interface.images import as_sky_image, open_cube, read_image
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
         PhotometryOptions,
     )
     from hyper_py.pipeline.bands import BandsExtraction
-    from hyper_py.pipeline.cubes import extract_cube
+    from hyper_py.pipeline.cubes import extract_cube, reference_from
     from hyper_py.pipeline.extraction import Extraction
     from hyper_py.running.completeness import completeness
     from hyper_py.running.completeness_bands import completeness_bands
     from hyper_py.simulation.bands import simulate_bands
-    from hyper_py.simulation.simulate import simulate_image
+    from hyper_py.simulation.simulate import simulate_cube, simulate_image
     from hyper_py.validation.bands import validate_bands
     from hyper_py.validation.validation import validate
 
@@ -53,12 +53,16 @@ __all__ = [
     "as_sky_image",
     "completeness",
     "completeness_bands",
+    "describe_flags",
     "extract_bands",
     "extract_cube",
     "extract_sources",
+    "mean_image",
     "open_cube",
     "read_image",
+    "reference_from",
     "simulate_bands",
+    "simulate_cube",
     "simulate_image",
     "validate",
     "validate_bands",
@@ -68,9 +72,9 @@ __all__ = [
 _HOMES = {
     "bands.images": ("BandImage",),
     "detection.given": ("FixedSources",),
-    "diagnostics": ("Flag", "HyperPyError"),
+    "diagnostics": ("Flag", "HyperPyError", "describe_flags"),
     "geometry": ("Beam",),
-    "image": ("SkyImage",),
+    "image": ("SkyImage", "mean_image"),
     "interface.bands": ("extract_bands",),
     "interface.extraction": ("extract_sources",),
     "interface.images": ("as_sky_image", "open_cube", "read_image"),
@@ -84,12 +88,12 @@ _HOMES = {
         "PhotometryOptions",
     ),
     "pipeline.bands": ("BandsExtraction",),
-    "pipeline.cubes": ("extract_cube",),
+    "pipeline.cubes": ("extract_cube", "reference_from"),
     "pipeline.extraction": ("Extraction",),
     "running.completeness": ("completeness",),
     "running.completeness_bands": ("completeness_bands",),
     "simulation.bands": ("simulate_bands",),
-    "simulation.simulate": ("simulate_image",),
+    "simulation.simulate": ("simulate_cube", "simulate_image"),
     "validation.bands": ("validate_bands",),
     "validation.validation": ("validate",),
 }

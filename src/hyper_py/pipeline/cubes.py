@@ -115,8 +115,7 @@ def extract_cube(
         )
     if reference is not None and not isinstance(reference, Reference):
         raise InputError(
-            f"reference=: a {type(reference).__name__}: give reference_from(extraction) or "
-            "Reference(sources=...) of hyper_py.pipeline.cubes"
+            f"reference=: a {type(reference).__name__}: give hyper_py.reference_from(extraction)"
         )
     return (
         extract_channel(checked_image(image, name="channels"), options=chosen, reference=reference)
