@@ -89,7 +89,7 @@ WRONG = {
     ),
     "coordinates for a reference": (
         lambda p: hyper_py.extract_cube([], reference=PLANE),
-        r"reference=: a ndarray: give reference_from",
+        r"reference=: a ndarray: give hyper_py.reference_from",
     ),
     "a cube for a map": (
         lambda p: hyper_py.extract_sources(hyper_py.open_cube(p)),

@@ -151,7 +151,8 @@ def as_fixed_sources(fixed: Any) -> FixedSources | None:
         raise InputError(f"fixed={str(fixed)!r}: read the table first: fixed=Table.read({str(fixed)!r})")
     if isinstance(fixed, Extraction):
         raise InputError(
-            "fixed=: an Extraction: give its .catalog; for another beam, hyper_py.reference_from(it).for_beam(beam)"
+            "fixed=: an Extraction: give its .catalog; for another beam, "
+            "hyper_py.reference_from(it).for_beam(beam)"
         )
     is_structured = isinstance(fixed, np.ndarray) and fixed.dtype.names is not None
     if not (is_structured or isinstance(fixed, Mapping) or hasattr(fixed, "columns")):
