@@ -311,7 +311,7 @@ def validate(
         )
     for name, value in (("beam_fwhm", beam_fwhm), ("tolerance", tolerance)):
         if value is not None and not (isinstance(value, int | float | np.number) and value > 0):
-            raise ConfigurationError(f"{name}={value}: give a positive number, in pixels or arcsec")
+            raise ConfigurationError(f"{name}={value}: must be positive, a number of pixels or arcsec")
     found = SourceTable("catalogue", catalog, columns, column_units)
     true = SourceTable("truth", truth, truth_columns, truth_units)
     best = true if limits is None else SourceTable("limits", limits, None, None)
