@@ -137,7 +137,7 @@ def paragraph(path, start):
     """Return the paragraph of a committed page that starts so, on one line; nothing if there is none."""
     text = path.read_text(encoding="utf-8")
     found = next((part for part in text.split("\n\n") if part.startswith(start)), "")
-    return " ".join(found.split()).replace("`", "")
+    return " ".join(found.split())
 
 
 def measured():
