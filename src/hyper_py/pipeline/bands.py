@@ -219,48 +219,26 @@ def extract_bands(
     progress: Callable[[str], None] | None = None,
     **changes: Unpack[OptionChanges],
 ) -> BandsExtraction:
-    """Find the compact sources of a field in all bands together, and fit each in all of them at once.
-
-    Maps may differ in pixels, projection, frame, extent, unit and beam. A source has one position, one
-    intrinsic shape (`bands.shape`) and a flux in each band that has pixels there.
+    """Find and measure the sources of one field in several bands: what `hyper_py.extract_bands` does.
 
     Parameters
     ----------
     images : sequence of BandImage, or mapping of name to SkyImage
-    wavelengths : mapping of name to float or Quantity
-        Micron, or wavelengths or frequencies as quantities; needed with a mapping of images.
-    options : Options, optional
-        Default: those of a new configuration. Section `bands`; `photometry.aper_sup` for the largest size (2
-        beams if null), `photometry.fwhm_radius_ratio` for a common aperture.
     fixed : FixedSources, optional
-        Measure these instead of searching: positions, and intrinsic shapes if they are given.
-    name : str
-        Of the field.
+        Measure these instead of searching.
     progress : callable, optional
         Called with a line of text at each step.
-    **changes
-        Other values of `options`, by the names of its fields: `bands={"shape": "free"}`.
+    wavelengths, options, name, **changes
+        As there.
 
     Returns
     -------
     BandsExtraction
-        Its catalogue has one row a source, brightest first (given sources in the order given).
 
     Raises
     ------
-    InputError
-        If there is no band, two have one name, a map is blank, or a wavelength is missing.
-    ConfigurationError
-        If a value is not allowed, or a name is not known; with `detection.negative`.
-
-    Examples
-    --------
-    >>> import hyper_py
-    >>> field = hyper_py.simulate_bands(seed=1, size=500.0, n_sources=4, pair_fraction=0.0)
-    >>> images = {one.band.name: one.image for one in field.maps if one.band.name in ("s250", "s350")}
-    >>> found = hyper_py.extract_bands(images, wavelengths={"s250": 250.0, "s350": 350.0})
-    >>> "FLUX_s350" in found.catalog.colnames
-    True
+    InputError, ConfigurationError
+        As there.
     """
     options = Options.chosen(options, changes)
     bands = _band_images(images, wavelengths)
