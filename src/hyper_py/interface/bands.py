@@ -30,7 +30,10 @@ def extract_bands(
     progress: Callable[[str], None] | bool | None = None,
     **changes: Unpack[OptionChanges],
 ) -> BandsExtraction:
-    """Find and measure the sources of one field in several bands, all together.
+    """Find the compact sources of a field in all bands together, and fit each in all of them at once.
+
+    Maps may differ in pixels, projection, frame, extent, unit and beam. A source has one position, one
+    intrinsic shape (`bands.shape`) and a flux in each band that has pixels there.
 
     Parameters
     ----------
