@@ -66,7 +66,7 @@ class Completeness(Summarised):
         for quantity in QUANTITIES:
             limit = self.curve(quantity).limit(0.8)
             value = f"{limit.value:.4g} {self.units[quantity]} ({limit.low:.4g} to {limit.high:.4g})"
-            facts.append((f"80% found, {quantity}", value))
+            facts.append((f"80% of beam-sized ones, {quantity}", value))
         false = f"{self.purity.expected_false():.2g} of {len(self.purity.rows)} rows"
         facts += [("expected false", false), ("see", ".curve(), .plot(), .limit_map(), .catalog()")]
         return Summary(title=f"Completeness of {self.name!r}", facts=tuple(facts))
