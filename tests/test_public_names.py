@@ -16,7 +16,7 @@ NAMES = [
     "Options", "DetectionOptions", "PhotometryOptions", "FitOptions", "BackgroundOptions", "CubeOptions",
     "Extraction", "as_sky_image", "completeness", "extract_cube", "open_cube", "Flag", "HyperPyError",
     "BandImage", "BandsExtraction", "BandsOptions", "extract_bands", "simulate_bands", "validate_bands",
-    "completeness_bands", "describe_flags", "mean_image", "reference_from", "simulate_cube", "__version__",
+    "completeness_bands", "describe_flags", "mean_image", "reference_from", "__version__",
 ]  # fmt: skip
 
 

@@ -293,6 +293,14 @@ def mean_image(channels: Iterable[SkyImage]) -> SkyImage:
     ------
     InputError
         If all are blank.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(60, 80), n_sources=2)
+    >>> mean = hyper_py.mean_image([sky.image, sky.image.with_data(3 * sky.image.data)])
+    >>> round(float((mean.data / sky.image.data).mean()), 6)
+    2.0
     """
     total: FloatArray | None = None
     count, beams, weights, last = np.zeros(1), [], [], None

@@ -329,6 +329,15 @@ def reference_from(extraction: Extraction, *, keep_shapes: bool = True) -> Refer
     ------
     InputError
         If there are no sources.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(80, 80), n_sources=3, peak_range=(20, 30))
+    >>> found = hyper_py.extract_sources(sky.image)
+    >>> wider = hyper_py.Beam(major=2 * found.image.beam.major, minor=2 * found.image.beam.major)
+    >>> len(hyper_py.reference_from(found).for_beam(wider).hyper_ids)
+    3
     """
     table, image = extraction.catalog, extraction.image
     good = np.isfinite(table["X"].value + table["FWHM_1"].value) if len(table) else np.zeros(0, dtype=bool)
