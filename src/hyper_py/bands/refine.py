@@ -12,6 +12,7 @@ from hyper_py.bands.joint_fit import FitChoices, fit_jointly, population_prior, 
 from hyper_py.bands.offsets import BandOffsets, OffsetChoices, measure_offsets, with_offsets
 from hyper_py.bands.plane import TangentPlane
 from hyper_py.bands.sources import JointSources
+from hyper_py.bands.splitting import part_blends
 from hyper_py.diagnostics import Flag
 
 MINIMUM = 3.5
@@ -50,6 +51,7 @@ def refine(
     *,
     fit: FitChoices,
     free: bool,
+    spectra: FloatArray | None = None,
     fitted: bool = False,
     keep_all: bool = False,
 ) -> tuple[Estimates, list[Band], Estimates]:
@@ -62,6 +64,8 @@ def refine(
     fit : FitChoices
     free : bool
         Whether each band has a shape of its own.
+    spectra : ndarray, shape (n_spectra, n_bands), optional
+        With them blends are parted once more, in this noise (`splitting`).
     fitted : bool
         Whether the estimates are those of a fit.
     keep_all : bool
@@ -82,6 +86,9 @@ def refine(
     final = replace(fit, tolerance=FINAL_TOLERANCE)
     if not fit.fixed_shape:
         final = replace(final, prior=population_prior(bands, estimates, free=free))
+    if spectra is not None and len(estimates):
+        first = int(estimates.identity.max()) + 1
+        estimates, _ = part_blends(bands, estimates, spectra=spectra, choices=final, first=first)
     changed = np.ones(len(estimates), dtype=bool)
     while True:
         estimates = fit_jointly(
