@@ -7,6 +7,7 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray
 from hyper_py.bands.band import Band
+from hyper_py.bands.confusion import with_confusion
 from hyper_py.bands.estimates import Estimates
 from hyper_py.bands.joint_fit import FitChoices, fit_jointly, population_prior, with_noise
 from hyper_py.bands.offsets import BandOffsets, OffsetChoices, measure_offsets, with_offsets
@@ -65,7 +66,8 @@ def refine(
     free : bool
         Whether each band has a shape of its own.
     spectra : ndarray, shape (n_spectra, n_bands), optional
-        With them blends are parted once more, in this noise (`splitting`).
+        With them blends are parted once more, in this noise (`splitting`), and errors contain what neighbours
+        that were not found may do (`confusion`).
     fitted : bool
         Whether the estimates are those of a fit.
     keep_all : bool
@@ -102,6 +104,8 @@ def refine(
         estimates = estimates.select(stays)
         distance = np.hypot(*(estimates.position[:, None] - gone.position).transpose(2, 0, 1))
         changed = (distance < 2.0 * max(band.fwhm for band in bands)).any(axis=1)
+    if spectra is not None:
+        estimates = with_confusion(bands, estimates, prior=final.prior)
     if not keep_all:
         order = np.argsort(-estimates.snr.max(axis=1, initial=0.0), kind="stable")
         estimates = estimates.select(order)

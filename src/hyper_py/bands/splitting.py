@@ -17,15 +17,15 @@ from hyper_py.bands.blocks import Block, FieldView
 from hyper_py.bands.estimates import Estimates
 from hyper_py.bands.group_fit import Bounds, GroupResult, fit_group
 from hyper_py.bands.joint_fit import FitChoices, bounds_of, fit_jointly, population_prior
-from hyper_py.bands.score import further_source_gains
+from hyper_py.bands.score import further_source
 from hyper_py.bands.shapes import symmetric
 from hyper_py.geometry import FWHM_PER_SIGMA
 
-LEAST_SNR = 10.0
+LEAST_SNR = 7.0
 """Fainter sources are not tried: two would not be told from one."""
 LEAST_GAIN, LEAST_SPECTRAL_GAIN = 40.0, 26.0
-"""Fall of the cost by a further source of any spectrum, and of one with that of a grey body: some ten and seven
-parameters, of which noise makes 30 and 24 in one of a thousand."""
+"""Fall of the cost by a further source of any spectrum, and of one with that of a grey body: some ten and
+seven parameters, of which noise makes 30 and 24 in one of a thousand."""
 PROFILE_SHARE = 0.02
 """A fit of a profile that is no Gaussian leaves about this share of it: such a gain needs no second one."""
 LEAST_PART = 4.0
@@ -35,10 +35,10 @@ LEAST_DISTANCE = 0.4
 WORTH_A_FIT = 0.4
 """Share of the gain that is needed which the score test must promise: it is short of what the fit finds."""
 AGAIN = 1.25
-"""A source that stayed one is tried again when its S/N has grown so much: noise was measured without others."""
+"""What stayed one is tried again when its S/N has grown so much: before, others were taken for noise."""
 MOST_TRIALS = 3
 """Trials in a row: what was parted once may be part of a triple."""
-_RING_STEP, _RINGS_IN_FWHM = 0.4, 1.1
+PLACE_STEP, _PLACES_IN_FWHM = 0.4, 1.1
 """Places of the score test: their distance, in that FWHM, and how far out, in FWHM of the source there."""
 _FREE_BEAMS = 1.0
 """How far the two may move from their start, in that FWHM."""
@@ -179,20 +179,33 @@ def _starts(
     if 2.0 * half > LEAST_DISTANCE * scale:
         ends = theta[:2] + half * np.outer([-1.0, 1.0], vector[:, 1])
         starts.append(np.column_stack([ends, np.tile(round_shape, (2, 1))]))
-    reach = _RINGS_IN_FWHM * np.hypot(scale, FWHM_PER_SIGMA * np.sqrt(max(float(value[1]), 0.0)))
-    places = _places(view.estimates.position, theta[:2], step=_RING_STEP * scale, reach=reach)
+    places = places_beside(view.estimates.position, theta, scale=scale)
     if len(places):
         shape = np.minimum(round_shape, (0.5 * scale / FWHM_PER_SIGMA) ** 2)
         weight = np.append(np.zeros(2), choices.prior.sigma**-2)
-        gains = further_source_gains(blocks, theta, places, shape=shape, weight=weight)
+        gains = further_source(blocks, theta, places, shape=shape, weight=weight).gains
         best = int(gains.argmax())
         if gains[best] > WORTH_A_FIT * needed:
             starts.append(np.array([theta, np.append(places[best], shape)]))
     return starts
 
 
-def _places(known: FloatArray, centre: FloatArray, *, step: float, reach: float) -> FloatArray:
-    """Return a grid of places (m, 2) around a source, none of them nearer to a known one."""
+def places_beside(known: FloatArray, theta: FloatArray, *, scale: float) -> FloatArray:
+    """Return a grid of places (m, 2) around a source, none of them nearer to a known one than its step.
+
+    The step is `PLACE_STEP`. They reach as far as the source is wide.
+
+    Parameters
+    ----------
+    known : ndarray, shape (n, 2)
+    theta : ndarray, shape (5,)
+        Position and intrinsic shape of the source.
+    scale : float
+        FWHM in arcsec of the sharpest beam that shows it.
+    """
+    centre, step = theta[:2], PLACE_STEP * scale
+    largest = float(np.linalg.eigvalsh(symmetric(theta[2:]))[1])
+    reach = _PLACES_IN_FWHM * float(np.hypot(scale, FWHM_PER_SIGMA * np.sqrt(max(largest, 0.0))))
     n = int(reach / step)
     ticks = step * np.arange(-n, n + 1)
     places = centre + np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
