@@ -121,13 +121,16 @@ def _cutout(
         for at, n in zip((own[:, Y], own[:, X]), size_of(data), strict=True)
     )
     rows, columns = where
-    y, x = (axis.astype(np.float64) for axis in np.mgrid[rows, columns])
-    others = np.setdiff1d(placed.indices((rows, columns)), group)
+    y, x = (np.arange(part.start, part.stop, dtype=np.float64) for part in (rows, columns))
+    others = placed.indices((rows, columns))
+    others = others[~np.isin(others, group)]
     shifted = sources[others] - [0.0, columns.start, rows.start, 0.0, 0.0, 0.0]
-    values = data[rows, columns] - render(shifted, y.shape)
-    near = (np.hypot(x[..., None] - own[:, X], y[..., None] - own[:, Y]) <= radius).any(axis=-1)
-    near &= np.isfinite(values)
-    return Cutout(y[near], x[near], values[near])
+    values = data[rows, columns] - render(shifted, (y.size, x.size))
+    near = np.isfinite(values)
+    squares = ((y - at[Y])[:, None] ** 2 + (x - at[X]) ** 2 for at in own)
+    near &= np.logical_or.reduce([square <= radius**2 for square in squares])
+    row, column = np.nonzero(near)
+    return Cutout(y[row], x[column], values[near])
 
 
 def _fit_alike(

@@ -80,13 +80,13 @@ def local_maxima(
     y, x : ndarray of int, shape (n,)
         In the order of the array.
     """
-    ny, nx = data.shape
     half_y, half_x = (side // 2 for side in footprint.shape)
     padded = np.pad(data, ((half_y, half_y), (half_x, half_x)), constant_values=-np.inf)
-    candidate = data >= threshold
+    y, x = np.nonzero(data >= threshold)
+    # Most pixels are below a direct neighbour: only the others are compared with the whole footprint.
     for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-        candidate &= ~(data < padded[half_y + dy : half_y + dy + ny, half_x + dx : half_x + dx + nx])
-    y, x = np.nonzero(candidate)
+        higher = ~(data[y, x] < padded[y + half_y + dy, x + half_x + dx])
+        y, x = y[higher], x[higher]
     offset_y, offset_x = np.nonzero(footprint)
     around = padded[y[:, None] + offset_y, x[:, None] + offset_x]
     keep = (data[y, x][:, None] >= np.where(np.isnan(around), -np.inf, around)).all(axis=1)

@@ -8,6 +8,7 @@ measured on the map.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy import fft
@@ -34,6 +35,8 @@ SETTLED = 0.01
 """A curve has ended when the next step adds less than this share of the flux, or than half of its error."""
 _LARGEST_HALF = 160
 """Largest half side in pixels of what is looked at around a source."""
+_SPECTRA = 16
+"""Transforms of the covariance that are remembered: sources of one size look at pieces of one shape."""
 _OTHERS_SIGMA = 2.5
 """Pixels this near another source are left out."""
 
@@ -82,7 +85,7 @@ def growth_curves(
     step : int
         Distance in pixels, along each axis, of those that are looked at, where a source is wide enough.
     """
-    n = len(sources)
+    n, transform = len(sources), lru_cache(_SPECTRA)(partial(_spectrum, noise))
     is_other, values = np.zeros(n, dtype=bool), np.full((3, n), np.nan)
     for k in np.flatnonzero(snr > BRIGHT):
         least = FWHM_PER_SIGMA * float(sources[k, [gaussians.SIGMA_1, gaussians.SIGMA_2]].min())
@@ -93,7 +96,7 @@ def growth_curves(
         y, x = (int(np.clip(round(v), 0, m - 1)) for v, m in place)
         rms = float(relative_rms[y : y + 1, x : x + 1][0, 0])
         is_other[k], *values[:, k] = rings.grown(
-            noise, rms=rms, peak=float(sources[k, gaussians.AMPLITUDE]),
+            transform(rings.values.shape, rings.step), rms=rms, peak=float(sources[k, gaussians.AMPLITUDE]),
             flux=float(gaussians.gaussian_flux(sources[k])),
         )  # fmt: skip
     return Growth(is_other=is_other, beyond=values[0], error=values[1], radius=values[2])
@@ -129,8 +132,13 @@ class _Rings:
             sources[:, gaussians.X] - own[gaussians.X], sources[:, gaussians.Y] - own[gaussians.Y]
         )
         extent = half * math.sqrt(2.0) + _OTHERS_SIGMA * sources[:, gaussians.SIGMA_1]
-        for j in np.flatnonzero((near < extent) & (np.arange(len(sources)) != k)):
-            used &= _distance(sources[j], y, x) > _OTHERS_SIGMA
+        for other in sources[(near < extent) & (np.arange(len(sources)) != k)]:
+            reached = _OTHERS_SIGMA * other[gaussians.SIGMA_1]
+            part = tuple(
+                slice(np.searchsorted(axis, at - reached), np.searchsorted(axis, at + reached, side="right"))
+                for axis, at in ((y[:, 0], other[gaussians.Y]), (x[0], other[gaussians.X]))
+            )
+            used[part] &= _distance(other, y[part], x[part]) > _OTHERS_SIGMA
         n_rings = round((LAST_END + SURROUNDINGS) / STEP)
         whole = np.pi * FWHM_PER_SIGMA**2 * own[gaussians.SIGMA_1] * own[gaussians.SIGMA_2] * STEP**2
         area = whole * (2.0 * np.arange(n_rings) + 1.0)
@@ -139,7 +147,7 @@ class _Rings:
         )  # fmt: skip
 
     def grown(
-        self, noise: CovarianceModel, *, rms: float, peak: float, flux: float
+        self, spectrum: FloatArray, *, rms: float, peak: float, flux: float
     ) -> tuple[bool, float, float, float]:
         """Return whether the profile is another one, the light beyond, its error, and where it ends."""
         n_rings = self.area.size
@@ -149,7 +157,6 @@ class _Rings:
         if not shown[: round(FIRST_END / STEP)].all():
             return False, np.nan, np.nan, np.nan
         first, last = round(FIRST_END / STEP), round(LAST_END / STEP)
-        spectrum = _spectrum(noise, self.values.shape, step=self.step)
         curve: list[tuple[float, float]] = []
         for end in range(first, last + 1):
             weights = self._weights(count, end)
@@ -205,7 +212,7 @@ def _distance(source: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
     return distance
 
 
-def _spectrum(noise: CovarianceModel, shape: tuple[int, ...], *, step: int) -> FloatArray:
+def _spectrum(noise: CovarianceModel, shape: tuple[int, ...], step: int) -> FloatArray:
     """Return the transform of the covariance as measured on a grid on which no pixels meet."""
     lags, reach = noise.unconditioned.lags, noise.reach
     lags = lags[reach % step :: step, reach % step :: step]

@@ -123,7 +123,8 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
 def _with_profiles(model: Model, measured: MeasuredMap, noise: _Noise, *, step: int) -> MeasuredMap:
     """Return the same with the growth curves of bright sources, and which are no Gaussians."""
     table, data = measured.sources, model.problem.data
-    residual = combined(np.subtract, data, gaussians.drawn(model.sources, size_of(data)))
+    light = kept_like(gaussians.drawn(model.sources, size_of(data)), data)
+    residual = combined(np.subtract, data, light)
     growth = growth_curves(
         residual, model.sources, noise=noise.covariance, step=step, relative_rms=noise.relative_rms,
         snr=np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0),
