@@ -10,6 +10,8 @@ from hyper_py.bands.band import Band
 
 CLEAR_SNR = 5.0
 """A source with so much for its position and shape stays, whatever is known of which light is its own."""
+DIFFERENT_SHAPE = 3.5
+"""Score test, in sigma in any band, beyond which one shape does not hold for all."""
 SHAPE_PARAMETERS = 5
 """Of a source in one band: position east and north, intrinsic covariance xx, xy, yy."""
 

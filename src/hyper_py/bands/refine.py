@@ -5,21 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.bands.band import Band
 from hyper_py.bands.confusion import with_confusion
-from hyper_py.bands.estimates import Estimates
+from hyper_py.bands.estimates import DIFFERENT_SHAPE, Estimates
 from hyper_py.bands.joint_fit import FitChoices, fit_jointly, population_prior, with_noise
 from hyper_py.bands.offsets import BandOffsets, OffsetChoices, measure_offsets, with_offsets
 from hyper_py.bands.plane import TangentPlane
 from hyper_py.bands.sources import JointSources
-from hyper_py.bands.splitting import part_blends
+from hyper_py.bands.splitting import LEAST_DISTANCE, part_blends
 from hyper_py.diagnostics import Flag
+from hyper_py.numerics.pairs import pairs_within
 
 MINIMUM = 3.5
 """Best S/N of a source in any band after the last fit: less is no source (but see `Estimates.stands`)."""
-DIFFERENT_SHAPE = 3.5
-"""Score test, in sigma in any band, beyond which one shape does not hold for all."""
 OFFSET_FITS = 3
 BRIGHT, FEWEST_BRIGHT = 20.0, 20
 """S/N in some band of the sources with which offsets are measured."""
@@ -78,7 +77,8 @@ def refine(
         Brightest first.
     bands : list of Band
     vanished : Estimates
-        What the fit left no significant flux of; it is no source. None is dropped with `keep_all`.
+        What the fit left no significant flux of, or moved onto another source; it is no source. None is
+        dropped with `keep_all`.
     """
     if not fitted:
         bands = with_noise(bands, estimates)
@@ -96,7 +96,7 @@ def refine(
         estimates = fit_jointly(
             bands, estimates, choices=final, changed=changed, max_sweeps=MOST_SWEEPS
         ).estimates
-        stays = estimates.stands(MINIMUM)
+        stays = estimates.stands(MINIMUM) & ~_in_one_place(estimates)
         if keep_all or stays.all():
             break
         gone = estimates.select(~stays)
@@ -110,6 +110,17 @@ def refine(
         order = np.argsort(-estimates.snr.max(axis=1, initial=0.0), kind="stable")
         estimates = estimates.select(order)
     return estimates, bands, vanished
+
+
+def _in_one_place(estimates: Estimates) -> BoolArray:
+    """Return which sources the fit has moved to where another one of better S/N is."""
+    best = estimates.snr.max(axis=1, initial=0.0)
+    place, point = pairs_within(estimates.position, estimates.position, LEAST_DISTANCE * estimates.scale)
+    worse = (best[place] < best[point]) | ((best[place] == best[point]) & (place > point))
+    near = np.hypot(*(estimates.position[place] - estimates.position[point]).T)
+    worse &= near < LEAST_DISTANCE * np.minimum(estimates.scale[place], estimates.scale[point])
+    result: BoolArray = np.bincount(place[worse], minlength=len(estimates)) > 0
+    return result
 
 
 def joint_sources(bands: Sequence[Band], estimates: Estimates, plane: TangentPlane) -> JointSources:

@@ -14,7 +14,7 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.bands.band import Band
 from hyper_py.bands.blocks import Block, FieldView
-from hyper_py.bands.estimates import Estimates
+from hyper_py.bands.estimates import DIFFERENT_SHAPE, Estimates
 from hyper_py.bands.group_fit import Bounds, GroupResult, fit_group
 from hyper_py.bands.joint_fit import FitChoices, bounds_of, fit_jointly, population_prior
 from hyper_py.bands.score import further_source
@@ -137,7 +137,8 @@ def _try(
     profile = PROFILE_SHARE**2 * float(np.nansum(estimates.snr[i] ** 2))
     scale = float(estimates.scale[i])
     best: GroupResult | None = None
-    needed = max(LEAST_SPECTRAL_GAIN, profile)
+    differs = np.abs(np.nan_to_num(estimates.misfit[i])).max() > DIFFERENT_SHAPE
+    needed = max(LEAST_GAIN if differs else LEAST_SPECTRAL_GAIN, profile)
     for start in _starts(view, blocks, one.theta[0], scale, choices, needed=needed):
         two = fit_group(
             [_with_companion(block) for block in blocks], start, np.concatenate([difference, difference]),
