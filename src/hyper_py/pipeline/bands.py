@@ -262,12 +262,14 @@ def extract_bands(
         OffsetChoices(reference=reference) if options.bands.measure_offsets and len(bands) > 1 else None
     )
     offsets = BandOffsets.none(len(bands), reference=reference)
+    spectra: FloatArray | None = None
     if fixed is None:
         choices = SearchChoices(
             threshold=options.bands.sigma_thres, temperatures=options.bands.temperatures,
             beta=1.8 if options.bands.beta is None else options.bands.beta, fit=fit, offsets=aligning,
         )  # fmt: skip
         estimates, placed, offsets = _listed(placed, choices=choices, offsets=offsets, say=say)
+        spectra = choices.spectra(placed)
     else:
         estimates = given_sources(placed, fixed, plane)
         fit = replace(fit, fixed_position=True, fixed_shape=fixed.fwhm_1 is not None)
@@ -276,7 +278,7 @@ def extract_bands(
             estimates, placed, offsets = align(placed, estimates, fit=fit, choices=aligning)
     say(f"{len(estimates)} sources listed; last fits")
     tell("first fits")
-    estimates, placed, patterns = _fitted(placed, estimates, fit=fit, free=free, forced=fixed is not None)
+    estimates, placed, patterns = _fitted(placed, estimates, fit=fit, free=free, spectra=spectra)
     say(f"{len(estimates)} sources fitted")
     tell("apertures")
     sources = joint_sources(placed, estimates, plane)
@@ -363,17 +365,21 @@ def _with_first_noise(bands: Sequence[Band], estimates: Estimates) -> list[Band]
 
 
 def _fitted(
-    bands: list[Band], estimates: Estimates, *, fit: FitChoices, free: bool, forced: bool
+    bands: list[Band], estimates: Estimates, *, fit: FitChoices, free: bool, spectra: FloatArray | None
 ) -> tuple[Estimates, list[Band], list[FloatArray | None]]:
-    """Return the sources of the last fit, on maps less what images of the PSF add to them."""
+    """Return the sources of the last fit, on maps less what images of the PSF add to them.
+
+    Without `spectra` they are given sources, which all stay.
+    """
     patterns: list[FloatArray | None] = [None] * len(bands)
     known = any(band.image.beam.psf_residual is not None for band in bands)
     for _ in range(_PATTERN_FITS if known else 0):
         estimates = fit_jointly(bands, estimates, choices=fit, max_sweeps=2).estimates
         patterns = [band.pattern(estimates.gaussians(band, b)) for b, band in enumerate(bands)]
         bands = [band.less(pattern) for band, pattern in zip(bands, patterns, strict=True)]
+    forced = spectra is None
     estimates, bands, _ = refine(
-        bands, estimates, fit=fit, free=free, fitted=known or not forced, keep_all=forced
+        bands, estimates, fit=fit, free=free, spectra=spectra, fitted=known or not forced, keep_all=forced
     )
     return estimates, bands, patterns
 
