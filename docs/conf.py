@@ -124,10 +124,40 @@ def sections(name, *titles, widths=None):
     return "\n".join(lines)
 
 
+VERSION = re.compile(r"^- this Hyper-Py.*?([0-9a-f]{7}) of (\d{4}-\d\d-\d\d)", re.MULTILINE)
+
+
+def version_of(name):
+    """Return which version of this program a committed benchmark says that it measured."""
+    found = VERSION.search((RESULTS / name).read_text(encoding="utf-8"))
+    return f"`{name}`: version {found[1]} of {found[2]}" if found else f"`{name}`: the version is not stated"
+
+
+def paragraph(path, start):
+    """Return the paragraph of a committed page that starts so, on one line; nothing if there is none."""
+    text = path.read_text(encoding="utf-8")
+    found = next((part for part in text.split("\n\n") if part.startswith(start)), "")
+    return " ".join(found.split())
+
+
+def measured():
+    """Return what the results say about the versions that they were measured with."""
+    return paragraph(RESULTS.parent / "RESULTS.md", "Measured with")
+
+
 def finders():
     """Return the committed comparison with other finders: completeness, then photometry."""
+    versions = ["completeness.md", "finders.md"]
+    said = paragraph(RESULTS / "finders.md", "**With the present")
+    note = [
+        "```{admonition} Which version was measured",
+        ":class: warning",
+        *[f"- {version_of(one)}" for one in versions],
+    ]
+    note += ["", *([f"`finders.md` adds: {said}"] if said else []), "```", ""]
     summary = (RESULTS / "completeness.md").read_text(encoding="utf-8").partition("\n## ")[0]
     rows = [line.rsplit("|", 2)[0] + "|" for line in summary.splitlines() if line.startswith("|")]
+    rows = [*note, "### Completeness at equal purity", "", *rows]
     return "\n".join(rows) + "\n\n### Photometry\n" + sections("finders.md", "alma", "herschel", widths=10)
 
 
@@ -139,6 +169,7 @@ GENERATED = {
     "instruments": instruments,
     "changelog": changelog,
     "finders": finders,
+    "measured": measured,
 }
 SHOWN = {
     "cli": ["main"],

@@ -20,7 +20,14 @@ MODULES = sorted(
 OWNERS = {
     "yaml": {"config"},
     "astropy.io": {"reading", "writing", "reporting.fits_products", "reporting.noise_products"},
-    "matplotlib": {"reporting", "pipeline.results"},
+    "matplotlib": {
+        "reporting",
+        "pipeline.results",
+        "pipeline.bands_results",
+        "image",
+        "injection.completeness",
+        "validation.validation",
+    },
     "jinja2": {"reporting.pages"},
     "typer": {"cli", "commands"},
     "rich": {"commands"},

@@ -1,12 +1,14 @@
 """What objects show of themselves fits on a screen, names what matters, and is safe in a page."""
 
+import inspect
 from html.parser import HTMLParser
+from typing import TypedDict
 
 import numpy as np
 import pytest
 
 import hyper_py
-from hyper_py.display import Summary, listed
+from hyper_py.display import Summary, listed, shows_keywords
 
 LINES, COLUMNS = 24, 160
 
@@ -105,3 +107,16 @@ def test_names_cannot_end_the_element():
 def test_long_lists_are_cut():
     assert listed(["a", "b"]) == "a, b"
     assert listed(map(str, range(100))) == "0, 1, 2, 3, ... (100)"
+
+
+def test_a_signature_shows_the_keywords_behind_the_stars():
+    class Words(TypedDict, total=False):
+        depth: int
+        height: int
+
+    @shows_keywords(Words)
+    def function(first, *, second=1, **words):
+        return first, second, words
+
+    assert str(inspect.signature(function)) == "(first, *, second=1, depth=unchanged, height=unchanged)"
+    assert function(1, depth=3) == (1, 1, {"depth": 3})

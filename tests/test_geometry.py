@@ -92,6 +92,34 @@ def test_impossible_beams_are_refused(bad):
         Beam(major=bad[0], minor=bad[1], pa=bad[2])
 
 
+def test_quantities_are_converted_to_the_units_of_a_beam():
+    made = Beam(
+        major=0.3 * u.arcmin, minor=16 * u.arcsec, pa=0.5 * u.rad, area=2e-8 * u.sr, wings=np.float32(60)
+    )
+    assert made.major == pytest.approx(18.0)
+    assert (made.minor, made.wings) == (16.0, 60.0)
+    assert made.pa == pytest.approx(math.degrees(0.5))
+    assert made.area == pytest.approx(2e-8 * math.degrees(3600.0) ** 2)
+    assert all(type(value) is float for value in (made.major, made.wings, made.area))
+    assert repr(Beam(major=18 * u.arcsec, minor=18)) == "Beam(major=18.0, minor=18.0, pa=0.0, source='given')"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"major": 18 * u.Jy}, r"Beam\(major=<Quantity 18. Jy>\): give one number in arcsec, or a quantity"),
+        ({"major": "18"}, r"Beam\(major='18'\)"),
+        ({"major": [18.0, 19.0] * u.arcsec}, r"Beam\(major=<Quantity"),
+        ({"minor": None}, r"Beam\(minor=None\)"),
+        ({"pa": True}, r"Beam\(pa=True\): give one number in deg"),
+        ({"area": 3 * u.arcsec}, r"Beam\(area=<Quantity 3. arcsec>\): give one number in arcsec2"),
+    ],
+)
+def test_other_values_of_a_beam_are_named(values, message):
+    with pytest.raises(InputError, match=message):
+        Beam(**{"major": 18.0, "minor": 18.0, **values})
+
+
 @given(st.floats(0.05, 0.5), st.floats(1.5, 20.0), st.floats(0.0, 30.0))
 def test_flux_behind_a_gaussian_of_a_source_in_a_beam_with_wings(share, wings, size):
     """A source of flux 1, seen by two Gaussians of which one holds `share`; its fit has the peak of both."""

@@ -1,5 +1,6 @@
 """What `import hyper_py` offers: found at run time, by completion and by a type checker, at no cost."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ NAMES = [
     "Options", "DetectionOptions", "PhotometryOptions", "FitOptions", "BackgroundOptions", "CubeOptions",
     "Extraction", "as_sky_image", "completeness", "extract_cube", "open_cube", "Flag", "HyperPyError",
     "BandImage", "BandsExtraction", "BandsOptions", "extract_bands", "simulate_bands", "validate_bands",
-    "completeness_bands", "__version__",
+    "completeness_bands", "describe_flags", "mean_image", "reference_from", "__version__",
 ]  # fmt: skip
 
 
@@ -111,3 +112,35 @@ def test_completion_in_ipython_lists_them():
     completer = pytest.importorskip("IPython.core.completer")
     found = completer.Completer(namespace={"hyper_py": hyper_py}).attr_matches("hyper_py.")
     assert {f"hyper_py.{name}" for name in NAMES if not name.startswith("_")} <= {*found}
+
+
+@pytest.mark.parametrize("function", ["extract_sources", "extract_bands", "extract_cube"])
+def test_completion_and_help_show_the_sections_of_the_options(function):
+    shown = inspect.signature(getattr(hyper_py, function)).parameters
+    assert {"detection", "photometry", "fit_options", "background"} <= {*shown}
+
+
+def test_the_signature_of_the_main_function_fits_a_screen():
+    """Unions of types that are written out are longer than 1500 characters."""
+    assert len(str(inspect.signature(hyper_py.extract_sources))) < 800
+
+
+def test_ipython_completes_options_of_a_call():
+    pytest.importorskip("IPython")
+    from IPython.core.completer import provisionalcompleter
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    try:
+        shell.user_ns["hyper_py"] = hyper_py
+        text = "hyper_py.extract_sources(image, det"
+        with provisionalcompleter():
+            found = {one.text for one in shell.Completer.completions(text, len(text))}
+    finally:
+        InteractiveShell.clear_instance()
+    assert "detection=" in found
+
+
+def test_a_name_that_is_nearly_right_is_completed():
+    with pytest.raises(AttributeError, match="did you mean extract_sources"):
+        _ = hyper_py.extract_source

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hyper_py.bands.images import BandImage
     from hyper_py.detection.given import FixedSources
-    from hyper_py.diagnostics import Flag, HyperPyError
+    from hyper_py.diagnostics import Flag, HyperPyError, describe_flags
     from hyper_py.geometry import Beam
-    from hyper_py.image import SkyImage
+    from hyper_py.image import SkyImage, mean_image
+    from hyper_py.interface.bands import extract_bands
     from hyper_py.interface.extraction import extract_sources
     from hyper_py.interface.images import as_sky_image, open_cube, read_image
     from hyper_py.options import (
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
         Options,
         PhotometryOptions,
     )
-    from hyper_py.pipeline.bands import BandsExtraction, extract_bands
-    from hyper_py.pipeline.cubes import extract_cube
+    from hyper_py.pipeline.bands import BandsExtraction
+    from hyper_py.pipeline.cubes import extract_cube, reference_from
     from hyper_py.pipeline.extraction import Extraction
     from hyper_py.running.completeness import completeness
     from hyper_py.running.completeness_bands import completeness_bands
@@ -52,11 +53,14 @@ __all__ = [
     "as_sky_image",
     "completeness",
     "completeness_bands",
+    "describe_flags",
     "extract_bands",
     "extract_cube",
     "extract_sources",
+    "mean_image",
     "open_cube",
     "read_image",
+    "reference_from",
     "simulate_bands",
     "simulate_image",
     "validate",
@@ -67,9 +71,10 @@ __all__ = [
 _HOMES = {
     "bands.images": ("BandImage",),
     "detection.given": ("FixedSources",),
-    "diagnostics": ("Flag", "HyperPyError"),
+    "diagnostics": ("Flag", "HyperPyError", "describe_flags"),
     "geometry": ("Beam",),
-    "image": ("SkyImage",),
+    "image": ("SkyImage", "mean_image"),
+    "interface.bands": ("extract_bands",),
     "interface.extraction": ("extract_sources",),
     "interface.images": ("as_sky_image", "open_cube", "read_image"),
     "options": (
@@ -81,8 +86,8 @@ _HOMES = {
         "Options",
         "PhotometryOptions",
     ),
-    "pipeline.bands": ("BandsExtraction", "extract_bands"),
-    "pipeline.cubes": ("extract_cube",),
+    "pipeline.bands": ("BandsExtraction",),
+    "pipeline.cubes": ("extract_cube", "reference_from"),
     "pipeline.extraction": ("Extraction",),
     "running.completeness": ("completeness",),
     "running.completeness_bands": ("completeness_bands",),
@@ -99,7 +104,11 @@ if not TYPE_CHECKING:  # or any name would pass for one
     def __getattr__(name: str) -> Any:
         """Import public names on first use."""
         if name not in _PUBLIC:
-            raise AttributeError(f"module 'hyper_py' has no attribute '{name}'")
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, __all__, n=1)
+            hint = f": did you mean {near[0]}?" if near else ""
+            raise AttributeError(f"module 'hyper_py' has no attribute '{name}'{hint}")
         value = globals()[name] = getattr(import_module(f"hyper_py.{_PUBLIC[name]}"), name)
         return value
 

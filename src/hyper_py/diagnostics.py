@@ -97,5 +97,11 @@ def describe_flags(value: int) -> list[str]:
     -------
     list of str
         One text per bit, lowest bit first; empty for 0.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> hyper_py.describe_flags(256)
+    ['fitted together with neighbours']
     """
     return [text for flag, text in FLAG_TEXT.items() if value & flag]

@@ -1,9 +1,35 @@
 """How objects show themselves: on one screen of a terminal, and as a table in a notebook."""
 
 import html
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Unchanged:
+    def __repr__(self) -> str:
+        return "unchanged"
+
+
+def shows_keywords(keywords: type) -> Callable[[F], F]:
+    """Return a decorator that shows in the signature of a function which keywords its `**` takes.
+
+    Help and completion read the signature. `keywords` is the TypedDict of them.
+    """
+
+    def decorated(function: F) -> F:
+        own = inspect.signature(function)
+        shown = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        kind, default = inspect.Parameter.KEYWORD_ONLY, _Unchanged()
+        shown += [inspect.Parameter(name, kind, default=default) for name in keywords.__annotations__]
+        function.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]
+        return function
+
+    return decorated
 
 
 @dataclass(frozen=True, kw_only=True)

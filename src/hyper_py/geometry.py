@@ -7,7 +7,7 @@ subtracted as covariance matrices of shape (..., 2, 2).
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,9 @@ from scipy import ndimage
 
 from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
+
+if TYPE_CHECKING:
+    from astropy.units import Quantity
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 GAUSSIAN_AREA = math.pi / (4.0 * math.log(2.0))
@@ -120,6 +123,8 @@ class PsfResidual:
 class Beam:
     """A Gaussian beam on the sky.
 
+    Sizes, angle and area may be given as quantities; they are converted to the units below.
+
     Attributes
     ----------
     major, minor : float
@@ -134,6 +139,17 @@ class Beam:
         Residual of the beam from its Gaussian, if an image of the beam is known.
     source : str
         Where the numbers come from, for the log and for `inspect`.
+
+    Raises
+    ------
+    InputError
+        If something is no number, in a unit of another kind, or impossible.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> Beam(major=18 * u.arcsec, minor=0.25 * u.arcmin)
+    Beam(major=18.0, minor=15.0, pa=0.0, source='given')
     """
 
     major: float
@@ -144,7 +160,26 @@ class Beam:
     psf_residual: PsfResidual | None = None
     source: str = "given"
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, *, major: float | Quantity, minor: float | Quantity, pa: float | Quantity = 0.0,
+            area: float | Quantity | None = None, wings: float | Quantity = math.inf,
+            psf_residual: PsfResidual | None = None, source: str = "given",
+        ) -> None: ...  # fmt: skip
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={getattr(self, name)!r}" for name in ("major", "minor", "pa")]
+        shown += [] if self.area is None else [f"area={self.area!r}"]
+        shown += [] if math.isinf(self.wings) else [f"wings={self.wings!r}"]
+        shown += [] if self.psf_residual is None else [f"psf_residual={self.psf_residual!r}"]
+        return f"Beam({', '.join(shown)}, source={self.source!r})"
+
     def __post_init__(self) -> None:
+        for name, unit in _BEAM_UNITS.items():
+            value = getattr(self, name)
+            if type(value) is not float and not (name == "area" and value is None):
+                object.__setattr__(self, name, _number_in(value, unit, what=f"Beam({name}={value!r})"))
         sizes = (self.major, self.minor, self.pa)
         if not all(map(math.isfinite, sizes)) or not self.major >= self.minor > 0:
             raise InputError(
@@ -200,6 +235,21 @@ class Beam:
     def covariance(self) -> FloatArray:
         """Covariance in (east, north) in arcsec2, shape (2, 2)."""
         return covariance_from_ellipse(self.major, self.minor, position_angle_to_east_angle(self.pa))
+
+
+_BEAM_UNITS = {"major": "arcsec", "minor": "arcsec", "pa": "deg", "area": "arcsec2", "wings": "arcsec"}
+"""Of the numbers of a `Beam`."""
+
+
+def _number_in(value: Any, unit: str, *, what: str) -> float:
+    """Return a number, or a quantity in a unit."""
+    try:
+        if isinstance(value, str | bytes | bool):
+            raise TypeError
+        return float(value.to_value(unit) if hasattr(value, "to_value") else value)
+    except (TypeError, ValueError):  # a unit that cannot be converted is a TypeError too
+        example = "400 * u.arcsec**2" if unit == "arcsec2" else f"18 * u.{unit}"
+        raise InputError(f"{what}: give one number in {unit}, or a quantity such as {example}") from None
 
 
 def position_angle_to_east_angle(pa: ArrayLike) -> FloatArray:

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from astropy.wcs import WCS
 from numpy.typing import ArrayLike
 
 from hyper_py.arrays import BoolArray, FloatArray
@@ -23,6 +25,7 @@ from hyper_py.numerics.tiles import LazyPlane, Plane, at, combined, kept_like, s
 
 if TYPE_CHECKING:
     from astropy.nddata import CCDData
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,9 +70,15 @@ class SkyImage(Summarised):
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.data.ndim != 2 or self.data.dtype != np.float64:
+        shape, dtype = getattr(self.data, "shape", None), getattr(self.data, "dtype", None)
+        is_plain = (
+            not hasattr(self.data, "unit") and isinstance(self.wcs, WCS) and isinstance(self.beam, Beam)
+        )
+        if shape is None or len(shape) != 2 or dtype != np.float64 or not is_plain:
+            kinds = f"data: {type(self.data).__name__} {dtype or ''}, wcs: {type(self.wcs).__name__}, "
             raise InputError(
-                f"{self.name}: data must be a 2D float64 array, not {self.data.ndim}D {self.data.dtype}"
+                f"{self.name}: a SkyImage needs a 2D float64 array in Jy/pixel, a WCS and a Beam, not {kinds}"
+                f"beam: {type(self.beam).__name__}; hyper_py.as_sky_image converts the rest"
             )
         for label, other in (
             ("error map", self.error),
@@ -95,12 +104,15 @@ class SkyImage(Summarised):
         if not self.is_whole:
             facts.append(("data", "in the file, read in pieces"))
         elif n_blank := self.data.size - int(np.count_nonzero(np.isfinite(self.data))):
-            facts.append(("blank", f"{n_blank} pixels, {n_blank / self.data.size:.1%}"))
+            facts.append(("blank", f"{n_blank / self.data.size:.3g} of the pixels ({n_blank})"))
         beside = {"error map": self.error, "primary beam": self.primary_beam}
         if known := [name for name, plane in beside.items() if plane is not None]:
             facts.append(("with", ", ".join(known)))
         if frequency := self.meta.get("frequency"):
             facts.append(("frequency", f"{frequency / 1e9:.6g} GHz"))
+        errors = [self.meta["errors"]] if "errors" in self.meta else []
+        said = (*self.meta.get("fill", ()), *errors, *self.meta.get("notes", ()))
+        facts += [("note", text) for text in said]
         return Summary(title=f"SkyImage {self.name!r}", facts=tuple(facts))
 
     @property
@@ -231,6 +243,29 @@ class SkyImage(Summarised):
             data, unit=u.Jy / u.pix, wcs=self.wcs, mask=~np.isfinite(data), uncertainty=error, meta=header
         )
 
+    def plot(self, *, ax: Any = None) -> "Figure":
+        """Draw the map in the unit of its file, with its beam.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Axes to draw into, best with `projection=image.wcs`; a new figure if not given.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; `figure.savefig("map.pdf")` writes it.
+
+        Examples
+        --------
+        >>> import hyper_py
+        >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(60, 80), n_sources=2)
+        >>> figure = sky.image.plot()
+        """
+        from hyper_py.reporting.notebook_figures import draw_image  # only when it is called
+
+        return draw_image(self, ax=ax)
+
     def with_data(self, data: FloatArray) -> "SkyImage":
         """Return the same map with other data in Jy/pixel, such as a residual."""
         return replace(self, data=data)
@@ -239,6 +274,30 @@ class SkyImage(Summarised):
 def _where_known(data: FloatArray, noise: FloatArray) -> FloatArray:
     """Return the noise of pixels that are known and have one, else NaN."""
     return np.where(np.isfinite(data) & np.isfinite(noise), noise, np.nan)
+
+
+def checked_image(image: Any, *, name: str) -> SkyImage:
+    """Return a map.
+
+    Parameters
+    ----------
+    image : SkyImage
+    name : str
+        What it is called in the message.
+
+    Raises
+    ------
+    InputError
+        If it is something else, such as an array or a path: the message says what makes a map of it.
+    """
+    if isinstance(image, SkyImage):
+        return image
+    remedy = (
+        f"read it first: hyper_py.read_image({str(image)!r})"
+        if isinstance(image, str | Path)
+        else "make a map of it first: hyper_py.as_sky_image(data, wcs=..., beam=..., unit=...)"
+    )
+    raise InputError(f"{name}: a {type(image).__name__}: {remedy}")
 
 
 def mean_image(channels: Iterable[SkyImage]) -> SkyImage:
@@ -250,6 +309,14 @@ def mean_image(channels: Iterable[SkyImage]) -> SkyImage:
     ------
     InputError
         If all are blank.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(60, 80), n_sources=2)
+    >>> mean = hyper_py.mean_image([sky.image, sky.image.with_data(3 * sky.image.data)])
+    >>> round(float((mean.data / sky.image.data).mean()), 6)
+    2.0
     """
     total: FloatArray | None = None
     count, beams, weights, last = np.zeros(1), [], [], None

@@ -20,6 +20,7 @@ from hyper_py.checked import (
     option,
     section,
 )
+from hyper_py.diagnostics import ConfigurationError
 from hyper_py.policy import Policy
 
 if TYPE_CHECKING:
@@ -341,6 +342,22 @@ class Options(Checked):
     if TYPE_CHECKING:
 
         def __init__(self, **values: Unpack[OptionChanges]) -> None: ...
+
+    @classmethod
+    def chosen(cls, options: "Options | None", changes: OptionChanges) -> "Options":
+        """Return the options of a call: those given, or those of a new configuration, with changes.
+
+        Raises
+        ------
+        ConfigurationError
+            If `options` is something else, such as a mapping; and as `updated`.
+        """
+        if options is not None and not isinstance(options, Options):
+            raise ConfigurationError(
+                f"options=: a {type(options).__name__}: give hyper_py.Options(...), or the sections "
+                'themselves as keywords, such as detection={"sigma_thres": 5}'
+            )
+        return (options or cls()).updated(**changes)
 
     def updated(self, **changes: Unpack[OptionChanges]) -> Self:
         """Return options with other values; keys of a mapping are laid over the section that it is for.

@@ -43,6 +43,16 @@ def test_what_was_not_used_for_longest_is_dropped(monkeypatch):
     assert cache.factor(y[1:], x[1:]) is not second
 
 
+def test_large_factors_are_not_kept(monkeypatch):
+    y, x = disc(3, y0=10, x0=10)
+    monkeypatch.setattr(factors, "LARGEST_KEPT", 8 * y.size**2 - 1)
+    cache = FactorCache(COVARIANCE)
+    first = cache.factor(y, x)
+    again = cache.factor(y, x)
+    assert again is not first
+    np.testing.assert_array_equal(again, first)
+
+
 @pytest.mark.parametrize(
     ("beam", "white", "expected"), [(12.0, 0.0, 3), (7.0, 0.0, 2), (3.4, 0.0, 1), (12.0, 0.9, 1)]
 )

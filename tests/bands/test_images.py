@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy import units as u
 
 from helpers.fields_of_options import small_map
 from hyper_py.bands.images import BandImage, check_names, reference_band
@@ -13,11 +14,23 @@ from hyper_py.geometry import Beam
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"wavelength": 0.0}, "wavelength of 0.0"), ({"calibration_error": -1.0}, "error of -1.0")],
+    [
+        ({"wavelength": 0.0}, "wavelength of 0.0"),
+        ({"wavelength": "500 um"}, "wavelength='500 um': give micron, or a quantity"),
+        ({"wavelength": 500 * u.Jy}, "wavelength=<Quantity 500. Jy>: give micron"),
+        ({"image": np.ones((3, 3))}, "a ndarray: make a map of it first"),
+        ({"calibration_error": -1.0}, "error of -1.0"),
+    ],
 )
 def test_wrong_numbers_are_named(wrong, message):
     with pytest.raises(InputError, match=f"^s500: .*{message}"):
         BandImage(**{"name": "s500", "image": small_map(), "wavelength": 500.0, **wrong})
+
+
+def test_a_wavelength_is_a_number_of_micron_or_a_quantity():
+    for given in (500.0, 0.5 * u.mm, (299792458.0 / 500e-6) * u.Hz):
+        made = BandImage(name="s500", image=small_map(), wavelength=given)
+        assert made.wavelength == pytest.approx(500.0, rel=1e-12)
 
 
 def test_every_band_has_a_name_of_its_own_and_the_sharpest_is_the_reference():

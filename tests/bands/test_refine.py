@@ -29,3 +29,17 @@ def test_what_vanishes_in_the_fit_is_no_source_and_the_table_is_sorted():
     beam = bands[0].image.beam.solid_angle
     np.testing.assert_allclose(table.peak[bright, 0], table.flux[bright, 0] * beam / area, rtol=1e-6)
     assert table.group.min() == pytest.approx(1)
+
+
+def test_two_that_the_fit_has_moved_into_one_place_are_one():
+    _, bands, truth = small_field(seed=9)
+    brightest = int(truth.flux.sum(axis=1).argmax())
+    twin = truth.select(np.array([brightest]))
+    twin.position[:] += 0.1
+    twin.start[:] = twin.position
+    twin.identity[:] = 99
+    fit = FitChoices(prior=wide_prior(bands, free=False), largest=3.0, fixed_position=True)
+    estimates, _, vanished = refine(bands, truth.joined(twin), fit=fit, free=False)
+    assert len(estimates) == len(truth)
+    assert len(vanished) == 1
+    assert vanished.identity[0] in (99, truth.identity[brightest])

@@ -7,7 +7,7 @@ import numpy as np
 from helpers.aligned_bands import small_field
 from hyper_py.bands.blocks import FieldView
 from hyper_py.bands.profile import unit_gaussian_and_derivatives
-from hyper_py.bands.score import further_source_gains
+from hyper_py.bands.score import further_source
 
 SHAPE, WEIGHT = np.array([4.0, 0.0, 4.0]), np.array([0.0, 0.0, 0.01, 0.02, 0.01])
 FIELD = {
@@ -52,7 +52,7 @@ def linear_gain(blocks, theta, place):
 
 def test_the_gain_is_that_of_least_squares():
     blocks, theta, other = blocks_of_one()
-    gain = further_source_gains(blocks, theta, other[None], shape=SHAPE, weight=WEIGHT)
+    gain = further_source(blocks, theta, other[None], shape=SHAPE, weight=WEIGHT).gains
     expected, fluxes = linear_gain(blocks, theta, other)
     assert (fluxes > 0.0).all()
     np.testing.assert_allclose(gain, expected, rtol=1e-3)
@@ -70,5 +70,32 @@ def test_the_gain_is_largest_where_the_source_is_that_is_not_known():
     ticks = np.arange(-15.0, 15.1, 3.0)
     places = other + np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
     places = places[np.hypot(*(places - theta[:2]).T) > 3.0]
-    gains = further_source_gains(blocks, theta, places, shape=SHAPE, weight=WEIGHT)
+    gains = further_source(blocks, theta, places, shape=SHAPE, weight=WEIGHT).gains
     np.testing.assert_array_equal(places[gains.argmax()], other)
+
+
+def without_prior_or_noise(blocks, theta, place, fluxes):
+    """What a fit of the known source finds of its light and a further one's: all linear terms at once."""
+    n, rows, data = len(blocks), [], []
+    for b, block in enumerate(blocks):
+        profile = unit_gaussian_and_derivatives(
+            block.sky - theta[None, None, :2], theta[None, 2:] + block.beam
+        )[0]
+        known = block.whiten(block.factor[0] * profile.T)
+        design = np.zeros((len(known), 5 + n))
+        design[:, :5], design[:, 5 + b] = known[:, 1:], known[:, 0]
+        rows.append(design)
+        data.append(
+            known[:, 0] + fluxes[b] * block.whiten(block.model(np.append(place, SHAPE)[None]).T)[:, 0]
+        )
+    return np.linalg.lstsq(np.vstack(rows), np.concatenate(data), rcond=None)[0]
+
+
+def test_what_is_wrong_without_the_further_source_is_that_of_least_squares():
+    blocks, theta, other = blocks_of_one()
+    alone = [replace(block, whitened=block.whiten(block.model(theta[None]).T)[:, 0]) for block in blocks]
+    fluxes = 1e-3 * np.arange(1.0, len(blocks) + 1.0)
+    result = further_source(alone, theta, other[None], shape=SHAPE, weight=np.zeros(5))
+    expected = without_prior_or_noise(blocks, theta, other, fluxes)
+    np.testing.assert_allclose(result.moves[0] @ fluxes, expected[:5], rtol=1e-6)
+    np.testing.assert_allclose(result.adds[0] @ fluxes, expected[5:] - 1.0, rtol=1e-6)

@@ -161,7 +161,7 @@ def test_simulate_a_field_in_several_bands(hyper: Hyper) -> None:
         (("--set", "bands.s501.coverage=0.5"), "no band 's501'; did you mean 's500'?"),
         (("--set", "bands.s500.cover=0.5"), "no option of bands.s500 'cover'; did you mean 'coverage'?"),
         (("--set", "bands.s500.beam=-1"), "bands.s500.beam is -1; it must be a positive number"),
-        (("--set", "flux_range=3"), "an option has a value of the wrong kind"),
+        (("--set", "flux_range=3"), "flux_range is 3; it must be of the kind of"),
         (("--set", "bands.new.beam=3"), "a new one needs wavelength, pixel_scale, noise"),
     ],
 )

@@ -1,11 +1,14 @@
 """One function, any map, options as keywords, sources as any list of positions."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from numpy.testing import assert_allclose
+from regions import PointSkyRegion
 
 import hyper_py
 from hyper_py.interface.extraction import as_fixed_sources, extract_sources
@@ -50,10 +53,12 @@ def test_given_positions_in_any_form(sky, form):
     ("fixed", "message"),
     [
         ("sources.csv", r"fixed='sources.csv': read the table first"),
-        ([1.0, 2.0], r"fixed=: a list: give a table with RA and DEC"),
+        ([1.0, 2.0], r"fixed=: a list: give a table or mapping with RA and DEC"),
+        (np.zeros((3, 2)), r"fixed=: an array: give .*SkyCoord\(ra, dec, unit='deg'\)"),
         (Table({"X": [1.0]}), r"fixed=: no column RA and DEC among X"),
+        ({"RA": [1.0, 2.0], "DEC": [1.0]}, r"fixed=: a dict that is no table"),
     ],
-    ids=["path", "list", "table"],
+    ids=["path", "list", "array", "table", "columns of two lengths"],
 )
 def test_other_positions_are_refused(fixed, message):
     with pytest.raises(hyper_py.HyperPyError, match=message):
@@ -68,8 +73,71 @@ def test_validation_of_an_extraction_and_its_simulation(sky, extraction):
     assert result.completeness.part == by_hand.completeness.part
     assert result.tolerance == by_hand.tolerance
     assert "completeness" in repr(result)
-    with pytest.raises(hyper_py.HyperPyError, match="beam_fwhm: give the FWHM"):
+    with pytest.raises(hyper_py.HyperPyError, match="beam_fwhm=: give the FWHM"):
         hyper_py.validate(extraction.catalog, sky.truth)
+
+
+def test_validation_of_a_table_takes_the_beam_of_the_simulation(sky, extraction):
+    result = hyper_py.validate(extraction.catalog, sky)
+    assert result.tolerance == hyper_py.validate(extraction, sky).tolerance
+    frame = pytest.importorskip("pandas").DataFrame({name: extraction.catalog[name].value for name in "XY"})
+    assert hyper_py.validate(frame, sky).completeness == result.completeness
+
+
+@pytest.mark.parametrize(
+    ("catalog", "message"),
+    [
+        ("found.csv", r"catalogue: 'found.csv': read the table first"),
+        (None, "catalogue: a NoneType: give an extraction"),
+        (5, "catalogue: a int: give an extraction"),
+    ],
+)
+def test_what_cannot_be_validated(sky, catalog, message):
+    with pytest.raises(hyper_py.HyperPyError, match=message):
+        hyper_py.validate(catalog, sky)
+
+
+def test_sources_as_tables_of_others_as_mappings_and_as_coordinates(extraction):
+    own = extraction.catalog["RA", "DEC"]
+    places = SkyCoord(own["RA"], own["DEC"])
+    degrees = {"RA": own["RA"].value, "DEC": own["DEC"].value}
+    given = [own, degrees, Table(degrees).as_array(), [*places], places.galactic]
+    if importlib.util.find_spec("pandas"):
+        given.append(own.to_pandas())
+    for fixed in given:
+        made = as_fixed_sources(fixed).sky(extraction.image.wcs)
+        assert made.separation(places).max() < 1e-6 * u.arcsec
+
+
+def test_regions_are_measured_as_drawn(sky, extraction):
+    """Ellipses of the catalogue's own apertures hold shapes fixed at the fitted ones."""
+    forced = hyper_py.extract_sources(sky.image, fixed=extraction.regions())
+    assert_allclose(forced.catalog["FWHM_1"].value, extraction.catalog["FWHM_1"].value, rtol=1e-4)
+    points = [PointSkyRegion(region.center) for region in extraction.regions()]
+    assert_allclose(
+        hyper_py.extract_sources(sky.image, fixed=points).catalog["X"].value,
+        extraction.catalog["X"].value,
+        atol=0.5,
+    )
+
+
+@pytest.mark.parametrize("options", [{"detection": {"sigma_thres": 5}}, "config.yaml"])
+def test_options_are_objects(sky, options):
+    with pytest.raises(
+        hyper_py.HyperPyError, match=r"options=: a (dict|str): give hyper_py.Options\(\.\.\.\)"
+    ):
+        hyper_py.extract_sources(sky.image, options=options)
+
+
+def test_an_unknown_extent_of_the_background_is_refused(extraction):
+    with pytest.raises(hyper_py.HyperPyError, match="extent='all': must be 'sources' or 'plane'"):
+        extraction.background_image(extent="all")
+
+
+@pytest.mark.parametrize("method", ["write", "report"])
+def test_a_file_needs_a_name(extraction, method):
+    with pytest.raises(hyper_py.HyperPyError, match=f"{method}: path=None: give the name of the file"):
+        getattr(extraction, method)(None)
 
 
 def test_validation_leaves_out_truth_at_the_border(sky, extraction):

@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
-from astropy.nddata import CCDData, Cutout2D, InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import (
+    CCDData,
+    Cutout2D,
+    InverseVariance,
+    NDData,
+    StdDevUncertainty,
+    UnknownUncertainty,
+    VarianceUncertainty,
+)
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
+from regions import CirclePixelRegion, PixCoord, Regions
 
 import hyper_py
 from hyper_py.interface.images import as_sky_image, open_cube, read_image
@@ -177,8 +186,23 @@ def test_a_beam_of_radio_beam(image):
 def test_a_cut_map_with_its_cut_coordinates(image):
     cut = Cutout2D(image.data, (40, 40), (30, 30), wcs=image.wcs)
     made = as_sky_image(cut.data, wcs=cut.wcs, beam=image.beam, unit="Jy/pixel")
+    assert_array_equal(as_sky_image(cut, beam=image.beam, unit="Jy/pixel").data, made.data)
     x, y = made.wcs.world_to_pixel(image.wcs.pixel_to_world(40, 40))
     assert (float(x), float(y)) == (pytest.approx(15.0), pytest.approx(15.0))
+
+
+def test_a_mapping_is_a_header_and_objects_are_numbers(image, header):
+    made = as_sky_image(image.data.astype(object), wcs=dict(header))
+    assert_allclose(made.data, as_sky_image(image.data, wcs=header).data)
+
+
+def test_the_inside_of_regions_is_not_used(image):
+    """Pixels whose centres are in the circle, and no others, are blank."""
+    circle = CirclePixelRegion(PixCoord(30.0, 40.0), 6.5)
+    y, x = np.indices(image.shape)
+    for mask in (circle, circle.to_sky(image.wcs), [circle], Regions([circle])):
+        made = as_sky_image(image.data, **beside(image), mask=mask)
+        assert_array_equal(np.isnan(made.data), np.hypot(x - 30.0, y - 40.0) < 6.5)
 
 
 def test_a_sky_image_stays_itself(image):
@@ -186,7 +210,7 @@ def test_a_sky_image_stays_itself(image):
 
 
 WRONG = {
-    "nothing": (lambda i: (i.data, {}), r"wcs: an array has no coordinates: give wcs="),
+    "nothing": (lambda i: (i.data, {}), r"give wcs= .* and unit= .* and beam="),
     "wcs only": (lambda i: (i.data, {"wcs": i.wcs}), r"give unit= .* and beam="),
     "beam of a number": (lambda i: (i.data, {**beside(i), "beam": 18}), r"beam=18: give .*18 \* u.arcsec"),
     "a beam in degrees": (
@@ -203,9 +227,22 @@ WRONG = {
     "kelvin": (lambda i: (i.data, beside(i, "K")), r"needs a frequency: give frequency="),
     "no frequency": (lambda i: (i.data, {**beside(i), "frequency": "high"}), r"frequency='high': give Hz"),
     "a cube": (lambda i: (np.ones((3, 90, 110)), beside(i)), r"a cube\? give one plane, data\[k\]"),
-    "complex": (lambda i: (i.data + 0j, beside(i)), r"complex128: give real numbers"),
+    "complex": (lambda i: (i.data + 0j, beside(i)), r"complex128: give an array of real numbers"),
+    "nothing at all": (lambda i: (None, beside(i)), r"data: a NoneType: give an array"),
+    "errors of no unit": (
+        lambda i: (i.data, {**beside(i), "error": np.ones(i.shape) * u.m}), r"error='m': unit 'm' is neither"
+    ),
+    "errors of an unknown kind": (
+        lambda i: (NDData(i.data, uncertainty=UnknownUncertainty(i.data)), beside(i)),
+        r"error=: a UnknownUncertainty: give a StdDevUncertainty",
+    ),
+    "regions over all of it": (
+        lambda i: (i.data, {**beside(i), "mask": CirclePixelRegion(PixCoord(50, 50), 500)}),
+        r"every pixel is blank: the regions of mask=",
+    ),
+    "a mapping that is no header": (lambda i: (i.data, {**beside(i), "wcs": {"CTYPE1": [1]}}), r"wcs=: no FITS header"),
     "text": (lambda i: ("map.fits", {}), r"read_image\(path\)"),
-    "other wcs": (lambda i: (i.data, {**beside(i), "wcs": "header"}), r"wcs: a str: give an astropy.wcs.WCS"),
+    "other wcs": (lambda i: (i.data, {**beside(i), "wcs": "header"}), r"wcs=: a str: give an astropy.wcs.WCS"),
     "no sky": (lambda i: (i.data, {**beside(i), "wcs": WCS(naxis=2)}), r"wcs: no celestial coordinates"),
     "mask of another shape": (lambda i: (i.data, {**beside(i), "mask": np.ones((2, 2), bool)}), r"mask= of shape \(2, 2\)"),
     "error of another shape": (lambda i: (i.data, {**beside(i), "error": np.ones((2, 2))}), r"error= of shape \(2, 2\)"),

@@ -2,6 +2,8 @@
 
 import io
 
+import pytest
+
 import hyper_py
 from hyper_py.interface.progress import ProgressLine, as_listener
 from hyper_py.stages import SHARES
@@ -15,6 +17,11 @@ def test_stages_come_in_their_order(sky):
     assert [stage for stage in stages if stage in SHARES] == known
     assert {"noise", "detection"} <= {*stages}
     assert all(0 <= done <= total for _, done, total in told)
+
+
+def test_other_listeners_are_refused(sky):
+    with pytest.raises(hyper_py.HyperPyError, match="progress='bar': give True, or a function"):
+        hyper_py.extract_sources(sky.image, progress="bar")
 
 
 def test_true_writes_one_line(sky, capsys):

@@ -71,10 +71,14 @@ def test_regions_are_apertures_of_photutils(extraction):
     assert share == pytest.approx(extraction.catalog["APER_FRAC"][row], rel=0.01)
 
 
-@pytest.mark.parametrize("suffix", [".ecsv", ".fits", ".csv", ".vot", ".txt"])
+@pytest.mark.parametrize("suffix", [".ecsv", ".fits", ".csv", ".vot", ".txt", ".tbl", ".xml"])
 def test_tables_are_read_by_astropy(extraction, tmp_path, suffix):
     path = extraction.write(tmp_path / f"sources{suffix}")
-    form = {".txt": "ascii.ipac", ".vot": "votable", ".fits": "fits"}.get(suffix, f"ascii{suffix}")
+    form = {
+        **dict.fromkeys((".txt", ".tbl"), "ascii.ipac"),
+        **dict.fromkeys((".vot", ".xml"), "votable"),
+        ".fits": "fits",
+    }.get(suffix, f"ascii{suffix}")
     table = Table.read(path, format=form)
     assert_allclose(table["FLUX"], extraction.catalog["FLUX"].value, rtol=1e-5)
     if suffix == ".ecsv":

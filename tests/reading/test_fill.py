@@ -61,6 +61,43 @@ def test_several_values_are_found_together():
     assert blank_values(data) == {-999.0, 0.0, -1.6375e30}
 
 
+@pytest.mark.parametrize("value", [-999.0, -9999.0, -99.0, -32768.0, -1e10])
+@pytest.mark.parametrize("level", [0.0, 50.0])
+def test_a_single_pixel_of_a_number_that_means_blank(value, level):
+    """Far below the rest it is blank; beside other values as low it is one of them."""
+    data = 0.01 * sky() + 0.01 * level
+    data[30, 40] = value
+    (found,) = find_fill(data)
+    assert (found.value, found.n_pixels, found.blank) == (value, 1, True)
+    assert (
+        found.describe()
+        == f"1 pixel is exactly {value:g}: it is taken for blank (io.fill_values: [] keeps it)"
+    )
+    assert np.isnan(without_fill(data, [found])).sum() == 1
+    assert not find_fill(data, given=[])
+    deep = data.copy()
+    deep[100, 50] = 0.2 * value  # a true hole: the number is no longer far below all else
+    assert not find_fill(deep)
+
+
+@pytest.mark.parametrize("value", [-998.7, 999.0, -50.0])
+def test_other_single_values_are_the_maps_own(value):
+    data = 0.01 * sky()
+    data[30, 40] = value
+    assert not find_fill(data)
+
+
+def test_single_numbers_of_several_kinds_and_on_a_map_in_pieces():
+    data = sky()
+    data[5, 5], data[5, 9], data[90, 90] = -9999.0, -99999.0, -1.6375e30
+    assert blank_values(data) == {-9999.0, -99999.0, -1.6375e30}
+    plane = LazyPlane(SHAPE, lambda rows, columns: data[rows, columns])
+    assert blank_values(plane) == blank_values(data)
+    loud = 300.0 * sky()
+    loud[7, 7] = -999.0  # in a map of such a unit it is noise
+    assert not find_fill(loud)
+
+
 @pytest.mark.parametrize("low", [-np.inf, 0.0])
 def test_a_clipped_map_is_left_as_it_is_and_that_is_said(low):
     """Cut off below 0, and above 1.2: the pixels beside a plateau come near to it."""

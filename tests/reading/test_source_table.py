@@ -277,3 +277,35 @@ def test_mutated_tables_are_the_same_sources_or_one_line(tmp_path_factory, data)
     if sources.longitude.size == 3 and not sources.notes:
         for mine, true in ((sources.longitude, RA), (sources.latitude, DEC)):
             assert np.isclose(mine, true).any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit", "step"),
+    [
+        ("f4", u.deg, 0.1099),
+        ("f4", u.rad, 0.0984),
+        ("f2", u.deg, 900.0),
+        ("f8", u.deg, None),
+        ("f4", u.arcsec, 0.125),
+    ],
+)
+def test_positions_that_were_rounded_are_warned_of(kind, unit, step):
+    """The step of float32 between 256 and 512 degrees is 2^-15 degrees, 0.11 arcsec; referee: numpy's own."""
+    column = (RA * u.deg).to_value(unit).astype(kind)
+    table = Table({"RA": column * unit, "DEC": DEC * u.deg})
+    notes = sources_of_table(table, name="t").notes
+    if step is None:
+        assert notes == ()
+        return
+    assert notes == (
+        f"t: RA is stored in {8 * int(kind[1])}-bit floats, "
+        f"in steps of {step:.2g} arcsec: use 64-bit floats (float64, double)",
+    )
+    largest = column.max()
+    gap = (np.nextafter(largest, column.dtype.type(np.inf)) - largest) * unit.to(u.arcsec)
+    assert gap == pytest.approx(step, rel=1e-2)
+
+
+def test_rounding_that_does_not_matter_is_not_warned_of():
+    table = Table({"RA": np.array([0.01], "f4") * u.deg, "DEC": np.array([0.02], "f4") * u.deg})
+    assert sources_of_table(table, name="t").notes == ()

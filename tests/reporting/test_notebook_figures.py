@@ -1,5 +1,7 @@
 """Figures for notebooks: what they show, and that a notebook shows them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,16 @@ def test_a_plane_on_the_scale_of_the_data(extraction, name):
         low, high = np.percentile(extraction.image.data * per_beam, [0.5, 99.7])
         assert image.get_clim() == (pytest.approx(low), pytest.approx(high))
     assert len(figure.axes[0].collections[0].get_offsets()) == len(extraction.catalog)
+
+
+def test_a_map_alone_in_the_unit_of_its_file(extraction):
+    image = extraction.image
+    per_beam = dataclasses.replace(image, unit="mJy/beam", jy_per_pixel=1e-3 / image.beam_area_pix)
+    figure = per_beam.plot()
+    (shown,) = figure.axes[0].images
+    np.testing.assert_allclose(shown.get_array(), 1e3 * image.beam_area_pix * image.data)
+    assert figure.axes[1].get_ylabel() == "mJy/beam"
+    assert figure._repr_png_().startswith(PNG)
 
 
 def test_axes_of_the_users_own(extraction):

@@ -31,7 +31,7 @@ SOURCE_COLUMNS: tuple[Column, ...] = (
 
 BAND_COLUMNS: tuple[Column, ...] = (
     Column("FLUX", "Jy", "float", "phot.flux.density", ".6g", "Flux density of the fitted source, negative values kept"),
-    Column("FLUX_ERR", "Jy", "float", "stat.error;phot.flux.density", ".4g", "1-sigma error of FLUX: noise, background, position, shape and neighbours, not calibration"),
+    Column("FLUX_ERR", "Jy", "float", "stat.error;phot.flux.density", ".4g", "1-sigma error of FLUX: noise, background, position, shape and neighbours, found or not; not calibration"),
     Column("FLUX_ULIM", "Jy", "float", "phot.flux.density;stat.max", ".4g", "3-sigma upper limit on the flux: max(FLUX, 0) + 3 FLUX_ERR"),
     Column("FLUX_SNR", "", "float", "stat.snr;phot.flux.density", ".2f", "FLUX over FLUX_ERR"),
     Column("DETECTED", "", "int", "meta.code.qual", "d", "1 if FLUX is at least 3 FLUX_ERR"),

@@ -10,6 +10,8 @@ from hyper_py.bands.band import Band
 
 CLEAR_SNR = 5.0
 """A source with so much for its position and shape stays, whatever is known of which light is its own."""
+DIFFERENT_SHAPE = 3.5
+"""Score test, in sigma in any band, beyond which one shape does not hold for all."""
 SHAPE_PARAMETERS = 5
 """Of a source in one band: position east and north, intrinsic covariance xx, xy, yy."""
 
@@ -45,6 +47,8 @@ class Estimates:
         Number that stays with a source while others come and go.
     group : int ndarray, shape (n,)
     flags : int ndarray, shape (n,)
+    tried : ndarray, shape (n,)
+        Best S/N with which it was tried as a blend of two and stayed one; 0 if it was not.
     """
 
     start: FloatArray
@@ -65,6 +69,7 @@ class Estimates:
     identity: IntArray
     group: IntArray
     flags: IntArray
+    tried: FloatArray
 
     @classmethod
     def of(
@@ -88,7 +93,7 @@ class Estimates:
             misfit=np.zeros((n, n_bands)), correlation=np.zeros((n, n_bands)),
             seen=np.zeros((n, n_bands), dtype=bool), neighbour=np.full(n, -1, dtype=np.int64),
             identity=np.arange(first, first + n, dtype=np.int64), group=np.zeros(n, dtype=np.int64),
-            flags=np.zeros(n, dtype=np.int64),
+            flags=np.zeros(n, dtype=np.int64), tried=np.zeros(n),
         )  # fmt: skip
 
     @classmethod

@@ -11,6 +11,8 @@ from hyper_py.noise.whitener_cache import largest_step
 
 CACHE_BYTES = 12_000_000
 """Of the factors of one band: what was not used for longest is dropped first."""
+LARGEST_KEPT = CACHE_BYTES // 4
+"""Of one factor: larger ones belong to groups, of which hardly two have one shape."""
 _FEWEST_PER_BEAM = 3.5
 _WAVELENGTH_BEAMS = 1.5
 _LOSS = 1.03
@@ -36,12 +38,13 @@ class FactorCache:
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
+        matrix = self._covariance.matrix(y, x).T  # symmetric: in LAPACK's order it needs no copy
         try:
-            made: FloatArray | None = cholesky(
-                self._covariance.matrix(y, x), lower=True, overwrite_a=True, check_finite=False
-            )
+            made: FloatArray | None = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError:
             made = None
+        if made is not None and made.nbytes > LARGEST_KEPT:
+            return made
         self._known[key] = made
         self._bytes += 0 if made is None else made.nbytes
         while self._bytes > CACHE_BYTES and len(self._known) > 1:

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from astropy import units as u
 
 from hyper_py.diagnostics import InputError
-from hyper_py.image import SkyImage
+from hyper_py.image import SkyImage, checked_image
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,7 +22,7 @@ class BandImage:
         Suffix of its columns in the catalogue.
     image : SkyImage
     wavelength : float
-        Micron.
+        Micron; a quantity, wavelength or frequency, is converted.
     calibration_error : float, optional
         Relative calibration uncertainty, which all fluxes of the band share.
     """
@@ -31,11 +33,39 @@ class BandImage:
     calibration_error: float | None = None
 
     def __post_init__(self) -> None:
+        checked_image(self.image, name=self.name)
+        object.__setattr__(self, "wavelength", in_micron(self.wavelength, name=self.name))
         if not 0.0 < self.wavelength < np.inf:
             raise InputError(f"{self.name}: wavelength of {self.wavelength} micron: it must be positive")
         error = self.calibration_error
         if error is not None and not 0.0 <= error <= 1.0:
             raise InputError(f"{self.name}: calibration error of {error}: must be from 0 to 1: 0.05 is 5%")
+
+
+def in_micron(wavelength: Any, *, name: str) -> float:
+    """Return a wavelength in micron, from a number in micron or from a quantity.
+
+    Raises
+    ------
+    InputError
+        If it is neither; `name` is that of the band.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> in_micron(1.2 * u.mm, name="band 6")
+    1200.0
+    """
+    try:
+        if isinstance(wavelength, str | bool):
+            raise TypeError
+        if hasattr(wavelength, "to_value"):
+            return float(wavelength.to_value("um", equivalencies=u.spectral()))
+        return float(wavelength)
+    except (TypeError, ValueError):  # a unit that cannot be converted is a TypeError too
+        raise InputError(
+            f"{name}: wavelength={wavelength!r}: give micron, or a quantity such as 1.2 * u.mm or 230 * u.GHz"
+        ) from None
 
 
 def reference_band(bands: Sequence[BandImage]) -> int:

@@ -5,19 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.bands.band import Band
-from hyper_py.bands.estimates import Estimates
+from hyper_py.bands.confusion import with_confusion
+from hyper_py.bands.estimates import DIFFERENT_SHAPE, Estimates
 from hyper_py.bands.joint_fit import FitChoices, fit_jointly, population_prior, with_noise
 from hyper_py.bands.offsets import BandOffsets, OffsetChoices, measure_offsets, with_offsets
 from hyper_py.bands.plane import TangentPlane
 from hyper_py.bands.sources import JointSources
+from hyper_py.bands.splitting import LEAST_DISTANCE, part_blends
 from hyper_py.diagnostics import Flag
+from hyper_py.numerics.pairs import pairs_within
 
 MINIMUM = 3.5
 """Best S/N of a source in any band after the last fit: less is no source (but see `Estimates.stands`)."""
-DIFFERENT_SHAPE = 3.5
-"""Score test, in sigma in any band, beyond which one shape does not hold for all."""
 OFFSET_FITS = 3
 BRIGHT, FEWEST_BRIGHT = 20.0, 20
 """S/N in some band of the sources with which offsets are measured."""
@@ -50,6 +51,7 @@ def refine(
     *,
     fit: FitChoices,
     free: bool,
+    spectra: FloatArray | None = None,
     fitted: bool = False,
     keep_all: bool = False,
 ) -> tuple[Estimates, list[Band], Estimates]:
@@ -62,6 +64,9 @@ def refine(
     fit : FitChoices
     free : bool
         Whether each band has a shape of its own.
+    spectra : ndarray, shape (n_spectra, n_bands), optional
+        With them blends are parted once more, in this noise (`splitting`), and errors contain what neighbours
+        that were not found may do (`confusion`).
     fitted : bool
         Whether the estimates are those of a fit.
     keep_all : bool
@@ -72,7 +77,8 @@ def refine(
         Brightest first.
     bands : list of Band
     vanished : Estimates
-        What the fit left no significant flux of; it is no source. None is dropped with `keep_all`.
+        What the fit left no significant flux of, or moved onto another source; it is no source. None is
+        dropped with `keep_all`.
     """
     if not fitted:
         bands = with_noise(bands, estimates)
@@ -82,12 +88,15 @@ def refine(
     final = replace(fit, tolerance=FINAL_TOLERANCE)
     if not fit.fixed_shape:
         final = replace(final, prior=population_prior(bands, estimates, free=free))
+    if spectra is not None and len(estimates):
+        first = int(estimates.identity.max()) + 1
+        estimates, _ = part_blends(bands, estimates, spectra=spectra, choices=final, first=first)
     changed = np.ones(len(estimates), dtype=bool)
     while True:
         estimates = fit_jointly(
             bands, estimates, choices=final, changed=changed, max_sweeps=MOST_SWEEPS
         ).estimates
-        stays = estimates.stands(MINIMUM)
+        stays = estimates.stands(MINIMUM) & ~_in_one_place(estimates)
         if keep_all or stays.all():
             break
         gone = estimates.select(~stays)
@@ -95,10 +104,23 @@ def refine(
         estimates = estimates.select(stays)
         distance = np.hypot(*(estimates.position[:, None] - gone.position).transpose(2, 0, 1))
         changed = (distance < 2.0 * max(band.fwhm for band in bands)).any(axis=1)
+    if spectra is not None:
+        estimates = with_confusion(bands, estimates, prior=final.prior)
     if not keep_all:
         order = np.argsort(-estimates.snr.max(axis=1, initial=0.0), kind="stable")
         estimates = estimates.select(order)
     return estimates, bands, vanished
+
+
+def _in_one_place(estimates: Estimates) -> BoolArray:
+    """Return which sources the fit has moved to where another one of better S/N is."""
+    best = estimates.snr.max(axis=1, initial=0.0)
+    place, point = pairs_within(estimates.position, estimates.position, LEAST_DISTANCE * estimates.scale)
+    worse = (best[place] < best[point]) | ((best[place] == best[point]) & (place > point))
+    near = np.hypot(*(estimates.position[place] - estimates.position[point]).T)
+    worse &= near < LEAST_DISTANCE * np.minimum(estimates.scale[place], estimates.scale[point])
+    result: BoolArray = np.bincount(place[worse], minlength=len(estimates)) > 0
+    return result
 
 
 def joint_sources(bands: Sequence[Band], estimates: Estimates, plane: TangentPlane) -> JointSources:

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.bands.band import Band
 from hyper_py.bands.band_filter import filtered_band
 from hyper_py.bands.estimates import Estimates
 from hyper_py.bands.joint_fit import FitChoices, fit_jointly, with_noise
 from hyper_py.bands.offsets import OffsetChoices, measure_offsets, with_offsets
 from hyper_py.bands.significance import Candidates, Grid, find_candidates
-from hyper_py.bands.splitting import LEAST_SNR as SPLIT_SNR
-from hyper_py.bands.splitting import split_blends
+from hyper_py.bands.spectra import grey_body
+from hyper_py.bands.splitting import part_blends
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.stages import counter
 
@@ -35,8 +35,6 @@ SHOWN_WELL = 0.5
 """A band shows a source well if its S/N is at least this share of the best."""
 LEAST_SNR = 3.0
 """Sources that the fit leaves with less, in every band, are dropped."""
-MOST_SPLITS = 3
-"""Trials of blends in a round: what was parted once may be part of a triple."""
 INTRINSIC = 0.37
 """FWHM of the sources that the filters are for, before the beam, in units of the middle beam."""
 
@@ -64,6 +62,11 @@ class SearchChoices:
     fit: FitChoices
     offsets: OffsetChoices | None = None
 
+    def spectra(self, bands: Sequence[Band]) -> FloatArray:
+        """Return the grey bodies, (n_temperatures, n_bands)."""
+        micron = np.array([band.wavelength for band in bands])
+        return grey_body(micron, np.asarray(self.temperatures)[:, None], self.beta)
+
 
 def find_sources(
     bands: Sequence[Band],
@@ -74,7 +77,7 @@ def find_sources(
     """Return the sources of a field, fitted, and the bands with noise and offsets as measured meanwhile."""
     advance = counter("detection", len(LEVELS) + MOST_ROUNDS)
     estimates, bands = Estimates.none(len(bands)), list(bands)
-    grid, first, tried = Grid.over(bands), 0, np.empty(0, dtype=np.int64)
+    grid, first, spectra = Grid.over(bands), 0, choices.spectra(bands)
     rejected = np.empty((0, 2))
     levels = [level for level in LEVELS if level > choices.threshold]
     levels += [choices.threshold] * MOST_ROUNDS
@@ -97,7 +100,9 @@ def find_sources(
         result = fit_jointly(bands, estimates, choices=choices.fit, changed=changed, max_sweeps=2)
         estimates = result.estimates
         if turn:
-            estimates, first, tried = _split(bands, estimates, choices, first=first, tried=tried)
+            estimates, first = part_blends(
+                bands, estimates, spectra=spectra, choices=choices.fit, first=first
+            )
         if choices.offsets is not None and turn < 2:
             offsets = measure_offsets(bands, result.offsets, choices=choices.offsets)
             bands = with_offsets(bands, offsets)
@@ -108,25 +113,6 @@ def find_sources(
         # Neighbours that are parted move apart: bounds follow.
         estimates = replace(estimates, start=estimates.position.copy())
     return estimates, bands
-
-
-def _split(
-    bands: Sequence[Band], estimates: Estimates, choices: SearchChoices, *, first: int, tried: IntArray
-) -> tuple[Estimates, int, IntArray]:
-    """Return the sources with blends parted and fitted, the next identity, and which were tried."""
-    for _ in range(MOST_SPLITS):
-        known = np.isin(estimates.identity, tried)
-        tried = np.union1d(tried, estimates.identity[estimates.snr.max(axis=1, initial=0.0) >= SPLIT_SNR])
-        split = split_blends(bands, estimates, tried=known, choices=choices.fit, first=first)
-        n_new = len(split.estimates) - len(estimates)
-        first, estimates = first + n_new, split.estimates
-        if not n_new:
-            break
-        tried = np.setdiff1d(tried, estimates.identity[split.changed])
-        estimates = fit_jointly(
-            bands, estimates, choices=choices.fit, changed=split.changed, max_sweeps=2
-        ).estimates
-    return estimates, first, tried
 
 
 def search_residual(

@@ -14,26 +14,31 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.bands.band import Band
 from hyper_py.bands.blocks import Block, FieldView
-from hyper_py.bands.estimates import Estimates
+from hyper_py.bands.estimates import DIFFERENT_SHAPE, Estimates
 from hyper_py.bands.group_fit import Bounds, GroupResult, fit_group
-from hyper_py.bands.joint_fit import FitChoices, bounds_of
-from hyper_py.bands.score import further_source_gains
+from hyper_py.bands.joint_fit import FitChoices, bounds_of, fit_jointly, population_prior
+from hyper_py.bands.score import further_source
 from hyper_py.bands.shapes import symmetric
 from hyper_py.geometry import FWHM_PER_SIGMA
 
-LEAST_SNR = 10.0
+LEAST_SNR = 7.0
 """Fainter sources are not tried: two would not be told from one."""
-LEAST_GAIN = 40.0
-"""Fall of the cost by a further source, of some ten parameters: noise gives 30 in one of a thousand."""
+LEAST_GAIN, LEAST_SPECTRAL_GAIN = 40.0, 26.0
+"""Fall of the cost by a further source of any spectrum, and of one with that of a grey body: some ten and
+seven parameters, of which noise makes 30 and 24 in one of a thousand."""
 PROFILE_SHARE = 0.02
 """A fit of a profile that is no Gaussian leaves about this share of it: such a gain needs no second one."""
-LEAST_PART = 5.0
+LEAST_PART = 4.0
 """S/N of both in some band, for their positions and shapes."""
 LEAST_DISTANCE = 0.4
 """Between the two, in FWHM of the sharpest beam that shows the source."""
-WORTH_A_FIT = 0.25
+WORTH_A_FIT = 0.4
 """Share of the gain that is needed which the score test must promise: it is short of what the fit finds."""
-_RING_STEP, _RINGS_IN_FWHM = 0.4, 1.1
+AGAIN = 1.25
+"""What stayed one is tried again when its S/N has grown so much: before, others were taken for noise."""
+MOST_TRIALS = 3
+"""Trials in a row: what was parted once may be part of a triple."""
+PLACE_STEP, _PLACES_IN_FWHM = 0.4, 1.1
 """Places of the score test: their distance, in that FWHM, and how far out, in FWHM of the source there."""
 _FREE_BEAMS = 1.0
 """How far the two may move from their start, in that FWHM."""
@@ -55,12 +60,32 @@ class Split:
     changed: BoolArray
 
 
+def part_blends(
+    bands: Sequence[Band], estimates: Estimates, *, spectra: FloatArray, choices: FitChoices, first: int
+) -> tuple[Estimates, int]:
+    """Split blends until none is left, and fit what was split and what is beside it.
+
+    Returns the sources and the next identity. Parameters as `split_blends`.
+    """
+    for _ in range(MOST_TRIALS):
+        split = split_blends(bands, estimates, spectra=spectra, choices=choices, first=first)
+        n_new = len(split.estimates) - len(estimates)
+        first, estimates = first + n_new, split.estimates
+        if not n_new:
+            break
+        estimates = fit_jointly(
+            bands, estimates, choices=choices, changed=split.changed, max_sweeps=2
+        ).estimates
+    return estimates, first
+
+
 def split_blends(
-    bands: Sequence[Band], estimates: Estimates, *, tried: BoolArray, choices: FitChoices, first: int
+    bands: Sequence[Band], estimates: Estimates, *, spectra: FloatArray, choices: FitChoices, first: int
 ) -> Split:
     """Try each source that is bright enough as two, and keep the two where that is clearly better.
 
     Sources beside keep positions and shapes meanwhile; of two near each other one is split, the brighter.
+    Shapes are as likely as in `population_prior`.
 
     Parameters
     ----------
@@ -68,34 +93,39 @@ def split_blends(
         With their noise.
     estimates : Estimates
         As `fit_jointly` left them.
-    tried : bool ndarray, shape (n,)
-        Sources to leave as they are.
+    spectra : ndarray, shape (n_spectra, n_bands)
+        Fluxes that sources may have, of any scale.
     choices : FitChoices
     first : int
         Identity of the first source that is added.
     """
     estimates = estimates.copied()
+    free = choices.prior.band_sigma is not None
+    choices = replace(choices, prior=population_prior(bands, estimates, free=free))
     best = estimates.snr.max(axis=1, initial=0.0)
     view = FieldView.of(bands, estimates)
     reach = np.max([part.reach for part in view.parts], axis=0)
     added: list[Estimates] = []
     changed = np.zeros(len(estimates), dtype=bool)
     for i in np.argsort(-best, kind="stable"):
-        if tried[i] or best[i] < LEAST_SNR:
+        if best[i] < max(LEAST_SNR, AGAIN * estimates.tried[i]):
             continue
         near = np.hypot(*(estimates.position - estimates.position[i]).T) < reach[i]
         if (near & changed).any():
             continue
-        new = _try(view, int(i), choices, identity=first + len(added))
+        estimates.tried[i] = best[i]
+        new = _try(view, int(i), spectra, choices, identity=first + len(added))
         if new is not None:
             added.append(new)
-            changed[i] = True
+            changed[i], estimates.tried[i] = True, 0.0
     for new in added:
         estimates = estimates.joined(new)
     return Split(estimates=estimates, changed=np.append(changed, np.ones(len(added), dtype=bool)))
 
 
-def _try(view: FieldView, i: int, choices: FitChoices, *, identity: int) -> Estimates | None:
+def _try(
+    view: FieldView, i: int, spectra: FloatArray, choices: FitChoices, *, identity: int
+) -> Estimates | None:
     """Return a companion of a source if two are better than one; the source is then changed in place."""
     estimates, row = view.estimates, np.array([i])
     blocks = view.blocks(row)
@@ -104,9 +134,11 @@ def _try(view: FieldView, i: int, choices: FitChoices, *, identity: int) -> Esti
     one = fit_group(
         blocks, theta, difference, prior=choices.prior, bounds=bounds, tolerance=1.0, max_iterations=4
     )
-    needed = max(LEAST_GAIN, PROFILE_SHARE**2 * float(np.nansum(estimates.snr[i] ** 2)))
+    profile = PROFILE_SHARE**2 * float(np.nansum(estimates.snr[i] ** 2))
     scale = float(estimates.scale[i])
     best: GroupResult | None = None
+    differs = np.abs(np.nan_to_num(estimates.misfit[i])).max() > DIFFERENT_SHAPE
+    needed = max(LEAST_GAIN if differs else LEAST_SPECTRAL_GAIN, profile)
     for start in _starts(view, blocks, one.theta[0], scale, choices, needed=needed):
         two = fit_group(
             [_with_companion(block) for block in blocks], start, np.concatenate([difference, difference]),
@@ -115,13 +147,16 @@ def _try(view: FieldView, i: int, choices: FitChoices, *, identity: int) -> Esti
         )  # fmt: skip
         if best is None or two.cost < best.cost:
             best = two
-    if best is None or one.cost - best.cost < needed or not _are_two(best, scale):
+    if best is None or not _are_two(best, scale):
+        return None
+    gain = one.cost - best.cost
+    if gain < max(LEAST_GAIN, profile) and gain - _other_spectrum(best, spectra) < needed:
         return None
     estimates.position[i] = estimates.start[i] = best.theta[0, :2]
     estimates.shape[i], estimates.flux[i] = best.theta[0, 2:], best.flux[0]
     new = Estimates.of(
         best.theta[1:, :2], shape=best.theta[1:, 2:], scale=estimates.scale[row],
-        significance=np.array([np.sqrt(one.cost - best.cost)]), flux=best.flux[1:], first=identity,
+        significance=np.array([np.sqrt(gain)]), flux=best.flux[1:], first=identity,
     )  # fmt: skip
     return replace(new, seen=np.isfinite(best.flux[1:]))
 
@@ -145,20 +180,33 @@ def _starts(
     if 2.0 * half > LEAST_DISTANCE * scale:
         ends = theta[:2] + half * np.outer([-1.0, 1.0], vector[:, 1])
         starts.append(np.column_stack([ends, np.tile(round_shape, (2, 1))]))
-    reach = _RINGS_IN_FWHM * np.hypot(scale, FWHM_PER_SIGMA * np.sqrt(max(float(value[1]), 0.0)))
-    places = _places(view.estimates.position, theta[:2], step=_RING_STEP * scale, reach=reach)
+    places = places_beside(view.estimates.position, theta, scale=scale)
     if len(places):
         shape = np.minimum(round_shape, (0.5 * scale / FWHM_PER_SIGMA) ** 2)
         weight = np.append(np.zeros(2), choices.prior.sigma**-2)
-        gains = further_source_gains(blocks, theta, places, shape=shape, weight=weight)
+        gains = further_source(blocks, theta, places, shape=shape, weight=weight).gains
         best = int(gains.argmax())
         if gains[best] > WORTH_A_FIT * needed:
             starts.append(np.array([theta, np.append(places[best], shape)]))
     return starts
 
 
-def _places(known: FloatArray, centre: FloatArray, *, step: float, reach: float) -> FloatArray:
-    """Return a grid of places (m, 2) around a source, none of them nearer to a known one."""
+def places_beside(known: FloatArray, theta: FloatArray, *, scale: float) -> FloatArray:
+    """Return a grid of places (m, 2) around a source, none of them nearer to a known one than its step.
+
+    The step is `PLACE_STEP`. They reach as far as the source is wide.
+
+    Parameters
+    ----------
+    known : ndarray, shape (n, 2)
+    theta : ndarray, shape (5,)
+        Position and intrinsic shape of the source.
+    scale : float
+        FWHM in arcsec of the sharpest beam that shows it.
+    """
+    centre, step = theta[:2], PLACE_STEP * scale
+    largest = float(np.linalg.eigvalsh(symmetric(theta[2:]))[1])
+    reach = _PLACES_IN_FWHM * float(np.hypot(scale, FWHM_PER_SIGMA * np.sqrt(max(largest, 0.0))))
     n = int(reach / step)
     ticks = step * np.arange(-n, n + 1)
     places = centre + np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
@@ -192,3 +240,14 @@ def _are_two(result: GroupResult, scale: float) -> bool:
     distance = float(np.hypot(*(result.theta[0, :2] - result.theta[1, :2])))
     significant = np.nan_to_num(result.conditional_snr).max(axis=1) >= LEAST_PART
     return bool(significant.all() and distance >= LEAST_DISTANCE * scale)
+
+
+def _other_spectrum(result: GroupResult, spectra: FloatArray) -> float:
+    """Return by how much the cost rises if the fainter of two sources has the best of some spectra."""
+    k = int(np.nan_to_num(result.conditional_snr).max(axis=1).argmin())
+    seen = result.seen[k]
+    inverse = np.linalg.pinv(result.flux_covariance[k][:, k][np.ix_(seen, seen)], hermitian=True)
+    flux, known = result.flux[k, seen], spectra[:, seen]
+    along, norm = known @ inverse @ flux, np.einsum("sb,bc,sc->s", known, inverse, known)
+    explained = np.maximum(along, 0.0) ** 2 / np.where(norm > 0.0, norm, np.inf)
+    return float(flux @ inverse @ flux - explained.max())

@@ -1,14 +1,16 @@
 """Sources that are given instead of detected: positions, and shapes if known."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import SkyCoord, frame_transform_graph
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.detection.peaks import Peaks
+from hyper_py.diagnostics import InputError
 from hyper_py.display import Summarised, Summary, listed
 from hyper_py.geometry import (
     FWHM_PER_SIGMA,
@@ -34,11 +36,11 @@ class FixedSources(Summarised):
 
     Attributes
     ----------
-    longitude, latitude : ndarray, shape (n,)
-        Degrees.
+    longitude, latitude : array_like or Quantity, shape (n,)
+        Degrees; quantities are converted.
     frame : str
         "map" for the map's own frame, or an astropy frame name such as "icrs".
-    fwhm_1, fwhm_2, pa : ndarray, shape (n,) or (1,), optional
+    fwhm_1, fwhm_2, pa : array_like or Quantity, shape (n,) or (1,), optional
         Shape in arcsec and degrees east of north; None leaves it to the fit. One value serves all.
     intrinsic : bool
         Whether the shapes are those on the sky: each map's beam is added.
@@ -48,6 +50,16 @@ class FixedSources(Summarised):
         HYPER_ID of each; None counts from 1.
     notes : tuple of str
         What was assumed about them.
+
+    Raises
+    ------
+    InputError
+        If values are no numbers, their numbers differ, or astropy has no such frame.
+
+    Examples
+    --------
+    >>> FixedSources(longitude=[10.0, 11.0], latitude=[-5.0, -6.0], frame="icrs").hyper_ids.tolist()
+    [1, 2]
     """
 
     longitude: FloatArray
@@ -60,6 +72,22 @@ class FixedSources(Summarised):
     ids: NDArray[np.str_] | None = None
     numbers: IntArray | None = None
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, unit in _UNITS.items():
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _numbers(value, unit, name=name))
+        n = self.longitude.size
+        sizes = {name: getattr(self, name).size for name in _UNITS if getattr(self, name) is not None}
+        sizes |= {} if self.ids is None else {"ids": np.size(self.ids)}
+        for name, size in sizes.items():
+            if size != n and not (size == 1 and name in ("fwhm_1", "fwhm_2", "pa")):
+                raise InputError(f"FixedSources: {size} values of {name} for {n} of longitude: give as many")
+        if self.frame != "map" and self.frame not in frame_transform_graph.get_names():
+            raise InputError(
+                f"FixedSources: frame={self.frame!r} is not known: 'map' is that of the map, others are "
+                "those of astropy, such as 'icrs', 'fk5' or 'galactic'"
+            )
 
     def _summary(self) -> Summary:
         n = self.longitude.size
@@ -116,6 +144,22 @@ class FixedSources(Summarised):
             longitude, latitude = own.lon.deg, own.lat.deg
         x, y = pixel_from_celestial(wcs, longitude, latitude)
         return x, y
+
+
+_UNITS = {"longitude": "deg", "latitude": "deg", "fwhm_1": "arcsec", "fwhm_2": "arcsec", "pa": "deg"}
+"""Of the numbers of `FixedSources`."""
+
+
+def _numbers(values: Any, unit: str, *, name: str) -> FloatArray:
+    """Return numbers, or a quantity in a unit, as an array, shape (n,)."""
+    try:
+        plain = values.to_value(unit) if hasattr(values, "to_value") else values
+        numbers = np.asarray(plain)
+        if numbers.dtype.kind not in "iuf" and numbers.size:
+            raise TypeError
+        return np.atleast_1d(numbers.astype(np.float64))
+    except (TypeError, ValueError):  # a unit that cannot be converted is a TypeError too
+        raise InputError(f"FixedSources: {name}: give numbers in {unit}, or a quantity") from None
 
 
 def given_peaks(image: SkyImage, fixed: FixedSources, noise: NoiseLevel) -> Peaks:

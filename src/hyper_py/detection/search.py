@@ -34,7 +34,7 @@ LOWEST = 2.5
 """Significance from which peaks are listed."""
 BRIGHT = 20.0
 """Peaks above this significance are fitted and taken off."""
-CROWD_NOISE, CROWD_BRIGHTNESS, CROWD_BRIGHT = 1.5, 3.0, 3.0
+CROWD_NOISE, CROWD_BRIGHTNESS, CROWD_BRIGHT = 1.5, 3.0, 2.5
 """A crowd of sources looks like loud noise, but is bright on scales of some beams as well. Where the noise is
 louder than is typical by the first factor, and the brightness differs by so many sigma from its median (sigma
 multiplied by that factor), peaks of the third significance that would be bright elsewhere are fitted, too.

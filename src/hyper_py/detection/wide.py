@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from hyper_py.arrays import FloatArray, IndexArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.bright import fit_gaussians
 from hyper_py.detection.candidates import Candidates
 from hyper_py.detection.field import Field
@@ -46,6 +46,10 @@ CLUMPS_SIGNIFICANCE, CLUMPS_SHARE = 4.0, 0.3
 SEVERAL_FACTOR = 1.1
 """Two finer candidates in one place are preferred to a wider one that is not clearer by more than this: where
 the background is faint, two sources 1.4 beams apart look as clear as one."""
+STANDS_OUT, STANDS_OUT_SIGMA = 0.6, 2.0
+"""A candidate of the map itself that exceeds what a wider Gaussian explains of it by more than this share of that
+one's peak, and so many sigma, is no part of it. Pieces of simulated rings exceed it by up to .57, compact sources
+in complexes by .5 to 2."""
 REACH_BEAMS = 3.0
 """How far a candidate looks for those that may explain it, in beams of the coarser octave."""
 UNEXPLAINED = 0.5
@@ -201,7 +205,7 @@ class _Together:
             kept.append(i)
             others = near[i]
             away = np.hypot(*(found.points[others] - found.points[i]).T)
-            absorbed[others] |= away < self._same(i, others)
+            absorbed[others] |= (away < self._same(i, others)) & ~self._stands_out(i, others, away)
             for k, octave in enumerate(self.octaves):
                 if k == self.octave[i]:  # candidates of one search do not explain one another
                     continue
@@ -229,6 +233,14 @@ class _Together:
         own = others[(self.octave[others] < self.octave[i]) & (away < self._same(i, others))]
         together = float(np.linalg.norm(self.candidates.significance[own]))
         return bool(own.size > 1 and SEVERAL_FACTOR * together > self.candidates.significance[i])
+
+    def _stands_out(self, i: int, others: IndexArray, away: FloatArray) -> BoolArray:
+        """Return which others are compact sources in front of a wide one, too bright to be part of it."""
+        sizes = np.full(others.size, self.candidates.size[i])
+        noise = self.own[others] / self.candidates.significance[others]
+        excess = self.own[others] - self.peak[i] * self.octaves[0].response(sizes, away)
+        compact: BoolArray = (self.octave[others] == 0) & (self.octave[i] > 0)
+        return compact & (excess > STANDS_OUT * self.peak[i] + STANDS_OUT_SIGMA * noise)
 
     def _same(self, i: int, others: IndexArray) -> FloatArray:
         """Return the distances within which others are the same source as i."""

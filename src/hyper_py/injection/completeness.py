@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import QTable
 from numpy.typing import NDArray
 
 from hyper_py.arrays import FloatArray
+from hyper_py.diagnostics import InputError
+from hyper_py.display import Summarised, Summary
 from hyper_py.injection.accuracy import NEIGHBOUR_EDGES, Accuracy, accuracy, running_bias
 from hyper_py.injection.curve import CompletenessCurve, completeness_curve
 from hyper_py.injection.drawing import KINDS
@@ -19,6 +21,9 @@ from hyper_py.injection.sensitivity import at_pixels
 from hyper_py.injection.setup import InjectionSetup
 from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import Extraction
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 QUANTITIES = ("FLUX_PEAK", "FLUX", "SNR")
 """What completeness is given against."""
@@ -33,7 +38,7 @@ _ISOLATED_BEAMS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Completeness:
+class Completeness(Summarised):
     """Completeness, accuracy and purity of the catalogue of one map.
 
     Attributes
@@ -56,13 +61,27 @@ class Completeness:
     purity: Purity
     error: float
 
-    def __repr__(self) -> str:
-        limit = self.curve("FLUX_PEAK").limit(0.8)
-        return (
-            f"Completeness({self.name}: {len(self.records)} sources injected in {self.n_runs} runs; 80% of "
-            f"beam-sized ones are found at {limit.value:.4g} {self.units['FLUX_PEAK']}; "
-            f"{self.purity.expected_false():.2g} of {len(self.purity.rows)} rows are expected to be false)"
-        )
+    def _summary(self) -> Summary:
+        facts = [("injected", f"{len(self.records)} sources in {self.n_runs} runs")]
+        for quantity in QUANTITIES:
+            limit = self.curve(quantity).limit(0.8)
+            value = f"{limit.value:.4g} {self.units[quantity]} ({limit.low:.4g} to {limit.high:.4g})"
+            facts.append((f"80% of beam-sized ones, {quantity}", value))
+        false = f"{self.purity.expected_false():.2g} of {len(self.purity.rows)} rows"
+        facts += [("expected false", false), ("see", ".curve(), .plot(), .limit_map(), .catalog()")]
+        return Summary(title=f"Completeness of {self.name!r}", facts=tuple(facts))
+
+    def plot(self) -> "Figure":
+        """Draw completeness against peak flux, the limit as a map, bias and errors, and false rows.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it.
+        """
+        from hyper_py.reporting.completeness_figure import plot_completeness  # only when it is called
+
+        return plot_completeness(self)
 
     @property
     def name(self) -> str:
@@ -117,7 +136,17 @@ class Completeness:
             SNR is that expected in the optimal filter for a beam-sized source.
         shape : {"beam", "own"}
             Beam-sized sources, or those with the sizes of the map's own.
+
+        Raises
+        ------
+        InputError
+            For another quantity or shape.
         """
+        if (quantity, shape) not in self._curves:
+            raise InputError(
+                f"curve: no {quantity!r} of shape={shape!r}: there are {', '.join(QUANTITIES)}, of shape "
+                f"{' or '.join(KINDS)}"
+            )
         return self._curves[quantity, shape]
 
     @cached_property

@@ -1,16 +1,23 @@
 """Extraction for Python: any map that astropy gives, sources as any list of positions."""
 
+from __future__ import annotations  # short signatures in notebooks
+
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, Unpack
 
+import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from astropy.wcs import WCS
-from numpy.typing import ArrayLike
 
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import InputError
+from hyper_py.display import shows_keywords
+from hyper_py.image import SkyImage
+from hyper_py.interface.arguments import described, regions_in
 from hyper_py.interface.images import as_sky_image
 from hyper_py.interface.naming import arguments_named
 from hyper_py.interface.progress import ProgressLine, as_listener
@@ -20,10 +27,17 @@ from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reading.objects import BeamLike, Header, MapLike
 from hyper_py.reading.source_table import sources_of_table
 from hyper_py.stages import OnStage
+from hyper_py.writing.sky_regions import sources_of_regions
 
-Positions: TypeAlias = FixedSources | Table | SkyCoord
+Positions: TypeAlias = FixedSources | Table | SkyCoord | Any
+"""What given sources can be; tables of pandas, mappings of columns and regions too."""
+_FIXED = (
+    "give a table or mapping with RA and DEC, SkyCoord(ra, dec, unit='deg'), regions (ellipses, circles, "
+    "points) or FixedSources"
+)
 
 
+@shows_keywords(OptionChanges)
 def extract_sources(
     image: MapLike,
     *,
@@ -31,7 +45,7 @@ def extract_sources(
     beam: BeamLike | None = None,
     unit: str | u.UnitBase | None = None,
     error: Any = None,
-    mask: ArrayLike | None = None,
+    mask: Any = None,
     frequency: float | u.Quantity | None = None,
     options: Options | None = None,
     fixed: Positions | None = None,
@@ -49,9 +63,10 @@ def extract_sources(
         contradicts the data's own is refused.
     options : Options, optional
         Default: those of a new configuration.
-    fixed : FixedSources, Table or SkyCoord, optional
-        Measure these instead of detecting. A table has columns RA and DEC, and if wanted FWHM_1, FWHM_2, PA
-        and ID, in any unit of an angle.
+    fixed : FixedSources, Table, SkyCoord or regions, optional
+        Measure these instead of detecting. A table (of astropy or pandas, or a mapping of columns) has
+        columns RA and DEC, and if wanted FWHM_1, FWHM_2, PA and ID, in any unit of an angle. Of regions of
+        the package regions, ellipses and circles are apertures and points are positions.
     progress : callable or bool, optional
         Called as `progress(stage, done, total)`, with the stages of `hyper_py.stages.SHARES`, such as
         `("fits", 120, 400)`; `total` is 0 where nothing is counted. True writes a line to standard error.
@@ -86,21 +101,31 @@ def extract_sources(
     >>> len(again.catalog)
     3
     """
+    chosen = Options.chosen(options, changes)
     own = as_sky_image(
         image, wcs=wcs, beam=beam, unit=unit, error=error, mask=mask, frequency=frequency
     )  # fmt: skip
     listener = as_listener(progress)
+    given = _given(fixed, own, chosen)
+    if given is not None and given.notes:
+        own = replace(own, meta=own.meta | {"given": given.notes})
     with arguments_named():
-        found = extraction.extract_sources(
-            own, options=options, fixed=as_fixed_sources(fixed), progress=listener, **changes
-        )
+        found = extraction.extract_sources(own, options=chosen, fixed=given, progress=listener)
     if isinstance(listener, ProgressLine):
         listener.finish(f"100%  {len(found.catalog)} sources")
     return found
 
 
+def _given(fixed: Any, image: SkyImage, options: Options) -> FixedSources | None:
+    """Return given sources; regions need the map, and the apertures over the FWHM."""
+    if not (regions := regions_in(fixed)):
+        return as_fixed_sources(fixed)
+    ratio = options.photometry.fwhm_radius_ratio
+    return sources_of_regions(regions, image, where="fixed=", fwhm_radius_ratio=ratio)
+
+
 def as_fixed_sources(fixed: Any) -> FixedSources | None:
-    """Return given sources from a table or from coordinates.
+    """Return given sources from a table, a mapping of columns or coordinates.
 
     Raises
     ------
@@ -117,11 +142,23 @@ def as_fixed_sources(fixed: Any) -> FixedSources | None:
         return fixed
     if isinstance(fixed, Table):
         return sources_of_table(fixed, name="fixed=")
+    if isinstance(fixed, list | tuple) and fixed and all(isinstance(one, SkyCoord) for one in fixed):
+        fixed = SkyCoord([one.icrs for one in fixed])
     if isinstance(fixed, SkyCoord):
         places = fixed.icrs.ravel()
         return FixedSources(longitude=places.ra.deg, latitude=places.dec.deg, frame="icrs")
     if isinstance(fixed, str | Path):
         raise InputError(f"fixed={str(fixed)!r}: read the table first: fixed=Table.read({str(fixed)!r})")
-    raise InputError(
-        f"fixed=: a {type(fixed).__name__}: give a table with RA and DEC, a SkyCoord, or FixedSources"
-    )
+    if isinstance(fixed, Extraction):
+        raise InputError(
+            "fixed=: an Extraction: give its .catalog; for another beam, "
+            "hyper_py.reference_from(it).for_beam(beam)"
+        )
+    is_structured = isinstance(fixed, np.ndarray) and fixed.dtype.names is not None
+    if not (is_structured or isinstance(fixed, Mapping) or hasattr(fixed, "columns")):
+        raise InputError(f"fixed=: {described(fixed)}: {_FIXED}")
+    try:
+        table = Table.from_pandas(fixed) if hasattr(fixed, "iloc") else Table(fixed)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"fixed=: {described(fixed)} that is no table ({error}): {_FIXED}") from None
+    return sources_of_table(table, name="fixed=")

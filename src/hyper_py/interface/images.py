@@ -1,18 +1,30 @@
 """Maps and cubes for Python: from files, and from objects of astropy."""
 
+from __future__ import annotations  # short signatures in notebooks
+
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from astropy import units as u
 from astropy.wcs import WCS
-from numpy.typing import ArrayLike
 
 from hyper_py.arrays import BoolArray
-from hyper_py.diagnostics import ConfigurationError
+from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.geometry import Beam
 from hyper_py.image import SkyImage
+from hyper_py.interface.arguments import (
+    Place,
+    as_bytes,
+    as_fill_values,
+    as_mask,
+    as_path,
+    as_place,
+    as_word,
+    regions_in,
+    without_regions,
+)
 from hyper_py.interface.naming import arguments_named, meta_in_python
 from hyper_py.reading import io
 from hyper_py.reading.fill import AUTO
@@ -30,7 +42,12 @@ from hyper_py.reading.objects import (
 )
 from hyper_py.reading.psf import beam_from_psf
 
-Place: TypeAlias = str | Path | int
+_PATH = "give the name of a FITS file; what is in memory is taken by hyper_py.as_sky_image"
+_CUBE = "give the name of a FITS file; of a cube in memory, take plane by plane: as_sky_image(data[k], ...)"
+_PLACE = "give the name of a file, or an HDU; an array goes with hyper_py.as_sky_image(data, {name}=...)"
+_RESPONSE = "give the name of a file, or an HDU"
+_SURVEY = 'give the name of a preset, such as "spire250"'
+_STOKES = 'give a letter, such as "I" or "Q"'
 
 
 def read_image(
@@ -44,11 +61,11 @@ def read_image(
     survey: str | None = None,
     frequency: float | u.Quantity | None = None,
     error: Place | None = AUTO,
-    mask: Place | BoolArray | None = None,
+    mask: Any = None,
     primary_beam: Place | None = None,
     primary_beam_corrected: bool | None = None,
     stokes: str = "I",
-    fill_values: Sequence[float] | str = AUTO,
+    fill_values: float | Sequence[float] | str = AUTO,
     plane: int | None = None,
     max_memory: float | None = None,
 ) -> SkyImage:
@@ -78,15 +95,16 @@ def read_image(
         HDU with the 1-sigma error, the variance or the inverse variance, or another file (`error.fits`,
         `error.fits[ERR]`). "auto" takes the extension that is named so, if there is just one; None takes
         none.
-    mask : path, int, str or ndarray of bool (ny, nx), optional
-        HDU, other file or array; pixels that are True (or not zero) are not used.
+    mask : path, int, str, ndarray of bool (ny, nx), or regions, optional
+        HDU, other file or array; pixels that are True (or not zero) are not used. Of region files, and of
+        regions of the package regions, the inside.
     primary_beam : path, int or str, optional
         HDU or other file with the response of the primary beam.
     primary_beam_corrected : bool, optional
         Whether the map is divided by the primary beam already; needed if the file does not say so.
     stokes : str
         Which plane of a polarisation axis; one that is not there is an error.
-    fill_values : sequence of float, or "auto"
+    fill_values : float, sequence of float, or "auto"
         Values, in the file's unit, that mean blank; "auto" finds them.
     plane : int, optional
         Channel of a cube, from 0.
@@ -119,11 +137,12 @@ def read_image(
     """
     with arguments_named():
         image = io.read_image(
-            path, hdu=hdu, error_hdu=error, bunit=as_unit(unit), beam=_beam(beam, psf, psf_pixel),
-            survey_name=survey, frequency=as_frequency(frequency), stokes=stokes, mask=mask,
-            primary_beam=primary_beam, primary_beam_corrected=primary_beam_corrected,
-            fill_values=fill_values, plane=plane, max_memory=max_memory,
+            as_path(path, name="path", remedy=_PATH), plane=plane, bunit=as_unit(unit), hdu=hdu,
+            beam=_beam(beam, psf, psf_pixel), frequency=as_frequency(frequency),
+            primary_beam_corrected=primary_beam_corrected,
+            **_checked(survey, stokes, error, mask, primary_beam, fill_values, max_memory),
         )  # fmt: skip
+        image = without_regions(image, mask) if regions_in(mask) else image
     return replace(image, meta=meta_in_python(image.meta))
 
 
@@ -142,7 +161,7 @@ def open_cube(
     primary_beam: Place | None = None,
     primary_beam_corrected: bool | None = None,
     stokes: str = "I",
-    fill_values: Sequence[float] | str = AUTO,
+    fill_values: float | Sequence[float] | str = AUTO,
     max_memory: float | None = None,
 ) -> CubeReader:
     """Open a cube, to read its channels one at a time.
@@ -179,13 +198,30 @@ def open_cube(
     ...         print(len(cube), cube.channel(2).shape)
     3 (60, 60)
     """
+    if regions_in(mask):
+        raise InputError("mask=: of a cube, write the regions to a file (.reg) and give that")
     with arguments_named():
         return io.open_cube(
-            path, hdu=hdu, error_hdu=error, bunit=as_unit(unit), beam=_beam(beam, psf, psf_pixel),
-            survey_name=survey, frequency=as_frequency(frequency), stokes=stokes, mask=mask,
-            primary_beam=primary_beam, primary_beam_corrected=primary_beam_corrected,
-            fill_values=fill_values, max_memory=max_memory,
+            as_path(path, name="path", remedy=_CUBE), bunit=as_unit(unit), hdu=hdu,
+            beam=_beam(beam, psf, psf_pixel), frequency=as_frequency(frequency),
+            primary_beam_corrected=primary_beam_corrected,
+            **_checked(survey, stokes, error, mask, primary_beam, fill_values, max_memory),
         )  # fmt: skip
+
+
+def _checked(
+    survey: Any, stokes: Any, error: Any, mask: Any, primary_beam: Any, fill_values: Any, max_memory: Any
+) -> dict[str, Any]:
+    """Return arguments of both readers by the names that these have for them."""
+    return {
+        "survey_name": as_word(survey, name="survey", remedy=_SURVEY),
+        "stokes": as_word(stokes, name="stokes", remedy=_STOKES),
+        "error_hdu": as_place(error, name="error", remedy=_PLACE.format(name="error")),
+        "mask": None if regions_in(mask) else as_mask(mask),
+        "primary_beam": as_place(primary_beam, name="primary_beam", remedy=_RESPONSE),
+        "fill_values": as_fill_values(fill_values),
+        "max_memory": as_bytes(max_memory),
+    }
 
 
 def _beam(beam: Any, psf: str | Path | None, pixel: float | None) -> Beam | None:
@@ -194,6 +230,7 @@ def _beam(beam: Any, psf: str | Path | None, pixel: float | None) -> Beam | None
         if pixel is not None:
             raise ConfigurationError("psf_pixel= is the side of the pixels of psf=: give that image too")
         return as_beam(beam)
+    psf = as_path(psf, name="psf=", remedy="give the name of a FITS image")
     if beam is not None:
         raise ConfigurationError("beam= and psf= both give the beam: leave one of them out")
     return beam_from_psf(psf, pixel=pixel)
@@ -206,17 +243,18 @@ def as_sky_image(
     beam: BeamLike | None = None,
     unit: str | u.UnitBase | None = None,
     error: Any = None,
-    mask: ArrayLike | None = None,
+    mask: Any = None,
     frequency: float | u.Quantity | None = None,
+    fill_values: float | Sequence[float] | str = AUTO,
     name: str = "map",
 ) -> SkyImage:
     """Return the `SkyImage` of whatever astropy gives.
 
     Parameters
     ----------
-    data : array_like (ny, nx), Quantity, NDData, CCDData, HDU, HDUList or SkyImage
+    data : array_like (ny, nx), Quantity, NDData, CCDData, Cutout2D, HDU, HDUList or SkyImage
         Any real type and byte order. A `SkyImage` is returned as it is.
-    wcs : WCS or Header
+    wcs : WCS, Header or mapping
         Of an array. A header also gives unit, beam and frequency where they are not given.
     beam : Beam, Quantity or tuple of Quantity
         A `Beam`, the FWHM of a round one, or (major, minor, pa); in place of a header's.
@@ -225,10 +263,12 @@ def as_sky_image(
         contradicts the data's own is refused.
     error : array_like (ny, nx), Quantity or NDUncertainty, optional
         1-sigma errors, in the unit of the data or their own.
-    mask : array_like of bool (ny, nx), optional
-        True where data are not to be used.
+    mask : array_like of bool (ny, nx), or regions, optional
+        True where data are not to be used; or regions of the package regions, whose insides are not used.
     frequency : float or Quantity, optional
         Hz, or a frequency or wavelength; needed by K and W/m2/sr.
+    fill_values : float, sequence of float, or "auto"
+        Values that mean blank, in the unit of the data; "auto" finds them.
     name : str
         Of the map, in tables and messages.
 
@@ -263,4 +303,9 @@ def as_sky_image(
         if isinstance(data, SkyImage):
             check_nothing_given(given)
             return data
-        return image_of(data, given)
+        if isinstance(data, CubeReader):
+            raise InputError("data: a cube: give a channel, cube[k], or use hyper_py.extract_cube(cube)")
+        regions, fills = regions_in(mask), as_fill_values(fill_values)
+        image = image_of(data, given._replace(mask=None) if regions else given, fill_values=fills)
+        image = replace(image, meta=meta_in_python(image.meta))
+        return without_regions(image, mask) if regions else image

@@ -52,7 +52,9 @@ def meta_in_python(meta: dict[str, Any]) -> dict[str, Any]:
     def text(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(map(text, value))
-        return in_python(value).replace("=: null", "=None") if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return in_python(value).replace("=: null", "=None").replace("=: [", "=[")
 
     return {key: text(value) for key, value in meta.items()}
 

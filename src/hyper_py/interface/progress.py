@@ -4,6 +4,7 @@ import sys
 import time
 from typing import TextIO
 
+from hyper_py.diagnostics import ConfigurationError
 from hyper_py.stages import Clock, OnStage, seconds_left
 
 _SECONDS = 0.2
@@ -48,7 +49,15 @@ class ProgressLine:
 
 
 def as_listener(progress: OnStage | bool | None) -> OnStage | None:
-    """Return whom to tell of stages: a function of the user's, a `ProgressLine` for True, or nobody."""
+    """Return whom to tell of stages: a function of the user's, a `ProgressLine` for True, or nobody.
+
+    Raises
+    ------
+    ConfigurationError
+        For anything else.
+    """
     if progress is True:
         return ProgressLine()
+    if progress not in (None, False) and not callable(progress):
+        raise ConfigurationError(f"progress={progress!r}: give True, or a function of (stage, done, total)")
     return None if progress is False else progress

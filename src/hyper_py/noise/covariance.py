@@ -216,12 +216,13 @@ class CovarianceModel:
             If two pixels are further apart than `reach` on either axis.
         """
         y, x = np.asarray(y, dtype=np.intp), np.asarray(x, dtype=np.intp)
-        span = max(y.max() - y.min(), x.max() - x.min()) if y.size else 0
-        if span > self.reach:
+        if y.size and (span := max(np.ptp(y), np.ptp(x))) > self.reach:
             raise ValueError(f"pixels span {span}, the covariance only {self.reach}")
         # One number a pixel: differences of them are places in the flat array of lags.
-        place = y * self.lags.shape[1] + x
-        result: FloatArray = self.lags.ravel().take(place[:, None] - (place - self.lags.size // 2))
+        place, lags = y * self.lags.shape[1] + x, self.lags.ravel()
+        result = np.empty((place.size, place.size))
+        for row, own in zip(result, place + lags.size // 2, strict=True):
+            lags.take(own - place, out=row, mode="clip")
         return result
 
     def aliasing(self, step: int, *, wavelength: float) -> float:
@@ -230,8 +231,7 @@ class CovarianceModel:
         The larger one of both axes. Where it is near 1 a wide source is measured as well on fewer pixels.
         """
         lag = np.arange(-self.reach, self.reach + 1)
-        wave = np.cos(2.0 * np.pi * lag / wavelength)
-        coarse = lag % step == 0
+        wave, coarse = np.cos(2.0 * np.pi * lag / wavelength), lag % step == 0
         some = self.lags[np.ix_(coarse, coarse)]
         ratios = []
         for axis in (0, 1):

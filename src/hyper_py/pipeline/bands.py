@@ -28,12 +28,14 @@ from hyper_py.bands.spectra import GreyBodies, SpectralIndices, fit_grey_bodies,
 from hyper_py.bands.surroundings import background_under
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.display import shows_keywords
 from hyper_py.fitting.setup import COMPACT_BEAMS
-from hyper_py.image import SkyImage
+from hyper_py.image import SkyImage, checked_image
 from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
 from hyper_py.options import OptionChanges, Options
+from hyper_py.pipeline.bands_results import BandsResultMethods
 from hyper_py.stages import tell
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ class MeasuredBand:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BandsExtraction:
+class BandsExtraction(BandsResultMethods):
     """What was found and measured on the maps of one field.
 
     Attributes
@@ -206,6 +208,7 @@ _PATTERN_FITS = 2
 """Fits of all sources on maps less what images of the PSF add to them."""
 
 
+@shows_keywords(OptionChanges)
 def extract_bands(
     images: Sequence[BandImage] | Mapping[str, SkyImage],
     *,
@@ -216,50 +219,28 @@ def extract_bands(
     progress: Callable[[str], None] | None = None,
     **changes: Unpack[OptionChanges],
 ) -> BandsExtraction:
-    """Find the compact sources of a field in all bands together, and fit each in all of them at once.
-
-    Maps may differ in pixels, projection, frame, extent, unit and beam. A source has one position, one
-    intrinsic shape (`bands.shape`) and a flux in each band that has pixels there.
+    """Find and measure the sources of one field in several bands: what `hyper_py.extract_bands` does.
 
     Parameters
     ----------
     images : sequence of BandImage, or mapping of name to SkyImage
-    wavelengths : mapping of name to micron
-        Needed with a mapping of images.
-    options : Options, optional
-        Default: those of a new configuration. Section `bands`; `photometry.aper_sup` for the largest size (2
-        beams if null), `photometry.fwhm_radius_ratio` for a common aperture.
     fixed : FixedSources, optional
-        Measure these instead of searching: positions, and intrinsic shapes if they are given.
-    name : str
-        Of the field.
+        Measure these instead of searching.
     progress : callable, optional
         Called with a line of text at each step.
-    **changes
-        Other values of `options`, by the names of its fields: `bands={"shape": "free"}`.
+    wavelengths, options, name, **changes
+        As there.
 
     Returns
     -------
     BandsExtraction
-        Its catalogue has one row a source, brightest first (given sources in the order given).
 
     Raises
     ------
-    InputError
-        If there is no band, two have one name, a map is blank, or a wavelength is missing.
-    ConfigurationError
-        If a value is not allowed, or a name is not known; with `detection.negative`.
-
-    Examples
-    --------
-    >>> import hyper_py
-    >>> field = hyper_py.simulate_bands(seed=1, size=500.0, n_sources=4, pair_fraction=0.0)
-    >>> images = {one.band.name: one.image for one in field.maps if one.band.name in ("s250", "s350")}
-    >>> found = hyper_py.extract_bands(images, wavelengths={"s250": 250.0, "s350": 350.0})
-    >>> "FLUX_s350" in found.catalog.colnames
-    True
+    InputError, ConfigurationError
+        As there.
     """
-    options = (options or Options()).updated(**changes)
+    options = Options.chosen(options, changes)
     bands = _band_images(images, wavelengths)
     check_names(bands)
     check_aperture(options.bands.common_aperture, [band.name for band in bands])
@@ -281,12 +262,14 @@ def extract_bands(
         OffsetChoices(reference=reference) if options.bands.measure_offsets and len(bands) > 1 else None
     )
     offsets = BandOffsets.none(len(bands), reference=reference)
+    spectra: FloatArray | None = None
     if fixed is None:
         choices = SearchChoices(
             threshold=options.bands.sigma_thres, temperatures=options.bands.temperatures,
             beta=1.8 if options.bands.beta is None else options.bands.beta, fit=fit, offsets=aligning,
         )  # fmt: skip
         estimates, placed, offsets = _listed(placed, choices=choices, offsets=offsets, say=say)
+        spectra = choices.spectra(placed)
     else:
         estimates = given_sources(placed, fixed, plane)
         fit = replace(fit, fixed_position=True, fixed_shape=fixed.fwhm_1 is not None)
@@ -295,7 +278,7 @@ def extract_bands(
             estimates, placed, offsets = align(placed, estimates, fit=fit, choices=aligning)
     say(f"{len(estimates)} sources listed; last fits")
     tell("first fits")
-    estimates, placed, patterns = _fitted(placed, estimates, fit=fit, free=free, forced=fixed is not None)
+    estimates, placed, patterns = _fitted(placed, estimates, fit=fit, free=free, spectra=spectra)
     say(f"{len(estimates)} sources fitted")
     tell("apertures")
     sources = joint_sources(placed, estimates, plane)
@@ -333,10 +316,21 @@ def _band_images(
     images: Sequence[BandImage] | Mapping[str, SkyImage], wavelengths: Mapping[str, float] | None
 ) -> list[BandImage]:
     if not isinstance(images, Mapping):
+        if not isinstance(images, Sequence) or not all(isinstance(one, BandImage) for one in images):
+            raise InputError(
+                "images: give maps by the names of their bands, {'s250': image, ...}, or a list of BandImage"
+            )
         return list(images)
+    for name, image in images.items():
+        checked_image(image, name=f"images[{name!r}]")
+    if wavelengths is not None and not isinstance(wavelengths, Mapping):
+        raise InputError("wavelengths=: give them by the names of the bands: {'s250': 250, ...}, in micron")
     lacking = [name for name in images if name not in (wavelengths or {})]
     if lacking:
-        raise InputError(f"{lacking[0]}: its wavelength is not known: give it in wavelengths, in micron")
+        raise InputError(
+            f"{lacking[0]}: its wavelength is not known: give it in micron, "
+            f"wavelengths={{{lacking[0]!r}: ...}}"
+        )
     return [
         BandImage(name=name, image=image, wavelength=(wavelengths or {})[name])
         for name, image in images.items()
@@ -371,17 +365,21 @@ def _with_first_noise(bands: Sequence[Band], estimates: Estimates) -> list[Band]
 
 
 def _fitted(
-    bands: list[Band], estimates: Estimates, *, fit: FitChoices, free: bool, forced: bool
+    bands: list[Band], estimates: Estimates, *, fit: FitChoices, free: bool, spectra: FloatArray | None
 ) -> tuple[Estimates, list[Band], list[FloatArray | None]]:
-    """Return the sources of the last fit, on maps less what images of the PSF add to them."""
+    """Return the sources of the last fit, on maps less what images of the PSF add to them.
+
+    Without `spectra` they are given sources, which all stay.
+    """
     patterns: list[FloatArray | None] = [None] * len(bands)
     known = any(band.image.beam.psf_residual is not None for band in bands)
     for _ in range(_PATTERN_FITS if known else 0):
         estimates = fit_jointly(bands, estimates, choices=fit, max_sweeps=2).estimates
         patterns = [band.pattern(estimates.gaussians(band, b)) for b, band in enumerate(bands)]
         bands = [band.less(pattern) for band, pattern in zip(bands, patterns, strict=True)]
+    forced = spectra is None
     estimates, bands, _ = refine(
-        bands, estimates, fit=fit, free=free, fitted=known or not forced, keep_all=forced
+        bands, estimates, fit=fit, free=free, spectra=spectra, fitted=known or not forced, keep_all=forced
     )
     return estimates, bands, patterns
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Unpack
 
 import numpy as np
@@ -16,6 +17,7 @@ from hyper_py.catalog import empty_catalog
 from hyper_py.detection.given import FixedSources
 from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import InputError
+from hyper_py.display import shows_keywords
 from hyper_py.geometry import (
     Beam,
     Ellipse,
@@ -24,7 +26,7 @@ from hyper_py.geometry import (
     ellipse_from_covariance,
     position_angle_to_east_angle,
 )
-from hyper_py.image import SkyImage
+from hyper_py.image import SkyImage, checked_image
 from hyper_py.noise.level import NoiseLevel
 from hyper_py.numerics import gaussians
 from hyper_py.options import OptionChanges, Options
@@ -73,6 +75,7 @@ class Reference:
         return replace(own, fwhm_1=ellipse.major, fwhm_2=ellipse.minor, pa=angle)
 
 
+@shows_keywords(OptionChanges)
 def extract_cube(
     channels: Iterable[SkyImage], *, options: Options | None = None, reference: Reference | None = None,
     **changes: Unpack[OptionChanges],
@@ -104,8 +107,20 @@ def extract_cube(
     >>> len(list(hyper_py.extract_cube(channels, detection={"sigma_thres": 5})))
     2
     """
-    chosen = (options or Options()).updated(**changes)
-    return (extract_channel(image, options=chosen, reference=reference) for image in channels)
+    chosen = Options.chosen(options, changes)
+    if isinstance(channels, str | Path | np.ndarray | SkyImage):
+        raise InputError(
+            f"channels: a {type(channels).__name__}: give hyper_py.open_cube(path), or a list of maps, such "
+            "as [hyper_py.as_sky_image(plane, ...) for plane in data]"
+        )
+    if reference is not None and not isinstance(reference, Reference):
+        raise InputError(
+            f"reference=: a {type(reference).__name__}: give hyper_py.reference_from(extraction)"
+        )
+    return (
+        extract_channel(checked_image(image, name="channels"), options=chosen, reference=reference)
+        for image in channels
+    )
 
 
 def extract_channel(image: SkyImage, *, options: Options, reference: Reference | None = None) -> Extraction:
@@ -314,6 +329,15 @@ def reference_from(extraction: Extraction, *, keep_shapes: bool = True) -> Refer
     ------
     InputError
         If there are no sources.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(80, 80), n_sources=3, peak_range=(20, 30))
+    >>> found = hyper_py.extract_sources(sky.image)
+    >>> wider = hyper_py.Beam(major=2 * found.image.beam.major, minor=2 * found.image.beam.major)
+    >>> len(hyper_py.reference_from(found).for_beam(wider).hyper_ids)
+    3
     """
     table, image = extraction.catalog, extraction.image
     good = np.isfinite(table["X"].value + table["FWHM_1"].value) if len(table) else np.zeros(0, dtype=bool)

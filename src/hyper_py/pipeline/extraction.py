@@ -112,6 +112,8 @@ class Extraction(ResultMethods):
             "sources": as it was subtracted under and around the sources, NaN elsewhere. "plane": one smooth
             field over the whole map, see `hyper_py.pipeline.cubes.channel_background`.
         """
+        if extent not in ("sources", "plane"):
+            raise InputError(f"background_image: extent={extent!r}: must be 'sources' or 'plane'")
         if extent == "plane":
             from hyper_py.pipeline.cubes import channel_background
 
@@ -199,7 +201,7 @@ def extract_sources(
     ConfigurationError
         If a value is not allowed, a name is not known, or choices exclude each other.
     """
-    options = (options or Options()).updated(**changes)
+    options = Options.chosen(options, changes)
     with told_to(progress):
         return _extracted(image, options, fixed)
 

@@ -1,9 +1,10 @@
 """What an extraction shows, draws and writes of itself.
 
-The methods load figures, the report and tables when they are called. This is the one place where a package
-loads those that stand above it.
+The methods load figures, the report and tables when they are called. Beside `SkyImage.plot`, this is the one
+place where a package loads those that stand above it.
 """
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -11,6 +12,7 @@ import numpy as np
 from astropy.table import QTable
 
 from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.cautions import cautions
 from hyper_py.diagnostics import Flag, InputError
 from hyper_py.display import Summarised, Summary
 from hyper_py.geometry import FWHM_PER_SIGMA
@@ -40,6 +42,11 @@ class ResultMethods(Summarised):
     catalog: QTable
     noise: NoiseLevel
 
+    @cached_property
+    def cautions(self) -> tuple[str, ...]:
+        """Warnings about the map and its catalogue, one line each, as the command line gives them."""
+        return cautions(self._own.complete_catalog, self.image, self.noise)
+
     @property
     def _own(self) -> "Extraction":
         return cast("Extraction", self)
@@ -63,6 +70,7 @@ class ResultMethods(Summarised):
         counts = {flag.name: int(np.count_nonzero(flags & int(flag))) for flag in Flag}
         if text := ", ".join(f"{count} {name}" for name, count in counts.items() if count):
             facts.append(("flags", text))
+        facts += [("warning", text) for text in self.cautions]
         if changed := options.changed():
             facts.append(("options", ", ".join(f"{name}={value}" for name, value in changed.items())))
         facts.append(("see", ".catalog, .plot(), .plot_source(i), .report(path), .write(path)"))
@@ -167,14 +175,7 @@ class ResultMethods(Summarised):
         InputError
             If pandas is not installed.
         """
-        try:
-            import pandas  # noqa: F401
-        except ModuleNotFoundError:
-            raise InputError("to_pandas needs pandas: python -m pip install pandas") from None
-        table = self._own.complete_catalog
-        frame = table.to_pandas(index="HYPER_ID")
-        frame.attrs["units"] = {name: str(column.unit or "") for name, column in table.columns.items()}
-        return frame
+        return as_frame(self._own.complete_catalog)
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the catalogue, or the apertures as regions, in the format that the suffix says.
@@ -182,8 +183,8 @@ class ResultMethods(Summarised):
         Parameters
         ----------
         path : str or Path
-            `.ecsv`, `.fits`, `.csv`, `.vot`, `.txt` (IPAC), `.parquet` for the catalogue; `.reg` (DS9),
-            `.crtf` (CASA, CARTA) for the apertures.
+            `.ecsv`, `.fits`, `.csv`, `.vot` or `.xml` (VOTable), `.txt` or `.tbl` (IPAC), `.parquet` for the
+            catalogue; `.reg` (DS9), `.crtf` (CASA, CARTA) for the apertures.
         overwrite : bool
             Whether a file of that name may be replaced.
 
@@ -208,7 +209,7 @@ class ResultMethods(Summarised):
         """
         from hyper_py.writing.extraction_files import write_extraction
 
-        return write_extraction(self._own, Path(path), overwrite=overwrite)
+        return write_extraction(self._own, as_path(path, "write"), overwrite=overwrite)
 
     def report(self, path: str | Path, *, overwrite: bool = True) -> Path:
         """Write the report of the map: one HTML file that needs no network.
@@ -232,7 +233,7 @@ class ResultMethods(Summarised):
         """
         from hyper_py.reporting.extraction_page import write_page
 
-        return write_page(self._own, Path(path), overwrite=overwrite)
+        return write_page(self._own, as_path(path, "report"), overwrite=overwrite)
 
     def send(self, *, to: str | None = None) -> tuple[str, ...]:
         """Send the catalogue to TOPCAT, Aladin and other programs on this machine by SAMP.
@@ -304,6 +305,24 @@ class ResultMethods(Summarised):
         from hyper_py.reporting.notebook_figures import draw_source
 
         return draw_source(self._own, hyper_id)
+
+
+def as_frame(catalog: QTable) -> Any:
+    """Return a catalogue as a `pandas.DataFrame`, see `Extraction.to_pandas`."""
+    try:
+        import pandas  # noqa: F401
+    except ModuleNotFoundError:
+        raise InputError("to_pandas needs pandas: python -m pip install pandas") from None
+    frame = catalog.to_pandas(index="HYPER_ID")
+    frame.attrs["units"] = {name: str(column.unit or "") for name, column in catalog.columns.items()}
+    return frame
+
+
+def as_path(path: Any, method: str) -> Path:
+    """Return the path that a method was given; raise an error if it is none."""
+    if not isinstance(path, str | Path):
+        raise InputError(f"{method}: path={path!r}: give the name of the file")
+    return Path(path)
 
 
 def _with_unit(catalog: QTable, name: str) -> str:

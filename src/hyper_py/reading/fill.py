@@ -31,6 +31,12 @@ _CONTINUOUS = 0.25
 _SMALL = 1e-3
 """Such a step over the 90% quantile of the map's distances from the value is near anyway."""
 _STEP = 2048
+_SENTINELS = frozenset(
+    [-99.0, -999.0, -9999.0, -99999.0, -999999.0, -32767.0, -32768.0, -2147483648.0, -1e10, -1e20]
+)
+"""Numbers that by convention mean blank, also where a single pixel has them."""
+_DEEP = 10.0
+"""Depth of such a number below the median, over that of the darkest other pixel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +59,13 @@ class Fill:
 
     def describe(self) -> str:
         """Return what is done, and how to change it."""
-        what = f"many pixels are exactly {self.value:g}"
+        many = self.n_pixels >= _FEWEST
+        who, it = ("they are", "them") if self.n_pixels > 1 else ("it is", "it")
+        what = f"{'many' if many else self.n_pixels} pixel{'s are' if self.n_pixels > 1 else ' is'} exactly"
         if self.blank:
-            return f"{what}: they are taken for blank (io.fill_values: [] keeps them)"
-        return f"{what}, a limit of the map: they are kept (io.fill_values: [{self.value:g}] blanks them)"
+            return f"{what} {self.value:g}: {who} taken for blank (io.fill_values: [] keeps {it})"
+        limit = f"{what} {self.value:g}, a limit of the map: {who} kept"
+        return f"{limit} (io.fill_values: [{self.value:g}] blanks {it})"
 
 
 def find_fill(
@@ -66,7 +75,9 @@ def find_fill(
 
     Such a value is that of many pixels exactly, ten times more often than any other, in places next to each
     other or every other one. Where all pixels beside it are larger, or all are smaller, and come near to it,
-    the map is clipped there, and the value is one of the map's. Values beyond 1e29 are never a map's.
+    the map is clipped there, and the value is one of the map's. Values beyond 1e29 are never a map's. Numbers
+    that mean blank by convention, such as -999, are found however few they are, where they lie ten times as
+    far below the median as the darkest other pixel.
 
     Parameters
     ----------
@@ -84,10 +95,12 @@ def find_fill(
     """
     certain: list[float] = [] if header_blank is None or len(given) == 0 else [float(header_blank)]
     if given == AUTO:
-        counts = _repeated(data)
+        counts, darkest = _repeated(data)
         certain += [value for value in counts if abs(value) >= _ALWAYS]
         likely = _likely({v: n for v, n in counts.items() if v not in certain})
         candidates = certain + (likely if likely and _is_fine(data, likely + certain) else [])
+        deep = _sentinels(data, darkest, others=candidates)
+        certain, candidates = certain + deep, candidates + deep
     else:
         certain += [single for value in given for single in (float(value), float(np.float32(value)))]
         candidates = certain
@@ -111,19 +124,50 @@ def without_fill(data: FloatArray, fills: Sequence[Fill]) -> FloatArray:
     return np.where(np.isin(data, values), np.nan, data) if values else data
 
 
-def _repeated(data: Plane) -> dict[float, int]:
-    """Return how many pixels of each value have the same value to their right, beside or one further."""
+def _repeated(data: Plane) -> tuple[dict[float, int], set[float]]:
+    """Return how many pixels of each value have the same value to their right, beside or one further.
+
+    And the darkest values of the pieces of the map.
+    """
     counts: dict[float, int] = {}
+    darkest: set[float] = set()
     for where in tiles(size_of(data), size=_STEP):
         piece = data[where]
         same = np.zeros(piece.shape, dtype=np.bool_)
         for step in (1, 2):
             same[:, :-step] |= piece[:, :-step] == piece[:, step:]
-        same |= np.abs(piece) >= _ALWAYS
+        beyond = np.abs(piece) >= _ALWAYS
+        same |= beyond
+        darkest.add(float(np.fmin.reduce(np.where(beyond, np.nan, piece), axis=None)))
         values, numbers = np.unique(piece[same], return_counts=True)
         for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
             counts[value] = counts.get(value, 0) + number
-    return counts
+    return counts, darkest
+
+
+def _sentinels(data: Plane, darkest: set[float], *, others: Sequence[float]) -> list[float]:
+    """Return the numbers that mean blank by convention and lie far below the rest of the map."""
+    found = (darkest & _SENTINELS) - {*others}
+    lowest = next(iter(found), np.inf)
+    while found and lowest in _SENTINELS:
+        found.add(lowest)
+        lowest = _darkest(data, without=[*found, *others])
+    rest = sample(data)
+    rest = rest[np.isfinite(rest) & ~np.isin(rest, [*found, *others])]
+    if not found or not rest.size:
+        return []
+    middle = float(np.median(rest))
+    return sorted(value for value in found if middle - value > _DEEP * (middle - lowest))
+
+
+def _darkest(data: Plane, *, without: Sequence[float]) -> float:
+    """Return the smallest value of a map that is not one of some values; infinite if there is none."""
+    lowest = np.inf
+    for where in tiles(size_of(data), size=_STEP):
+        piece = data[where]
+        kept = piece[np.isfinite(piece) & ~np.isin(piece, without)]
+        lowest = min(lowest, float(kept.min(initial=np.inf)))
+    return lowest
 
 
 def _likely(counts: dict[float, int]) -> list[float]:

@@ -205,6 +205,10 @@ class CubeReader(Summarised):
         """Iterate over the channels in order."""
         return (self.channel(k) for k in range(len(self)))
 
+    def __getitem__(self, k: int) -> SkyImage:
+        """Read a channel; negative numbers count from the end."""
+        return self.channel(k + len(self) if isinstance(k, int) and -len(self) <= k < 0 else k)
+
     def channel(self, k: int) -> SkyImage:
         """Read a channel.
 
@@ -224,8 +228,8 @@ class CubeReader(Summarised):
         InputError
             If the file cannot be read there, or there is no such channel.
         """
-        if not 0 <= k < len(self):
-            raise InputError(f"{self.name}: no channel {k}: there are {len(self)}, counted from 0")
+        if not isinstance(k, int | np.integer) or not 0 <= k < len(self):
+            raise InputError(f"{self.name}: no channel {k!r}: there are {len(self)}, counted from 0")
         with warnings_into(self._source.file.notes):
             image = make_image(self._source, k)
         values = {"channel": k, "spectral_value": float(self.spectral_values[k])}

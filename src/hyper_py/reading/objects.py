@@ -1,7 +1,8 @@
 """Maps from objects in memory: arrays with their coordinates, astropy's NDData, HDUs."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -9,7 +10,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
-from astropy.nddata import InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import (
+    Cutout2D,
+    InverseVariance,
+    NDData,
+    NDUncertainty,
+    StdDevUncertainty,
+    VarianceUncertainty,
+)
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike
 
@@ -25,10 +33,10 @@ from hyper_py.reading.mapfacts import Given, check_beams, understand
 from hyper_py.reading.pixel_areas import pixel_areas
 from hyper_py.units import ACCEPTED_UNITS, MapUnit, jy_per_pixel, parse_unit
 
-Header: TypeAlias = fits.Header
+Header: TypeAlias = fits.Header | Mapping[str, Any]
 MapLike: TypeAlias = (
-    SkyImage | NDData | u.Quantity | fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU | fits.HDUList
-    | ArrayLike
+    SkyImage | NDData | Cutout2D | u.Quantity | fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
+    | fits.HDUList | ArrayLike
 )  # fmt: skip
 """What a map can be."""
 BeamLike: TypeAlias = Beam | u.Quantity | tuple[u.Quantity, ...]
@@ -102,8 +110,8 @@ def as_beam(beam: Any) -> Beam | None:
         ) from None
 
 
-def as_unit(unit: Any) -> str | None:
-    """Return the text of a unit of a map, given as text or as a unit of astropy.
+def as_unit(unit: Any, *, name: str = "unit") -> str | None:
+    """Return the text of a unit of a map, given as text or as a unit of astropy; `name` is the argument.
 
     Raises
     ------
@@ -112,11 +120,13 @@ def as_unit(unit: Any) -> str | None:
     """
     if unit is None:
         return None
-    text = unit if isinstance(unit, str) else u.Unit(unit).to_string()
     try:
+        text = unit if isinstance(unit, str) else u.Unit(unit).to_string()
         parse_unit(text)
+    except TypeError:
+        raise InputError(f"{name}=: a {type(unit).__name__}: give a unit, such as 'Jy/beam'") from None
     except InputError as error:
-        raise InputError(f"unit={text!r}: {error}") from None
+        raise InputError(f"{name}={text!r}: {error}") from None
     return text
 
 
@@ -132,8 +142,8 @@ def as_frequency(frequency: Any) -> float | None:
     if frequency is None:
         return None
     try:
-        if isinstance(frequency, u.Quantity):
-            return float(frequency.to_value(u.Hz, equivalencies=u.spectral()))
+        if isinstance(frequency, u.Quantity | str):
+            return float(u.Quantity(frequency).to_value(u.Hz, equivalencies=u.spectral()))
         return float(frequency)
     except (TypeError, ValueError, u.UnitsError):
         raise InputError(f"frequency={frequency!r}: give Hz, or a quantity such as 230 * u.GHz") from None
@@ -162,6 +172,10 @@ def image_of(data: Any, given: MapInput, *, fill_values: Sequence[float] | str =
         return _of_hdus([data], given, fill_values)
     if isinstance(data, str | Path):
         raise InputError(f"{data}: a path is read by hyper_py.read_image(path)")
+    if isinstance(given.wcs, Mapping) and not isinstance(given.wcs, fits.Header):
+        given = given._replace(wcs=_header(given.wcs))
+    if isinstance(data, Cutout2D):
+        data, given = data.data, given._replace(wcs=data.wcs if given.wcs is None else given.wcs)
     if isinstance(data, NDData):
         data, given = _opened_nddata(data, given)
     if isinstance(data, u.Quantity):
@@ -177,11 +191,13 @@ def image_of(data: Any, given: MapInput, *, fill_values: Sequence[float] | str =
 def _of_array(data: Any, given: MapInput, fill_values: Sequence[float] | str) -> SkyImage:
     """Return the map of an array whose unit, coordinates and beam are given."""
     values, mask = _pixels(data, given)
-    name, wcs = given.name, _celestial(given.wcs, values.shape)
-    missing = [] if given.unit else [f"unit= (one of {ACCEPTED_UNITS})"]
+    name = given.name
+    missing = [] if given.wcs is not None else ["wcs= (WCS(header), or the header)"]
+    missing += [] if given.unit else [f"unit= (one of {ACCEPTED_UNITS})"]
     missing += [] if given.beam else ["beam= (hyper_py.Beam(major=18, minor=18) in arcsec, or 18 * u.arcsec)"]
     if missing or given.unit is None or given.beam is None:
-        raise InputError(f"{name}: an array alone does not say what it is: give {' and '.join(missing)}")
+        raise InputError(f"{name}: the data alone do not say what they are: give {' and '.join(missing)}")
+    wcs = _celestial(given.wcs, values.shape)
     check_beams({"wcs": wcs, "shape": values.shape, "beams": (given.beam,)})
     unit = parse_unit(given.unit)
     areas = pixel_areas(wcs, values.shape)
@@ -272,12 +288,29 @@ def _of_file(file: FitsFile, given: MapInput, fill_values: Sequence[float] | str
 # --------------------------------------------------------------------------------------------------- parts
 
 
+def _header(cards: Mapping[str, Any]) -> fits.Header:
+    """Return the header of a mapping of keywords, such as `dict(header)`."""
+    try:
+        return fits.Header(
+            [(key, value) for key, value in cards.items() if key not in ("", "COMMENT", "HISTORY")]
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"wcs=: no FITS header can be made of the mapping: {error}") from None
+
+
 def _pixels(data: Any, given: MapInput) -> tuple[FloatArray, BoolArray | None]:
     """Return pixels as float64, infinite and masked ones blank, and the mask that was given."""
     masked = np.ma.getmaskarray(data) if isinstance(data, np.ma.MaskedArray) else None
     values = np.asarray(data)
+    if values.dtype == object and values.ndim:
+        with suppress(TypeError, ValueError):
+            values = values.astype(np.float64)
     if values.dtype.kind not in "fiu":
-        raise InputError(f"data: an array of {values.dtype}: give real numbers")
+        what = f"an array of {values.dtype}" if values.ndim else f"a {type(data).__name__}"
+        raise InputError(
+            f"data: {what}: give an array of real numbers, a Quantity, NDData, CCDData or HDU; a file is "
+            "read by hyper_py.read_image(path)"
+        )
     while values.ndim > 2 and values.shape[0] == 1:
         values = values[0]
         masked = None if masked is None else masked[0]
@@ -300,17 +333,16 @@ def _pixels(data: Any, given: MapInput) -> tuple[FloatArray, BoolArray | None]:
     if mask.shape != pixels.shape or mask.dtype.kind not in "biu":
         raise InputError(
             f"mask= of shape {mask.shape} and type {mask.dtype} for data of shape {pixels.shape}: "
-            "give an array of bool of that shape, True where data are not to be used"
+            "give an array of bool of that shape, True where data are not to be used, or regions (files are "
+            "for hyper_py.read_image)"
         )
     return pixels, mask != 0
 
 
 def _celestial(wcs: Any, shape: tuple[int, int]) -> WCS:
     """Return the two celestial axes of given coordinates."""
-    if wcs is None:
-        raise InputError("wcs: an array has no coordinates: give wcs=WCS(header), or wcs=header")
     if not isinstance(wcs, WCS):
-        raise InputError(f"wcs: a {type(wcs).__name__}: give an astropy.wcs.WCS or a FITS header")
+        raise InputError(f"wcs=: a {type(wcs).__name__}: give an astropy.wcs.WCS or a FITS header")
     if not wcs.has_celestial:
         raise InputError(
             "wcs: no celestial coordinates: CTYPE of two axes must be such as RA---TAN and DEC--TAN"
@@ -335,15 +367,21 @@ def _error(given: MapInput, areas: float | FloatArray, shape: tuple[int, int]) -
             own_unit = error.unit
             error = error.array
             if own_unit is not None:
-                unit = as_unit(own_unit**power)
+                unit = as_unit(own_unit**power, name="error")
             break
+    if isinstance(error, NDUncertainty):
+        raise InputError(
+            f"error=: a {type(error).__name__}: give a StdDevUncertainty, VarianceUncertainty or "
+            "InverseVariance"
+        )
     if isinstance(error, u.Quantity):
-        unit, error = as_unit(error.unit), error.value
+        unit, error = as_unit(error.unit, name="error"), error.value
     values = np.asarray(error)
     if values.shape != shape or values.dtype.kind not in "fiu":
         raise InputError(
             f"error= of shape {values.shape} and type {values.dtype} for data of shape {shape}: give the "
-            "1-sigma error of each pixel, in the unit of the data or as a quantity"
+            "1-sigma error of each pixel, in the unit of the data or as a quantity "
+            "(np.full(data.shape, sigma) if it is one number; files are for hyper_py.read_image)"
         )
     assert unit is not None
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -19,6 +19,8 @@ _UNITS = {"RA": u.deg, "DEC": u.deg, "FWHM_1": u.arcsec, "FWHM_2": u.arcsec, "PA
 _IDS = ("ID", "NAME", "SOURCE_ID", "HYPER_ID")
 """Columns of identifiers, in order of precedence."""
 _RANGES = {"RA": (-180.0, 360.0), "DEC": (-90.0, 90.0), "PA": (-360.0, 360.0)}
+_COARSE = 0.01
+"""Arcsec: steps of stored positions that are worth a word."""
 _LARGEST_SIZE = 180.0 * 3600.0
 _LIKE_A_SIZE = re.compile(r"(FWHM|B?MAJ|B?MIN|SIZE|RADIUS|DIAM|PA\b|[AB]_(IMAGE|WORLD)).*", re.IGNORECASE)
 """Names of columns that may hold sizes."""
@@ -73,12 +75,33 @@ def sources_of_table(
     found = next((columns[one] for one in _IDS if one in columns), None)
     said = [f"{' and '.join(which)} taken to be in {unit}" for unit, which in assumed.items()]
     notes = [f"{name} says no unit of some columns: {', '.join(said)}"] if said else []
+    notes += _rounded({column: columns[column] for column in ("RA", "DEC")}, name)
     return FixedSources(
         longitude=values["RA"], latitude=values["DEC"], frame="icrs", intrinsic=intrinsic,
         fwhm_1=values.get("FWHM_1"), fwhm_2=values.get("FWHM_2"), pa=values.get("PA"),
         ids=None if found is None else _texts(found),
         notes=(*notes, *(_unread(table, columns, name) if with_sizes else ())),
     )  # fmt: skip
+
+
+def _rounded(columns: Mapping[str, Any], name: str) -> list[str]:
+    """Say that positions were rounded when they were stored as floats of less than 64 bits."""
+    steps: dict[str, float] = {}
+    bits = 64
+    for label, column in columns.items():
+        data = np.ma.asarray(getattr(column, "value", column))
+        if data.dtype.kind == "f" and data.dtype.itemsize < 8 and data.count():
+            unit = column_unit(column, where=name, in_hours=label == "RA") or u.deg
+            largest, bits = np.abs(data.compressed()).max(), min(bits, 8 * data.dtype.itemsize)
+            steps[label] = float(np.spacing(largest)) * unit.to(u.arcsec)
+    coarse = max(steps.values(), default=0.0)
+    if not coarse > _COARSE:
+        return []
+    verb = "is" if len(steps) == 1 else "are"
+    return [
+        f"{name}: {' and '.join(steps)} {verb} stored in {bits}-bit floats, in steps of {coarse:.2g} arcsec: "
+        "use 64-bit floats (float64, double)"
+    ]
 
 
 def _unread(table: Table, columns: Mapping[str, Any], name: str) -> list[str]:

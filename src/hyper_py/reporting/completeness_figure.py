@@ -31,10 +31,10 @@ def plot_completeness(result: Completeness, *, panels: tuple[str, ...] = PANELS)
     matplotlib.figure.Figure
         Not attached to any display; save it with `savefig`.
     """
-    from matplotlib.figure import Figure
+    from hyper_py.reporting.notebook_figures import NotebookFigure
 
     alone = len(panels) == 1
-    figure = Figure(figsize=(6.4, 4.8) if alone else (12.0, 9.0), layout="constrained")
+    figure = NotebookFigure(figsize=(6.4, 4.8) if alone else (12.0, 9.0), layout="constrained")
     cells: list[Any] = [figure] if alone else [*np.ravel(np.asarray(figure.subfigures(2, 2)))]
     for cell, panel in zip(cells, panels, strict=False):
         _DRAW[panel](cell, result)

@@ -10,6 +10,7 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray
 from hyper_py.geometry import FWHM_PER_SIGMA, ellipse_from_covariance
+from hyper_py.image import SkyImage
 from hyper_py.names import file_stem
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.fits_products import GroupCutout, deblended, group_cutouts
@@ -79,9 +80,9 @@ def plot_map(extraction: Extraction) -> "Figure":
     shown = axes.imshow(data, origin="lower", cmap=COLOURS, vmin=low, vmax=high, rasterized=True)
     figure.colorbar(shown, ax=axes, label=unit, pad=0.01, fraction=0.04)
     draw_ellipses(axes, extraction, np.arange(len(extraction.sources)), MARK, 0.7)
-    draw_beam(axes, extraction, at=(0.04 * nx, 0.05 * ny))
+    draw_beam(axes, image, at=(0.04 * nx, 0.05 * ny))
     axes.set_title(f"{image.name}: {len(extraction.catalog)} sources", fontsize=11, parse_math=False)
-    label_axes(axes, extraction)
+    label_axes(axes, image)
     return figure
 
 
@@ -144,7 +145,7 @@ def _panels(
         draw_ellipses(axes, extraction, np.arange(len(extraction.sources)), _OTHER, 0.6, cutout)
         draw_ellipses(axes, extraction, rows, MARK, 1.3, cutout)
         axes.set_title(name, fontsize=10)
-        label_axes(axes, extraction, first=k == 0)
+        label_axes(axes, extraction.image, first=k == 0)
         flat.append(axes)
     y, x = np.mgrid[cutout.where]
     for k, values in enumerate(panels.values() if surfaces else ()):
@@ -187,20 +188,20 @@ def draw_ellipses(
     )  # fmt: skip
 
 
-def draw_beam(axes: Any, extraction: Extraction, *, at: tuple[float, float]) -> None:
+def draw_beam(axes: Any, image: SkyImage, *, at: tuple[float, float]) -> None:
     """Draw the beam at a pixel position (x, y)."""
     from matplotlib.patches import Ellipse
 
-    covariance = extraction.image.central_beam_covariance
+    covariance = image.central_beam_covariance
     major, minor, angle = (float(value) for value in ellipse_from_covariance(covariance))
     patch = Ellipse(at, major, minor, angle=np.degrees(angle), facecolor="white", edgecolor="black", lw=0.5)
     axes.add_patch(patch)
 
 
-def label_axes(axes: Any, extraction: Extraction, *, first: bool = True) -> None:
+def label_axes(axes: Any, image: SkyImage, *, first: bool = True) -> None:
     """Label the axes with the frame of the map."""
-    names = ("l", "b") if extraction.image.frame == "galactic" else ("RA", "Dec")
-    frame = extraction.image.frame.replace("icrs", "ICRS").replace("fk", "FK")
+    names = ("l", "b") if image.frame == "galactic" else ("RA", "Dec")
+    frame = image.frame.replace("icrs", "ICRS").replace("fk", "FK")
     for k, name in enumerate(names):
         coordinate = axes.coords[k]
         coordinate.set_axislabel(f"{name} ({frame})" if frame and first else " ")

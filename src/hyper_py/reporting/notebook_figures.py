@@ -1,5 +1,6 @@
 """Figures that an extraction draws of itself: one of its images, and one of its sources."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +9,9 @@ from matplotlib.figure import Figure
 
 from hyper_py.arrays import FloatArray
 from hyper_py.diagnostics import InputError
+from hyper_py.image import SkyImage
 from hyper_py.numerics import gaussians
+from hyper_py.pipeline.bands import BandsExtraction
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.pipeline.results import Plane
 from hyper_py.reporting.figures import (
@@ -22,6 +25,8 @@ from hyper_py.reporting.figures import (
 from hyper_py.reporting.fits_products import GroupCutout, group_cutouts
 
 _WIDTH = 7.0
+_PANEL = 3.6
+"""Inches: width of a figure, and of one of several maps."""
 _DPI = 110
 _RADIUS_BEAMS = 2.5
 DIVERGING, SIGMAS = "RdBu_r", 5.0
@@ -39,35 +44,68 @@ class NotebookFigure(Figure):
         return stream.getvalue()
 
 
+def draw_image(image: SkyImage, *, ax: Any = None) -> Figure:
+    """Draw a map in the unit of its file, see `SkyImage.plot`."""
+    if not image.is_whole:
+        raise InputError(f"plot: {image.name} was read in pieces: draw a part of `image.data[rows, columns]`")
+    values = image.data / image.jy_per_pixel
+    ax = _drawn(image, values, values, image.unit, ax)
+    ax.set_title(image.name, fontsize=10, parse_math=False)
+    return ax.figure  # type: ignore[no-any-return]
+
+
+def _drawn(image: SkyImage, values: FloatArray, reference: FloatArray, unit: str, ax: Any) -> Any:
+    """Draw values on the colour scale of others, with the beam; return the axes, new if none are given."""
+    ny, nx = image.shape
+    known = reference[np.isfinite(reference)]
+    low, high = np.percentile(known, [0.5, 99.7]) if known.size else (0.0, 1.0)
+    if ax is None:
+        size = _WIDTH, max(2.5, 0.86 * _WIDTH * ny / nx)
+        ax = NotebookFigure(figsize=size, layout="constrained").add_subplot(projection=image.wcs)
+    shown = ax.imshow(values, origin="lower", cmap=COLOURS, vmin=low, vmax=high, rasterized=True)
+    ax.figure.colorbar(shown, ax=ax, label=unit, pad=0.02, fraction=0.045)
+    draw_beam(ax, image, at=(0.04 * nx, 0.05 * ny))
+    if hasattr(ax, "coords"):
+        label_axes(ax, image)
+    return ax
+
+
 def draw_map(extraction: Extraction, name: Plane, *, sources: bool, ax: Any = None) -> Figure:
     """Draw an image of an extraction, see `Extraction.plot`."""
     image = extraction.image
     if not image.is_whole:
         raise InputError(f"plot: {image.name} was read in pieces: draw a part of `extraction.planes()`")
-    ny, nx = image.shape
     scale, unit = figure_unit(extraction)
     values = np.where(np.isfinite(image.data), extraction.plane(name), np.nan) * scale
-    reference = values if name == "rms" else image.data * scale
-    known = reference[np.isfinite(reference)]
-    low, high = np.percentile(known, [0.5, 99.7]) if known.size else (0.0, 1.0)
-    if ax is None:
-        figure: Any = NotebookFigure(
-            figsize=(_WIDTH, max(2.5, 0.86 * _WIDTH * ny / nx)), layout="constrained"
-        )
-        ax = figure.add_subplot(projection=image.wcs)
-    figure = ax.figure
-    shown = ax.imshow(values, origin="lower", cmap=COLOURS, vmin=low, vmax=high, rasterized=True)
-    figure.colorbar(shown, ax=ax, label=unit, pad=0.02, fraction=0.045)
+    ax = _drawn(image, values, values if name == "rms" else image.data * scale, unit, ax)
     if sources:
         draw_ellipses(ax, extraction, np.arange(len(extraction.sources)), MARK, 0.8)
     if len(extraction.sources) == 0 and len(extraction.catalog) and sources:
         ax.plot(extraction.peaks.x, extraction.peaks.y, "o", mfc="none", mec=MARK, ms=6)
-    draw_beam(ax, extraction, at=(0.04 * nx, 0.05 * ny))
     what = "" if name == "data" else f", {name}"
     ax.set_title(f"{image.name}{what}: {len(extraction.catalog)} sources", fontsize=10, parse_math=False)
-    if hasattr(ax, "coords"):
-        label_axes(ax, extraction)
-    return figure  # type: ignore[no-any-return]
+    return ax.figure  # type: ignore[no-any-return]
+
+
+def draw_bands(extraction: BandsExtraction, names: Sequence[str], *, plane: str, sources: bool) -> Figure:
+    """Draw maps of a field side by side, see `BandsExtraction.plot`."""
+    chosen = [extraction.band(name) for name in names] if names else list(extraction.measured)
+    width = min(_WIDTH, _PANEL if len(chosen) > 1 else _WIDTH)
+    figure = NotebookFigure(figsize=(width * len(chosen), 0.95 * width), layout="constrained")
+    for k, one in enumerate(chosen):
+        image, name = one.band.image, one.band.name
+        unit = 1e3 * image.beam_area_pix
+        planes = {"model": extraction.model_image, "residual": extraction.residual_image,
+                  "background": extraction.background_image}  # fmt: skip
+        values = image.data[:, :] if plane == "data" else planes[plane](name)
+        ax: Any = figure.add_subplot(1, len(chosen), k + 1, projection=image.wcs)
+        _drawn(image, values * unit, image.data[:, :] * unit, "mJy/beam", ax)
+        if sources:
+            for region in extraction.regions(name):
+                ax.add_patch(region.to_pixel(image.wcs).as_artist(edgecolor=MARK, facecolor="none", lw=0.8))
+        what = "" if plane == "data" else f", {plane}"
+        ax.set_title(f"{name}, {one.band.wavelength:g} um{what}", fontsize=10, parse_math=False)
+    return figure
 
 
 def draw_source(extraction: Extraction, hyper_id: int) -> Figure:
@@ -105,7 +143,7 @@ def draw_source(extraction: Extraction, hyper_id: int) -> Figure:
         draw_ellipses(ax, extraction, np.arange(len(extraction.sources)), others, 0.7, cutout)
         draw_ellipses(ax, extraction, np.array([row]), mark, 1.4, cutout)
         ax.set_title("residual / noise" if name == "residual" else name, fontsize=9)
-        label_axes(ax, extraction, first=k == 0)
+        label_axes(ax, extraction.image, first=k == 0)
         axes.append(ax)
     figure.colorbar(shown, ax=axes[:2], label=unit, fraction=0.03, pad=0.01)
     figure.colorbar(residual, ax=axes[2], label="σ", fraction=0.05, pad=0.02)

@@ -38,9 +38,9 @@ def plot_validation(validation: Validation, *, title: str = "") -> "Figure":
     matplotlib.figure.Figure
         Not attached to any display; save it with `savefig`.
     """
-    from matplotlib.figure import Figure
+    from hyper_py.reporting.notebook_figures import NotebookFigure
 
-    figure = Figure(figsize=(10.5, 8.0), layout="constrained")
+    figure = NotebookFigure(figsize=(10.5, 8.0), layout="constrained")
     ((shares, fluxes), (offsets, pulls)) = figure.subplots(2, 2)
     _draw_shares(shares, validation)
     _draw_fluxes(fluxes, validation)

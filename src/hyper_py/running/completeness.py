@@ -139,9 +139,13 @@ def completeness(
     >>> 3.0 < result.curve("SNR").limit(0.5).value < 8.0
     True
     """
+    from hyper_py.image import checked_image
     from hyper_py.injection.plan import InjectionPlan
+    from hyper_py.options import Options
     from hyper_py.pipeline.extraction import Extraction, extract_sources
 
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise ConfigurationError(f"completeness: jobs={jobs!r}: give the number of worker processes")
     if isinstance(image, Extraction):
         if options is not None or changes:
             raise ConfigurationError(
@@ -149,7 +153,8 @@ def completeness(
             )
         extraction = image
     else:
-        extraction = extract_sources(image, options=options, **changes)
+        chosen = Options.chosen(options, changes)
+        extraction = extract_sources(checked_image(image, name="image"), options=chosen)
     plan = InjectionPlan(precision=precision, seed=seed, positions=positions, max_runs=max_runs)
     execute = local_executor(jobs)
     return estimate(extraction, plan=plan, execute=execute, on_event=on_event)

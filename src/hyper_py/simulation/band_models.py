@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.simulation.presets import wrong_kind
 
 PROJECTIONS = ("SIN", "TAN", "ARC", "STG", "ZEA")
 FRAMES = ("icrs", "fk5", "galactic")
@@ -231,7 +232,7 @@ def bands_model(preset: str | BandsModel, **overrides: Any) -> BandsModel:
             values["bands"] = _changed_bands(preset.bands, changed)
         return replace(preset, **values)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"simulation: an option has a value of the wrong kind ({error})") from None
+        raise ConfigurationError(wrong_kind(preset, values, error)) from None
 
 
 def _changed_bands(bands: tuple[BandModel, ...], changed: Mapping[str, Any]) -> tuple[BandModel, ...]:

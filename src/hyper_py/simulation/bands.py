@@ -23,6 +23,7 @@ from scipy.spatial import cKDTree
 
 from hyper_py.arrays import FloatArray
 from hyper_py.bands.spectra import grey_body
+from hyper_py.display import Summarised, Summary
 from hyper_py.geometry import (
     ARCSEC_PER_RADIAN,
     FWHM_PER_SIGMA,
@@ -85,7 +86,7 @@ class SimulatedBand:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SimulatedBands:
+class SimulatedBands(Summarised):
     """A simulated field in several bands.
 
     Attributes
@@ -105,6 +106,19 @@ class SimulatedBands:
     truth: QTable
     model: BandsModel
     seed: int
+
+    def _summary(self) -> Summary:
+        facts = [
+            (
+                one.band.name,
+                f"{one.band.wavelength:g} um, beam {one.image.beam.fwhm:.3g} arcsec, "
+                f"{one.image.shape[1]} x {one.image.shape[0]} pixels",
+            )
+            for one in self.maps
+        ]
+        facts += [("seed", str(self.seed)), ("see", ".maps, .truth, [name].image")]
+        title = f"SimulatedBands: {len(self.truth)} sources in {len(self.maps)} bands"
+        return Summary(title=title, facts=tuple(facts))
 
     def __getitem__(self, name: str) -> SimulatedBand:
         """Return a band by its name."""

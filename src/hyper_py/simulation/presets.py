@@ -393,10 +393,24 @@ def sky_model(preset: str | SkyModel, **overrides: Any) -> SkyModel:
     names = {field.name for field in fields(SkyModel)}
     for key in overrides:
         _known(key, names, "option")
+    values = {key: _value(preset, key, value) for key, value in overrides.items()}
     try:
-        return replace(preset, **{key: _value(preset, key, value) for key, value in overrides.items()})
+        return replace(preset, **values)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"simulation: an option has a value of the wrong kind ({error})") from None
+        raise ConfigurationError(wrong_kind(preset, values, error)) from None
+
+
+def wrong_kind(preset: Any, values: Mapping[str, Any], error: Exception) -> str:
+    """Return the message for values of which one is of the wrong kind: the first that alone is no better."""
+    for key, value in values.items():
+        try:
+            replace(preset, **{key: value})
+        except (TypeError, ValueError):
+            own = getattr(preset, key)
+            return f"simulation: {key} is {value!r}; it must be of the kind of {own!r}, in the same unit"
+        except ConfigurationError:
+            continue
+    return f"simulation: an option has a value of the wrong kind ({error})"
 
 
 def _value(preset: SkyModel, key: str, value: Any) -> Any:

@@ -167,10 +167,10 @@ def validate_bands(
 
     Parameters
     ----------
-    catalog : Table
+    catalog : BandsExtraction or Table
         The wide one: RA, DEC, and for each band FLUX_BAND, FLUX_ERR_BAND; RA_ERR, DEC_ERR, ALPHA_BAND1_BAND2
         and its error where it has them. Bands that it lacks are left out.
-    truth : Table
+    truth : SimulatedBands or Table
         As `hyper_py.simulation.bands.simulate_bands` gives it: FLUX_BAND, COVERS_BAND, and the bands in its
         metadata.
     tolerance : float, optional
@@ -194,6 +194,10 @@ def validate_bands(
     >>> hyper_py.validate_bands(measured, field.truth).completeness.value
     1.0
     """
+    catalog, truth = getattr(catalog, "catalog", catalog), getattr(truth, "truth", truth)
+    for name, table in (("catalog", catalog), ("truth", truth)):
+        if not isinstance(table, Table):
+            raise InputError(f"{name}: a {type(table).__name__}: give a table of astropy")
     known = bands_of_truth(truth)
     if not known:
         raise InputError("truth: no bands in its metadata: give truth.ecsv of a field in several bands")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,6 +134,21 @@ class Comparison:
         )
 
 
+def _as_table(table: Any, role: str) -> Table:
+    """Return the table of a mapping of columns or a table of pandas."""
+    if isinstance(table, str | Path):
+        raise InputError(f"{role}: {str(table)!r}: read the table first: Table.read({str(table)!r})")
+    try:
+        if table is not None:
+            return Table.from_pandas(table) if hasattr(table, "iloc") else Table(table)
+    except (TypeError, ValueError):
+        pass
+    raise InputError(
+        f"{role}: a {type(table).__name__}: give an extraction (the truth: a simulation), or a table with "
+        "positions"
+    )
+
+
 class SourceTable:
     """A table's columns by Hyper-Py's names, as float64 arrays with NaN where masked."""
 
@@ -143,7 +159,7 @@ class SourceTable:
         names: Mapping[str, str | None] | None,
         column_units: Mapping[str, str] | None,
     ) -> None:
-        own_table = table if hasattr(table, "colnames") else Table(table)
+        own_table = table if hasattr(table, "colnames") else _as_table(table, role)
         self.role, self.table = role, with_positions(own_table, name=role)
         for name in (*(names or {}), *(column_units or {})):
             if name not in _NAMES:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +23,9 @@ from hyper_py.validation.comparison import (
     separation,
 )
 from hyper_py.validation.matching import inside_margin, is_isolated, match_positions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ONE_SIGMA = 0.6827
 _MARGIN_BEAMS = 0.5
@@ -143,6 +146,18 @@ class Validation(Summarised):
             rows=statistics.rows if statistics else (),
         )
 
+    def plot(self, *, title: str = "") -> "Figure":
+        """Draw completeness and purity, fluxes, offsets and pulls in four panels.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it.
+        """
+        from hyper_py.reporting.validation_figure import plot_validation  # only when it is called
+
+        return plot_validation(self, title=title)
+
     def comparison(self, name: str) -> Comparison | None:
         """Return the comparison of one quantity, None if it could not be made."""
         return next((c for c in self.comparisons if c.name == name), None)
@@ -224,7 +239,7 @@ def validate(
         The same for what is true.
     beam_fwhm : float, optional
         Geometric mean FWHM of the beam: pixels when matching by X and Y, arcsec by RA and DEC. An extraction
-        knows it; of tables it must be given.
+        and a simulation know it; of tables it must be given.
     tolerance : float, optional
         Largest distance of a match, in the unit of `beam_fwhm`; half of it by default.
     coordinates : {"pixel", "sky"}, optional
@@ -277,24 +292,26 @@ def validate(
     image = None
     if isinstance(catalog, Extraction):
         image, catalog = catalog.image, catalog.catalog
+    of_beam = image or getattr(truth, "image", None)
     truth = getattr(truth, "truth", truth)
-    if image is not None and beam_fwhm is None:
+    if of_beam is not None and beam_fwhm is None:
         is_pixel = match_in_pixels(
             coordinates,
             SourceTable("catalogue", catalog, columns, column_units),
             SourceTable("truth", truth, truth_columns, truth_units),
         )
-        beam_fwhm = image.beam_fwhm_pix if is_pixel else image.beam.fwhm
+        beam_fwhm = of_beam.beam_fwhm_pix if is_pixel else of_beam.beam.fwhm
     if beam_fwhm is None:
         raise ConfigurationError(
-            "beam_fwhm: give the FWHM of the beam, in pixels to match by X and Y, in arcsec by RA and DEC"
+            "beam_fwhm=: give the FWHM of the beam, in pixels to match by X and Y, in arcsec by RA and DEC"
         )
     if image is not None and counted is None and truth_columns is None and {"X", "Y"} <= set(truth.colnames):
         counted = inside_margin(
             truth["X"], truth["Y"], valid=np.isfinite(image.data), margin=_MARGIN_BEAMS * image.beam_fwhm_pix
         )
-    if not beam_fwhm > 0 or not (tolerance is None or tolerance > 0):
-        raise ConfigurationError(f"beam_fwhm {beam_fwhm} and tolerance {tolerance} must be positive numbers")
+    for name, value in (("beam_fwhm", beam_fwhm), ("tolerance", tolerance)):
+        if value is not None and not (isinstance(value, int | float | np.number) and value > 0):
+            raise ConfigurationError(f"{name}={value}: must be positive, a number of pixels or arcsec")
     found = SourceTable("catalogue", catalog, columns, column_units)
     true = SourceTable("truth", truth, truth_columns, truth_units)
     best = true if limits is None else SourceTable("limits", limits, None, None)

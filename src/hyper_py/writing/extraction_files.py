@@ -1,8 +1,11 @@
 """One extraction as a file of the user's choice: its catalogue, or its apertures as regions."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from astropy.table import QTable
 
 from hyper_py import __version__
 from hyper_py.diagnostics import InputError
@@ -13,7 +16,8 @@ from hyper_py.writing.staging import Stage
 from hyper_py.writing.table_columns import prepare_table, template_of
 from hyper_py.writing.tables import SUFFIXES, write_table
 
-_FORMS = {suffix: form for form, suffix in SUFFIXES.items()}
+_FORMS = {suffix: form for form, suffix in SUFFIXES.items()} | {".tbl": "ipac", ".xml": "votable"}
+"""Formats by suffix; those of `outputs.tables`, and what other programs call the same."""
 _REGIONS = (".reg", ".crtf")
 
 
@@ -26,17 +30,54 @@ def write_extraction(extraction: Extraction, path: Path, *, overwrite: bool = Fa
         For another suffix, a directory that is not there, or a file that exists.
     """
     suffix = path.suffix.lower()
-    if suffix not in (*_FORMS, *_REGIONS):
-        known = ", ".join((*_FORMS, *_REGIONS))
+    if suffix not in _REGIONS:
+        return write_catalog(
+            extraction.complete_catalog, path, overwrite=overwrite,
+            pixel_scale=extraction.image.pixel_scale, meta=extraction_meta(extraction), others=_REGIONS,
+        )  # fmt: skip
+    check_free(path, overwrite=overwrite, function="write")
+    with Stage(path.parent) as stage:
+        stage.text(path.name, _regions_text(extraction, suffix))
+    return path
+
+
+def write_catalog(
+    catalog: QTable,
+    path: Path,
+    *,
+    overwrite: bool,
+    pixel_scale: float,
+    meta: dict[str, Any] | None = None,
+    others: Sequence[str] = (),
+) -> Path:
+    """Write a catalogue, as the suffix of the path says.
+
+    Parameters
+    ----------
+    catalog : QTable
+    path : Path
+    overwrite : bool
+        Whether a file of that name may be replaced.
+    pixel_scale : float
+        Arcsec; positions are written to a hundredth of it.
+    meta : dict, optional
+        Metadata; those of the catalogue if not given.
+    others : sequence of str
+        Further suffixes that messages name.
+
+    Raises
+    ------
+    InputError
+        For another suffix, a directory that is not there, or a file that exists.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _FORMS:
+        known = ", ".join((*_FORMS, *others))
         raise InputError(f"write: {path}: no format of that suffix; known are {known}")
     check_free(path, overwrite=overwrite, function="write")
     with Stage(path.parent) as stage:
-        if suffix in _REGIONS:
-            stage.text(path.name, _regions_text(extraction, suffix))
-            return path
-        image = extraction.image
         table = prepare_table(
-            extraction.complete_catalog, pixel_scale=image.pixel_scale, meta=extraction_meta(extraction)
+            catalog, pixel_scale=pixel_scale, meta=dict(catalog.meta) if meta is None else meta
         )
         template = template_of(table, text_widths={}, meta=table.meta)
         write_table(stage.path(path.name), [table], form=_FORMS[suffix], template=template)

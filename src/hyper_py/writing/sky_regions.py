@@ -1,5 +1,6 @@
 """Sources as regions on the sky, for DS9, CASA and CARTA; and regions drawn there as sources to measure."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -154,12 +155,22 @@ def read_regions(path: Path, image: SkyImage, *, fwhm_radius_ratio: float) -> Fi
         If the file is none of these, is empty, or holds other shapes.
     """
     found = areas.read_regions(path)
-    regions = [_on_map(region, path, image) for region in found if not areas.is_excluded(region)]
+    return sources_of_regions(found, image, where=str(path), fwhm_radius_ratio=fwhm_radius_ratio)
+
+
+def sources_of_regions(
+    found: Sequence[Any], image: SkyImage, *, where: str, fwhm_radius_ratio: float
+) -> FixedSources:
+    """Return the sources that regions of the package regions mark, as `read_regions` does those of a file.
+
+    `where` begins the messages.
+    """
+    regions = [_on_map(region, where, image) for region in found if not areas.is_excluded(region)]
     if not regions:
-        raise ConfigurationError(f"{path}: no region in it: draw ellipses, circles or points")
+        raise ConfigurationError(f"{where}: no region in it: draw ellipses, circles or points")
     excluded = [region for region in found if areas.is_excluded(region)]
     if excluded:
-        regions = _outside(regions, excluded, path, image)
+        regions = _outside(regions, excluded, where, image)
     lon, lat, major, minor, angle = np.array(regions).T
     if np.isnan(major).all():
         return FixedSources(longitude=lon, latitude=lat)
@@ -174,23 +185,24 @@ def read_regions(path: Path, image: SkyImage, *, fwhm_radius_ratio: float) -> Fi
     )
 
 
-def _outside(regions: list[_Drawn], excluded: list[Any], path: Path, image: SkyImage) -> list[_Drawn]:
+def _outside(regions: list[_Drawn], excluded: list[Any], where: str, image: SkyImage) -> list[_Drawn]:
     """Return the regions whose centres are not in excluded ones."""
     x, y = pixel_from_celestial(image.wcs, *np.array(regions).T[:2])
-    kept = replace(image, searched=areas.regions_plane(excluded, image.wcs, image.shape, option=str(path)))
+    kept = replace(image, searched=areas.regions_plane(excluded, image.wcs, image.shape, option=where))
     inside = [one for one, is_kept in zip(regions, kept.is_searched(x, y), strict=True) if is_kept]
     if not inside:
-        raise ConfigurationError(f"{path}: all regions lie in excluded ones (-...): none is left to measure")
+        raise ConfigurationError(f"{where}: all regions lie in excluded ones (-...): none is left to measure")
     return inside
 
 
-def _on_map(region: Any, path: Path, image: SkyImage) -> _Drawn:
+def _on_map(region: Any, where: str, image: SkyImage) -> _Drawn:
     """Return longitude and latitude in degrees, semi-axes in arcsec and position angle in the map's frame."""
     kind = type(region).__name__
     shape = kind.removesuffix("PixelRegion").removesuffix("SkyRegion")
     if shape not in ("Ellipse", "Circle", "Point"):
         raise ConfigurationError(
-            f"{path}: a region of the kind {shape.lower()}: only ellipses, circles and points can be measured"
+            f"{where}: a region of the kind {shape.lower()}: "
+            "only ellipses, circles and points can be measured"
         )
     if kind.endswith("PixelRegion"):
         return _from_pixels(region, shape, image)
