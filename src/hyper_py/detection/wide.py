@@ -47,9 +47,9 @@ SEVERAL_FACTOR = 1.1
 """Two finer candidates in one place are preferred to a wider one that is not clearer by more than this: where
 the background is faint, two sources 1.4 beams apart look as clear as one."""
 STANDS_OUT, STANDS_OUT_SIGMA = 0.6, 2.0
-"""A candidate of the map itself that exceeds what a wider Gaussian explains of it by more than this share of that
-one's peak, and so many sigma, is no part of it. Pieces of simulated rings exceed it by up to .57, compact sources
-in complexes by .5 to 2."""
+"""A candidate of the map itself that exceeds what a wider Gaussian explains of it by more than this share of
+that one's peak, and so many sigma, is no part of it. Pieces of simulated rings exceed it by up to .57, compact
+sources in complexes by .5 to 2."""
 REACH_BEAMS = 3.0
 """How far a candidate looks for those that may explain it, in beams of the coarser octave."""
 UNEXPLAINED = 0.5
@@ -240,7 +240,8 @@ class _Together:
         noise = self.own[others] / self.candidates.significance[others]
         excess = self.own[others] - self.peak[i] * self.octaves[0].response(sizes, away)
         compact: BoolArray = (self.octave[others] == 0) & (self.octave[i] > 0)
-        return compact & (excess > STANDS_OUT * self.peak[i] + STANDS_OUT_SIGMA * noise)
+        compact &= excess > STANDS_OUT * self.peak[i] + STANDS_OUT_SIGMA * noise
+        return compact
 
     def _same(self, i: int, others: IndexArray) -> FloatArray:
         """Return the distances within which others are the same source as i."""
