@@ -48,8 +48,8 @@ SEVERAL_FACTOR = 1.1
 the background is faint, two sources 1.4 beams apart look as clear as one."""
 STANDS_OUT, STANDS_OUT_SIGMA = 0.6, 2.0
 """A candidate of the map itself that exceeds what a wider Gaussian explains of it by more than this share of
-that one's peak, and so many sigma, is no part of it. Pieces of simulated rings exceed it by up to .57, compact
-sources in complexes by .5 to 2."""
+that one's peak, and so many sigma, is no part of it. Pieces of simulated rings exceed it by up to .57,
+compact sources in complexes by .5 to 2."""
 REACH_BEAMS = 3.0
 """How far a candidate looks for those that may explain it, in beams of the coarser octave."""
 UNEXPLAINED = 0.5
