@@ -157,19 +157,41 @@ def around(centre: tuple[float, float], angles: np.ndarray) -> np.ndarray:
     """Return compact sources a beam and a half from a place, in some directions."""
     x, y = centre[0] + 1.5 * FWHM * np.cos(angles), centre[1] + 1.5 * FWHM * np.sin(angles)
     width = np.full(x.size, 1.2 * SIGMA)
-    return np.column_stack([np.full(x.size, 15.0), x, y, width, width, 0.0 * x])
+    return np.column_stack([0.0 * x, x, y, width, width, 0.0 * x])
+
+
+ALL_AROUND = np.arange(25) * 0.08 * np.pi
 
 
 @pytest.mark.parametrize(
-    ("angles", "rows"),
-    [(np.arange(5) * 0.4 * np.pi, 1), (np.array([0.0, np.pi]), 2), (np.arange(3) * 0.9, 3)],
-    ids=["all around", "pair", "on one side"],
+    ("angles", "peaks", "rows"),
+    [
+        (ALL_AROUND, 4.0 + 1.5 * np.cos(5.0 * ALL_AROUND), 1),
+        (np.array([0.0, np.pi]), 15.0, 2),
+        (np.arange(3) * 0.9, 15.0, 3),
+    ],
+    ids=["clumpy ring", "pair", "on one side"],
 )
-def test_clumps_all_around_a_place_are_one_source_and_others_are_not(angles: np.ndarray, rows: int) -> None:
+def test_the_clumps_of_a_ring_are_one_source_and_others_are_not(
+    angles: np.ndarray, peaks: float | np.ndarray, rows: int
+) -> None:
     source = around((150.0, 150.0), angles)
+    source[:, 0] = peaks
     if rows == 3:
         source[:, 1:3] = 150.0 + (source[:, 1:3] - 150.0) * 2.0
     search = searched(noise() + render(source, SHAPE))
     found = search.candidates
     near = np.hypot(*(found.points - 150.0).T) < 4.0 * FWHM
     assert np.count_nonzero(near & (found.significance > 5.0)) == rows
+
+
+def test_a_compact_source_in_front_of_a_wide_one_is_a_source_of_its_own() -> None:
+    """As in clumpy complexes, where sources of 300 sigma were part of the clump around them."""
+    width = 5.0 * SIGMA
+    wide = [60.0, 150.0, 150.0, width, width, 0.0]
+    compact = [120.0, 150.0 + 1.6 * FWHM, 150.0, SIGMA, SIGMA, 0.0]
+    found = searched(noise() + render(np.array([wide, compact]), SHAPE)).candidates
+    clear = found.select(np.flatnonzero(found.significance > 10.0))
+    away = np.hypot(*(clear.points - compact[1:3]).T)
+    assert away[clear.step == 1].min() < 0.3 * FWHM
+    assert np.count_nonzero(clear.step > 1) == 1

@@ -43,6 +43,8 @@ CLUMPS, CLUMPS_BEAMS, CLUMPS_GAP = 3, 0.6, math.radians(170.0)
 between their directions, are clumps or the rim of one source,"""
 CLUMPS_SIGNIFICANCE, CLUMPS_SHARE = 4.0, 0.3
 """if each has this significance, and the coarse one at least this share of theirs."""
+CLUMPS_FACTOR = 2.0
+"""Where there are so many, one that is no part of the wide candidate is brighter than most by this factor."""
 SEVERAL_FACTOR = 1.1
 """Two finer candidates in one place are preferred to a wider one that is not clearer by more than this: where
 the background is faint, two sources 1.4 beams apart look as clear as one."""
@@ -214,17 +216,22 @@ class _Together:
                 explained[own] += self.peak[i] * octave.response(sizes, away[self.octave[others] == k])
         return np.array(kept, dtype=np.intp)
 
+    def _inside(self, i: int, others: IndexArray) -> IndexArray:
+        """Return the clear finer candidates among others that lie within one of a coarse octave."""
+        found, own = self.candidates, others[self.octave[others] < self.octave[i]]
+        away = np.hypot(*(found.points[own] - found.points[i]).T)
+        inside = away < CLUMPS_BEAMS * found.step[i] * self.octaves[0].fwhm
+        return own[inside & (found.significance[own] >= CLUMPS_SIGNIFICANCE)]
+
     def _is_clumpy(self, i: int, others: IndexArray) -> bool:
         """Return whether finer candidates lie all around one of a coarse octave, about as clear as they."""
-        found, own = self.candidates, others[self.octave[others] < self.octave[i]]
-        dx, dy = (found.points[own] - found.points[i]).T
-        inside = np.hypot(dx, dy) < CLUMPS_BEAMS * found.step[i] * self.octaves[0].fwhm
-        inside &= found.significance[own] >= CLUMPS_SIGNIFICANCE
-        if np.count_nonzero(inside) < CLUMPS:
+        found, inside = self.candidates, self._inside(i, others)
+        if inside.size < CLUMPS:
             return False
-        angle = np.sort(np.arctan2(dy[inside], dx[inside]))
+        dx, dy = (found.points[inside] - found.points[i]).T
+        angle = np.sort(np.arctan2(dy, dx))
         gaps = np.diff(np.append(angle, angle[0] + 2.0 * math.pi))
-        clearest = float(found.significance[own[inside]].max())
+        clearest = float(found.significance[inside].max())
         return bool(gaps.max() < CLUMPS_GAP and found.significance[i] >= CLUMPS_SHARE * clearest)
 
     def _are_several(self, i: int, others: IndexArray) -> bool:
@@ -237,11 +244,14 @@ class _Together:
     def _stands_out(self, i: int, others: IndexArray, away: FloatArray) -> BoolArray:
         """Return which others are compact sources in front of a wide one, too bright to be part of it."""
         sizes = np.full(others.size, self.candidates.size[i])
+        # The Gaussian that describes a ring best may be faint: what was found, and its clumps, tell as well.
+        clumps = self.own[self._inside(i, others)]
+        typical = CLUMPS_FACTOR * float(np.median(clumps)) if clumps.size >= CLUMPS else 0.0
+        peak = max(float(self.peak[i]), float(self.own[i]), typical)
         noise = self.own[others] / self.candidates.significance[others]
-        excess = self.own[others] - self.peak[i] * self.octaves[0].response(sizes, away)
-        compact: BoolArray = (self.octave[others] == 0) & (self.octave[i] > 0)
-        compact &= excess > STANDS_OUT * self.peak[i] + STANDS_OUT_SIGMA * noise
-        return compact
+        excess = self.own[others] - peak * self.octaves[0].response(sizes, away)
+        compact: BoolArray = np.asarray((self.octave[others] == 0) & (self.octave[i] > 0))
+        return compact & (excess > STANDS_OUT * peak + STANDS_OUT_SIGMA * noise)
 
     def _same(self, i: int, others: IndexArray) -> FloatArray:
         """Return the distances within which others are the same source as i."""
