@@ -6,7 +6,7 @@
 
 The finders and their environments are those of benchmarks/peers.py. `tune`
 tries every setting on the first of `--tuning` and the best on all of them. Our threshold is
-`detection.sigma_thres`; the other finders get, besides low thresholds of their own, a lower limit to the
+`detection.sigma_thres` (the settings committed are the defaults, not tuned); the other finders get, besides low thresholds of their own, a lower limit to the
 signal to noise that they report, the one of highest completeness at a mean purity of at least `--purity`,
 which is above 99% because a threshold chosen at 99% would miss that on half of other seeds. Presets
 without a source use what was chosen for `deep`, and count false rows. The original
@@ -296,6 +296,9 @@ def settings_used(groups: dict[str, dict[str, list[dict[str, Any]]]]) -> list[st
         for preset, finders in groups.items():
             choice = chosen.get(preset, {}).get(finder)
             if finder not in finders or not choice:
+                continue
+            if not choice["seeds"]:
+                lines.append(f"  - {preset}: `{json.dumps(choice['settings'])}`, its defaults")
                 continue
             cut = f", signal to noise at least {choice['cut']:.1f}" if choice["cut"] else ""
             c, p = choice["tuned"][1:3]

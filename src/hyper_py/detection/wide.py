@@ -221,7 +221,8 @@ class _Together:
         found, own = self.candidates, others[self.octave[others] < self.octave[i]]
         away = np.hypot(*(found.points[own] - found.points[i]).T)
         inside = away < CLUMPS_BEAMS * found.step[i] * self.octaves[0].fwhm
-        return own[inside & (found.significance[own] >= CLUMPS_SIGNIFICANCE)]
+        clear: IndexArray = own[inside & (found.significance[own] >= CLUMPS_SIGNIFICANCE)]
+        return clear
 
     def _is_clumpy(self, i: int, others: IndexArray) -> bool:
         """Return whether finer candidates lie all around one of a coarse octave, about as clear as they."""
