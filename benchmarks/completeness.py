@@ -6,7 +6,8 @@
 
 The finders and their environments are those of benchmarks/peers.py. `tune`
 tries every setting on the first of `--tuning` and the best on all of them. Our threshold is
-`detection.sigma_thres` (the settings committed are the defaults, not tuned); the other finders get, besides low thresholds of their own, a lower limit to the
+`detection.sigma_thres` (the settings committed are the defaults, not tuned); the other finders get, besides
+low thresholds of their own, a lower limit to the
 signal to noise that they report, the one of highest completeness at a mean purity of at least `--purity`,
 which is above 99% because a threshold chosen at 99% would miss that on half of other seeds. Presets
 without a source use what was chosen for `deep`, and count false rows. The original
