@@ -13,6 +13,6 @@ def make_problem(sources, data, **changes):
         "fixed": np.zeros(sources.shape, dtype=bool), "prior_variance": np.zeros(sources.shape),
         "partition": [np.array([k]) for k in range(len(sources))],
         "beam_fwhm": 4.0, "beam_area": 18.1, "beam_covariance": np.eye(2) * (4 / 2.3548) ** 2,
-        "forced": False, "shift": np.full(len(sources), 2.0),
+        "forced": False, "shift": np.full(len(sources), 2.0), "largest_sigma": np.full(len(sources), np.inf),
     }  # fmt: skip
     return FitProblem(**{**problem, **changes})

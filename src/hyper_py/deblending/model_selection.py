@@ -156,6 +156,7 @@ def _with_splits(
     fixed = np.concatenate([problem.fixed, np.zeros((n_new, n), dtype=bool)])
     prior_variance = np.concatenate([problem.prior_variance, np.zeros((n_new, n))])
     shift = np.append(problem.shift, np.zeros(n_new))
+    largest = np.append(problem.largest_sigma, np.full(n_new, np.inf))
     added = list(range(len(problem.start), len(start)))
     for split, row in zip(splits, added, strict=True):
         new = np.append(split.members, row)
@@ -165,7 +166,9 @@ def _with_splits(
         prior_variance[held] = typical.variance
         # Near where the split put them: free to go, one of two close sources would wander off.
         shift[new] = _SPLIT_SHIFT_BEAMS * problem.beam_fwhm
-    problem = replace(problem, start=start, fixed=fixed, prior_variance=prior_variance, shift=shift)
+    problem = replace(
+        problem, start=start, fixed=fixed, prior_variance=prior_variance, shift=shift, largest_sigma=largest
+    )
     return problem, sources, added
 
 

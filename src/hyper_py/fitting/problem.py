@@ -32,6 +32,8 @@ class FitProblem:
         How uncertain the fixed ones are; 0 where they are given.
     shift : ndarray, shape (n,)
         Largest move of a centre along x or y, in pixels.
+    largest_sigma : ndarray, shape (n,)
+        Of each source by itself, in pixels; infinite where only the limit of all holds.
     partition : sequence of int ndarray
         Sources to be fitted together, group by group.
     beam_fwhm, beam_area : float
@@ -60,6 +62,7 @@ class FitProblem:
     fixed: BoolArray
     prior_variance: FloatArray
     shift: FloatArray
+    largest_sigma: FloatArray
     partition: Sequence[IntArray]
     beam_fwhm: float
     beam_area: float
@@ -109,5 +112,6 @@ class FitProblem:
             fixed=self.fixed[kept],
             prior_variance=self.prior_variance[kept],
             shift=self.shift[kept],
+            largest_sigma=self.largest_sigma[kept],
             partition=[new[own[kept[own]]] for own in self.partition if kept[own].any()],
         )

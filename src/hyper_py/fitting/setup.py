@@ -160,8 +160,10 @@ class FitSetup:
         return self.cache.coarsest(problem.beam_fwhm, source_fwhm=size * problem.beam_fwhm)
 
     def _bounds(self, problem: FitProblem) -> Bounds:
+        smallest, largest = self.sigma_limits
         bounds = Bounds.around(
-            problem.start, sigma_limits=self.sigma_limits, shift=problem.shift,
+            problem.start, sigma_limits=(smallest, np.minimum(largest, problem.largest_sigma)),
+            shift=problem.shift,
             amplitude_limits=(-np.inf if problem.forced else 0.0, np.inf),
         )  # fmt: skip
         return bounds.fixed_at(problem.start, problem.fixed)

@@ -34,6 +34,9 @@ MEASURED_BEAMS = 5.0
 """Up to this size fluxes were shown to be right."""
 _COMPACT_BEAMS = 2.0
 """Smaller sources are blended as those of this size are."""
+_MOST_GROWTH = 2.5
+"""A detection is fitted with at most this multiple of the size that it was found with: in a crowd, a source
+that may be of any size takes the light of all others."""
 _AT_BOUND_FLAGS = {
     Flag.AMPLITUDE_AT_BOUND: [gaussians.AMPLITUDE],
     Flag.POSITION_AT_BOUND: [gaussians.X, gaussians.Y],
@@ -187,6 +190,7 @@ def fit_problem(
     fixed = np.zeros(start.shape, dtype=bool)
     fixed[:, gaussians.SIGMA_1 :] = shapes is not None
     fixed[:, gaussians.X : gaussians.Y + 1] = forced or not options.fit_options.vary
+    has_sizes = options.detection.method == "matched" and not (forced or options.original)
     psf_residual, shift_pix = image.beam.psf_residual, options.policy.shift_pix
     if _is_weighted(options):
         partition = partition_groups(
@@ -209,6 +213,7 @@ def fit_problem(
         fixed=fixed,
         prior_variance=np.zeros(start.shape),
         shift=0.5 * fwhm * size if shift_pix is None else np.full(len(start), shift_pix),
+        largest_sigma=start[:, gaussians.SIGMA_1] * (_MOST_GROWTH if has_sizes else np.inf),
         partition=partition,
         beam_fwhm=fwhm,
         beam_area=image.beam_area_pix,
