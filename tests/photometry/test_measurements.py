@@ -224,16 +224,16 @@ def test_what_is_as_large_as_allowed_is_a_source_if_it_is_clear_and_no_ridge(maj
 @pytest.mark.parametrize(
     ("beyond", "is_other", "expected", "unknown"),
     [
-        (0.5, True, 1.5, 0.25),
+        (0.5, True, 1.5, 0.2),
         (0.5, False, 1.2, 0.0),
-        (1.6, True, 1.2, 0.5),
-        (-0.2, True, 0.8, 0.1),
-        (-0.4, True, 1.2, 0.2),
-        (np.nan, True, 1.2, 0.5),
+        (1.6, True, 1.2, 0.4),
+        (-0.2, True, 0.8, 0.08),
+        (-0.4, True, 1.2, 0.16),
+        (np.nan, True, 1.2, 0.4),
     ],
 )
 def test_light_beyond_a_gaussian_is_in_the_flux_if_it_can_be_its_own(beyond, is_other, expected, unknown):
-    """Half of it is in the error either way, but no more than half of the Gaussian's light."""
+    """A share of it is in the error either way, but no larger share of the Gaussian's light."""
     one = np.ones(1)
     table = replace(
         SourceTable.unmeasured(THREE[:1]), flux=1.2 * one, flux_err=0.3 * one, flux_gauss=one,

@@ -15,8 +15,7 @@ PLACES = ((30.0, 25.0), (90.0, 40.0), (60.0, 95.0))
 IMAGE = make_image(make_map(sources_of(*[(40.0, x, y) for x, y in PLACES]), SHAPE, seed=1))
 STREAMED = {
     "detection.method": Options(detection=DetectionOptions(method="highpass")),
-    "detection.rms_map": Options(detection=DetectionOptions(rms_map="local")),
-    "fit_options.noise_model": Options(
+    "background.method": Options(
         fit_options=FitOptions(noise_model="white"), background=BackgroundOptions(method="polynomial")
     ),
 }

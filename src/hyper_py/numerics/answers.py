@@ -14,7 +14,7 @@ class Answer:
 
     result: Any = None
     error: BaseException | None = None
-    warned: list[tuple[Warning | str, type[Warning], str, int]] = field(default_factory=list)
+    warned: list[tuple[str, type[Warning], str, int]] = field(default_factory=list)
 
     def given(self) -> Any:
         """Return the result as if it had been computed here: warnings are given, an exception is raised."""
@@ -88,5 +88,6 @@ def attempt(function: Callable[[Any], Any], item: Any) -> Answer:
             answer.result = function(item)
         except Exception as error:
             answer.error = error
-    answer.warned = [(one.message, one.category, one.filename, one.lineno) for one in caught]
+    # As text: libraries such as tblib change how exceptions are pickled.
+    answer.warned = [(str(one.message), one.category, one.filename, one.lineno) for one in caught]
     return answer

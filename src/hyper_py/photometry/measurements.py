@@ -23,9 +23,9 @@ _FILLED = (
 """Columns that groups fill."""
 LEAST_BEYOND, MOST_BEYOND = -0.3, 1.5
 """Light beyond a Gaussian is in the flux between these multiples of that of the Gaussian."""
-UNCERTAIN_BEYOND = 0.5
+UNCERTAIN_BEYOND = 0.4
 """This share of that light, at most of the Gaussian's, is in the error: where a profile is no Gaussian it may
-be a neighbour's, or there may be more. Simulated discs, cores and complexes have pulls of .4 to 1.2 then."""
+be a neighbour's, or there may be more. Simulated discs, cores and complexes have pulls of .5 to 1.4 then."""
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
 _CLEAR_SNR = 10.0
 """A wide source at a bound stays if its flux, one of the largest size if its detection is so clear."""

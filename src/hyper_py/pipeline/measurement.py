@@ -35,7 +35,7 @@ MEASURED_BEAMS = 5.0
 _COMPACT_BEAMS = 2.0
 """Smaller sources are blended as those of this size are."""
 _MOST_GROWTH = 2.5
-"""A detection is fitted with at most this multiple of the size that it was found with: in a crowd, a source
+"""Detections in groups are fitted with at most this multiple of the size that they were found with: a source
 that may be of any size takes the light of all others."""
 _AT_BOUND_FLAGS = {
     Flag.AMPLITUDE_AT_BOUND: [gaussians.AMPLITUDE],
@@ -201,6 +201,8 @@ def fit_problem(
         partition = partition_correlated(
             peaks.x, peaks.y, beam_fwhm=fwhm, widths=FWHM_PER_SIGMA * start[:, gaussians.SIGMA_1]
         )
+    crowded = np.zeros(len(start), dtype=bool)
+    crowded[[k for members in partition if len(members) > 1 for k in members]] = True
     reach = int((DIRTY_BEAMS if image.beam.is_dirty else PATTERN_BEAMS) * fwhm)
     return FitProblem(
         data=image.data,
@@ -213,7 +215,7 @@ def fit_problem(
         fixed=fixed,
         prior_variance=np.zeros(start.shape),
         shift=0.5 * fwhm * size if shift_pix is None else np.full(len(start), shift_pix),
-        largest_sigma=start[:, gaussians.SIGMA_1] * (_MOST_GROWTH if has_sizes else np.inf),
+        largest_sigma=np.where(crowded & has_sizes, _MOST_GROWTH * start[:, gaussians.SIGMA_1], np.inf),
         partition=partition,
         beam_fwhm=fwhm,
         beam_area=image.beam_area_pix,
