@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.problems import make_problem
 from hyper_py.fitting.binning import (
     bin_size,
+    binned_problem,
     binned_sources,
     unbinned_sources,
 )
@@ -66,3 +68,13 @@ def test_wide_beams_are_measured_without_bias():
     assert np.hypot(x, y).min(axis=0).max() < 1.5
     assert abs(np.median(pull)) < 0.8
     assert np.median(np.abs(pull)) < 1.3
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_largest_size_of_a_source_is_the_same_multiple_of_its_start_on_a_binned_map(size):
+    """It was divided by the side of the bins twice: blended sources of oversampled maps could hardly grow."""
+    sigma = 4.0 / 2.3548
+    sources = np.array([[10.0, 30.0, 31.0, sigma, sigma, 0.0]])
+    problem = make_problem(sources, np.ones((60, 60)), largest_sigma=np.array([2.5 * sigma]))
+    binned = binned_problem(problem, size)
+    assert binned.largest_sigma[0] == pytest.approx(2.5 * binned.start[0, gaussians.SIGMA_1])

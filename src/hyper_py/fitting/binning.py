@@ -77,7 +77,7 @@ def binned_problem(problem: FitProblem, size: int) -> FitProblem:
         start=binned_sources(problem.start, size),
         beside=binned_sources(problem.beside, size),
         shift=problem.shift / size,
-        largest_sigma=problem.largest_sigma * wider / size,
+        largest_sigma=problem.largest_sigma * wider,
         beam_fwhm=problem.beam_fwhm * wider,
         beam_area=problem.beam_area * wider**2,
         beam_covariance=covariance,
