@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-from astropy.io import fits
 
 from helpers.dask_clusters import dask_cluster
 from helpers.runner_tasks import make_config
@@ -16,8 +15,6 @@ from hyper_py.numerics.journal import Journal
 from hyper_py.numerics.parallel import done_by, in_order, is_remote
 from hyper_py.running import dask_tiles, map_task, runner
 from hyper_py.running.dask_tiles import dask_team
-from hyper_py.simulation.simulate import simulate_image
-from hyper_py.writing.simulated_files import write_simulation
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 pytest.importorskip("distributed")
@@ -58,16 +55,6 @@ def test_workers_of_another_version_or_another_disk_are_refused(tmp_path, monkey
         monkeypatch.setattr(dask_tiles, "program_hash", lambda: "another")
         with pytest.raises(ConfigurationError, match="another version"):
             dask_team(1, address, directory=tmp_path).__enter__()
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("map") / "sky.fits"
-    simulation = simulate_image("deep", seed=7, shape=(260, 330), n_sources=60, noise_variation=3.0)
-    write_simulation(path, simulation)
-    with fits.open(path, mode="update") as file:
-        file[0].data[40:70, 90:150] = np.nan
-    return path
 
 
 def table_of(path, root, *, resume=False, **control):

@@ -19,9 +19,7 @@ from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.io import read_image
 from hyper_py.running.resumable import forget_journal, has_journal, resumed
 from hyper_py.running.tasks import MapTask
-from hyper_py.simulation.simulate import simulate_image
 from hyper_py.writing.layout import Layout
-from hyper_py.writing.simulated_files import write_simulation
 
 SETTINGS = [
     "control.max_memory=0.01", "control.tile_size_pix=128", "outputs.report=false",
@@ -47,16 +45,6 @@ try:
 finally:
     print("records", n)
 """
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("map") / "sky.fits"
-    simulation = simulate_image("deep", seed=7, shape=(260, 330), n_sources=60, noise_variation=3.0)
-    write_simulation(path, simulation)
-    with fits.open(path, mode="update") as file:
-        file[0].data[40:70, 90:150] = np.nan
-    return path
 
 
 def run(path, out, *, killed_after=0, jobs=1, resume=False, more=()):

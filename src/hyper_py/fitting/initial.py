@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.evaluate import backgrounds_at
 from hyper_py.background.model import BackgroundModel, NoBackground
 from hyper_py.fitting.groups import Bounds
@@ -96,7 +96,7 @@ def initial_bounds(
     free = np.full(len(start), np.inf)
     amplitude_limits = -free, free
     if amplitude is not None:
-        factor = np.where(in_groups(problem), amplitude.grouped, amplitude.isolated)
+        factor = np.where(in_groups(problem.partition, len(start)), amplitude.grouped, amplitude.isolated)
         peak = start[:, gaussians.AMPLITUDE]
         ends = np.stack([factor * peak, amplitude.largest * peak])
         amplitude_limits = ends.min(axis=0), ends.max(axis=0)
@@ -106,10 +106,10 @@ def initial_bounds(
     return bounds.fixed_at(start, problem.fixed)
 
 
-def in_groups(problem: FitProblem) -> BoolArray:
+def in_groups(partition: Sequence[IntArray], n_sources: int) -> BoolArray:
     """Return which sources are fitted together with others."""
-    together = np.zeros(len(problem.start), dtype=bool)
-    for members in problem.partition:
+    together = np.zeros(n_sources, dtype=bool)
+    for members in partition:
         together[members] = len(members) > 1
     return together
 

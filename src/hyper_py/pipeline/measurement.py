@@ -14,6 +14,7 @@ from hyper_py.deblending.grouping import friends_of_friends, partition_correlate
 from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.binning import bin_size, binned_problem
+from hyper_py.fitting.initial import in_groups
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
@@ -201,8 +202,7 @@ def fit_problem(
         partition = partition_correlated(
             peaks.x, peaks.y, beam_fwhm=fwhm, widths=FWHM_PER_SIGMA * start[:, gaussians.SIGMA_1]
         )
-    crowded = np.zeros(len(start), dtype=bool)
-    crowded[[k for members in partition if len(members) > 1 for k in members]] = True
+    limited = in_groups(partition, len(start)) & has_sizes
     reach = int((DIRTY_BEAMS if image.beam.is_dirty else PATTERN_BEAMS) * fwhm)
     return FitProblem(
         data=image.data,
@@ -215,7 +215,7 @@ def fit_problem(
         fixed=fixed,
         prior_variance=np.zeros(start.shape),
         shift=0.5 * fwhm * size if shift_pix is None else np.full(len(start), shift_pix),
-        largest_sigma=np.where(crowded & has_sizes, _MOST_GROWTH * start[:, gaussians.SIGMA_1], np.inf),
+        largest_sigma=np.where(limited, _MOST_GROWTH * start[:, gaussians.SIGMA_1], np.inf),
         partition=partition,
         beam_fwhm=fwhm,
         beam_area=image.beam_area_pix,

@@ -181,7 +181,8 @@ def initial_of(
     below = [own.background if background.is_subtracted else NoBackground() for own in surroundings]
     initial = initial_values(problem, below, sigma_limits=limits)
     if policy.start_sigma is not None:
-        amplitude, alone = initial.start[:, gaussians.AMPLITUDE], ~in_groups(problem)
+        amplitude = initial.start[:, gaussians.AMPLITUDE]
+        alone = ~in_groups(problem.partition, len(amplitude))
         for members, own in zip(problem.partition, surroundings, strict=True):
             if alone[members].all():
                 amplitude[members] = np.maximum(amplitude[members], policy.start_sigma * own.rms)
