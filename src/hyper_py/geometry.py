@@ -5,6 +5,8 @@ An ellipse on the pixel grid is `(fwhm_major, fwhm_minor, theta)`. Ellipses are 
 subtracted as covariance matrices of shape (..., 2, 2).
 """
 
+from __future__ import annotations  # short signatures in notebooks
+
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple

@@ -1,5 +1,7 @@
 """`SkyImage`: one map with its error, mask, coordinates and beam."""
 
+from __future__ import annotations  # short signatures in notebooks
+
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -218,7 +220,7 @@ class SkyImage(Summarised):
         """Astropy's name of the map's own frame: icrs, fk5, fk4, galactic, ..."""
         return str(celestial_frame(self.wcs).name)
 
-    def to_nddata(self) -> "CCDData":
+    def to_nddata(self) -> CCDData:
         """Return the map as `astropy.nddata.CCDData` in Jy/pixel: coordinates, errors, blank pixels masked.
 
         The header has the beam (BMAJ, BMIN, BPA) and the name (OBJECT).
@@ -243,7 +245,7 @@ class SkyImage(Summarised):
             data, unit=u.Jy / u.pix, wcs=self.wcs, mask=~np.isfinite(data), uncertainty=error, meta=header
         )
 
-    def plot(self, *, ax: Any = None) -> "Figure":
+    def plot(self, *, ax: Any = None) -> Figure:
         """Draw the map in the unit of its file, with its beam.
 
         Parameters
@@ -266,7 +268,7 @@ class SkyImage(Summarised):
 
         return draw_image(self, ax=ax)
 
-    def with_data(self, data: FloatArray) -> "SkyImage":
+    def with_data(self, data: FloatArray) -> SkyImage:
         """Return the same map with other data in Jy/pixel, such as a residual."""
         return replace(self, data=data)
 

@@ -21,6 +21,7 @@ from hyper_py.checked import (
     section,
 )
 from hyper_py.diagnostics import ConfigurationError
+from hyper_py.display import shows_keywords
 from hyper_py.policy import Policy
 
 if TYPE_CHECKING:
@@ -343,9 +344,12 @@ class Options(Checked):
 
         def __init__(self, **values: Unpack[OptionChanges]) -> None: ...
 
-    @classmethod
-    def chosen(cls, options: "Options | None", changes: OptionChanges) -> "Options":
+    @staticmethod
+    def chosen(options: "Options | None", /, **changes: Unpack[OptionChanges]) -> "Options":
         """Return the options of a call: those given, or those of a new configuration, with changes.
+
+        jedi does not know `Unpack`. It follows the `**changes` of a function to `Options(**changes)` here,
+        and so completes the fields.
 
         Raises
         ------
@@ -357,9 +361,10 @@ class Options(Checked):
                 f"options=: a {type(options).__name__}: give hyper_py.Options(...), or the sections "
                 'themselves as keywords, such as detection={"sigma_thres": 5}'
             )
-        return (options or cls()).updated(**changes)
+        return Options(**changes) if options is None else options.updated(**changes)
 
-    def updated(self, **changes: Unpack[OptionChanges]) -> Self:
+    @shows_keywords(OptionChanges)
+    def updated(self, /, **changes: Unpack[OptionChanges]) -> Self:
         """Return options with other values; keys of a mapping are laid over the section that it is for.
 
         Raises

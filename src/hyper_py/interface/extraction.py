@@ -101,7 +101,7 @@ def extract_sources(
     >>> len(again.catalog)
     3
     """
-    chosen = Options.chosen(options, changes)
+    chosen = Options.chosen(options, **changes)
     own = as_sky_image(
         image, wcs=wcs, beam=beam, unit=unit, error=error, mask=mask, frequency=frequency
     )  # fmt: skip

@@ -240,7 +240,7 @@ def extract_bands(
     InputError, ConfigurationError
         As there.
     """
-    options = Options.chosen(options, changes)
+    options = Options.chosen(options, **changes)
     bands = _band_images(images, wavelengths)
     check_names(bands)
     check_aperture(options.bands.common_aperture, [band.name for band in bands])

@@ -107,7 +107,7 @@ def extract_cube(
     >>> len(list(hyper_py.extract_cube(channels, detection={"sigma_thres": 5})))
     2
     """
-    chosen = Options.chosen(options, changes)
+    chosen = Options.chosen(options, **changes)
     if isinstance(channels, str | Path | np.ndarray | SkyImage):
         raise InputError(
             f"channels: a {type(channels).__name__}: give hyper_py.open_cube(path), or a list of maps, such "

@@ -201,7 +201,7 @@ def extract_sources(
     ConfigurationError
         If a value is not allowed, a name is not known, or choices exclude each other.
     """
-    options = Options.chosen(options, changes)
+    options = Options.chosen(options, **changes)
     with told_to(progress):
         return _extracted(image, options, fixed)
 

@@ -4,6 +4,8 @@ Realisations are made in rounds. What a round injects is decided from the rounds
 realisation has random numbers of its own, so that the result does not depend on who does what first.
 """
 
+from __future__ import annotations  # short signatures in notebooks
+
 import hashlib
 import math
 import time
@@ -17,7 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from hyper_py import __version__
 from hyper_py.diagnostics import ConfigurationError, HyperPyError, InputError
+from hyper_py.display import shows_keywords
 from hyper_py.files import open_regular, read_small, synchronise, unlink_if_link
+from hyper_py.options import OptionChanges, Options
 from hyper_py.running import executors
 from hyper_py.running.dask_cluster import execute_dask
 from hyper_py.running.process_settings import one_blas_thread
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
     from hyper_py.injection.drawing import FluxRange
     from hyper_py.injection.plan import InjectionPlan
     from hyper_py.injection.setup import InjectionSetup
-    from hyper_py.options import OptionChanges, Options
     from hyper_py.pipeline.extraction import Extraction
 
 _GROWTH = 1.5
@@ -47,7 +50,7 @@ class RealisationTask:
     kind: str
     index: int
     seed: int
-    ranges: "tuple[FluxRange, FluxRange] | None" = None
+    ranges: tuple[FluxRange, FluxRange] | None = None
     positions: str = "random"
 
     @property
@@ -76,7 +79,7 @@ class RealisationDone:
 class RoundFinished:
     """A round is over: `result` is what is known so far."""
 
-    result: "Completeness"
+    result: Completeness
 
 
 Event: TypeAlias = RealisationDone | RoundFinished
@@ -84,18 +87,19 @@ OnEvent: TypeAlias = Callable[[Event], None]
 Execute: TypeAlias = Callable[[Callable[[Any], Any], Sequence[Any]], executors.Outcomes]
 
 
+@shows_keywords(OptionChanges)
 def completeness(
-    image: "SkyImage | Extraction",
+    image: SkyImage | Extraction,
     *,
-    options: "Options | None" = None,
+    options: Options | None = None,
     precision: float = 0.02,
     seed: int = 1,
     positions: str = "random",
     max_runs: int = 400,
     jobs: int = 1,
     on_event: OnEvent | None = None,
-    **changes: "Unpack[OptionChanges]",
-) -> "Completeness":
+    **changes: Unpack[OptionChanges],
+) -> Completeness:
     """Tell how complete and pure the catalogue of a map is, from sources injected into it.
 
     Parameters
@@ -141,7 +145,6 @@ def completeness(
     """
     from hyper_py.image import checked_image
     from hyper_py.injection.plan import InjectionPlan
-    from hyper_py.options import Options
     from hyper_py.pipeline.extraction import Extraction, extract_sources
 
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
@@ -153,7 +156,7 @@ def completeness(
             )
         extraction = image
     else:
-        chosen = Options.chosen(options, changes)
+        chosen = Options.chosen(options, **changes)
         extraction = extract_sources(checked_image(image, name="image"), options=chosen)
     plan = InjectionPlan(precision=precision, seed=seed, positions=positions, max_runs=max_runs)
     execute = local_executor(jobs)
@@ -186,7 +189,7 @@ def _ignore(index: int, attempt: int) -> None:
     """Tell nobody that a task was started."""
 
 
-def run_task(task: RealisationTask, *, setup: "InjectionSetup") -> Any:
+def run_task(task: RealisationTask, *, setup: InjectionSetup) -> Any:
     """Do one run of the pipeline: return records of injected sources, or signal to noise of false rows."""
     from hyper_py.injection import purity
     from hyper_py.injection.recovery import realise
@@ -326,13 +329,13 @@ def mark_of(*parts: object) -> str:
 
 
 def estimate(
-    extraction: "Extraction",
+    extraction: Extraction,
     *,
-    plan: "InjectionPlan",
+    plan: InjectionPlan,
     execute: Execute,
     store: Store | None = None,
     on_event: OnEvent | None = None,
-) -> "Completeness":
+) -> Completeness:
     """Inject sources into a map until completeness is as precise as planned.
 
     Parameters
@@ -359,8 +362,8 @@ class _Estimate:
 
     def __init__(
         self,
-        extraction: "Extraction",
-        plan: "InjectionPlan",
+        extraction: Extraction,
+        plan: InjectionPlan,
         execute: Execute,
         store: Store,
         on_event: OnEvent | None,
@@ -374,7 +377,7 @@ class _Estimate:
         self.realised: list[RealisationTask] = []
         self.started, self.n_made = time.perf_counter(), 0
 
-    def run(self) -> "Completeness":
+    def run(self) -> Completeness:
         """Make rounds until the precision is reached."""
         import numpy as np
 
@@ -437,7 +440,7 @@ class _Estimate:
             )
         )  # fmt: skip
 
-    def result(self, records: Any, empty: Sequence[RealisationTask]) -> "Completeness":
+    def result(self, records: Any, empty: Sequence[RealisationTask]) -> Completeness:
         """Return what is known so far."""
         import numpy as np
 

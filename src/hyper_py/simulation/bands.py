@@ -6,6 +6,8 @@ those of a band do not change when another band is left out, and noise does not 
 sources.
 """
 
+from __future__ import annotations  # short signatures in notebooks
+
 import math
 import zlib
 from dataclasses import asdict, dataclass
@@ -23,7 +25,7 @@ from scipy.spatial import cKDTree
 
 from hyper_py.arrays import FloatArray
 from hyper_py.bands.spectra import grey_body
-from hyper_py.display import Summarised, Summary
+from hyper_py.display import Summarised, Summary, shows_keywords
 from hyper_py.geometry import (
     ARCSEC_PER_RADIAN,
     FWHM_PER_SIGMA,
@@ -125,6 +127,7 @@ class SimulatedBands(Summarised):
         return next(one for one in self.maps if one.band.name == name)
 
 
+@shows_keywords(BandsModel)
 def simulate_bands(
     preset: str | BandsModel = "bands", *, seed: int | np.random.Generator, **overrides: Any
 ) -> SimulatedBands:

@@ -9,6 +9,8 @@ FWHM is above 1.5 pixels. Sizes are those seen in the map: nothing is convolved 
 except with its side lobes. In a dirty map FLUX is that of the sky, and peaks are those that the map shows.
 """
 
+from __future__ import annotations  # short signatures in notebooks
+
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +23,7 @@ from astropy.table import QTable
 
 from hyper_py.arrays import FloatArray, IndexArray
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.display import Summarised, Summary
+from hyper_py.display import Summarised, Summary, shows_keywords
 from hyper_py.geometry import Ellipse, covariance_from_ellipse, pixel_ellipse_from_sky
 from hyper_py.image import SkyImage
 from hyper_py.simulation import fields, interferometer
@@ -263,6 +265,7 @@ class SimulatedCube:
         return {**_header(recipe.canvas, recipe.seed), **spectral}
 
 
+@shows_keywords(SkyModel)
 def simulate_image(
     preset: str | SkyModel = "alma", *, seed: int | np.random.Generator, **overrides: Any
 ) -> Simulation:

@@ -1,5 +1,7 @@
 """Comparison of a catalogue with the truth: completeness, purity, bias, scatter and pulls."""
 
+from __future__ import annotations  # short signatures in notebooks
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -146,7 +148,7 @@ class Validation(Summarised):
             rows=statistics.rows if statistics else (),
         )
 
-    def plot(self, *, title: str = "") -> "Figure":
+    def plot(self, *, title: str = "") -> Figure:
         """Draw completeness and purity, fluxes, offsets and pulls in four panels.
 
         Returns
@@ -162,7 +164,7 @@ class Validation(Summarised):
         """Return the comparison of one quantity, None if it could not be made."""
         return next((c for c in self.comparisons if c.name == name), None)
 
-    def tables(self) -> tuple["TextTable", ...]:
+    def tables(self) -> tuple[TextTable, ...]:
         """Return what a terminal shows: counts, bins of signal to noise, quantities by sample.
 
         `over limit` is the scatter in units of the smallest possible error, where that is known.
@@ -381,7 +383,7 @@ class _Matches:
         tolerance: float,
         counted: ArrayLike | None,
         neutral: ArrayLike | None,
-    ) -> "_Matches":
+    ) -> _Matches:
         """Match one to one; neutral detections, and those of truth that does not count, are not judged."""
         i, j = match_positions(points, true_points, tolerance=tolerance)
         count = np.ones(len(true_points), bool) if counted is None else np.asarray(counted, dtype=bool)
