@@ -27,7 +27,7 @@ author = "The Hyper-Py developers"
 copyright = author
 release = version = hyper_py.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "sphinx_copybutton"]
 exclude_patterns = ["_build", "generated/*.inc.md", "check.py"]
 html_theme = "furo"
 html_title = f"Hyper-Py {release}"
@@ -38,6 +38,10 @@ html_domain_indices = False
 html_copy_source = False
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "  # what stands before a command is not copied
+copybutton_prompt_is_regexp = True
+copybutton_selector = "div.highlight:not(.cell_output *) > pre"
+default_role = "py:obj"  # `name` in a docstring is a link where the name is documented
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
@@ -225,6 +229,14 @@ def keep_bars(*arguments):
     lines[:] = [line if "``" in line else line.replace("|", r"\|") for line in lines]
 
 
+KEYWORDS = re.compile(r"(?:, \w+=unchanged){12,}")
+
+
+def shorten(app, what, name, found, options, signature, returned):
+    """Put `**overrides` for keywords that would fill half a page; help and completion show them all."""
+    return KEYWORDS.sub(", **overrides", signature or ""), returned
+
+
 def inline_math(translator, node):
     """Write an equation in a line as MathML, which browsers draw without a script."""
     translator.body.append(tex2mathml(node.astext()))
@@ -240,6 +252,7 @@ def block_math(translator, node):
 def setup(app):
     """Put bars right before numpydoc reads the lines, and draw equations without a script from elsewhere."""
     app.connect("autodoc-process-docstring", keep_bars, priority=100)
+    app.connect("autodoc-process-signature", shorten)
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
 
 

@@ -16,7 +16,7 @@ NAMES = [
     "Options", "DetectionOptions", "PhotometryOptions", "FitOptions", "BackgroundOptions", "CubeOptions",
     "Extraction", "as_sky_image", "completeness", "extract_cube", "open_cube", "Flag", "HyperPyError",
     "BandImage", "BandsExtraction", "BandsOptions", "extract_bands", "simulate_bands", "validate_bands",
-    "completeness_bands", "describe_flags", "mean_image", "reference_from", "__version__",
+    "completeness_bands", "describe_flags", "mean_image", "reference_from", "simulate_cube", "__version__",
 ]  # fmt: skip
 
 
@@ -131,6 +131,7 @@ SECTIONS = {"detection", "photometry", "fit_options", "background"}
         (hyper_py.completeness, SECTIONS),
         (hyper_py.Options.updated, SECTIONS),
         (hyper_py.simulate_image, {"n_sources", "peak_range", "noise_rms"}),
+        (hyper_py.simulate_cube, {"n_channels", "n_sources", "peak_range"}),
         (hyper_py.simulate_bands, {"n_sources", "temperature_range"}),
     ],
 )

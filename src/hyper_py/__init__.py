@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hyper_py.running.completeness import completeness
     from hyper_py.running.completeness_bands import completeness_bands
     from hyper_py.simulation.bands import simulate_bands
-    from hyper_py.simulation.simulate import simulate_image
+    from hyper_py.simulation.simulate import simulate_cube, simulate_image
     from hyper_py.validation.bands import validate_bands
     from hyper_py.validation.validation import validate
 
@@ -62,6 +62,7 @@ __all__ = [
     "read_image",
     "reference_from",
     "simulate_bands",
+    "simulate_cube",
     "simulate_image",
     "validate",
     "validate_bands",
@@ -92,7 +93,7 @@ _HOMES = {
     "running.completeness": ("completeness",),
     "running.completeness_bands": ("completeness_bands",),
     "simulation.bands": ("simulate_bands",),
-    "simulation.simulate": ("simulate_image",),
+    "simulation.simulate": ("simulate_cube", "simulate_image"),
     "validation.bands": ("validate_bands",),
     "validation.validation": ("validate",),
 }

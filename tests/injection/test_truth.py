@@ -29,3 +29,14 @@ def test_half_is_found_at_the_threshold(rng):
 def test_no_curve_without_signal_to_noise_or_with_few_sources(rng):
     assert curve_of_validation(compared(rng, 100, with_snr=False)) is None
     assert curve_of_validation(compared(rng, 10)) is None
+
+
+def test_limits_below_all_sources_and_limits_that_are_not_reached():
+    """All found from a signal to noise of 8 on: where half is found is somewhere below; of nothing found, nowhere."""
+    snr = np.linspace(8.0, 30.0, 40)
+    truth = Table({"X": 20.0 * np.arange(40), "Y": np.zeros(40), "SNR": snr})
+    every = curve_of_validation(validate(truth, truth, beam_fwhm=4.0))
+    assert [row[1] for row in limits_table(every)[2]] == ["below 8"] * 3
+    shifted = Table({"X": truth["X"] + 10.0, "Y": truth["Y"]})
+    none = curve_of_validation(validate(shifted, truth, beam_fwhm=4.0))
+    assert [row[1] for row in limits_table(none)[2]] == ["not reached"] * 3

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from hyper_py.injection.curve import CompletenessCurve, completeness_curve
+from hyper_py.injection.curve import CompletenessCurve, Limit, completeness_curve
 from hyper_py.validation.validation import TextTable, Validation
 
 FEWEST = 20
@@ -27,9 +27,16 @@ def limits_table(curve: CompletenessCurve) -> TextTable:
     rows = tuple(
         (
             f"{one.level:.0%}",
-            "not reached" if math.isnan(one.value) else f"{one.value:.3g}",
+            _limit_text(one, curve),
             "-" if math.isnan(one.low) else f"{one.low:.3g} - {one.high:.3g}",
         )
         for one in curve.limits
     )
     return TextTable("Limits of the smooth curve", ("completeness", "signal to noise", "68%"), rows)
+
+
+def _limit_text(limit: Limit, curve: CompletenessCurve) -> str:
+    """Return a limit in words; one below all sources is not known."""
+    if math.isfinite(limit.value):
+        return f"{limit.value:.3g}"
+    return f"below {curve.x[0]:.3g}" if curve.curve.min() > limit.level else "not reached"

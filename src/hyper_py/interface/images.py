@@ -189,8 +189,7 @@ def open_cube(
     --------
     >>> import hyper_py, pathlib, tempfile
     >>> from astropy.io import fits
-    >>> from hyper_py.simulation.simulate import simulate_cube
-    >>> sky = simulate_cube(seed=1, n_channels=3, shape=(60, 60), n_sources=2)
+    >>> sky = hyper_py.simulate_cube(seed=1, n_channels=3, shape=(60, 60), n_sources=2)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder) / "cube.fits"
     ...     fits.PrimaryHDU(sky.data(), fits.Header(sky.header())).writeto(path)

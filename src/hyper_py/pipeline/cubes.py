@@ -101,8 +101,7 @@ def extract_cube(
     Examples
     --------
     >>> import hyper_py
-    >>> from hyper_py.simulation.simulate import simulate_cube
-    >>> cube = simulate_cube(seed=1, n_channels=2, shape=(100, 100), n_sources=4, line_fwhm=(8, 8))
+    >>> cube = hyper_py.simulate_cube(seed=1, n_channels=2, shape=(100, 100), n_sources=4, line_fwhm=(8, 8))
     >>> channels = (channel.image for channel in cube)
     >>> len(list(hyper_py.extract_cube(channels, detection={"sigma_thres": 5})))
     2

@@ -27,7 +27,10 @@ _SAME_PEAK = 1.5
 
 @dataclass(frozen=True, kw_only=True)
 class ShownCheck:
-    """A check of `hyper_py.detection.checks` in words: what, its value, the limit, and whether it passes."""
+    """A check of `hyper_py.detection.checks` in words: what, its value, the limit, and whether it passes.
+
+    `demand` is empty where every value passes.
+    """
 
     name: str
     value: str
@@ -93,7 +96,8 @@ class Explanation:
             yield "tests of the detection, on the highest filtered pixel within half a beam:"
         for check in self.checks:
             word = "passed" if check.passed else "FAILED"
-            yield f"  {word}  {check.name}: {check.value} (must be {check.demand})"
+            limit = f"must be {check.demand}" if check.demand else "no limit is set"
+            yield f"  {word}  {check.name}: {check.value} ({limit})"
         if self.nearest is not None:
             near = self.nearest
             yield f"nearest source: {near.number}, {near.distance:.1f} pixels = {near.beams:.2f} beams away"
@@ -256,10 +260,13 @@ def _shown(check: Check, brightness: Callable[[float], str]) -> ShownCheck:
     """Return a check of one value in words."""
     show = brightness if check.is_brightness else _plain
     low, high = (float(np.ravel(limit)[0]) for limit in (check.low, check.high))
+    demand = ""
     if np.isfinite(low) and np.isfinite(high):
         demand = f"from {show(low)} to {show(high)}"
-    else:
-        demand = f"at least {show(low)}" if np.isfinite(low) else f"at most {show(high)}"
+    elif np.isfinite(low):
+        demand = f"at least {show(low)}"
+    elif np.isfinite(high):
+        demand = f"at most {show(high)}"
     value = float(check.values[0])
     shown = show(value) if np.isfinite(value) else ("none nearer" if value > 0.0 else "unknown")
     return ShownCheck(name=check.name, value=shown, demand=demand, passed=bool(check.passed[0]))

@@ -14,6 +14,7 @@ from hyper_py.image import SkyImage
 from hyper_py.names import file_stem
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.fits_products import GroupCutout, deblended, group_cutouts
+from hyper_py.reporting.images import frame_name
 from hyper_py.writing.layout import Layout
 from hyper_py.writing.staging import Stage
 
@@ -201,7 +202,7 @@ def draw_beam(axes: Any, image: SkyImage, *, at: tuple[float, float]) -> None:
 def label_axes(axes: Any, image: SkyImage, *, first: bool = True) -> None:
     """Label the axes with the frame of the map."""
     names = ("l", "b") if image.frame == "galactic" else ("RA", "Dec")
-    frame = image.frame.replace("icrs", "ICRS").replace("fk", "FK")
+    frame = frame_name(image.frame)
     for k, name in enumerate(names):
         coordinate = axes.coords[k]
         coordinate.set_axislabel(f"{name} ({frame})" if frame and first else " ")

@@ -61,3 +61,14 @@ def indexed(values: FloatArray, low: float, high: float) -> UInt8Array:
     """Return numbers of colours from 1 to 255 for values from `low` to `high`; 0 where blank."""
     share = np.clip((values - low) / ((high - low) or 1.0), 0.0, 1.0)
     return np.where(np.isfinite(values), 1.0 + np.rint(254.0 * share), 0.0).astype(np.uint8)
+
+
+def frame_name(frame: str) -> str:
+    """Return the name of a celestial frame as it is usually written.
+
+    Examples
+    --------
+    >>> frame_name("icrs"), frame_name("fk5"), frame_name("galactic")
+    ('ICRS', 'FK5', 'galactic')
+    """
+    return frame.replace("icrs", "ICRS").replace("fk", "FK")

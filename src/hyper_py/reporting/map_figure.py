@@ -19,7 +19,7 @@ from hyper_py.geometry import (
 )
 from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import Extraction
-from hyper_py.reporting.images import indexed, palette, palettes, png
+from hyper_py.reporting.images import frame_name, indexed, palette, palettes, png
 from hyper_py.reporting.report_data import REMARKS, bin_image, detected_places
 
 _SIDE = 900.0
@@ -169,7 +169,7 @@ def _coordinates(extraction: Extraction, scale: float) -> Iterator[str]:
                 else _sexagesimal(value, step, is_time=axis == 0)
             )
             labels += _label(points, near, text, axis == below, nx * scale, ny * scale)
-    frame = f" ({image.frame})" if image.frame else ""
+    frame = f" ({frame_name(image.frame)})" if image.frame else ""
     yield '</g><g stroke="none">'
     yield from labels
     yield _text(names[below] + frame, 0.5 * nx * scale, ny * scale + 44.0)

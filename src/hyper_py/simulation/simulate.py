@@ -301,6 +301,7 @@ def simulate_image(
     return _assemble(recipe, noise=noise, background=background, sigma=recipe.sigma(noise, background))
 
 
+@shows_keywords(SkyModel)
 def simulate_cube(
     preset: str | SkyModel = "cube",
     *,
@@ -336,6 +337,13 @@ def simulate_cube(
     ------
     ConfigurationError
         If an option makes no sense.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> sky = hyper_py.simulate_cube(seed=1, n_channels=3, shape=(60, 70), n_sources=2)
+    >>> sky.data().shape
+    (3, 60, 70)
     """
     if n_channels < 1 or channel_width == 0 or frequency <= 0 or turnover <= 0 or not min(line_fwhm) > 0:
         raise ConfigurationError(

@@ -178,6 +178,10 @@ def validate_bands(
     merge_within : float, optional
         True sources nearer to each other than this count as one, arcsec; 0.7 of the sharpest beam by default.
 
+    Returns
+    -------
+    BandsValidation
+
     Raises
     ------
     InputError
