@@ -232,9 +232,11 @@ def keep_bars(*arguments):
 KEYWORDS = re.compile(r"(?:, \w+=unchanged){12,}")
 
 
-def shorten(app, what, name, found, options, signature, returned):
+def shorten(*arguments):
     """Put `**overrides` for keywords that would fill half a page; help and completion show them all."""
-    return KEYWORDS.sub(", **overrides", signature or ""), returned
+    signature, returned = arguments[-2:]
+    short = KEYWORDS.sub(", **overrides", signature or "")
+    return (short, returned) if short != (signature or "") else None
 
 
 def inline_math(translator, node):

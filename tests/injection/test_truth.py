@@ -32,7 +32,7 @@ def test_no_curve_without_signal_to_noise_or_with_few_sources(rng):
 
 
 def test_limits_below_all_sources_and_limits_that_are_not_reached():
-    """All found from a signal to noise of 8 on: where half is found is somewhere below; of nothing found, nowhere."""
+    """All found from a signal to noise of 8 on: half are found somewhere below; where nothing is, nowhere."""
     snr = np.linspace(8.0, 30.0, 40)
     truth = Table({"X": 20.0 * np.arange(40), "Y": np.zeros(40), "SNR": snr})
     every = curve_of_validation(validate(truth, truth, beam_fwhm=4.0))
