@@ -14,6 +14,7 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from numpydoc.xref import DEFAULT_LINKS
 
 import hyper_py
 from hyper_py.bands.columns import described_columns
@@ -45,6 +46,40 @@ default_role = "py:obj"  # `name` in a docstring is a link where the name is doc
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
+# Types in docstrings link to this reference, and to those of astropy, numpy and regions.
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"  # but for these
+numpydoc_xref_aliases = {
+    **{name: f"hyper_py.{name}" for name in hyper_py.__all__},
+    "InputError": "hyper_py.diagnostics.InputError",
+    "ConfigurationError": "hyper_py.diagnostics.ConfigurationError",
+    "CubeReader": "hyper_py.reading.io.CubeReader",
+    "Simulation": "hyper_py.simulation.simulate.Simulation",
+    "SimulatedCube": "hyper_py.simulation.simulate.SimulatedCube",
+    "SimulatedBands": "hyper_py.simulation.bands.SimulatedBands",
+    "SkyModel": "hyper_py.simulation.presets.SkyModel",
+    "BandsModel": "hyper_py.simulation.band_models.BandsModel",
+    "BandModel": "hyper_py.simulation.band_models.BandModel",
+    "Validation": "hyper_py.validation.validation.Validation",
+    "BandsValidation": "hyper_py.validation.bands.BandsValidation",
+    "ndarray": "numpy.ndarray",
+    "Quantity": "astropy.units.Quantity",
+    "Table": "astropy.table.Table",
+    "QTable": "astropy.table.QTable",
+    "SkyCoord": "astropy.coordinates.SkyCoord",
+    "WCS": "astropy.wcs.WCS",
+    "NDData": "astropy.nddata.NDData",
+    "CCDData": "astropy.nddata.CCDData",
+    "HDUList": "astropy.io.fits.HDUList",
+    "Regions": "regions.Regions",
+}
+numpydoc_xref_aliases |= {name: name for name in numpydoc_xref_aliases.values()}
+DEFAULT_LINKS.clear()  # they need the lists of names of Python and numpy, which are not fetched
+ELSEWHERE = {
+    "astropy": "https://docs.astropy.org/en/stable/api/{}.html",
+    "numpy": "https://numpy.org/doc/stable/reference/generated/{}.html",
+    "regions": "https://astropy-regions.readthedocs.io/en/stable/api/{}.html",
+}
 
 # Notebooks are Markdown without outputs: they are run at each build, in folders of their own.
 nb_execution_mode = "force"
@@ -239,6 +274,15 @@ def shorten(*arguments):
     return (short, returned) if short != (signature or "") else None
 
 
+def elsewhere(app, env, node, content):  # noqa: ARG001 - Sphinx calls it so
+    """Return a link to the reference of another package; no list of its names is loaded for it."""
+    target = node.get("reftarget", "")
+    pattern = ELSEWHERE.get(target.partition(".")[0]) if "." in target else None
+    if pattern is None or not re.fullmatch(r"[a-z_.]+\.[A-Z]\w+|numpy\.ndarray", target):
+        return None
+    return nodes.reference("", "", content, internal=False, refuri=pattern.format(target))
+
+
 def inline_math(translator, node):
     """Write an equation in a line as MathML, which browsers draw without a script."""
     translator.body.append(tex2mathml(node.astext()))
@@ -255,6 +299,7 @@ def setup(app):
     """Put bars right before numpydoc reads the lines, and draw equations without a script from elsewhere."""
     app.connect("autodoc-process-docstring", keep_bars, priority=100)
     app.connect("autodoc-process-signature", shorten)
+    app.connect("missing-reference", elsewhere)
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
 
 

@@ -18,7 +18,10 @@ MODULES = sorted(
 )
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FUNCTIONS = [name for name in hyper_py.__all__ if inspect.isfunction(getattr(hyper_py, name))]
-METHODS = ["plane", "plot", "segmentation_image", "to_nddata", "write"]
+CLASSES = [name for name in hyper_py.__all__ if inspect.isclass(getattr(hyper_py, name))]
+METHODS = [
+    "plane", "plot", "plot_source", "report", "segmentation_image", "to_nddata", "to_pandas", "write",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -34,8 +37,8 @@ def test_examples_run(name):
     assert runner.tries > 0
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_public_functions_have_an_example(name):
+@pytest.mark.parametrize("name", [*FUNCTIONS, *CLASSES])
+def test_public_functions_and_classes_have_an_example(name):
     assert ">>> " in (getattr(hyper_py, name).__doc__ or "")
 
 

@@ -385,7 +385,8 @@ def summary(cls: type[Checked]) -> str:
 def document(*classes: type[Checked]) -> None:
     """Put what the fields of classes mean into their docstrings."""
     for cls in classes:
-        lines = [inspect.cleandoc(cls.__doc__ or ""), "", "Attributes", "----------"]
+        text, examples, shown = inspect.cleandoc(cls.__doc__ or "").partition("\nExamples\n--------\n")
+        lines = [text.rstrip(), "", "Attributes", "----------"]
         for name, kind in _kinds(cls).items():
             if is_section(kind):
                 lines += [f"{name} : {kind.__name__}", f"    {summary(kind)}"]
@@ -395,7 +396,7 @@ def document(*classes: type[Checked]) -> None:
             ending = "" if default is MISSING else f"; default {default!r}"
             lines.append(f"{name} : {what_is_allowed(kind)}{ending}")
             lines += textwrap.wrap(description, 100, initial_indent="    ", subsequent_indent="    ")
-        cls.__doc__ = "\n".join(lines) + "\n"
+        cls.__doc__ = "\n".join(lines) + "\n" + examples + shown
 
 
 def what_is_allowed(kind: Any) -> str:

@@ -4,7 +4,17 @@ from enum import IntFlag
 
 
 class HyperPyError(Exception):
-    """Any error that a user can cause; its message is one line: what, where, what to do."""
+    """Any error that a user can cause; its message is one line: what, where, what to do.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> try:
+    ...     hyper_py.DetectionOptions(method="matchd")
+    ... except hyper_py.HyperPyError as error:
+    ...     print(error)
+    detection.method = 'matchd': must be one of highpass, matched; did you mean 'matched'?
+    """
 
 
 class ConfigurationError(HyperPyError):
@@ -20,7 +30,18 @@ class HyperPyWarning(UserWarning):
 
 
 class Flag(IntFlag):
-    """Bits of the catalogue column FLAGS. `FLAG_TEXT` says what each one means."""
+    """Bits of the catalogue column FLAGS; `describe_flags` says what each one means.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hyper_py import Flag
+    >>> flags = np.array([0, 256, 768])
+    >>> (flags & Flag.UNRESOLVED) > 0
+    array([False, False,  True])
+    >>> Flag(768)
+    <Flag.BLENDED|UNRESOLVED: 768>
+    """
 
     BLANK_PIXELS = 1 << 0
     EDGE = 1 << 1

@@ -58,6 +58,16 @@ class SkyImage(Summarised):
         Where sources are looked for; everywhere if not given. Noise and background are those of all pixels.
     meta : dict
         Facts from the header that outputs repeat: `frequency` in Hz, `object`, `history`.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> image = hyper_py.simulate_image("faint", seed=1, shape=(60, 80), n_sources=2, unit="Jy/beam").image
+    >>> image.shape, image.unit, image.frame
+    ((60, 80), 'Jy/beam', 'icrs')
+    >>> peak = image.data.max() / image.jy_per_pixel  # in the unit of the file
+    >>> f"{image.beam_fwhm_pix:.2f} pixels per beam"
+    '3.31 pixels per beam'
     """
 
     data: FloatArray

@@ -34,7 +34,14 @@ Order: TypeAlias = Annotated[int, Range(at_least=0, at_most=4)]
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionOptions(Checked, key_path="detection"):
-    """Which peaks are accepted as sources."""
+    """Which peaks are accepted as sources.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> hyper_py.DetectionOptions(sigma_thres=6)
+    DetectionOptions(sigma_thres=6.0)
+    """
 
     method: Literal["highpass", "matched"] = option(
         "matched",
@@ -105,7 +112,14 @@ class DetectionOptions(Checked, key_path="detection"):
 
 @dataclass(frozen=True, kw_only=True)
 class PhotometryOptions(Checked, key_path="photometry"):
-    """Apertures, and limits of source sizes."""
+    """Apertures, and limits of source sizes.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> hyper_py.PhotometryOptions(aper_sup=3).aper_inf
+    0.5
+    """
 
     aper_inf: Positive = option(0.5, "Smallest size of a source, in beams.")
     aper_sup: Positive | None = option(
@@ -124,7 +138,14 @@ class PhotometryOptions(Checked, key_path="photometry"):
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions(Checked, key_path="fit_options"):
-    """How the Gaussians are fitted."""
+    """How the Gaussians are fitted.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> hyper_py.FitOptions(noise_model="white")
+    FitOptions(noise_model='white')
+    """
 
     noise_model: Literal["white", "correlated"] = option(
         "correlated",
@@ -203,7 +224,14 @@ class FitOptions(Checked, key_path="fit_options"):
 
 @dataclass(frozen=True, kw_only=True)
 class BackgroundOptions(Checked, key_path="background"):
-    """Background under the sources."""
+    """Background under the sources.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> hyper_py.BackgroundOptions().method
+    'conditional'
+    """
 
     method: Literal["polynomial", "conditional", "none"] = option(
         "conditional",
@@ -253,7 +281,14 @@ class BackgroundOptions(Checked, key_path="background"):
 
 @dataclass(frozen=True, kw_only=True)
 class CubeOptions(Checked, key_path="cube"):
-    """Datacubes: recognised by their axes, or declared by `control.datacube`; channels count from 1."""
+    """Datacubes: recognised by their axes, or declared by `control.datacube`; channels count from 1.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> hyper_py.CubeOptions(positions="moment0")
+    CubeOptions(positions='moment0')
+    """
 
     positions: Literal["per_channel", "fixed", "moment0", "channel"] = option(
         "per_channel",
@@ -274,7 +309,14 @@ class CubeOptions(Checked, key_path="cube"):
 
 @dataclass(frozen=True, kw_only=True)
 class BandsOptions(Checked, key_path="bands"):
-    """Several bands of one field, fitted together."""
+    """Several bands of one field, fitted together.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> hyper_py.BandsOptions(grey_body=True)
+    BandsOptions(grey_body=True)
+    """
 
     shape: Literal["shared", "free"] = option(
         "shared",
@@ -321,7 +363,17 @@ class OptionChanges(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Checked):
-    """Everything that decides what is measured on one map."""
+    """Everything that decides what is measured on one map.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> options = hyper_py.Options(detection={"sigma_thres": 6}, convert_mJy=False)
+    >>> options
+    Options(detection={'sigma_thres': 6.0}, convert_mJy=False)
+    >>> options.updated(detection={"rms_map": "local"}).detection
+    DetectionOptions(sigma_thres=6.0, rms_map='local')
+    """
 
     detection: DetectionOptions = section(DetectionOptions)
     photometry: PhotometryOptions = section(PhotometryOptions)

@@ -25,6 +25,15 @@ class BandImage:
         Micron; a quantity, wavelength or frequency, is converted.
     calibration_error : float, optional
         Relative calibration uncertainty, which all fluxes of the band share.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> from astropy import units as u
+    >>> image = hyper_py.simulate_image("faint", seed=1, shape=(60, 80), n_sources=2).image
+    >>> band = hyper_py.BandImage(name="alma6", image=image, wavelength=230 * u.GHz, calibration_error=0.05)
+    >>> f"{band.wavelength:.0f} micron"
+    '1303 micron'
     """
 
     name: str

@@ -100,6 +100,19 @@ class BandsExtraction(BandsResultMethods):
         Of the field.
     ids : ndarray of str, shape (n,), optional
         Identifiers of given sources; the column ID of the catalogue.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> field = hyper_py.simulate_bands(seed=1, size=500.0, n_sources=4, pair_fraction=0.0)
+    >>> images = {name: field[name].image for name in ("s250", "s350")}
+    >>> found = hyper_py.extract_bands(images, wavelengths={"s250": 250, "s350": 350})
+    >>> [band.name for band in found.bands]
+    ['s250', 's350']
+    >>> len(found.long_catalog) == 2 * len(found.catalog)
+    True
+    >>> found.residual_image("s250").shape == images["s250"].shape
+    True
     """
 
     measured: tuple[MeasuredBand, ...]

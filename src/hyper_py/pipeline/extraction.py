@@ -59,6 +59,27 @@ class Extraction(ResultMethods):
         Detections of which the fit left no peak or flux above its own error; they are no sources.
     not_on_map : astropy.table.QTable, optional
         Rows of given sources that are not on the map: a position and a flag.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(80, 80), n_sources=3, peak_range=(20, 30))
+    >>> extraction = hyper_py.extract_sources(sky.image)
+    >>> extraction.catalog["FLUX"].unit
+    Unit("mJy")
+
+    Images are in Jy/pixel; the model has the Gaussians only, so that the background stays in the residual:
+
+    >>> rest = sky.image.data - extraction.model_image()
+    >>> bool((extraction.residual_image() == rest).all())
+    True
+    >>> extraction.background_image(extent="plane").shape, extraction.rms_image().shape
+    ((80, 80), (80, 80))
+
+    Apertures are regions of the package of that name, which DS9 and CARTA read:
+
+    >>> len(extraction.regions())
+    3
     """
 
     image: SkyImage

@@ -174,6 +174,15 @@ class ResultMethods(Summarised):
         ------
         InputError
             If pandas is not installed.
+
+        Examples
+        --------
+        >>> import hyper_py
+        >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(80, 80), n_sources=3, peak_range=(20, 30))
+        >>> extraction = hyper_py.extract_sources(sky.image)
+        >>> frame = extraction.to_pandas()
+        >>> frame.index.name, frame.attrs["units"]["FLUX"]
+        ('HYPER_ID', 'mJy')
         """
         return as_frame(self._own.complete_catalog)
 
@@ -230,6 +239,15 @@ class ResultMethods(Summarised):
         ------
         InputError
             For another suffix, a file that exists, or a map that was read in pieces.
+
+        Examples
+        --------
+        >>> import hyper_py, pathlib, tempfile
+        >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(80, 80), n_sources=3, peak_range=(20, 30))
+        >>> extraction = hyper_py.extract_sources(sky.image)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     print(extraction.report(pathlib.Path(folder) / "map.html").name)
+        map.html
         """
         from hyper_py.reporting.extraction_page import write_page
 
@@ -301,6 +319,13 @@ class ResultMethods(Summarised):
         ------
         InputError
             If the catalogue has no such source, or nothing was fitted.
+
+        Examples
+        --------
+        >>> import hyper_py
+        >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(80, 80), n_sources=3, peak_range=(20, 30))
+        >>> extraction = hyper_py.extract_sources(sky.image)
+        >>> figure = extraction.plot_source(1)
         """
         from hyper_py.reporting.notebook_figures import draw_source
 

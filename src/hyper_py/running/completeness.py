@@ -139,8 +139,8 @@ def completeness(
     --------
     >>> import hyper_py
     >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(120, 120), n_sources=15)
-    >>> result = hyper_py.completeness(sky.image, precision=0.15, seed=2)
-    >>> 3.0 < result.curve("SNR").limit(0.5).value < 8.0
+    >>> result = hyper_py.completeness(sky.image, seed=2, max_runs=8)  # 400 runs by default: minutes
+    >>> 3.0 < result.curve("SNR").limit(0.5).value < 10.0
     True
     """
     from hyper_py.image import checked_image

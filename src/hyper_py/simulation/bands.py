@@ -102,6 +102,13 @@ class SimulatedBands(Summarised):
         made.
     model : BandsModel
     seed : int
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> field = hyper_py.simulate_bands(seed=1, size=300.0, n_sources=3, pair_fraction=0.0)
+    >>> field["s500"].image.shape, len(field.truth)
+    ((25, 25), 3)
     """
 
     maps: tuple[SimulatedBand, ...]

@@ -64,6 +64,13 @@ class Simulation(Summarised):
         The kind of sky.
     psf : ndarray, shape (gy, gx), optional
         The dirty beam of an interferometer, peak 1 at pixel (gy // 2, gx // 2).
+
+    Examples
+    --------
+    >>> import hyper_py, numpy as np
+    >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(60, 80), n_sources=2)
+    >>> bool(np.allclose(sky.image.data, sky.sources + sky.noise + sky.background))
+    True
     """
 
     image: SkyImage
@@ -195,6 +202,13 @@ class SimulatedCube:
         Gaussian line of each source, in channels.
     turnover : float
         Channels after which the random background is an independent one.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> cube = hyper_py.simulate_cube(seed=1, n_channels=3, shape=(60, 70), n_sources=2)
+    >>> [channel.image.shape for channel in cube]
+    [(60, 70), (60, 70), (60, 70)]
     """
 
     n_channels: int

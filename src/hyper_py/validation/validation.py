@@ -121,6 +121,16 @@ class Validation(Summarised):
         Of the counted pairs.
     snr_true, snr_measured : ndarray
         By row of truth and catalogue; NaN where not known.
+
+    Examples
+    --------
+    >>> import hyper_py
+    >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(80, 80), n_sources=3, peak_range=(20, 30))
+    >>> result = hyper_py.validate(hyper_py.extract_sources(sky.image), sky)
+    >>> result.completeness.part, result.completeness.whole
+    (3, 3)
+    >>> abs(result.samples["all"]["flux"].bias) < 0.2
+    True
     """
 
     tolerance: float
