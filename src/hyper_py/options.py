@@ -400,9 +400,6 @@ class Options(Checked):
     def chosen(options: "Options | None", /, **changes: Unpack[OptionChanges]) -> "Options":
         """Return the options of a call: those given, or those of a new configuration, with changes.
 
-        jedi does not know `Unpack`. It follows the `**changes` of a function to `Options(**changes)` here,
-        and so completes the fields.
-
         Raises
         ------
         ConfigurationError
@@ -413,7 +410,9 @@ class Options(Checked):
                 f"options=: a {type(options).__name__}: give hyper_py.Options(...), or the sections "
                 'themselves as keywords, such as detection={"sigma_thres": 5}'
             )
-        return Options(**changes) if options is None else options.updated(**changes)
+        if TYPE_CHECKING:  # jedi does not know `Unpack`: it follows `**changes` to where keywords are fields
+            return Options(**changes)
+        return (options or Options()).updated(**changes)
 
     @shows_keywords(OptionChanges)
     def updated(self, /, **changes: Unpack[OptionChanges]) -> Self:

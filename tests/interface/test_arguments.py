@@ -99,6 +99,18 @@ WRONG = {
         lambda p: hyper_py.completeness(hyper_py.read_image(p), jobs="4"),
         r"jobs='4': give the number",
     ),
+    "a keyword that is nearly right": (
+        lambda p: hyper_py.extract_sources(p, beem=3),
+        r"^extract_sources: no argument 'beem'; did you mean 'beam'\?$",
+    ),
+    "a section that is nearly right": (
+        lambda p: hyper_py.extract_bands({}, detecton={"sigma_thres": 5}),
+        r"^extract_bands: no argument 'detecton'; did you mean 'detection'\?$",
+    ),
+    "a keyword that is nothing": (
+        lambda p: hyper_py.extract_sources(p, zzz=3),
+        r"^extract_sources: no argument 'zzz'; it has image, wcs, beam, unit, .*, detection, ",
+    ),
     "progress for completeness": (
         lambda p: hyper_py.completeness(hyper_py.read_image(p), progress=True),
         r"progress: unknown key",

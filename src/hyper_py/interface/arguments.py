@@ -1,6 +1,8 @@
 """Arguments of the functions for Python: what they may be; otherwise one line names argument and remedy."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +16,22 @@ from hyper_py.reading.fill import AUTO
 
 Place: TypeAlias = str | Path | int
 """A file, or an HDU of the file of the map."""
+
+
+def check_names(given: Iterable[str], *, function: Callable[..., Any]) -> None:
+    """Refuse a keyword that a function does not have, and name the nearest that it has.
+
+    Raises
+    ------
+    ConfigurationError
+        For the first such keyword.
+    """
+    known = [*inspect.signature(function).parameters]
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+            raise ConfigurationError(f"{function.__name__}: no argument {name!r}; {hint}")
 
 
 def as_path(value: Any, *, name: str, remedy: str = "give the name of a file") -> Path:

@@ -11,6 +11,7 @@ from astropy import units as u
 from hyper_py.bands.images import BandImage
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.display import shows_keywords
+from hyper_py.interface.arguments import check_names
 from hyper_py.interface.extraction import Positions, as_fixed_sources
 from hyper_py.interface.images import as_sky_image
 from hyper_py.options import OptionChanges, Options
@@ -76,6 +77,7 @@ def extract_bands(
     >>> "FLUX_s350" in found.catalog.colnames
     True
     """
+    check_names(changes, function=extract_bands)
     own: Any = images
     if isinstance(images, Mapping):
         own = {band: as_sky_image(image, name=band) for band, image in images.items()}

@@ -17,7 +17,7 @@ from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import InputError
 from hyper_py.display import shows_keywords
 from hyper_py.image import SkyImage
-from hyper_py.interface.arguments import described, regions_in
+from hyper_py.interface.arguments import check_names, described, regions_in
 from hyper_py.interface.images import as_sky_image
 from hyper_py.interface.naming import arguments_named
 from hyper_py.interface.progress import ProgressLine, as_listener
@@ -101,6 +101,7 @@ def extract_sources(
     >>> len(again.catalog)
     3
     """
+    check_names(changes, function=extract_sources)
     chosen = Options.chosen(options, **changes)
     own = as_sky_image(
         image, wcs=wcs, beam=beam, unit=unit, error=error, mask=mask, frequency=frequency
