@@ -1,6 +1,7 @@
 """Catalogue flags, exceptions and warnings."""
 
 from enum import IntFlag
+from operator import index
 
 
 class HyperPyError(Exception):
@@ -119,10 +120,22 @@ def describe_flags(value: int) -> list[str]:
     list of str
         One text per bit, lowest bit first; empty for 0.
 
+    Raises
+    ------
+    InputError
+        If it is no whole number, such as a whole column.
+
     Examples
     --------
     >>> import hyper_py
     >>> hyper_py.describe_flags(256)
     ['fitted together with neighbours']
     """
-    return [text for flag, text in FLAG_TEXT.items() if value & flag]
+    try:
+        bits = index(value)
+    except TypeError:
+        raise InputError(
+            f"describe_flags: a {type(value).__name__}: give one value of FLAGS; of a column, "
+            "[describe_flags(one) for one in column]"
+        ) from None
+    return [text for flag, text in FLAG_TEXT.items() if bits & flag]

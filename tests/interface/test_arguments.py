@@ -107,6 +107,14 @@ WRONG = {
         lambda p: hyper_py.extract_bands({}, detecton={"sigma_thres": 5}),
         r"^extract_bands: no argument 'detecton'; did you mean 'detection'\?$",
     ),
+    "a key without its section": (
+        lambda p: hyper_py.extract_sources(p, sigma_thres=5),
+        r"no argument 'sigma_thres'; it is a key of detection: detection=\{\"sigma_thres\": ",
+    ),
+    "flags of a column": (
+        lambda p: hyper_py.describe_flags(np.array([1, 2])),
+        r"describe_flags: a ndarray: give one value of FLAGS",
+    ),
     "a keyword that is nothing": (
         lambda p: hyper_py.extract_sources(p, zzz=3),
         r"^extract_sources: no argument 'zzz'; it has image, wcs, beam, unit, .*, detection, ",

@@ -55,7 +55,7 @@ def test_given_positions_in_any_form(sky, form):
         ("sources.csv", r"fixed='sources.csv': read the table first"),
         ([1.0, 2.0], r"fixed=: a list: give a table or mapping with RA and DEC"),
         (np.zeros((3, 2)), r"fixed=: an array: give .*SkyCoord\(ra, dec, unit='deg'\)"),
-        (Table({"X": [1.0]}), r"fixed=: no column RA and DEC among X"),
+        (Table({"X": [1.0]}), r"fixed=: no column RA and DEC among X; .*pixel_to_world"),
         ({"RA": [1.0, 2.0], "DEC": [1.0]}, r"fixed=: a dict that is no table"),
     ],
     ids=["path", "list", "array", "table", "columns of two lengths"],

@@ -128,13 +128,15 @@ def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
 
 
 def show_tables(tables: "Sequence[TextTable]") -> None:
-    """Show tables in full width when the output is not a terminal."""
+    """Show tables in full width when the output is not a terminal; say what a pull is if there are any."""
     for title, header, rows in tables:
         say(f"\n{title}")
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         for row in (header, *rows):
             first, *rest = (text.rjust(width) for text, width in zip(row, widths, strict=True))
             say("  " + "  ".join([first.strip().ljust(widths[0]), *rest]).rstrip())
+    if any("pull" in header for _, header, _ in tables):
+        say("  A pull is (measured - true) / error: if errors are right, their width is 1, and 68% are within 1.")
 
 
 def draw(validation: "Validation", path: Path, *, title: str) -> None:

@@ -9,8 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hyper_py.arrays import BoolArray
+from hyper_py.checked import entries
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.image import SkyImage
+from hyper_py.options import Options
 from hyper_py.reading.areas import regions_plane
 from hyper_py.reading.fill import AUTO
 
@@ -19,7 +21,7 @@ Place: TypeAlias = str | Path | int
 
 
 def check_names(given: Iterable[str], *, function: Callable[..., Any]) -> None:
-    """Refuse a keyword that a function does not have, and name the nearest that it has.
+    """Refuse a keyword that a function does not have; say where it belongs, or the nearest one that there is.
 
     Raises
     ------
@@ -29,9 +31,16 @@ def check_names(given: Iterable[str], *, function: Callable[..., Any]) -> None:
     known = [*inspect.signature(function).parameters]
     for name in given:
         if name not in known:
-            near = get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
-            raise ConfigurationError(f"{function.__name__}: no argument {name!r}; {hint}")
+            raise ConfigurationError(f"{function.__name__}: no argument {name!r}; {_instead(name, known)}")
+
+
+def _instead(name: str, known: Sequence[str]) -> str:
+    for path in entries(Options):
+        section, dot, key = path.rpartition(".")
+        if dot and key == name:
+            return f'it is a key of {section}: {section}={{"{name}": ...}}'
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
 
 
 def as_path(value: Any, *, name: str, remedy: str = "give the name of a file") -> Path:

@@ -58,7 +58,10 @@ def sources_of_table(
     missing = [column for column in ("RA", "DEC") if column not in columns]
     if missing:
         known = ", ".join(map(str, table.colnames[:12]))
-        raise InputError(f"{name}: no column {' and '.join(missing)} among {printable(known)}")
+        raise InputError(
+            f"{name}: no column {' and '.join(missing)} among {printable(known)}; positions are RA and DEC "
+            "in ICRS (SkyCoord of astropy converts others, WCS.pixel_to_world pixels)"
+        )
     if with_sizes and "FWHM_1" not in columns and "FWHM_2" in columns:
         raise InputError(f"{name}: column FWHM_2 without FWHM_1")
     assumed: dict[str, list[str]] = {}
