@@ -136,7 +136,7 @@ def show_tables(tables: "Sequence[TextTable]") -> None:
             first, *rest = (text.rjust(width) for text, width in zip(row, widths, strict=True))
             say("  " + "  ".join([first.strip().ljust(widths[0]), *rest]).rstrip())
     if any("pull" in header for _, header, _ in tables):
-        say("  A pull is (measured - true) / error: if errors are right, their width is 1, and 68% are within 1.")
+        say("  A pull is (measured - true) / error: with right errors the width is 1, and 68% are within 1.")
 
 
 def draw(validation: "Validation", path: Path, *, title: str) -> None:
