@@ -6,10 +6,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import typer
 import yaml
 
 import hyper_py
 from hyper_py.catalog import COLUMNS
+from hyper_py.cli import app
 from hyper_py.config import reference_table
 from hyper_py.diagnostics import Flag
 from hyper_py.reading.surveys import PRESETS
@@ -92,6 +94,12 @@ def test_every_page_is_in_a_toctree():
             names = (line.strip() for line in block.splitlines() if line.strip() and not line.startswith(":"))
             listed |= {(path.parent / f"{name}.md").resolve() for name in names}
     assert {path.resolve() for path in PAGES} - listed == {(DOCS / "index.md").resolve()}
+
+
+def test_every_command_is_listed():
+    commands = set(typer.main.get_command(app).commands)
+    text = text_of("reference/commands.md").partition("## run")[0]
+    assert commands == set(re.findall(r"^`hyper-py ([a-z]+)", text, re.MULTILINE))
 
 
 def test_presets_in_the_how_tos_exist():
