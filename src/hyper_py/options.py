@@ -34,14 +34,7 @@ Order: TypeAlias = Annotated[int, Range(at_least=0, at_most=4)]
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionOptions(Checked, key_path="detection"):
-    """Which peaks are accepted as sources.
-
-    Examples
-    --------
-    >>> import hyper_py
-    >>> hyper_py.DetectionOptions(sigma_thres=6)
-    DetectionOptions(sigma_thres=6.0)
-    """
+    """Which peaks are accepted as sources."""
 
     method: Literal["highpass", "matched"] = option(
         "matched",
@@ -112,14 +105,7 @@ class DetectionOptions(Checked, key_path="detection"):
 
 @dataclass(frozen=True, kw_only=True)
 class PhotometryOptions(Checked, key_path="photometry"):
-    """Apertures, and limits of source sizes.
-
-    Examples
-    --------
-    >>> import hyper_py
-    >>> hyper_py.PhotometryOptions(aper_sup=3).aper_inf
-    0.5
-    """
+    """Apertures, and limits of source sizes."""
 
     aper_inf: Positive = option(0.5, "Smallest size of a source, in beams.")
     aper_sup: Positive | None = option(
@@ -138,14 +124,7 @@ class PhotometryOptions(Checked, key_path="photometry"):
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions(Checked, key_path="fit_options"):
-    """How the Gaussians are fitted.
-
-    Examples
-    --------
-    >>> import hyper_py
-    >>> hyper_py.FitOptions(noise_model="white")
-    FitOptions(noise_model='white')
-    """
+    """How the Gaussians are fitted."""
 
     noise_model: Literal["white", "correlated"] = option(
         "correlated",
@@ -224,14 +203,7 @@ class FitOptions(Checked, key_path="fit_options"):
 
 @dataclass(frozen=True, kw_only=True)
 class BackgroundOptions(Checked, key_path="background"):
-    """Background under the sources.
-
-    Examples
-    --------
-    >>> import hyper_py
-    >>> hyper_py.BackgroundOptions().method
-    'conditional'
-    """
+    """Background under the sources."""
 
     method: Literal["polynomial", "conditional", "none"] = option(
         "conditional",
@@ -281,14 +253,7 @@ class BackgroundOptions(Checked, key_path="background"):
 
 @dataclass(frozen=True, kw_only=True)
 class CubeOptions(Checked, key_path="cube"):
-    """Datacubes: recognised by their axes, or declared by `control.datacube`; channels count from 1.
-
-    Examples
-    --------
-    >>> import hyper_py
-    >>> hyper_py.CubeOptions(positions="moment0")
-    CubeOptions(positions='moment0')
-    """
+    """Datacubes: recognised by their axes, or declared by `control.datacube`; channels count from 1."""
 
     positions: Literal["per_channel", "fixed", "moment0", "channel"] = option(
         "per_channel",
@@ -309,14 +274,7 @@ class CubeOptions(Checked, key_path="cube"):
 
 @dataclass(frozen=True, kw_only=True)
 class BandsOptions(Checked, key_path="bands"):
-    """Several bands of one field, fitted together.
-
-    Examples
-    --------
-    >>> import hyper_py
-    >>> hyper_py.BandsOptions(grey_body=True)
-    BandsOptions(grey_body=True)
-    """
+    """Several bands of one field, fitted together."""
 
     shape: Literal["shared", "free"] = option(
         "shared",
@@ -493,3 +451,16 @@ document(
     BandsOptions,
     Options,
 )
+_CHANGED: dict[type[Checked], tuple[str, Any]] = {
+    DetectionOptions: ("sigma_thres", 6.0),
+    PhotometryOptions: ("aper_sup", 3.0),
+    FitOptions: ("noise_model", "white"),
+    BackgroundOptions: ("method", "polynomial"),
+    CubeOptions: ("positions", "moment0"),
+    BandsOptions: ("grey_body", True),
+}
+"""A key of each section, for the example in its docstring."""
+for _section, (_key, _value) in _CHANGED.items():
+    _call = f"{_section.__name__}({_key}={_value!r})"
+    _shown = f">>> import hyper_py\n>>> hyper_py.{_call}\n{_call}"
+    _section.__doc__ = f"{_section.__doc__}\nExamples\n--------\n{_shown}\n"

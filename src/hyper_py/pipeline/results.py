@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from astropy.nddata import CCDData
     from matplotlib.figure import Figure
 
+    from hyper_py.noise.statistics import NoiseStatistics
     from hyper_py.pipeline.extraction import Extraction
 
 Plane: TypeAlias = Literal["data", "model", "residual", "background", "rms"]
@@ -164,6 +165,26 @@ class ResultMethods(Summarised):
             best[where] = np.where(wins, value, best[where])
             labels[where] = np.where(wins, numbers[row], labels[where])
         return labels
+
+    def noise_statistics(self) -> "NoiseStatistics":
+        """Return the covariance of noise and background that the errors come from.
+
+        Returns
+        -------
+        hyper_py.noise.statistics.NoiseStatistics
+            Its `profile` and `spectrum` are for plots.
+
+        Examples
+        --------
+        >>> import hyper_py
+        >>> sky = hyper_py.simulate_image("faint", seed=1, shape=(80, 80), n_sources=3, peak_range=(20, 30))
+        >>> radius, measured, beam = hyper_py.extract_sources(sky.image).noise_statistics().profile
+        >>> bool(measured[0] == measured.max())  # the variance
+        True
+        """
+        from hyper_py.pipeline.extraction import noise_statistics
+
+        return noise_statistics(self._own)
 
     def to_pandas(self) -> Any:
         """Return the catalogue as a `pandas.DataFrame`, with `HYPER_ID` as its index.

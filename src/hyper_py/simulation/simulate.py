@@ -202,13 +202,6 @@ class SimulatedCube:
         Gaussian line of each source, in channels.
     turnover : float
         Channels after which the random background is an independent one.
-
-    Examples
-    --------
-    >>> import hyper_py
-    >>> cube = hyper_py.simulate_cube(seed=1, n_channels=3, shape=(60, 70), n_sources=2)
-    >>> [channel.image.shape for channel in cube]
-    [(60, 70), (60, 70), (60, 70)]
     """
 
     n_channels: int
