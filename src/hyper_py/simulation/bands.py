@@ -147,7 +147,8 @@ def simulate_bands(
     seed : int or numpy.random.Generator
         Same seed, same field. A generator gives the seed by one draw.
     **overrides
-        Any field of `BandsModel`; see `hyper_py.simulation.band_models.bands_model` for bands.
+        Any field of `hyper_py.simulation.band_models.BandsModel`; see
+        `hyper_py.simulation.band_models.bands_model` for bands.
 
     Returns
     -------

@@ -281,11 +281,12 @@ def simulate_image(
     Parameters
     ----------
     preset : str or SkyModel
-        A name in `hyper_py.simulation.presets.PRESETS`, or a sky of your own.
+        A name in `hyper_py.simulation.presets.PRESETS`, such as "alma", "herschel" or "faint", or a sky of
+        your own.
     seed : int or numpy.random.Generator
         Same seed, same map. A generator gives the seed by one draw.
     **overrides
-        Any field of `SkyModel`.
+        Any field of `hyper_py.simulation.presets.SkyModel`.
 
     Returns
     -------
