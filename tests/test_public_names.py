@@ -95,6 +95,9 @@ def test_completion_in_jedi_lists_them():
         ("hyper_py.extract_cube(cube, ph", {"photometry="}),
         ("hyper_py.completeness(image, fit", {"fit_options="}),
         ("hyper_py.extract_sources(image, detection=hyper_py.DetectionOptions(sig", {"sigma_thres="}),
+        ("hyper_py.simulate_image('deep', n_so", {"n_sources="}),
+        ("hyper_py.simulate_cube(seed=1, n_", {"n_channels=", "n_sources="}),
+        ("hyper_py.simulate_bands(seed=1, temp", {"temperature_range="}),
         ("hyper_py.read_image('a', ", {"unit=", "psf=", "error=", "mask=", "primary_beam="}),
         (
             "hyper_py.extract_sources(image).",

@@ -369,7 +369,7 @@ class Options(Checked):
                 'themselves as keywords, such as detection={"sigma_thres": 5}'
             )
         if TYPE_CHECKING:  # jedi does not know `Unpack`: it follows `**changes` to where keywords are fields
-            return Options(**changes)
+            Options(**changes)
         return (options or Options()).updated(**changes)
 
     @shows_keywords(OptionChanges)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.simulation.presets import wrong_kind
@@ -222,6 +222,8 @@ def bands_model(preset: str | BandsModel, **overrides: Any) -> BandsModel:
     if isinstance(preset, str):
         _known(preset, BANDS_PRESETS, "preset")
         preset = BANDS_PRESETS[preset]
+    if TYPE_CHECKING:  # for completion: jedi follows `**overrides` to the fields
+        BandsModel(**overrides)
     for key in overrides:
         _known(key, [field.name for field in fields(BandsModel)], "option")
     values: dict[str, Any] = {

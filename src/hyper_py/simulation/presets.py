@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -391,6 +391,8 @@ def sky_model(preset: str | SkyModel, **overrides: Any) -> SkyModel:
         _known(preset, PRESETS, "preset")
         preset = PRESETS[preset]
     names = {field.name for field in fields(SkyModel)}
+    if TYPE_CHECKING:  # for completion: jedi follows `**overrides` to the fields
+        SkyModel(**overrides)
     for key in overrides:
         _known(key, names, "option")
     values = {key: _value(preset, key, value) for key, value in overrides.items()}
