@@ -15,6 +15,7 @@ from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
 from hyper_py.options import Options
+from hyper_py.pipeline import bands as bands_pipeline
 from hyper_py.pipeline.bands import BandsExtraction, MeasuredBand, extract_bands
 from hyper_py.simulation.bands import simulate_bands
 
@@ -116,6 +117,31 @@ def test_residuals_are_noise_and_cirrus(extracted):
         residual = extraction.residual_image(one.band.name)
         left = residual - (one.cirrus + one.noise)
         assert np.std(left) < 0.2 * np.std(one.sources)
+
+
+def test_wide_beams_are_fitted_on_bins_and_their_maps_come_back(monkeypatch):
+    # Bins are small against the beam: fluxes are those of a fit of all pixels, by a part of their errors.
+    changes = {"s350": {"pixel_scale": 4.0}, "s500": {"pixel_scale": 4.0}}
+    simulated = simulated_field(3, bands={"p100": None, "p160": None, **changes}, pair_fraction=0.0)
+    images = images_by_name(simulated)
+    fixed = FixedSources(
+        longitude=simulated.truth["RA"].value, latitude=simulated.truth["DEC"].value, frame="icrs"
+    )
+    on_bins = extract_bands(images, wavelengths=WAVELENGTHS, fixed=fixed)
+    monkeypatch.setattr(bands_pipeline, "bin_size", lambda fwhm: 1)
+    on_pixels = extract_bands(images, wavelengths=WAVELENGTHS, fixed=fixed)
+    one, other = on_bins.sources, on_pixels.sources
+    assert np.abs((one.flux - other.flux) / other.flux_err).max() < 0.5
+    np.testing.assert_allclose(one.flux_err, other.flux_err, rtol=0.2)
+    np.testing.assert_allclose(one.peak / one.flux, other.peak / other.flux, rtol=0.02)
+    for b, name in enumerate(images):
+        scale = simulated[name].cirrus.std()
+        assert np.abs(one.background[:, b] - other.background[:, b]).max() < 0.5 * scale
+        assert on_bins.model_image(name).shape == images[name].shape
+        left = on_bins.residual_image(name) - on_pixels.residual_image(name)
+        assert left.std() < 0.1 * images[name].data.std()
+        covariance = on_bins.band(name).noise.covariance.variance
+        assert covariance == pytest.approx(on_pixels.band(name).noise.covariance.variance, rel=0.1)
 
 
 def test_given_sources_keep_their_order_and_negative_fluxes(extracted):
