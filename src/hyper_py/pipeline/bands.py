@@ -400,9 +400,10 @@ def _measured(
     assert band.noise is not None
     beam = image.image.central_beam_covariance
     of_beam = beam_covariance_model(beam, rms=1.0, max_lag=band.noise.covariance.reach, white_fraction=0.0)
+    size = bin_size(image.image.beam_fwhm_pix)
     noise = NoiseStatistics(
         covariance=band.noise.covariance, step=1, beam=of_beam, beam_fwhm=image.image.beam_fwhm_pix,
-        use="the sources were fitted in it",
+        use="the sources were fitted in it" + (f", on bins of {size} x {size} pixels" if size > 1 else ""),
     )  # fmt: skip
     parameters = estimates.gaussians(band, b)
     return MeasuredBand(
