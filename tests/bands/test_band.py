@@ -33,6 +33,33 @@ def test_true_sources_drawn_in_pixels_are_those_of_the_simulation(turned):
         assert np.abs(drawn - one.sources).max() < 2e-3 * one.sources.max()
 
 
+@pytest.mark.parametrize("size", [2, 3])
+def test_on_bins_a_source_is_the_sum_of_its_pixels(size):
+    changes = {"pixel_scale": 3.0, "rotation": 20.0}
+    simulated = simulate_bands(
+        seed=5, size=420.0, n_sources=6, margin=60.0, offset_rms=0.0,
+        bands={"p100": None, "p160": None, "s250": None, "s350": changes, "s500": changes},
+    )  # fmt: skip
+    images = images_of(simulated)
+    plane = common_plane(images)
+    truth = true_sources(simulated, plane)
+    for b, (image, one) in enumerate(zip(images, simulated.maps, strict=True)):
+        whole = Band.of(image, plane)
+        band = whole.binned(size)
+        n = image.image.shape[0] // size
+        cut = one.sources[: n * size, : n * size]
+        expected = cut.reshape(n, size, n, size).sum(axis=(1, 3))
+        drawn = gaussians.render(truth.gaussians(band, b), band.shape)
+        assert np.abs(drawn - expected).max() < 3e-3 * expected.max()
+        assert band.data.sum() == pytest.approx(whole.data[: n * size, : n * size].sum())
+        sky = np.sqrt(np.linalg.det(band.beam_covariance)) * (size * 3.0) ** 2
+        spread = (size**2 - 1) / 12.0 * 9.0
+        assert sky == pytest.approx((one.band.beam / 2.3548200450309493) ** 2 + spread, rel=1e-5)
+        np.testing.assert_array_equal(band.binned(1).data, whole.data)
+        pattern = np.full(whole.shape, 0.5)
+        np.testing.assert_allclose(band.less(pattern).data, band.data - 0.5 * size**2)
+
+
 def test_offsets_move_what_the_map_shows(turned):
     images = images_of(turned)
     band = Band.of(images[0], common_plane(images))

@@ -53,4 +53,5 @@ def test_the_prior_is_that_of_the_bright_sources_if_there_are_enough():
     assert prior.sigma[0] < choices.prior.sigma[0]
     few = population_prior(bands, found.select(np.arange(4)), free=True)
     assert few.mean[0] == 0.0
-    assert few.band_sigma is not None
+    beams = np.array([(band.fwhm / 2.3548200450309493) ** 2 for band in bands])
+    np.testing.assert_allclose(few.band_sigma, [*0.5 * beams[:4], beams[2]])

@@ -1,5 +1,7 @@
 """Pixels and the plane of the field, against the whole chain of astropy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.wcs import WCS
@@ -39,6 +41,17 @@ def test_positions_are_those_of_the_whole_transformation_and_back(case, rng):
         [mapping.position(pixels + s) - mapping.position(pixels - s) for s in step], axis=-1
     )
     np.testing.assert_allclose(mapping.jacobian(pixels), differences / 0.02, atol=1e-6)
+
+
+def test_bins_of_pixels_are_at_their_middle(rng):
+    whole = PixelMapping.of(image_of(*CASES["rotated sin"]), TangentPlane(ra=84.0, dec=-2.0))
+    bins = replace(whole, size=3)
+    pixels = rng.integers(2, 60, (20, 2)).astype(np.float64)
+    own = 3.0 * pixels[:, None] + np.stack(np.mgrid[:3, :3], axis=-1).reshape(-1, 2)
+    middle = whole.position(own.reshape(-1, 2)).reshape(20, 9, 2).mean(axis=1)
+    np.testing.assert_allclose(bins.position(pixels), middle, atol=1e-5)
+    np.testing.assert_allclose(bins.pixels(middle), pixels, atol=1e-5)
+    np.testing.assert_allclose(bins.jacobian(pixels), 3.0 * whole.jacobian(own[:, 4]), rtol=1e-12)
 
 
 def test_places_far_off_the_map_are_off_it():

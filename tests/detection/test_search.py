@@ -1,6 +1,8 @@
 """The search as a whole, and the detector made of it."""
 
+import gc
 import math
+import weakref
 from functools import partial
 
 import numpy as np
@@ -266,3 +268,19 @@ def test_parts_of_planes_that_are_gone_are_forgotten() -> None:
     one(slice(0, 10), slice(0, 10))
     one(slice(10, 20), slice(0, 10))
     assert small.n_bytes == 800
+
+
+def test_what_was_made_of_a_field_goes_with_it():
+    field = Field.of(noise((120, 130), seed=4), beam_covariance=BEAM, size=64)
+    assert field is not None
+    planes = [field.smoothed(field.data), field.smoothed(field.data, alone=True)]
+    for where in field.tiles:
+        first, second = (plane[where] for plane in planes)
+        np.testing.assert_array_equal(first, second)
+    alive = weakref.ref(field)
+    gc.disable()
+    try:
+        del field, planes
+        assert alive() is None
+    finally:
+        gc.enable()

@@ -1,5 +1,7 @@
 """Several maps of one field."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,10 +13,12 @@ from hyper_py.bands.plane import TangentPlane
 from hyper_py.bands.sources import JointSources
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError, Flag, InputError
+from hyper_py.geometry import PsfResidual
 from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
 from hyper_py.options import Options
+from hyper_py.pipeline import bands as bands_pipeline
 from hyper_py.pipeline.bands import BandsExtraction, MeasuredBand, extract_bands
 from hyper_py.simulation.bands import simulate_bands
 
@@ -116,6 +120,47 @@ def test_residuals_are_noise_and_cirrus(extracted):
         residual = extraction.residual_image(one.band.name)
         left = residual - (one.cirrus + one.noise)
         assert np.std(left) < 0.2 * np.std(one.sources)
+
+
+def with_wings(image):
+    """A map whose beam has a wide pedestal of 2% of its peak, known from an image of the PSF."""
+    beam, share, reach = image.beam, 0.02, int(5.0 * image.beam_fwhm_pix)
+    y, x = image.pixel_scale * np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    values = share * np.exp(-4.0 * np.log(2.0) * (x**2 + y**2) / (2.5 * beam.fwhm) ** 2)
+    known = PsfResidual(values=values, centre=(reach, reach), sides=(-image.pixel_scale, image.pixel_scale))
+    area = beam.solid_angle * (1.0 + share * 2.5**2)
+    wide = replace(beam, area=area, wings=2.5 * beam.fwhm, psf_residual=known)
+    return replace(image, beam=wide)
+
+
+@pytest.mark.parametrize("wings", [False, True])
+def test_wide_beams_are_fitted_on_bins_and_their_maps_come_back(monkeypatch, wings):
+    # Bins are small against the beam: fluxes are those of a fit of all pixels, by a part of their errors.
+    changes = {"s350": {"pixel_scale": 3.0}, "s500": {"pixel_scale": 3.0}}
+    simulated = simulated_field(3, bands={"p100": None, "p160": None, **changes}, pair_fraction=0.0)
+    images = images_by_name(simulated)
+    if wings:
+        images = {name: with_wings(image) for name, image in images.items()}
+    fixed = FixedSources(
+        longitude=simulated.truth["RA"].value, latitude=simulated.truth["DEC"].value, frame="icrs"
+    )
+    on_bins = extract_bands(images, wavelengths=WAVELENGTHS, fixed=fixed)
+    monkeypatch.setattr(bands_pipeline, "bin_size", lambda fwhm: 1)
+    on_pixels = extract_bands(images, wavelengths=WAVELENGTHS, fixed=fixed)
+    one, other = on_bins.sources, on_pixels.sources
+    assert np.abs((one.flux - other.flux) / other.flux_err).max() < 0.5
+    np.testing.assert_allclose(one.flux_err, other.flux_err, rtol=0.03)
+    np.testing.assert_allclose(one.peak / one.flux, other.peak / other.flux, rtol=0.01)
+    for b, name in enumerate(images):
+        scale = simulated[name].cirrus.std()
+        assert np.abs(one.background[:, b] - other.background[:, b]).max() < 0.5 * scale
+        assert on_bins.model_image(name).shape == images[name].shape
+        left = on_bins.residual_image(name) - on_pixels.residual_image(name)
+        assert left.std() < 0.02 * images[name].data.std()
+        assert (on_bins.band(name).pattern is not None) == wings
+        assert ("on bins of" in on_bins.band(name).noise.use) == (name != "s250")
+        covariance = on_bins.band(name).noise.covariance.variance
+        assert covariance == pytest.approx(on_pixels.band(name).noise.covariance.variance, rel=0.01)
 
 
 def test_given_sources_keep_their_order_and_negative_fluxes(extracted):

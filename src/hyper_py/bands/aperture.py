@@ -73,7 +73,7 @@ def common_apertures(
     fraction, flux, error = (np.full(estimates.flux.shape, np.nan) for _ in range(3))
     for b, one in enumerate(bands):
         sources = estimates.gaussians(one, b)
-        residual = one.data - gaussians.render(sources, one.image.shape)
+        residual = one.data - gaussians.render(sources, one.shape)
         apertures = _apertures(one, estimates, ellipse, radius_in_fwhm=radius_in_fwhm)
         gain = one.gains(shown[b])
         for i, aperture in enumerate(apertures):

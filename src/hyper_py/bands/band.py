@@ -1,5 +1,6 @@
 """`Band`: a map on the tangent plane of its field, with its beam and its noise."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,11 +13,13 @@ from hyper_py.bands.images import BandImage
 from hyper_py.bands.mapping import PixelMapping, icrs_degrees
 from hyper_py.bands.plane import TangentPlane
 from hyper_py.bands.shapes import symmetric, unique_elements
+from hyper_py.fitting.binning import binned_beam
 from hyper_py.geometry import FWHM_PER_SIGMA, transform_covariance
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.measure import measure_noise
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.bins import bin_mean
 from hyper_py.numerics.tiles import Plane
 from hyper_py.psf.residual import DIRTY_BEAMS, PATTERN_BEAMS, known_residual_pattern
 
@@ -60,7 +63,8 @@ class Band:
         Micron.
     image : SkyImage
     data : ndarray, shape (ny, nx)
-        Jy/pixel, what is fitted: the map, or the map less what an image of the PSF adds to Gaussians.
+        Jy/pixel, what is fitted: the map, or the map less what an image of the PSF adds to Gaussians. Its
+        pixels are those of the map, or bins of them (`binned`).
     mapping : PixelMapping
     offset : ndarray, shape (2,)
         Arcsec: where the map shows a source less where it is.
@@ -79,11 +83,8 @@ class Band:
     @classmethod
     def of(cls, band: BandImage, plane: TangentPlane) -> "Band":
         """Place a map on the plane."""
-        data = band.image.data[:, :]
-        if np.isinf(data).any():
-            data = np.where(np.isfinite(data), data, np.nan)
         return cls(
-            name=band.name, wavelength=band.wavelength, image=band.image, data=data,
+            name=band.name, wavelength=band.wavelength, image=band.image, data=_known(band.image),
             mapping=PixelMapping.of(band.image, plane), offset=np.zeros(2),
         )  # fmt: skip
 
@@ -91,6 +92,43 @@ class Band:
     def fwhm(self) -> float:
         """Geometric mean FWHM of the beam in arcsec."""
         return self.image.beam.fwhm
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        ny, nx = self.data.shape
+        return ny, nx
+
+    @property
+    def beam_covariance(self) -> FloatArray:
+        """Covariance of the beam in the middle of the map in pixels^2, (2, 2), order (x, y)."""
+        return binned_beam(self.image.central_beam_covariance, self.size)
+
+    @property
+    def beam_fwhm_pix(self) -> float:
+        """Geometric mean FWHM of the beam in pixels."""
+        wider = np.linalg.det(self.beam_covariance) / np.linalg.det(self.image.central_beam_covariance)
+        return self.image.beam_fwhm_pix * math.sqrt(math.sqrt(wider))
+
+    @property
+    def relative_rms(self) -> FloatArray | None:
+        """Relative rms (median 1) that the map comes with, (ny, nx); None if it comes with none."""
+        relative = self.image.relative_rms
+        return relative if relative is None or self.size == 1 else bin_mean(relative, self.size)
+
+    @property
+    def size(self) -> int:
+        """Side of the bins of map pixels that are the pixels of the band."""
+        return self.mapping.size
+
+    def binned(self, size: int) -> "Band":
+        """Return the band on bins of pixels of its map, without noise; a size of 1 gives the map's pixels.
+
+        To fourth order in size over sigma a source is a Gaussian there, wider by the bin: see
+        `hyper_py.fitting.binning`.
+        """
+        data, mapping = _in_bins(_known(self.image), size), replace(self.mapping, size=size)
+        return replace(self, data=data, mapping=mapping, noise=None)
 
     def pixels(self, position: FloatArray) -> FloatArray:
         """Return where the map shows positions (n, 2): pixels (n, 2), order (x, y)."""
@@ -105,7 +143,8 @@ class Band:
         if not len(position):
             return np.empty((0, 3))
         pixels = self.pixels(position)
-        in_pixels = self.image.beam_covariance(*pixels.T)
+        of_map = self.image.beam_covariance(*self.mapping.on_map(pixels).T)
+        in_pixels = binned_beam(of_map, self.size)
         return unique_elements(transform_covariance(in_pixels, self.mapping.jacobian(pixels)))
 
     def pixel_areas(self, position: FloatArray) -> FloatArray:
@@ -151,16 +190,19 @@ class Band:
     def with_noise_outside(self, sources: FloatArray) -> "Band":
         """Return the band with its noise measured outside sources (n, 6), their wings subtracted."""
         covariance, relative = measure_noise(
-            self.data - gaussians.render(sources, self.image.shape),
-            gaussians.footprints(sources, self.image.shape, n_sigma=MASK_SIGMA),
-            beam_covariance=self.image.central_beam_covariance,
-            beam_fwhm=self.image.beam_fwhm_pix, relative=self.image.relative_rms,
+            self.data - gaussians.render(sources, self.shape),
+            gaussians.footprints(sources, self.shape, n_sigma=MASK_SIGMA),
+            beam_covariance=self.beam_covariance,
+            beam_fwhm=self.beam_fwhm_pix, relative=self.relative_rms,
         )  # fmt: skip
-        step = step_between_pixels(covariance, beam_fwhm=self.image.beam_fwhm_pix)
+        step = step_between_pixels(covariance, beam_fwhm=self.beam_fwhm_pix)
         return replace(self, noise=BandNoise(covariance=covariance, relative_rms=relative, step=step))
 
     def pattern(self, sources: FloatArray) -> FloatArray | None:
-        """Return what the image of the PSF adds to Gaussians (n, 6), in Jy/pixel; None without an image."""
+        """Return what the image of the PSF adds to Gaussians (n, 6) on the map, in Jy/pixel there.
+
+        None without an image of the PSF.
+        """
         beam = self.image.beam
         if beam.psf_residual is None:
             return None
@@ -175,16 +217,29 @@ class Band:
         return drawn
 
     def less(self, pattern: FloatArray | None) -> "Band":
-        """Return the band with a pattern subtracted from its map."""
-        return self if pattern is None else replace(self, data=self.image.data[:, :] - pattern)
+        """Return the band with a pattern, (ny, nx) of its map, subtracted from that."""
+        if pattern is None:
+            return self
+        return replace(self, data=_in_bins(_known(self.image) - pattern, self.size))
 
     def sees(self, position: FloatArray) -> BoolArray:
         """Return whether the map has a pixel at positions, (n,)."""
         x, y = np.rint(self.pixels(position)).T
-        ny, nx = self.image.shape
+        ny, nx = self.shape
         inside: BoolArray = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
         inside[inside] = np.isfinite(self.data[y[inside].astype(np.intp), x[inside].astype(np.intp)])
         return inside
+
+
+def _known(image: SkyImage) -> FloatArray:
+    """Return a map whose blank pixels are NaN, the infinite ones as well."""
+    data: FloatArray = image.data[:, :]
+    return np.where(np.isfinite(data), data, np.nan) if np.isinf(data).any() else data
+
+
+def _in_bins(data: FloatArray, size: int) -> FloatArray:
+    """Return a map in Jy/pixel on bins of its pixels, in Jy for a bin."""
+    return data if size == 1 else size**2 * bin_mean(data, size)
 
 
 def with_least_axis(shape: FloatArray, *, beam: FloatArray) -> FloatArray:

@@ -7,10 +7,11 @@ from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.bands.band import Band
-from hyper_py.detection.field import Field, SourceMask
+from hyper_py.detection.field import Field, Smoothed, SourceMask
 from hyper_py.detection.filtering import MASK_BEAMS, Masks, Planes, first_mask, measure_filter
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.tiles import Where
 
 CORE_RESIDUAL, CORE_SMOOTHING = 0.05, 0.25
 """Share of the light of known sources that counts as noise, and the sigma in beams of its smoothing."""
@@ -49,22 +50,19 @@ def filtered_band(band: Band, sources: FloatArray, *, intrinsic: float) -> Filte
     intrinsic : float
         FWHM in arcsec, before the beam, of the sources that the filter is for.
     """
-    beam = band.image.central_beam_covariance
-    relative = band.image.relative_rms
-    model = gaussians.render(sources, band.image.shape)
-    residual = band.data - model
-    field = Field.of(residual if relative is None else residual / relative, beam_covariance=beam, size=None)
+    beam = band.beam_covariance
+    residual = band.data - gaussians.render(sources, band.shape)
+    field = Field.of(_in_units_of(band.relative_rms, residual), beam_covariance=beam, size=None)
+    del residual
     if field is None:
         return None
-    light = np.abs(model) / field.scale
-    if relative is not None:
-        light /= relative
-    whole = field.smoothed(field.data)
-    nothing = field.smoothed(np.zeros(field.shape))
+    whole = field.smoothed(field.data, alone=True)
+    nothing = Smoothed(lambda *where: _zeros(field.family.n_planes, where))
     mask = _source_mask(sources, fwhm=field.fwhm)
     masks = Masks(mask, mask) if len(sources) else Masks(*[first_mask(field, whole)] * 2)
     template = float(np.hypot(1.0, intrinsic / band.fwhm))
     view = measure_filter(field, Planes(whole, nothing), masks, before=None, template=template)
+    light = np.abs(_in_units_of(band.relative_rms, gaussians.render(sources, band.shape))) / field.scale
     left = CORE_RESIDUAL * ndimage.gaussian_filter(light, CORE_SMOOTHING * field.fwhm)
     ratio, masked = np.full(field.shape, np.nan), np.zeros(field.shape, dtype=bool)
     for where in field.tiles:
@@ -79,6 +77,16 @@ def filtered_band(band: Band, sources: FloatArray, *, intrinsic: float) -> Filte
     return FilteredBand(
         ratio=ratio, flux_noise=rms * field.scale * area, masked=masked, n_beams=field.n_beams
     )
+
+
+def _in_units_of(relative: FloatArray | None, data: FloatArray) -> FloatArray:
+    return data if relative is None else data / relative
+
+
+def _zeros(n_planes: int, where: Where) -> FloatArray:
+    """Return planes of zeros, (n_planes, rows, columns), in one number's memory."""
+    shape = n_planes, *(part.stop - part.start for part in where)
+    return np.broadcast_to(0.0, shape)
 
 
 def _source_mask(sources: FloatArray, *, fwhm: float) -> SourceMask:

@@ -240,13 +240,15 @@ def with_noise(bands: Sequence[Band], estimates: Estimates) -> list[Band]:
 
 def wide_prior(bands: Sequence[Band], *, free: bool) -> ShapePrior:
     """Return a prior that hardly matters: intrinsic shapes within about the beam of the middle band."""
-    variance = float(np.median([(band.fwhm / FWHM_PER_SIGMA) ** 2 for band in bands]))
-    band_sigma = np.array([BAND_SHAPE * (band.fwhm / FWHM_PER_SIGMA) ** 2 for band in bands])
-    return ShapePrior(mean=np.zeros(3), sigma=np.full(3, variance), band_sigma=band_sigma if free else None)
+    beams = np.array([(band.fwhm / FWHM_PER_SIGMA) ** 2 for band in bands])
+    variance = float(np.median(beams))
+    band_sigma = np.minimum(BAND_SHAPE * beams, variance) if free else None
+    return ShapePrior(mean=np.zeros(3), sigma=np.full(3, variance), band_sigma=band_sigma)
 
 
 BAND_SHAPE = 0.5
-"""With free shapes, how far the shape in a band may be from the common one, in variances of its beam."""
+"""With free shapes, how far the shape in a band may be from the common one, in variances of its beam. At most
+as far as common shapes may be from a point: sources are no larger for a wide beam."""
 BRIGHT, FEWEST_BRIGHT = 20.0, 10
 LEAST_SCATTER = 0.05
 """Smallest scatter of intrinsic variances in a population, in variances of the middle beam."""

@@ -29,15 +29,18 @@ class PixelMapping:
     Attributes
     ----------
     east, north : RectBivariateSpline
-        Of y and x.
+        Of y and x on the map.
     low, high : ndarray, shape (2,)
         Ends of the grid, x and y.
+    size : int
+        Side of the bins of map pixels that are the pixels here.
     """
 
     east: "RectBivariateSpline"
     north: "RectBivariateSpline"
     low: FloatArray
     high: FloatArray
+    size: int = 1
 
     @classmethod
     def of(cls, image: SkyImage, plane: TangentPlane) -> "PixelMapping":
@@ -70,11 +73,21 @@ class PixelMapping:
 
     def position(self, pixels: FloatArray) -> FloatArray:
         """Return positions (n, 2) on the plane of pixels (n, 2), order (x, y)."""
-        x, y = pixels.T
-        return np.column_stack([self.east.ev(y, x), self.north.ev(y, x)])
+        return self._position(self.on_map(pixels))
 
     def jacobian(self, pixels: FloatArray) -> FloatArray:
         """Return arcsec east and north for a pixel along x and y, (n, 2, 2)."""
+        return self.size * self._jacobian(self.on_map(pixels))
+
+    def on_map(self, pixels: FloatArray) -> FloatArray:
+        """Return the pixels of the map, (n, 2), at the places of pixels (n, 2)."""
+        return pixels * self.size + 0.5 * (self.size - 1)
+
+    def _position(self, pixels: FloatArray) -> FloatArray:
+        x, y = pixels.T
+        return np.column_stack([self.east.ev(y, x), self.north.ev(y, x)])
+
+    def _jacobian(self, pixels: FloatArray) -> FloatArray:
         x, y = pixels.T
         return np.stack(
             [
@@ -93,13 +106,13 @@ class PixelMapping:
         pixels = np.tile(0.5 * (self.low + self.high), (len(position), 1))
         for _ in range(_NEWTON_STEPS):
             inside = np.clip(pixels, self.low, self.high)
-            jacobian = self.jacobian(inside)
-            seen = self.position(inside) + np.einsum("nij,nj->ni", jacobian, pixels - inside)
+            jacobian = self._jacobian(inside)
+            seen = self._position(inside) + np.einsum("nij,nj->ni", jacobian, pixels - inside)
             change = np.linalg.solve(jacobian, (position - seen)[..., None])[..., 0]
             pixels = pixels + change
             if not np.abs(change).max(initial=0.0) > _NEWTON_TOLERANCE:
                 break
-        return pixels
+        return (pixels - 0.5 * (self.size - 1)) / self.size
 
 
 def icrs_degrees(wcs: Any, x: FloatArray, y: FloatArray) -> FloatArray:

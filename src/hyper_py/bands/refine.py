@@ -123,6 +123,23 @@ def _in_one_place(estimates: Estimates) -> BoolArray:
     return result
 
 
+def on_maps(
+    bands: Sequence[Band], estimates: Estimates, patterns: Sequence[FloatArray | None]
+) -> tuple[Estimates, list[Band]]:
+    """Return sources and bands on the pixels of the maps, where they were fitted on bins of these.
+
+    Patterns are subtracted, and the noise of the pixels is measured.
+    """
+    sizes = np.array([band.size for band in bands])
+    maps = []
+    for b, (band, pattern) in enumerate(zip(bands, patterns, strict=True)):
+        if band.size > 1:
+            whole = band.binned(1).less(pattern)
+            band = whole.with_noise_outside(estimates.gaussians(whole, b))
+        maps.append(band)
+    return replace(estimates, level=estimates.level / sizes**2), maps
+
+
 def joint_sources(bands: Sequence[Band], estimates: Estimates, plane: TangentPlane) -> JointSources:
     """Return the table of sources of a final fit."""
     n = len(estimates)

@@ -57,7 +57,7 @@ class Grid:
         """Return the grid over some maps."""
         ends = []
         for band in bands:
-            ny, nx = band.image.shape
+            ny, nx = band.shape
             x, y = np.meshgrid(np.linspace(0.0, nx - 1.0, 9), np.linspace(0.0, ny - 1.0, 9))
             ends.append(band.positions(np.column_stack([x.ravel(), y.ravel()])))
         corners = np.concatenate(ends)

@@ -80,7 +80,7 @@ def surroundings_of(band: Band, residual: FloatArray, y: IndexArray, x: IndexArr
     assert band.noise is not None
     if not y.size:
         return None
-    covariance, margin = band.noise.covariance, math.ceil(AROUND_BEAMS * band.image.beam_fwhm_pix)
+    covariance, margin = band.noise.covariance, math.ceil(AROUND_BEAMS * band.beam_fwhm_pix)
     ny, nx = residual.shape
     y0, y1 = max(int(y.min()) - margin, 0), min(int(y.max()) + margin + 1, ny)
     x0, x1 = max(int(x.min()) - margin, 0), min(int(x.max()) + margin + 1, nx)
@@ -112,7 +112,7 @@ def background_under(band: Band, sources: FloatArray, seen: BoolArray) -> FloatA
 
     Where the footprints of several meet, it is the mean of what is expected with each.
     """
-    shape = band.image.shape
+    shape = band.shape
     residual = band.data - gaussians.render(sources, shape)
     total, count = np.zeros(shape), np.zeros(shape)
     stamps = gaussians.footprint_stamps(sources, shape, n_sigma=_FOOTPRINT_SIGMA)

@@ -230,26 +230,36 @@ class Field:
 
     @cached_property
     def _shares(self) -> Callable[[slice, slice], FloatArray]:
+        return self.cache.remembered(self._make_shares())
+
+    def _make_shares(self) -> Callable[[slice, slice], FloatArray]:
+        # Not `self`: the field would keep itself, and all that is remembered, until cycles are looked for.
+        data, family, shape = self.data, self.family, self.shape
+
         def make(rows: slice, columns: slice) -> FloatArray:
-            radius, where = self.family.radius, (rows, columns)
-            outer, inner = grown(where, radius, self.shape)
-            valid = np.isfinite(self.data[outer])
+            radius, where = family.radius, (rows, columns)
+            outer, inner = grown(where, radius, shape)
+            valid = np.isfinite(data[outer])
             whole = all(part.start >= radius for part in inner) and all(
                 out.stop - part.stop >= radius for out, part in zip(outer, where, strict=True)
             )
             if whole and valid.all():
-                return np.ones((self.family.n_planes, 1, 1))
-            return self.family.shares(valid.astype(np.float64))[(slice(None), *inner)]
+                return np.ones((family.n_planes, 1, 1))
+            return family.shares(valid.astype(np.float64))[(slice(None), *inner)]
 
-        return self.cache.remembered(make)
+        return make
 
-    def smoothed(self, source: Plane) -> "Smoothed":
-        """Return the differences of a plane on the pixels of the field that are not blank."""
+    def smoothed(self, source: Plane, *, alone: bool = False) -> "Smoothed":
+        """Return the differences of a plane on the pixels of the field that are not blank.
+
+        Where it is the only one (`alone`), less is kept in memory.
+        """
+        shares = self._make_shares() if alone and self._is_small else self._shares
 
         def make(rows: slice, columns: slice) -> FloatArray:
             outer, inner = grown((rows, columns), self.family.radius, self.shape)
             values = np.where(np.isfinite(self.data[outer]), source[outer], 0.0)
-            return self.family.differences(values, self._shares(rows, columns), inner)
+            return self.family.differences(values, shares(rows, columns), inner)
 
         return Smoothed(self.cache.remembered(make))
 

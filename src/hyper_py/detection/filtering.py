@@ -215,8 +215,8 @@ def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, fa
         )  # fmt: skip
         return [plane[good] for plane in planes]
 
-    samples = [sample for _, sample in field.pieces(sampled)]
-    ratios, distance, light, clean = (np.concatenate(part) for part in zip(*samples, strict=True))
+    samples = zip(*(sample for _, sample in field.pieces(sampled)), strict=True)
+    ratios, distance, light, clean = (np.concatenate(part) for part in samples)
     if not ratios.size:
         return noise
     beam = field.comb_area / field.fwhm**2

@@ -20,7 +20,7 @@ from hyper_py.bands.given import given_sources
 from hyper_py.bands.images import BandImage, check_names, reference_band
 from hyper_py.bands.joint_fit import FitChoices, fit_jointly, wide_prior
 from hyper_py.bands.offsets import BandOffsets, OffsetChoices
-from hyper_py.bands.refine import align, joint_sources, refine
+from hyper_py.bands.refine import align, joint_sources, on_maps, refine
 from hyper_py.bands.search import SearchChoices, find_sources
 from hyper_py.bands.shapes import sky_ellipses
 from hyper_py.bands.sources import JointSources
@@ -29,6 +29,7 @@ from hyper_py.bands.surroundings import background_under
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.display import shows_keywords
+from hyper_py.fitting.binning import bin_size
 from hyper_py.fitting.setup import COMPACT_BEAMS
 from hyper_py.image import SkyImage, checked_image
 from hyper_py.noise.covariance import beam_covariance_model
@@ -267,6 +268,7 @@ def extract_bands(
     for band in placed:
         if not np.isfinite(band.data).any():
             raise InputError(f"{band.name}: every pixel is blank: nothing to measure")
+    placed = [_in_bins(band) for band in placed]
     free = options.bands.shape == "free"
     largest = options.photometry.aper_sup or COMPACT_BEAMS
     fit = FitChoices(prior=wide_prior(placed, free=free), largest=max(largest**2 - 1.0, 0.0))
@@ -292,6 +294,7 @@ def extract_bands(
     say(f"{len(estimates)} sources listed; last fits")
     tell("first fits")
     estimates, placed, patterns = _fitted(placed, estimates, fit=fit, free=free, spectra=spectra)
+    estimates, placed = on_maps(placed, estimates, patterns)
     say(f"{len(estimates)} sources fitted")
     tell("apertures")
     sources = joint_sources(placed, estimates, plane)
@@ -350,6 +353,12 @@ def _band_images(
     ]
 
 
+def _in_bins(band: Band) -> Band:
+    """Return a band as it is fitted: on bins of pixels where its beam is many pixels wide."""
+    binned = band.binned(bin_size(band.beam_fwhm_pix))
+    return binned if np.isfinite(binned.data).any() else band
+
+
 def _listed(
     bands: list[Band], *, choices: SearchChoices, offsets: BandOffsets, say: Callable[[str], None]
 ) -> tuple[Estimates, list[Band], BandOffsets]:
@@ -388,7 +397,7 @@ def _fitted(
     known = any(band.image.beam.psf_residual is not None for band in bands)
     for _ in range(_PATTERN_FITS if known else 0):
         estimates = fit_jointly(bands, estimates, choices=fit, max_sweeps=2).estimates
-        patterns = [band.pattern(estimates.gaussians(band, b)) for b, band in enumerate(bands)]
+        patterns = [band.pattern(estimates.gaussians(band.binned(1), b)) for b, band in enumerate(bands)]
         bands = [band.less(pattern) for band, pattern in zip(bands, patterns, strict=True)]
     forced = spectra is None
     estimates, bands, _ = refine(
@@ -404,9 +413,10 @@ def _measured(
     assert band.noise is not None
     beam = image.image.central_beam_covariance
     of_beam = beam_covariance_model(beam, rms=1.0, max_lag=band.noise.covariance.reach, white_fraction=0.0)
+    size = bin_size(image.image.beam_fwhm_pix)
     noise = NoiseStatistics(
         covariance=band.noise.covariance, step=1, beam=of_beam, beam_fwhm=image.image.beam_fwhm_pix,
-        use="the sources were fitted in it",
+        use="the sources were fitted in it" + (f", on bins of {size} x {size} pixels" if size > 1 else ""),
     )  # fmt: skip
     parameters = estimates.gaussians(band, b)
     return MeasuredBand(
