@@ -134,8 +134,8 @@ def remove_all(path: Path) -> None:
     """Remove a file, or a directory with what is in it, if it is there; of a link only the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    elif os.path.lexists(path):
+        path.unlink()
 
 
 def unlink_if_link(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Several maps of one field: images in, `BandsExtraction` out. Touches no file."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,15 +28,18 @@ from hyper_py.bands.sources import JointSources
 from hyper_py.bands.spectra import GreyBodies, SpectralIndices, fit_grey_bodies, spectral_indices
 from hyper_py.bands.surroundings import background_under
 from hyper_py.detection.given import FixedSources
-from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.detection.hot_pixels import find_hot_pixels
+from hyper_py.diagnostics import ConfigurationError, HyperPyWarning, InputError
 from hyper_py.display import shows_keywords
 from hyper_py.fitting.setup import COMPACT_BEAMS
 from hyper_py.image import SkyImage, checked_image
-from hyper_py.noise.covariance import beam_covariance_model
+from hyper_py.noise.covariance import beam_covariance_model, clipped_statistics
+from hyper_py.noise.level import NoiseLevel
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
 from hyper_py.options import OptionChanges, Options
 from hyper_py.pipeline.bands_results import BandsResultMethods
+from hyper_py.pipeline.peaks import check_noise
 from hyper_py.stages import tell
 
 if TYPE_CHECKING:
@@ -249,11 +253,9 @@ def extract_bands(
             "detection.negative: sources of several bands are positive; for others measure each map by itself"
         )
     say = progress or (lambda _: None)
+    bands = [_usable(band, options, detected=fixed is None) for band in bands]
     plane = common_plane(bands)
     placed = [Band.of(band, plane) for band in bands]
-    for band in placed:
-        if not np.isfinite(band.data).any():
-            raise InputError(f"{band.name}: every pixel is blank: nothing to measure")
     free = options.bands.shape == "free"
     largest = options.photometry.aper_sup or COMPACT_BEAMS
     fit = FitChoices(prior=wide_prior(placed, free=free), largest=max(largest**2 - 1.0, 0.0))
@@ -296,6 +298,32 @@ def extract_bands(
         options=options, sources=sources, offsets=offsets, apertures=apertures, name=name,
         ids=None if fixed is None else fixed.ids,
     )  # fmt: skip
+
+
+def _usable(band: BandImage, options: Options, *, detected: bool) -> BandImage:
+    """Return a band without its hot pixels: taken for sources, which others must show, they would move maps.
+
+    Raises
+    ------
+    InputError
+        It is blank, or sources shall be detected and it has no noise.
+    """
+    data, image = band.image.data, replace(band.image, name=band.name)
+    if not np.isfinite(data).any():
+        raise InputError(f"{band.name}: every pixel is blank: nothing to measure")
+    statistics = clipped_statistics(data)
+    if detected:
+        check_noise(image, NoiseLevel(mean=statistics.mean, rms=statistics.rms), options)
+    hot = find_hot_pixels(data, beam_covariance=image.central_beam_covariance)
+    if not hot.any():
+        return band
+    y, x = np.argwhere(hot)[0]
+    warnings.warn(
+        f"{band.name}: bright pixels without the beam around them are left out: {hot.sum()}, the first at "
+        f"{x}, {y}; if they are sources, check the beam",
+        HyperPyWarning, stacklevel=3,
+    )  # fmt: skip
+    return replace(band, image=replace(image, data=np.where(hot, np.nan, data)))
 
 
 def check_aperture(aperture: str, names: Sequence[str]) -> None:
