@@ -8,7 +8,7 @@ import pytest
 
 from helpers.attacks import do, results, write_maps
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.running.completeness import Store
+from hyper_py.running.run_store import Store
 
 pytestmark = [pytest.mark.attacks, pytest.mark.filterwarnings("ignore")]
 
@@ -47,6 +47,17 @@ def gone(path, _):
 def device(path, _):
     path.unlink()
     path.symlink_to("/dev/zero")
+
+
+def archive(path, _):
+    with path.open("wb") as stream:
+        np.savez(stream, x=np.arange(3.0))
+
+
+def directory(path, _):
+    path.unlink()
+    path.mkdir()
+    (path / "x").write_text("x")
 
 
 @pytest.mark.parametrize("attack", [truncate, zeros, flip, pipe, link, gone, device])
@@ -148,7 +159,7 @@ def test_a_report_that_this_run_does_not_write_is_removed_and_that_is_said(tmp_p
     assert (tmp_path / "site/index.html").read_text() == "a thesis"
 
 
-@pytest.mark.parametrize("attack", [truncate, zeros, pipe, link, gone, device])
+@pytest.mark.parametrize("attack", [truncate, zeros, flip, archive, pipe, link, gone, device, directory])
 def test_damaged_runs_of_a_completeness_are_made_again(tmp_path, rng, attack):
     (tmp_path / "thesis.txt").write_text("a thesis")
     directory = tmp_path / "out/runs"
