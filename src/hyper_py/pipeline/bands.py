@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hyper_py.arrays import FloatArray
 from hyper_py.bands.aperture import CommonApertures, common_apertures
 from hyper_py.bands.band import Band, common_plane
-from hyper_py.bands.catalog import JointTable
+from hyper_py.bands.catalog import JointTable, column_suffixes
 from hyper_py.bands.estimates import Estimates
 from hyper_py.bands.given import given_sources
 from hyper_py.bands.images import BandImage, check_names, reference_band
@@ -247,6 +247,7 @@ def extract_bands(
     options = Options.chosen(options, changes)
     bands = _band_images(images, wavelengths)
     check_names(bands)
+    column_suffixes([band.name for band in bands])
     check_aperture(options.bands.common_aperture, [band.name for band in bands])
     if options.detection.negative:
         raise ConfigurationError(
