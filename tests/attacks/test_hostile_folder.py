@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from helpers.attacks import do, results, write_maps
+from helpers.attacks import device, directory, do, flip, gone, pipe, results, truncate, write_maps, zeros
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.running.run_store import Store
 
@@ -15,49 +15,15 @@ pytestmark = [pytest.mark.attacks, pytest.mark.filterwarnings("ignore")]
 TEXTS = {"a": "sources 1", "b": "sources 2"}
 
 
-def truncate(path, rng):
-    os.truncate(path, int(rng.integers(0, path.stat().st_size)))
-
-
-def zeros(path, _):
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def flip(path, rng):
-    text = bytearray(path.read_bytes())
-    text[rng.integers(len(text))] ^= 1 << int(rng.integers(8))
-    path.write_bytes(text)
-
-
-def pipe(path, _):
-    path.unlink()
-    os.mkfifo(path)
-
-
 def link(path, _):
     thesis = path.parents[2] / "thesis.txt"
     path.unlink()
     path.symlink_to(thesis)
 
 
-def gone(path, _):
-    path.unlink()
-
-
-def device(path, _):
-    path.unlink()
-    path.symlink_to("/dev/zero")
-
-
 def archive(path, _):
     with path.open("wb") as stream:
         np.savez(stream, x=np.arange(3.0))
-
-
-def directory(path, _):
-    path.unlink()
-    path.mkdir()
-    (path / "x").write_text("x")
 
 
 @pytest.mark.parametrize("attack", [truncate, zeros, flip, pipe, link, gone, device])

@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
+from helpers.attacks import device, directory, flip, gone, pipe, truncate, zeros
 from helpers.runner_tasks import make_config
 from hyper_py.numerics import journal as module
 from hyper_py.numerics.journal import Journal
@@ -107,20 +108,6 @@ def test_what_is_whole_is_used(task, tmp_path):
     assert holds_after(task, tmp_path) == 3
 
 
-def truncate(path, rng):
-    os.truncate(path, int(rng.integers(0, path.stat().st_size)))
-
-
-def zeros(path, _):
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def flip(path, rng):
-    text = bytearray(path.read_bytes())
-    text[rng.integers(len(text))] ^= 1 << int(rng.integers(8))
-    path.write_bytes(text)
-
-
 def scribble(path, rng):
     path.write_bytes(rng.bytes(int(rng.integers(1, 5000))))
 
@@ -132,11 +119,6 @@ def more(path, rng):
 def endless(path, _):
     with path.open("r+b") as stream:
         stream.truncate(2**40)  # a sparse file
-
-
-def pipe(path, _):
-    path.unlink()
-    os.mkfifo(path)
 
 
 def link(path, _):
@@ -152,21 +134,6 @@ def hard_link(path, _):
 def circle(path, _):
     path.unlink()
     path.symlink_to(path)
-
-
-def device(path, _):
-    path.unlink()
-    path.symlink_to("/dev/zero")
-
-
-def directory(path, _):
-    path.unlink()
-    path.mkdir()
-    (path / "x").write_text("x")
-
-
-def gone(path, _):
-    path.unlink()
 
 
 DAMAGES = (
