@@ -6,6 +6,7 @@ A FIFO or a device is refused before anything waits for it.
 import errno
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +103,39 @@ def synchronise(path: Path) -> None:
             raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(handle)
+
+
+def open_own(path: Path, flags: int = 0) -> int:
+    """Return the handle of a file to read and write; what is no regular file of its own is replaced by one.
+
+    Parameters
+    ----------
+    path : Path
+        A link in its place is not followed, and nothing is written to a file that has another name too.
+    flags : int
+        Further ones of `os.open`.
+    """
+    flags |= os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o644)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+    else:
+        facts = os.fstat(handle)
+        if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1:
+            return handle
+        os.close(handle)
+    remove_all(path)
+    return os.open(path, flags | os.O_EXCL, 0o644)
+
+
+def remove_all(path: Path) -> None:
+    """Remove a file, or a directory with what is in it, if it is there; of a link only the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    elif os.path.lexists(path):
+        path.unlink()
 
 
 def unlink_if_link(path: Path) -> None:

@@ -6,32 +6,13 @@ import os
 import numpy as np
 import pytest
 
-from helpers.attacks import do, results, write_maps
+from helpers.attacks import device, directory, do, flip, gone, pipe, results, truncate, write_maps, zeros
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.running.completeness import Store
+from hyper_py.running.run_store import Store
 
 pytestmark = [pytest.mark.attacks, pytest.mark.filterwarnings("ignore")]
 
 TEXTS = {"a": "sources 1", "b": "sources 2"}
-
-
-def truncate(path, rng):
-    os.truncate(path, int(rng.integers(0, path.stat().st_size)))
-
-
-def zeros(path, _):
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def flip(path, rng):
-    text = bytearray(path.read_bytes())
-    text[rng.integers(len(text))] ^= 1 << int(rng.integers(8))
-    path.write_bytes(text)
-
-
-def pipe(path, _):
-    path.unlink()
-    os.mkfifo(path)
 
 
 def link(path, _):
@@ -40,13 +21,9 @@ def link(path, _):
     path.symlink_to(thesis)
 
 
-def gone(path, _):
-    path.unlink()
-
-
-def device(path, _):
-    path.unlink()
-    path.symlink_to("/dev/zero")
+def archive(path, _):
+    with path.open("wb") as stream:
+        np.savez(stream, x=np.arange(3.0))
 
 
 @pytest.mark.parametrize("attack", [truncate, zeros, flip, pipe, link, gone, device])
@@ -148,7 +125,7 @@ def test_a_report_that_this_run_does_not_write_is_removed_and_that_is_said(tmp_p
     assert (tmp_path / "site/index.html").read_text() == "a thesis"
 
 
-@pytest.mark.parametrize("attack", [truncate, zeros, pipe, link, gone, device])
+@pytest.mark.parametrize("attack", [truncate, zeros, flip, archive, pipe, link, gone, device, directory])
 def test_damaged_runs_of_a_completeness_are_made_again(tmp_path, rng, attack):
     (tmp_path / "thesis.txt").write_text("a thesis")
     directory = tmp_path / "out/runs"

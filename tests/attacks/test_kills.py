@@ -1,11 +1,14 @@
 """Runs that end at any step: what is complete stays, the rest is gone, the manifest says how it ended."""
 
 import json
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import pytest
 
-from helpers.attacks import SCRIPT, do, results, start, write_maps
+from helpers.attacks import SCRIPT, TESTS, do, results, start, write_maps
 from helpers.runner_tasks import make_config, measure
 from hyper_py.running import runner
 from hyper_py.writing.layout import Layout
@@ -108,3 +111,32 @@ def test_the_manifest_of_a_run_that_fails_has_what_was_done(tmp_path, monkeypatc
     assert told["reason"] == "unexpected ZeroDivisionError: division by zero; 2 of 3 maps are complete"
     assert [one["status"] for one in told["maps"]] == ["done", "failed", "done"]
     assert "2 of 3 maps are complete" in (tmp_path / "out/logs/hyper_py.log").read_text()
+
+
+WORKERS = """
+import signal, sys, time
+from helpers.executor_tasks import Interrupting
+from hyper_py.running.manifest import stopped_like_ctrl_c
+from hyper_py.running.worker_processes import execute_processes
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    number = getattr(signal, sys.argv[1])
+    try:
+        with stopped_like_ctrl_c():
+            print(len([*execute_processes(Interrupting(number), [1, 2], n_workers=2, on_start=print)]))
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_workers_start_stops_the_run_without_their_complaints(tmp_path, name):
+    """What they were being sent was cut off, and they themselves were interrupted before they were ready."""
+    (tmp_path / "script.py").write_text(WORKERS)
+    environment = {**os.environ, "PYTHONPATH": ":".join([str(TESTS), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), name],
+        env=environment, capture_output=True, text=True, timeout=60, start_new_session=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr, done.returncode) == ("stopped\n", "", 0)

@@ -133,6 +133,20 @@ def test_names_of_bands_make_names_of_columns():
         column_suffixes(["S_250", "s 250"])
 
 
+@pytest.mark.parametrize(
+    "names", [["x", "ERR_x"], ["y", "PEAK_y"], ["in"], ["a", "b_c", "a_b", "c"], ["x", "y", "ERR", "x_y"]]
+)
+def test_bands_whose_columns_would_be_taken_for_others_are_refused(names):
+    """FLUX_ERR_x was the error of one band or the flux of the other, as it came."""
+    with pytest.raises(InputError, match="columns of two bands"):
+        column_suffixes(names)
+
+
+def test_bands_as_they_are_called_are_not_refused():
+    names = ["70", "160", "250", "350", "500", "S850", "a", "b", "ab", "160_350", "x_err"]
+    assert column_suffixes(names) == names
+
+
 def test_documentation_has_every_column():
     text = column_table()
     assert all(f"| `{name}` |" in text for name, _ in described_columns())

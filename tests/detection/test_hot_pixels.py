@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from hyper_py.detection.hot_pixels import are_hot_pixels
+from hyper_py.detection.hot_pixels import are_hot_pixels, find_hot_pixels
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import LazyPlane
@@ -109,3 +109,39 @@ def test_places_off_the_map_or_unknown_are_not_judged():
     found = are_hot_pixels(data, x=x, y=y, beam_covariance=covariance(4.0))
     np.testing.assert_array_equal(found, [False, False, False, True, False])
     assert not are_hot_pixels(data, x=x[:0], y=y[:0], beam_covariance=covariance(4.0)).size
+
+
+def sky(rng, fwhm, *, size=1.0):
+    """Sources in correlated noise, which is louder on one side."""
+    x, y = grid(rng)
+    sources = np.zeros((x.size, 6))
+    sources[:, gaussians.AMPLITUDE] = 10.0 ** rng.uniform(0.5, 3.0, x.size)
+    sources[:, gaussians.X], sources[:, gaussians.Y] = x, y
+    sources[:, gaussians.SIGMA_1 :] = gaussians.shape_parameters(covariance(size * fwhm))
+    loud = np.where(np.arange(SHAPE[1]) > 200, 20.0, 1.0)
+    return gaussians.render(sources, SHAPE) + loud * noise(rng, fwhm, white=0.3)
+
+
+@pytest.mark.parametrize("fwhm", [2.0, 3.3, 6.0, 12.0])
+def test_all_bright_pixels_of_a_map_are_found_and_no_sources(rng, fwhm):
+    data = sky(rng, fwhm)
+    assert not find_hot_pixels(data, beam_covariance=covariance(fwhm)).any()
+    hot = np.zeros(SHAPE, dtype=bool)
+    hot[rng.integers(0, 24, 6) * 10 + 5, rng.permutation(19)[:6] * 10 + 5] = True
+    data[hot] += 3000.0
+    data[rng.random(SHAPE) < 0.02] = np.nan
+    hot &= np.isfinite(data)
+    np.testing.assert_array_equal(find_hot_pixels(data, beam_covariance=covariance(fwhm)), hot)
+
+
+def test_a_map_whose_beam_is_smaller_than_what_is_said_keeps_its_sources(rng):
+    data = sky(rng, 1.5)
+    x, y = np.nonzero(data > 100.0)[::-1]
+    beam = covariance(6.0)
+    assert are_hot_pixels(data, x=x.astype(float), y=y.astype(float), beam_covariance=beam).any()
+    assert not find_hot_pixels(data, beam_covariance=beam).any()
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_nothing_is_hot_where_nothing_is(value):
+    assert not find_hot_pixels(np.full((20, 30), value), beam_covariance=covariance(3.0)).any()

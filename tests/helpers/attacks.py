@@ -93,3 +93,40 @@ def results(root):
         name: None if name.startswith(timed) and not name.endswith(".npy") else (root / name).read_bytes()
         for name in files_below(root)
     }
+
+
+# What is done to a file: `path` and a random generator.
+
+
+def truncate(path, rng):
+    os.truncate(path, int(rng.integers(0, path.stat().st_size)))
+
+
+def zeros(path, _):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def flip(path, rng):
+    text = bytearray(path.read_bytes())
+    text[rng.integers(len(text))] ^= 1 << int(rng.integers(8))
+    path.write_bytes(text)
+
+
+def pipe(path, _):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def gone(path, _):
+    path.unlink()
+
+
+def device(path, _):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def directory(path, _):
+    path.unlink()
+    path.mkdir()
+    (path / "x").write_text("x")

@@ -12,7 +12,7 @@ from hyper_py.bands.offsets import BandOffsets
 from hyper_py.bands.plane import TangentPlane
 from hyper_py.bands.sources import JointSources
 from hyper_py.detection.given import FixedSources
-from hyper_py.diagnostics import ConfigurationError, Flag, InputError
+from hyper_py.diagnostics import ConfigurationError, Flag, HyperPyWarning, InputError
 from hyper_py.geometry import PsfResidual
 from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.noise.statistics import NoiseStatistics
@@ -21,6 +21,7 @@ from hyper_py.options import Options
 from hyper_py.pipeline import bands as bands_pipeline
 from hyper_py.pipeline.bands import BandsExtraction, MeasuredBand, extract_bands
 from hyper_py.simulation.bands import simulate_bands
+from hyper_py.simulation.simulate import simulate_image
 
 
 def extraction_without_sources():
@@ -202,3 +203,27 @@ def test_what_a_user_can_do_wrong_is_said_in_a_line():
         extract_bands({"a": blank}, wavelengths={"a": 100.0})
     with pytest.raises(ConfigurationError, match=r"must be none, largest, or a band: a$"):
         extract_bands({"a": image}, wavelengths={"a": 100.0}, bands={"common_aperture": "b"})
+
+
+def test_a_hot_pixel_is_no_source_and_moves_no_map():
+    """It was fitted with a source of the other band, and the maps were thought to be seven pixels apart."""
+    sky = simulate_image("faint", seed=5, shape=(120, 120), n_sources=12).image
+    hot = sky.data.copy()
+    hot[80, 80] += 100.0 * hot.std()
+    wavelengths = {"a": 250.0, "b": 350.0}
+    alone = extract_bands({"a": sky, "b": sky}, wavelengths=wavelengths)
+    with pytest.warns(HyperPyWarning, match=r"^b: bright pixels .* left out: 1, the first at 80, 80"):
+        found = extract_bands({"a": sky, "b": sky.with_data(hot)}, wavelengths=wavelengths)
+    assert np.isnan(found.band("b").band.image.data[80, 80])
+    assert len(found.sources) == len(alone.sources)
+    np.testing.assert_allclose(found.offsets.values, 0.0, atol=0.1 * sky.pixel_scale)
+    np.testing.assert_allclose(found.sources.flux, alone.sources.flux, rtol=0.02)
+
+
+@pytest.mark.parametrize(("value", "message"), [(0.0, "does not vary"), (1.0, "has no noise")])
+def test_a_band_without_noise_is_refused(value, message):
+    sky = simulate_image("faint", seed=5, shape=(80, 80), n_sources=4).image
+    empty = value * gaussians.render(np.array([[1.0, 40.0, 40.0, 2.0, 2.0, 0.0]]), sky.shape)
+    images = {"a": sky, "b": sky.with_data(empty)}
+    with pytest.raises(InputError, match=rf"^b: the map {message}"):
+        extract_bands(images, wavelengths={"a": 250.0, "b": 350.0})

@@ -57,3 +57,5 @@ def test_the_page_has_the_limits_and_the_figures(result, tmp_path):
     assert f"{result.curve('FLUX_PEAK').limit(0.8).value:.3g}" in text
     assert "1 of" in text
     assert (tmp_path / picture).stat().st_size > 5000
+    again, _ = write_page(tmp_path / "again", result, dpi=50)
+    assert (tmp_path / "again" / again).read_text() == text

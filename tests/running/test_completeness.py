@@ -17,12 +17,12 @@ from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.running.completeness import (
     RealisationDone,
     RoundFinished,
-    Store,
     completeness,
     estimate,
     local_executor,
     mark_of,
 )
+from hyper_py.running.run_store import Store
 
 PLAN = InjectionPlan(precision=0.2, seed=3, max_runs=12, n_surrogates=2, n_sources=6)
 

@@ -7,8 +7,9 @@ from hyper_py import extract_bands, simulate_bands
 from hyper_py.diagnostics import HyperPyError
 from hyper_py.injection.plan import InjectionPlan
 from hyper_py.running import completeness_bands as module
-from hyper_py.running.completeness import Store, local_executor
+from hyper_py.running.completeness import local_executor
 from hyper_py.running.completeness_bands import estimate_bands
+from hyper_py.running.run_store import Store
 
 WAVELENGTHS = {"s250": 250.0, "s350": 350.0}
 

@@ -4,14 +4,19 @@ import pytest
 
 from hyper_py.config import Config
 from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.injection.plan import InjectionPlan
+from hyper_py.running import completeness_map as module
 from hyper_py.running.completeness_map import (
     CompletenessTask,
     chosen_executor,
     completeness_tasks,
+    measure_completeness,
     read_task_image,
 )
 from hyper_py.simulation.simulate import simulate_cube, simulate_image
+from hyper_py.writing.layout import Layout
 from hyper_py.writing.simulated_files import write_cube, write_simulation
+from hyper_py.writing.staging import locked, temporary_path
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +72,22 @@ def test_executors_are_those_of_the_configuration():
     assert [one.value for one in serial(abs, [-1, -2])] == [1, 2]
     two = chosen_executor(control(parallel_maps=True, n_cores=2))
     assert sorted(one.value for one in two(abs, [-1, -2, -3])) == [1, 2, 3]
+
+
+def test_the_output_directory_is_held_and_what_a_killed_run_has_left_is_removed(place, tmp_path, monkeypatch):
+    paths = {"output": {"dir_root": str(tmp_path)}}
+    config = Config.from_mapping({"version": 2, "paths": paths}, source="test")
+    left = [temporary_path(tmp_path / name, "x") for name in ("completeness", ".hyper_py")]
+    for path in left:
+        path.parent.mkdir()
+        path.write_text("half")
+    task_of_sky = completeness_tasks(config, [str(place / "sky.fits")])[0]
+    with (
+        locked(Layout(root=tmp_path)),
+        pytest.raises(ConfigurationError, match="another run is writing here"),
+    ):
+        measure_completeness(task_of_sky, plan=InjectionPlan())
+    assert all(path.exists() for path in left)
+    monkeypatch.setattr(module, "estimate", lambda *_, **__: "estimated")
+    assert measure_completeness(task_of_sky, plan=InjectionPlan()) == "estimated"
+    assert not any(path.exists() for path in left)

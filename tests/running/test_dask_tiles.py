@@ -15,6 +15,7 @@ from hyper_py.numerics.journal import Journal
 from hyper_py.numerics.parallel import done_by, in_order, is_remote
 from hyper_py.running import dask_tiles, map_task, runner
 from hyper_py.running.dask_tiles import dask_team
+from hyper_py.writing.staging import remove_stale
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 pytest.importorskip("distributed")
@@ -46,6 +47,15 @@ def test_results_come_in_order_and_those_of_dead_workers_too(tmp_path):
     assert [(k, total) for k, total, _ in found] == [(k, data[k:].sum()) for k in range(30)]
     assert own not in {pid for _, _, pid in found}
     assert [one.name for one in tmp_path.iterdir()] == ["died"]
+
+
+def test_what_a_run_that_is_killed_leaves_of_its_functions_is_removed_by_the_next(tmp_path):
+    with dask_team(2, None, directory=tmp_path) as team, done_by(team):
+        results = in_order(lambda k: k, range(8))
+        assert [next(results) for _ in range(4)] == [0, 1, 2, 3]
+        assert len([*tmp_path.iterdir()]) == 1
+        assert remove_stale([tmp_path]) == 1
+        results.close()
 
 
 def test_workers_of_another_version_or_another_disk_are_refused(tmp_path, monkeypatch):

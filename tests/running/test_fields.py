@@ -145,6 +145,12 @@ class TestOutputs:
             other = read_table(root / f"out/params/params_bands{suffix}")
             assert [name.upper() for name in other.colnames] == [name.upper() for name in whole.colnames]
             np.testing.assert_allclose(other["FLUX_s350"], whole["FLUX_s350"], rtol=1e-5)
+        # The merged catalogue of one field has its columns, in all formats.
+        for suffix in (".txt", ".ecsv", ".csv", ".fits", ".vot", ".parquet"):
+            merged = read_table(root / f"out/params/params_ALL{suffix}")
+            assert len(merged) == len(whole)
+            np.testing.assert_allclose(merged["FLUX_s350"], whole["FLUX_s350"], rtol=1e-5)
+            np.testing.assert_array_equal(merged["FLAGS"], whole["FLAGS"])
         long = Table.read(root / "out/params/params_bands_long.vot")
         assert set(long["BAND"]) == {"p100", "p160", "S 250", "s350", "s500"}
         assert long["WAVELENGTH"].unit == "um"
@@ -184,6 +190,8 @@ class TestManyFields:
         assert "report/field2.html" in found
         merged = Table.read(tmp_path / "out/params/params_ALL.ecsv")
         assert len(merged) == 16
+        texts = read_table(tmp_path / "out/params/params_ALL.txt")
+        np.testing.assert_allclose(texts["FLUX_s350"], merged["FLUX_s350"], rtol=1e-5)
         assert set(merged["MAP_ID"]) == {"field1", "field2"}
         again = run_fields(config, places[:2], measure=measure, resume=True)
         assert [one.status for one in again.maps] == ["resumed", "resumed"]

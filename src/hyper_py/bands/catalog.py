@@ -259,15 +259,29 @@ def column_suffixes(names: Sequence[str]) -> list[str]:
     Raises
     ------
     InputError
-        If two are the same then.
+        If two columns would have one name then: of bands a and ERR_a, FLUX_ERR_a.
     """
     suffixes = [re.sub(r"\W", "_", name, flags=re.ASCII) for name in names]
+    taken = {column.name.lower() for column in _OF_NO_BAND}
     for k, suffix in enumerate(suffixes):
-        if suffix.lower() in (other.lower() for other in suffixes[:k]):
+        own = [f"{column.name}_{suffix}" for column in _OF_EACH_BAND]
+        own += [f"{column.name}_{pair}" for column in INDEX_COLUMNS for pair in _pairs(suffix, suffixes[:k])]
+        lower = [name.lower() for name in own]
+        if not taken.isdisjoint(lower) or len({*lower}) < len(lower):
             raise InputError(
                 f"{names[k]}: columns of two bands would have the same name: give it a different name"
             )
+        taken.update(lower)
     return suffixes
+
+
+_OF_NO_BAND = (*SOURCE_COLUMNS, *APERTURE_SHAPE_COLUMNS, *GREY_BODY_COLUMNS, ID_COLUMN)
+_OF_EACH_BAND = (*BAND_COLUMNS, CALIBRATION_COLUMN, *APERTURE_COLUMNS, *FREE_SHAPE_COLUMNS)
+
+
+def _pairs(suffix: str, others: Sequence[str]) -> list[str]:
+    """Return the ends of names of columns of pairs of bands, in either order."""
+    return [text for other in others for text in (f"{other}_{suffix}", f"{suffix}_{other}")]
 
 
 def _ellipses(size: str, angle: str, shape: FloatArray, *, where: Any = True) -> dict[str, FloatArray]:

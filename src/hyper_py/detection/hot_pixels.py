@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.geometry import FWHM_PER_SIGMA
@@ -23,6 +24,8 @@ LEAST_SIGMA = 6.0
 _AROUND = 0.5
 """The middle is compared with pixels of at least this share of the beam's peak, and with its neighbours."""
 _MOST_SAMPLES = 2500
+_SHARP, _NEARBY, _FEW = 5.0, 10.0, 10
+"""Times the mean of peaks in a square of so many beam sizes; so few single pixels say nothing of the beam."""
 
 
 class _Ring(NamedTuple):
@@ -68,6 +71,42 @@ def are_hot_pixels(data: Plane, *, x: FloatArray, y: FloatArray, beam_covariance
     if sharp.any():
         hot[here] = sharp & (beyond > LEAST_SIGMA * _scatter(data, ring))
     return hot
+
+
+def find_hot_pixels(data: FloatArray, *, beam_covariance: FloatArray) -> BoolArray:
+    """Return which pixels of a map are bright without a beam around them, shape (ny, nx).
+
+    Where most of what is sharp on a map is of this kind, its beam is not what is said, and none is returned.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+        Blank pixels are NaN.
+    beam_covariance : ndarray, shape (2, 2)
+        Pixels^2, order (x, y).
+    """
+    blank = ~np.isfinite(data)
+    filled = np.where(blank, -np.inf, data)
+    peaks = ~blank & (filled >= ndimage.maximum_filter(filled, size=3, mode="constant", cval=-np.inf))
+    # Which peaks are worth a look: those that stand out of their neighbours as others nearby do not.
+    above = np.where(peaks, data - _mean_around(data, where=~blank, size=3), 0.0)
+    size = math.ceil(max(_NEARBY * math.sqrt(float(np.trace(beam_covariance))), 31.0)) | 1
+    rows, columns = np.nonzero(above > _SHARP * _mean_around(above, where=peaks, size=size))
+    hot = np.zeros(data.shape, dtype=bool)
+    single = are_hot_pixels(
+        data, x=columns.astype(np.float64), y=rows.astype(np.float64), beam_covariance=beam_covariance
+    )
+    if single.sum() <= max(_FEW, single.size // 2):
+        hot[rows[single], columns[single]] = True
+    return hot
+
+
+def _mean_around(values: FloatArray, *, where: BoolArray, size: int) -> FloatArray:
+    """Return the mean of some pixels in a square around each, without itself; 0 where there is none."""
+    own, count = np.where(where, values, 0.0), where.astype(np.float64)
+    total = ndimage.uniform_filter(own, size=size, mode="constant") * size**2 - own
+    n = ndimage.uniform_filter(count, size=size, mode="constant") * size**2 - count
+    return np.asarray(np.divide(total, n, out=np.zeros_like(total), where=n > 0.5))
 
 
 def _ring(beam_covariance: FloatArray) -> _Ring:

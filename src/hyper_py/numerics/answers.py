@@ -1,11 +1,12 @@
 """What comes of a part of a map: a result or an exception, and warnings; it can be sent and kept."""
 
-import io
 import pickle
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from hyper_py.numerics.plain_bytes import DamagedBytesError, from_bytes, to_bytes
 
 
 @dataclass(eq=False)
@@ -33,50 +34,36 @@ class Answer:
             return pickle.dumps(told, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def unpacked(text: bytes) -> Answer:
-    """Return what `Answer.packed` was called of.
+def kept(answer: Answer) -> bytes:
+    """Return bytes from which `of_kept` makes an answer without an error again; they may be kept in a file.
 
     Raises
     ------
-    pickle.UnpicklingError
-        There is something in it that no part of a map gives: somebody else has written it.
+    TypeError
+        The result is of a class that is no class of results (`hyper_py.numerics.plain_bytes`).
     """
-    answer = _Unpickler(io.BytesIO(text)).load()
-    if not isinstance(answer, Answer):
-        raise pickle.UnpicklingError(f"{type(answer).__name__} is no answer")
-    return answer
+    return to_bytes((answer.result, answer.warned))
 
 
-class _Unpickler(pickle.Unpickler):
-    """Reads plain values, arrays and the classes of results: a text cannot have anything else called."""
+def of_kept(text: bytes) -> Answer:
+    """Return the answer that `kept` was called with.
 
-    def find_class(self, module: str, name: str) -> Any:
-        """Return a class, if it is one of those."""
-        found = super().find_class(module, name)
-        own = module.split(".")[:2] in _OF_RESULTS and module not in _OF_FILES and isinstance(found, type)
-        if own or (module.split(".")[0], name) in _PLAIN or _is_warning(found):
-            return found
-        raise pickle.UnpicklingError(f"{module}.{name} is no part of an answer")
-
-
-_OF_RESULTS = [
-    ["hyper_py", name]
-    for name in (
-        "arrays", "diagnostics", "numerics", "noise", "detection", "psf", "background", "fitting",
-        "deblending", "photometry",
-    )
-]  # fmt: skip
-"""The packages whose functions do parts of maps."""
-_OF_FILES = [f"hyper_py.numerics.{name}" for name in ("forked", "journal", "parallel", "stored")]
-_PLAIN = {
-    *(("numpy", name) for name in ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer")),
-    *(("builtins", name) for name in ("slice", "complex", "set", "frozenset", "bytearray")),
-    ("collections", "OrderedDict"), ("collections", "deque"),
-}  # fmt: skip
+    Raises
+    ------
+    DamagedBytesError
+        The bytes are of something else.
+    """
+    match from_bytes(text):
+        case (result, list(warned)) if all(map(_is_warning, warned)):
+            return Answer(result=result, warned=warned)
+    raise DamagedBytesError("no answer")
 
 
-def _is_warning(found: Any) -> bool:
-    return isinstance(found, type) and issubclass(found, Warning)
+def _is_warning(told: Any) -> bool:
+    match told:
+        case (str(), type() as category, str(), int()):
+            return issubclass(category, Warning)
+    return False
 
 
 def attempt(function: Callable[[Any], Any], item: Any) -> Answer:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from hyper_py.arrays import IntArray
+from hyper_py.files import open_own
 from hyper_py.numerics.journal import UnusableJournalError
 from hyper_py.numerics.parallel import current_journal, in_order, place_of_call
 from hyper_py.numerics.tiles import Where
@@ -184,7 +185,7 @@ def _made_file(path: Path | None, size: int) -> int:
         with tempfile.TemporaryFile(dir=_directory.get()) as file:
             handle = os.dup(file.fileno())
     else:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = open_own(path)
     try:
         if os.fstat(handle).st_size == size:
             return handle

@@ -1,5 +1,6 @@
 """Several maps of one field: images in, `BandsExtraction` out. Touches no file."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from hyper_py.arrays import FloatArray
 from hyper_py.bands.aperture import CommonApertures, common_apertures
 from hyper_py.bands.band import Band, common_plane
-from hyper_py.bands.catalog import JointTable
+from hyper_py.bands.catalog import JointTable, column_suffixes
 from hyper_py.bands.estimates import Estimates
 from hyper_py.bands.given import given_sources
 from hyper_py.bands.images import BandImage, check_names, reference_band
@@ -27,16 +28,19 @@ from hyper_py.bands.sources import JointSources
 from hyper_py.bands.spectra import GreyBodies, SpectralIndices, fit_grey_bodies, spectral_indices
 from hyper_py.bands.surroundings import background_under
 from hyper_py.detection.given import FixedSources
-from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.detection.hot_pixels import find_hot_pixels
+from hyper_py.diagnostics import ConfigurationError, HyperPyWarning, InputError
 from hyper_py.display import shows_keywords
 from hyper_py.fitting.binning import bin_size
 from hyper_py.fitting.setup import COMPACT_BEAMS
 from hyper_py.image import SkyImage, checked_image
-from hyper_py.noise.covariance import beam_covariance_model
+from hyper_py.noise.covariance import beam_covariance_model, clipped_statistics
+from hyper_py.noise.level import NoiseLevel
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
 from hyper_py.options import OptionChanges, Options
 from hyper_py.pipeline.bands_results import BandsResultMethods
+from hyper_py.pipeline.peaks import check_noise
 from hyper_py.stages import tell
 
 if TYPE_CHECKING:
@@ -257,17 +261,16 @@ def extract_bands(
     options = Options.chosen(options, **changes)
     bands = _band_images(images, wavelengths)
     check_names(bands)
+    column_suffixes([band.name for band in bands])
     check_aperture(options.bands.common_aperture, [band.name for band in bands])
     if options.detection.negative:
         raise ConfigurationError(
             "detection.negative: sources of several bands are positive; for others measure each map by itself"
         )
     say = progress or (lambda _: None)
+    bands = [_usable(band, options, detected=fixed is None) for band in bands]
     plane = common_plane(bands)
     placed = [Band.of(band, plane) for band in bands]
-    for band in placed:
-        if not np.isfinite(band.data).any():
-            raise InputError(f"{band.name}: every pixel is blank: nothing to measure")
     placed = [_in_bins(band) for band in placed]
     free = options.bands.shape == "free"
     largest = options.photometry.aper_sup or COMPACT_BEAMS
@@ -312,6 +315,32 @@ def extract_bands(
         options=options, sources=sources, offsets=offsets, apertures=apertures, name=name,
         ids=None if fixed is None else fixed.ids,
     )  # fmt: skip
+
+
+def _usable(band: BandImage, options: Options, *, detected: bool) -> BandImage:
+    """Return a band without its hot pixels: taken for sources, which others must show, they would move maps.
+
+    Raises
+    ------
+    InputError
+        It is blank, or sources shall be detected and it has no noise.
+    """
+    data, image = band.image.data, replace(band.image, name=band.name)
+    if not np.isfinite(data).any():
+        raise InputError(f"{band.name}: every pixel is blank: nothing to measure")
+    statistics = clipped_statistics(data)
+    if detected:
+        check_noise(image, NoiseLevel(mean=statistics.mean, rms=statistics.rms), options)
+    hot = find_hot_pixels(data, beam_covariance=image.central_beam_covariance)
+    if not hot.any():
+        return band
+    y, x = np.argwhere(hot)[0]
+    warnings.warn(
+        f"{band.name}: bright pixels without the beam around them are left out: {hot.sum()}, the first at "
+        f"{x}, {y}; if they are sources, check the beam",
+        HyperPyWarning, stacklevel=3,
+    )  # fmt: skip
+    return replace(band, image=replace(image, data=np.where(hot, np.nan, data)))
 
 
 def check_aperture(aperture: str, names: Sequence[str]) -> None:

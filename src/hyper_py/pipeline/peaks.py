@@ -78,7 +78,7 @@ def _product(plane: Plane, other: FloatArray) -> FloatArray:
     return cast(FloatArray, kept_like(combined(np.multiply, plane, other), other))
 
 
-def _check_noise(image: SkyImage, noise: NoiseLevel, options: Options) -> None:
+def check_noise(image: SkyImage, noise: NoiseLevel, options: Options) -> None:
     """Raise `InputError` for a map without noise: significance means nothing there."""
     if not noise.typical > 0.0:
         raise InputError(f"{image.name}: the map does not vary: nothing to detect")
@@ -99,7 +99,7 @@ def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
     InputError
         If the map does not vary, or has no noise.
     """
-    _check_noise(image, noise, options)
+    check_noise(image, noise, options)
     detection, relative = options.detection, image.relative_rms
     beam, limits = image.central_beam_covariance, peak_limits(image, options)
     if detection.method == "matched":

@@ -77,8 +77,11 @@ def write_page(root: Path, result: Completeness, *, dpi: int = 130) -> tuple[str
 
 
 def _svg(result: Completeness, panel: str) -> str:
+    import matplotlib
+
     buffer = io.BytesIO()
-    plot_completeness(result, panels=(panel,)).savefig(buffer, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": panel}):  # the same result gives the same bytes
+        plot_completeness(result, panels=(panel,)).savefig(buffer, format="svg", metadata={"Date": None})
     return base64.b64encode(buffer.getvalue()).decode()
 
 

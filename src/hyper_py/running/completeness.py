@@ -12,19 +12,18 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from hyper_py import __version__
-from hyper_py.diagnostics import ConfigurationError, HyperPyError, InputError
+from hyper_py.diagnostics import ConfigurationError, HyperPyError
 from hyper_py.display import shows_keywords
-from hyper_py.files import open_regular, read_small, synchronise, unlink_if_link
 from hyper_py.options import OptionChanges, Options
 from hyper_py.running import executors
 from hyper_py.running.dask_cluster import execute_dask
 from hyper_py.running.process_settings import one_blas_thread
+from hyper_py.running.run_store import Store
 from hyper_py.running.worker_processes import execute_processes
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 _GROWTH = 1.5
 """A round makes at most this many times the realisations of all before: the curve may still change."""
 _LEAST_GROWTH = 0.15
-_LARGEST_MARK = 1000
 _SURROGATE, _REALISATION = 1, 2
 """Second numbers of seeds, so that no two maps share random numbers."""
 
@@ -204,77 +202,6 @@ def run_task(task: RealisationTask, *, setup: InjectionSetup) -> Any:
         assert task.ranges is not None
         seed = (task.seed, _REALISATION, task.index)
         return realise(setup, seed=seed, ranges=task.ranges, positions=task.positions)
-
-
-@dataclass
-class Store:
-    """Results of runs, kept on disk where a directory is given, so that they need not be made again.
-
-    Attributes
-    ----------
-    directory : Path, optional
-    mark : str
-        Of all that decides the results; those of another mark are removed.
-    """
-
-    directory: Path | None = None
-    mark: str = ""
-    resume: bool = False
-    results: dict[str, Any] = field(default_factory=dict)
-
-    def open(self) -> None:
-        """Take over results of the same mark, if that is wanted, and remove all others.
-
-        Raises
-        ------
-        ConfigurationError
-            The directory is a link to another place.
-        """
-        if self.directory is None:
-            return
-        if self.directory.is_symlink():
-            raise ConfigurationError(f"{self.directory}: a link; remove it, or choose another directory")
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / "mark.txt"
-        same = self.resume and _mark_in(path) == self.mark
-        for one in self.directory.glob("*.npy"):
-            known = _stored(one) if same and not one.name.startswith(".") else None
-            if known is None:
-                one.unlink()
-            else:
-                self.results[one.stem] = known
-        unlink_if_link(path)
-        path.write_text(self.mark, encoding="utf-8")
-
-    def add(self, name: str, value: Any) -> None:
-        """Keep a result."""
-        import numpy as np
-
-        self.results[name] = value
-        if self.directory is not None:
-            temporary = self.directory / f".{name}.npy"
-            unlink_if_link(temporary)
-            np.save(temporary, value)
-            synchronise(temporary)
-            temporary.replace(self.directory / f"{name}.npy")
-
-
-def _mark_in(path: Path) -> str:
-    try:
-        return read_small(path, most=_LARGEST_MARK).decode(errors="replace")
-    except (OSError, InputError):
-        return ""
-
-
-def _stored(path: Path) -> Any:
-    """Return a result as `Store.add` wrote it; None for damage, and for what is no plain array."""
-    import numpy as np
-
-    try:
-        with open_regular(path) as stream:
-            return np.load(stream)
-    except (OSError, InputError, ValueError, EOFError, MemoryError):
-        return None
 
 
 def next_runs(n_more: int, *, n_done: int, max_runs: int) -> int:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.running.completeness import (
     Execute,
-    Store,
     do_tasks,
     local_executor,
     mark_of,
     next_runs,
 )
 from hyper_py.running.process_settings import one_blas_thread
+from hyper_py.running.run_store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,6 +196,8 @@ def measure_bands_completeness(
     from hyper_py.running.field_task import measure_field
     from hyper_py.running.fields import field_tasks, resolve_fields
     from hyper_py.writing.completeness_files import results_directory, write_bands_completeness
+    from hyper_py.writing.layout import Layout
+    from hyper_py.writing.staging import held
 
     given = config.detection
     if given.use_fixed_source_table or given.fixed_peaks or given.regions:
@@ -210,10 +212,11 @@ def measure_bands_completeness(
     for task in field_tasks(resolve_fields(config, inputs), config):
         mark = mark_of(task.depends, task.content(), plan.n_sources)
         store = Store(directory=results_directory(root, task.name), mark=mark, resume=resume)
-        results.append(
-            estimate_bands(
-                measure_field(task), plan=plan, execute=chosen_executor(config.control), store=store,
-                on_round=tell,
-            )
-        )  # fmt: skip
+        with held(Layout(root=root)):
+            results.append(
+                estimate_bands(
+                    measure_field(task), plan=plan, execute=chosen_executor(config.control), store=store,
+                    on_round=tell,
+                )
+            )  # fmt: skip
     return results

@@ -11,7 +11,6 @@ from hyper_py.running.completeness import (
     Execute,
     OnEvent,
     RoundFinished,
-    Store,
     dask_executor,
     estimate,
     local_executor,
@@ -19,6 +18,7 @@ from hyper_py.running.completeness import (
 )
 from hyper_py.running.dependencies import dependencies
 from hyper_py.running.inputs import resolve_inputs
+from hyper_py.running.run_store import Store
 from hyper_py.running.tasks import input_checksum, reading_options
 
 if TYPE_CHECKING:
@@ -131,10 +131,19 @@ def measure_completeness(
     columns : bool
         Write the catalogue with COMPLETENESS, P_TRUE and FLUX_BIAS too.
     on_event : callable, optional
+
+    Raises
+    ------
+    InputError
+        The file cannot be used as it is, or a run of the pipeline fails on it.
+    ConfigurationError
+        Another run is writing into the output directory.
     """
     from hyper_py.pipeline.extraction import extract_sources
     from hyper_py.reporting.completeness_page import write_page
     from hyper_py.writing.completeness_files import results_directory, write_completeness
+    from hyper_py.writing.layout import Layout
+    from hyper_py.writing.staging import held
 
     config, root = task.config, Path(task.config.below_root()).absolute()
     # The numbers of a plan decide which runs are made, and their fluxes are in their names.
@@ -149,10 +158,11 @@ def measure_completeness(
         if on_event is not None:
             on_event(event)
 
-    extraction = extract_sources(read_task_image(task), options=config.options())
-    return estimate(
-        extraction, plan=plan, execute=chosen_executor(config.control), store=store, on_event=tell
-    )
+    with held(Layout(root=root)):
+        extraction = extract_sources(read_task_image(task), options=config.options())
+        return estimate(
+            extraction, plan=plan, execute=chosen_executor(config.control), store=store, on_event=tell
+        )
 
 
 def chosen_executor(control: Any) -> Execute:

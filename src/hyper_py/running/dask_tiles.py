@@ -6,7 +6,6 @@ such as the groups that it fits. A whole map is never sent.
 
 import contextlib
 import pickle
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,10 +66,12 @@ class DaskTeam:
         import cloudpickle
         from distributed import KilledWorker, as_completed
 
+        from hyper_py.writing.staging import temporary_path
+
         threads = self.n_threads
         size = min(max(len(numbers) // (_SHARES * threads), 1), _MOST_TOGETHER)
         waiting = deque(numbers[first : first + size] for first in range(0, len(numbers), size))
-        file = self.directory / f"function_{uuid.uuid4().hex}"
+        file = temporary_path(self.directory, "function")
         file.write_bytes(cloudpickle.dumps(function))
         completed, pending = as_completed(), set[str]()
 

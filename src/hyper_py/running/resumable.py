@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.files import remove_all
 from hyper_py.running.tasks import MapTask
 
 if TYPE_CHECKING:
@@ -19,22 +20,37 @@ Result = TypeVar("Result")
 def resumed(task: MapTask, function: Callable[[], Result]) -> Result:
     """Return the result of a function of a map, with the parts that an earlier run has done.
 
-    What is known of the map so far is kept until `forget_journal`, unless the map or an option is wrong.
+    What is known of the map so far is kept until `forget_journal`, unless the map or an option is wrong. If
+    it does not help, or the function fails with what is taken from it, the map is done anew.
     """
-    from hyper_py.numerics.journal import Journal, UnusableJournalError
-    from hyper_py.numerics.parallel import recorded_in
+    from hyper_py.numerics.journal import UnusableJournalError
     from hyper_py.writing.layout import Layout
 
-    directory = Layout.from_config(task.config).journal(task.name)
-    journal = Journal(directory, key=_all_that_matters(task))
+    directory, key = Layout.from_config(task.config).journal(task.name), _all_that_matters(task)
     try:
-        try:
-            return recorded_in(journal, function)
-        except UnusableJournalError:
-            journal.clear()
-            return recorded_in(journal, function)
+        return _recorded(function, directory=directory, key=key)
+    except UnusableJournalError:
+        _remove(directory)
+    return _recorded(function, directory=directory, key=key)
+
+
+def _recorded(function: Callable[[], Result], *, directory: Path, key: str) -> Result:
+    """Return the result of a function, whose parts are kept in a journal."""
+    from hyper_py.numerics.journal import Journal, UnusableJournalError
+    from hyper_py.numerics.parallel import recorded_in
+
+    journal = Journal(directory, key=key)
+    try:
+        return recorded_in(journal, function)
     except (InputError, ConfigurationError):
         _remove(directory)
+        raise
+    except (OSError, MemoryError, UnusableJournalError):
+        raise
+    except Exception as error:
+        # Records that somebody else has written may be whole and make no sense.
+        if journal.n_found:
+            raise UnusableJournalError(str(error)) from error
         raise
     finally:
         journal.close()
@@ -57,4 +73,5 @@ def forget_journal(layout: "Layout", name: str) -> None:
 
 
 def _remove(directory: Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
+    with suppress(OSError):
+        remove_all(directory)

@@ -143,16 +143,11 @@ def run_tasks(
     load_libraries()
     from hyper_py.writing.catalogues import remove_merged
     from hyper_py.writing.layout import Layout
-    from hyper_py.writing.staging import locked, remove_pages, remove_stale
+    from hyper_py.writing.staging import held, remove_pages
 
     layout = Layout.from_config(config)
     _make_directories(layout)
-    with locked(layout) as held:
-        if not held:
-            raise ConfigurationError(
-                f"{layout.root}: another run is writing here; wait, or choose another directory"
-            )
-        remove_stale(layout.staging_directories())
+    with held(layout):
         if not resume:
             for task in tasks:
                 forget_journal(layout, task.name)

@@ -7,9 +7,9 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from typing import Any
 
 from hyper_py.diagnostics import HyperPyError
@@ -26,6 +26,7 @@ from hyper_py.running.executors import (
 from hyper_py.running.process_settings import pinned_blas
 from hyper_py.stages import OnStage, told_to
 
+_STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _MAX_FAILED_STARTS = 3
 _PATIENCE_SECONDS = 2.0
 _TOLD_SECONDS = 0.1
@@ -77,24 +78,43 @@ def _teller(pipe: Any) -> OnStage:
     return tell
 
 
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Have signals that stop a run wait while a worker starts; it inherits that until it is ready for them.
+
+    A parent that is stopped sends it half of its function, and Ctrl-C reaches it in the middle of imports:
+    either ends in a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # when it starts, it has signals come again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _worker_main(pipe: Any, function: Function, tells: bool) -> None:
     # Ctrl-C reaches the whole process group: only the parent decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone, or was stopped
+        _do_tasks(pipe, function, tells=tells)
+
+
+def _do_tasks(pipe: Any, function: Function, *, tells: bool) -> None:
     pipe.send("ready")
-    while True:
-        try:
-            task = pipe.recv()
-        except EOFError:
-            return
-        if task is None:
-            return
+    while (task := pipe.recv()) is not None:
         with told_to(_teller(pipe) if tells else None):
             reply = attempt(function, task[0])
         try:
             pipe.send(reply)
-        except BrokenPipeError:
-            return
+        except OSError:
+            raise
         except Exception as error:
             pipe.send((None, f"the result cannot be sent back: {one_line(error)}"))
 
@@ -172,7 +192,10 @@ class _Pool:
                 if job is None:
                     break
                 self.ahead.append(job)
-            self.workers.append(_start_worker(self.context, self.function, tells=self.on_told is not None))
+            with _signals_wait():
+                self.workers.append(
+                    _start_worker(self.context, self.function, tells=self.on_told is not None)
+                )
             n_starting += 1
         return bool(self.ahead) or any(worker.job for worker in self.workers)
 

@@ -15,7 +15,7 @@ from hyper_py.writing.rows import read_rows, recorded
 from hyper_py.writing.staging import Stage
 from hyper_py.writing.state import Record
 from hyper_py.writing.table_columns import coordinate_decimals, prepare_table, template_of
-from hyper_py.writing.tables import SUFFIXES, TEXT_FORMS, join_tables, write_table
+from hyper_py.writing.tables import SUFFIXES, can_be_joined, join_tables, write_table
 
 BATCH_ROWS, BATCH_MAPS = 10_000, 1000
 
@@ -142,12 +142,7 @@ def write_merged(
         for form in layout.formats:
             path = stage.path(layout.table(merged, form))
             parts = [layout.root / layout.table(name, form) for name in names]
-            if (
-                overlaps is None
-                and len(looks) == 1
-                and form in TEXT_FORMS
-                and all(part.exists() for part in parts)
-            ):
+            if overlaps is None and len(looks) == 1 and can_be_joined(parts, form=form):
                 join_tables(path, parts, form=form, template=template)
             else:
                 batches = map(table_of, _in_batches(map(rows_of, names)))

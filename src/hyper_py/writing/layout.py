@@ -196,7 +196,7 @@ class Layout:
 
     def staging_directories(self) -> tuple[Path, ...]:
         """All directories in which there may be temporary files, of any run with these names."""
-        more = (self.cubes, PLOTS_DIR, PRODUCTS_DIR, REPORT_DIR, *_DEFAULT_DIRECTORIES)
+        more = (self.cubes, PLOTS_DIR, PRODUCTS_DIR, REPORT_DIR, COMPLETENESS_DIR, *_DEFAULT_DIRECTORIES)
         return tuple(dict.fromkeys((*self.directories(), *(self.root / name for name in more))))
 
 

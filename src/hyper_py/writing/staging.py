@@ -168,6 +168,24 @@ def locked(layout: Layout) -> Iterator[bool]:
         yield True
 
 
+@contextmanager
+def held(layout: Layout) -> Iterator[None]:
+    """Hold the output directory for one run, without temporary files that a killed one has left.
+
+    Raises
+    ------
+    ConfigurationError
+        Another run holds it, or the hidden directory of the state is a link to another place.
+    """
+    with locked(layout) as ours:
+        if not ours:
+            raise ConfigurationError(
+                f"{layout.root}: another run is writing here; wait, or choose another directory"
+            )
+        remove_stale(layout.staging_directories())
+        yield
+
+
 def is_held(layout: Layout) -> bool:
     """Whether a run holds the output directory now; False where nobody can tell."""
     with suppress(OSError), locked(layout) as held:

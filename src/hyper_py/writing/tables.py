@@ -7,7 +7,7 @@ them all, and a merged table of any length needs the memory of one batch.
 import itertools
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -81,20 +81,30 @@ def write_table(path: Path, batches: Batches, *, form: str, template: Table) -> 
     _WRITERS[form](path, template, batches)
 
 
-def join_tables(path: Path, parts: Iterable[Path], *, form: str, template: Table) -> None:
+def can_be_joined(parts: Sequence[Path], *, form: str) -> bool:
+    """Return whether rows of one table can follow those of another: those of IPAC have widths."""
+    if form not in TEXT_FORMS or not all(part.exists() for part in parts):
+        return False
+    return form != "ipac" or len({tuple(_ipac_columns(part)) for part in parts}) == 1
+
+
+def join_tables(path: Path, parts: Sequence[Path], *, form: str, template: Table) -> None:
     """Write a catalogue by copying the rows of other catalogues.
 
     Parameters
     ----------
     path, template
         As for `write_table`.
-    parts : iterable of Path
-        Written by `write_table` in the same form, with columns like those of `template`: units, formats
-        and, for IPAC, widths.
+    parts : sequence of Path
+        Written by `write_table` in the same form, with the columns of `template`; see `can_be_joined`.
     form : str
         One of `TEXT_FORMS`.
     """
     write_table(path, [], form=form, template=template)
+    if form == "ipac":
+        # As wide as the rows: columns may have formats of their own, which the template does not know.
+        header = [line for line in path.read_text(encoding="utf-8").splitlines(True) if line[0] != "|"]
+        path.write_text("".join([*header, *_ipac_columns(parts[0])]), encoding="utf-8", newline="\n")
     with path.open("a", encoding="utf-8", newline="") as stream:
         for part in parts:
             with part.open(encoding="utf-8", newline="") as lines:
@@ -102,6 +112,13 @@ def join_tables(path: Path, parts: Iterable[Path], *, form: str, template: Table
                 if form != "ipac":
                     next(rows)  # names of the columns
                 stream.writelines(rows)
+
+
+def _ipac_columns(path: Path) -> list[str]:
+    """Return the lines of an IPAC table that name its columns."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        header = itertools.takewhile(lambda line: line.startswith(_MARKS["ipac"]), lines)
+        return [line for line in header if line.startswith("|")]
 
 
 def read_table(
