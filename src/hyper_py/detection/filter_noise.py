@@ -46,6 +46,8 @@ class Curve:
 
     def __call__(self, values: FloatArray) -> FloatArray:
         """Return the factor at values of any shape."""
+        if (self.factor == self.factor[0]).all():
+            return np.full(np.shape(values), self.factor[0])
         result: FloatArray = np.interp(values, self.at, self.factor)
         return result
 
