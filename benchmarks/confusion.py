@@ -2,12 +2,13 @@
 
     python benchmarks/confusion.py [--seeds N] [--first SEED] [--set FIELD=VALUE ...]
 
-Of each map of the preset `confused`: rows of the catalogue with defaults; those with true sources of less than
-half of their flux within half a beam, together and by the brightest alone (the others are blends); and the
-share of the true sources that have a row within half a beam, by their peak in units of the noise.
+Of each map of the preset `confused`: rows of the catalogue with defaults; those with true sources of less
+than half of their flux within half a beam, together and by the brightest alone (the others are blends); and
+the share of the true sources that have a row within half a beam, by their peak in units of the noise.
 """
 
 import argparse
+import itertools
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -38,14 +39,16 @@ def of_map(seed: int, **fields: float) -> tuple[list[int], np.ndarray, np.ndarra
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
     fields = {key: int(value) if value.isdigit() else float(value) for key, value in
               (item.split("=") for item in options.set)}  # fmt: skip
-    names = [f"{low:g}-{high:g}" for low, high in zip(BINS[:-1], BINS[1:], strict=True)]
+    names = [f"{low:g}-{high:g}" for low, high in itertools.pairwise(BINS)]
     print("| seed | rows | without light | no one source | " + " | ".join(names) + " |")
     print("|---" * (4 + len(names)) + "|")
     for seed in range(options.first, options.first + options.seeds):

@@ -58,7 +58,7 @@ CLEAN_BEAMS = 2.5
 """False peaks are counted this far from sources, beyond the rings of those that are not taken off."""
 DOUBTFUL, WIDER = 4.0, 0.5
 """Peaks below the first, in sigma, may be knots of the background. All of them are if they have more than the
-second beyond what sources have on scales of some beams: maps of faint sources -.3 to .3, log-normal cirrus 1 to 3."""
+second beyond what sources have on scales of some beams: faint sources -.3 to .3, log-normal cirrus 1 to 3."""
 
 
 def detect_matched(

@@ -195,7 +195,7 @@ class _Together:
         near, kept = self._near(), []
         coarse = self.octave > 0
         clumpy = coarse.copy()
-        clumpy[coarse] = [self._is_clumpy(i, near[i]) for i in np.flatnonzero(coarse)]
+        clumpy[coarse] = [self._is_clumpy(i, near[i]) for i in map(int, np.flatnonzero(coarse))]
         order = np.lexsort((-significance, -self.octave * clumpy, ~clumpy))
         for i in order:
             if absorbed[i]:

@@ -153,7 +153,7 @@ class _Rings:
         n_rings = self.area.size
         used, step_area = self.number >= 0, self.step**2
         count = np.bincount(self.number[used], minlength=n_rings)[:n_rings]
-        total = np.bincount(self.number[used], self.values[used], minlength=n_rings)[:n_rings]
+        total = np.bincount(self.number[used], self.values[used], minlength=n_rings).astype(np.float64)
         shown = step_area * count >= np.maximum(0.3 * self.area, 1.0)
         if not shown[: round(FIRST_END / STEP)].all():
             return False, np.nan, np.nan, np.nan

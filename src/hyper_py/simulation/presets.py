@@ -260,8 +260,8 @@ _CHOICES = {
 }
 _POSITIVE = ("pixel_scale", "noise_rms", "noise_kernel", "background_scale", "background_outer",
              "lognormal_contrast", "filament_width")  # fmt: skip
-_NOT_NEGATIVE = ("background_rms", "background_slope", "gradient", "n_filaments", "n_sources", "margin",
-                 "min_separation", "blank_border", "side_lobes", "filament_contrast", "peak_slope")  # fmt: skip
+_NOT_NEGATIVE = ("background_rms", "background_slope", "gradient", "n_filaments", "n_sources", "peak_slope",
+                 "margin", "min_separation", "blank_border", "side_lobes", "filament_contrast")  # fmt: skip
 
 
 def _finite(model: SkyModel, key: str) -> bool:
