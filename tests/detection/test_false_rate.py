@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.false_rate import (
     LARGEST_CORRECTED,
     TAIL_START,
@@ -9,6 +10,8 @@ from hyper_py.detection.false_rate import (
     measure_asymmetry,
     measure_false_rate,
 )
+from hyper_py.detection.matched import MatchedSearch, false_rate
+from hyper_py.simulation.simulate import simulate_image
 
 
 def test_significance_is_that_of_a_beam() -> None:
@@ -89,3 +92,26 @@ def test_sources_leave_no_asymmetry(random_seed: int) -> None:
     values = rng.normal(size=100_000)
     values[:300] += rng.uniform(0.0, 3.5, 300)
     assert measure_asymmetry(values) < 0.04
+
+
+def searched(preset: str, *, seed: int, **fields: object) -> MatchedSearch:
+    image = simulate_image(preset, seed=seed, shape=(300, 300), **fields).image
+    found = MatchedSearch.of(
+        image.data, beam_covariance=image.central_beam_covariance, limits=PeakLimits(sigma_threshold=4.5)
+    )
+    assert found is not None
+    return found
+
+
+def test_noise_of_faint_sources_is_no_background() -> None:
+    """On deep maps, whose noise is skewed by faint sources, hardly a source was left."""
+    found = searched("confused", seed=4, n_sources=7000, peak_range=(0.5, 20.0))
+    assert false_rate(found.field, found.found).asymmetry > 0.3
+    assert found.rate.asymmetry == 0.0
+
+
+def test_knots_of_cirrus_are_background() -> None:
+    found = searched("empty_lognormal", seed=4)
+    measured = false_rate(found.field, found.found).asymmetry
+    assert measured > 0.05
+    assert found.rate.asymmetry == measured

@@ -87,9 +87,18 @@ def test_dask_gives_what_serial_gives():
     outcomes = collect(execute_dask(square, numbers, n_workers=2, on_start=ignore))
     expected = collect(execute_serial(square, [3, 1, 13, 4, 0, 9], on_start=ignore))
     expected[4] = (None, "its worker died repeatedly (out of memory?)", 2)
-    # A task that was on the worker when it died has a second attempt.
+    # Tasks that were on the worker when it died have a second attempt.
     assert {k: v[:2] for k, v in outcomes.items()} == {k: v[:2] for k, v in expected.items()}
     assert outcomes[4][2] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_dask_loses_no_task_that_shared_its_worker_with_one_that_kills():
+    pytest.importorskip("distributed")
+    outcomes = collect(execute_dask(square, [-1, 2, -1, 3, 4], n_workers=1, on_start=ignore))
+    assert {k: v[0] for k, v in outcomes.items()} == {0: None, 1: 4, 2: None, 3: 9, 4: 16}
+    assert {k: v[2] for k, v in outcomes.items() if v[0] is None} == {0: 2, 2: 2}
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
-from scipy.stats import kstest
+from scipy.stats import kstest, skew
 
 from hyper_py.commands.simulate import PRESETS as NAMED
 from hyper_py.diagnostics import ConfigurationError
@@ -448,6 +448,26 @@ def test_dynamic_peaks_are_log_uniform_to_what_is_asked_for() -> None:
         peaks = simulate_image("dynamic", seed=2, peak_range=(5.0, highest)).truth["PEAK_TO_NOISE"]
         assert kstest(np.log(peaks), "uniform", (math.log(5), math.log(highest / 5))).pvalue > 0.01
         assert peaks.max() > 0.8 * highest
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, 2.5])
+def test_counts_have_the_slope_asked_for(slope: float) -> None:
+    sky = {"n_sources": 1500, "peak_range": (1.0, 30.0), "peak_log": False, "peak_slope": slope}
+    peaks = simulate_image("confused", seed=3, **sky).truth["PEAK_TO_NOISE"]
+    power = 1.0 - slope
+    if power:
+        share = (np.asarray(peaks) ** power - 1.0) / (30.0**power - 1.0)
+    else:
+        share = np.log(peaks) / np.log(30.0)
+    assert kstest(share, "uniform").pvalue > 0.01
+
+
+def test_most_of_the_variance_of_a_confused_map_is_faint_sources() -> None:
+    s = simulate_image("confused", seed=2)
+    noise = s.noise.std()
+    assert s.image.data.std() > 1.5 * noise
+    skewness = skew(s.image.data, axis=None)
+    assert skewness > 1.0
 
 
 def test_oversampled_maps_have_twelve_pixels_in_a_beam_and_nothing_finer() -> None:

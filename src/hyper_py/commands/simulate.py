@@ -10,7 +10,7 @@ from hyper_py.diagnostics import ConfigurationError
 
 PRESETS = (
     "alma", "deep", "herschel", "faint", "crowded", "cube", "interferometer", "interferometer_dirty",
-    "dynamic", "complex", "edges", "edges_error", "empty", "empty_lognormal", "oversampled",
+    "dynamic", "complex", "edges", "edges_error", "empty", "empty_lognormal", "oversampled", "confused",
     "clumps", "resolved",
 )  # fmt: skip
 BANDS_PRESETS = ("bands", "bands_simple")

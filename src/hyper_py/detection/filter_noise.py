@@ -46,6 +46,8 @@ class Curve:
 
     def __call__(self, values: FloatArray) -> FloatArray:
         """Return the factor at values of any shape."""
+        if (self.factor == self.factor[0]).all():
+            return np.full(np.shape(values), self.factor[0])
         result: FloatArray = np.interp(values, self.at, self.factor)
         return result
 
@@ -187,25 +189,29 @@ class LoudRegions:
         peaks are much higher there is a crowd of sources, not loud noise.
         """
         side, mesh = 2 * self._half + 1, 2 * self._step
-        shape = tuple(-(-n // mesh) for n in self.shape)
-        if not (np.abs(self._values) > LOUD_LARGE * _UPPER_QUARTILE).any():
+        is_loud = np.abs(self._values) > LOUD_LARGE * _UPPER_QUARTILE
+        if not is_loud.any():
             return MeshMap(np.ones((1, 1)), max(self.shape), self.shape)
+        rows, columns = (
+            np.minimum(2 * np.arange(-(-n // mesh)) + 1, m - 1)
+            for n, m in zip(self.shape, is_loud.shape, strict=True)
+        )
+        loud, count = (
+            _window_sums(chosen, side)[np.ix_(rows, columns)]
+            for chosen in (is_loud, np.isfinite(self._values))
+        )
+        # A window of which less than a quarter is loud is not loud.
+        likely = (loud >= np.maximum(0.25 * count, 1.0)) & (count >= LOUD_SHARE * side**2)
         padded = np.pad(self._values, self._half, mode="symmetric")
         squares = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
-        factor = np.ones(shape)
-        columns = np.minimum(2 * np.arange(shape[1]) + 1, self._values.shape[1] - 1)
-        for k in range(shape[0]):
-            row = squares[min(2 * k + 1, self._values.shape[0] - 1), columns].reshape(columns.size, -1)
-            count = np.isfinite(row).sum(axis=1)
-            # A window of which less than a quarter is loud is not loud.
-            loud = np.count_nonzero(np.abs(row) > LOUD_LARGE * _UPPER_QUARTILE, axis=1)
-            likely = (loud >= np.maximum(0.25 * count, 1.0)) & (count >= LOUD_SHARE * side**2)
-            if likely.any():
-                row, count = row[likely], count[likely]
-                upper = _ranked(np.abs(row), 0.75 * count) / _UPPER_QUARTILE
-                highest, deepest = _ranked(row, (1.0 - TAIL) * count), -_ranked(row, TAIL * count)
-                is_noise = (upper > LOUD_LARGE) & (highest <= CROWD * deepest)
-                factor[k, likely] = np.where(is_noise, upper, 1.0)
+        factor = np.ones(likely.shape)
+        for k in np.flatnonzero(likely.any(axis=1)):
+            own = squares[rows[k], columns[likely[k]]].reshape(-1, side**2)
+            number = count[k, likely[k]]
+            upper = _ranked(np.abs(own), 0.75 * number) / _UPPER_QUARTILE
+            highest, deepest = _ranked(own, (1.0 - TAIL) * number), -_ranked(own, TAIL * number)
+            is_noise = (upper > LOUD_LARGE) & (highest <= CROWD * deepest)
+            factor[k, likely[k]] = np.where(is_noise, upper, 1.0)
         return MeshMap(self._up_to_rims(factor, mesh), mesh, self.shape)
 
     def _up_to_rims(self, factor: FloatArray, mesh: int) -> FloatArray:
@@ -220,6 +226,14 @@ class LoudRegions:
         carried = ndimage.maximum_filter(np.where(large[regions], factor, 1.0), side)
         result: FloatArray = np.maximum(np.where(factor > LOUD, factor, 1.0), carried)
         return result
+
+
+def _window_sums(chosen: BoolArray, side: int) -> FloatArray:
+    """Return how many are True in the square of this side around each place; the map goes on mirrored."""
+    sums = chosen.astype(np.float64)
+    for axis in (0, 1):
+        sums = ndimage.correlate1d(sums, np.ones(side), axis=axis, mode="reflect")
+    return sums
 
 
 def _ranked(values: FloatArray, rank: FloatArray) -> FloatArray:

@@ -36,7 +36,7 @@ class KernelFamily:
 
     beam_covariance: FloatArray
 
-    @property
+    @cached_property
     def fwhm(self) -> float:
         """Geometric mean FWHM of the beam in pixels."""
         return float(FWHM_PER_SIGMA * np.linalg.det(self.beam_covariance) ** 0.25)
@@ -85,9 +85,10 @@ class KernelFamily:
         largest = means[-1] / shares[-1]
         planes = np.empty((self.n_planes, *largest.shape))
         planes[0] = data[inner]
+        planes[0] -= largest
+        is_whole = shares.shape[1:] == (1, 1) and bool((shares == 1.0).all())
         for plane, mean, share in zip(planes[1:], means[:-1], shares[:-1], strict=True):
-            np.divide(mean, share, out=plane)
-        planes -= largest
+            np.subtract(mean if is_whole else mean / share, largest, out=plane)
         return planes
 
     def response(self, template: float) -> FloatArray:

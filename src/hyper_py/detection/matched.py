@@ -35,7 +35,7 @@ from hyper_py.detection.field import Field
 from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
 from hyper_py.detection.peaks import Peaks, empty_peaks
-from hyper_py.detection.search import LOWEST, MOST_ROUNDS, Searched, search
+from hyper_py.detection.search import LOWEST, MOST_ROUNDS, TEMPLATE, Searched, search
 from hyper_py.detection.wide import (
     OCTAVES,
     Octave,
@@ -56,6 +56,9 @@ MERGED = 0.5
 """Fitted Gaussians closer than this many beams are the profile of one source."""
 CLEAN_BEAMS = 2.5
 """False peaks are counted this far from sources, beyond the rings of those that are not taken off."""
+DOUBTFUL, WIDER = 4.0, 0.5
+"""Peaks below the first, in sigma, may be knots of the background. All of them are if they have more than the
+second beyond what sources have on scales of some beams: faint sources -.3 to .3, log-normal cirrus 1 to 3."""
 
 
 def detect_matched(
@@ -160,6 +163,8 @@ class MatchedSearch:
         fit = fit or partial(fit_gaussians, beam_covariance=beam_covariance)
         found = search(field, fit=fit, advance=counter("detection", MOST_ROUNDS))
         rate = false_rate(field, found)
+        if rate.asymmetry > 0.0:
+            rate = replace(rate, asymmetry=rate.asymmetry * background_share(field, found))
         rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
         if max_false_rate is not None:
             limits = replace(limits, sigma_threshold=rate.threshold(max_false_rate))
@@ -221,6 +226,23 @@ def false_rate(field: Field, found: Searched) -> FalseRate:
         minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams,
         asymmetry=measure_asymmetry(np.concatenate(values)),
     )  # fmt: skip
+
+
+def background_share(field: Field, found: Searched) -> float:
+    """Return whether the asymmetry of a filtered map is that of its background (1) or of faint sources (0).
+
+    The knots of cirrus are wider than sources: they are bright on scales of some beams as well. What peaks
+    have of that beyond minima, in units of what sources have of it, tells one from the other. In deep maps
+    the noise is that of faint sources.
+    """
+    minima = find_maxima(field, negative(found.significance, field.shape), threshold=LOWEST)
+    amplitude = brightness = 0.0
+    for peaks in (found.peaks, minima):
+        doubtful = peaks.select(peaks.value < DOUBTFUL)
+        amplitude += float(np.sum(field.at(found.view.amplitude, doubtful.y, doubtful.x)))
+        brightness += float(np.sum(field.at(found.view.brightness, doubtful.y, doubtful.x)))
+    of_sources = float(field.family.response(TEMPLATE)[-1]) * amplitude
+    return float(np.clip(brightness / (WIDER * of_sources), 0.0, 1.0)) if of_sources > 0.0 else 1.0
 
 
 def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:

@@ -273,8 +273,11 @@ def _in_crowds(field: Field, found: Searched) -> BoolArray:
     view, place = found.view, (found.peaks.y, found.peaks.x)
     noise, light = field.at(view.typical, *place), field.at(view.brightness, *place)
     typical = float(np.median(sample(view.typical, size=field.size)))
-    known, loud = sample(view.brightness, size=field.size), noise / typical
+    loud = noise / typical
     crowded: BoolArray = loud > CROWD_NOISE
+    if not crowded.any():
+        return crowded
+    known = sample(view.brightness, size=field.size)
     crowded &= np.abs(light - np.median(known)) > CROWD_BRIGHTNESS * scatter(known) * loud
     bright: BoolArray = field.at(view.amplitude, *place) > BRIGHT * typical
     return crowded & bright & (found.peaks.value > CROWD_BRIGHT)

@@ -193,7 +193,9 @@ class _Together:
         found, significance = self.candidates, self.candidates.significance
         explained, absorbed = np.zeros(significance.size), np.zeros(significance.size, dtype=bool)
         near, kept = self._near(), []
-        clumpy = np.array([self._is_clumpy(i, others) for i, others in enumerate(near)], dtype=bool)
+        coarse = self.octave > 0
+        clumpy = coarse.copy()
+        clumpy[coarse] = [self._is_clumpy(i, near[i]) for i in map(int, np.flatnonzero(coarse))]
         order = np.lexsort((-significance, -self.octave * clumpy, ~clumpy))
         for i in order:
             if absorbed[i]:
@@ -201,19 +203,20 @@ class _Together:
             share = 1.0 - min(max(explained[i] / self.own[i], 0.0), 1.0) if self.own[i] > 0.0 else 0.0
             if share < UNEXPLAINED or (share < 1.0 and share * significance[i] < LOWEST):
                 continue
-            if not clumpy[i] and self._are_several(i, near[i][~absorbed[near[i]]]):
+            if coarse[i] and not clumpy[i] and self._are_several(i, near[i][~absorbed[near[i]]]):
                 continue
             significance[i] *= share
             kept.append(i)
             others = near[i]
             away = np.hypot(*(found.points[others] - found.points[i]).T)
-            absorbed[others] |= (away < self._same(i, others)) & ~self._stands_out(i, others, away)
+            same = away < self._same(i, others)
+            absorbed[others] |= same & ~self._stands_out(i, others, away) if coarse[i] else same
             for k, octave in enumerate(self.octaves):
-                if k == self.octave[i]:  # candidates of one search do not explain one another
+                there = self.octave[others] == k
+                if k == self.octave[i] or not there.any():  # one search explains none of its own
                     continue
-                own = others[self.octave[others] == k]
-                sizes = np.full(own.size, found.size[i])
-                explained[own] += self.peak[i] * octave.response(sizes, away[self.octave[others] == k])
+                sizes = np.full(np.count_nonzero(there), found.size[i])
+                explained[others[there]] += self.peak[i] * octave.response(sizes, away[there])
         return np.array(kept, dtype=np.intp)
 
     def _inside(self, i: int, others: IndexArray) -> IndexArray:
@@ -243,7 +246,7 @@ class _Together:
         return bool(own.size > 1 and SEVERAL_FACTOR * together > self.candidates.significance[i])
 
     def _stands_out(self, i: int, others: IndexArray, away: FloatArray) -> BoolArray:
-        """Return which others are compact sources in front of a wide one, too bright to be part of it."""
+        """Return which others are compact sources in front of one of a coarse octave, too bright for it."""
         sizes = np.full(others.size, self.candidates.size[i])
         # The Gaussian that describes a ring best may be faint: what was found, and its clumps, tell as well.
         clumps = self.own[self._inside(i, others)]
@@ -251,7 +254,7 @@ class _Together:
         peak = max(float(self.peak[i]), float(self.own[i]), typical)
         noise = self.own[others] / self.candidates.significance[others]
         excess = self.own[others] - peak * self.octaves[0].response(sizes, away)
-        compact: BoolArray = np.asarray((self.octave[others] == 0) & (self.octave[i] > 0))
+        compact: BoolArray = self.octave[others] == 0
         return compact & (excess > STANDS_OUT * peak + STANDS_OUT_SIGMA * noise)
 
     def _same(self, i: int, others: IndexArray) -> FloatArray:

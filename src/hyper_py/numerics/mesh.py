@@ -34,6 +34,8 @@ class MeshMap:
         rows, columns = (
             np.arange(*part.indices(size)[:2]) for part, size in zip(where, self.shape, strict=True)
         )
+        if self.values.size == 1:
+            return np.full((rows.size, columns.size), self.values[0, 0])
         top, down = self._place(rows, axis=0)
         low, weight = self._place(columns, axis=1)
         high = np.minimum(low + 1, self.values.shape[1] - 1)

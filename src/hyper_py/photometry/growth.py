@@ -124,21 +124,21 @@ class _Rings:
         values = residual[rows, columns][::step, ::step]
         if not values.size:
             return None
-        y, x = (v[::step, ::step].astype(np.float64) for v in np.mgrid[rows, columns])
+        y, x = (np.arange(part.start, part.stop, step, dtype=np.float64) for part in (rows, columns))
         radius = _distance(own, y, x) / FWHM_PER_SIGMA
         number = np.floor(radius / STEP).astype(np.int64)
         used = np.isfinite(values) & (radius < LAST_END + SURROUNDINGS)
         near = np.hypot(
             sources[:, gaussians.X] - own[gaussians.X], sources[:, gaussians.Y] - own[gaussians.Y]
         )
-        extent = half * math.sqrt(2.0) + _OTHERS_SIGMA * sources[:, gaussians.SIGMA_1]
+        extent = reach + _OTHERS_SIGMA * sources[:, gaussians.SIGMA_1]
         for other in sources[(near < extent) & (np.arange(len(sources)) != k)]:
             reached = _OTHERS_SIGMA * other[gaussians.SIGMA_1]
             part = tuple(
                 slice(np.searchsorted(axis, at - reached), np.searchsorted(axis, at + reached, side="right"))
-                for axis, at in ((y[:, 0], other[gaussians.Y]), (x[0], other[gaussians.X]))
+                for axis, at in ((y, other[gaussians.Y]), (x, other[gaussians.X]))
             )
-            used[part] &= _distance(other, y[part], x[part]) > _OTHERS_SIGMA
+            used[part] &= _distance(other, y[part[0]], x[part[1]]) > _OTHERS_SIGMA
         n_rings = round((LAST_END + SURROUNDINGS) / STEP)
         whole = np.pi * FWHM_PER_SIGMA**2 * own[gaussians.SIGMA_1] * own[gaussians.SIGMA_2] * STEP**2
         area = whole * (2.0 * np.arange(n_rings) + 1.0)
@@ -153,6 +153,7 @@ class _Rings:
         n_rings = self.area.size
         used, step_area = self.number >= 0, self.step**2
         count = np.bincount(self.number[used], minlength=n_rings)[:n_rings]
+        total = np.bincount(self.number[used], self.values[used], minlength=n_rings).astype(np.float64)
         shown = step_area * count >= np.maximum(0.3 * self.area, 1.0)
         if not shown[: round(FIRST_END / STEP)].all():
             return False, np.nan, np.nan, np.nan
@@ -162,8 +163,8 @@ class _Rings:
             weights = self._weights(count, end)
             if weights is None:
                 break
-            error = rms * math.sqrt(_variance(weights, spectrum))
-            curve.append((float(np.sum(weights * self.values)), error))
+            error = rms * math.sqrt(self._variance(weights, spectrum))
+            curve.append((float(weights @ total), error))
             if len(curve) > 1 and abs(curve[-1][0] - curve[-2][0]) < max(SETTLED * flux, 0.5 * error):
                 curve.pop()
                 break
@@ -172,42 +173,48 @@ class _Rings:
         end = first + len(curve) - 1
         beyond, error = curve[-1]
         other = beyond > max(BEYOND_SIGNIFICANT * error, BEYOND_NOTABLE * flux)
-        other = other or self._is_other(count, end, spectrum, rms=rms, peak=peak)
+        other = other or self._is_other(count, total, end, spectrum, rms=rms, peak=peak)
         return other, beyond, error, end * STEP
 
     def _weights(self, count: IntArray, end: int) -> FloatArray | None:
-        """Return the weights of pixels in the sum within rings up to `end`, background subtracted."""
+        """Return the weights of rings in the sum up to `end`, background subtracted."""
         beyond = slice(end, end + round(SURROUNDINGS / STEP))
         outside = count[beyond].sum()
         if self.step**2 * outside < 0.3 * self.area[beyond].sum() or (count[:end] == 0).any():
             return None
-        of_ring = np.zeros(self.area.size + 1)
-        of_ring[:end] = self.area[:end] / count[:end]
-        of_ring[beyond] = -self.area[:end].sum() / outside
-        weights: FloatArray = of_ring[self.number]
+        weights = np.zeros(self.area.size)
+        weights[:end] = self.area[:end] / count[:end]
+        weights[beyond] = -self.area[:end].sum() / outside
         return weights
 
-    def _is_other(self, count: IntArray, end: int, spectrum: FloatArray, *, rms: float, peak: float) -> bool:
+    def _variance(self, weights: FloatArray, spectrum: FloatArray) -> float:
+        """Return the variance of the sum of rings with these weights, for noise of rms 1."""
+        return _variance(np.append(weights, 0.0)[self.number], spectrum)
+
+    def _is_other(
+        self, count: IntArray, total: FloatArray, end: int, spectrum: FloatArray, *, rms: float, peak: float
+    ) -> bool:
         """Return whether two rings next to each other, as wide as the beam or more, are no noise."""
         beyond = slice(end, end + round(SURROUNDINGS / STEP))
         for ring in range(0, end, 2):
             pair = slice(ring, ring + 2)
             if not count[pair].sum():
                 continue
-            of_ring = np.zeros(self.area.size + 1)
-            of_ring[pair] = 1.0 / count[pair].sum()
-            of_ring[beyond] -= 1.0 / count[beyond].sum()
-            weights = of_ring[self.number]
-            mean = abs(float(np.sum(weights * self.values)))
-            if mean > NOTABLE * peak and mean > SIGNIFICANT * rms * math.sqrt(_variance(weights, spectrum)):
+            weights = np.zeros(self.area.size)
+            weights[pair] = 1.0 / count[pair].sum()
+            weights[beyond] -= 1.0 / count[beyond].sum()
+            mean = abs(float(weights @ total))
+            if mean <= NOTABLE * peak:
+                continue
+            if mean > SIGNIFICANT * rms * math.sqrt(self._variance(weights, spectrum)):
                 return True
         return False
 
 
 def _distance(source: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
-    """Return the distance of pixels from a source in its sigmas."""
+    """Return the distance of the pixels of rows y and columns x from a source in its sigmas."""
     a, b, c = (float(e[0, 0]) for e in gaussians.exponents(source[None]))
-    dy, dx = y - source[gaussians.Y], x - source[gaussians.X]
+    dy, dx = (y - source[gaussians.Y])[:, None], x - source[gaussians.X]
     distance: FloatArray = np.sqrt(np.maximum(2.0 * (a * dx * dx + 2.0 * b * dx * dy + c * dy * dy), 0.0))
     return distance
 

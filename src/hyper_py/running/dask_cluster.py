@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
@@ -49,7 +50,7 @@ def dask_client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
             yield client
             return
         stack.enter_context(pinned_blas())
-        stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}))
+        stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
         with _ignored_ctrl_c():  # it reaches the whole process group: only this process decides what to do
             cluster = stack.enter_context(
                 LocalCluster(
@@ -167,7 +168,8 @@ def execute_dask(
         Size of the local cluster that is started when no scheduler is given.
     scheduler : str, optional
         Address of a running scheduler, such as `tcp://host:8786`; its workers must see the same files.
-        How often it retries a task whose worker died is its setting `distributed.scheduler.allowed-failures`.
+        How often it retries the tasks of a worker that died is its setting
+        `distributed.scheduler.allowed-failures`; what it gives up is tried once more, alone.
     on_start : callable
         Called with the index and 1 when a task is submitted.
 
@@ -186,37 +188,44 @@ def execute_dask(
     with dask_client(n_workers, scheduler) as client:
         from distributed import KilledWorker, as_completed
 
-        waiting = enumerate(tasks)
-        indices: dict[str, int] = {}
+        waiting = ((index, task, 1) for index, task in enumerate(tasks))
+        suspects: deque[tuple[int, Any, int]] = deque()
+        jobs: dict[str, tuple[int, Any, int]] = {}
         completed = as_completed()
 
-        def submit() -> bool:
-            for index, task in waiting:
-                on_start(index, 1)
-                future = client.submit(attempt, function, task, pure=False)
-                indices[future.key] = index
-                completed.add(future)
-                return True
-            return False
+        def submit(job: tuple[int, Any, int] | None) -> bool:
+            if job is None:
+                return False
+            index, task, number = job
+            on_start(index, number)
+            future = client.submit(attempt, function, task, pure=False)
+            jobs[future.key] = job
+            completed.add(future)
+            return True
 
         def top_up() -> None:
-            free = 2 * (n_threads(client) or 1) - len(indices)
-            while free > 0 and submit():
+            free = 2 * (n_threads(client) or 1) - len(jobs)
+            while free > 0 and submit(next(waiting, None)):
                 free -= 1
+            # Dask blames all that a worker held when it died: alone, each shows whether it was the cause.
+            if suspects and not jobs:
+                submit(suspects.popleft())
 
         watch = Watch(client, scheduler)
         top_up()
         try:
             for future in finished(completed, watch):
-                index = indices.pop(future.key)
+                index, task, number = jobs.pop(future.key)
                 failure = patiently(future.exception, watch)
                 if failure is None:
                     value, error = patiently(future.result, watch)
-                    yield Outcome(index, value, error, 1)
-                elif isinstance(failure, KilledWorker):
-                    yield Outcome(index, None, "its worker died repeatedly (out of memory?)", MAX_ATTEMPTS)
+                    yield Outcome(index, value, error, number)
+                elif not isinstance(failure, KilledWorker):
+                    yield Outcome(index, None, one_line(failure), number)
+                elif number < MAX_ATTEMPTS:
+                    suspects.append((index, task, number + 1))
                 else:
-                    yield Outcome(index, None, one_line(failure), 1)
+                    yield Outcome(index, None, "its worker died repeatedly (out of memory?)", number)
                 top_up()
         finally:
             if client.status == "running":

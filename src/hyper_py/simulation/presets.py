@@ -101,6 +101,8 @@ class SkyModel:
         Amplitudes in units of sigma, where sigma is given by `peak_scale`.
     peak_log : bool
         Log-uniform in that range instead of uniform.
+    peak_slope : float
+        Otherwise, differential counts fall as this power of the amplitude: 0 is uniform.
     peak_scale : str
         `noise`: the noise; `local`: the noise at the source; `total`: rms of noise and background
         together, of this very map;
@@ -169,6 +171,7 @@ class SkyModel:
     n_sources: int = 500
     peak_range: tuple[float, float] = (8.0, 20.0)
     peak_log: bool = False
+    peak_slope: float = 0.0
     peak_scale: str = "total"
     size_range: tuple[float, float] = (0.8, 1.5)
     axis_ratio_range: tuple[float, float] = (1.0, 1.6)
@@ -257,8 +260,8 @@ _CHOICES = {
 }
 _POSITIVE = ("pixel_scale", "noise_rms", "noise_kernel", "background_scale", "background_outer",
              "lognormal_contrast", "filament_width")  # fmt: skip
-_NOT_NEGATIVE = ("background_rms", "background_slope", "gradient", "n_filaments", "n_sources", "margin",
-                 "min_separation", "blank_border", "side_lobes", "filament_contrast")  # fmt: skip
+_NOT_NEGATIVE = ("background_rms", "background_slope", "gradient", "n_filaments", "n_sources", "peak_slope",
+                 "margin", "min_separation", "blank_border", "side_lobes", "filament_contrast")  # fmt: skip
 
 
 def _finite(model: SkyModel, key: str) -> bool:
@@ -348,6 +351,14 @@ PRESETS: dict[str, SkyModel] = {
     "oversampled": replace(
         _DEEP, name="oversampled", shape=(720, 720), pixel_scale=0.003585, n_sources=100,
         noise_white_fraction=0.0, peak_range=(5.0, 60.0), unit="Jy/beam",
+    ),
+    # Steep counts and most of the variance in faint sources, as in deep SPIRE maps.
+    "confused": SkyModel(
+        name="confused", shape=(400, 400), pixel_scale=6.0, beam=(18.4, 17.4, 0.0), unit="Jy/beam",
+        centre=(150.1, 2.2), projection="TAN", noise_rms=0.005, noise_white_fraction=0.9, background="none",
+        background_rms=0.0, background_level=0.0, n_sources=12000, peak_range=(0.5, 30.0), peak_slope=2.5,
+        peak_scale="noise", size_range=(1.0, 1.1), axis_ratio_range=(1.0, 1.1), crowded_fraction=0.0,
+        min_separation=0.0, margin=0.0,
     ),
     "clumps": SkyModel(
         name="clumps", shape=(800, 800), pixel_scale=6.0, beam=(18.4, 17.4, 0.0), unit="MJy/sr",

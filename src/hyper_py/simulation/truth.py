@@ -76,8 +76,11 @@ def draw_sources(
     n, beam = model.n_sources, model.beam_fwhm_pix
     shapes, positions, wider = rng.spawn(3)
     low, high = model.peak_range
-    share = shapes.random(n)
-    peak = low * (high / low) ** share if model.peak_log else low + (high - low) * share
+    share, power = shapes.random(n), 1.0 - model.peak_slope
+    if model.peak_log or power == 0.0:
+        peak = low * (high / low) ** share
+    else:
+        peak = (low**power + (high**power - low**power) * share) ** (1.0 / power)
     size = beam * shapes.uniform(*model.size_range, n)
     ratio = np.sqrt(shapes.uniform(*model.axis_ratio_range, n))
     theta = shapes.uniform(0.0, math.pi, n)
