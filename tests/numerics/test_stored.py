@@ -8,7 +8,7 @@ import pytest
 
 from hyper_py.numerics import parallel
 from hyper_py.numerics.parallel import in_order, workers
-from hyper_py.numerics.stored import StoredPlane, stored_in
+from hyper_py.numerics.stored import StoredPlane, stored_in, stored_planes
 from hyper_py.numerics.tiles import at, tiles
 
 
@@ -37,6 +37,28 @@ def test_what_was_written_is_read(rng, dtype, n):
     np.testing.assert_array_equal(at(plane, y, x), data[y, x])
     assert plane[:, :].dtype == dtype
     assert at(plane, y[:0], x[:0]).size == 0
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_planes_made_together_are_those_made_alone(rng, n):
+    data = rng.standard_normal((3, *SHAPE))
+    cut = [*tiles(SHAPE, size=20)]
+    with workers(n):
+        planes = stored_planes(SHAPE, np.float64, number=3, make=lambda *where: data[:, *where], tiles=cut)
+    y, x = rng.integers(0, SHAPE[0], 50), rng.integers(0, SHAPE[1], 50)
+    for plane, own in zip(planes, data, strict=True):
+        assert plane.shape == SHAPE
+        np.testing.assert_array_equal(np.asarray(plane), own)
+        np.testing.assert_array_equal(plane[13:40, 7:7], own[13:40, 7:7])
+        np.testing.assert_array_equal(plane[13:41, 7:60], own[13:41, 7:60])
+        np.testing.assert_array_equal(at(plane, y, x), own[y, x])
+
+
+def test_every_so_many_rows_are_read(rng):
+    data = rng.standard_normal(SHAPE)
+    plane = StoredPlane(SHAPE, np.float64)
+    plane.write((slice(0, SHAPE[0]), slice(0, SHAPE[1])), data)
+    np.testing.assert_array_equal(plane[5:66:4, 3:20], data[5:66:4, 3:20])
 
 
 def test_the_file_has_no_name_and_goes_with_the_plane(tmp_path):

@@ -2,8 +2,8 @@
 
 import math
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
@@ -16,7 +16,7 @@ from hyper_py.detection.edges import edge_distance
 from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
 from hyper_py.numerics.parallel import in_order, once
-from hyper_py.numerics.stored import stored_plane
+from hyper_py.numerics.stored import stored_plane, stored_planes
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, at, grown, sample, sample_step, size_of, tiles
 
 AnyArray: TypeAlias = NDArray[Any]
@@ -118,6 +118,8 @@ class Field:
         keep = isinstance(data, np.ndarray)
         plane: Plane = scaled[:, :] if keep else scaled
         field = cls(plane, KernelFamily(beam_covariance), size, scale, float(known.mean()), keep)
+        if not keep:
+            field = replace(field, data=field.plane(scaled.make))
         # Parts of the field read it: made there, it would be made by each worker.
         _ = field._inner
         return field
@@ -145,10 +147,10 @@ class Field:
     @cached_property
     def cache(self) -> PartCache:
         """For parts of planes that are made where they are asked for."""
-        return PartCache(math.inf if self._is_small else _CACHED_BYTES)
+        return PartCache(math.inf if self.is_small else _CACHED_BYTES)
 
     @property
-    def _is_small(self) -> bool:
+    def is_small(self) -> bool:
         """Whether planes of the smoothed map are kept in memory."""
         return self.keep and self.shape[0] * self.shape[1] <= _MOST_KEPT
 
@@ -183,12 +185,28 @@ class Field:
         assert result is not None
         return result
 
+    def planes(self, make: Callable[[slice, slice], Sequence[FloatArray]], number: int) -> tuple[Plane, ...]:
+        """Return planes of the field's shape that are made together, as `plane`."""
+        if not self.keep:
+            try:
+                return stored_planes(self.shape, np.float64, number=number, make=make, tiles=self.tiles)
+            except OSError:
+                together = self.cache.remembered(lambda *where: np.array(make(*where)))
+                return tuple(
+                    LazyPlane(self.shape, lambda *where, k=k: together(*where)[k]) for k in range(number)
+                )
+        results = tuple(np.empty(self.shape) for _ in range(number))
+        for where, parts in self.pieces(lambda where: make(*where)):
+            for result, part in zip(results, parts, strict=True):
+                result[where] = part
+        return results
+
     def pieces(self, function: Callable[[Where], Result]) -> Iterator[tuple[Where, Result]]:
         """Yield all tiles with the result of a function of each, see `hyper_py.numerics.parallel`.
 
         Of a small map they are made here: what is kept in its cache would be lost in other processes.
         """
-        made = map(function, self.tiles) if self._is_small else in_order(function, self.tiles)
+        made = map(function, self.tiles) if self.is_small else in_order(function, self.tiles)
         return zip(self.tiles, made, strict=True)
 
     def at(self, plane: Plane, y: IndexArray, x: IndexArray) -> FloatArray:
@@ -254,7 +272,7 @@ class Field:
 
         Where it is the only one (`alone`), less is kept in memory.
         """
-        shares = self._make_shares() if alone and self._is_small else self._shares
+        shares = self._make_shares() if alone and self.is_small else self._shares
 
         def make(rows: slice, columns: slice) -> FloatArray:
             outer, inner = grown((rows, columns), self.family.radius, self.shape)

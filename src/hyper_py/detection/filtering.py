@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from hyper_py.detection.filter_noise import (
     scatter,
 )
 from hyper_py.detection.weights import EdgeWeights, ProductSums
-from hyper_py.numerics.tiles import Plane, Where, sample
+from hyper_py.numerics.tiles import LazyPlane, Plane, Where, sample
 
 Mask: TypeAlias = PixelMask | SourceMask
 Chosen: TypeAlias = Callable[[Where], BoolArray]
@@ -44,6 +44,36 @@ class Masks:
     faint: Mask
 
 
+class Seen(NamedTuple):
+    """What a filter sees of a plane, shape (ny, nx) each.
+
+    Attributes
+    ----------
+    filtered : Plane
+        Amplitude of a source of the template's size at each pixel.
+    finest, widest : Plane
+        The plane itself, and its mean on scales of some beams, less the widest mean.
+    """
+
+    filtered: Plane
+    finest: Plane
+    widest: Plane
+
+    @classmethod
+    def of(cls, field: Field, smoothed: Smoothed, weights: EdgeWeights) -> "Seen":
+        """Return what is seen of a plane of which the differences are given."""
+        if field.is_small:  # they are kept
+            finest, widest = (LazyPlane(field.shape, lambda *where, k=k: smoothed[where][k]) for k in (0, -1))
+            filtered = field.plane(lambda *where: weights.apply(smoothed[where], field.distance[where]))
+            return cls(filtered, finest, widest)
+
+        def make(rows: slice, columns: slice) -> tuple[FloatArray, FloatArray, FloatArray]:
+            planes = smoothed[rows, columns]
+            return weights.apply(planes, field.distance[rows, columns]), planes[0], planes[-1]
+
+        return cls(*field.planes(make, 3))
+
+
 @dataclass(frozen=True, eq=False)
 class Filtered:
     """A map less a model as a filter sees it.
@@ -51,8 +81,8 @@ class Filtered:
     Attributes
     ----------
     weights : EdgeWeights
-    whole, model : Plane, shape (ny, nx)
-        Amplitude of a source of the template's size at each pixel, of the map and of the model.
+    whole, model : Seen
+        The map and the model.
     amplitude : Plane, shape (ny, nx)
         Their difference.
     brightness : Plane, shape (ny, nx)
@@ -66,8 +96,8 @@ class Filtered:
     """
 
     weights: EdgeWeights
-    whole: Plane
-    model: Plane
+    whole: Seen
+    model: Seen
     amplitude: Plane
     brightness: Plane
     noise: FilterNoise
@@ -150,8 +180,8 @@ def measure_filter(
     for _, own in field.pieces(of_tile):
         sums.add(own)
     weights = sums.weights(field.family.response(template), beam_area=field.fwhm**2 / field.comb_area)
-    whole = field.plane(lambda *where: weights.apply(planes.whole[where], field.distance[where]))
-    model, amplitude, brightness = _amplitudes(field, planes, whole, weights, template=template)
+    whole, model = (Seen.of(field, part, weights) for part in (planes.whole, planes.model))
+    amplitude, brightness = _residual(field, whole, model, template=template)
     noise = _noise(field, amplitude, brightness, usable, masks.faint)
     typical = field.plane(lambda *where: noise.at(where, distance=field.distance[where]))
     rms = field.plane(lambda *where: typical[where] * noise.brightness(brightness[where]))
@@ -160,20 +190,20 @@ def measure_filter(
 
 def refilter(field: Field, planes: Planes, known: Filtered, *, template: float) -> Filtered:
     """Return the map less another model as the same filter sees it, with the same noise."""
-    model, amplitude, brightness = _amplitudes(field, planes, known.whole, known.weights, template=template)
+    model = Seen.of(field, planes.model, known.weights)
+    amplitude, brightness = _residual(field, known.whole, model, template=template)
     rms = field.plane(lambda *where: known.typical[where] * known.noise.brightness(brightness[where]))
     return replace(known, model=model, amplitude=amplitude, brightness=brightness, rms=rms)
 
 
-def _amplitudes(
-    field: Field, planes: Planes, whole: Plane, weights: EdgeWeights, *, template: float
-) -> tuple[Plane, Plane, Plane]:
-    """Return model, amplitude and brightness, see `Filtered`."""
+def _residual(field: Field, whole: Seen, model: Seen, *, template: float) -> tuple[Plane, Plane]:
+    """Return amplitude and brightness, see `Filtered`."""
     largest = float(field.family.response(template)[-1])
-    model = field.plane(lambda *where: weights.apply(planes.model[where], field.distance[where]))
-    amplitude = field.plane(lambda *where: whole[where] - model[where])
-    brightness = field.plane(lambda *where: planes.residual(where, (-1,)) - largest * amplitude[where])
-    return model, amplitude, brightness
+    amplitude = field.plane(lambda *where: whole.filtered[where] - model.filtered[where])
+    brightness = field.plane(
+        lambda *where: whole.widest[where] - model.widest[where] - largest * amplitude[where]
+    )
+    return amplitude, brightness
 
 
 def _usable(field: Field, mask: Mask) -> Chosen:

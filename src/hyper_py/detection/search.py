@@ -166,7 +166,7 @@ def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for
         if last or (measuring and turn and not fitting):
             break
         if fitting:
-            flat = _flattened(field, planes, bright.model)
+            flat = _flattened(field, view, bright.model)
             bright = _fitted(field, flat, bright, start, fit, again=again)
             planes = replace(planes, model=bright.smoothed)
         masks, measuring = _masks(field, found.peaks, bright.sources), not fitting
@@ -187,7 +187,7 @@ def look(field: Field, view: Filtered, bright: Bright, masks: Masks, planes: Pla
         pixels = _pixels(bright.sources, field.shape)
         distance, light = field.at(field.distance, *pixels), field.at(view.brightness, *pixels)
         noise = view.noise.at_pixels(*pixels, distance=distance, brightness=light)
-        together = field.at(view.model, *pixels)
+        together = field.at(view.model.filtered, *pixels)
         snr = np.maximum(together, _near_amplitude(field, view.weights, bright.sources)) / noise
         snr = np.where(bright.sources[:, AMPLITUDE] > 0.0, snr, together / noise)
         residual = _fit_residual(field, view, bright, snr)
@@ -204,7 +204,7 @@ def look(field: Field, view: Filtered, bright: Bright, masks: Masks, planes: Pla
 
         def with_bright(rows: slice, columns: slice) -> FloatArray:
             where = rows, columns
-            return np.where(field.inner(where), view.whole[where] / view.rms[where], 0.0)
+            return np.where(field.inner(where), view.whole.filtered[where] / view.rms[where], 0.0)
 
         whole = LazyPlane(field.shape, with_bright)
     peaks = find_maxima(field, significance, threshold=LOWEST)
@@ -228,7 +228,7 @@ def _near_amplitude(field: Field, weights: EdgeWeights, sources: FloatArray) -> 
 def _fit_residual(field: Field, view: Filtered, bright: Bright, snr: FloatArray) -> Plane:
     """Return the noise of what fits may leave; less where a far brighter source is seen to leave little."""
     near = neighbourhood(SEPARATION * field.fwhm)
-    model, filtered = bright.model, view.model
+    model, filtered = bright.model, view.model.filtered
     checked = np.flatnonzero(np.abs(snr) > CHECKED)
     if checked.size:
         trust = np.zeros(len(bright.sources))
@@ -242,7 +242,9 @@ def _fit_residual(field: Field, view: Filtered, bright: Bright, snr: FloatArray)
         smoothed = field.smoothed(sure)
         model = field.plane(lambda *where: bright.model[where] - sure[where])
         filtered = field.plane(
-            lambda *where: view.model[where] - view.weights.apply(smoothed[where], field.distance[where])
+            lambda *where: (
+                view.model.filtered[where] - view.weights.apply(smoothed[where], field.distance[where])
+            )
         )
     return fit_residual_noise(field, model, filtered, near=near)
 
@@ -299,12 +301,13 @@ def _sources(field: Field, found: Searched, peaks: Maxima) -> FloatArray:
     return beam_sized(x, y, amplitude, beam_covariance=covariance, size=TEMPLATE)
 
 
-def _flattened(field: Field, planes: Planes, model: Plane) -> Plane:
+def _flattened(field: Field, view: Filtered, model: Plane) -> Plane:
     """Return the map without the local mean of what the model leaves of it."""
 
     def make(rows: slice, columns: slice) -> FloatArray:
         where = rows, columns
-        return np.where(np.isfinite(field.data[where]), planes.residual(where, (0,)) + model[where], np.nan)
+        residual = view.whole.finest[where] - view.model.finest[where]
+        return np.where(np.isfinite(field.data[where]), residual + model[where], np.nan)
 
     return field.plane(make)
 

@@ -86,7 +86,7 @@ class Octave:
         """Return the filter's amplitude at places of the map, and its noise, in the map's unit: (n,) each."""
         x, y = binned_pixels(points, self.step, self.field.shape)
         place, view = (y, x), self.found.view
-        values, noise = self.field.at(view.whole, *place), self.field.at(view.rms, *place)
+        values, noise = self.field.at(view.whole.filtered, *place), self.field.at(view.rms, *place)
         return self.field.scale * values, self.field.scale * noise
 
     def response(self, size: FloatArray, away: FloatArray) -> FloatArray:

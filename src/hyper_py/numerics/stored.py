@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,25 @@ def stored_plane(
     for _ in in_order(write, range(len(tiles)), recorded=False):
         pass
     return plane
+
+
+def stored_planes(
+    shape: tuple[int, int],
+    dtype: DTypeLike,
+    *,
+    number: int,
+    make: Callable[[slice, slice], Sequence[NDArray[Any]]],
+    tiles: Sequence[Where],
+) -> tuple["PlaneOfSeveral", ...]:
+    """Return planes that are made together, as `stored_plane`: their rows lie beside each other in one."""
+
+    def beside(rows: slice, columns: slice) -> NDArray[Any]:
+        parts = make(slice(rows.start // number, rows.stop // number), columns)
+        return np.stack(list(parts), axis=1).reshape(rows.stop - rows.start, -1)
+
+    all_rows = [(slice(number * rows.start, number * rows.stop), columns) for rows, columns in tiles]
+    together = stored_plane((number * shape[0], shape[1]), dtype, make=beside, tiles=all_rows)
+    return tuple(PlaneOfSeveral(together, k, number) for k in range(number))
 
 
 class StoredPlane:
@@ -155,15 +175,15 @@ class StoredPlane:
         return bool(written) and zlib.crc32(self[where].view(np.uint8).data) == checksum
 
     def __getitem__(self, where: Where) -> NDArray[Any]:
-        """Return the pixels of rows and columns; slices may be open, as those of arrays."""
-        rows, columns = (slice(*part.indices(size)[:2]) for part, size in zip(where, self.shape, strict=True))
-        part = np.empty((max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0)), self.dtype)
+        """Return the pixels of rows, every so many of them, and columns; slices may be open, as of arrays."""
+        rows = range(*where[0].indices(self.shape[0]))
+        first, stop, _ = where[1].indices(self.shape[1])
+        part = np.empty((len(rows), max(stop - first, 0)), self.dtype)
         if not part.size:
             return part
-        step = self.shape[1] * self.dtype.itemsize
-        place = rows.start * step + columns.start * self.dtype.itemsize
-        for k, row in enumerate(part.view(np.uint8)):
-            _read_all(self._handle, row.data, place + k * step)
+        step, begin = self.shape[1] * self.dtype.itemsize, first * self.dtype.itemsize
+        for k, row in zip(rows, part.view(np.uint8), strict=True):
+            _read_all(self._handle, row.data, k * step + begin)
         return part
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
@@ -177,6 +197,39 @@ class StoredPlane:
         for row, place in zip(values.view(np.uint8).reshape(y.size, size), places.tolist(), strict=True):
             _read_all(self._handle, row.data, place)
         return values
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneOfSeveral:
+    """One of `n` planes in one file, see `stored_planes`."""
+
+    together: StoredPlane
+    number: int
+    n: int
+    ndim = 2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self.together.shape[0] // self.n, self.together.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its pixels."""
+        return self.together.dtype
+
+    def __getitem__(self, where: Where) -> NDArray[Any]:
+        """Return the pixels of rows and columns; slices may be open, as those of arrays."""
+        first, stop, _ = where[0].indices(self.shape[0])
+        return self.together[slice(self.n * first + self.number, self.n * stop, self.n), where[1]]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the whole plane as an array."""
+        return np.asarray(self[:, :], dtype=dtype)
+
+    def at(self, y: IntArray, x: IntArray) -> NDArray[Any]:
+        """Return the values of pixels, shape (n,)."""
+        return self.together.at(self.n * y + self.number, x)
 
 
 def _made_file(path: Path | None, size: int) -> int:
