@@ -26,7 +26,7 @@ from hyper_py.numerics.forked import Forked
 from hyper_py.numerics.journal import Journal
 from hyper_py.stages import untold
 
-LEAST_SECONDS = 1.0
+LEAST_SECONDS = 0.1
 """Less work than this is not worth the making of copies, or the sending to a cluster."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
