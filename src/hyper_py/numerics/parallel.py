@@ -26,8 +26,8 @@ from hyper_py.numerics.forked import Forked
 from hyper_py.numerics.journal import Journal
 from hyper_py.stages import untold
 
-LEAST_SECONDS = 0.1
-"""Less work than this is not worth the making of copies, or the sending to a cluster."""
+LEAST_SECONDS, SENT_FACTOR = 0.1, 10.0
+"""Less work than this is not worth the making of copies; than this multiple, the sending to a cluster."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -140,8 +140,9 @@ def _answers(
     This process begins; the team goes on as soon as what is left is enough for it, and leaves what it lost.
     """
     left, begin, seconds = deque(todo), time.perf_counter(), 0.0
+    least = LEAST_SECONDS * (1.0 if isinstance(team, Forked) else SENT_FACTOR)
     while left:
-        if team is not None and len(left) > 1 and seconds >= LEAST_SECONDS:
+        if team is not None and len(left) > 1 and seconds >= least:
             lost = set(left)
             for number, answer in team.answers(function, items, list(left)):
                 lost.discard(number)
