@@ -120,6 +120,9 @@ class Field:
         field = cls(plane, KernelFamily(beam_covariance), size, scale, float(known.mean()), keep)
         if not keep:
             field = replace(field, data=field.plane(scaled.make))
+            for where in field.tiles:
+                rows, columns = grown(where, field.family.radius, field.shape)[0]
+                field.family.prepare((rows.stop - rows.start, columns.stop - columns.start))
         # Parts of the field read it: made there, it would be made by each worker.
         _ = field._inner
         return field

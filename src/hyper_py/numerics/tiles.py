@@ -206,12 +206,17 @@ class Correlator:
         """Have other processes transform the kernels themselves."""
         return Correlator, tuple(self._kernels)
 
+    def prepare(self, tile: tuple[int, int]) -> tuple[int, ...]:
+        """Transform the kernels for tiles of a shape, if they are not; return the shape of the transforms."""
+        shape = tuple(fft.next_fast_len(max(n, self.radius + 1) + self.radius, real=True) for n in tile)
+        if shape not in self._known:
+            self._known[shape] = [self._transformed(kernel, shape) for kernel in self._kernels]
+        return shape
+
     def __call__(self, data: FloatArray) -> list[FloatArray]:
         """Return the correlation of a tile (ny, nx) with each kernel, of the same shape."""
         ny, nx = data.shape
-        shape = tuple(fft.next_fast_len(max(n, self.radius + 1) + self.radius, real=True) for n in data.shape)
-        if shape not in self._known:
-            self._known[shape] = [self._transformed(kernel, shape) for kernel in self._kernels]
+        shape = self.prepare((ny, nx))
         transform = fft.rfft2(data, shape)
         # Columns are transformed first: afterwards only the rows of the tile are needed.
         return [
