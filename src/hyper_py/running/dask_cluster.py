@@ -16,6 +16,7 @@ from hyper_py.running.executors import MAX_ATTEMPTS, Function, OnStart, Outcome,
 from hyper_py.running.process_settings import pinned_blas
 
 DASK_TIMEOUT = "30s"
+CLOSE_SECONDS = 20.0
 LOST_SECONDS = 60.0
 """A scheduler that is away for so long, or has had no worker for so long, is given up."""
 _CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
@@ -52,15 +53,20 @@ def dask_client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
         stack.enter_context(pinned_blas())
         stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
         with _ignored_ctrl_c():  # it reaches the whole process group: only this process decides what to do
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=n_workers,
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                    silence_logs=logging.CRITICAL,
-                )
+            cluster = LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
             )
+        stack.callback(_close, cluster)
         yield stack.enter_context(Client(cluster))
+
+
+def _close(cluster: Any) -> None:
+    """Close a local cluster; one whose worker has just died may never answer, and ends with this process."""
+    with contextlib.suppress(TimeoutError):
+        cluster.close(timeout=CLOSE_SECONDS)
 
 
 @contextlib.contextmanager
