@@ -12,6 +12,7 @@ from hyper_py.detection.checks import (
     shoulder_check,
 )
 from hyper_py.detection.daofind import DaofindStatistics
+from hyper_py.detection.matched import MatchedSearch
 
 
 def test_limits_are_included_and_what_is_unknown_fails_unless_it_may() -> None:
@@ -27,7 +28,9 @@ def test_limits_are_included_and_what_is_unknown_fails_unless_it_may() -> None:
 
 
 def test_shapes_and_border() -> None:
-    statistics = DaofindStatistics(np.array([0.0, 5.0, 0.0]), np.zeros(3), np.array([0.5, 0.5, 3.0]))
+    statistics = DaofindStatistics(
+        np.array([0.0, 5.0, 0.0]), np.zeros(3), np.array([0.5, 0.5, 3.0]), np.ones(3)
+    )
     limits = PeakLimits(roundlim=(-1.0, 1.0), sharplim=(0.2, 1.0))
     checks = shape_checks(statistics, limits)
     assert [check.passed.tolist() for check in checks] == [
@@ -65,3 +68,23 @@ def test_shoulder_is_a_check_only_with_a_limit() -> None:
         data, points=points, peak=peak, limits=PeakLimits(shoulder_threshold=0.5), fwhm=4.0
     )
     assert not bound.passed.any()
+
+
+def test_sources_in_noisy_pixels_are_not_too_sharp() -> None:
+    """Where a beam is many noisy pixels, one source in eighteen of eight sigma was rejected as too sharp."""
+    rng = np.random.default_rng(5)
+    sigma, peak, n = 2.65, 1.7, 320
+    data = rng.normal(size=(n, n))
+    y, x = np.mgrid[:n, :n]
+    places = [(a, b) for a in range(30, n - 20, 50) for b in range(30, n - 20, 50)]
+    for a, b in places:
+        data += peak * np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / sigma**2)
+    search = MatchedSearch.of(data, beam_covariance=sigma**2 * np.eye(2), limits=PeakLimits())
+    assert search is not None
+    found = search.candidates
+    near = np.array([np.hypot(*(found.points - place).T).argmin() for place in places])
+    sources = found.select(near)
+    statistics, checks = search.check(sources)
+    assert (np.hypot(*(sources.points - places).T) < 3.0).all()
+    assert np.count_nonzero(np.abs(statistics.sharpness) > 2.0) >= 2
+    assert all(check.passed.all() for check in checks if check.name != "significance")

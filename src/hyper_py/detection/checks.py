@@ -11,6 +11,9 @@ from hyper_py.detection.peaks import brightest_apart, shoulder_score
 from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.tiles import Plane
 
+SHARPNESS_SIGMA = 3.0
+"""Of the noise of pixels, by which limits of sharpness are wider."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PeakLimits:
@@ -80,12 +83,25 @@ def all_passed(checks: Sequence[Check]) -> BoolArray:
     return passed
 
 
-def shape_checks(statistics: DaofindStatistics, limits: PeakLimits) -> tuple[Check, ...]:
-    """Return the checks of DAOFIND's roundness and sharpness."""
+def shape_checks(
+    statistics: DaofindStatistics, limits: PeakLimits, *, excess_rms: float | FloatArray = 0.0
+) -> tuple[Check, ...]:
+    """Return the checks of DAOFIND's roundness and sharpness.
+
+    Parameters
+    ----------
+    statistics : DaofindStatistics
+    limits : PeakLimits
+    excess_rms : float or ndarray, shape (n,)
+        Rms of pixels less the mean of their neighbours: where pixels are noisy, faint sources may look sharp,
+        and the limits are wider by `SHARPNESS_SIGMA` of what that makes.
+    """
+    error = SHARPNESS_SIGMA * excess_rms / np.maximum(np.abs(statistics.convolved), np.finfo(float).tiny)
+    low, high = limits.sharplim
     return (
         Check("roundness from symmetry", statistics.roundness, *limits.roundlim),
         Check("roundness from marginals", statistics.roundness_marginal, *limits.roundlim),
-        Check("sharpness", statistics.sharpness, *limits.sharplim),
+        Check("sharpness", statistics.sharpness, low - error, high + error),
     )
 
 

@@ -1,7 +1,7 @@
 """DAOFIND's kernel and shape statistics (Stetson 1987, PASP 99, 191) for elliptical beams and many peaks."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -62,11 +62,12 @@ def convolve_kernel(data: FloatArray, weights: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class DaofindStatistics:
-    """Roundness from symmetry, roundness from marginal fits, and sharpness; arrays of shape (n,)."""
+    """Roundness from symmetry, from marginal fits, sharpness, and the convolved value; arrays (n,)."""
 
     roundness: FloatArray
     roundness_marginal: FloatArray
     sharpness: FloatArray
+    convolved: FloatArray
 
     def within(self, roundlim: tuple[float, float], sharplim: tuple[float, float]) -> BoolArray:
         """Return which are inside the limits, both included; an undefined value is outside."""
@@ -77,7 +78,7 @@ class DaofindStatistics:
 
     def select(self, index: BoolArray | IndexArray) -> "DaofindStatistics":
         """Return the rows of an index or mask."""
-        return DaofindStatistics(self.roundness[index], self.roundness_marginal[index], self.sharpness[index])
+        return DaofindStatistics(*(part[index] for part in astuple(self)))
 
 
 def daofind_statistics(
@@ -112,7 +113,7 @@ def daofind_statistics(
         marginal = 2.0 * (height_x - height_y) / (height_x + height_y)
         total = np.abs(convolved_stamps).sum(axis=(1, 2)) - np.abs(convolved[y, x])
         roundness = 2.0 * (convolved_stamps * _quadrant_signs(half_y, half_x)).sum(axis=(1, 2)) / total
-    return DaofindStatistics(roundness, marginal, sharpness)
+    return DaofindStatistics(roundness, marginal, sharpness, convolved[y, x])
 
 
 def _stamps(data: FloatArray, *, x: IndexArray, y: IndexArray, half_x: int, half_y: int) -> FloatArray:

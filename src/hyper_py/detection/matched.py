@@ -32,6 +32,7 @@ from hyper_py.detection.daofind import (
 )
 from hyper_py.detection.false_rate import FalseRate, measure_asymmetry, measure_false_rate
 from hyper_py.detection.field import Field
+from hyper_py.detection.filter_noise import scatter
 from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
 from hyper_py.detection.peaks import Peaks, empty_peaks
@@ -56,6 +57,8 @@ MERGED = 0.5
 """Fitted Gaussians closer than this many beams are the profile of one source."""
 CLEAN_BEAMS = 2.5
 """False peaks are counted this far from sources, beyond the rings of those that are not taken off."""
+EXCESS_PIXELS = 4000
+"""The noise of pixels is measured on so many of them."""
 DOUBTFUL, WIDER = 4.0, 0.5
 """Peaks below the first, in sigma, may be knots of the background. All of them are if they have more than the
 second beyond what sources have on scales of some beams: faint sources -.3 to .3, log-normal cirrus 1 to 3."""
@@ -179,17 +182,19 @@ class MatchedSearch:
 
     def check(self, sources: Candidates) -> tuple[DaofindStatistics, tuple[Check, ...]]:
         """Return the shapes of places, each on the map it was found on, and the checks of each by itself."""
-        shapes = np.full((3, len(sources.points)), np.nan)
+        shapes, excess_rms = np.full((4, len(sources.points)), np.nan), np.zeros(len(sources.points))
         for step, field in ((1, self.field), *((octave.step, octave.field) for octave in self.wide)):
             own = np.flatnonzero(sources.step == step)
             x, y = binned_pixels(sources.points[own], step, field.shape)
             shapes[:, own] = np.stack(astuple(peak_shapes(field, self.kernel, x=x, y=y)))
+            if own.size:
+                excess_rms[own] = pixel_excess(field, self.kernel)
         statistics = DaofindStatistics(*shapes)
         margin = max(self.limits.margin, -0.4)
         border = border_check(self.field.shape, x=sources.points[:, 0], y=sources.points[:, 1], margin=margin)
         return statistics, (
             Check("significance", sources.significance, self.limits.sigma_threshold),
-            *shape_checks(statistics, self.limits),
+            *shape_checks(statistics, self.limits, excess_rms=excess_rms),
             border,
         )
 
@@ -294,7 +299,7 @@ def _separated(sources: FloatArray, snr: FloatArray, distance: float) -> Candida
 
 def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IndexArray, y: IndexArray) -> DaofindStatistics:
     """Return DAOFIND's shape statistics of pixels on the map less its mean over the largest kernel."""
-    smoothed, values = field.smoothed(field.data), np.full((3, x.size), np.nan)
+    smoothed, values = field.smoothed(field.data), np.full((4, x.size), np.nan)
     # Blank pixels take the value of the narrowest mean: a checkerboard of blanks leaves shapes as they are.
 
     def fill(rows: slice, columns: slice) -> FloatArray:
@@ -308,7 +313,7 @@ def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IndexArray, y: IndexA
     def of_tile(where: Where) -> FloatArray:
         own = np.flatnonzero(is_inside(where, y, x))
         if not own.size:
-            return np.empty((3, 0))
+            return np.empty((4, 0))
         (rows, columns), _ = grown(where, halo, field.shape)
         piece = flat[rows, columns]
         shapes = daofind_statistics(
@@ -320,3 +325,14 @@ def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IndexArray, y: IndexA
     for where, shapes in field.pieces(of_tile):
         values[:, is_inside(where, y, x)] = shapes
     return DaofindStatistics(*values)
+
+
+def pixel_excess(field: Field, kernel: DaofindKernel) -> float:
+    """Return the rms of pixels less the mean of their neighbours, from a grid of pixels of the map."""
+    step = max(1, round((field.shape[0] * field.shape[1] / EXCESS_PIXELS) ** 0.5))
+    y, x = (part.ravel() for part in np.mgrid[: field.shape[0] : step, : field.shape[1] : step])
+    far = field.at(field.distance, y, x) >= 1.0
+    shapes = peak_shapes(field, kernel, x=x[far], y=y[far])
+    excess = shapes.sharpness * shapes.convolved
+    excess = excess[np.isfinite(excess)]
+    return scatter(excess) if excess.size else 0.0
