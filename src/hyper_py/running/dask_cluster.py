@@ -51,7 +51,7 @@ def dask_client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
             yield client
             return
         stack.enter_context(pinned_blas())
-        stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
+        stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}))
         with _ignored_ctrl_c():  # it reaches the whole process group: only this process decides what to do
             cluster = LocalCluster(
                 n_workers=n_workers,
