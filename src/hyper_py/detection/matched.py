@@ -185,10 +185,9 @@ class MatchedSearch:
         shapes, excess_rms = np.full((4, len(sources.points)), np.nan), np.zeros(len(sources.points))
         for step, field in ((1, self.field), *((octave.step, octave.field) for octave in self.wide)):
             own = np.flatnonzero(sources.step == step)
-            x, y = binned_pixels(sources.points[own], step, field.shape)
-            shapes[:, own] = np.stack(astuple(peak_shapes(field, self.kernel, x=x, y=y)))
             if own.size:
-                excess_rms[own] = pixel_excess(field, self.kernel)
+                x, y = binned_pixels(sources.points[own], step, field.shape)
+                shapes[:, own], excess_rms[own] = shapes_in_noise(field, self.kernel, x=x, y=y)
         statistics = DaofindStatistics(*shapes)
         margin = max(self.limits.margin, -0.4)
         border = border_check(self.field.shape, x=sources.points[:, 0], y=sources.points[:, 1], margin=margin)
@@ -327,12 +326,18 @@ def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IndexArray, y: IndexA
     return DaofindStatistics(*values)
 
 
-def pixel_excess(field: Field, kernel: DaofindKernel) -> float:
-    """Return the rms of pixels less the mean of their neighbours, from a grid of pixels of the map."""
+def shapes_in_noise(
+    field: Field, kernel: DaofindKernel, *, x: IndexArray, y: IndexArray
+) -> tuple[FloatArray, float]:
+    """Return the shape statistics of pixels, (4, n), and the rms of pixels less the mean of their neighbours.
+
+    That is measured on a grid of pixels of the map.
+    """
     step = max(1, round((field.shape[0] * field.shape[1] / EXCESS_PIXELS) ** 0.5))
-    y, x = (part.ravel() for part in np.mgrid[: field.shape[0] : step, : field.shape[1] : step])
-    far = field.at(field.distance, y, x) >= 1.0
-    shapes = peak_shapes(field, kernel, x=x[far], y=y[far])
-    excess = shapes.sharpness * shapes.convolved
+    rows, columns = (part.ravel() for part in np.mgrid[: field.shape[0] : step, : field.shape[1] : step])
+    far = field.at(field.distance, rows, columns) >= 1.0
+    both = peak_shapes(field, kernel, x=np.concatenate([x, columns[far]]), y=np.concatenate([y, rows[far]]))
+    grid = both.select(np.arange(x.size, x.size + np.count_nonzero(far)))
+    excess = grid.sharpness * grid.convolved
     excess = excess[np.isfinite(excess)]
-    return scatter(excess) if excess.size else 0.0
+    return np.stack(astuple(both))[:, : x.size], scatter(excess) if excess.size else 0.0

@@ -9,10 +9,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, NoReturn
 
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
-from hyper_py.running.executors import MAX_ATTEMPTS, Function, OnStart, Outcome, Outcomes, attempt, one_line
+from hyper_py.running.executors import (
+    MAX_ATTEMPTS,
+    Function,
+    Job,
+    OnStart,
+    Outcome,
+    Outcomes,
+    attempt,
+    one_line,
+)
 from hyper_py.running.process_settings import pinned_blas
 
 DASK_TIMEOUT = "30s"
@@ -194,25 +204,21 @@ def execute_dask(
     with dask_client(n_workers, scheduler) as client:
         from distributed import KilledWorker, as_completed
 
-        waiting = ((index, task, 1) for index, task in enumerate(tasks))
-        suspects: deque[tuple[int, Any, int]] = deque()
-        jobs: dict[str, tuple[int, Any, int]] = {}
+        waiting = (Job(index, task) for index, task in enumerate(tasks))
+        suspects: deque[Job] = deque()
+        jobs: dict[str, Job] = {}
         completed = as_completed()
 
-        def submit(job: tuple[int, Any, int] | None) -> bool:
-            if job is None:
-                return False
-            index, task, number = job
-            on_start(index, number)
-            future = client.submit(attempt, function, task, pure=False)
+        def submit(job: Job) -> None:
+            on_start(job.index, job.attempt)
+            future = client.submit(attempt, function, job.task, pure=False)
             jobs[future.key] = job
             completed.add(future)
-            return True
 
         def top_up() -> None:
             free = 2 * (n_threads(client) or 1) - len(jobs)
-            while free > 0 and submit(next(waiting, None)):
-                free -= 1
+            for job in islice(waiting, max(free, 0)):
+                submit(job)
             # Dask blames all that a worker held when it died: alone, each shows whether it was the cause.
             if suspects and not jobs:
                 submit(suspects.popleft())
@@ -221,17 +227,18 @@ def execute_dask(
         top_up()
         try:
             for future in finished(completed, watch):
-                index, task, number = jobs.pop(future.key)
+                job = jobs.pop(future.key)
                 failure = patiently(future.exception, watch)
                 if failure is None:
                     value, error = patiently(future.result, watch)
-                    yield Outcome(index, value, error, number)
+                    yield Outcome(job.index, value, error, job.attempt)
                 elif not isinstance(failure, KilledWorker):
-                    yield Outcome(index, None, one_line(failure), number)
-                elif number < MAX_ATTEMPTS:
-                    suspects.append((index, task, number + 1))
+                    yield Outcome(job.index, None, one_line(failure), job.attempt)
+                elif job.attempt < MAX_ATTEMPTS:
+                    suspects.append(job.again())
                 else:
-                    yield Outcome(index, None, "its worker died repeatedly (out of memory?)", number)
+                    reason = "its worker died repeatedly (out of memory?)"
+                    yield Outcome(job.index, None, reason, job.attempt)
                 top_up()
         finally:
             if client.status == "running":

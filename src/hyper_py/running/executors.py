@@ -6,7 +6,7 @@ workers (dask: twice as many). These modules import nothing heavy.
 """
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,19 @@ class Outcome:
     value: Any
     error: str
     attempts: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task that is given to a worker, with its place among the tasks and the number of the attempt."""
+
+    index: int
+    task: Any
+    attempt: int = 1
+
+    def again(self) -> "Job":
+        """Return the next attempt."""
+        return replace(self, attempt=self.attempt + 1)
 
 
 Function = Callable[[Any], Any]

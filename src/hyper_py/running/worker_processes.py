@@ -16,6 +16,7 @@ from hyper_py.diagnostics import HyperPyError
 from hyper_py.running.executors import (
     MAX_ATTEMPTS,
     Function,
+    Job,
     OnStart,
     OnTold,
     Outcome,
@@ -33,19 +34,12 @@ _TOLD_SECONDS = 0.1
 """A worker tells of its stage no more often than this."""
 
 
-@dataclass(frozen=True)
-class _Job:
-    index: int
-    task: Any
-    attempt: int
-
-
 @dataclass(eq=False)
 class _Worker:
     process: Any
     pipe: Any
     ready: bool = False
-    job: _Job | None = None
+    job: Job | None = None
 
 
 def _exit_with_parent() -> None:
@@ -169,15 +163,15 @@ class _Pool:
         self.context = multiprocessing.get_context("spawn")
         self.function, self.n_workers, self.on_start, self.on_told = function, n_workers, on_start, on_told
         self.tasks = enumerate(tasks)
-        self.retries: deque[_Job] = deque()
-        self.ahead: deque[_Job] = deque()
+        self.retries: deque[Job] = deque()
+        self.ahead: deque[Job] = deque()
         self.workers: list[_Worker] = []
         self.failed_starts = 0
 
-    def pull(self) -> _Job | None:
+    def pull(self) -> Job | None:
         """Take a new job; those of dead workers come last, when memory is likeliest to be free."""
         for index, task in self.tasks:
-            return _Job(index, task, 1)
+            return Job(index, task)
         return self.retries.popleft() if self.retries else None
 
     def fill(self) -> bool:
@@ -242,7 +236,7 @@ class _Pool:
         if job is None:
             return None
         if job.attempt < MAX_ATTEMPTS:
-            self.retries.append(_Job(job.index, job.task, job.attempt + 1))
+            self.retries.append(job.again())
             return None
         return Outcome(job.index, None, f"its worker process died {job.attempt} times ({death})", job.attempt)
 
