@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from scipy import ndimage, optimize, stats
+from scipy import ndimage, optimize, special, stats
 
+from hyper_py.detection import filter_noise
 from hyper_py.detection.filter_noise import (
     LoudRegions,
     MeshGatherer,
@@ -111,3 +112,32 @@ def test_bright_cirrus_is_louder_than_the_limit_only_if_its_holes_say_so() -> No
     assert brightness_curve(loud, light, beams=40_000.0)(brightest) == pytest.approx(2.2, rel=0.08)
     sources = np.where(loud > 0.0, loud, noise)  # peaks as high, and holes as noise has them
     assert brightness_curve(sources, light, beams=40_000.0)(brightest) == pytest.approx(1.5, abs=0.01)
+
+
+def test_loud_windows_are_those_that_counting_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filter_noise.LoudRegions, "_up_to_rims", lambda self, factor, mesh: factor)
+    rng, shape, fwhm = np.random.default_rng(3), (90, 110), 4.0
+    data = rng.normal(size=shape)
+    data[20:55, 30:50] *= 8.0
+    usable = rng.random(shape) > 0.1
+    regions = filter_noise.LoudRegions(shape, fwhm=fwhm)
+    regions.add((slice(0, 90), slice(0, 110)), data, usable)
+    found = regions.factor()
+    step = round(0.5 * fwhm)
+    half = round(filter_noise.LOUD_BEAMS * fwhm / step)
+    combed = np.where(usable, data, np.nan)[::step, ::step].astype(np.float32)
+    padded, quartile = np.pad(combed, half, mode="symmetric"), special.ndtri(0.875)
+    expected = np.ones(found.values.shape)
+    for k, m in np.ndindex(*expected.shape):
+        y, x = (min(2 * i + 1, n - 1) for i, n in zip((k, m), combed.shape, strict=True))
+        window = padded[y : y + 2 * half + 1, x : x + 2 * half + 1]
+        known = np.sort(window[np.isfinite(window)])
+        n = known.size
+        upper = np.sort(np.abs(known))[int(0.75 * n)] / quartile
+        tail = filter_noise.TAIL
+        deep, high = -known[int(tail * n)], known[int((1.0 - tail) * n)]
+        enough = n >= filter_noise.LOUD_SHARE * window.size
+        if upper > filter_noise.LOUD_LARGE and high <= filter_noise.CROWD * deep and enough:
+            expected[k, m] = upper
+    assert 5 < np.count_nonzero(expected > 1.0) < 0.5 * expected.size
+    np.testing.assert_allclose(found.values, expected, rtol=1e-4)
