@@ -8,17 +8,60 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from helpers.injections import noise_sky, sky_setup
+from hyper_py.detection.checks import border_check
+from hyper_py.injection.recovery import TOLERANCE_BEAMS, inject
 from hyper_py.injection.setup import make_setup
 from hyper_py.numerics import gaussians
+from hyper_py.options import Options, PhotometryOptions
 from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.pipeline.peaks import peak_limits
+from hyper_py.validation.matching import match_positions
 
 
-def test_usable_pixels_keep_half_a_beam_from_edges_and_blanks(random_seed):
+def test_usable_pixels_keep_half_a_beam_from_blanks(random_seed):
     setup = sky_setup(random_seed, blank_border=10)
-    known = np.pad(np.isfinite(setup.image.data), 1)
-    distance = distance_transform_edt(known)[1:-1, 1:-1]
+    distance = distance_transform_edt(np.isfinite(setup.image.data))
     assert distance[setup.usable].min() > 0.5 * setup.fwhm
     assert distance[~setup.usable].max() <= 0.5 * setup.fwhm
+
+
+@pytest.mark.parametrize("aper_inf", [0.5, 1.0])
+def test_all_of_a_usable_pixel_is_inside_the_border_that_the_detection_keeps(random_seed, aper_inf):
+    options = Options(photometry=PhotometryOptions(aper_inf=aper_inf))
+    setup = make_setup(extract_sources(noise_sky(random_seed).image, options=options))
+    margin = peak_limits(setup.image, options).margin
+    shape = setup.usable.shape
+    y, x = np.nonzero(setup.usable)
+    for shift in (-0.499, 0.499):
+        assert border_check(shape, x=x + shift, y=y + shift, margin=margin).passed.all()
+    y, x = np.nonzero(~setup.usable)
+    corners = [
+        border_check(shape, x=x + dx, y=y + dy, margin=margin).passed
+        for dx in (-0.5, 0.5)
+        for dy in (-0.5, 0.5)
+    ]
+    assert not np.all(corners, axis=0).any()
+
+
+def test_bright_sources_are_found_in_the_outermost_usable_pixels(random_seed):
+    """Else edges would lower the completeness at all fluxes."""
+    setup = make_setup(extract_sources(noise_sky(random_seed).image))
+    rows, columns = np.nonzero(setup.usable)
+    low, high = rows.min() - 0.45, columns.max() + 0.45
+    along = np.arange(10.0, 111.0, 6.0 * setup.fwhm)
+    places = np.concatenate(
+        [
+            np.column_stack([along, np.full_like(along, end)])[:, ::step]
+            for end in (low, high)
+            for step in (1, -1)
+        ]
+    )
+    sources = np.column_stack([np.ones(len(places)), places, np.tile(setup.beam, (len(places), 1))])
+    sources[:, gaussians.AMPLITUDE] = 25.0 * setup.typical_sigma
+    found = extract_sources(inject(setup.image, sources), options=setup.options).catalog
+    positions = np.column_stack([found["X"].value, found["Y"].value])
+    row, _ = match_positions(positions, places, tolerance=TOLERANCE_BEAMS * setup.fwhm)
+    assert row.size == len(places)
 
 
 def test_nothing_is_injected_where_nothing_is_looked_for(random_seed):

@@ -118,9 +118,10 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     sensitivity = measure_sensitivity(
         extraction.residual_image(), beam_covariance=covariance, relative_rms=image.relative_rms
     )
-    # As far from borders and blank pixels as the detection keeps.
-    distance = distance_transform_edt(np.pad(sensitivity.valid, 1))[1:-1, 1:-1]
-    inside = distance > max(options.photometry.aper_inf, 0.5) * fwhm
+    inside = pixels_inside(
+        sensitivity.valid, border=options.photometry.aper_inf * image.beam_fwhm_pix,
+        blanks=max(options.photometry.aper_inf, 0.5) * fwhm,
+    )  # fmt: skip
     if image.searched is not None:
         inside &= np.asarray(image.searched) != 0.0
     # Random places fill about half of what could be filled.
@@ -138,6 +139,26 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
         image=image, options=options, known=known, sensitivity=sensitivity, usable=inside, beam=beam,
         shapes=_own_shapes(extraction, beam), neighbours=_next_distances(known), n_sources=n_sources,
     )  # fmt: skip
+
+
+def pixels_inside(valid: BoolArray, *, border: float, blanks: float) -> BoolArray:
+    """Return the pixels in which a source can be detected wherever in the pixel it is, (ny, nx).
+
+    Parameters
+    ----------
+    valid : ndarray of bool, shape (ny, nx)
+        Where the map has data.
+    border : float
+        Distance that the detection keeps from the centres of the outermost pixels, pixels.
+    blanks : float
+        Least distance of a pixel from blank ones, pixels.
+    """
+    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) - 0.5 >= border for n in valid.shape)
+    # A map without blanks has no nearest one.
+    inside = rows[:, None] & columns & valid
+    if not valid.all():
+        inside &= distance_transform_edt(valid) > blanks
+    return inside
 
 
 def _mean_fwhm(beam: FloatArray) -> float:

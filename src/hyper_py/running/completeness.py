@@ -313,12 +313,12 @@ class _Estimate:
         plan, setup = self.plan, self.setup
         ranges = first_ranges(setup)
         self.store.open()
-        n_next, n_realised = pilot_runs(setup, plan), 0
-        empty = [RealisationTask(kind="inverted", index=0, seed=plan.seed)]
-        empty += [
-            RealisationTask(kind="surrogate", index=k, seed=plan.seed) for k in range(plan.n_surrogates)
-        ]
-        self.n_expected = len(empty) + n_next
+        n_next, n_realised, n_empty = pilot_runs(setup, plan), 0, 1 + plan.n_surrogates
+        self.n_expected = n_empty + n_next
+        empty: list[RealisationTask] = []
+        due = [RealisationTask(kind="inverted", index=0, seed=plan.seed)]
+        # Surrogates wait for the second round: the first answer comes early.
+        later = [RealisationTask(kind="surrogate", index=k, seed=plan.seed) for k in range(plan.n_surrogates)]
         while True:
             tasks = [
                 RealisationTask(
@@ -326,7 +326,8 @@ class _Estimate:
                 )
                 for k in range(n_realised, n_realised + n_next)
             ]
-            self.do(tasks if n_realised else empty + tasks)
+            self.do(due + tasks)
+            empty, due, later = empty + due, later, []
             n_realised += n_next
             self.realised += tasks
             records = np.concatenate([self.store.results[task.name] for task in self.realised])
@@ -336,10 +337,12 @@ class _Estimate:
             result = self.result(records, empty)
             if self.on_event is not None:
                 self.on_event(RoundFinished(result=result))
-            if not state.n_more or n_realised >= plan.max_runs:
+            enough = not state.n_more or n_realised >= plan.max_runs
+            if enough and not due:
                 return result
-            n_next = next_runs(state.n_more, n_done=n_realised, max_runs=plan.max_runs)
-            self.n_expected = len(empty) + min(n_realised + state.n_more, plan.max_runs)
+            n_next = 0 if enough else next_runs(state.n_more, n_done=n_realised, max_runs=plan.max_runs)
+            n_more = 0 if enough else state.n_more
+            self.n_expected = n_empty + min(n_realised + n_more, plan.max_runs)
 
     def do(self, tasks: Sequence[RealisationTask]) -> None:
         """Do the tasks of a round that are not done yet."""
