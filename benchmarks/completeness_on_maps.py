@@ -71,11 +71,11 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "alma": Case(260, 40), "deep": Case(260, 40), "herschel": Case(360, 40), "faint": Case(260, 40),
-    "crowded": Case(260, 40), "cube": Case(None, 40), "dynamic": Case(400, 20), "edges": Case(400, 30),
-    "edges_error": Case(400, 30), "interferometer": Case(None, 30), "interferometer_dirty": Case(None, 30),
-    "oversampled": Case(None, 20), "confused": Case(260, 20), "clumps": Case(400, 20),
-    "resolved": Case(500, 20), "complex": Case(260, 10),
+    "alma": Case(260, 16), "deep": Case(260, 16), "herschel": Case(360, 16), "faint": Case(260, 16),
+    "crowded": Case(260, 16), "cube": Case(None, 16), "dynamic": Case(300, 12), "edges": Case(360, 16),
+    "edges_error": Case(360, 16), "interferometer": Case(None, 16), "interferometer_dirty": Case(None, 16),
+    "oversampled": Case(400, 12), "confused": Case(200, 12), "clumps": Case(300, 12),
+    "resolved": Case(400, 12), "complex": Case(200, 8),
 }  # fmt: skip
 """All presets with sources; fewer runs where one takes longer."""
 
@@ -173,8 +173,9 @@ def run(options: argparse.Namespace) -> None:
             start, case = time.perf_counter(), CASES[preset]
             simulation = simulated(preset, seed, case.side)
             plan = InjectionPlan(
-                precision=options.precision, seed=1000 + seed, positions="like-sources", max_runs=case.runs
-            )
+                precision=options.precision, seed=1000 + seed, positions="like-sources", max_runs=case.runs,
+                n_surrogates=options.surrogates,
+            )  # fmt: skip
             extraction = hyper_py.extract_sources(simulation.image)
             result = estimate(extraction, plan=plan, execute=local_executor(options.jobs))
             path.write_text(json.dumps(compared(simulation, result)))
@@ -305,6 +306,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--precision", type=float, default=0.05)
+    parser.add_argument("--surrogates", type=int, default=4, help="maps without sources, beside one inverted")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
