@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy.special import ndtr, ndtri
+from scipy.optimize import minimize
+from scipy.special import expit, ndtr, ndtri
 
-from hyper_py.injection.curve import completeness_curve, crossing, log_likelihood
+from hyper_py.injection.curve import MonotoneLogit, completeness_curve, crossing, log_likelihood
 
 THRESHOLD = 4.5
 
@@ -60,6 +61,33 @@ def test_same_seed_same_errors(rng):
     snr, found = drawn(rng, 500)
     first, second = (completeness_curve(snr, found, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first.low, second.low)
+
+
+@pytest.mark.parametrize("n", [15, 300, 20_000])
+@pytest.mark.parametrize("penalty", [0.03, 300.0])
+def test_the_fit_is_the_minimum_that_a_general_optimiser_finds(rng, n, penalty):
+    snr, found = drawn(rng, n, top=0.9)
+    model = MonotoneLogit(np.log(snr))
+    whole, part = (model.counts(np.log(snr), w) for w in (np.ones(n), found.astype(float)))
+
+    def objective(c):
+        logit, steps = model.design @ c, model.roughness @ c
+        likelihood = np.sum(whole * np.logaddexp(0.0, logit) - part * logit)
+        value = likelihood + 0.5 * penalty * steps @ steps + 5e-4 * c @ c
+        slope = (
+            model.design.T @ (whole * expit(logit) - part) + penalty * model.roughness.T @ steps + 1e-3 * c
+        )
+        return value, slope
+
+    ours = model.fit(part, whole, penalty=penalty)
+    bounds = [(None, None)] + [(0.0, None)] * (ours.size - 1)
+    other = minimize(
+        objective, np.ones(ours.size), jac=True, method="L-BFGS-B", bounds=bounds,
+        options={"maxiter": 20_000, "maxfun": 100_000, "ftol": 1e-14, "gtol": 1e-9},
+    )  # fmt: skip
+    assert (ours[1:] >= 0.0).all()
+    assert objective(ours)[0] == pytest.approx(other.fun, rel=1e-7)
+    np.testing.assert_allclose(expit(model.design @ ours), expit(model.design @ other.x), atol=2e-3)
 
 
 @pytest.mark.parametrize("found", [0.0, 1.0])

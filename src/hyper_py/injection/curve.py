@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import BSpline
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from hyper_py.arrays import BoolArray, FloatArray
@@ -23,6 +22,8 @@ _DEGREE = 3
 _PENALTIES = (0.03, 0.3, 3.0, 30.0, 300.0)
 TRIALS = 60
 _GRID = 241
+_RIDGE = 1e-3
+_STEPS, _HALVINGS, _TOLERANCE = 60, 30, 1e-10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,7 +136,7 @@ def completeness_curve(
         Completeness of the limits.
     """
     at, found = np.log(values), np.asarray(recovered, dtype=np.float64)
-    model = _MonotoneLogit(at)
+    model = MonotoneLogit(at)
     whole, part = model.counts(at, np.ones_like(at)), model.counts(at, found)
     coefficients, penalty = model.chosen(part, whole)
     grid = np.linspace(model.low, model.high, _GRID)
@@ -161,7 +162,7 @@ def completeness_curve(
 def log_likelihood(values: FloatArray, recovered: BoolArray) -> float:
     """Return the log-likelihood of the best smooth curve: how well a quantity predicts recovery."""
     at, found = np.log(values), np.asarray(recovered, dtype=np.float64)
-    model = _MonotoneLogit(at)
+    model = MonotoneLogit(at)
     whole, part = model.counts(at, np.ones_like(at)), model.counts(at, found)
     return model.log_likelihood(part, whole, model.chosen(part, whole)[0])
 
@@ -191,7 +192,7 @@ def _limit(level: float, grid: FloatArray, curve: FloatArray, trials: FloatArray
     return Limit(level=level, value=value, low=min(low, value), high=max(high, value))
 
 
-class _MonotoneLogit:
+class MonotoneLogit:
     """A logit that never falls, fitted to counts in fine bins: a constant plus rising splines."""
 
     def __init__(self, at: FloatArray) -> None:
@@ -207,7 +208,6 @@ class _MonotoneLogit:
         self.roughness = np.zeros((n - 2, n))
         self.roughness[np.arange(n - 2), np.arange(1, n - 1)] = -1.0
         self.roughness[np.arange(n - 2), np.arange(2, n)] = 1.0
-        self.bounds = [(None, None)] + [(0.0, None)] * (n - 1)
 
     def basis(self, at: FloatArray) -> FloatArray:
         """Return the constant and the rising splines at points, (k, n): sums of the last B-splines."""
@@ -223,22 +223,48 @@ class _MonotoneLogit:
     def fit(
         self, part: FloatArray, whole: FloatArray, *, penalty: float, start: FloatArray | None = None
     ) -> FloatArray:
-        """Return the coefficients of greatest penalised likelihood."""
+        """Return the coefficients of greatest penalised likelihood.
+
+        By the projected Newton method (Bertsekas 1982, SIAM J. Control Optim. 20, 221): the objective is
+        convex, the bounds are simple ones.
+        """
+        c = np.full(self.design.shape[1], 1.0) if start is None else start
         if start is None:
-            start = np.full(self.design.shape[1], 1.0)
-            start[0] = -3.0
+            c[0] = -3.0
+        # Logits of counts of none or all have no bound of their own.
+        quadratic = penalty * (self.roughness.T @ self.roughness) + _RIDGE * np.eye(c.size)
 
-        def objective(c: FloatArray) -> tuple[float, FloatArray]:
-            logit, steps = self.design @ c, self.roughness @ c
-            value = float(np.sum(whole * np.logaddexp(0.0, logit) - part * logit))
-            # Logits of counts of none or all have no bound of their own.
-            value += 0.5 * penalty * float(steps @ steps) + 5e-4 * float(c @ c)
-            slope = self.design.T @ (whole * expit(logit) - part)
-            return value, slope + penalty * (self.roughness.T @ steps) + 1e-3 * c
+        def objective(c: FloatArray) -> float:
+            logit = self.design @ c
+            return float(np.sum(whole * np.logaddexp(0.0, logit) - part * logit) + 0.5 * c @ quadratic @ c)
 
-        result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=self.bounds)
-        coefficients: FloatArray = result.x
-        return coefficients
+        value = objective(c)
+        for _ in range(_STEPS):
+            p = expit(self.design @ c)
+            slope = self.design.T @ (whole * p - part) + quadratic @ c
+            free = (c > 0.0) | (slope < 0.0)
+            free[0] = True
+            curvature = (self.design.T * (whole * p * (1.0 - p))) @ self.design + quadratic
+            step = np.zeros_like(c)
+            step[free] = np.linalg.solve(curvature[np.ix_(free, free)], slope[free])
+            for _ in range(_HALVINGS):
+                new = self._bounded(c - step)
+                least = float(slope @ (c - new))
+                new_value = objective(new)
+                if new_value <= value - 1e-4 * least:
+                    break
+                step *= 0.5
+            else:
+                break  # as good as rounding allows
+            c, value = new, new_value
+            if least < _TOLERANCE * max(abs(value), 1.0):
+                break
+        return c
+
+    @staticmethod
+    def _bounded(c: FloatArray) -> FloatArray:
+        """Return coefficients of a curve that does not fall: all but the constant are 0 or positive."""
+        return np.concatenate([c[:1], np.maximum(c[1:], 0.0)])
 
     def chosen(self, part: FloatArray, whole: FloatArray) -> tuple[FloatArray, float]:
         """Return the coefficients and the penalty of least AIC."""
@@ -250,7 +276,7 @@ class _MonotoneLogit:
             free = np.concatenate([[True], c[1:] > 1e-8])
             information = information[np.ix_(free, free)]
             total = information + (penalty * self.roughness.T @ self.roughness)[np.ix_(free, free)]
-            n_free = float(np.trace(np.linalg.solve(total + 1e-3 * np.eye(len(total)), information)))
+            n_free = float(np.trace(np.linalg.solve(total + _RIDGE * np.eye(len(total)), information)))
             aic = 2.0 * n_free - 2.0 * self.log_likelihood(part, whole, c)
             if aic < least:
                 best, least = (c, penalty), aic
