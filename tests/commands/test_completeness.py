@@ -1,14 +1,22 @@
 """The command `completeness`: what it writes and says, and what it refuses."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from astropy.wcs import FITSFixedWarning
 
 from hyper_py import cli
 from hyper_py.commands.completeness import limit_text
+from hyper_py.injection.plan import InjectionPlan
+from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.reading.io import read_image
+from hyper_py.running.completeness import estimate, local_executor
+from hyper_py.simulation.simulate import simulate_image
+from hyper_py.writing.simulated_files import write_simulation
 
 QUICK = ("--precision", "0.3", "--max-runs", "5", "--seed", "2")
 SKY = ("--set", "shape=[90, 100]", "--set", "n_sources=10", "--set", "margin=2.0")
@@ -118,6 +126,42 @@ def test_mistakes_are_one_line(call, capsys, arguments, status, words):
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1
     assert words in errors[0]
+
+
+def test_beam_and_unit_are_given_as_for_run(call, capsys, tmp_path):
+    with fits.open(call.out.parent / "sky.fits") as sky:
+        bare = fits.PrimaryHDU(sky[0].data, sky[0].header)
+        beam = [3600.0 * bare.header[key] for key in ("BMAJ", "BMIN")]
+    for key in ("BMAJ", "BMIN", "BPA", "BUNIT"):
+        del bare.header[key]
+    bare.writeto(tmp_path / "bare.fits")
+    where = (str(tmp_path / "bare.fits"), "-o", str(tmp_path / "out"), "-q", *QUICK)
+    assert call("completeness", *where) == 1
+    error = capsys.readouterr().err
+    assert "--beam (survey.beam)" in error
+    assert "--unit (units.bunit)" in error
+    given = ("--beam", f"{beam[0]},{beam[1]},22.7", "--unit", "Jy/pixel")
+    assert call("completeness", *where, *given) == 0
+    limits = [
+        json.loads((place / f"completeness_{name}.json").read_text())["limits"]["beam"]["FLUX_PEAK"]["50%"]
+        for place, name in ((call.out / "completeness", "sky"), (tmp_path / "out" / "completeness", "bare"))
+    ]
+    assert limits[0] == pytest.approx(limits[1], rel=0.05)
+
+
+def test_workers_do_not_give_the_warnings_of_the_wcs_again(tmp_path, capfd):
+    write_simulation(tmp_path / "sky.fits", simulate_image("faint", seed=4, shape=(60, 70), n_sources=2))
+    with fits.open(tmp_path / "sky.fits", mode="update") as file:
+        header = file[0].header
+        header["OBSGEO-X"], header["OBSGEO-Y"], header["OBSGEO-Z"] = -5464588.0, -2493002.0, 2150654.0
+    extraction = extract_sources(read_image(tmp_path / "sky.fits"))
+    # Copies of its WCS do give them.
+    with pytest.warns(FITSFixedWarning, match="obsfix"):
+        pickle.loads(pickle.dumps(extraction.image.wcs))
+    plan = InjectionPlan(precision=0.4, max_runs=2, n_surrogates=1)
+    capfd.readouterr()
+    estimate(extraction, plan=plan, execute=local_executor(2))
+    assert "obsfix" not in capfd.readouterr().err
 
 
 def test_channels_of_a_cube_are_maps_of_their_own(call, capsys):

@@ -1,7 +1,7 @@
 """Arguments that several commands take, and the configuration that they make."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,6 +97,13 @@ def overrides_of_map(*, beam: str | None, error: str | None, unit: str | None) -
     if unit is not None:
         chosen.append(f"units.bunit={json.dumps(unit)}")
     return chosen
+
+
+def with_options(text: str, options: Mapping[str, str]) -> str:
+    """Return an error that names options of the command in place of the keys they stand for."""
+    for key, option in options.items():
+        text = text.replace(f"set {key}", f"set {option}")
+    return text
 
 
 def overrides_of_products(products: str | None) -> list[str]:

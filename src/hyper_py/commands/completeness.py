@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hyper_py.commands.arguments import Output, Overrides, Quiet, configuration, overrides_of_run
+from hyper_py.commands.arguments import (
+    SHORT_OPTIONS,
+    Beam,
+    Error,
+    Output,
+    Overrides,
+    Quiet,
+    Unit,
+    configuration,
+    overrides_of_map,
+    overrides_of_run,
+    with_options,
+)
 from hyper_py.commands.terminal import complain, say, shows_progress
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.names import printable
@@ -71,6 +83,9 @@ def completeness(
         ),
     ] = False,
     overrides: Overrides = None,
+    beam: Beam = None,
+    error: Error = None,
+    unit: Unit = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Number of runs in parallel (control.n_cores).")
     ] = None,
@@ -79,6 +94,7 @@ def completeness(
 ) -> None:
     """Estimate the completeness, purity and flux bias of a catalogue by injecting sources into the map."""
     chosen = overrides_of_run(overrides, output=output, jobs=jobs)
+    chosen += overrides_of_map(beam=beam, error=error, unit=unit)
     config, maps = configuration(inputs or [], chosen)
 
     from hyper_py.injection.plan import InjectionPlan
@@ -110,7 +126,7 @@ def _estimate(
                     task, plan=plan, resume=resume, columns=columns, on_event=on_event
                 )
         except InputError as error:
-            complain(f"error: {error}")
+            complain(f"error: {with_options(str(error), SHORT_OPTIONS)}")
             status = 1
             continue
         if not quiet:

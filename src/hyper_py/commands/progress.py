@@ -6,6 +6,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hyper_py.commands.arguments import with_options
 from hyper_py.commands.terminal import complain, shows_progress
 from hyper_py.names import printable
 from hyper_py.stages import Clock, seconds_left
@@ -39,10 +40,7 @@ def display(*, quiet: bool, options: Mapping[str, str] | None = None) -> "Iterat
             if isinstance(event, runner.MapFinished | runner.MapFailed):
                 result = event.result
                 if not result.ok:
-                    text = named_reason(result)
-                    for key, option in (options or {}).items():
-                        text = text.replace(f"set {key}", f"set {option}")
-                    complain(f"error: {text}")
+                    complain(f"error: {with_options(named_reason(result), options or {})}")
                 if not quiet:
                     complain(*(f"warning: {result.name}: {text}" for text in result.warnings))
 

@@ -1,7 +1,6 @@
 """How complete the catalogue of several bands is: sources with its own spectra, injected into all maps."""
 
 import math
-import pickle
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,7 +20,14 @@ from hyper_py.injection.drawing import FluxRange
 from hyper_py.injection.plan import InjectionPlan
 from hyper_py.injection.recovery import TOLERANCE_BEAMS, inject, match_new_rows
 from hyper_py.injection.sensitivity import Sensitivity, measure_sensitivity
-from hyper_py.injection.setup import BEAMS_PER_SOURCE, FEWEST, LEAST_ROOM, SEPARATION_BEAMS, SHARE_OF_SOURCES
+from hyper_py.injection.setup import (
+    BEAMS_PER_SOURCE,
+    FEWEST,
+    LEAST_ROOM,
+    SEPARATION_BEAMS,
+    SHARE_OF_SOURCES,
+    pickled_copy,
+)
 from hyper_py.numerics import gaussians
 from hyper_py.options import Options
 from hyper_py.pipeline.bands import BandsExtraction, MeasuredBand, extract_bands
@@ -119,7 +125,7 @@ def make_bands_setup(extraction: BandsExtraction, *, n_sources: int | None = Non
         If the field is too small for two sources far enough from its edges and from each other.
     """
     # All realisations see a WCS that has been through the text of a header, as those of workers do.
-    bands: tuple[BandImage, ...] = pickle.loads(pickle.dumps(extraction.bands))
+    bands: tuple[BandImage, ...] = pickled_copy(extraction.bands)
     sources, plane = extraction.sources, extraction.sources.plane
     sensitivities = tuple(_sensitivity(one) for one in extraction.measured)
     offsets = extraction.offsets.values

@@ -1,7 +1,9 @@
 """The map that sources are injected into, with its catalogue, its noise and the shapes of its own sources."""
 
 import pickle
+import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -104,7 +106,7 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
     options = extraction.options.updated(detection={"negative": False})
     # A pickled WCS has been through the text of a header. All realisations see that one, or those of worker
     # processes would differ in the last digits.
-    image = replace(extraction.image, wcs=pickle.loads(pickle.dumps(extraction.image.wcs)))
+    image = replace(extraction.image, wcs=pickled_copy(extraction.image.wcs))
     if options.detection_only:
         raise ConfigurationError("completeness: needs measured sources; set control.detection_only: false")
     if not image.is_whole:
@@ -139,6 +141,13 @@ def make_setup(extraction: Extraction, *, n_sources: int | None = None) -> Injec
         image=image, options=options, known=known, sensitivity=sensitivity, usable=inside, beam=beam,
         shapes=_own_shapes(extraction, beam), neighbours=_next_distances(known), n_sources=n_sources,
     )  # fmt: skip
+
+
+def pickled_copy(value: Any) -> Any:
+    """Return what other processes see of a value; its WCS does not give its warnings again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pickle.loads(pickle.dumps(value))
 
 
 def pixels_inside(valid: BoolArray, *, border: float, blanks: float) -> BoolArray:

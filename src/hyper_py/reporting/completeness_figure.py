@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _BEAM, _OWN, _THIRD, _GREY = "#1b6ca8", "#d1702a", "#3c8d53", "0.45"
 _SHAPES = (("beam", "beam-sized", _BEAM, "o"), ("own", "sizes of the map's own", _OWN, "s"))
+_NARROW = 5.0
+"""Axes that span less than this factor have more labels."""
 PANELS = ("curves", "limit", "accuracy", "purity")
 """The four figures."""
 
@@ -156,6 +158,8 @@ def _plain_ticks(axes: Any, *, along: str = "x") -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis = axes.xaxis if along == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = sorted(axis.get_view_interval())
+    steps = (1.0, 2.0, 5.0) if high > _NARROW * low else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+    axis.set_major_locator(LogLocator(subs=steps))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

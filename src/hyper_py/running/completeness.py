@@ -8,6 +8,7 @@ from __future__ import annotations  # short signatures in notebooks
 
 import hashlib
 import math
+import pickle
 import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
@@ -241,13 +242,33 @@ def do_tasks(
     """
     if not tasks:
         return
-    with closing(execute(partial(function, setup=setup), tasks)) as outcomes:
+    with closing(execute(partial(_do, function, _Silent(setup)), tasks)) as outcomes:
         for outcome in outcomes:
             task = tasks[outcome.index]
             if outcome.error:
                 raise HyperPyError(f"{name}: {task.name}: {outcome.error}")
             store.add(task.name, outcome.value)
             yield task
+
+
+class _Silent:
+    """Something of which copies in other processes do not give the warnings of its WCS again."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce__(self) -> tuple[Callable[[bytes], _Silent], tuple[bytes]]:
+        return _read_silently, (pickle.dumps(self.value),)
+
+
+def _read_silently(text: bytes) -> _Silent:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _Silent(pickle.loads(text))
+
+
+def _do(function: Callable[..., Any], setup: _Silent, task: Any) -> Any:
+    return function(task, setup=setup.value)
 
 
 def mark_of(*parts: object) -> str:
