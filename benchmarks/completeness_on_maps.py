@@ -241,13 +241,22 @@ class Comparison:
             if n:
                 share, mean = found[inside].mean(), predicted[inside].mean()
                 variance = float(np.sum(predicted[inside] * (1 - predicted[inside]))) / n**2
-                # The curve's errors are common to the sources of a map.
-                variance += float(np.mean(error[inside])) ** 2 / len(self.parts) + 1e-6
+                # The curve's errors are common to the sources of a map; near 0 and 1 it has none.
+                curve = float(np.mean(error[inside])) ** 2 / len(self.parts)
+                variance += max(curve, self.injected_variance(low, high))
                 z = (share - mean) / math.sqrt(variance)
                 good = abs(share - mean) <= MOST_SHARE or abs(z) <= MOST_Z
                 judged = self.judged(f"{z:+.1f}", good)
                 lines.append(f"| {low:g}-{high:g} | {n} | {share:.3f} | {mean:.3f} | {judged} |")
         return lines
+
+    def injected_variance(self, low: float, high: float) -> float:
+        """Return the variance of the share of injected sources that were found in a bin (Jeffreys)."""
+        snr = self.joined("injected_snr")
+        inside = (snr >= low) & (snr < high)
+        n = np.count_nonzero(inside)
+        share = (np.sum(self.joined("recovered")[inside]) + 0.5) / (n + 1.0)
+        return float(share * (1.0 - share) / (n + 2.0))
 
     def limits(self) -> list[str]:
         real = completeness_curve(self.joined("snr"), self.joined("found") > 0)
