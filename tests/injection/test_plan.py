@@ -57,5 +57,5 @@ def test_the_runs_asked_for_give_the_precision(setup, rng):
 
 
 def test_pilot_is_short_and_within_what_is_allowed(setup):
-    assert pilot_runs(setup, InjectionPlan()) == 10
+    assert pilot_runs(setup, InjectionPlan()) == 9  # ten with the inverted map
     assert pilot_runs(setup, InjectionPlan(max_runs=3)) == 3
