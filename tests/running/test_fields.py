@@ -1,6 +1,7 @@
 """Fields of several bands: which maps belong to which, what is written, and going on where a run ended."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +132,10 @@ class TestOutputs:
         assert set(result.maps[0].outputs) <= set(found)
         (entry,) = json.loads((root / "out/run.json").read_text())["maps"]
         assert [band["name"] for band in entry["bands"]] == ["p100", "p160", "S 250", "s350", "s500"]
+        page = (root / "out/report/index.html").read_text()
+        for band in entry["bands"]:
+            assert Path(band["path"]).is_file()
+            assert band["path"] in page
 
     def test_tables_have_units_and_wavelengths_in_every_format(self, done):
         root, _ = done
