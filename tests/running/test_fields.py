@@ -113,6 +113,14 @@ class TestWavelength:
         assert "\n" not in str(raised.value)
         assert self.read(path, survey="spire250").wavelength == 250.0
 
+    def test_a_missing_unit_is_named_with_its_key_for_this_map_alone(self, tmp_path):
+        path = write_field(tmp_path)[2]
+        with fits.open(path, mode="update") as hdus:
+            del hdus[0].header["BUNIT"]
+        with pytest.raises(InputError, match=r"set units\.bunit to one of .*; for this map alone.* maps\.m$"):
+            self.read(path)
+        assert self.read(path, units={"bunit": "Jy/beam"}).image.unit == "Jy/beam"
+
 
 class TestOutputs:
     def test_everything_is_written(self, done):
