@@ -144,6 +144,8 @@ class TestOutputs:
         for band in entry["bands"]:
             assert Path(band["path"]).is_file()
             assert band["path"] in page
+        assert "Keys of single maps" in page
+        assert "default" not in page.partition("Keys of single maps")[2].partition("</details>")[0]
 
     def test_tables_have_units_and_wavelengths_in_every_format(self, done):
         root, _ = done
