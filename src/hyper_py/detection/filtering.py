@@ -19,7 +19,7 @@ from hyper_py.detection.filter_noise import (
     edge_curve,
     scatter,
 )
-from hyper_py.detection.weights import EdgeWeights, ProductSums
+from hyper_py.detection.weights import EdgeWeights, ProductSums, lacking
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, sample
 
 Mask: TypeAlias = PixelMask | SourceMask
@@ -179,7 +179,11 @@ def measure_filter(
 
     for _, own in field.pieces(of_tile):
         sums.add(own)
-    weights = sums.weights(field.family.response(template), beam_area=field.fwhm**2 / field.comb_area)
+    response = field.family.response(template)
+    weights = sums.weights(
+        response, lacking=lacking(field.family, sums.covariance, response),
+        beam_area=field.fwhm**2 / field.comb_area,
+    )  # fmt: skip
     whole, model = (Seen.of(field, part, weights) for part in (planes.whole, planes.model))
     amplitude, brightness = _residual(field, whole, model, template=template)
     noise = _noise(field, amplitude, brightness, usable, masks.faint)
