@@ -55,24 +55,7 @@ def stored_plane(
     OSError
         There is no space for all of it.
     """
-    journal = current_journal()
-    if journal is None:
-        plane = StoredPlane(shape, dtype)
-    else:
-        work = journal.begin(place_of_call(), len(tiles))
-        if journal.is_dropped(work):
-            return StoredPlane(shape, dtype, handle=-1)
-        path = journal.plane(work)
-        plane = StoredPlane(shape, dtype, path=path, n_tiles=len(tiles))
-        weakref.finalize(plane, journal.drop, work).atexit = False
-
-    def write(k: int) -> None:
-        if not plane.has_tile(k, tiles[k]):
-            plane.write(tiles[k], make(*tiles[k]), tile=k)
-
-    for _ in in_order(write, range(len(tiles)), recorded=False):
-        pass
-    return plane
+    return stored_planes(shape, dtype, number=1, make=lambda *where: [make(*where)], tiles=tiles)[0]
 
 
 def stored_planes(
@@ -82,31 +65,44 @@ def stored_planes(
     number: int,
     make: Callable[[slice, slice], Sequence[NDArray[Any]]],
     tiles: Sequence[Where],
-) -> tuple["PlaneOfSeveral", ...]:
-    """Return planes that are made together, as `stored_plane`: their rows lie beside each other in one."""
+) -> tuple["StoredPlane", ...]:
+    """Return planes that are made together, as `stored_plane`, in one file."""
+    journal = current_journal()
+    if journal is None:
+        file = TileFile(shape, dtype, number=number, tiles=tiles)
+    else:
+        work = journal.begin(place_of_call(), len(tiles))
+        if journal.is_dropped(work):
+            file = TileFile(shape, dtype, number=number, tiles=tiles, handle=-1)
+            return file.planes()
+        file = TileFile(shape, dtype, number=number, tiles=tiles, path=journal.plane(work))
+        weakref.finalize(file, journal.drop, work).atexit = False
 
-    def beside(rows: slice, columns: slice) -> NDArray[Any]:
-        parts = make(slice(rows.start // number, rows.stop // number), columns)
-        return np.stack(list(parts), axis=1).reshape(rows.stop - rows.start, -1)
+    def write(k: int) -> None:
+        if not file.has_tile(k):
+            file.write(k, make(*tiles[k]))
 
-    all_rows = [(slice(number * rows.start, number * rows.stop), columns) for rows, columns in tiles]
-    together = stored_plane((number * shape[0], shape[1]), dtype, make=beside, tiles=all_rows)
-    return tuple(PlaneOfSeveral(together, k, number) for k in range(number))
+    for _ in in_order(write, range(len(tiles)), recorded=False):
+        pass
+    return file.planes()
 
 
-class StoredPlane:
-    """A plane in a file, written and read by rows and columns, by any process that shares it.
+class TileFile:
+    """Planes of one shape in a file, which any process that shares it writes and reads.
 
-    The file is read, not mapped: pages of a memory map would count as memory of the process.
+    The pixels of a tile lie together, plane after plane: a tile is written and read at once. The file is
+    read, not mapped: pages of a memory map would count as memory of the process.
 
     Parameters
     ----------
     shape : (ny, nx)
     dtype : dtype
+    number : int
+        Of planes.
+    tiles : sequence of tuples of slices
+        That cover the planes row by row.
     path : Path, optional
-        Of its file, which may be there; if not given, it has none and goes with the process.
-    n_tiles : int
-        Of which checksums are kept; none without a path.
+        Of the file, which may be there; if not given, it has none and goes with the process.
     handle : int, optional
         Of the open file; -1 if that is gone.
 
@@ -116,21 +112,25 @@ class StoredPlane:
         There is no space for all of it.
     """
 
-    ndim = 2
-
     def __init__(
         self,
         shape: tuple[int, int],
         dtype: DTypeLike,
         *,
+        number: int,
+        tiles: Sequence[Where],
         path: Path | None = None,
-        n_tiles: int = 0,
         handle: int | None = None,
     ) -> None:
-        self.shape, self.dtype, self._path = shape, np.dtype(dtype), path
-        self._end = shape[0] * shape[1] * self.dtype.itemsize
+        self.shape, self.dtype, self.number, self._tiles = shape, np.dtype(dtype), number, list(tiles)
+        self._path = path
+        self._rows, self._columns = (np.unique([where[axis].start for where in tiles]) for axis in (0, 1))
+        sizes = [(rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in tiles]
+        self._begin = np.concatenate([[0], np.cumsum(sizes)]) * number * self.dtype.itemsize
         if handle is None:
-            handle = _made_file(path, self._end + n_tiles * _CHECKSUM.size)
+            handle = _made_file(
+                path, int(self._begin[-1]) + (0 if path is None else len(tiles) * _CHECKSUM.size)
+            )
         self._handle = handle
         if handle >= 0:
             weakref.finalize(self, os.close, handle)
@@ -139,19 +139,24 @@ class StoredPlane:
         """Have other processes open the file."""
         if self._path is None:
             raise TypeError("a plane in a file without a name cannot be sent to other processes")
-        return _opened, (self.shape, self.dtype.str, self._path)
+        return _opened, (self.shape, self.dtype.str, self.number, self._tiles, self._path)
 
-    def write(self, where: Where, part: NDArray[Any], *, tile: int | None = None) -> None:
-        """Write rows and columns; if they are a tile, its checksum too."""
-        rows, columns = where
-        part, step = np.ascontiguousarray(part, dtype=self.dtype), self.shape[1] * self.dtype.itemsize
-        place = rows.start * step + columns.start * self.dtype.itemsize
+    def planes(self) -> tuple["StoredPlane", ...]:
+        """Return the planes."""
+        return tuple(StoredPlane(self, k) for k in range(self.number))
+
+    def write(self, tile: int, parts: Sequence[NDArray[Any]]) -> None:
+        """Write a tile of all planes, and its checksum."""
+        checksum, place = 0, int(self._begin[tile])
         with self._to_write() as handle:
-            for k, row in enumerate(part.view(np.uint8)):
-                _write_all(handle, row.data, place + k * step)
-            if tile is not None and self._path is not None:
-                text = _CHECKSUM.pack(zlib.crc32(part.view(np.uint8).data), 1)
-                _write_all(handle, memoryview(text), self._end + tile * _CHECKSUM.size)
+            for part in parts:
+                pixels = np.ascontiguousarray(part, dtype=self.dtype).reshape(-1).view(np.uint8).data
+                _write_all(handle, pixels, place)
+                place += pixels.nbytes
+                checksum = checksum if self._path is None else zlib.crc32(pixels, checksum)
+            if self._path is not None:
+                text = _CHECKSUM.pack(checksum, 1)
+                _write_all(handle, memoryview(text), self._place_of_checksum(tile))
 
     @contextmanager
     def _to_write(self) -> Iterator[int]:
@@ -165,63 +170,91 @@ class StoredPlane:
         finally:
             os.close(handle)
 
-    def has_tile(self, tile: int, where: Where) -> bool:
+    def has_tile(self, tile: int) -> bool:
         """Return whether a tile is there as it was written."""
         if self._path is None:
             return False
         checksum, written = _CHECKSUM.unpack(
-            os.pread(self._handle, _CHECKSUM.size, self._end + tile * _CHECKSUM.size)
+            os.pread(self._handle, _CHECKSUM.size, self._place_of_checksum(tile))
         )
-        return bool(written) and zlib.crc32(self[where].view(np.uint8).data) == checksum
+        if not written:
+            return False
+        found = 0
+        for k in range(self.number):
+            pixels = self.rows_of_tile(tile, k, 0, self._tiles[tile][0].stop - self._tiles[tile][0].start)
+            found = zlib.crc32(pixels.reshape(-1).view(np.uint8).data, found)
+        return found == int(checksum)
 
-    def __getitem__(self, where: Where) -> NDArray[Any]:
-        """Return the pixels of rows, every so many of them, and columns; slices may be open, as of arrays."""
-        rows = range(*where[0].indices(self.shape[0]))
-        first, stop, _ = where[1].indices(self.shape[1])
-        part = np.empty((len(rows), max(stop - first, 0)), self.dtype)
-        if not part.size:
-            return part
-        step, begin = self.shape[1] * self.dtype.itemsize, first * self.dtype.itemsize
-        for k, row in zip(rows, part.view(np.uint8), strict=True):
-            _read_all(self._handle, row.data, k * step + begin)
+    def _place_of_checksum(self, tile: int) -> int:
+        return int(self._begin[-1]) + tile * _CHECKSUM.size
+
+    def tiles_of(self, where: Where) -> Iterator[int]:
+        """Yield the tiles in which rows and columns lie."""
+        (first, last), (left, right) = (
+            np.searchsorted(begins, [part.start, part.stop - 1], side="right") - 1
+            for begins, part in zip((self._rows, self._columns), where, strict=True)
+        )
+        for row in range(first, last + 1):
+            yield from range(row * self._columns.size + left, row * self._columns.size + right + 1)
+
+    def tile_of(self, y: IntArray, x: IntArray) -> IntArray:
+        """Return the tiles in which pixels are, shape (n,)."""
+        row, column = (
+            np.searchsorted(begins, places, side="right") - 1
+            for begins, places in ((self._rows, y), (self._columns, x))
+        )
+        tile: IntArray = row * self._columns.size + column
+        return tile
+
+    def where(self, tile: int) -> Where:
+        """Return the rows and columns of a tile."""
+        return self._tiles[tile]
+
+    def rows_of_tile(self, tile: int, plane: int, first: int, stop: int) -> NDArray[Any]:
+        """Return some rows of a tile of a plane."""
+        rows, columns = self._tiles[tile]
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        part = np.empty((stop - first, width), self.dtype)
+        place = int(self._begin[tile]) + (plane * height + first) * width * self.dtype.itemsize
+        _read_all(self._handle, part.reshape(-1).view(np.uint8).data, place)
         return part
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the whole plane as an array."""
-        return np.asarray(self[:, :], dtype=dtype)
-
-    def at(self, y: IntArray, x: IntArray) -> NDArray[Any]:
-        """Return the values of pixels, shape (n,)."""
-        values, size = np.empty(y.size, self.dtype), self.dtype.itemsize
-        places = (np.asarray(y, dtype=np.int64) * self.shape[1] + x) * size
-        for row, place in zip(values.view(np.uint8).reshape(y.size, size), places.tolist(), strict=True):
-            _read_all(self._handle, row.data, place)
-        return values
 
 
 @dataclass(frozen=True, eq=False)
-class PlaneOfSeveral:
-    """One of `n` planes in one file, see `stored_planes`."""
+class StoredPlane:
+    """One of the planes of a file, read by rows and columns and by pixels."""
 
-    together: StoredPlane
+    file: TileFile
     number: int
-    n: int
     ndim = 2
 
     @property
     def shape(self) -> tuple[int, int]:
         """(ny, nx)."""
-        return self.together.shape[0] // self.n, self.together.shape[1]
+        return self.file.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of its pixels."""
-        return self.together.dtype
+        return self.file.dtype
 
     def __getitem__(self, where: Where) -> NDArray[Any]:
         """Return the pixels of rows and columns; slices may be open, as those of arrays."""
-        first, stop, _ = where[0].indices(self.shape[0])
-        return self.together[slice(self.n * first + self.number, self.n * stop, self.n), where[1]]
+        rows, columns = (slice(*part.indices(size)[:2]) for part, size in zip(where, self.shape, strict=True))
+        result = np.empty((max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0)), self.dtype)
+        if not result.size:
+            return result
+        for tile in self.file.tiles_of((rows, columns)):
+            y, x = self.file.where(tile)
+            top, bottom = max(rows.start, y.start), min(rows.stop, y.stop)
+            left, right = max(columns.start, x.start), min(columns.stop, x.stop)
+            part = self.file.rows_of_tile(tile, self.number, top - y.start, bottom - y.start)
+            if part.shape == result.shape and (top, x.start) == (rows.start, columns.start):
+                return part
+            result[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start] = (
+                part[:, left - x.start : right - x.start]
+            )
+        return result
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the whole plane as an array."""
@@ -229,7 +262,16 @@ class PlaneOfSeveral:
 
     def at(self, y: IntArray, x: IntArray) -> NDArray[Any]:
         """Return the values of pixels, shape (n,)."""
-        return self.together.at(self.n * y + self.number, x)
+        values, tile = np.empty(y.size, self.dtype), self.file.tile_of(y, x)
+        order = np.argsort(tile, kind="stable")
+        for own in np.split(order, np.flatnonzero(np.diff(tile[order])) + 1) if y.size else []:
+            rows, columns = self.file.where(int(tile[own[0]]))
+            first = int(y[own].min())
+            part = self.file.rows_of_tile(
+                int(tile[own[0]]), self.number, first - rows.start, int(y[own].max()) + 1 - rows.start
+            )
+            values[own] = part[y[own] - first, x[own] - columns.start]
+        return values
 
 
 def _made_file(path: Path | None, size: int) -> int:
@@ -254,9 +296,10 @@ def _made_file(path: Path | None, size: int) -> int:
     return handle
 
 
-def _opened(shape: tuple[int, int], dtype: str, path: Path) -> StoredPlane:
-    """Return a plane that another process has made."""
-    return StoredPlane(shape, dtype, path=path, handle=os.open(path, os.O_RDWR | os.O_CLOEXEC))
+def _opened(shape: tuple[int, int], dtype: str, number: int, tiles: Sequence[Where], path: Path) -> TileFile:
+    """Return planes that another process has made."""
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    return TileFile(shape, dtype, number=number, tiles=tiles, path=path, handle=handle)
 
 
 def _write_all(handle: int, data: memoryview, place: int) -> None:
