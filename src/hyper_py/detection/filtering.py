@@ -238,15 +238,15 @@ def _made(
 
 def _usable(field: Field, mask: Mask) -> Chosen:
     """Return what tells which pixels show noise alone; all of them if there are hardly any."""
-    outside = field.cache.remembered(lambda *where: field.inner(where) & ~mask(where))
+    outside = field.plane(lambda *where: field.inner(where) & ~mask(where), dtype=np.bool_)
 
     def count(where: Where) -> tuple[int, int]:
-        return int(np.count_nonzero(field.inner(where))), int(np.count_nonzero(outside(*where)))
+        return int(np.count_nonzero(field.inner(where))), int(np.count_nonzero(outside[where]))
 
     inner, free = np.sum([numbers for _, numbers in field.pieces(count)], axis=0)
     if free <= LEAST_USABLE * inner:
         return field.inner
-    return lambda where: outside(*where)
+    return lambda where: outside[where].astype(np.bool_, copy=False)
 
 
 def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, faint: Mask) -> FilterNoise:
@@ -259,9 +259,9 @@ def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, fa
 
     for where, found in field.pieces(cells):
         mesh.put(where, found)
-    mesh_rms = mesh.mesh_rms(otherwise=_scatter(field, amplitude, usable))
+    mesh_rms = mesh.mesh_rms(otherwise=lambda: _scatter(field, amplitude, usable))
     regions = LoudRegions(field.shape, fwhm=field.fwhm)
-    ratio = field.plane(lambda *where: amplitude[where] / mesh_rms[where])
+    ratio = LazyPlane(field.shape, lambda *where: amplitude[where] / mesh_rms[where])
     for where, values in field.pieces(lambda where: regions.combed(where, ratio[where], usable(where))):
         regions.put(where, values)
     noise = FilterNoise(mesh_rms, regions.factor())
