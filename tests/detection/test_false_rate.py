@@ -7,6 +7,7 @@ from hyper_py.detection.false_rate import (
     LARGEST_CORRECTED,
     TAIL_START,
     FalseRate,
+    asymmetry_of_tail,
     measure_asymmetry,
     measure_false_rate,
 )
@@ -92,6 +93,24 @@ def test_sources_leave_no_asymmetry(random_seed: int) -> None:
     values = rng.normal(size=100_000)
     values[:300] += rng.uniform(0.0, 3.5, 300)
     assert measure_asymmetry(values) < 0.04
+
+
+def test_tail_is_less_gaussian_than_the_map() -> None:
+    """Log-normal cirrus had five rows a map: its peaks come from bright parts, which are skewed more."""
+    rng = np.random.default_rng(5)
+    values = np.concatenate([rng.normal(size=700_000), skewed(rng, 0.11, 300_000)])
+    skewness = measure_asymmetry(values)
+    n = values.size * stats.norm.sf(4.5)
+    corrected = {
+        asymmetry: np.count_nonzero(
+            FalseRate(number=900.0, spread=0.9, n_beams=30_000.0, asymmetry=asymmetry).symmetric(values) > 4.5
+        )
+        for asymmetry in (skewness, asymmetry_of_tail(skewness))
+    }
+    assert corrected[skewness] > 4.0 * n
+    assert corrected[asymmetry_of_tail(skewness)] < 2.0 * n
+    assert asymmetry_of_tail(0.02) == 0.02
+    assert asymmetry_of_tail(0.0) == 0.0
 
 
 def searched(preset: str, *, seed: int, **fields: object) -> MatchedSearch:

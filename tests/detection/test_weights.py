@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
+from hyper_py.detection.kernels import SIZES, KernelFamily
 from hyper_py.detection.weights import (
     EDGE_CLASSES,
     MOST_GAIN,
@@ -9,6 +10,7 @@ from hyper_py.detection.weights import (
     EdgeWeights,
     ProductSums,
     choose_ridge,
+    lacking,
     least_variance_weights,
 )
 
@@ -52,6 +54,52 @@ def test_ridge_is_small_where_the_covariance_is_known_and_large_where_it_is_not(
         ridges[n] = choose_ridge(samples @ samples.swapaxes(1, 2), response)
     assert set(ridges.values()) <= set(RIDGES)
     assert ridges[20_000] < ridges[6] or ridges[6] == RIDGES[-1]
+
+
+FAMILY = KernelFamily(4.0 * np.eye(2))
+
+
+def planes_of(power) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Covariance of planes in noise of a power spectrum, their responses to the beam, and to what is left of
+    it on the scales of the noise."""
+    k = np.linspace(0.0, 14.0, 8001)[1:]
+    ring = k * (k[1] - k[0])
+    kernels = np.exp(-0.5 * np.array([0.0, *SIZES])[:, None] ** 2 * k**2)
+    kernels = kernels[:-1] - kernels[-1]
+    noise = power(k)
+    beam = np.exp(-0.5 * k**2)
+    seen = kernels @ (ring * beam * (noise > 0.01 * power(np.ones(1))))
+    whole = kernels @ (ring * beam)
+    return (kernels * ring * noise) @ kernels.T, whole, seen * whole[0] / seen[0]
+
+
+def test_a_source_may_lack_the_scales_that_noise_with_the_core_of_the_beam_lacks() -> None:
+    """In maps of interferometers that were not cleaned the filter found half of a source, or less."""
+    covariance, whole, seen = planes_of(lambda k: np.exp(-0.5 * k**2) * (k > 0.6))
+    missing = lacking(FAMILY, covariance, whole)
+    assert missing == pytest.approx(seen - whole, abs=0.03)
+    sums = ProductSums(len(SIZES))
+    sums.folds[:], sums.count = covariance, 4
+    lost = [
+        1.0 - sums.weights(whole, lacking=vector, beam_area=10.0).values[-1] @ seen
+        for vector in (np.zeros(len(SIZES)), missing)
+    ]
+    assert lost[0] > 0.45
+    assert lost[1] < 0.65 * lost[0]
+
+
+@pytest.mark.parametrize(
+    "power",
+    [
+        np.ones_like, lambda k: np.exp(-(k**2)), lambda k: np.exp(-0.5 * k**2), lambda k: (k + 0.05) ** -2.8,
+        lambda k: 0.1 + (k + 0.05) ** -2.8,
+    ],
+    ids=["white", "smoothed with the beam", "smoothed less", "cirrus", "cirrus and white"],
+)  # fmt: skip
+def test_sources_lack_nothing_where_noise_lacks_nothing(power) -> None:
+    covariance, whole, _ = planes_of(power)
+    assert lacking(FAMILY, covariance, whole) == pytest.approx(0.0, abs=0.012)
+    assert not lacking(FAMILY, np.zeros((6, 6)), whole).any()
 
 
 def test_sums_are_those_of_the_pixels_used() -> None:

@@ -1,5 +1,7 @@
 """Detections of which the fit leaves nothing are left out, are counted, and `why` names them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from helpers.maps import ORIGINAL, WHITE, make_image, make_map, sources_of
 from hyper_py.catalog import COLUMNS
 from hyper_py.detection.given import FixedSources
 from hyper_py.detection.peaks import Peaks
+from hyper_py.numerics.gaussians import AMPLITUDE
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.pipeline.measurement import measure_sources
@@ -43,6 +46,21 @@ def test_what_the_fit_takes_to_nothing_is_left_out(options, seed):
     np.testing.assert_array_equal(np.sort(measured.vanished), [1, 3])
     assert not measured.sources.is_below_noise.any()
     assert all(0 <= k < len(measured.sources) for group in measured.groups for k in group.members)
+
+
+@pytest.mark.parametrize(
+    ("amplitude", "size", "seed"), [(300.0, 1.0, 0), (300.0, 1.74, 3), (3000.0, 1.74, 1)]
+)
+def test_of_two_detections_of_one_bright_source_one_stays(amplitude, size, seed):
+    """One was dropped for its place and the other for its error, which only the first had made large."""
+    image = make_image(make_map(sources_of((amplitude, 30.2, 40.1), (70.5, 80.3, 70.5)), SHAPE, seed=seed))
+    peaks = replace(
+        peaks_at((30.2, 40.1), (30.19, 40.11), (80.0, 71.0)),
+        snr=np.array([0.8 * amplitude, 0.1 * amplitude, 60.0]), size=np.array([size, 1.0, 1.0]),
+    )  # fmt: skip
+    measured = measure_sources(image, peaks, rms=1.0, options=CORRELATED)
+    assert measured.given.size == 2
+    assert measured.sources.parameters[0, AMPLITUDE] == pytest.approx(amplitude, rel=0.1)
 
 
 @OURS

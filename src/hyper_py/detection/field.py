@@ -30,6 +30,8 @@ _CACHED_BYTES = 64_000_000
 than once. Tiles come one after another, and none again before all others."""
 _MOST_KEPT = 6_000_000
 """Planes of the smoothed map are kept in memory for maps of at most this many pixels."""
+GRAIN = 2.0**-30
+"""Scaled maps are rounded to it, so that what rounding makes of other units does not grow in fits."""
 FEWEST_SAMPLED = 60_000
 """Statistics are made of a regular grid of at least so many pixels."""
 
@@ -114,7 +116,12 @@ class Field:
         scale = float(np.median(np.abs(known - middle))) or float(np.abs(known - middle).mean())
         if not scale > 0.0:
             return None
-        scaled = LazyPlane(size_of(data), lambda rows, columns: (data[rows, columns] - middle) / scale)
+
+        def in_scatter(rows: slice, columns: slice) -> FloatArray:
+            values: FloatArray = np.rint((data[rows, columns] - middle) / scale / GRAIN) * GRAIN
+            return values
+
+        scaled = LazyPlane(size_of(data), in_scatter)
         keep = isinstance(data, np.ndarray)
         plane: Plane = scaled[:, :] if keep else scaled
         field = cls(plane, KernelFamily(beam_covariance), size, scale, float(known.mean()), keep)

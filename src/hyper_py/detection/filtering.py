@@ -19,7 +19,7 @@ from hyper_py.detection.filter_noise import (
     edge_curve,
     scatter,
 )
-from hyper_py.detection.weights import EdgeWeights, ProductSums
+from hyper_py.detection.weights import EdgeWeights, ProductSums, lacking
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample
 
 Mask: TypeAlias = PixelMask | SourceMask
@@ -174,8 +174,12 @@ def measure_filter(
 
     for _, own in field.pieces(of_tile):
         sums.add(own)
-    weights = sums.weights(field.family.response(template), beam_area=field.fwhm**2 / field.comb_area)
-    largest = float(field.family.response(template)[-1])
+    response = field.family.response(template)
+    weights = sums.weights(
+        response, lacking=lacking(field.family, sums.covariance, response),
+        beam_area=field.fwhm**2 / field.comb_area,
+    )  # fmt: skip
+    largest = float(response[-1])
 
     def seen(where: Where) -> list[FloatArray]:
         whole, model = planes.whole[where], planes.model[where]

@@ -30,7 +30,7 @@ from hyper_py.detection.daofind import (
     daofind_kernel,
     daofind_statistics,
 )
-from hyper_py.detection.false_rate import FalseRate, measure_asymmetry, measure_false_rate
+from hyper_py.detection.false_rate import FalseRate, asymmetry_of_tail, measure_asymmetry, measure_false_rate
 from hyper_py.detection.field import Field, Smoothed
 from hyper_py.detection.filter_noise import scatter
 from hyper_py.detection.filtering import MASK_BEAMS
@@ -231,7 +231,7 @@ def false_rate(field: Field, found: Searched) -> FalseRate:
         values.append(quiet)
     return measure_false_rate(
         minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams,
-        asymmetry=measure_asymmetry(np.concatenate(values)),
+        asymmetry=asymmetry_of_tail(measure_asymmetry(np.concatenate(values))),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.detection.kernels import KernelFamily
 
 RIDGES = 10.0 ** np.arange(-4.5, 0.0, 0.5)
 """Shares of each plane's variance that may be added to it. Below the first one, planes without noise beyond
@@ -21,6 +22,13 @@ MOST_GAIN = 40.0
 """Largest sum of the moduli of the weights. Where a source differs from the template by a percent of its peak
 in each plane, so many percent of its amplitude may be lost. Maps of interferometers, without noise between
 the planes, else get sums of 200; simulated maps of single dishes have at most 35."""
+LIKE_NOISE = 2.0
+"""Sources that lack the scales that noise lacks count as this many of its sigma, see `lacking`."""
+UNLIKE, ALIKE = 0.85, 0.93
+"""Noise looks like a source where its second plane has the second share of that of a source, and not below
+the first: 0.66 for white noise, 0.93 to 0.97 on maps of interferometers."""
+CORES = np.linspace(0.3, 3.0, 271)
+"""Sigma of the core of the noise in units of the beam's."""
 EDGE_CLASSES = np.array([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5])
 """Limits in beams of the classes of distance from a blank region; beyond the last one there is no edge."""
 EDGE_PRIOR = 20.0
@@ -82,6 +90,25 @@ def _weights_by_ridge(covariance: FloatArray, response: FloatArray) -> FloatArra
     return least_variance_weights(stacked, response, ridge=RIDGES)
 
 
+def lacking(family: KernelFamily, covariance: FloatArray, response: FloatArray) -> FloatArray:
+    """Return what a source lacks in each plane if it has no other scales than the noise has, shape (k,).
+
+    On maps of interferometers noise and sources have seen the same baselines. Noise has the core of the beam
+    there, but less around it than a Gaussian with that core, and so has a source that was not cleaned. A
+    filter that looks for it where there is no noise finds half of it.
+    """
+    if not covariance[0, 0] > 0.0:
+        return np.zeros(response.size)
+    noise = covariance[0] / covariance[0, 0] * response[0]
+    alike = np.clip((noise[1] / response[1] - UNLIKE) / (ALIKE - UNLIKE), 0.0, 1.0)
+    gaussians = family.response_at(CORES, np.zeros(CORES.size))
+    core = np.interp(noise[1] / noise[0], gaussians[:, 1] / gaussians[:, 0], CORES)
+    gaussian = family.response_at(np.array([core]), np.zeros(1))[0]
+    gaussian *= response[0] / gaussian[0]
+    result: FloatArray = alike * np.minimum(noise - np.minimum(gaussian, response), 0.0)
+    return result
+
+
 class ProductSums:
     """Sums of products of the planes over parts of the map and over classes of distance, tile by tile."""
 
@@ -123,16 +150,34 @@ class ProductSums:
                 self.classes[k] += _products(planes, own)
                 self.counts[k] += np.count_nonzero(own)
 
-    def weights(self, response: FloatArray, *, beam_area: float) -> "EdgeWeights":
-        """Return the weights of each class of distance; `beam_area` is FWHM^2 in pixels."""
+    @property
+    def covariance(self) -> FloatArray:
+        """Of the planes at all distances, (k, k)."""
+        result: FloatArray = self.folds.sum(axis=0) / max(self.count, 1)
+        return result
+
+    def weights(self, response: FloatArray, *, lacking: FloatArray, beam_area: float) -> "EdgeWeights":
+        """Return the weights of each class of distance.
+
+        Parameters
+        ----------
+        response : ndarray, shape (k,)
+            Of the planes to a source of peak 1.
+        lacking : ndarray, shape (k,)
+            What sources may have less.
+        beam_area : float
+            FWHM^2 in pixels.
+        """
         ridge = choose_ridge(self.folds, response)
-        total = self.folds.sum(axis=0) / max(self.count, 1)
+        total = self.covariance
         prior = EDGE_PRIOR * beam_area
         stacked, wider = [total], total
         for own, count in zip(self.classes[::-1], self.counts[::-1], strict=True):
             wider = (own + prior * wider) / (count + prior)
             stacked.append(wider)
-        covariance = np.array(stacked[::-1])
+        first = least_variance_weights(total, response, ridge=ridge)
+        variance = LIKE_NOISE**2 * (first @ total @ first)
+        covariance = np.array(stacked[::-1]) + variance * np.outer(lacking, lacking)
         return EdgeWeights(
             least_variance_weights(covariance, response, ridge=np.full(len(covariance), ridge))
         )

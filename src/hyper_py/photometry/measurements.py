@@ -283,7 +283,12 @@ class MeasuredMap:
     flux_factor: float = 1.0
 
     def above_noise(
-        self, snr: FloatArray, *, wide_sigma: float = np.inf, largest_sigma: float = np.inf
+        self,
+        snr: FloatArray,
+        *,
+        wide_sigma: float = np.inf,
+        largest_sigma: float = np.inf,
+        apart: BoolArray | None = None,
     ) -> BoolArray:
         """Return which sources stay: of those of a group that are below their noise only the weakest goes.
 
@@ -298,6 +303,8 @@ class MeasuredMap:
         ----------
         snr : ndarray, shape (n_given,)
             Significance of the detections, which come first.
+        apart : bool ndarray, shape (n,), optional
+            Those that are False go in any case, and for now no other one of their groups.
         """
         table, n_given = self.sources, snr.size
         major, minor = table.parameters[:, gaussians.SIGMA_1], table.parameters[:, gaussians.SIGMA_2]
@@ -308,11 +315,11 @@ class MeasuredMap:
         least = np.where(table.at_bound.any(axis=1), _CLEAR_SNR, _LEAST_WIDE_SNR)
         below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
         below |= filling & ((major > _RIDGE_RATIO * minor) | ~clear)
-        kept = np.ones(len(table), dtype=bool)
+        kept = np.ones(len(table), dtype=bool) if apart is None else apart.copy()
         ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
         for group in self.groups:
             failing = group.members[below[group.members]]
-            if failing.size:
+            if failing.size and kept[group.members].all():
                 kept[failing[np.lexsort((ratio[failing], failing < n_given))[0]]] = False
         return kept
 

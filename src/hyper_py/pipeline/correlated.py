@@ -333,9 +333,10 @@ def _above_noise(
         kept = np.ones(len(sources), dtype=bool)
         if not (model.problem.forced or options.policy.keep_below_noise):
             wide = COMPACT_BEAMS * model.problem.beam_fwhm / FWHM_PER_SIGMA
-            kept = apart_after_fit(model) & measured.above_noise(
-                snr[remaining], wide_sigma=wide, largest_sigma=setup.sigma_limits[1]
-            )
+            kept = measured.above_noise(
+                snr[remaining], wide_sigma=wide, largest_sigma=setup.sigma_limits[1],
+                apart=apart_after_fit(model),
+            )  # fmt: skip
         if kept.all():
             return model, measured, np.isin(np.arange(n_given), remaining)
         if not kept.any():
