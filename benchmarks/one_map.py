@@ -196,7 +196,7 @@ def lines(runs: Runs, arguments: argparse.Namespace) -> tuple[list[str], dict[in
         spread = f"{min(one.wall for one in costs):.0f} to {max(one.wall for one in costs):.0f}"
         text.append(
             f"| {name} | {cost.wall:.1f} | {spread} | {first / cost.wall:.2f} | {cost.processor:.0f} | "
-            f"{cost.together:.0f} | {cost.parent:.0f} | {cost.disk:.0f} |"
+            f"{cost.own:.0f} | {cost.together:.0f} | {cost.parent:.0f} | {cost.disk:.0f} |"
         )
         print(text[-1], flush=True)
     for k in range(arguments.kills):

@@ -8,7 +8,7 @@ import pytest
 
 from hyper_py.numerics import parallel
 from hyper_py.numerics.parallel import workers
-from hyper_py.numerics.stored import TileFile, stored_in, stored_plane, stored_planes
+from hyper_py.numerics.stored import StoredPlane, stored_in, stored_plane, stored_planes
 from hyper_py.numerics.tiles import at, tiles
 
 
@@ -62,7 +62,7 @@ def test_planes_made_together_are_those_made_alone(rng, n):
 def test_the_file_has_no_name_and_goes_with_the_plane(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     with stored_in(tmp_path):
-        planes = [TileFile(SHAPE, np.float64, number=2, tiles=TILES) for _ in range(3)]
+        planes = [StoredPlane(SHAPE, np.float64, tiles=TILES) for _ in range(3)]
     assert os.listdir(tmp_path) == []
     assert len(os.listdir("/proc/self/fd")) == before + 3
     del planes
@@ -77,6 +77,6 @@ def test_no_space_is_known_before_anything_is_written(monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", full)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match="No space"):
-        TileFile(SHAPE, np.float64, number=1, tiles=TILES)
+        StoredPlane(SHAPE, np.float64, tiles=TILES)
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before

@@ -153,10 +153,12 @@ def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for
     mask = first_mask(field, planes.whole)
     masks, companions, measuring = Masks(mask, mask), 0, True
     view: Filtered | None = None
+    found: Searched | None = None
     for turn in range(MOST_ROUNDS):
         last = turn == MOST_ROUNDS - 1
         if view is None or turn < FIRST_MEASURED or measuring or last:
             noise = None if view is None else view.noise
+            view = found = None  # their planes go before others are made
             view = measure_filter(field, planes, masks, before=noise, template=TEMPLATE)
         else:
             view = refilter(field, planes, view, template=TEMPLATE)
@@ -169,11 +171,11 @@ def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for
         if last or (measuring and turn and not fitting):
             break
         if fitting:
-            flat = _flattened(field, view, bright.model)
-            bright = _fitted(field, flat, bright, start, fit, again=again)
+            bright = _fitted(field, _flattened(field, view, bright.model), bright, start, fit, again=again)
             planes = replace(planes, model=bright.smoothed)
         masks, measuring = _masks(field, found.peaks, bright.sources), not fitting
         advance(1)
+    assert found is not None
     return found
 
 

@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,43 +65,47 @@ def stored_planes(
     make: Callable[[slice, slice], Sequence[NDArray[Any]]],
     tiles: Sequence[Where],
 ) -> tuple["StoredPlane", ...]:
-    """Return planes that are made together, as `stored_plane`, in one file."""
-    journal = current_journal()
-    if journal is None:
-        file = TileFile(shape, dtype, number=number, tiles=tiles)
-    else:
-        work = journal.begin(place_of_call(), len(tiles))
-        if journal.is_dropped(work):
-            file = TileFile(shape, dtype, number=number, tiles=tiles, handle=-1)
-            return file.planes()
-        file = TileFile(shape, dtype, number=number, tiles=tiles, path=journal.plane(work))
-        weakref.finalize(file, journal.drop, work).atexit = False
+    """Return planes that are made together, as `stored_plane`; each is in a file of its own."""
+    planes = tuple(_begun(shape, dtype, tiles) for _ in range(number))
 
     def write(k: int) -> None:
-        if not file.has_tile(k):
-            file.write(k, make(*tiles[k]))
+        if not all(plane.has_tile(k) for plane in planes):
+            for plane, part in zip(planes, make(*tiles[k]), strict=True):
+                plane.write(k, part)
 
-    for _ in in_order(write, range(len(tiles)), recorded=False):
-        pass
-    return file.planes()
+    if not all(plane.is_gone for plane in planes):
+        for _ in in_order(write, range(len(tiles)), recorded=False):
+            pass
+    return planes
 
 
-class TileFile:
-    """Planes of one shape in a file, which any process that shares it writes and reads.
+def _begun(shape: tuple[int, int], dtype: DTypeLike, tiles: Sequence[Where]) -> "StoredPlane":
+    """Return a plane that nothing is written of, but for what an earlier run has."""
+    journal = current_journal()
+    if journal is None:
+        return StoredPlane(shape, dtype, tiles=tiles)
+    work = journal.begin(place_of_call(), len(tiles))
+    if journal.is_dropped(work):
+        return StoredPlane(shape, dtype, tiles=tiles, handle=-1)
+    plane = StoredPlane(shape, dtype, tiles=tiles, path=journal.plane(work))
+    weakref.finalize(plane, journal.drop, work).atexit = False
+    return plane
 
-    The pixels of a tile lie together, plane after plane: a tile is written and read at once. The file is
-    read, not mapped: pages of a memory map would count as memory of the process.
+
+class StoredPlane:
+    """A plane in a file, written by tiles, read by rows and columns, by any process that shares it.
+
+    The pixels of a tile lie together: it is written and read at once. The file is read, not mapped: pages of
+    a memory map would count as memory of the process.
 
     Parameters
     ----------
     shape : (ny, nx)
     dtype : dtype
-    number : int
-        Of planes.
     tiles : sequence of tuples of slices
-        That cover the planes row by row.
+        That cover the plane row by row.
     path : Path, optional
-        Of the file, which may be there; if not given, it has none and goes with the process.
+        Of its file, which may be there; if not given, it has none and goes with the process.
     handle : int, optional
         Of the open file; -1 if that is gone.
 
@@ -112,25 +115,24 @@ class TileFile:
         There is no space for all of it.
     """
 
+    ndim = 2
+
     def __init__(
         self,
         shape: tuple[int, int],
         dtype: DTypeLike,
         *,
-        number: int,
         tiles: Sequence[Where],
         path: Path | None = None,
         handle: int | None = None,
     ) -> None:
-        self.shape, self.dtype, self.number, self._tiles = shape, np.dtype(dtype), number, list(tiles)
-        self._path = path
+        self.shape, self.dtype, self._tiles, self._path = shape, np.dtype(dtype), list(tiles), path
         self._rows, self._columns = (np.unique([where[axis].start for where in tiles]) for axis in (0, 1))
         sizes = [(rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in tiles]
-        self._begin = np.concatenate([[0], np.cumsum(sizes)]) * number * self.dtype.itemsize
+        self._begin = [0, *np.cumsum(sizes).tolist()]
+        self._end = self._begin[-1] * self.dtype.itemsize
         if handle is None:
-            handle = _made_file(
-                path, int(self._begin[-1]) + (0 if path is None else len(tiles) * _CHECKSUM.size)
-            )
+            handle = _made_file(path, self._end + (0 if path is None else len(sizes) * _CHECKSUM.size))
         self._handle = handle
         if handle >= 0:
             weakref.finalize(self, os.close, handle)
@@ -139,24 +141,23 @@ class TileFile:
         """Have other processes open the file."""
         if self._path is None:
             raise TypeError("a plane in a file without a name cannot be sent to other processes")
-        return _opened, (self.shape, self.dtype.str, self.number, self._tiles, self._path)
+        return _opened, (self.shape, self.dtype.str, self._tiles, self._path)
 
-    def planes(self) -> tuple["StoredPlane", ...]:
-        """Return the planes."""
-        return tuple(StoredPlane(self, k) for k in range(self.number))
+    @property
+    def is_gone(self) -> bool:
+        """Whether an earlier run had no more need of it."""
+        return self._handle < 0
 
-    def write(self, tile: int, parts: Sequence[NDArray[Any]]) -> None:
-        """Write a tile of all planes, and its checksum."""
-        checksum, place = 0, int(self._begin[tile])
+    def write(self, tile: int, part: NDArray[Any]) -> None:
+        """Write a tile and its checksum, unless the plane is gone."""
+        if self.is_gone:
+            return
+        pixels = np.ascontiguousarray(part, dtype=self.dtype).reshape(-1).view(np.uint8).data
         with self._to_write() as handle:
-            for part in parts:
-                pixels = np.ascontiguousarray(part, dtype=self.dtype).reshape(-1).view(np.uint8).data
-                _write_all(handle, pixels, place)
-                place += pixels.nbytes
-                checksum = checksum if self._path is None else zlib.crc32(pixels, checksum)
+            _write_all(handle, pixels, self._begin[tile] * self.dtype.itemsize)
             if self._path is not None:
-                text = _CHECKSUM.pack(checksum, 1)
-                _write_all(handle, memoryview(text), self._place_of_checksum(tile))
+                text = _CHECKSUM.pack(zlib.crc32(pixels), 1)
+                _write_all(handle, memoryview(text), self._end + tile * _CHECKSUM.size)
 
     @contextmanager
     def _to_write(self) -> Iterator[int]:
@@ -171,72 +172,17 @@ class TileFile:
             os.close(handle)
 
     def has_tile(self, tile: int) -> bool:
-        """Return whether a tile is there as it was written."""
-        if self._path is None:
-            return False
+        """Return whether a tile is there as it was written, or is not needed."""
+        if self._path is None or self.is_gone:
+            return self.is_gone
         checksum, written = _CHECKSUM.unpack(
-            os.pread(self._handle, _CHECKSUM.size, self._place_of_checksum(tile))
+            os.pread(self._handle, _CHECKSUM.size, self._end + tile * _CHECKSUM.size)
         )
         if not written:
             return False
-        found = 0
-        for k in range(self.number):
-            pixels = self.rows_of_tile(tile, k, 0, self._tiles[tile][0].stop - self._tiles[tile][0].start)
-            found = zlib.crc32(pixels.reshape(-1).view(np.uint8).data, found)
-        return found == int(checksum)
-
-    def _place_of_checksum(self, tile: int) -> int:
-        return int(self._begin[-1]) + tile * _CHECKSUM.size
-
-    def tiles_of(self, where: Where) -> Iterator[int]:
-        """Yield the tiles in which rows and columns lie."""
-        (first, last), (left, right) = (
-            np.searchsorted(begins, [part.start, part.stop - 1], side="right") - 1
-            for begins, part in zip((self._rows, self._columns), where, strict=True)
-        )
-        for row in range(first, last + 1):
-            yield from range(row * self._columns.size + left, row * self._columns.size + right + 1)
-
-    def tile_of(self, y: IntArray, x: IntArray) -> IntArray:
-        """Return the tiles in which pixels are, shape (n,)."""
-        row, column = (
-            np.searchsorted(begins, places, side="right") - 1
-            for begins, places in ((self._rows, y), (self._columns, x))
-        )
-        tile: IntArray = row * self._columns.size + column
-        return tile
-
-    def where(self, tile: int) -> Where:
-        """Return the rows and columns of a tile."""
-        return self._tiles[tile]
-
-    def rows_of_tile(self, tile: int, plane: int, first: int, stop: int) -> NDArray[Any]:
-        """Return some rows of a tile of a plane."""
-        rows, columns = self._tiles[tile]
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        part = np.empty((stop - first, width), self.dtype)
-        place = int(self._begin[tile]) + (plane * height + first) * width * self.dtype.itemsize
-        _read_all(self._handle, part.reshape(-1).view(np.uint8).data, place)
-        return part
-
-
-@dataclass(frozen=True, eq=False)
-class StoredPlane:
-    """One of the planes of a file, read by rows and columns and by pixels."""
-
-    file: TileFile
-    number: int
-    ndim = 2
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(ny, nx)."""
-        return self.file.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of its pixels."""
-        return self.file.dtype
+        rows, _ = self._tiles[tile]
+        pixels = self._read(tile, rows.start, rows.stop).reshape(-1).view(np.uint8).data
+        return zlib.crc32(pixels) == int(checksum)
 
     def __getitem__(self, where: Where) -> NDArray[Any]:
         """Return the pixels of rows and columns; slices may be open, as those of arrays."""
@@ -244,11 +190,11 @@ class StoredPlane:
         result = np.empty((max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0)), self.dtype)
         if not result.size:
             return result
-        for tile in self.file.tiles_of((rows, columns)):
-            y, x = self.file.where(tile)
+        for tile in self._tiles_in(rows, columns):
+            y, x = self._tiles[tile]
             top, bottom = max(rows.start, y.start), min(rows.stop, y.stop)
             left, right = max(columns.start, x.start), min(columns.stop, x.stop)
-            part = self.file.rows_of_tile(tile, self.number, top - y.start, bottom - y.start)
+            part = self._read(tile, top, bottom)
             if part.shape == result.shape and (top, x.start) == (rows.start, columns.start):
                 return part
             result[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start] = (
@@ -262,16 +208,36 @@ class StoredPlane:
 
     def at(self, y: IntArray, x: IntArray) -> NDArray[Any]:
         """Return the values of pixels, shape (n,)."""
-        values, tile = np.empty(y.size, self.dtype), self.file.tile_of(y, x)
+        row, column = self._places(y, axis=0), self._places(x, axis=1)
+        values, tile = np.empty(y.size, self.dtype), row * self._columns.size + column
         order = np.argsort(tile, kind="stable")
         for own in np.split(order, np.flatnonzero(np.diff(tile[order])) + 1) if y.size else []:
-            rows, columns = self.file.where(int(tile[own[0]]))
-            first = int(y[own].min())
-            part = self.file.rows_of_tile(
-                int(tile[own[0]]), self.number, first - rows.start, int(y[own].max()) + 1 - rows.start
-            )
-            values[own] = part[y[own] - first, x[own] - columns.start]
+            first, number = int(y[own].min()), int(tile[own[0]])
+            part = self._read(number, first, int(y[own].max()) + 1)
+            values[own] = part[y[own] - first, x[own] - self._tiles[number][1].start]
         return values
+
+    def _tiles_in(self, rows: slice, columns: slice) -> Iterator[int]:
+        """Yield the tiles in which rows and columns lie."""
+        first, last = self._places(np.array([rows.start, rows.stop - 1]), axis=0).tolist()
+        left, right = self._places(np.array([columns.start, columns.stop - 1]), axis=1).tolist()
+        for row in range(first, last + 1):
+            yield from range(row * self._columns.size + left, row * self._columns.size + right + 1)
+
+    def _places(self, pixels: IntArray, *, axis: int) -> IntArray:
+        """Return in which row, or column, of tiles pixels are."""
+        begins = self._columns if axis else self._rows
+        places: IntArray = np.searchsorted(begins, pixels, side="right") - 1
+        return places
+
+    def _read(self, tile: int, first: int, stop: int) -> NDArray[Any]:
+        """Return some rows of a tile."""
+        rows, columns = self._tiles[tile]
+        width = columns.stop - columns.start
+        part = np.empty((stop - first, width), self.dtype)
+        place = (self._begin[tile] + (first - rows.start) * width) * self.dtype.itemsize
+        _read_all(self._handle, part.reshape(-1).view(np.uint8).data, place)
+        return part
 
 
 def _made_file(path: Path | None, size: int) -> int:
@@ -296,10 +262,10 @@ def _made_file(path: Path | None, size: int) -> int:
     return handle
 
 
-def _opened(shape: tuple[int, int], dtype: str, number: int, tiles: Sequence[Where], path: Path) -> TileFile:
-    """Return planes that another process has made."""
+def _opened(shape: tuple[int, int], dtype: str, tiles: Sequence[Where], path: Path) -> StoredPlane:
+    """Return a plane that another process has made."""
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    return TileFile(shape, dtype, number=number, tiles=tiles, path=path, handle=handle)
+    return StoredPlane(shape, dtype, tiles=tiles, path=path, handle=handle)
 
 
 def _write_all(handle: int, data: memoryview, place: int) -> None:
