@@ -126,7 +126,7 @@ class StoredPlane:
         path: Path | None = None,
         handle: int | None = None,
     ) -> None:
-        self.shape, self.dtype, self._tiles, self._path = shape, np.dtype(dtype), list(tiles), path
+        self.shape, self.dtype, self._tiles, self._path = shape, np.dtype(dtype), tiles, path
         self._rows, self._columns = (np.unique([where[axis].start for where in tiles]) for axis in (0, 1))
         sizes = [(rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in tiles]
         self._begin = [0, *np.cumsum(sizes).tolist()]
