@@ -55,6 +55,8 @@ SCENES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """What is simulated: a preset and changes of it."""
 TOLERANCE, SAME = 6.0, 4.9
+DRAWS = 300
+"""Of the bootstrap."""
 BANDS = {"p100": 7.0, "p160": 12.0, "s250": 18.0, "s350": 24.5, "s500": 36.0}
 """FWHM in arcsec."""
 Table = dict[str, np.ndarray]
@@ -323,23 +325,36 @@ class Pooled:
         }  # fmt: skip
 
 
-def common_scatter(ways: dict[str, Pooled], b: int) -> dict[str, float]:
-    """Return the scatter in percent of each way on the sources that the band alone finds above 5 errors.
+def on_common(ways: dict[str, Pooled], b: int) -> dict[str, np.ndarray]:
+    """Return measured over true flux and the relative error, (2, n), of each way, for the same n sources.
 
-    Of the fields that all of these ways measured.
+    They are those that the band alone finds above 5 errors and that all ways measured, in the fields that all
+    of these ways measured.
     """
     shown = {name: way.table for name, way in ways.items() if name != "forced"}
     seeds = set.intersection(*(set(table["seed"].tolist()) for table in shown.values()))
     rows = {name: np.isin(table["seed"], list(seeds)) for name, table in shown.items()}
-    first = shown["alone"]
-    measured, true, error = (first[key][rows["alone"], b] for key in ("measured", "flux", "error"))
-    strong = np.isfinite(measured) & (true > 5.0 * error)
-    result = {}
-    for name, table in shown.items():
-        ratio = (table["measured"] / table["flux"])[rows[name], b][strong]
-        ratio = ratio[np.isfinite(ratio)]
-        result[name] = 100.0 * width(ratio) / float(np.median(ratio)) if ratio.size else np.nan
-    return result
+    values = {
+        name: np.stack([table["measured"], table["error"]])[:, rows[name], b] / table["flux"][rows[name], b]
+        for name, table in shown.items()
+    }
+    strong = 5.0 * values["alone"][1] < 1.0
+    for value in values.values():
+        strong &= np.isfinite(value).all(axis=0)
+    return {name: value[:, strong] for name, value in values.items()}
+
+
+def ratio_text(one: np.ndarray, other: np.ndarray) -> str:
+    """Return the ratio of the scatters of two ways, its error by bootstrap, and what their errors predict."""
+    rng, n = np.random.default_rng(1), one.shape[1]
+    if not n:
+        return "nan | nan"
+    drawn = rng.integers(0, n, (DRAWS, n))
+    ratios = [width(one[0, k]) / width(other[0, k]) for k in drawn]
+    noise = rng.standard_normal((DRAWS, 2, n))
+    predicted = [width(a * one[1]) / width(b * other[1]) for a, b in noise]
+    ratio = width(one[0]) / width(other[0])
+    return f"{ratio:.2f} +- {np.std(ratios):.2f} | {np.median(predicted):.2f}"
 
 
 def lines_of(work: Path, scene: str) -> Iterator[str]:
@@ -364,17 +379,17 @@ def lines_of(work: Path, scene: str) -> Iterator[str]:
             )
             yield (f"| {name} | {way} | {first} | {pulls} | {f['beyond 4']:.1f} | {f['above 3']} |")
     if "alone" in ways:
-        yield "\nScatter in percent on the sources that the band alone finds above 5 errors (in all):\n"
+        yield "\nScatter in percent on the sources that the band alone finds above 5 errors:\n"
         shown = [way for way in ways if way != "forced"]
-        yield "| band | " + " | ".join(shown) + " | joint / alone | joint / known |"
-        yield "|---|" + "---|" * (len(shown) + 2)
+        others = [way for way in ("alone", "known") if {way, "joint"} <= set(shown)]
+        ratios = " | ".join(f"joint / {way} | by their errors" for way in others)
+        yield "| band | sources | " + " | ".join(shown) + f" | {ratios} |"
+        yield "|---|" + "---|" * (len(shown) + 1 + 2 * len(others))
         for b, name in enumerate(next(iter(ways.values())).names):
-            values = common_scatter(ways, b)
-            ratio, to_known = (
-                values.get("joint", np.nan) / values.get(way, np.nan) for way in ("alone", "known")
-            )
-            shares = f" | {ratio:.2f} | {to_known:.2f} |"
-            yield f"| {name} | " + " | ".join(f"{v:.1f}" for v in values.values()) + shares
+            values = on_common(ways, b)
+            scatter = " | ".join(f"{100.0 * width(values[way][0]):.1f}" for way in shown)
+            ratios = " | ".join(ratio_text(values["joint"], values[way]) for way in others)
+            yield f"| {name} | {values['alone'].shape[1]} | {scatter} | {ratios} |"
     yield ""
     for way in ("joint", "alone"):
         if way in ways and ways[way].rank:

@@ -10,7 +10,8 @@ half a second apart; of the parent, the largest resident set. Disk is what lies 
 Killed runs are killed with SIGKILL, at equal steps of the time of one process, and then resumed; "again" is
 what the resumed run takes. Tables are the same if they are so byte for byte.
 
-Other work on the machine shows in all columns: run this on an idle one.
+Other work on the machine shows in all columns: run this on an idle one. It shows least in the seconds of
+processors, those of all processes and of the parent itself: what the parent does is not shared.
 """
 
 import argparse
@@ -38,10 +39,11 @@ HERE = Path(__file__).parent
 
 @dataclass
 class Cost:
-    """What a run has taken: seconds of the clock and of processors, MB of memory."""
+    """What a run has taken: seconds of the clock, of processors and of the parent's own, MB of memory."""
 
     wall: float = 0.0
     processor: float = 0.0
+    own: float = 0.0
     together: float = 0.0
     parent: float = 0.0
     disk: float = 0.0
@@ -103,6 +105,7 @@ def watched(pid: int, out: Path, cost: Cost) -> None:
         if pid not in sizes or not sizes[pid][1]:
             return
         cost.together = max(cost.together, sum(shared for shared, _ in sizes.values()) / 1024)
+        cost.own = max(cost.own, own_seconds(pid))
         cost.parent = max(cost.parent, sizes[pid][1] / 1024)
         state = out / ".hyper_py"
         cost.disk = max(cost.disk, sum(blocks(file) for file in state.rglob("*")) / 1e6)
@@ -139,6 +142,15 @@ def memory(pid: int) -> tuple[int, int]:
     return values.get("Pss", 0), values.get("Rss", 0)
 
 
+def own_seconds(pid: int) -> float:
+    """Return the processor time of a process without that of its children; 0 if it has ended."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def median(costs: list[Cost]) -> Cost:
     return Cost(*(statistics.median(getattr(one, key) for one in costs) for key in vars(costs[0])))
 
@@ -146,22 +158,22 @@ def median(costs: list[Cost]) -> Cost:
 def planned(costs: dict[int, Cost], megapixels: float) -> list[str]:
     """Return the lines of the table of what larger maps of the same sky take, from runs by n processes.
 
-    A share of the time that does not become shorter with more processes is what the most of them leave of
-    Amdahl's law; the rest is divided by their number.
+    What the parent does itself in the run by most of them takes the same time with any number of processes;
+    the rest is divided by it. Nothing waits for a disk.
     """
-    one, most = costs[1], max(costs)
-    serial = (most * costs[most].wall / one.wall - 1.0) / (most - 1.0) if most > 1 else 0.0
-    serial = min(max(serial, 0.0), 1.0)
+    one, most = costs[1], costs[max(costs)]
+    shared = most.processor - most.own
     text = [
-        f"One process: {one.processor / megapixels:.2f} s per million pixels. Share that is not parallel: "
-        f"{serial:.3f}. Disk: {one.disk / megapixels:.0f} bytes a pixel.",
+        f"Per million pixels: {one.processor / megapixels:.2f} s of one process; with {max(costs)}, "
+        f"{most.own / megapixels:.2f} s of the parent and {shared / megapixels:.2f} s of the others. "
+        f"Disk: {one.disk / megapixels:.0f} bytes a pixel.",
         "",
         "| pixels | 1 process | 16 | 64 | 640 | disk GB |",
         "|---|---|---|---|---|---|",
     ]
     for pixels in (1e8, 1e9, 1e10):
         hours = [
-            one.wall / megapixels * pixels / 1e6 * (serial + (1.0 - serial) / n) / 3600
+            (one.processor if n == 1 else most.own + shared / n) / megapixels * pixels / 1e6 / 3600
             for n in (1, 16, 64, 640)
         ]
         cells = " | ".join(f"{value:.2g} h" for value in hours)
@@ -184,7 +196,7 @@ def lines(runs: Runs, arguments: argparse.Namespace) -> tuple[list[str], dict[in
         spread = f"{min(one.wall for one in costs):.0f} to {max(one.wall for one in costs):.0f}"
         text.append(
             f"| {name} | {cost.wall:.1f} | {spread} | {first / cost.wall:.2f} | {cost.processor:.0f} | "
-            f"{cost.together:.0f} | {cost.parent:.0f} | {cost.disk:.0f} |"
+            f"{cost.own:.0f} | {cost.together:.0f} | {cost.parent:.0f} | {cost.disk:.0f} |"
         )
         print(text[-1], flush=True)
     for k in range(arguments.kills):
@@ -193,7 +205,8 @@ def lines(runs: Runs, arguments: argparse.Namespace) -> tuple[list[str], dict[in
         cost = runs.run("killed", resume=True)
         text.append(
             f"| killed after {after:.0f} s, again | {cost.wall:.1f} | | {first / (after + cost.wall):.2f} | "
-            f"{cost.processor:.0f} | {cost.together:.0f} | {cost.parent:.0f} | {cost.disk:.0f} |"
+            f"{cost.processor:.0f} | {cost.own:.0f} | {cost.together:.0f} | {cost.parent:.0f} | "
+            f"{cost.disk:.0f} |"
         )
         print(text[-1], flush=True)
     return text, known
@@ -223,8 +236,8 @@ def main() -> None:
         f"Written by `{command}`; what the columns mean is at the head of that script. {arguments.side} x "
         f"{arguments.side} pixels, {number} sources.",
         "",
-        "| | s | from to | times faster | processor s | all MB | parent MB | disk MB |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | s | from to | times faster | processor s | parent's | all MB | parent MB | disk MB |",
+        "|---|---|---|---|---|---|---|---|---|",
         *table,
         "",
         f"Tables of all runs: {'the same bytes' if len(runs.tables) == 1 else 'DIFFERENT'}.",

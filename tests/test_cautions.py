@@ -151,6 +151,8 @@ def test_sizes_that_differ_between_bands_are_said_with_the_remedy():
     (line,) = band_cautions(table, images)
     assert line.startswith("8 of 30 (HYPER_ID 1, 2, 3, 4, 5, ...) sources differ in size between bands")
     assert "bands.shape" in line
+    table["FLAGS"] = int(Flag.NEGATIVE_FLUX)  # in one of the bands
+    assert band_cautions(table, images) == ()
     odd = images["s250"].with_data(images["s250"].data)
     odd.meta["fill"] = ["-999 was taken for blank"]
     table["FLAGS"] = 0

@@ -124,7 +124,8 @@ def band_cautions(catalog: QTable, images: Mapping[str, SkyImage]) -> tuple[str,
             f"{_rows(catalog, differs)} sources differ in size between bands, so fluxes with a common shape "
             "are biased; set bands.shape to free"
         )
-    return (*said, *_given(catalog), *_flagged(catalog))
+    # What is too faint for one of the bands may be negative there.
+    return (*said, *_given(catalog), *_flagged(catalog, _BAD & ~Flag.NEGATIVE_FLUX))
 
 
 def _of_image(image: SkyImage) -> list[str]:
@@ -324,15 +325,15 @@ def _rows(catalog: QTable, rows: IntArray) -> str:
     return f"{rows.size} of {len(catalog)} (HYPER_ID {numbers}{', ...' if rows.size > _NAMED else ''})"
 
 
-def _flagged(catalog: QTable) -> list[str]:
+def _flagged(catalog: QTable, flags_of_doubt: Flag = _BAD) -> list[str]:
     """Say that most rows have flags, and which most of all."""
     if len(catalog) < _FEWEST or "FLAGS" not in catalog.colnames:
         return []
     flags = np.asarray(catalog["FLAGS"]).astype(np.int64)
-    bad = (flags & int(_BAD)) != 0
+    bad = (flags & int(flags_of_doubt)) != 0
     if 2 * np.count_nonzero(bad) <= bad.size:
         return []
-    numbers = {flag: np.count_nonzero(flags & int(flag)) for flag in FLAG_TEXT if flag & _BAD}
+    numbers = {flag: np.count_nonzero(flags & int(flag)) for flag in FLAG_TEXT if flag & flags_of_doubt}
     most = max(numbers, key=lambda flag: numbers[flag])
     return [
         f"{np.count_nonzero(bad)} of {bad.size} rows have flags, {numbers[most]} of them "

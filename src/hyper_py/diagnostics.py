@@ -77,7 +77,7 @@ class Flag(IntFlag):
 FLAG_TEXT: dict[Flag, str] = {
     Flag.BLANK_PIXELS: "blank pixels inside the aperture; flux corrected by the model",
     Flag.EDGE: "aperture reaches beyond the map",
-    Flag.SIZE_AT_BOUND: "a fitted size is at its bound; no errors of size and flux are given",
+    Flag.SIZE_AT_BOUND: "a fitted size is at its bound; no errors of size and flux, or those of a free size",
     Flag.POSITION_AT_BOUND: "the fitted position is at its bound; no errors of position and flux are given",
     Flag.AMPLITUDE_AT_BOUND: "the fitted amplitude is at its bound; no flux error is given",
     Flag.NOT_CONVERGED: "the fit stopped before it converged",

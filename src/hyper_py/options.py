@@ -427,6 +427,11 @@ class Options(Checked):
         return 2.0 if self.background.method == "polynomial" else LARGEST_SIZE
 
     @property
+    def has_detected_sizes(self) -> bool:
+        """Whether detections say how wide sources are."""
+        return self.detection.method == "matched" and not self.original
+
+    @property
     def flux_unit(self) -> str:
         """Unit of fluxes: mJy or Jy."""
         return "mJy" if self.convert_mJy else "Jy"

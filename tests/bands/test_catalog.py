@@ -1,5 +1,7 @@
 """The catalogues of several bands: what was measured, under the names of its bands."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -80,13 +82,26 @@ def test_errors_of_sizes_are_those_of_a_monte_carlo(random_seed):
     shape, covariance = np.array([[60.0, 15.0, 30.0]]), np.diag([4.0, 1.0, 2.0])[None]
     draws = np.random.default_rng(random_seed).multivariate_normal(shape[0], covariance[0], size=40000)
     sizes = np.sqrt(8 * np.log(2) * np.linalg.eigvalsh(np.stack([draws[:, :2], draws[:, 1:]], axis=1)))
-    columns = _intrinsic(shape, covariance)
+    columns, unresolved = _intrinsic(shape, covariance)
+    assert not unresolved[0]
     assert columns["DECONV_FWHM_1_ERR"][0] == pytest.approx(sizes[:, 1].std(), rel=0.05)
     assert columns["DECONV_FWHM_2_ERR"][0] == pytest.approx(sizes[:, 0].std(), rel=0.05)
-    point = _intrinsic(np.array([[-1.0, 0.0, -2.0]]), covariance)
+    point, unresolved = _intrinsic(np.array([[-1.0, 0.0, -2.0]]), covariance)
+    assert unresolved[0]
     assert point["DECONV_FWHM_1"][0] == 0.0
     assert np.isnan(point["DECONV_PA"][0])
     assert point["DECONV_ULIM"][0] == pytest.approx(np.sqrt(8 * np.log(2) * 3 * 2.0))
+
+
+def test_sources_within_two_errors_of_a_point_are_flagged_as_unresolved():
+    _, extraction = measured_field(seed=3)
+    sources = extraction.sources
+    variance = np.linspace(0.5, 3.5, len(sources))[:, None]
+    error = np.sqrt(sources.shape_covariance[0, 0, 0])
+    shape = error * variance * np.array([1.0, 0.0, 0.2])
+    table = replace(extraction, sources=replace(sources, shape=shape)).catalog
+    flagged = (table["FLAGS"] & int(Flag.UNRESOLVED)) != 0
+    np.testing.assert_array_equal(flagged, variance[:, 0] < 2.0)
 
 
 def test_long_table_has_the_same_numbers():

@@ -140,6 +140,17 @@ def test_fixed_positions_and_shapes_stay():
     assert (np.einsum("ibib->ib", result.flux_covariance) > 0.0).all()
 
 
+@pytest.mark.parametrize(("low", "high", "flagged"), [(9.0, 400.0, False), (-4.0, 1.0, True)])
+def test_a_fit_at_a_bound_of_the_shape_converges_and_only_the_largest_is_flagged(low, high, flagged):
+    _, truth, blocks, theta, _ = group_of(7, fwhm_range=(4.0, 5.0), flux_range=(0.5, 1.0))
+    bounds = replace(bounds_for(theta), low=np.full(2, low), high=np.full(2, high))
+    result = fit_group(blocks, theta, truth.difference[:2], prior=PRIOR, bounds=bounds, tolerance=1e-3)
+    eigenvalues = np.linalg.eigvalsh(result.theta[:, [[2, 3], [3, 4]]])
+    assert np.isclose(eigenvalues, high if flagged else low).any(axis=1).all()
+    assert result.converged
+    assert result.shape_at_bound.tolist() == [flagged, flagged]
+
+
 def test_free_shapes_follow_sizes_that_grow_with_wavelength_and_the_score_test_sees_them():
     changes = {
         "size_exponent": 0.5, "fwhm_range": (11.0, 12.0), "axis_ratio_range": (1.0, 1.0), "flux_range": (2.0,

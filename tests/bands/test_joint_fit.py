@@ -1,5 +1,7 @@
 """All sources of a field, fitted in all bands."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,24 @@ def test_the_prior_is_that_of_the_bright_sources_if_there_are_enough():
     assert few.mean[0] == 0.0
     beams = np.array([(band.fwhm / 2.3548200450309493) ** 2 for band in bands])
     np.testing.assert_allclose(few.band_sigma, [*0.5 * beams[:4], beams[2]])
+
+
+def test_the_prior_is_not_that_of_the_small_sources_only():
+    """Half are wide, with larger errors: with a cut on S/N the prior was that of the other half."""
+    _, bands, truth = small_field(seed=3, n_sources=40, size=900.0)
+    n = len(truth)
+    wide = np.arange(n) % 2 == 0
+    error = np.where(wide, 4.0, 1.0)[:, None] * np.ones(len(bands))
+    found = replace(
+        truth, shape=np.where(wide[:, None], [50.0, 0.0, 50.0], [10.0, 0.0, 10.0]),
+        flux=np.repeat(np.geomspace(20.0, 200.0, n // 2), 2)[:, None] * np.ones(len(bands)),
+        flux_covariance=error[:, :, None] ** 2 * np.eye(len(bands)),
+    )  # fmt: skip
+    prior = population_prior(bands, found, free=False)
+    np.testing.assert_allclose(prior.mean, [30.0, 0.0, 30.0])
+    np.testing.assert_allclose(prior.sigma[[0, 2]], 20.0)
+    # The unit of fluxes does not matter, nor do bands that do not see a source.
+    blind = np.array([False, True])[np.arange(n) % 2, None] & (np.arange(len(bands)) == 0)
+    covariance = np.where(blind[:, :, None] | blind[:, None, :], np.nan, 1e6 * found.flux_covariance)
+    scaled = replace(found, flux=np.where(blind, np.nan, 1e3 * found.flux), flux_covariance=covariance)
+    np.testing.assert_allclose(population_prior(bands, scaled, free=False).mean, prior.mean)

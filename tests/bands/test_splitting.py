@@ -8,7 +8,14 @@ import pytest
 from helpers.aligned_bands import small_field
 from hyper_py.bands.joint_fit import FitChoices, fit_jointly, wide_prior
 from hyper_py.bands.spectra import grey_body
-from hyper_py.bands.splitting import AGAIN, LEAST_GAIN, LEAST_SPECTRAL_GAIN, split_blends
+from hyper_py.bands.splitting import (
+    AGAIN,
+    LEAST_GAIN,
+    LEAST_SPECTRAL_GAIN,
+    PLACE_STEP,
+    places_beside,
+    split_blends,
+)
 from hyper_py.numerics import gaussians
 
 TEMPERATURES = np.array([10.0, 13.0, 17.0, 22.0, 28.0])
@@ -45,6 +52,19 @@ def test_a_pair_found_as_one_becomes_two_with_true_fluxes(separation):
     assert distance.min(axis=0).max() < 1.0
     error = np.sqrt(np.diagonal(found.flux_covariance, axis1=1, axis2=2))[order]
     assert np.abs((found.flux[order] - truth.flux) / error).max() < 4.5
+
+
+@pytest.mark.seeds(3)
+def test_places_beside_a_source_do_not_depend_on_where_it_is(random_seed):
+    """Four of them are one step away exactly, and rounding decided whether they counted."""
+    at_origin = places_beside(np.zeros((1, 2)), np.zeros(5), scale=7.0)
+    step = PLACE_STEP * 7.0
+    # Points of a grid within 1.1 FWHM of a point source, 2.75 steps, and not on it.
+    assert len(at_origin) == sum(0 < i * i + j * j <= 2.75**2 for i in range(-3, 4) for j in range(-3, 4))
+    for centre in np.random.default_rng(random_seed).uniform(-700.0, 700.0, (200, 2)):
+        theta = np.append(centre, np.zeros(3))
+        places = places_beside(centre[None], theta, scale=7.0) - centre
+        np.testing.assert_allclose(places, at_origin, atol=1e-9 * step)
 
 
 def test_a_faint_companion_beside_a_wide_source_is_found_whatever_its_direction():

@@ -23,7 +23,7 @@ def smooth_noise(seed: int) -> np.ndarray:
 def mesh_of(data: np.ndarray, usable: np.ndarray = EVERYWHERE) -> np.ndarray:
     gatherer = MeshGatherer(SHAPE, fwhm=FWHM)
     gatherer.add((slice(0, SHAPE[0]), slice(0, SHAPE[1])), data, usable, EVERYWHERE)
-    return gatherer.mesh_rms(otherwise=1.0)[:, :]
+    return gatherer.mesh_rms(otherwise=lambda: 1.0)[:, :]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -48,7 +48,7 @@ def test_tiles_make_no_difference() -> None:
         for x0 in range(0, SHAPE[1], 6 * cell):
             where = slice(y0, min(y0 + 4 * cell, SHAPE[0])), slice(x0, min(x0 + 6 * cell, SHAPE[1]))
             gatherer.add(where, data[where], EVERYWHERE[where], EVERYWHERE[where])
-    assert np.array_equal(gatherer.mesh_rms(otherwise=1.0)[:, :], mesh_of(data))
+    assert np.array_equal(gatherer.mesh_rms(otherwise=lambda: 1.0)[:, :], mesh_of(data))
 
 
 def test_cells_of_sources_take_the_level_of_others() -> None:

@@ -105,7 +105,7 @@ def test_a_tile_that_is_not_as_it_was_written_is_made_again(tmp_path):
     journal = (tmp_path / "journal").read_bytes()
     (tmp_path / "journal").write_bytes(journal[: int(0.8 * len(journal))])
     with file.open("r+b") as stream:
-        stream.seek(8 * (30 * SHAPE[1] + 5))  # row 30, column 5
+        stream.seek(8 * (20 * SHAPE[1] + 25))  # in the tile at row 20, column 0
         stream.write(b"\xff" * 8)
     again, done = run(tmp_path)
     assert again == result

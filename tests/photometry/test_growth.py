@@ -5,7 +5,9 @@ import pytest
 from scipy import ndimage
 
 from hyper_py.noise.covariance import beam_covariance_model
+from hyper_py.numerics import parallel
 from hyper_py.numerics.gaussians import gaussian_flux, render
+from hyper_py.numerics.parallel import workers
 from hyper_py.photometry.growth import growth_curves
 
 SHAPE = (161, 171)
@@ -58,3 +60,15 @@ def test_a_neighbour_is_left_out() -> None:
     alone, both = grown(left), grown(left, np.concatenate([SOURCE, neighbour]))
     light = gaussian_flux(np.array([[15.0, 110.0, 80.0, 2.0, 2.0, 0.0]]))[0]
     assert abs(both.beyond[0]) < 0.1 * light < abs(alone.beyond[0])
+
+
+def test_processes_give_the_same_bytes(monkeypatch) -> None:
+    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.0)
+    places = np.random.default_rng(6).uniform(20, 140, (70, 2))
+    sources = np.column_stack([np.full(70, 20.0), places, np.tile([2.0, 1.6, 0.3], (70, 1))])
+    alone = grown(noise(2), sources)
+    with workers(2):
+        shared = grown(noise(2), sources)
+    assert np.isfinite(alone.beyond).any()
+    for name in ("is_other", "beyond", "error", "radius"):
+        assert getattr(alone, name).tobytes() == getattr(shared, name).tobytes()

@@ -13,7 +13,8 @@ from helpers.single_groups import (
     wide_bounds,
     window_of,
 )
-from hyper_py.numerics import gaussians
+from hyper_py.numerics import gaussians, parallel
+from hyper_py.numerics.parallel import workers
 from hyper_py.photometry.profiles import OF_A_CORE, SIGNIFICANT, WIDER, Profiles, measure_profiles
 from hyper_py.simulation.resolved import profile_values
 
@@ -67,3 +68,21 @@ def test_where_noise_hides_a_core_the_profile_is_unknown():
     )
     assert found.is_unknown.tolist() == [False, True, False, False]
     assert found.is_other.tolist() == [False, False, True, False]
+
+
+def test_processes_give_the_same_bytes(monkeypatch):
+    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("hyper_py.fitting.groups._PART_GROUPS", 1)
+    window = window_of(SINGLE, radius=11.0)
+    whitener, covariance = whitener_and_covariance(window, kind="white")
+    groups = []
+    for k in range(4):
+        noise = np.random.default_rng(k).normal(size=window.y.size) * np.sqrt(covariance[0, 0])
+        group = fitted(model(SINGLE, window) + noise, window, whitener, SINGLE)
+        groups.append(group.but(members=np.array([k])))
+    alone = measure_profiles(groups, 4)
+    with workers(2):
+        shared = measure_profiles(groups, 4)
+    assert np.unique(alone.amplitude).size == 4
+    assert alone.amplitude.tobytes() == shared.amplitude.tobytes()
+    assert alone.error.tobytes() == shared.error.tobytes()

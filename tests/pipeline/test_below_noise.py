@@ -9,7 +9,7 @@ from helpers.maps import ORIGINAL, WHITE, make_image, make_map, sources_of
 from hyper_py.catalog import COLUMNS
 from hyper_py.detection.given import FixedSources
 from hyper_py.detection.peaks import Peaks
-from hyper_py.numerics.gaussians import AMPLITUDE
+from hyper_py.numerics.gaussians import AMPLITUDE, X, Y
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.pipeline.measurement import measure_sources
@@ -61,6 +61,24 @@ def test_of_two_detections_of_one_bright_source_one_stays(amplitude, size, seed)
     measured = measure_sources(image, peaks, rms=1.0, options=CORRELATED)
     assert measured.given.size == 2
     assert measured.sources.parameters[0, AMPLITUDE] == pytest.approx(amplitude, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("amplitude", "other", "away"), [(15.0, 100.0, 10.0), (15.0, 400.0, 12.0), (20.0, 400.0, 12.0)]
+)
+def test_a_clear_detection_that_spread_is_fitted_again_as_it_was_found(amplitude, other, away):
+    """In complexes sources of 20 to 400 sigma were lost: grown, they were taken for pieces of filaments."""
+    beside = np.array([[other, 60.0 + away, 60.0 + 0.3 * away, 9.0, 3.0, 0.5]])
+    sources = np.concatenate([sources_of((amplitude, 60.2, 60.1)), beside])
+    peaks = replace(peaks_at((60.2, 60.1)), snr=np.array([amplitude]))
+    image = make_image(make_map(sources, (140, 150), seed=1))
+    measured = measure_sources(image, peaks, rms=1.0, options=CORRELATED)
+    assert measured.given.tolist() == [0]
+    assert measured.sources.parameters[0, [X, Y]] == pytest.approx([60.2, 60.1], abs=2.5)
+    assert measured.sources.at_bound[0].any()
+    # One that was not clear is background.
+    unclear = replace(peaks, snr=np.array([8.0]))
+    assert measure_sources(image, unclear, rms=1.0, options=CORRELATED).given.size == 0
 
 
 @OURS

@@ -1,6 +1,7 @@
 """Fields of several bands: which maps belong to which, what is written, and going on where a run ended."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,6 +113,14 @@ class TestWavelength:
         assert "\n" not in str(raised.value)
         assert self.read(path, survey="spire250").wavelength == 250.0
 
+    def test_a_missing_unit_is_named_with_its_key_for_this_map_alone(self, tmp_path):
+        path = write_field(tmp_path)[2]
+        with fits.open(path, mode="update") as hdus:
+            del hdus[0].header["BUNIT"]
+        with pytest.raises(InputError, match=r"set units\.bunit to one of .*; for this map alone.* maps\.m$"):
+            self.read(path)
+        assert self.read(path, units={"bunit": "Jy/beam"}).image.unit == "Jy/beam"
+
 
 class TestOutputs:
     def test_everything_is_written(self, done):
@@ -131,6 +140,12 @@ class TestOutputs:
         assert set(result.maps[0].outputs) <= set(found)
         (entry,) = json.loads((root / "out/run.json").read_text())["maps"]
         assert [band["name"] for band in entry["bands"]] == ["p100", "p160", "S 250", "s350", "s500"]
+        page = (root / "out/report/index.html").read_text()
+        for band in entry["bands"]:
+            assert Path(band["path"]).is_file()
+            assert band["path"] in page
+        assert "Keys of single maps" in page
+        assert "default" not in page.partition("Keys of single maps")[2].partition("</details>")[0]
 
     def test_tables_have_units_and_wavelengths_in_every_format(self, done):
         root, _ = done

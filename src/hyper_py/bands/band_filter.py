@@ -7,11 +7,10 @@ from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.bands.band import Band
-from hyper_py.detection.field import Field, Smoothed, SourceMask
+from hyper_py.detection.field import Field, SourceMask
 from hyper_py.detection.filtering import MASK_BEAMS, Masks, Planes, first_mask, measure_filter
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
-from hyper_py.numerics.tiles import Where
 
 CORE_RESIDUAL, CORE_SMOOTHING = 0.05, 0.25
 """Share of the light of known sources that counts as noise, and the sigma in beams of its smoothing."""
@@ -57,11 +56,10 @@ def filtered_band(band: Band, sources: FloatArray, *, intrinsic: float) -> Filte
     if field is None:
         return None
     whole = field.smoothed(field.data, alone=True)
-    nothing = Smoothed(lambda *where: _zeros(field.family.n_planes, where))
     mask = _source_mask(sources, fwhm=field.fwhm)
     masks = Masks(mask, mask) if len(sources) else Masks(*[first_mask(field, whole)] * 2)
     template = float(np.hypot(1.0, intrinsic / band.fwhm))
-    view = measure_filter(field, Planes(whole, nothing), masks, before=None, template=template)
+    view = measure_filter(field, Planes(whole, field.nothing()), masks, before=None, template=template)
     light = np.abs(_in_units_of(band.relative_rms, gaussians.render(sources, band.shape))) / field.scale
     left = CORE_RESIDUAL * ndimage.gaussian_filter(light, CORE_SMOOTHING * field.fwhm)
     ratio, masked = np.full(field.shape, np.nan), np.zeros(field.shape, dtype=bool)
@@ -81,12 +79,6 @@ def filtered_band(band: Band, sources: FloatArray, *, intrinsic: float) -> Filte
 
 def _in_units_of(relative: FloatArray | None, data: FloatArray) -> FloatArray:
     return data if relative is None else data / relative
-
-
-def _zeros(n_planes: int, where: Where) -> FloatArray:
-    """Return planes of zeros, (n_planes, rows, columns), in one number's memory."""
-    shape = n_planes, *(part.stop - part.start for part in where)
-    return np.broadcast_to(0.0, shape)
 
 
 def _source_mask(sources: FloatArray, *, fwhm: float) -> SourceMask:

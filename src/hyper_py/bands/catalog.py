@@ -14,7 +14,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 from numpy.typing import NDArray
 
-from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.bands.aperture import CommonApertures
 from hyper_py.bands.columns import (
     APERTURE_COLUMNS,
@@ -162,7 +162,9 @@ class JointTable:
         with np.errstate(divide="ignore", invalid="ignore"):
             correlation = variance[:, 0, 1] / (error[:, 0] * error[:, 1])
         bits = 1 << np.arange(sources.n_bands)
+        sizes, unresolved = _intrinsic(sources.shape, sources.shape_covariance)
         flags = sources.flags | np.where(np.any(sources.flux < 0.0, axis=1), int(Flag.NEGATIVE_FLUX), 0)
+        flags |= np.where(unresolved, int(Flag.UNRESOLVED), 0)
         return {
             "MAP_ID": np.full(n, self.name),
             "HYPER_ID": np.arange(1, n + 1),
@@ -173,7 +175,7 @@ class JointTable:
             "RA_ERR": error[:, 0],
             "DEC_ERR": error[:, 1],
             "RA_DEC_CORR": correlation,
-            **_intrinsic(sources.shape, sources.shape_covariance),
+            **sizes,
             "SNR": sources.significance,
             "DETECTED_IN": (sources.detected * bits).sum(axis=1),
             "COVERED_IN": (sources.seen * bits).sum(axis=1),
@@ -291,8 +293,11 @@ def _ellipses(size: str, angle: str, shape: FloatArray, *, where: Any = True) ->
     return {key: np.where(where, values, np.nan) for key, values in parts.items()}
 
 
-def _intrinsic(shape: FloatArray, covariance: FloatArray) -> dict[str, FloatArray]:
-    """Return intrinsic sizes, errors by the derivatives of the eigenvalues, and limits."""
+def _intrinsic(shape: FloatArray, covariance: FloatArray) -> tuple[dict[str, FloatArray], BoolArray]:
+    """Return intrinsic sizes, errors by the derivatives of the eigenvalues and limits; which are unresolved.
+
+    That is where the square of the major axis is less than two of its errors, as in single maps.
+    """
     n = len(shape)
     matrix = np.stack([shape[:, :2], shape[:, 1:]], axis=1) if n else np.empty((0, 2, 2))
     value, vector = np.linalg.eigh(matrix)
@@ -306,7 +311,7 @@ def _intrinsic(shape: FloatArray, covariance: FloatArray) -> dict[str, FloatArra
     with np.errstate(divide="ignore", invalid="ignore"):
         size_error = np.where(size > 0.0, error / (2.0 * size), np.nan)
     angle = np.mod(90.0 - np.degrees(ellipse_from_covariance(matrix).angle), 180.0)
-    return {
+    columns = {
         "DECONV_FWHM_1": size[:, 0],
         "DECONV_FWHM_2": size[:, 1],
         "DECONV_PA": np.where(size[:, 0] > 0.0, angle, np.nan),
@@ -314,6 +319,7 @@ def _intrinsic(shape: FloatArray, covariance: FloatArray) -> dict[str, FloatArra
         "DECONV_FWHM_2_ERR": size_error[:, 1],
         "DECONV_ULIM": np.sqrt(np.maximum(squares[:, 0], 0.0) + LIMIT_SIGMA * error[:, 0]),
     }
+    return columns, ~(squares[:, 0] > 2.0 * error[:, 0])
 
 
 def _grey_values(grey: GreyBodies) -> dict[str, Any]:

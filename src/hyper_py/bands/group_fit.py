@@ -110,6 +110,7 @@ class GroupResult:
     n_iterations : int
     converged : bool
     position_at_bound, shape_at_bound : bool ndarray, shape (k,)
+        A shape at its largest; the least, that of a point, is no bound that hides anything.
     """
 
     theta: FloatArray
@@ -223,7 +224,7 @@ def fit_group(
     point = problem.bounded(start.ravel(), bounds)
     free = _free(problem, bounds)
     parts, cost = problem.normals(point)
-    damping, converged, iteration = _FIRST_DAMPING, not free.any(), 0
+    damping, converged, iteration, rise = _FIRST_DAMPING, not free.any(), 0, 0.0
     while not converged and iteration < max_iterations and damping < _LARGEST_DAMPING:
         iteration += 1
         matrix, gradient = problem.joint(parts, point)
@@ -231,13 +232,16 @@ def fit_group(
         trial[free] += _step(matrix[np.ix_(free, free)], gradient[free], damping)
         trial = problem.bounded(trial, bounds)
         tried, new_cost = problem.normals(trial)
-        if not new_cost < cost:
+        rise = new_cost - cost
+        if not rise < 0.0:
             # A step of nothing is the end; a step too far is tried again, shorter.
             converged = bool(np.abs(trial - point).max() < _AT_BOUND)
             damping *= 8.0
             continue
-        converged, damping = cost - new_cost < tolerance, damping / 8.0
+        converged, damping = -rise < tolerance, damping / 8.0
         point, parts, cost = trial, tried, new_cost
+    # At a bound even short steps may lead nowhere.
+    converged |= 0.0 <= rise < tolerance
     return _result(problem, parts, point, bounds=bounds, free=free, cost=cost, found=(iteration, converged))
 
 
@@ -305,8 +309,7 @@ def _result(
         level=level, misfit=misfit, seen=seen, offsets=_offset_normal(problem, parts, covariance), cost=cost,
         n_iterations=found[0], converged=found[1],
         position_at_bound=away >= (1.0 - _AT_BOUND) * bounds.radius,
-        shape_at_bound=(eigenvalue[:, 1] >= (1.0 - _AT_BOUND) * bounds.high)
-        | (eigenvalue[:, 0] <= bounds.low + _AT_BOUND * np.abs(bounds.low)),
+        shape_at_bound=eigenvalue[:, 1] >= (1.0 - _AT_BOUND) * bounds.high,
     )  # fmt: skip
 
 

@@ -249,9 +249,25 @@ def wide_prior(bands: Sequence[Band], *, free: bool) -> ShapePrior:
 BAND_SHAPE = 0.5
 """With free shapes, how far the shape in a band may be from the common one, in variances of its beam. At most
 as far as common shapes may be from a point: sources are no larger for a wide beam."""
-BRIGHT, FEWEST_BRIGHT = 20.0, 10
+BRIGHT, FEWEST_BRIGHT = 50.0, 10
+"""Flux over the error of a point, in some band, of those whose shapes stand for all; how many are needed. The
+error of a wide source is larger, so that a cut on S/N would take the small ones."""
+LIKE_POINT = 10.0
+"""Percentile of the errors of fluxes in a band that is taken for the error of a point."""
 LEAST_SCATTER = 0.05
 """Smallest scatter of intrinsic variances in a population, in variances of the middle beam."""
+
+
+def _brightness(estimates: Estimates) -> FloatArray:
+    """Return the best ratio of flux to the error of a point, over the bands, (n,)."""
+    error = np.sqrt(np.diagonal(estimates.flux_covariance, axis1=1, axis2=2))
+    best = np.zeros(len(estimates))
+    for b in range(error.shape[1]):
+        known = np.isfinite(error[:, b])
+        if known.any():
+            least = np.percentile(error[known, b], LIKE_POINT)
+            best[known] = np.maximum(best[known], estimates.flux[known, b] / least)
+    return best
 
 
 def population_prior(bands: Sequence[Band], estimates: Estimates, *, free: bool) -> ShapePrior:
@@ -261,9 +277,7 @@ def population_prior(bands: Sequence[Band], estimates: Estimates, *, free: bool)
     `wide_prior`.
     """
     wide = wide_prior(bands, free=free)
-    error = np.sqrt(np.diagonal(estimates.covariance, axis1=1, axis2=2))[:, 2:]
-    with np.errstate(invalid="ignore"):
-        known = (estimates.snr.max(axis=1, initial=0.0) > BRIGHT) & (error.max(axis=1) < 0.25 * wide.sigma[0])
+    known = _brightness(estimates) > BRIGHT
     if np.count_nonzero(known) < FEWEST_BRIGHT:
         return wide
     shapes = estimates.shape[known]

@@ -40,6 +40,8 @@ MOST_TRIALS = 3
 """Trials in a row: what was parted once may be part of a triple."""
 PLACE_STEP, _PLACES_IN_FWHM = 0.4, 1.1
 """Places of the score test: their distance, in that FWHM, and how far out, in FWHM of the source there."""
+_APART = 0.9
+"""Of a step: places nearer to a known source are none. Those beside the source itself are one step away."""
 _FREE_BEAMS = 1.0
 """How far the two may move from their start, in that FWHM."""
 
@@ -192,7 +194,7 @@ def _starts(
 
 
 def places_beside(known: FloatArray, theta: FloatArray, *, scale: float) -> FloatArray:
-    """Return a grid of places (m, 2) around a source, none of them nearer to a known one than its step.
+    """Return a grid of places (m, 2) around a source, none of them much nearer to a known one than its step.
 
     The step is `PLACE_STEP`. They reach as far as the source is wide.
 
@@ -208,12 +210,12 @@ def places_beside(known: FloatArray, theta: FloatArray, *, scale: float) -> Floa
     largest = float(np.linalg.eigvalsh(symmetric(theta[2:]))[1])
     reach = _PLACES_IN_FWHM * float(np.hypot(scale, FWHM_PER_SIGMA * np.sqrt(max(largest, 0.0))))
     n = int(reach / step)
-    ticks = step * np.arange(-n, n + 1)
-    places = centre + np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
-    distance = np.hypot(*(places - centre).T)
-    places = places[(distance >= step) & (distance <= reach)]
+    # Counted in steps: four places are one step away exactly, and rounding must not decide about them.
+    steps = np.stack(np.meshgrid(*2 * [np.arange(-n, n + 1)]), axis=-1).reshape(-1, 2)
+    squared = (steps**2).sum(axis=1)
+    places = centre + step * steps[(squared > 0) & (squared * step**2 <= reach**2)]
     others = known[np.hypot(*(known - centre).T) < 2.0 * reach]
-    beside = np.hypot(*(places[:, None] - others).transpose(2, 0, 1)) < step
+    beside = np.hypot(*(places[:, None] - others).transpose(2, 0, 1)) < _APART * step
     kept: FloatArray = places[~beside.any(axis=1)]
     return kept
 

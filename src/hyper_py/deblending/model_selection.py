@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
 from hyper_py.background.model import NoBackground
 from hyper_py.deblending.grouping import (
     LARGEST_EXTENT_BEAMS,
@@ -32,7 +32,7 @@ from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
 from hyper_py.fitting.groups import Group, work_parts
 from hyper_py.fitting.linear_response import amplitude_significance
 from hyper_py.fitting.other_sources import group_of, outshines, with_other_sources
-from hyper_py.fitting.problem import FitProblem
+from hyper_py.fitting.problem import MOST_GROWTH, FitProblem
 from hyper_py.fitting.setup import COMPACT_BEAMS, FitSetup, OwnBackground
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
@@ -249,6 +249,29 @@ def remove_sources(model: Model, kept: BoolArray, *, setup: FitSetup) -> Model:
             groups += setup.groups(problem, [own], backgrounds=[OwnBackground.of(group)])
     problem = replace(problem, partition=[group.members for group in groups])
     return Model(problem, model.sources[kept], groups)
+
+
+def restarted(model: Model, which: IndexArray, start: FloatArray, *, setup: FitSetup) -> Model:
+    """Return the model in which some sources begin anew and may not grow much; their groups are not fitted.
+
+    Parameters
+    ----------
+    which : ndarray, shape (n,)
+        Rows of the sources.
+    start : ndarray, shape (n, 6)
+    """
+    first, sources = model.problem.start.copy(), model.sources.copy()
+    first[which] = sources[which] = start
+    largest = model.problem.largest_sigma.copy()
+    largest[which] = MOST_GROWTH * start[:, gaussians.SIGMA_1]
+    problem = replace(model.problem, start=first, largest_sigma=largest)
+    groups: list[Group] = []
+    for group in model.groups:
+        if np.isin(group.members, which).any():
+            groups += setup.groups(problem, [group.members], backgrounds=[OwnBackground.of(group)])
+        else:
+            groups.append(group)
+    return Model(problem, sources, groups)
 
 
 def recentred(model: Model, kept: BoolArray) -> Model:

@@ -289,14 +289,48 @@ class Field:
             values = np.where(np.isfinite(self.data[outer]), source[outer], 0.0)
             return self.family.differences(values, shares(rows, columns), inner)
 
-        return Smoothed(self.cache.remembered(make))
+        return Smoothed(self.cache.remembered(make), source)
+
+    def smoothed_map(self) -> "Smoothed":
+        """Return the differences of the map itself, kept in a file if the map is."""
+        smoothed = self.smoothed(self.data)
+        if self.keep:
+            return smoothed
+        planes = self.planes(lambda *where: [*smoothed[where]], self.family.n_planes)
+        return Smoothed(lambda *where: np.stack([plane[where] for plane in planes]), self.data, planes)
+
+    def nothing(self) -> "Smoothed":
+        """Return the differences of a plane of zeros."""
+        n = self.family.n_planes
+
+        def make(rows: slice, columns: slice) -> FloatArray:
+            return np.broadcast_to(0.0, (n, rows.stop - rows.start, columns.stop - columns.start))
+
+        return Smoothed(make, LazyPlane(self.shape, lambda *where: make(*where)[0]))
 
 
 @dataclass(frozen=True, eq=False)
 class Smoothed:
-    """The planes of a kernel family, tile by tile: `smoothed[where]` has shape (k, ny, nx)."""
+    """The planes of a kernel family, tile by tile: `smoothed[where]` has shape (k, ny, nx).
+
+    Attributes
+    ----------
+    make : callable
+    source : Plane, shape (ny, nx)
+        What is smoothed.
+    planes : tuple of Plane
+        The same planes, if they are kept.
+    """
 
     make: Callable[[slice, slice], FloatArray]
+    source: Plane
+    planes: tuple[Plane, ...] = ()
+
+    def plane(self, k: int) -> Plane:
+        """Return one of the planes."""
+        if self.planes:
+            return self.planes[k]
+        return LazyPlane(size_of(self.source), lambda *where: self[where][k])
 
     def __getitem__(self, where: Where) -> FloatArray:
         return self.make(*where)

@@ -1,6 +1,7 @@
 """The noise of a filtered map: a mesh, a factor near edges, a factor where the map is bright."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,15 +131,17 @@ class MeshGatherer:
         place = tuple(slice(part.start // self.cell, -(-part.stop // self.cell)) for part in where)
         self._rms[place], self._count[place] = cells
 
-    def mesh_rms(self, *, otherwise: float) -> MeshMap:
+    def mesh_rms(self, *, otherwise: Callable[[], float]) -> MeshMap:
         """Return the local rms, as far as it can be told from one that is the same everywhere.
+
+        Where nothing is known it is `otherwise()` everywhere.
 
         Neighbouring cells differ by the error of their estimates; the scatter of the levels beyond what
         that error explains is real. The logarithm is drawn to its mean by the share that is not.
         """
         known = np.isfinite(self._rms)
         if not known.any():
-            return MeshMap(np.full((1, 1), otherwise), max(self.shape), self.shape)
+            return MeshMap(np.full((1, 1), otherwise()), max(self.shape), self.shape)
         logarithm = np.where(known, np.log(np.where(known, self._rms, 1.0)), 0.0)
         weight = ndimage.uniform_filter(self._count, 3, mode="nearest")
         mean = ndimage.uniform_filter(self._count * logarithm, 3, mode="nearest")

@@ -20,7 +20,7 @@ from hyper_py.detection.filter_noise import (
     scatter,
 )
 from hyper_py.detection.weights import EdgeWeights, ProductSums, lacking
-from hyper_py.numerics.tiles import LazyPlane, Plane, Where, sample
+from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample
 
 Mask: TypeAlias = PixelMask | SourceMask
 Chosen: TypeAlias = Callable[[Where], BoolArray]
@@ -45,33 +45,19 @@ class Masks:
 
 
 class Seen(NamedTuple):
-    """What a filter sees of a plane, shape (ny, nx) each.
+    """What a filter sees of a map, planes of shape (ny, nx).
 
     Attributes
     ----------
     filtered : Plane
         Amplitude of a source of the template's size at each pixel.
     finest, widest : Plane
-        The plane itself, and its mean on scales of some beams, less the widest mean.
+        The map itself, and its mean on scales of some beams, less the widest mean.
     """
 
     filtered: Plane
     finest: Plane
     widest: Plane
-
-    @classmethod
-    def of(cls, field: Field, smoothed: Smoothed, weights: EdgeWeights) -> "Seen":
-        """Return what is seen of a plane of which the differences are given."""
-        if field.is_small:  # they are kept
-            finest, widest = (LazyPlane(field.shape, lambda *where, k=k: smoothed[where][k]) for k in (0, -1))
-            filtered = field.plane(lambda *where: weights.apply(smoothed[where], field.distance[where]))
-            return cls(filtered, finest, widest)
-
-        def make(rows: slice, columns: slice) -> tuple[FloatArray, FloatArray, FloatArray]:
-            planes = smoothed[rows, columns]
-            return weights.apply(planes, field.distance[rows, columns]), planes[0], planes[-1]
-
-        return cls(*field.planes(make, 3))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,27 +67,36 @@ class Filtered:
     Attributes
     ----------
     weights : EdgeWeights
-    whole, model : Seen
-        The map and the model.
+    whole : Seen
+        The map.
+    source, model : Plane, shape (ny, nx)
+        The model, and its amplitude.
     amplitude : Plane, shape (ny, nx)
-        Their difference.
+        That of the map less that of the model.
     brightness : Plane, shape (ny, nx)
         The difference on scales of some beams, less what a source of that amplitude gives there.
+    finest : Plane, shape (ny, nx)
+        The difference itself, less the widest mean.
     noise : FilterNoise
         Of `amplitude`.
     typical : Plane, shape (ny, nx)
         The noise at each pixel if the map were of typical brightness.
+    level : float
+        Its median.
     rms : Plane, shape (ny, nx)
         The noise at each pixel.
     """
 
     weights: EdgeWeights
     whole: Seen
-    model: Seen
+    source: Plane
+    model: Plane
     amplitude: Plane
     brightness: Plane
+    finest: Plane
     noise: FilterNoise
     typical: Plane
+    level: float
     rms: Plane
 
 
@@ -120,11 +115,11 @@ class Planes:
 
 def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
     """Mask what stands out of a difference of two Gaussians by itself."""
-    narrow, wide = FIRST_PLANES
+    narrow, wide = map(smoothed.plane, FIRST_PLANES)
 
     def make(rows: slice, columns: slice) -> FloatArray:
-        planes = smoothed[rows, columns]
-        return np.where(field.inner((rows, columns)), planes[narrow] - planes[wide], np.nan)
+        where = rows, columns
+        return np.where(field.inner(where), narrow[where] - wide[where], np.nan)
 
     plane = field.plane(make)
     known = sample(plane, size=field.size)
@@ -184,43 +179,78 @@ def measure_filter(
         response, lacking=lacking(field.family, sums.covariance, response),
         beam_area=field.fwhm**2 / field.comb_area,
     )  # fmt: skip
-    whole, model = (Seen.of(field, part, weights) for part in (planes.whole, planes.model))
-    amplitude, brightness = _residual(field, whole, model, template=template)
+    largest = float(response[-1])
+
+    def seen(where: Where) -> list[FloatArray]:
+        whole, model = planes.whole[where], planes.model[where]
+        filtered, of_model = (weights.apply(part, field.distance[where]) for part in (whole, model))
+        amplitude = filtered - of_model
+        brightness = whole[-1] - model[-1] - largest * amplitude
+        return [filtered, of_model, amplitude, brightness, whole[0] - model[0]]
+
+    filtered, model, amplitude, brightness, finest = _made(field, seen, planes)
     noise = _noise(field, amplitude, brightness, usable, masks.faint)
-    typical = field.plane(lambda *where: noise.at(where, distance=field.distance[where]))
-    rms = field.plane(lambda *where: typical[where] * noise.brightness(brightness[where]))
-    return Filtered(weights, whole, model, amplitude, brightness, noise, typical, rms)
+
+    def of_noise(rows: slice, columns: slice) -> tuple[FloatArray, FloatArray]:
+        typical = noise.at((rows, columns), distance=field.distance[rows, columns])
+        return typical, typical * noise.brightness(brightness[rows, columns])
+
+    typical, rms = field.planes(of_noise, 2)
+    level = float(np.median(sample(typical, size=field.size)))
+    return Filtered(
+        weights, Seen(filtered, planes.whole.plane(0), planes.whole.plane(-1)), planes.model.source, model,
+        amplitude, brightness, finest, noise, typical, level, rms,
+    )  # fmt: skip
 
 
 def refilter(field: Field, planes: Planes, known: Filtered, *, template: float) -> Filtered:
-    """Return the map less another model as the same filter sees it, with the same noise."""
-    model = Seen.of(field, planes.model, known.weights)
-    amplitude, brightness = _residual(field, known.whole, model, template=template)
-    rms = field.plane(lambda *where: known.typical[where] * known.noise.brightness(brightness[where]))
-    return replace(known, model=model, amplitude=amplitude, brightness=brightness, rms=rms)
+    """Return the map less another model as the same filter sees it, with the same noise.
 
+    Tiles in which the model is as before are taken as they are.
+    """
+    largest, source = float(field.family.response(template)[-1]), planes.model.source
+    before = known.model, known.amplitude, known.brightness, known.rms, known.finest
 
-def _residual(field: Field, whole: Seen, model: Seen, *, template: float) -> tuple[Plane, Plane]:
-    """Return amplitude and brightness, see `Filtered`."""
-    largest = float(field.family.response(template)[-1])
-    amplitude = field.plane(lambda *where: whole.filtered[where] - model.filtered[where])
-    brightness = field.plane(
-        lambda *where: whole.widest[where] - model.widest[where] - largest * amplitude[where]
+    def seen(where: Where) -> list[FloatArray]:
+        outer, _ = grown(where, field.family.radius, field.shape)
+        if np.array_equal(source[outer], known.source[outer]):
+            return [plane[where] for plane in before]
+        planes_of_model = planes.model[where]
+        of_model = known.weights.apply(planes_of_model, field.distance[where])
+        amplitude = known.whole.filtered[where] - of_model
+        brightness = known.whole.widest[where] - planes_of_model[-1] - largest * amplitude
+        rms = known.typical[where] * known.noise.brightness(brightness)
+        return [of_model, amplitude, brightness, rms, known.whole.finest[where] - planes_of_model[0]]
+
+    model, amplitude, brightness, rms, finest = _made(field, seen, planes)
+    return replace(
+        known, source=source, model=model, amplitude=amplitude, brightness=brightness, rms=rms, finest=finest
     )
-    return amplitude, brightness
+
+
+def _made(
+    field: Field, seen: Callable[[Where], list[FloatArray]], planes: Planes
+) -> tuple[Plane, Plane, Plane, Plane, Plane]:
+    """Return five planes made tile by tile, the last of which is the finest of the residual."""
+    if not field.is_small:
+        one, two, three, four, finest = field.planes(lambda *where: seen(where), 5)
+        return one, two, three, four, finest
+    # Of a small map all that is smoothed is kept.
+    one, two, three, four = field.planes(lambda *where: seen(where)[:4], 4)
+    return one, two, three, four, LazyPlane(field.shape, lambda *where: planes.residual(where, (0,)))
 
 
 def _usable(field: Field, mask: Mask) -> Chosen:
     """Return what tells which pixels show noise alone; all of them if there are hardly any."""
-    outside = field.cache.remembered(lambda *where: field.inner(where) & ~mask(where))
+    outside = field.plane(lambda *where: field.inner(where) & ~mask(where), dtype=np.bool_)
 
     def count(where: Where) -> tuple[int, int]:
-        return int(np.count_nonzero(field.inner(where))), int(np.count_nonzero(outside(*where)))
+        return int(np.count_nonzero(field.inner(where))), int(np.count_nonzero(outside[where]))
 
     inner, free = np.sum([numbers for _, numbers in field.pieces(count)], axis=0)
     if free <= LEAST_USABLE * inner:
         return field.inner
-    return lambda where: outside(*where)
+    return lambda where: outside[where].astype(np.bool_, copy=False)
 
 
 def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, faint: Mask) -> FilterNoise:
@@ -233,9 +263,9 @@ def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, fa
 
     for where, found in field.pieces(cells):
         mesh.put(where, found)
-    mesh_rms = mesh.mesh_rms(otherwise=_scatter(field, amplitude, usable))
+    mesh_rms = mesh.mesh_rms(otherwise=lambda: _scatter(field, amplitude, usable))
     regions = LoudRegions(field.shape, fwhm=field.fwhm)
-    ratio = field.plane(lambda *where: amplitude[where] / mesh_rms[where])
+    ratio = LazyPlane(field.shape, lambda *where: amplitude[where] / mesh_rms[where])
     for where, values in field.pieces(lambda where: regions.combed(where, ratio[where], usable(where))):
         regions.put(where, values)
     noise = FilterNoise(mesh_rms, regions.factor())

@@ -10,7 +10,7 @@ from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.field import Field
 from hyper_py.numerics.gaussians import X, Y
 from hyper_py.numerics.parallel import in_order
-from hyper_py.numerics.tiles import Plane, Where, grown
+from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown
 
 RING_RESIDUAL, CORE_RESIDUAL = 0.03, 0.1
 """Shares of the filtered model's highest value nearby, and of the model itself, that a fit may leave."""
@@ -48,7 +48,7 @@ def fit_residual_noise(field: Field, model: Plane, filtered: Plane, *, near: Boo
         residual: FloatArray = np.hypot(RING_RESIDUAL * rings, CORE_RESIDUAL * core)
         return residual[inner]
 
-    return field.plane(make)
+    return LazyPlane(field.shape, make)
 
 
 @dataclass(frozen=True, eq=False)

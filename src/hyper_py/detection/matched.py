@@ -31,7 +31,7 @@ from hyper_py.detection.daofind import (
     daofind_statistics,
 )
 from hyper_py.detection.false_rate import FalseRate, asymmetry_of_tail, measure_asymmetry, measure_false_rate
-from hyper_py.detection.field import Field
+from hyper_py.detection.field import Field, Smoothed
 from hyper_py.detection.filter_noise import scatter
 from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
@@ -183,11 +183,14 @@ class MatchedSearch:
     def check(self, sources: Candidates) -> tuple[DaofindStatistics, tuple[Check, ...]]:
         """Return the shapes of places, each on the map it was found on, and the checks of each by itself."""
         shapes, excess_rms = np.full((4, len(sources.points)), np.nan), np.zeros(len(sources.points))
-        for step, field in ((1, self.field), *((octave.step, octave.field) for octave in self.wide)):
+        octaves = ((octave.step, octave.field, octave.found) for octave in self.wide)
+        for step, field, found in ((1, self.field, self.found), *octaves):
             own = np.flatnonzero(sources.step == step)
             if own.size:
                 x, y = binned_pixels(sources.points[own], step, field.shape)
-                shapes[:, own], excess_rms[own] = shapes_in_noise(field, self.kernel, x=x, y=y)
+                shapes[:, own], excess_rms[own] = shapes_in_noise(
+                    field, found.planes.whole, self.kernel, x=x, y=y
+                )
         statistics = DaofindStatistics(*shapes)
         margin = max(self.limits.margin, -0.4)
         border = border_check(self.field.shape, x=sources.points[:, 0], y=sources.points[:, 1], margin=margin)
@@ -296,14 +299,16 @@ def _separated(sources: FloatArray, snr: FloatArray, distance: float) -> Candida
     return Candidates.compact(np.reshape(places, (-1, 2)), np.array(significance))
 
 
-def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IndexArray, y: IndexArray) -> DaofindStatistics:
+def peak_shapes(
+    field: Field, smoothed: Smoothed, kernel: DaofindKernel, *, x: IndexArray, y: IndexArray
+) -> DaofindStatistics:
     """Return DAOFIND's shape statistics of pixels on the map less its mean over the largest kernel."""
-    smoothed, values = field.smoothed(field.data), np.full((4, x.size), np.nan)
+    (narrow, mean), values = map(smoothed.plane, (0, 1)), np.full((4, x.size), np.nan)
     # Blank pixels take the value of the narrowest mean: a checkerboard of blanks leaves shapes as they are.
 
     def fill(rows: slice, columns: slice) -> FloatArray:
-        narrow, mean = smoothed[rows, columns][:2]
-        values: FloatArray = np.where(np.isfinite(field.data[rows, columns]), narrow, mean)
+        where = rows, columns
+        values: FloatArray = np.where(np.isfinite(field.data[where]), narrow[where], mean[where])
         return values
 
     flat = field.plane(fill)
@@ -327,7 +332,7 @@ def peak_shapes(field: Field, kernel: DaofindKernel, *, x: IndexArray, y: IndexA
 
 
 def shapes_in_noise(
-    field: Field, kernel: DaofindKernel, *, x: IndexArray, y: IndexArray
+    field: Field, smoothed: Smoothed, kernel: DaofindKernel, *, x: IndexArray, y: IndexArray
 ) -> tuple[FloatArray, float]:
     """Return the shape statistics of pixels, (4, n), and the rms of pixels less the mean of their neighbours.
 
@@ -336,7 +341,9 @@ def shapes_in_noise(
     step = max(1, round((field.shape[0] * field.shape[1] / EXCESS_PIXELS) ** 0.5))
     rows, columns = (part.ravel() for part in np.mgrid[: field.shape[0] : step, : field.shape[1] : step])
     far = field.at(field.distance, rows, columns) >= 1.0
-    both = peak_shapes(field, kernel, x=np.concatenate([x, columns[far]]), y=np.concatenate([y, rows[far]]))
+    both = peak_shapes(
+        field, smoothed, kernel, x=np.concatenate([x, columns[far]]), y=np.concatenate([y, rows[far]])
+    )
     grid = both.select(np.arange(x.size, x.size + np.count_nonzero(far)))
     excess = grid.sharpness * grid.convolved
     excess = excess[np.isfinite(excess)]

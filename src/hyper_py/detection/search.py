@@ -86,6 +86,9 @@ class Bright:
     @classmethod
     def of(cls, field: Field, sources: FloatArray, change: FloatArray) -> "Bright":
         """Return sources with their sum."""
+        if not len(sources):
+            nothing = field.nothing()
+            return cls(sources, nothing.source, nothing, change)
         model = field.plane(drawn(sources, field.shape).make)
         return cls(sources, model, field.smoothed(model), change)
 
@@ -146,14 +149,16 @@ def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for
         Called with 1 after each of at most `MOST_ROUNDS` rounds.
     """
     bright = Bright.of(field, np.empty((0, N_PARAMETERS)), np.empty(0))
-    planes = Planes(field.smoothed(field.data), bright.smoothed)
+    planes = Planes(field.smoothed_map(), bright.smoothed)
     mask = first_mask(field, planes.whole)
     masks, companions, measuring = Masks(mask, mask), 0, True
     view: Filtered | None = None
+    found: Searched | None = None
     for turn in range(MOST_ROUNDS):
         last = turn == MOST_ROUNDS - 1
         if view is None or turn < FIRST_MEASURED or measuring or last:
             noise = None if view is None else view.noise
+            view = found = None  # their planes go before others are made
             view = measure_filter(field, planes, masks, before=noise, template=TEMPLATE)
         else:
             view = refilter(field, planes, view, template=TEMPLATE)
@@ -166,28 +171,29 @@ def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for
         if last or (measuring and turn and not fitting):
             break
         if fitting:
-            flat = _flattened(field, view, bright.model)
-            bright = _fitted(field, flat, bright, start, fit, again=again)
+            bright = _fitted(field, _flattened(field, view, bright.model), bright, start, fit, again=again)
             planes = replace(planes, model=bright.smoothed)
         masks, measuring = _masks(field, found.peaks, bright.sources), not fitting
         advance(1)
+    assert found is not None
     return found
 
 
 def look(field: Field, view: Filtered, bright: Bright, masks: Masks, planes: Planes) -> Searched:
     """Return the peaks of a filtered map over all its noise."""
-    snr = np.empty(0)
 
     def over_noise(rows: slice, columns: slice) -> FloatArray:
         where = rows, columns
         return np.where(field.inner(where), view.amplitude[where] / view.rms[where], 0.0)
 
-    significance = whole = field.plane(over_noise)
-    if len(bright.sources):
+    if not len(bright.sources):
+        snr, significance = np.empty(0), field.plane(over_noise)
+        whole = significance
+    else:
         pixels = _pixels(bright.sources, field.shape)
         distance, light = field.at(field.distance, *pixels), field.at(view.brightness, *pixels)
         noise = view.noise.at_pixels(*pixels, distance=distance, brightness=light)
-        together = field.at(view.model.filtered, *pixels)
+        together = field.at(view.model, *pixels)
         snr = np.maximum(together, _near_amplitude(field, view.weights, bright.sources)) / noise
         snr = np.where(bright.sources[:, AMPLITUDE] > 0.0, snr, together / noise)
         residual = _fit_residual(field, view, bright, snr)
@@ -200,7 +206,9 @@ def look(field: Field, view: Filtered, bright: Bright, masks: Masks, planes: Pla
         first = field.plane(with_fit_residual)
         strong = strong_sources(bright.sources, snr * noise, noise)
         rings = RingNoise.measure(first, strong, fwhm=field.fwhm)
-        significance = field.plane(lambda *where: first[where] / rings.factor(where))
+        significance = first
+        if len(rings.points):
+            significance = field.plane(lambda *where: first[where] / rings.factor(where))
 
         def with_bright(rows: slice, columns: slice) -> FloatArray:
             where = rows, columns
@@ -228,7 +236,7 @@ def _near_amplitude(field: Field, weights: EdgeWeights, sources: FloatArray) -> 
 def _fit_residual(field: Field, view: Filtered, bright: Bright, snr: FloatArray) -> Plane:
     """Return the noise of what fits may leave; less where a far brighter source is seen to leave little."""
     near = neighbourhood(SEPARATION * field.fwhm)
-    model, filtered = bright.model, view.model.filtered
+    model, filtered = bright.model, view.model
     checked = np.flatnonzero(np.abs(snr) > CHECKED)
     if checked.size:
         trust = np.zeros(len(bright.sources))
@@ -242,9 +250,7 @@ def _fit_residual(field: Field, view: Filtered, bright: Bright, snr: FloatArray)
         smoothed = field.smoothed(sure)
         model = field.plane(lambda *where: bright.model[where] - sure[where])
         filtered = field.plane(
-            lambda *where: (
-                view.model.filtered[where] - view.weights.apply(smoothed[where], field.distance[where])
-            )
+            lambda *where: view.model[where] - view.weights.apply(smoothed[where], field.distance[where])
         )
     return fit_residual_noise(field, model, filtered, near=near)
 
@@ -274,14 +280,13 @@ def _in_crowds(field: Field, found: Searched) -> BoolArray:
     """Return which peaks are bright, but for the loud noise that a crowd of sources looks like."""
     view, place = found.view, (found.peaks.y, found.peaks.x)
     noise, light = field.at(view.typical, *place), field.at(view.brightness, *place)
-    typical = float(np.median(sample(view.typical, size=field.size)))
-    loud = noise / typical
+    loud = noise / view.level
     crowded: BoolArray = loud > CROWD_NOISE
     if not crowded.any():
         return crowded
     known = sample(view.brightness, size=field.size)
     crowded &= np.abs(light - np.median(known)) > CROWD_BRIGHTNESS * scatter(known) * loud
-    bright: BoolArray = field.at(view.amplitude, *place) > BRIGHT * typical
+    bright: BoolArray = field.at(view.amplitude, *place) > BRIGHT * view.level
     return crowded & bright & (found.peaks.value > CROWD_BRIGHT)
 
 
@@ -306,10 +311,9 @@ def _flattened(field: Field, view: Filtered, model: Plane) -> Plane:
 
     def make(rows: slice, columns: slice) -> FloatArray:
         where = rows, columns
-        residual = view.whole.finest[where] - view.model.finest[where]
-        return np.where(np.isfinite(field.data[where]), residual + model[where], np.nan)
+        return np.where(np.isfinite(field.data[where]), view.finest[where] + model[where], np.nan)
 
-    return field.plane(make)
+    return field.plane(make) if field.is_small else LazyPlane(field.shape, make)
 
 
 def _fitted(

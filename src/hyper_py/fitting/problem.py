@@ -10,6 +10,12 @@ from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import Plane
 
+MOST_GROWTH = 2.5
+"""Detections in groups, and those that are lost as they fill the largest size, are fitted with at most this
+multiple of the size that they were found with: what may be of any size takes the light of all others."""
+AT_LARGEST = 0.999
+"""Share of the largest size that fills it."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FitProblem:

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.noise.pair_sums import pair_sums
 from hyper_py.numerics.mesh import mesh_map
 from hyper_py.numerics.tiles import Plane
 
@@ -275,12 +275,12 @@ def autocovariance(
         fft.next_fast_len(int(np.diff(ends).max()) + max_lag, real=True) for ends in (rows, columns)
     )
     step = math.ceil(math.sqrt((len(rows) - 1) * (len(columns) - 1) / _MOST_SQUARES))
-    power, cross, pairs, total, count = _pair_sums(
-        data, mask, itertools.product(_comb(rows, step=step), _comb(columns, step=step)), shape
+    power, cross, pairs, total, count = pair_sums(
+        data, mask, [*itertools.product(_comb(rows, step=step), _comb(columns, step=step))], shape
     )
     if step > 1 and count < _SQUARE**2:  # the known pixels of the map lie between
-        everything = itertools.product(itertools.pairwise(rows), itertools.pairwise(columns))
-        power, cross, pairs, total, count = _pair_sums(data, mask, everything, shape)
+        everything = [*itertools.product(itertools.pairwise(rows), itertools.pairwise(columns))]
+        power, cross, pairs, total, count = pair_sums(data, mask, everything, shape)
     lags = np.arange(-max_lag, max_lag + 1)
     if not count:
         return np.full((lags.size, lags.size), np.nan)
@@ -294,41 +294,6 @@ def autocovariance(
     lacking = np.full((lags.size, lags.size), np.nan)
     result: FloatArray = np.divide(sums, numbers, out=lacking, where=numbers >= max(min_pairs, 1))
     return result
-
-
-def _pair_sums(
-    data: Plane,
-    mask: BoolArray | None,
-    squares: Iterable[tuple[tuple[int, int], tuple[int, int]]],
-    shape: tuple[int, int],
-) -> tuple[FloatArray, FloatArray, FloatArray, float, int]:
-    """Return transforms of sums over pairs within squares, on the half plane of `scipy.fft.rfft2`.
-
-    Returns
-    -------
-    power, cross, pairs : ndarray, shape (shape[0], shape[1] // 2 + 1)
-        Of products of two values, of values, and of pairs. Values are counted from that near their mean.
-    total, count : float, int
-        Sum and number of the values.
-    """
-    power, cross, pairs = (np.zeros((shape[0], shape[1] // 2 + 1)) for _ in range(3))
-    offset, total, count = np.nan, 0.0, 0
-    for (y0, y1), (x0, x1) in squares:
-        values = data[y0:y1, x0:x1]
-        valid = np.isfinite(values)
-        if mask is not None:
-            valid &= ~mask[y0:y1, x0:x1]
-        if not valid.any():
-            continue
-        if np.isnan(offset):
-            offset = float(values[valid].mean())
-        values = np.where(valid, values - offset, 0.0)
-        total, count = total + float(values.sum()), count + int(np.count_nonzero(valid))
-        waves, mask_waves = fft.rfft2(values, shape), fft.rfft2(valid.astype(np.float64), shape)
-        power += waves.real**2 + waves.imag**2
-        cross += waves.real * mask_waves.real + waves.imag * mask_waves.imag
-        pairs += mask_waves.real**2 + mask_waves.imag**2
-    return power, cross, pairs, total, count
 
 
 def _comb(ends: list[int], *, step: int) -> list[tuple[int, int]]:

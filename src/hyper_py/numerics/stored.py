@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,24 +54,7 @@ def stored_plane(
     OSError
         There is no space for all of it.
     """
-    journal = current_journal()
-    if journal is None:
-        plane = StoredPlane(shape, dtype)
-    else:
-        work = journal.begin(place_of_call(), len(tiles))
-        if journal.is_dropped(work):
-            return StoredPlane(shape, dtype, handle=-1)
-        path = journal.plane(work)
-        plane = StoredPlane(shape, dtype, path=path, n_tiles=len(tiles))
-        weakref.finalize(plane, journal.drop, work).atexit = False
-
-    def write(k: int) -> None:
-        if not plane.has_tile(k, tiles[k]):
-            plane.write(tiles[k], make(*tiles[k]), tile=k)
-
-    for _ in in_order(write, range(len(tiles)), recorded=False):
-        pass
-    return plane
+    return stored_planes(shape, dtype, number=1, make=lambda *where: [make(*where)], tiles=tiles)[0]
 
 
 def stored_planes(
@@ -82,31 +64,48 @@ def stored_planes(
     number: int,
     make: Callable[[slice, slice], Sequence[NDArray[Any]]],
     tiles: Sequence[Where],
-) -> tuple["PlaneOfSeveral", ...]:
-    """Return planes that are made together, as `stored_plane`: their rows lie beside each other in one."""
+) -> tuple["StoredPlane", ...]:
+    """Return planes that are made together, as `stored_plane`; each is in a file of its own."""
+    planes = tuple(_begun(shape, dtype, tiles) for _ in range(number))
 
-    def beside(rows: slice, columns: slice) -> NDArray[Any]:
-        parts = make(slice(rows.start // number, rows.stop // number), columns)
-        return np.stack(list(parts), axis=1).reshape(rows.stop - rows.start, -1)
+    def write(k: int) -> None:
+        if not all(plane.has_tile(k) for plane in planes):
+            for plane, part in zip(planes, make(*tiles[k]), strict=True):
+                plane.write(k, part)
 
-    all_rows = [(slice(number * rows.start, number * rows.stop), columns) for rows, columns in tiles]
-    together = stored_plane((number * shape[0], shape[1]), dtype, make=beside, tiles=all_rows)
-    return tuple(PlaneOfSeveral(together, k, number) for k in range(number))
+    if not all(plane.is_gone for plane in planes):
+        for _ in in_order(write, range(len(tiles)), recorded=False):
+            pass
+    return planes
+
+
+def _begun(shape: tuple[int, int], dtype: DTypeLike, tiles: Sequence[Where]) -> "StoredPlane":
+    """Return a plane that nothing is written of, but for what an earlier run has."""
+    journal = current_journal()
+    if journal is None:
+        return StoredPlane(shape, dtype, tiles=tiles)
+    work = journal.begin(place_of_call(), len(tiles))
+    if journal.is_dropped(work):
+        return StoredPlane(shape, dtype, tiles=tiles, handle=-1)
+    plane = StoredPlane(shape, dtype, tiles=tiles, path=journal.plane(work))
+    weakref.finalize(plane, journal.drop, work).atexit = False
+    return plane
 
 
 class StoredPlane:
-    """A plane in a file, written and read by rows and columns, by any process that shares it.
+    """A plane in a file, written by tiles, read by rows and columns, by any process that shares it.
 
-    The file is read, not mapped: pages of a memory map would count as memory of the process.
+    The pixels of a tile lie together: it is written and read at once. The file is read, not mapped: pages of
+    a memory map would count as memory of the process.
 
     Parameters
     ----------
     shape : (ny, nx)
     dtype : dtype
+    tiles : sequence of tuples of slices
+        That cover the plane row by row.
     path : Path, optional
         Of its file, which may be there; if not given, it has none and goes with the process.
-    n_tiles : int
-        Of which checksums are kept; none without a path.
     handle : int, optional
         Of the open file; -1 if that is gone.
 
@@ -123,14 +122,17 @@ class StoredPlane:
         shape: tuple[int, int],
         dtype: DTypeLike,
         *,
+        tiles: Sequence[Where],
         path: Path | None = None,
-        n_tiles: int = 0,
         handle: int | None = None,
     ) -> None:
-        self.shape, self.dtype, self._path = shape, np.dtype(dtype), path
-        self._end = shape[0] * shape[1] * self.dtype.itemsize
+        self.shape, self.dtype, self._tiles, self._path = shape, np.dtype(dtype), tiles, path
+        self._rows, self._columns = (np.unique([where[axis].start for where in tiles]) for axis in (0, 1))
+        sizes = [(rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in tiles]
+        self._begin = [0, *np.cumsum(sizes).tolist()]
+        self._end = self._begin[-1] * self.dtype.itemsize
         if handle is None:
-            handle = _made_file(path, self._end + n_tiles * _CHECKSUM.size)
+            handle = _made_file(path, self._end + (0 if path is None else len(sizes) * _CHECKSUM.size))
         self._handle = handle
         if handle >= 0:
             weakref.finalize(self, os.close, handle)
@@ -139,18 +141,22 @@ class StoredPlane:
         """Have other processes open the file."""
         if self._path is None:
             raise TypeError("a plane in a file without a name cannot be sent to other processes")
-        return _opened, (self.shape, self.dtype.str, self._path)
+        return _opened, (self.shape, self.dtype.str, self._tiles, self._path)
 
-    def write(self, where: Where, part: NDArray[Any], *, tile: int | None = None) -> None:
-        """Write rows and columns; if they are a tile, its checksum too."""
-        rows, columns = where
-        part, step = np.ascontiguousarray(part, dtype=self.dtype), self.shape[1] * self.dtype.itemsize
-        place = rows.start * step + columns.start * self.dtype.itemsize
+    @property
+    def is_gone(self) -> bool:
+        """Whether an earlier run had no more need of it."""
+        return self._handle < 0
+
+    def write(self, tile: int, part: NDArray[Any]) -> None:
+        """Write a tile and its checksum, unless the plane is gone."""
+        if self.is_gone:
+            return
+        pixels = np.ascontiguousarray(part, dtype=self.dtype).reshape(-1).view(np.uint8).data
         with self._to_write() as handle:
-            for k, row in enumerate(part.view(np.uint8)):
-                _write_all(handle, row.data, place + k * step)
-            if tile is not None and self._path is not None:
-                text = _CHECKSUM.pack(zlib.crc32(part.view(np.uint8).data), 1)
+            _write_all(handle, pixels, self._begin[tile] * self.dtype.itemsize)
+            if self._path is not None:
+                text = _CHECKSUM.pack(zlib.crc32(pixels), 1)
                 _write_all(handle, memoryview(text), self._end + tile * _CHECKSUM.size)
 
     @contextmanager
@@ -165,63 +171,36 @@ class StoredPlane:
         finally:
             os.close(handle)
 
-    def has_tile(self, tile: int, where: Where) -> bool:
-        """Return whether a tile is there as it was written."""
-        if self._path is None:
-            return False
+    def has_tile(self, tile: int) -> bool:
+        """Return whether a tile is there as it was written, or is not needed."""
+        if self._path is None or self.is_gone:
+            return self.is_gone
         checksum, written = _CHECKSUM.unpack(
             os.pread(self._handle, _CHECKSUM.size, self._end + tile * _CHECKSUM.size)
         )
-        return bool(written) and zlib.crc32(self[where].view(np.uint8).data) == checksum
-
-    def __getitem__(self, where: Where) -> NDArray[Any]:
-        """Return the pixels of rows, every so many of them, and columns; slices may be open, as of arrays."""
-        rows = range(*where[0].indices(self.shape[0]))
-        first, stop, _ = where[1].indices(self.shape[1])
-        part = np.empty((len(rows), max(stop - first, 0)), self.dtype)
-        if not part.size:
-            return part
-        step, begin = self.shape[1] * self.dtype.itemsize, first * self.dtype.itemsize
-        for k, row in zip(rows, part.view(np.uint8), strict=True):
-            _read_all(self._handle, row.data, k * step + begin)
-        return part
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the whole plane as an array."""
-        return np.asarray(self[:, :], dtype=dtype)
-
-    def at(self, y: IntArray, x: IntArray) -> NDArray[Any]:
-        """Return the values of pixels, shape (n,)."""
-        values, size = np.empty(y.size, self.dtype), self.dtype.itemsize
-        places = (np.asarray(y, dtype=np.int64) * self.shape[1] + x) * size
-        for row, place in zip(values.view(np.uint8).reshape(y.size, size), places.tolist(), strict=True):
-            _read_all(self._handle, row.data, place)
-        return values
-
-
-@dataclass(frozen=True, eq=False)
-class PlaneOfSeveral:
-    """One of `n` planes in one file, see `stored_planes`."""
-
-    together: StoredPlane
-    number: int
-    n: int
-    ndim = 2
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(ny, nx)."""
-        return self.together.shape[0] // self.n, self.together.shape[1]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of its pixels."""
-        return self.together.dtype
+        if not written:
+            return False
+        rows, _ = self._tiles[tile]
+        pixels = self._read(tile, rows.start, rows.stop).reshape(-1).view(np.uint8).data
+        return zlib.crc32(pixels) == int(checksum)
 
     def __getitem__(self, where: Where) -> NDArray[Any]:
         """Return the pixels of rows and columns; slices may be open, as those of arrays."""
-        first, stop, _ = where[0].indices(self.shape[0])
-        return self.together[slice(self.n * first + self.number, self.n * stop, self.n), where[1]]
+        rows, columns = (slice(*part.indices(size)[:2]) for part, size in zip(where, self.shape, strict=True))
+        result = np.empty((max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0)), self.dtype)
+        if not result.size:
+            return result
+        for tile in self._tiles_in(rows, columns):
+            y, x = self._tiles[tile]
+            top, bottom = max(rows.start, y.start), min(rows.stop, y.stop)
+            left, right = max(columns.start, x.start), min(columns.stop, x.stop)
+            part = self._read(tile, top, bottom)
+            if part.shape == result.shape and (top, x.start) == (rows.start, columns.start):
+                return part
+            result[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start] = (
+                part[:, left - x.start : right - x.start]
+            )
+        return result
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the whole plane as an array."""
@@ -229,7 +208,36 @@ class PlaneOfSeveral:
 
     def at(self, y: IntArray, x: IntArray) -> NDArray[Any]:
         """Return the values of pixels, shape (n,)."""
-        return self.together.at(self.n * y + self.number, x)
+        row, column = self._places(y, axis=0), self._places(x, axis=1)
+        values, tile = np.empty(y.size, self.dtype), row * self._columns.size + column
+        order = np.argsort(tile, kind="stable")
+        for own in np.split(order, np.flatnonzero(np.diff(tile[order])) + 1) if y.size else []:
+            first, number = int(y[own].min()), int(tile[own[0]])
+            part = self._read(number, first, int(y[own].max()) + 1)
+            values[own] = part[y[own] - first, x[own] - self._tiles[number][1].start]
+        return values
+
+    def _tiles_in(self, rows: slice, columns: slice) -> Iterator[int]:
+        """Yield the tiles in which rows and columns lie."""
+        first, last = self._places(np.array([rows.start, rows.stop - 1]), axis=0).tolist()
+        left, right = self._places(np.array([columns.start, columns.stop - 1]), axis=1).tolist()
+        for row in range(first, last + 1):
+            yield from range(row * self._columns.size + left, row * self._columns.size + right + 1)
+
+    def _places(self, pixels: IntArray, *, axis: int) -> IntArray:
+        """Return in which row, or column, of tiles pixels are."""
+        begins = self._columns if axis else self._rows
+        places: IntArray = np.searchsorted(begins, pixels, side="right") - 1
+        return places
+
+    def _read(self, tile: int, first: int, stop: int) -> NDArray[Any]:
+        """Return some rows of a tile."""
+        rows, columns = self._tiles[tile]
+        width = columns.stop - columns.start
+        part = np.empty((stop - first, width), self.dtype)
+        place = (self._begin[tile] + (first - rows.start) * width) * self.dtype.itemsize
+        _read_all(self._handle, part.reshape(-1).view(np.uint8).data, place)
+        return part
 
 
 def _made_file(path: Path | None, size: int) -> int:
@@ -254,9 +262,10 @@ def _made_file(path: Path | None, size: int) -> int:
     return handle
 
 
-def _opened(shape: tuple[int, int], dtype: str, path: Path) -> StoredPlane:
+def _opened(shape: tuple[int, int], dtype: str, tiles: Sequence[Where], path: Path) -> StoredPlane:
     """Return a plane that another process has made."""
-    return StoredPlane(shape, dtype, path=path, handle=os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    return StoredPlane(shape, dtype, tiles=tiles, path=path, handle=handle)
 
 
 def _write_all(handle: int, data: memoryview, place: int) -> None:

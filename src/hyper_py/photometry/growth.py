@@ -17,6 +17,7 @@ from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.tiles import Plane, size_of
 
 STEP = 0.25
@@ -37,6 +38,9 @@ _LARGEST_HALF = 160
 """Largest half side in pixels of what is looked at around a source."""
 _SPECTRA = 16
 """Transforms of the covariance that are remembered: sources of one size look at pieces of one shape."""
+_PART_SOURCES = 32
+"""So many sources are measured at once."""
+_UNKNOWN = False, math.nan, math.nan, math.nan
 _OTHERS_SIGMA = 2.5
 """Pixels this near another source are left out."""
 
@@ -85,21 +89,28 @@ def growth_curves(
     step : int
         Distance in pixels, along each axis, of those that are looked at, where a source is wide enough.
     """
-    n, transform = len(sources), lru_cache(_SPECTRA)(partial(_spectrum, noise))
-    is_other, values = np.zeros(n, dtype=bool), np.full((3, n), np.nan)
-    for k in np.flatnonzero(snr > BRIGHT):
+    transform = lru_cache(_SPECTRA)(partial(_spectrum, noise))
+
+    def of_source(k: int) -> tuple[bool, float, float, float]:
         least = FWHM_PER_SIGMA * float(sources[k, [gaussians.SIGMA_1, gaussians.SIGMA_2]].min())
-        rings = _Rings.around(residual, sources, int(k), step=max(1, min(step, int(least / 3.0))))
+        rings = _Rings.around(residual, sources, k, step=max(1, min(step, int(least / 3.0))))
         if rings is None:
-            continue
+            return _UNKNOWN
         place = zip(sources[k, [gaussians.Y, gaussians.X]], size_of(residual), strict=True)
         y, x = (int(np.clip(round(v), 0, m - 1)) for v, m in place)
         rms = float(relative_rms[y : y + 1, x : x + 1][0, 0])
-        is_other[k], *values[:, k] = rings.grown(
+        return rings.grown(
             transform(rings.values.shape, rings.step), rms=rms, peak=float(sources[k, gaussians.AMPLITUDE]),
             flux=float(gaussians.gaussian_flux(sources[k])),
         )  # fmt: skip
-    return Growth(is_other=is_other, beyond=values[0], error=values[1], radius=values[2])
+
+    bright = np.flatnonzero(snr > BRIGHT).tolist()
+    parts = [bright[first : first + _PART_SOURCES] for first in range(0, len(bright), _PART_SOURCES)]
+    values = np.tile(_UNKNOWN, (len(sources), 1))
+    for part, found in zip(parts, in_order(lambda part: [*map(of_source, part)], parts), strict=True):
+        values[part] = found
+    is_other, beyond, error, radius = values.T
+    return Growth(is_other=is_other != 0.0, beyond=beyond, error=error, radius=radius)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -156,7 +167,7 @@ class _Rings:
         total = np.bincount(self.number[used], self.values[used], minlength=n_rings).astype(np.float64)
         shown = step_area * count >= np.maximum(0.3 * self.area, 1.0)
         if not shown[: round(FIRST_END / STEP)].all():
-            return False, np.nan, np.nan, np.nan
+            return _UNKNOWN
         first, last = round(FIRST_END / STEP), round(LAST_END / STEP)
         curve: list[tuple[float, float]] = []
         for end in range(first, last + 1):
@@ -169,7 +180,7 @@ class _Rings:
                 curve.pop()
                 break
         if not curve:
-            return False, np.nan, np.nan, np.nan
+            return _UNKNOWN
         end = first + len(curve) - 1
         beyond, error = curve[-1]
         other = beyond > max(BEYOND_SIGNIFICANT * error, BEYOND_NOTABLE * flux)

@@ -11,6 +11,7 @@ from hyper_py.background.evaluate import painted
 from hyper_py.background.model import BackgroundModel
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.groups import GroupFit
+from hyper_py.fitting.problem import AT_LARGEST
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import Plane, Where
@@ -27,9 +28,9 @@ UNCERTAIN_BEYOND = 0.4
 """This share of that light, at most of the Gaussian's, is in the error: where a profile is no Gaussian it may
 be a neighbour's, or there may be more. Simulated discs, cores and complexes have pulls of .5 to 1.4 then."""
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
-_CLEAR_SNR = 10.0
+CLEAR_SNR = 10.0
 """A wide source at a bound stays if its flux, one of the largest size if its detection is so clear."""
-_AT_LARGEST, _RIDGE_RATIO = 0.999, 2.5
+_RIDGE_RATIO = 2.5
 """What fills the largest size allowed and is so much longer than wide is a piece of a filament."""
 _LEAST_WIDE_SNR = 3.0
 """Flux over its error of a wide source: where its shape is not known, what it describes is background."""
@@ -308,11 +309,11 @@ class MeasuredMap:
         """
         table, n_given = self.sources, snr.size
         major, minor = table.parameters[:, gaussians.SIGMA_1], table.parameters[:, gaussians.SIGMA_2]
-        wide, filling = major > wide_sigma, major >= _AT_LARGEST * largest_sigma
+        wide, filling = major > wide_sigma, major >= AT_LARGEST * largest_sigma
         clear = np.zeros(len(table), dtype=bool)
-        clear[:n_given] = snr >= _CLEAR_SNR
+        clear[:n_given] = snr >= CLEAR_SNR
         # Held by a bound, they have no error later on.
-        least = np.where(table.at_bound.any(axis=1), _CLEAR_SNR, _LEAST_WIDE_SNR)
+        least = np.where(table.at_bound.any(axis=1), CLEAR_SNR, _LEAST_WIDE_SNR)
         below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
         below |= filling & ((major > _RIDGE_RATIO * minor) | ~clear)
         kept = np.ones(len(table), dtype=bool) if apart is None else apart.copy()

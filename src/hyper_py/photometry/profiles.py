@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray
-from hyper_py.fitting.groups import Group, memory_batches
+from hyper_py.fitting.groups import Group, work_parts
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.parallel import in_order
 
 WIDER = 1.7
 """Size of the second Gaussian over that of the source."""
@@ -61,10 +62,15 @@ def measure_profiles(groups: Sequence[Group], n_sources: int) -> Profiles:
         Of all groups together.
     """
     values = np.full((2, n_sources), np.nan)
-    for batch in memory_batches(groups):
-        for group in (groups[k].prepared() for k in batch):
-            values[:, group.members] = _of_group(group)
+    parts = [[groups[k] for k in part] for part in work_parts(groups)]
+    for part, found in zip(parts, in_order(_of_part, parts), strict=True):
+        for group, own in zip(part, found, strict=True):
+            values[:, group.members] = own
     return Profiles(amplitude=values[0], error=values[1])
+
+
+def _of_part(part: Sequence[Group]) -> list[FloatArray]:
+    return [_of_group(group.prepared()) for group in part]
 
 
 def _of_group(group: Group) -> FloatArray:

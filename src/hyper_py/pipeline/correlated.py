@@ -22,6 +22,7 @@ from hyper_py.deblending.model_selection import (
     apart_after_fit,
     recentred,
     remove_sources,
+    restarted,
     supported_sources,
     typical_shape,
 )
@@ -31,7 +32,7 @@ from hyper_py.fitting.groups import Group
 from hyper_py.fitting.iterative import alternative_starts, fit_iteratively, retry_failed
 from hyper_py.fitting.joint_orders import choose_orders
 from hyper_py.fitting.other_sources import with_other_sources
-from hyper_py.fitting.problem import FitProblem
+from hyper_py.fitting.problem import AT_LARGEST, MOST_GROWTH, FitProblem
 from hyper_py.fitting.setup import COMPACT_BEAMS, FitSetup, OwnBackground, covariance_reach
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.covariance import CovarianceModel
@@ -44,7 +45,7 @@ from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, size_
 from hyper_py.options import Options
 from hyper_py.photometry.conditional_flux import measure_on_conditional
 from hyper_py.photometry.growth import growth_curves
-from hyper_py.photometry.measurements import MeasuredMap, source_table
+from hyper_py.photometry.measurements import CLEAR_SNR, MeasuredMap, source_table
 from hyper_py.photometry.profiles import measure_profiles
 from hyper_py.pipeline.polynomial import measured_on_polynomials, separate_backgrounds_of
 from hyper_py.psf.residual import (
@@ -108,7 +109,9 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     cleaned, given, flux_factor = _without_patterns(initial, options, measurable=measurable, search=search)
     setup = _setup(cleaned, options)
     model = _deblended(cleaned, setup, options, n_given=given.size, search=search)
-    model, measured, kept = _above_noise(model, setup, options, noise=cleaned.noise, snr=problem.snr[given])
+    model, measured, kept = _above_noise(
+        model, setup, options, noise=cleaned.noise, snr=problem.snr[given], detected=problem.start[given]
+    )
     given, vanished = given[kept], given[~kept]
     added = np.arange(len(model.sources)) >= given.size
     measured = measured.with_flags(Flag.ADDED_IN_RESIDUAL, added)
@@ -306,14 +309,17 @@ def _fit(model: Model, solver: SolverOptions, *, stage: str) -> Model:
 
 
 def _above_noise(
-    model: Model, setup: FitSetup, options: Options, *, noise: _Noise, snr: FloatArray
+    model: Model, setup: FitSetup, options: Options, *, noise: _Noise, snr: FloatArray, detected: FloatArray
 ) -> tuple[Model, MeasuredMap, BoolArray]:
     """Measure the sources of a model; those that vanished in the fit go, and their groups are fitted anew.
 
+    Clear ones that are as large as is allowed, and were found much smaller, are fitted once more as what was
+    found: in complexes they spread over all that is beside them.
+
     Parameters
     ----------
-    snr : ndarray, shape (n_given,)
-        Significance of the detections; those that were added come after them.
+    snr, detected : ndarray, shape (n_given,) and (n_given, 6)
+        Significance and Gaussians of the detections; those that were added come after them.
 
     Returns
     -------
@@ -323,6 +329,9 @@ def _above_noise(
         Which of the given sources remain. Forced ones all do.
     """
     solver, n_given, remaining = options.fit_options.solver(), snr.size, np.arange(snr.size)
+    largest_sigma = setup.sigma_limits[1]
+    may_restart = (snr >= CLEAR_SNR) & (MOST_GROWTH * detected[:, gaussians.SIGMA_1] < largest_sigma)
+    may_restart &= options.has_detected_sizes
     while True:
         sources, groups = retry_failed(
             model.groups, model.sources, starts=alternative_starts(model.problem, model.sources),
@@ -334,11 +343,18 @@ def _above_noise(
         if not (model.problem.forced or options.policy.keep_below_noise):
             wide = COMPACT_BEAMS * model.problem.beam_fwhm / FWHM_PER_SIGMA
             kept = measured.above_noise(
-                snr[remaining], wide_sigma=wide, largest_sigma=setup.sigma_limits[1],
+                snr[remaining], wide_sigma=wide, largest_sigma=largest_sigma,
                 apart=apart_after_fit(model),
             )  # fmt: skip
         if kept.all():
             return model, measured, np.isin(np.arange(n_given), remaining)
+        filling = model.sources[: remaining.size, gaussians.SIGMA_1] >= AT_LARGEST * largest_sigma
+        again = np.flatnonzero(~kept[: remaining.size] & filling & may_restart[remaining])
+        if again.size:
+            may_restart[remaining[again]] = False
+            model = restarted(model, again, detected[remaining[again]], setup=setup)
+            model = _fit(model, solver, stage="apertures")
+            continue
         if not kept.any():
             return remove_sources(model, kept, setup=setup), measured.of_nothing(), np.zeros(n_given, bool)
         remaining = remaining[kept[: remaining.size]]

@@ -15,7 +15,7 @@ from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.binning import bin_size, binned_problem
 from hyper_py.fitting.initial import in_groups
-from hyper_py.fitting.problem import FitProblem
+from hyper_py.fitting.problem import MOST_GROWTH, FitProblem
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
 from hyper_py.noise.level import NoiseLevel
@@ -35,9 +35,6 @@ MEASURED_BEAMS = 5.0
 """Up to this size fluxes were shown to be right."""
 _COMPACT_BEAMS = 2.0
 """Smaller sources are blended as those of this size are."""
-_MOST_GROWTH = 2.5
-"""Detections in groups are fitted with at most this multiple of the size that they were found with: a source
-that may be of any size takes the light of all others."""
 _AT_BOUND_FLAGS = {
     Flag.AMPLITUDE_AT_BOUND: [gaussians.AMPLITUDE],
     Flag.POSITION_AT_BOUND: [gaussians.X, gaussians.Y],
@@ -191,7 +188,6 @@ def fit_problem(
     fixed = np.zeros(start.shape, dtype=bool)
     fixed[:, gaussians.SIGMA_1 :] = shapes is not None
     fixed[:, gaussians.X : gaussians.Y + 1] = forced or not options.fit_options.vary
-    has_sizes = options.detection.method == "matched" and not (forced or options.original)
     psf_residual, shift_pix = image.beam.psf_residual, options.policy.shift_pix
     if _is_weighted(options):
         partition = partition_groups(
@@ -202,7 +198,7 @@ def fit_problem(
         partition = partition_correlated(
             peaks.x, peaks.y, beam_fwhm=fwhm, widths=FWHM_PER_SIGMA * start[:, gaussians.SIGMA_1]
         )
-    limited = in_groups(partition, len(start)) & has_sizes
+    limited = in_groups(partition, len(start)) & (options.has_detected_sizes and not forced)
     reach = int((DIRTY_BEAMS if image.beam.is_dirty else PATTERN_BEAMS) * fwhm)
     return FitProblem(
         data=image.data,
@@ -215,7 +211,7 @@ def fit_problem(
         fixed=fixed,
         prior_variance=np.zeros(start.shape),
         shift=0.5 * fwhm * size if shift_pix is None else np.full(len(start), shift_pix),
-        largest_sigma=np.where(limited, _MOST_GROWTH * start[:, gaussians.SIGMA_1], np.inf),
+        largest_sigma=np.where(limited, MOST_GROWTH * start[:, gaussians.SIGMA_1], np.inf),
         partition=partition,
         beam_fwhm=fwhm,
         beam_area=image.beam_area_pix,

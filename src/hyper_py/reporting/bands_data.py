@@ -14,7 +14,7 @@ from hyper_py.arrays import FloatArray
 from hyper_py.bands.catalog import column_suffixes
 from hyper_py.bands.plane import TangentPlane
 from hyper_py.bands.shapes import sky_ellipses
-from hyper_py.diagnostics import FLAG_TEXT
+from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.geometry import celestial_degrees, celestial_frame
 from hyper_py.image import SkyImage
 from hyper_py.pipeline.bands import BandsExtraction, MeasuredBand
@@ -193,6 +193,7 @@ def _sources(extraction: BandsExtraction, *, milli: float) -> dict[str, Any]:
         "ra": [round(v, 9) for v in table["RA"].value],
         "dec": [round(v, 9) for v in table["DEC"].value],
     }
+    columns["unresolved"] = (table["FLAGS"] & int(Flag.UNRESOLVED)).astype(bool).astype(int).tolist()
     columns["east"], columns["north"] = (_numbers(sources.position[:, k]) for k in (0, 1))
     per_band = {
         key: [_numbers(table[f"{name}_{suffix}"]) for suffix in suffixes]

@@ -109,7 +109,8 @@ def beam_text(facts: Mapping[str, Any]) -> str:
 def run_facts(manifest: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Yield what was run, on what, when and by which versions."""
     if entry is not None and "path" in entry:
-        yield "Input", str(entry["path"])
+        paths = [one["path"] for one in entry.get("bands", ()) if "path" in one] or [entry["path"]]
+        yield "Input", ", ".join(map(str, paths))
         yield "SHA-256", str(entry["checksum"])
         yield "Time for this map", f"{entry['seconds']:.2f} s"
     killed = f"killed, or its machine stopped: {counted(manifest)}"

@@ -39,6 +39,8 @@ from hyper_py.writing.state import parts_of, read_record
 
 INDEX = f"{REPORT_DIR}/index.html"
 _SCRIPTS = ("theme", "data", "grid", "paint", "sky", "source", "charts", "table", "main")
+_MAPS = "maps."
+"""Keys of single maps begin with it."""
 
 
 def write_report(root: Path) -> tuple[str, ...]:
@@ -178,7 +180,9 @@ def bands_page(
     root: Path | None = None,
 ) -> str:
     """Return the page of a field in several bands; parameters as in `map_page`."""
-    facts = data.facts
+    facts, keys = data.facts, configuration_facts(manifest)
+    of_maps = [(key, text) for key, text, _ in keys["changed"] if key.startswith(_MAPS)]
+    keys["changed"] = [one for one in keys["changed"] if not one[0].startswith(_MAPS)]
     return render_page(
         "bands.html",
         ("theme", "data", "grid", "paint", "bands_sky", "bands_source", "bands"),
@@ -190,7 +194,8 @@ def bands_page(
         run=list(run_facts(manifest, entry)),
         warnings=entry.get("warnings", ()),
         notes=entry.get("notes", ()),
-        **configuration_facts(manifest),
+        of_maps=[(key.removeprefix(_MAPS), text) for key, text in of_maps],
+        **keys,
     )
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyper_py import __version__
 from hyper_py.diagnostics import HyperPyWarning
+from hyper_py.running.field_task import FieldTask
 from hyper_py.running.map_log import log_warnings, user_warnings
 from hyper_py.running.map_outputs import MapWork, record_of
 from hyper_py.running.tasks import MapResult
@@ -33,12 +34,14 @@ def write_field_outputs(work: MapWork, extraction: "BandsExtraction") -> MapResu
 
     tell("products")
     task, layout, log = work.task, work.layout, work.log
+    assert isinstance(task, FieldTask)
     catalog = extraction.catalog
     reference = extraction.measured[extraction.offsets.reference]
     pixel_scale = min(band.image.pixel_scale for band in extraction.bands)
     rms, unit = _noise(reference, extraction)
     log.add(f"{len(extraction.bands)} bands, {len(catalog)} sources, {work.seconds:.2f} s")
     facts = band_facts(extraction)
+    facts = tuple({**one, "path": str(band.path)} for one, band in zip(facts, task.bands, strict=True))
     _log_bands(log, facts)
     for text in band_cautions(catalog, {band.name: band.image for band in extraction.bands}):
         warnings.warn(text, HyperPyWarning, stacklevel=2)

@@ -78,7 +78,12 @@ def read_band(band: BandInput) -> "BandImage":
     from hyper_py.bands.images import BandImage
     from hyper_py.reading.io import read_image
 
-    image = replace(read_image(band.path, **reading_options(band.config)), name=band.name)
+    try:
+        image = replace(read_image(band.path, **reading_options(band.config)), name=band.name)
+    except InputError as error:
+        if ": set " not in str(error):
+            raise
+        raise InputError(f"{error}; for this map alone, the same keys below maps.{band.name}") from None
     frequency = image.meta.get("frequency")
     if not frequency:
         raise InputError(

@@ -5,7 +5,7 @@ const columns = [
   ["#", "", i => sources.hyper_id[i], i => String(sources.hyper_id[i])],
   ["RA", "h:m:s", i => sources.ra[i], i => skyText(sources.ra[i], sources.dec[i]).split("  ")[0]],
   ["Dec", "d:m:s", i => sources.dec[i], i => skyText(sources.ra[i], sources.dec[i]).split("  ")[1]],
-  ["Size", "″", i => sources.deconv_fwhm_1[i], i => sources.deconv_fwhm_1[i] > 0 ? `${short(sources.deconv_fwhm_1[i], 3)} × ${sources.deconv_fwhm_2[i] > 0 ? short(sources.deconv_fwhm_2[i], 3) : "0"}` : `< ${short(sources.deconv_ulim[i], 2)}`],
+  ["Size", "″", i => sources.deconv_fwhm_1[i], i => !sources.unresolved[i] ? `${short(sources.deconv_fwhm_1[i], 3)} × ${sources.deconv_fwhm_2[i] > 0 ? short(sources.deconv_fwhm_2[i], 3) : "0"}` : `< ${short(sources.deconv_ulim[i], 2)}`],
   ["Significance", "", i => sources.snr[i], i => short(sources.snr[i], 3)],
   ...byWavelength.map(b => [bands[b].name, facts.flux_unit, i => inBand("flux", b, i), i => fluxText(b, i), i => detected(b, i) ? "" : "weak"]),
   ...(sources.grey ? [["T", "K", i => sources.grey.temperature[i], i => short(sources.grey.temperature[i], 3)]] : []),

@@ -156,7 +156,7 @@ function numbers(i) {
 function showCard(i) {
   const card = $("card");
   if (i < 0) { card.replaceChildren(element("p", { className: "muted", textContent: count ? "Click a source in a map or in the table." : "No source was found." })); cutCanvases = []; return; }
-  const size = sources.deconv_fwhm_1[i] > 0 ? `intrinsic FWHM ${withError(sources.deconv_fwhm_1[i], sources.deconv_fwhm_1_err[i]).join(" ± ")}″ × ${sources.deconv_fwhm_2[i] > 0 ? short(sources.deconv_fwhm_2[i], 3) : "0"}″` : `unresolved, below ${short(sources.deconv_ulim[i], 3)}″`;
+  const size = !sources.unresolved[i] ? `intrinsic FWHM ${withError(sources.deconv_fwhm_1[i], sources.deconv_fwhm_1_err[i]).join(" ± ")}″ × ${sources.deconv_fwhm_2[i] > 0 ? short(sources.deconv_fwhm_2[i], 3) : "0"}″` : `unresolved, below ${short(sources.deconv_ulim[i], 3)}″`;
   const parts = [skyText(sources.ra[i], sources.dec[i]), `± ${short(Math.max(sources.ra_err[i], sources.dec_err[i]), 2)}″`, size, sources.snr[i] === null ? "position given" : `significance ${short(sources.snr[i], 3)}`];
   if (sources.cluster[i] > 1) parts.push(`fitted with ${sources.cluster[i] - 1} other${sources.cluster[i] > 2 ? "s" : ""}`);
   const grey = sources.grey;
