@@ -9,6 +9,8 @@ from hyper_py.noise.holes import without_holes
 from hyper_py.noise.measure import measure_noise
 from hyper_py.numerics import gaussians
 from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.simulation.simulate import simulate_image
+from hyper_py.validation.validation import validate
 
 SIDE = 160
 
@@ -38,6 +40,23 @@ def test_a_hole_does_not_change_the_noise(image, depth, size):
     assert beside.variance == pytest.approx(alone.variance, rel=0.1)
     assert not beside.assumed
     assert np.asarray(relative).max() < 1.3
+
+
+@pytest.mark.parametrize("depth", [-100, -1000])
+def test_a_hidden_source_does_not_change_the_noise(image, depth):
+    """Beside one of 10^4 sigma others of 1000 are found by a late fit: all errors were 5 times too large."""
+    alone, _ = noise_of(image)
+    beside, _ = noise_of(inject(image, hole_in(image, depth=depth)))
+    assert beside.variance == pytest.approx(alone.variance, rel=0.1)
+
+
+def test_errors_are_right_on_a_map_of_very_bright_sources():
+    sky = simulate_image("dynamic", seed=62, peak_range=(5.0, 10_000.0))
+    rows = extract_sources(sky.image).catalog
+    result = validate(rows, sky)
+    assert (rows["FLUX"] > 2.0 * rows["FLUX_ERR"]).mean() > 0.98
+    assert result.false.size <= 1
+    assert result.completeness.value > 0.96
 
 
 def test_noise_that_is_loud_somewhere_has_no_holes(rng):

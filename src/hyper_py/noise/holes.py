@@ -1,8 +1,8 @@
-"""Holes of a map (absorption, decrements, bowls beside bright sources): neither noise nor sources.
+"""Holes of a map (absorption, decrements, bowls beside bright sources) and hidden sources: no noise.
 
-Sources are masked where the noise is measured, since the detection finds them; nothing does that for holes.
-One of 1000 sigma would be most of the variance of a small map, and faint sources would fall below errors
-that come from it.
+Sources are masked where the noise is measured, since the detection finds them; nothing does that for holes,
+nor for a bright source so close to a brighter one that only a later fit finds it. One of 1000 sigma would be
+most of the variance of a small map, and faint sources would fall below errors that come from it.
 """
 
 import math
@@ -14,14 +14,15 @@ from hyper_py.arrays import FloatArray
 from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics.tiles import LazyPlane, Plane, grown, kept_like, sample, size_of
 
-HOLE_SIGMA = 10.0
-"""Pixels this many clipped rms below the mean are no noise: one in 100 beams doubles the variance."""
+HOLE_SIGMA, HIDDEN_SIGMA = 10.0, 30.0
+"""Pixels this many clipped rms below and above the mean are no noise: one of 10 in 100 beams doubles the
+variance. Above it, bright parts of a structured background are let be."""
 HOLE_BEAMS = 1.5
 """Radius of what is left out around each of them: a beam-sized hole of 10^4 sigma is below 1 sigma there."""
 
 
 def without_holes(masked: Plane, flat: Plane, *, beam_fwhm: float, size: int | None = None) -> Plane | None:
-    """Return a map with its holes blank, or None if it has none.
+    """Return a map with its holes and hidden sources blank, or None if it has none.
 
     Parameters
     ----------
@@ -42,17 +43,18 @@ def without_holes(masked: Plane, flat: Plane, *, beam_fwhm: float, size: int | N
     known = sample(flat, size=size)
     # A deep hole moves the plane that was fitted with it, so that the rest is not at zero.
     rest = clipped_statistics(known)
-    limit = rest.mean - HOLE_SIGMA * rest.rms
-    if not (known < limit).any():
+    lowest, highest = rest.mean - HOLE_SIGMA * rest.rms, rest.mean + HIDDEN_SIGMA * rest.rms
+    if not ((known < lowest) | (known > highest)).any():
         return None
     radius, shape = HOLE_BEAMS * beam_fwhm, size_of(masked)
 
     def make(rows: slice, columns: slice) -> FloatArray:
         outer, inner = grown((rows, columns), math.ceil(radius) + 1, shape)
-        values, below = masked[rows, columns], flat[outer] < limit
-        if not below.any():
+        values, around = masked[rows, columns], flat[outer]
+        outside = (around < lowest) | (around > highest)
+        if not outside.any():
             return values
-        hole = (ndimage.distance_transform_edt(~below) <= radius)[inner]
+        hole = (ndimage.distance_transform_edt(~outside) <= radius)[inner]
         return np.where(hole, np.nan, values)
 
     return kept_like(LazyPlane(shape, make), masked)
