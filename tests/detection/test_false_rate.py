@@ -105,12 +105,21 @@ def test_tail_is_less_gaussian_than_the_map() -> None:
         asymmetry: np.count_nonzero(
             FalseRate(number=900.0, spread=0.9, n_beams=30_000.0, asymmetry=asymmetry).symmetric(values) > 4.5
         )
-        for asymmetry in (skewness, asymmetry_of_tail(skewness))
+        for asymmetry in (skewness, asymmetry_of_tail(skewness, share=3.0))
     }
     assert corrected[skewness] > 4.0 * n
-    assert corrected[asymmetry_of_tail(skewness)] < 2.0 * n
-    assert asymmetry_of_tail(0.02) == 0.02
-    assert asymmetry_of_tail(0.0) == 0.0
+    assert corrected[asymmetry_of_tail(skewness, share=3.0)] < 2.0 * n
+    assert asymmetry_of_tail(0.02, share=3.0) == 0.02
+    assert asymmetry_of_tail(0.0, share=3.0) == 0.0
+
+
+def test_the_tail_of_what_may_be_faint_sources_is_that_of_the_map() -> None:
+    """On a radio map of many faint sources a quarter of them was lost."""
+    assert asymmetry_of_tail(0.25, share=1.9) == 0.25
+    assert asymmetry_of_tail(0.25, share=0.4) == pytest.approx(0.1)
+    assert asymmetry_of_tail(0.25, share=-0.8) == 0.0
+    # Beyond what cirrus has it is not multiplied.
+    assert asymmetry_of_tail(0.6, share=3.0) - asymmetry_of_tail(0.2, share=3.0) == pytest.approx(0.4)
 
 
 def searched(preset: str, *, seed: int, **fields: object) -> MatchedSearch:
@@ -133,4 +142,4 @@ def test_knots_of_cirrus_are_background() -> None:
     found = searched("empty_lognormal", seed=4)
     measured = false_rate(found.field, found.found).asymmetry
     assert measured > 0.05
-    assert found.rate.asymmetry == measured
+    assert found.rate.asymmetry > 1.3 * measured

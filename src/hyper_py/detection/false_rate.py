@@ -30,9 +30,12 @@ PRIOR_PEAKS = 100.0
 
 TAIL_QUANTILE = 0.02
 """The asymmetry is measured at this quantile from either end: at some two sigma."""
-GAUSSIAN_ASYMMETRY, TAIL_FACTOR = 0.03, 2.6
-"""Gaussian maps may have the first by chance. What is beyond it is multiplied: the high peaks of cirrus come
-from its bright parts, which are less Gaussian than the pixels of the map as a whole."""
+GAUSSIAN_ASYMMETRY, MOST_ASYMMETRY, TAIL_FACTOR = 0.03, 0.2, 2.6
+"""Gaussian maps may have the first by chance, log-normal cirrus has up to the second. What is between them is
+multiplied: high peaks of cirrus come from its bright parts, which are less Gaussian than the whole map."""
+CLEARLY_BACKGROUND = 2.0
+"""Share of the background (`hyper_py.detection.matched.background_share`) above which that is done: 3 to 6 on
+log-normal skies, 2 on a map of faint sources and some diffuse emission."""
 LARGEST_CORRECTED = 6.0
 """Higher peaks are corrected by as much as this one, in units of the noise."""
 
@@ -134,13 +137,22 @@ def measure_asymmetry(values: FloatArray) -> float:
     return max(0.0, 3.0 * deviate / (deviate**2 - 1.0) * (high + low) / middle)
 
 
-def asymmetry_of_tail(skewness: float) -> float:
+def asymmetry_of_tail(skewness: float, *, share: float) -> float:
     """Return the asymmetry with which the high peaks of a map are corrected, from that of all its pixels.
 
     On log-normal cirrus without a source twice the skewness leaves two false peaks a map of 30,000 beams, and
     2.5 times one.
+
+    Parameters
+    ----------
+    skewness : float
+        From `measure_asymmetry`.
+    share : float
+        How far it is that of the background: 0 if faint sources make it, 1 and more if knots of cirrus do.
     """
-    return skewness + (TAIL_FACTOR - 1.0) * max(0.0, skewness - GAUSSIAN_ASYMMETRY)
+    beyond = max(0.0, min(skewness, MOST_ASYMMETRY) - GAUSSIAN_ASYMMETRY)
+    clear = min(max(share - CLEARLY_BACKGROUND, 0.0), 1.0)
+    return skewness * min(max(share, 0.0), 1.0) + (TAIL_FACTOR - 1.0) * beyond * clear
 
 
 def measure_false_rate(

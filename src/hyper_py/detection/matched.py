@@ -6,6 +6,7 @@ outside sources and a response of 1 to a source (`hyper_py.detection.weights`). 
 (`fit_residual`), and the significance of a peak says how often noise makes such a one (`false_rate`).
 """
 
+import math
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property, partial
 
@@ -167,7 +168,8 @@ class MatchedSearch:
         found = search(field, fit=fit, advance=counter("detection", MOST_ROUNDS))
         rate = false_rate(field, found)
         if rate.asymmetry > 0.0:
-            rate = replace(rate, asymmetry=rate.asymmetry * background_share(field, found))
+            share = background_share(field, found)
+            rate = replace(rate, asymmetry=asymmetry_of_tail(rate.asymmetry, share=share))
         rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
         if max_false_rate is not None:
             limits = replace(limits, sigma_threshold=rate.threshold(max_false_rate))
@@ -231,12 +233,12 @@ def false_rate(field: Field, found: Searched) -> FalseRate:
         values.append(quiet)
     return measure_false_rate(
         minima.value[away], share=looked / max(inner, 1), n_beams=field.n_beams,
-        asymmetry=asymmetry_of_tail(measure_asymmetry(np.concatenate(values))),
+        asymmetry=measure_asymmetry(np.concatenate(values)),
     )  # fmt: skip
 
 
 def background_share(field: Field, found: Searched) -> float:
-    """Return whether the asymmetry of a filtered map is that of its background (1) or of faint sources (0).
+    """Return whether the asymmetry of a filtered map is that of its background (1 or more) or of sources (0).
 
     The knots of cirrus are wider than sources: they are bright on scales of some beams as well. What peaks
     have of that beyond minima, in units of what sources have of it, tells one from the other. In deep maps
@@ -249,7 +251,7 @@ def background_share(field: Field, found: Searched) -> float:
         amplitude += float(np.sum(field.at(found.view.amplitude, doubtful.y, doubtful.x)))
         brightness += float(np.sum(field.at(found.view.brightness, doubtful.y, doubtful.x)))
     of_sources = float(field.family.response(TEMPLATE)[-1]) * amplitude
-    return float(np.clip(brightness / (WIDER * of_sources), 0.0, 1.0)) if of_sources > 0.0 else 1.0
+    return brightness / (WIDER * of_sources) if of_sources > 0.0 else math.inf
 
 
 def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
@@ -279,6 +281,7 @@ def wide_octaves(data: Plane, *, beam_covariance: FloatArray, size: int | None) 
         if searched is not None:
             field, found = searched
             rate = false_rate(field, found)
+            rate = replace(rate, asymmetry=asymmetry_of_tail(rate.asymmetry, share=math.inf))
             rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
             wide = away_from_edges(candidates(field, found, rate), field)
             octaves.append(Octave(step, field, found, on_map(wide, step)))
