@@ -64,7 +64,7 @@ def test_of_two_detections_of_one_bright_source_one_stays(amplitude, size, seed)
 
 
 @pytest.mark.parametrize(
-    ("amplitude", "other", "away"), [(15.0, 100.0, 10.0), (15.0, 400.0, 12.0), (20.0, 400.0, 12.0)]
+    ("amplitude", "other", "away"), [(15.0, 400.0, 10.0), (15.0, 400.0, 12.0), (20.0, 400.0, 12.0)]
 )
 def test_a_clear_detection_that_spread_is_fitted_again_as_it_was_found(amplitude, other, away):
     """In complexes sources of 20 to 400 sigma were lost: grown, they were taken for pieces of filaments."""
