@@ -61,7 +61,7 @@ def test_planes_made_together_are_those_made_alone(rng, n):
 
 
 def open_files(folder):
-    """Return how many files of a folder are open, with a name or without; other tests may leave others open."""
+    """Return how many files of a folder are open, with a name or without; other tests close others."""
     places = []
     for number in os.listdir("/proc/self/fd"):
         with suppress(OSError):  # that of the listing itself
