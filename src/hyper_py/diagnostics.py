@@ -102,7 +102,7 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.SHAPE_DIFFERS: "size differs significantly between bands; fluxes with a common shape are biased",
     Flag.FLUX_AT_BOUND: "a parameter that the flux depends on is at its bound; no error is given",
     Flag.VERY_WIDE: "wider than 5 beams; flux and size may be wrong",
-    Flag.OTHER_PROFILE: "not a Gaussian; FLUX includes FLUX_BEYOND if it is -0.3 to 1.5 FLUX_GAUSS",
+    Flag.OTHER_PROFILE: "not a Gaussian; FLUX includes FLUX_BEYOND unless a neighbour may be in it",
     Flag.PROFILE_UNKNOWN: "resolved, and noise hides whether it is a Gaussian; FLUX is that of a Gaussian",
 }
 

@@ -201,6 +201,27 @@ def test_a_wide_source_stays_only_if_its_flux_is_known(sigma, bound, ratio, stay
 
 
 @pytest.mark.parametrize(
+    ("snr", "ratio", "together", "stays"),
+    [
+        (10.1, 2.0, False, False), (10.1, 2.1, False, True), (9.9, 1.5, False, True),
+        (500.0, 4.9, False, False), (500.0, 5.1, False, True), (500.0, 4.9, True, True),
+    ],
+)  # fmt: skip
+def test_a_clear_source_that_stands_alone_keeps_what_was_found(snr, ratio, together, stays):
+    """Rings of bright sources were rows: found at 10 sigma, their fits had moved away to 1.6."""
+    groups = [measured(THREE, np.array(own)) for own in ([[0, 1], [2]] if together else [[0], [1], [2]])]
+    table = source_table(THREE, groups)
+    covariance = np.broadcast_to(0.01 * np.eye(gaussians.N_PARAMETERS), table.covariance.shape)
+    table = replace(
+        table, flux=np.array([0.1 * ratio, 9.0, 9.0]), flux_err=np.full(3, 0.1), covariance=covariance
+    )
+    found = MeasuredMap(
+        sources=table, groups=groups, noise=CovarianceModel(np.ones((1, 1))), given=np.arange(3)
+    )
+    assert found.above_noise(np.array([snr, 10.0, 10.0])).tolist() == [stays, True, True]
+
+
+@pytest.mark.parametrize(
     ("major", "minor", "snr", "stays"),
     [
         (8.0, 3.1, 20.0, False), (8.0, 3.3, 20.0, True), (7.9, 3.1, 20.0, True),
@@ -222,23 +243,22 @@ def test_what_is_as_large_as_allowed_is_a_source_if_it_is_clear_and_no_ridge(maj
 
 
 @pytest.mark.parametrize(
-    ("beyond", "is_other", "expected", "unknown"),
+    ("beyond", "is_other", "together", "expected", "unknown"),
     [
-        (0.5, True, 1.5, 0.2),
-        (0.5, False, 1.2, 0.0),
-        (1.6, True, 1.2, 0.4),
-        (-0.2, True, 0.8, 0.08),
-        (-0.4, True, 1.2, 0.16),
-        (np.nan, True, 1.2, 0.4),
+        (0.5, True, 1, 1.5, 0.2), (0.5, False, 1, 1.2, 0.0), (1.6, True, 1, 1.2, 0.4),
+        (-0.2, True, 2, 0.8, 0.08), (-0.4, True, 2, 1.2, 0.16), (-0.4, True, 1, 0.6, 0.16),
+        (-0.9, True, 1, 1.2, 0.36), (np.nan, True, 1, 1.2, 0.4),
     ],
-)
-def test_light_beyond_a_gaussian_is_in_the_flux_if_it_can_be_its_own(beyond, is_other, expected, unknown):
+)  # fmt: skip
+def test_light_beyond_a_gaussian_is_in_the_flux_if_it_can_be_its_own(
+    beyond, is_other, together, expected, unknown
+):
     """A share of it is in the error either way, but no larger share of the Gaussian's light."""
     one = np.ones(1)
     table = replace(
         SourceTable.unmeasured(THREE[:1]), flux=1.2 * one, flux_err=0.3 * one, flux_gauss=one,
         flux_gauss_err=0.1 * one, aperture_fraction=one, beyond=beyond * one, beyond_err=0.4 * one,
-        flags=np.array([int(Flag.OTHER_PROFILE) * is_other]),
+        flags=np.array([int(Flag.OTHER_PROFILE) * is_other]), n_in_group=np.array([together]),
     )  # fmt: skip
     found = corrected_fluxes(table, beam_factor=one, flux_factor=1.0, aperture_correction=True)
     assert found.flux[0] == pytest.approx(expected)

@@ -238,6 +238,12 @@ def source_covariance(parameters: FloatArray) -> FloatArray:
     )
 
 
+def covariances(parameters: FloatArray) -> FloatArray:
+    """Return second moments of Gaussians, pixels^2, order (x, y), of shape (..., 2, 2)."""
+    major, minor = (FWHM_PER_SIGMA * parameters[..., column] for column in (SIGMA_1, SIGMA_2))
+    return covariance_from_ellipse(major, minor, parameters[..., THETA])
+
+
 def shape_parameters(covariance: FloatArray) -> FloatArray:
     """Return (sigma_major, sigma_minor, theta), shape (..., 3), of second moments of shape (..., 2, 2)."""
     ellipse = ellipse_from_covariance(covariance)

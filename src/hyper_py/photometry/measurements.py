@@ -22,8 +22,9 @@ _FILLED = (
     "chi2_red", "bic", "status", "flags", "order", "covariance",
 )  # fmt: skip
 """Columns that groups fill."""
-LEAST_BEYOND, MOST_BEYOND = -0.3, 1.5
-"""Light beyond a Gaussian is in the flux between these multiples of that of the Gaussian."""
+LEAST_BEYOND, LEAST_BEYOND_ALONE, MOST_BEYOND = -0.3, -0.8, 1.5
+"""Light beyond a Gaussian is in the flux between these multiples of that of the Gaussian. Of a ring that
+stands alone the hollow is to be taken off, which the Gaussian fills."""
 UNCERTAIN_BEYOND = 0.4
 """This share of that light, at most of the Gaussian's, is in the error: where a profile is no Gaussian it may
 be a neighbour's, or there may be more. Simulated discs, cores and complexes have pulls of .5 to 1.4 then."""
@@ -32,6 +33,10 @@ CLEAR_SNR = 10.0
 """A wide source at a bound stays if its flux, one of the largest size if its detection is so clear."""
 _RIDGE_RATIO = 2.5
 """What fills the largest size allowed and is so much longer than wide is a piece of a filament."""
+_LOST_SHARE, _LOST_SNR = 0.2, 5.0
+"""Of what was found hardly anything is left where a source that stands alone has a flux below the first times
+its significance, in errors, and below the second: true ones have 0.3 to 0.7, rings and rims of bright ones,
+from which a fit has moved away, less than 0.15."""
 _LEAST_WIDE_SNR = 3.0
 """Flux over its error of a wide source: where its shape is not known, what it describes is background."""
 
@@ -270,6 +275,8 @@ class MeasuredMap:
         Which of the sources given the first rows are; the others were added.
     vanished : int ndarray
         Which of the sources given are none: the fit left nothing of them above the noise.
+    pieces : int ndarray
+        Which of the sources given are pieces of shells, for each of which one other piece stands.
     noise_step : int
     flux_factor : float
         What the flux of a source is over that of its Gaussian, where the map shows that.
@@ -280,6 +287,7 @@ class MeasuredMap:
     noise: CovarianceModel
     given: IntArray
     vanished: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    pieces: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     noise_step: int = 1
     flux_factor: float = 1.0
 
@@ -296,6 +304,8 @@ class MeasuredMap:
         So do wide ones (sigma above `wide_sigma`, pixels) of which the flux is not known, or which are held
         by a bound without being clear, and those as large as is allowed (`largest_sigma`) that are long, or
         were not clearly detected: what they describe is background.
+
+        So do clear ones that stand alone and have moved away from what was found, see `lost`.
 
         Two sources in one place both have large errors; without one of them the other is well determined.
         Sources that were added go before those that were detected.
@@ -315,7 +325,7 @@ class MeasuredMap:
         # Held by a bound, they have no error later on.
         least = np.where(table.at_bound.any(axis=1), CLEAR_SNR, _LEAST_WIDE_SNR)
         below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
-        below |= filling & ((major > _RIDGE_RATIO * minor) | ~clear)
+        below |= (filling & ((major > _RIDGE_RATIO * minor) | ~clear)) | self.lost(snr)
         kept = np.ones(len(table), dtype=bool) if apart is None else apart.copy()
         ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
         for group in self.groups:
@@ -323,6 +333,21 @@ class MeasuredMap:
             if failing.size and kept[group.members].all():
                 kept[failing[np.lexsort((ratio[failing], failing < n_given))[0]]] = False
         return kept
+
+    def lost(self, snr: FloatArray) -> BoolArray:
+        """Return which fits have hardly any of what was found: of clear detections that stand alone.
+
+        Parameters
+        ----------
+        snr : ndarray, shape (n_given,)
+            Significance of the detections, which come first.
+        """
+        table, lost = self.sources, np.zeros(len(self.sources), dtype=bool)
+        alone = [int(group.members[0]) for group in self.groups if len(group.members) == 1]
+        clear = np.array([k for k in alone if k < snr.size and snr[k] >= CLEAR_SNR], dtype=np.intp)
+        least = np.minimum(_LOST_SHARE * snr[clear], _LOST_SNR)
+        lost[clear] = table.flux[clear] < least * table.flux_err[clear]
+        return lost
 
     def of_nothing(self) -> "MeasuredMap":
         """Return the map without any source: all those given have vanished."""
@@ -397,7 +422,8 @@ def corrected_fluxes(
     beyond, gauss = np.nan_to_num(table.beyond, nan=np.inf), np.abs(table.flux_gauss)
     unknown = np.where(other, UNCERTAIN_BEYOND * np.minimum(np.abs(beyond), gauss), 0.0)
     # More is not the source's own: it stands on emission that is wider still. Less is a neighbour's fit.
-    own = other & (beyond <= MOST_BEYOND * gauss) & (beyond >= LEAST_BEYOND * gauss) & aperture_correction
+    least = np.where(table.n_in_group == 1, LEAST_BEYOND_ALONE, LEAST_BEYOND)
+    own = other & (beyond <= MOST_BEYOND * gauss) & (beyond >= least * gauss) & aperture_correction
     table = replace(
         table,
         flux=np.where(own, table.flux_gauss + table.beyond, table.flux),

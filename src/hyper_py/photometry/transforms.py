@@ -118,11 +118,12 @@ def joined(one: MeasuredMap, other: MeasuredMap) -> MeasuredMap:
         *(replace(group, members=place[group.members]) for group in one.groups),
         *(replace(group, members=place[sizes[0] + group.members]) for group in other.groups),
     ]
-    n_peaks = one.given.size + one.vanished.size
+    n_peaks = one.given.size + one.vanished.size + one.pieces.size
     return replace(
         one,
         sources=SourceTable(**{name: values[rows] for name, values in table.items()}),
         groups=groups,
         given=np.concatenate([one.given, n_peaks + other.given]),
         vanished=np.concatenate([one.vanished, n_peaks + other.vanished]),
+        pieces=np.concatenate([one.pieces, n_peaks + other.pieces]),
     )

@@ -30,6 +30,7 @@ class Found:
     measured: MeasuredMap | None = None
     explained: Peaks | None = None
     vanished: Peaks | None = None
+    pieces: Peaks | None = None
 
 
 def find_both_signs(image: SkyImage, find: Callable[[SkyImage, FloatArray], Found]) -> Found:
@@ -65,7 +66,7 @@ def _inverted(found: Found) -> Found:
     measured = None if found.measured is None else inverted(found.measured)
     return Found(
         peaks=_inverted_peaks(found.peaks), measured=measured, explained=of(found.explained),
-        vanished=of(found.vanished),
+        vanished=of(found.vanished), pieces=of(found.pieces),
     )  # fmt: skip
 
 
@@ -85,4 +86,5 @@ def _joined(one: Found, other: Found) -> Found:
     return Found(
         peaks=both(one.peaks, other.peaks) or empty_peaks(), measured=measured,
         explained=both(one.explained, other.explained), vanished=both(one.vanished, other.vanished),
+        pieces=both(one.pieces, other.pieces),
     )  # fmt: skip

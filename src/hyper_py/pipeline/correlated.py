@@ -13,29 +13,24 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.model import BackgroundModel, NoBackground
-from hyper_py.background.separate import SeparateBackground
 from hyper_py.deblending.grouping import partition_correlated
 from hyper_py.deblending.model_selection import (
     Model,
     Search,
     add_sources,
-    apart_after_fit,
-    recentred,
     remove_sources,
-    restarted,
     supported_sources,
     typical_shape,
 )
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
 from hyper_py.fitting.groups import Group
-from hyper_py.fitting.iterative import alternative_starts, fit_iteratively, retry_failed
+from hyper_py.fitting.iterative import fit_iteratively
 from hyper_py.fitting.joint_orders import choose_orders
 from hyper_py.fitting.other_sources import with_other_sources
-from hyper_py.fitting.problem import AT_LARGEST, MOST_GROWTH, FitProblem
+from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.setup import COMPACT_BEAMS, FitSetup, OwnBackground, covariance_reach
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.measure import measure_noise, outside_sources
 from hyper_py.noise.multiplicative import multiplicative_noise
 from hyper_py.noise.whitener_cache import WhitenerCache
@@ -43,11 +38,11 @@ from hyper_py.numerics import gaussians
 from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, size_of
 from hyper_py.options import Options
-from hyper_py.photometry.conditional_flux import measure_on_conditional
 from hyper_py.photometry.growth import growth_curves
-from hyper_py.photometry.measurements import CLEAR_SNR, MeasuredMap, source_table
+from hyper_py.photometry.measurements import MeasuredMap
 from hyper_py.photometry.profiles import measure_profiles
-from hyper_py.pipeline.polynomial import measured_on_polynomials, separate_backgrounds_of
+from hyper_py.pipeline.final_fit import Detected, MapNoise, above_noise, fit_model, join_shells
+from hyper_py.pipeline.polynomial import separate_backgrounds_of
 from hyper_py.psf.residual import (
     BeamPattern,
     ResidualPattern,
@@ -76,21 +71,13 @@ _GROWN_BEAMS = 2.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Noise:
-    """The noise of a map: its covariance, and the local rms over its median, a Plane (ny, nx)."""
-
-    covariance: CovarianceModel
-    relative_rms: Plane
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class _Cleaned:
     """A map whose sources were fitted well enough to measure its noise."""
 
     problem: FitProblem
     sources: FloatArray
     groups: list[Group]
-    noise: _Noise
+    noise: MapNoise
 
 
 def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
@@ -109,9 +96,13 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     cleaned, given, flux_factor = _without_patterns(initial, options, measurable=measurable, search=search)
     setup = _setup(cleaned, options)
     model = _deblended(cleaned, setup, options, n_given=given.size, search=search)
-    model, measured, kept = _above_noise(
-        model, setup, options, noise=cleaned.noise, snr=problem.snr[given], detected=problem.start[given]
-    )
+    detected, whole = Detected(problem.snr[given], problem.start[given]), np.ones(given.size, dtype=bool)
+    if search:
+        model, whole, detected = join_shells(
+            model, detected, setup=setup, solver=options.fit_options.solver()
+        )
+    given, pieces = given[whole], given[~whole]
+    model, measured, kept = above_noise(model, setup, options, noise=cleaned.noise, detected=detected)
     given, vanished = given[kept], given[~kept]
     added = np.arange(len(model.sources)) >= given.size
     measured = measured.with_flags(Flag.ADDED_IN_RESIDUAL, added)
@@ -120,10 +111,10 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     if measurable and options.background.method == "conditional":
         step = setup.cache.coarsest(problem.beam_fwhm, source_fwhm=_GROWN_BEAMS * problem.beam_fwhm)
         measured = _with_profiles(model, measured, cleaned.noise, step=step)
-    return replace(measured, given=given, vanished=vanished, flux_factor=flux_factor)
+    return replace(measured, given=given, vanished=vanished, pieces=pieces, flux_factor=flux_factor)
 
 
-def _with_profiles(model: Model, measured: MeasuredMap, noise: _Noise, *, step: int) -> MeasuredMap:
+def _with_profiles(model: Model, measured: MeasuredMap, noise: MapNoise, *, step: int) -> MeasuredMap:
     """Return the same with the growth curves of bright sources, and which are no Gaussians."""
     table, data = measured.sources, model.problem.data
     light = kept_like(gaussians.drawn(model.sources, size_of(data)), data)
@@ -142,7 +133,7 @@ def _with_profiles(model: Model, measured: MeasuredMap, noise: _Noise, *, step: 
     return measured.with_flags(Flag.PROFILE_UNKNOWN, resolved & profiles.is_unknown & ~growth.is_other)
 
 
-def _noise(problem: FitProblem, sources: FloatArray, options: Options, *, subtracted: bool) -> _Noise:
+def _noise(problem: FitProblem, sources: FloatArray, options: Options, *, subtracted: bool) -> MapNoise:
     """Measure the noise of a map, sources subtracted or not, outside the sources."""
     photometry = options.photometry
     covariance, relative_rms = measure_noise(
@@ -153,7 +144,7 @@ def _noise(problem: FitProblem, sources: FloatArray, options: Options, *, subtra
             problem, aper_sup=options.largest_size, radius_in_fwhm=photometry.fwhm_radius_ratio
         ),
     )  # fmt: skip
-    return _Noise(covariance=covariance, relative_rms=relative_rms)
+    return MapNoise(covariance=covariance, relative_rms=relative_rms)
 
 
 def _fit_setup(problem: FitProblem, cache: WhitenerCache, relative_rms: Plane, options: Options) -> FitSetup:
@@ -179,7 +170,7 @@ def _setup(cleaned: _Cleaned, options: Options) -> FitSetup:
     return _fit_setup(problem, cache, noise.relative_rms, options)
 
 
-def _clean(problem: FitProblem, sources: FloatArray, noise: _Noise, options: Options) -> _Cleaned:
+def _clean(problem: FitProblem, sources: FloatArray, noise: MapNoise, options: Options) -> _Cleaned:
     """Fit all sources well enough to clean the map of them, and measure the noise of the residual.
 
     From then on the fit pixels of wide sources are as large as these were found to be.
@@ -281,7 +272,7 @@ def _deblended(cleaned: _Cleaned, setup: FitSetup, options: Options, *, n_given:
     """Return the full fit, with the sources that the residual asks for and without those that do not hold."""
     solver = options.fit_options.solver()
     groups = _full_groups(cleaned, setup, options, solver)
-    model = _fit(Model(cleaned.problem, cleaned.sources, groups), solver, stage="fits")
+    model = fit_model(Model(cleaned.problem, cleaned.sources, groups), solver, stage="fits")
     how = Search(
         typical=typical_shape(model.problem, model.sources), setup=setup, solver=solver,
         significance=max(options.detection.sigma_thres, options.detection.deblend_sigma_thres),
@@ -291,75 +282,13 @@ def _deblended(cleaned: _Cleaned, setup: FitSetup, options: Options, *, n_given:
         larger = add_sources(model, how)
         if larger is None:
             break
-        model = _fit(larger, solver, stage="deblending")
+        model = fit_model(larger, solver, stage="deblending")
     for _ in range(_MOST_ADDITIONS):
         kept = supported_sources(model, how, n_given=n_given)
         if kept.all():
             break
-        model = _fit(remove_sources(model, kept, setup=setup), solver, stage="deblending")
+        model = fit_model(remove_sources(model, kept, setup=setup), solver, stage="deblending")
     return model
-
-
-def _fit(model: Model, solver: SolverOptions, *, stage: str) -> Model:
-    """Fit the groups of a model that are not fitted, and those beside them."""
-    sources, groups = fit_iteratively(
-        model.groups, model.sources, solver=solver, max_iterations=5, stage=stage
-    )
-    return Model(model.problem, sources, groups)
-
-
-def _above_noise(
-    model: Model, setup: FitSetup, options: Options, *, noise: _Noise, snr: FloatArray, detected: FloatArray
-) -> tuple[Model, MeasuredMap, BoolArray]:
-    """Measure the sources of a model; those that vanished in the fit go, and their groups are fitted anew.
-
-    Clear ones that are as large as is allowed, and were found much smaller, are fitted once more as what was
-    found: in complexes they spread over all that is beside them.
-
-    Parameters
-    ----------
-    snr, detected : ndarray, shape (n_given,) and (n_given, 6)
-        Significance and Gaussians of the detections; those that were added come after them.
-
-    Returns
-    -------
-    model : Model
-    measured : MeasuredMap
-    kept : bool ndarray, shape (n_given,)
-        Which of the given sources remain. Forced ones all do.
-    """
-    solver, n_given, remaining = options.fit_options.solver(), snr.size, np.arange(snr.size)
-    largest_sigma = setup.sigma_limits[1]
-    may_restart = (snr >= CLEAR_SNR) & (MOST_GROWTH * detected[:, gaussians.SIGMA_1] < largest_sigma)
-    may_restart &= options.has_detected_sizes
-    while True:
-        sources, groups = retry_failed(
-            model.groups, model.sources, starts=alternative_starts(model.problem, model.sources),
-            solver=solver,
-        )  # fmt: skip
-        model = Model(model.problem, sources, groups)
-        measured = _measured(model.problem, sources, groups, setup=setup, noise=noise, options=options)
-        kept = np.ones(len(sources), dtype=bool)
-        if not (model.problem.forced or options.policy.keep_below_noise):
-            wide = COMPACT_BEAMS * model.problem.beam_fwhm / FWHM_PER_SIGMA
-            kept = measured.above_noise(
-                snr[remaining], wide_sigma=wide, largest_sigma=largest_sigma,
-                apart=apart_after_fit(model),
-            )  # fmt: skip
-        if kept.all():
-            return model, measured, np.isin(np.arange(n_given), remaining)
-        filling = model.sources[: remaining.size, gaussians.SIGMA_1] >= AT_LARGEST * largest_sigma
-        again = np.flatnonzero(~kept[: remaining.size] & filling & may_restart[remaining])
-        if again.size:
-            may_restart[remaining[again]] = False
-            model = restarted(model, again, detected[remaining[again]], setup=setup)
-            model = _fit(model, solver, stage="apertures")
-            continue
-        if not kept.any():
-            return remove_sources(model, kept, setup=setup), measured.of_nothing(), np.zeros(n_given, bool)
-        remaining = remaining[kept[: remaining.size]]
-        model = remove_sources(recentred(model, kept), kept, setup=setup)
-        model = _fit(model, solver, stage="apertures")
 
 
 def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: SolverOptions) -> list[Group]:
@@ -381,37 +310,3 @@ def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: S
         candidates, [sources[group.members] for group in groups], solver=solver,
         criterion=options.fit_options.min_method, beam_area=problem.beam_area,
     )  # fmt: skip
-
-
-def _measured(
-    problem: FitProblem,
-    sources: FloatArray,
-    groups: list[Group],
-    *,
-    setup: FitSetup,
-    noise: _Noise,
-    options: Options,
-) -> MeasuredMap:
-    """Measure apertures and errors of all groups on their backgrounds."""
-    if options.background.method == "conditional":
-        found = measure_on_conditional(
-            groups, sources, cache=setup.cache, radius_in_fwhm=options.photometry.fwhm_radius_ratio,
-            beam_area=problem.beam_area, usable=problem.usable,
-        )  # fmt: skip
-        measured = MeasuredMap(
-            sources=source_table(sources, found), groups=found, noise=noise.covariance,
-            given=np.arange(len(sources)),
-        )  # fmt: skip
-        measured = measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)
-        filtered = noise.covariance.filtered and not problem.psf_is_dirty
-        return measured.with_flags(Flag.FILTERED_MAP, filtered)
-    residual = problem.whole_map - gaussians.render(sources, size_of(problem.data))
-    measured = measured_on_polynomials(
-        problem, sources, groups, residual, noise=noise.covariance, relative_rms=noise.relative_rms,
-        options=options,
-    )  # fmt: skip
-    poor = np.zeros(len(sources), dtype=bool)
-    for group in groups:
-        if isinstance(group.background, SeparateBackground):
-            poor[group.members] = bool(group.background.polynomial.flag)
-    return measured.with_flags(Flag.BACKGROUND_POOR, poor)

@@ -57,6 +57,8 @@ class Extraction(ResultMethods):
         Detections that side lobes of brighter sources explain; they were not measured.
     vanished : Peaks, optional
         Detections of which the fit left no peak or flux above its own error; they are no sources.
+    pieces : Peaks, optional
+        Detections that are pieces of a shell, a ring or disc, which is one source.
     not_on_map : astropy.table.QTable, optional
         Rows of given sources that are not on the map: a position and a flag.
 
@@ -90,6 +92,7 @@ class Extraction(ResultMethods):
     measured: MeasuredMap | None = None
     explained: Peaks | None = None
     vanished: Peaks | None = None
+    pieces: Peaks | None = None
     not_on_map: QTable | None = None
 
     @property
@@ -263,7 +266,8 @@ def _extracted(image: SkyImage, options: Options, fixed: FixedSources | None) ->
     catalog.meta["noise_model"] = options.fit_options.noise_model
     return Extraction(
         image=image, options=options, catalog=catalog, noise=noise, peaks=found.peaks,
-        measured=found.measured, explained=found.explained, vanished=found.vanished, not_on_map=not_on_map,
+        measured=found.measured, explained=found.explained, vanished=found.vanished, pieces=found.pieces,
+        not_on_map=not_on_map,
     )  # fmt: skip
 
 
@@ -300,6 +304,7 @@ def _kept(image: SkyImage, peaks: Peaks, measured: MeasuredMap) -> Found:
     return Found(
         peaks=peaks.select(measured.given), measured=measured, vanished=peaks.select(measured.vanished),
         explained=_explained(peaks, measured, beam_fwhm=image.beam_fwhm_pix),
+        pieces=peaks.select(measured.pieces),
     )  # fmt: skip
 
 
@@ -326,7 +331,7 @@ def name_rows(catalog: QTable, fixed: FixedSources) -> None:
 
 def _explained(peaks: Peaks, measured: MeasuredMap, *, beam_fwhm: float) -> Peaks:
     """Return the peaks that were not measured, nor found again in the residual."""
-    known = np.concatenate([measured.given, measured.vanished])
+    known = np.concatenate([measured.given, measured.vanished, measured.pieces])
     left_out = peaks.select(np.delete(np.arange(len(peaks)), known))
     centres = measured.sources.parameters[:, [gaussians.X, gaussians.Y]]
     again, _ = pairs_within(centres, np.column_stack([left_out.x, left_out.y]), 0.5 * beam_fwhm)

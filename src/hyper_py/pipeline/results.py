@@ -64,6 +64,7 @@ class ResultMethods(Summarised):
         for label, peaks in (
             ("left out, as side lobes of brighter sources", own.explained),
             ("left out, nothing above the noise after the fit", own.vanished),
+            ("left out, as pieces of rings or discs", own.pieces),
         ):
             if peaks is not None and len(peaks):
                 facts.append((f"{len(peaks)} peaks", label))

@@ -344,6 +344,7 @@ def _left_out(extraction: Extraction, x: float, y: float) -> str | None:
     reasons = (
         (extraction.explained, "side lobes of brighter sources explain this peak"),
         (extraction.vanished, "this peak was detected, but its fit left no flux above its error"),
+        (extraction.pieces, "this peak is a piece of a ring or disc, which is one source"),
     )
     for peaks, reason in reasons:
         if peaks is not None:

@@ -210,6 +210,8 @@ def _log_details(log: MapLog, extraction: "Extraction") -> None:
         return
     if extraction.vanished is not None and (n_vanished := len(extraction.vanished)):
         log.add(f"{n_vanished} detections left out: their fits left no peak or flux above its error")
+    if extraction.pieces is not None and (n_pieces := len(extraction.pieces)):
+        log.add(f"{n_pieces} detections left out: pieces of rings or discs, each of which is one source")
     if extraction.measured.noise.filtered and not extraction.image.beam.is_dirty:
         warnings.warn(
             "the map lacks scales of its sources, like a filtered map or that of an interferometer: unless "

@@ -19,8 +19,8 @@ from hyper_py.geometry import (
 from hyper_py.numerics.overlap import ellipse_overlap
 from hyper_py.simulation import fields
 
-PROFILES = ("gaussian", "disc", "core", "ring")
-_REACH = {"disc": 5.0, "core": 4.0, "ring": 1.0}
+PROFILES = ("gaussian", "disc", "core", "ring", "planet")
+_REACH = {"disc": 5.0, "core": 4.0, "ring": 1.0, "planet": 0.5}
 """Where profiles end, in units of their FWHM."""
 _CORE_RADIUS = 0.5 / math.sqrt(math.sqrt(2.0) - 1.0)
 """In units of the FWHM: (1 + r^2 / R^2)^-2 is 1/2 at half of it."""
@@ -46,9 +46,9 @@ class Resolved:
         Major over minor FWHM before the beam, uniform.
     profiles : tuple of str
         Each source has one of them: `gaussian`; `disc`: exponential, to 5 FWHM; `core`: a Plummer-like core
-        with wings as r^-4, to 4 FWHM; `ring`: a rim of 0.3 FWHM. All but Gaussians are drawn as they are on
-        the sky, and seen through the beam: their FWHM in the truth is that of the sky and that of the beam in
-        quadrature.
+        with wings as r^-4, to 4 FWHM; `ring`: a rim of 0.3 FWHM; `planet`: uniform to
+        its edge. All but Gaussians are drawn as they are on the sky, and seen through the beam: their FWHM in
+        the truth is that of the sky and that of the beam in quadrature.
     spacing : float
         No two sources are closer than this times the sum of their FWHM.
     """
@@ -132,7 +132,7 @@ def draw_resolved(
     Parameters
     ----------
     profile : str
-        `disc`, `core` or `ring`.
+        `disc`, `core`, `ring` or `planet`.
     x, y : float
         Zero-based pixels.
     shape : (float, float, float)
@@ -147,21 +147,32 @@ def draw_resolved(
     half = math.ceil(_REACH[profile] * float(axes[-1]) + largest) + 1
     side = 2 * fft.next_fast_len(half + 1, real=True)
     corner = round(y) - side // 2, round(x) - side // 2
-    fine = (np.arange(_FINER) + 0.5) / _FINER - 0.5
-    sky = np.zeros((side, side))
-    for oy in fine:
-        for ox in fine:
-            dy = np.arange(side)[:, None] + (corner[0] + oy - y)
-            dx = np.arange(side)[None, :] + (corner[1] + ox - x)
-            along = [(dx * vectors[0, k] + dy * vectors[1, k]) / axes[k] for k in range(2)]
-            sky += profile_values(profile, np.hypot(*along))
+    edge_y, edge_x = (np.arange(side + 1) + c - 0.5 - p for c, p in zip(corner, (y, x), strict=True))
+    if profile == "planet":  # its edge is sharp
+        turned = np.array([math.atan2(vectors[1, 1], vectors[0, 1])])
+        sky = ellipse_overlap(
+            edge_y[None], edge_x[None], semi_major=0.5 * axes[1:], semi_minor=0.5 * axes[:1], theta=turned
+        )[0]
+    else:
+        sky = _sampled(profile, edge_y, edge_x, vectors / axes)
     sky *= profile_flux(profile) * float(axes.prod()) / sky.sum()
     seen = fft.irfft2(fft.rfft2(sky) * fields.gaussian_transfer(sky.shape, beam_covariance), s=sky.shape)
-    edge_y, edge_x = (np.arange(side + 1) + c - 0.5 - p for c, p in zip(corner, (y, x), strict=True))
     major, minor, theta = (np.array([value]) for value in shape)
     inside = ellipse_overlap(edge_y[None], edge_x[None], semi_major=major, semi_minor=minor, theta=theta)[0]
     peak = float(seen.max())
     return Drawn(corner, seen / peak, float(sky.sum()) / peak, float(np.sum(inside * seen)) / peak)
+
+
+def _sampled(profile: str, edge_y: FloatArray, edge_x: FloatArray, units: FloatArray) -> FloatArray:
+    """Return the sum of a profile over points of each pixel; columns of `units` are axes over their FWHM."""
+    sky = np.zeros((edge_y.size - 1, edge_x.size - 1))
+    fine = (np.arange(_FINER) + 0.5) / _FINER
+    for oy in fine:
+        for ox in fine:
+            dy, dx = edge_y[:-1, None] + oy, edge_x[None, :-1] + ox
+            along = [dx * units[0, k] + dy * units[1, k] for k in range(2)]
+            sky += profile_values(profile, np.hypot(*along))
+    return sky
 
 
 def profile_values(profile: str, radius: FloatArray) -> FloatArray:
@@ -170,6 +181,8 @@ def profile_values(profile: str, radius: FloatArray) -> FloatArray:
         values: FloatArray = np.exp2(-2.0 * radius)
     elif profile == "core":
         values = (1.0 + (radius / _CORE_RADIUS) ** 2) ** -2
+    elif profile == "planet":
+        values = np.ones(np.shape(radius))
     else:
         rim, width = _ring()
         values = np.exp(-0.5 * ((radius - rim) / width) ** 2)
@@ -186,6 +199,8 @@ def profile_flux(profile: str) -> float:
         return 2.0 * math.pi * scale**2 * (1.0 - (1.0 + end / scale) * math.exp(-end / scale))
     if profile == "core":
         return math.pi * _CORE_RADIUS**2 * (1.0 - 1.0 / (1.0 + (end / _CORE_RADIUS) ** 2))
+    if profile == "planet":
+        return math.pi * end**2
     rim, width = _ring()
     inner = width**2 * math.exp(-0.5 * (rim / width) ** 2)
     whole = rim * width * math.sqrt(0.5 * math.pi) * (1.0 + math.erf(rim / width / math.sqrt(2.0)))

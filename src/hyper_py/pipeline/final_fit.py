@@ -1,0 +1,162 @@
+"""The last fits of a map: which sources stay, and what is measured of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.background.separate import SeparateBackground
+from hyper_py.deblending.model_selection import Model, apart_after_fit, recentred, remove_sources, restarted
+from hyper_py.deblending.shells import shells_of_model, with_shells
+from hyper_py.diagnostics import Flag
+from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
+from hyper_py.fitting.groups import Group
+from hyper_py.fitting.iterative import alternative_starts, fit_iteratively, retry_failed
+from hyper_py.fitting.problem import AT_LARGEST, MOST_GROWTH, FitProblem
+from hyper_py.fitting.setup import COMPACT_BEAMS, FitSetup
+from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.noise.covariance import CovarianceModel
+from hyper_py.numerics import gaussians
+from hyper_py.numerics.solvers import SolverOptions
+from hyper_py.numerics.tiles import Plane, size_of
+from hyper_py.options import Options
+from hyper_py.photometry.conditional_flux import measure_on_conditional
+from hyper_py.photometry.measurements import CLEAR_SNR, MeasuredMap, source_table
+from hyper_py.pipeline.polynomial import measured_on_polynomials
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MapNoise:
+    """The noise of a map: its covariance, and the local rms over its median, a Plane (ny, nx)."""
+
+    covariance: CovarianceModel
+    relative_rms: Plane
+
+
+@dataclass(frozen=True, eq=False)
+class Detected:
+    """What was detected: significance (n_given,) and Gaussians (n_given, 6); added ones come after."""
+
+    snr: FloatArray
+    gaussians: FloatArray
+
+    def only(self, kept: BoolArray) -> "Detected":
+        """Return some of them."""
+        return Detected(self.snr[kept], self.gaussians[kept])
+
+
+def join_shells(
+    model: Model, detected: Detected, *, setup: FitSetup, solver: SolverOptions
+) -> tuple[Model, BoolArray, Detected]:
+    """Return the fit with one source for the pieces of each shell, which detections stay, and what these are.
+
+    A shell is as significant as the clearest of its pieces.
+    """
+    shells = shells_of_model(model, solver.with_tolerance(INITIAL_TOLERANCE))
+    if not shells:
+        return model, np.ones(detected.snr.size, dtype=bool), detected
+    snr, found = detected.snr.copy(), detected.gaussians.copy()
+    for pieces, gaussian in shells:
+        own = np.sort(pieces[pieces < snr.size])
+        if own.size:
+            snr[own[0]], found[own[0]] = snr[own].max(), gaussian
+    model, kept = with_shells(model, shells, setup=setup)
+    kept = kept[: snr.size]
+    return fit_model(model, solver, stage="deblending"), kept, Detected(snr, found).only(kept)
+
+
+def fit_model(model: Model, solver: SolverOptions, *, stage: str) -> Model:
+    """Fit the groups of a model that are not fitted, and those beside them."""
+    sources, groups = fit_iteratively(
+        model.groups, model.sources, solver=solver, max_iterations=5, stage=stage
+    )
+    return Model(model.problem, sources, groups)
+
+
+def above_noise(
+    model: Model, setup: FitSetup, options: Options, *, noise: MapNoise, detected: Detected
+) -> tuple[Model, MeasuredMap, BoolArray]:
+    """Measure the sources of a model; those that vanished in the fit go, and their groups are fitted anew.
+
+    Clear ones that are as large as is allowed, and were found much smaller, are fitted once more as what was
+    found: in complexes they spread over all that is beside them. So are those that lost what was found.
+
+    Parameters
+    ----------
+    detected : Detected
+
+    Returns
+    -------
+    model : Model
+    measured : MeasuredMap
+    kept : bool ndarray, shape (n_given,)
+        Which of the given sources remain. Forced ones all do.
+    """
+    snr, found, solver = detected.snr, detected.gaussians, options.fit_options.solver()
+    n_given, remaining = snr.size, np.arange(snr.size)
+    largest_sigma = setup.sigma_limits[1]
+    may_restart = (snr >= CLEAR_SNR) & (MOST_GROWTH * found[:, gaussians.SIGMA_1] < largest_sigma)
+    may_restart &= options.has_detected_sizes
+    while True:
+        sources, groups = retry_failed(
+            model.groups, model.sources, starts=alternative_starts(model.problem, model.sources),
+            solver=solver,
+        )  # fmt: skip
+        model = Model(model.problem, sources, groups)
+        measured = _measured(model.problem, sources, groups, setup=setup, noise=noise, options=options)
+        kept = np.ones(len(sources), dtype=bool)
+        if not (model.problem.forced or options.policy.keep_below_noise):
+            wide = COMPACT_BEAMS * model.problem.beam_fwhm / FWHM_PER_SIGMA
+            kept = measured.above_noise(
+                snr[remaining], wide_sigma=wide, largest_sigma=largest_sigma,
+                apart=apart_after_fit(model),
+            )  # fmt: skip
+        if kept.all():
+            return model, measured, np.isin(np.arange(n_given), remaining)
+        filling = model.sources[: remaining.size, gaussians.SIGMA_1] >= AT_LARGEST * largest_sigma
+        lost = measured.lost(snr[remaining])[: remaining.size]
+        again = np.flatnonzero(~kept[: remaining.size] & (filling | lost) & may_restart[remaining])
+        if again.size:
+            may_restart[remaining[again]] = False
+            model = restarted(model, again, found[remaining[again]], setup=setup)
+            model = fit_model(model, solver, stage="apertures")
+            continue
+        if not kept.any():
+            return remove_sources(model, kept, setup=setup), measured.of_nothing(), np.zeros(n_given, bool)
+        remaining = remaining[kept[: remaining.size]]
+        model = remove_sources(recentred(model, kept), kept, setup=setup)
+        model = fit_model(model, solver, stage="apertures")
+
+
+def _measured(
+    problem: FitProblem,
+    sources: FloatArray,
+    groups: list[Group],
+    *,
+    setup: FitSetup,
+    noise: MapNoise,
+    options: Options,
+) -> MeasuredMap:
+    """Measure apertures and errors of all groups on their backgrounds."""
+    if options.background.method == "conditional":
+        found = measure_on_conditional(
+            groups, sources, cache=setup.cache, radius_in_fwhm=options.photometry.fwhm_radius_ratio,
+            beam_area=problem.beam_area, usable=problem.usable,
+        )  # fmt: skip
+        measured = MeasuredMap(
+            sources=source_table(sources, found), groups=found, noise=noise.covariance,
+            given=np.arange(len(sources)),
+        )  # fmt: skip
+        measured = measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)
+        filtered = noise.covariance.filtered and not problem.psf_is_dirty
+        return measured.with_flags(Flag.FILTERED_MAP, filtered)
+    residual = problem.whole_map - gaussians.render(sources, size_of(problem.data))
+    measured = measured_on_polynomials(
+        problem, sources, groups, residual, noise=noise.covariance, relative_rms=noise.relative_rms,
+        options=options,
+    )  # fmt: skip
+    poor = np.zeros(len(sources), dtype=bool)
+    for group in groups:
+        if isinstance(group.background, SeparateBackground):
+            poor[group.members] = bool(group.background.polynomial.flag)
+    return measured.with_flags(Flag.BACKGROUND_POOR, poor)

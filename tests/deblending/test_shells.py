@@ -1,0 +1,76 @@
+"""Rings and planets are one source; doubles, rows and triangles of true sources stay several."""
+
+import numpy as np
+import pytest
+
+from helpers.maps import make_image, make_map, noise_of, sources_of
+from hyper_py.diagnostics import Flag
+from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.pipeline.extraction import extract_sources
+from hyper_py.pipeline.why import explain
+from hyper_py.simulation.resolved import draw_resolved
+
+FWHM = 5.0
+SIGMA = FWHM / FWHM_PER_SIGMA
+CENTRE = 60.3, 58.8
+
+
+def shell(profile, *, beams, snr, ratio=1.0, seed=1):
+    """A map of one source of a profile, its peak `snr` times the noise, and its flux in units of the peak."""
+    sky = noise_of((120, 120), seed=seed, sigma=SIGMA)
+    drawn = draw_resolved(
+        profile, x=CENTRE[0], y=CENTRE[1], shape=(beams * FWHM, beams * FWHM / ratio, 0.6),
+        beam_covariance=SIGMA**2 * np.eye(2),
+    )  # fmt: skip
+    top, left = drawn.corner
+    rows, columns = (slice(max(at, 0), at + n) for at, n in zip((top, left), drawn.values.shape, strict=True))
+    sky[rows, columns] += (
+        snr * drawn.values[max(-top, 0) :, max(-left, 0) :][: 120 - rows.start, : 120 - columns.start]
+    )
+    return make_image(sky, fwhm=FWHM), snr * drawn.flux
+
+
+@pytest.mark.parametrize(("beams", "ratio"), [(3.0, 1.0), (3.5, 1.4), (4.5, 1.2)])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_ring_is_one_source_with_another_profile(beams, ratio, seed):
+    image, flux = shell("ring", beams=beams, snr=30.0, ratio=ratio, seed=seed)
+    found = extract_sources(image)
+    (row,) = found.catalog
+    assert np.hypot(row["X"].value - CENTRE[0], row["Y"].value - CENTRE[1]) < 0.2 * FWHM
+    assert row["FLAGS"] & Flag.OTHER_PROFILE
+    assert row["FLUX"].to_value("Jy") == pytest.approx(flux, rel=0.15)
+
+
+@pytest.mark.parametrize("snr", [40.0, 150.0])
+def test_a_planet_is_one_source(snr):
+    """It was up to four bright pieces, none of them in its middle."""
+    image, flux = shell("planet", beams=3.5, snr=snr)
+    found = extract_sources(image)
+    (row,) = found.catalog
+    assert np.hypot(row["X"].value - CENTRE[0], row["Y"].value - CENTRE[1]) < 0.2 * FWHM
+    assert row["FLUX"].to_value("Jy") == pytest.approx(flux, rel=0.1)
+
+
+def test_pieces_are_counted_and_named():
+    image, _ = shell("ring", beams=4.5, snr=30.0, ratio=1.2, seed=1)
+    found = extract_sources(image)
+    assert len(found.pieces) >= 1
+    assert "as pieces of rings or discs" in str(found)
+    place = float(found.pieces.x[0]), float(found.pieces.y[0])
+    assert "a piece of a ring or disc" in explain(image, *place).verdict
+
+
+@pytest.mark.parametrize("beams", [0.9, 1.2])
+@pytest.mark.parametrize("offsets", [[(-0.5, 0.0), (0.5, 0.0)], [(-1, 0), (0, 0), (1, 0)]])
+def test_two_and_three_in_a_row_stay(beams, offsets):
+    """A ring describes two equal sources side by side as well; a round one does not."""
+    places = [(40.0, 48.3 + beams * FWHM * x, 45.7 + beams * FWHM * y) for x, y in offsets]
+    found = extract_sources(make_image(make_map(sources_of(*places, sigma=SIGMA), seed=3), fwhm=FWHM))
+    assert len(found.catalog) == len(offsets)
+
+
+def test_three_in_a_triangle_stay():
+    offsets = [(0.0, 0.577), (-0.5, -0.289), (0.5, -0.289)]
+    places = [(40.0, 48.3 + 1.2 * FWHM * x, 45.7 + 1.2 * FWHM * y) for x, y in offsets]
+    found = extract_sources(make_image(make_map(sources_of(*places, sigma=SIGMA), seed=3), fwhm=FWHM))
+    assert len(found.catalog) == 3
