@@ -100,8 +100,8 @@ def test_sources_that_reach_into_a_part_are_found(seed, ends, more):
     reach = 3.0 * sources[:, 3:5].max(axis=1, initial=0.0) + more
     near = [
         k for k, (_, x, y, *_) in enumerate(sources)
-        if rows.start - reach[k] <= y < rows.stop + reach[k]
-        and columns.start - reach[k] <= x < columns.stop + reach[k]
+        if rows.start - reach[k] - 1.0 < y < rows.stop + reach[k]
+        and columns.start - reach[k] - 1.0 < x < columns.stop + reach[k]
     ]  # fmt: skip
     found = gaussians.SourcesByPlace(sources, n_sigma=3.0, more=more)
     assert found.indices((rows, columns)).tolist() == near
@@ -121,8 +121,28 @@ def test_parts_are_drawn_as_in_the_whole_image():
         (slice(30, 31), slice(0, 60)),
         (slice(44, 60), slice(44, 60)),
     ):
+        np.testing.assert_array_equal(placed.light(where), whole[where])
         part = gaussians.render(placed[where], whole[where].shape)
         np.testing.assert_allclose(part, whole[where], rtol=1e-9, atol=1e-12)
+
+
+def test_any_part_has_the_bytes_of_the_whole_image():
+    rng = np.random.default_rng(4)
+    sources = np.column_stack(
+        [
+            rng.uniform(1, 5, 60),
+            rng.uniform(-9, 99, (60, 2)),
+            rng.uniform(1, 4, (60, 2)),
+            rng.uniform(0, 3, 60),
+        ]
+    )
+    whole, mask = gaussians.render(sources, (90, 90)), gaussians.footprints(sources, (90, 90), n_sigma=3.0)
+    placed = gaussians.SourcesByPlace(sources, n_sigma=3.0)
+    for _ in range(200):
+        first, last = np.sort(rng.integers(0, 91, (2, 2)), axis=0)
+        where = slice(first[0], last[0]), slice(first[1], last[1])
+        np.testing.assert_array_equal(gaussians.drawn(sources, (90, 90))[where], whole[where])
+        np.testing.assert_array_equal(placed.footprints(where), mask[where])
 
 
 def test_footprints_are_where_the_model_is_above_a_level():

@@ -83,10 +83,9 @@ def outside_sources(data: Plane, sources: FloatArray, *, subtract: bool = False)
 
     def make(rows: slice, columns: slice) -> FloatArray:
         values: FloatArray = data[rows, columns].copy()
-        shape = values.shape[0], values.shape[1]
         if subtract:
             values -= light[rows, columns]
-        values[gaussians.footprints(masked[rows, columns], shape, n_sigma=_MASK_SIGMA)] = np.nan
+        values[masked.footprints((rows, columns))] = np.nan
         return values
 
     return kept_like(LazyPlane(size_of(data), make), data)

@@ -92,7 +92,12 @@ def gaussian_sum_and_jacobian(
 
 
 def render(
-    parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 6.0, out: FloatArray | None = None
+    parameters: FloatArray,
+    shape: tuple[int, int],
+    *,
+    n_sigma: float = 6.0,
+    out: FloatArray | None = None,
+    origin: tuple[int, int] = (0, 0),
 ) -> FloatArray:
     """Return the sum of Gaussians as an image, each drawn out to `n_sigma` of its major axis.
 
@@ -104,9 +109,12 @@ def render(
         Half-size of the stamp; at 6 the Gaussian has fallen to 1.5e-8 of its peak.
     out : ndarray, shape (ny, nx), optional
         Image to add to instead of a new one of zeros.
+    origin : (int, int)
+        First row and column of the image in the pixels of the parameters. A part of an image has the same
+        bytes as that part of the whole.
     """
     image = np.zeros(shape) if out is None else out
-    for sources, places, exponents in _stamps(parameters, shape, n_sigma):
+    for sources, places, exponents in _stamps(parameters, shape, n_sigma, origin):
         stamps = parameters[sources, AMPLITUDE, None, None] * np.exp(-exponents)
         for where, stamp in zip(places, stamps, strict=True):
             part = image[where]
@@ -127,11 +135,11 @@ class SourcesByPlace:
     """
 
     def __init__(self, parameters: FloatArray, *, n_sigma: float, more: float = 0.0) -> None:
-        self._parameters = parameters
+        self._parameters, self._n_sigma = parameters, n_sigma
         self._reach = n_sigma * parameters[:, SIGMA_1 : SIGMA_2 + 1].max(axis=1, initial=0.0) + more
         self._order = np.argsort(parameters[:, Y], kind="stable")
         self._rows = parameters[self._order, Y]
-        self._farthest = float(self._reach.max(initial=0.0))
+        self._farthest = float(self._reach.max(initial=0.0)) + 1.0
 
     def indices(self, where: tuple[slice, slice]) -> IndexArray:
         """Return the indices of the sources that reach into rows and columns, in ascending order."""
@@ -139,8 +147,9 @@ class SourcesByPlace:
         ends = np.searchsorted(self._rows, [rows.start - self._farthest, rows.stop + self._farthest])
         likely = np.sort(self._order[slice(*ends)])
         reach, x, y = self._reach[likely], self._parameters[likely, X], self._parameters[likely, Y]
-        near = (y + reach >= rows.start) & (y - reach < rows.stop)
-        near &= (x + reach >= columns.start) & (x - reach < columns.stop)
+        # A stamp ends at the pixel beyond its reach.
+        near = (y + reach + 1.0 > rows.start) & (y - reach < rows.stop)
+        near &= (x + reach + 1.0 > columns.start) & (x - reach < columns.stop)
         indices: IndexArray = likely[near]
         return indices
 
@@ -150,6 +159,22 @@ class SourcesByPlace:
         own[:, Y] -= where[0].start
         own[:, X] -= where[1].start
         return own
+
+    def light(self, where: tuple[slice, slice]) -> FloatArray:
+        """Return the image of rows and columns, see `render`."""
+        rows, columns = where
+        return render(
+            self._parameters[self.indices(where)], (rows.stop - rows.start, columns.stop - columns.start),
+            n_sigma=self._n_sigma, origin=(rows.start, columns.start),
+        )  # fmt: skip
+
+    def footprints(self, where: tuple[slice, slice]) -> BoolArray:
+        """Return the footprints in rows and columns, see `footprints`."""
+        rows, columns = where
+        return footprints(
+            self._parameters[self.indices(where)], (rows.stop - rows.start, columns.stop - columns.start),
+            n_sigma=self._n_sigma, origin=(rows.start, columns.start),
+        )  # fmt: skip
 
 
 def drawn(parameters: FloatArray, shape: tuple[int, int]) -> LazyPlane:
@@ -161,27 +186,36 @@ def drawn(parameters: FloatArray, shape: tuple[int, int]) -> LazyPlane:
     shape : (ny, nx)
     """
     placed = SourcesByPlace(parameters, n_sigma=6.0)
-
-    def make(rows: slice, columns: slice) -> FloatArray:
-        return render(placed[rows, columns], (rows.stop - rows.start, columns.stop - columns.start))
-
-    return LazyPlane(shape, make)
+    return LazyPlane(shape, lambda *where: placed.light(where))
 
 
-def footprints(parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0) -> BoolArray:
-    """Return where any Gaussian is within `n_sigma` of its centre: above exp(-n_sigma^2 / 2) of its peak."""
+def footprints(
+    parameters: FloatArray,
+    shape: tuple[int, int],
+    *,
+    n_sigma: float = 2.0,
+    origin: tuple[int, int] = (0, 0),
+) -> BoolArray:
+    """Return where any Gaussian is within `n_sigma` of its centre: above exp(-n_sigma^2 / 2) of its peak.
+
+    The first pixel of the mask is the pixel `origin`, (y, x), of the parameters.
+    """
     mask = np.zeros(shape, dtype=bool)
-    for where, stamp in footprint_stamps(parameters, shape, n_sigma=n_sigma).values():
+    for where, stamp in footprint_stamps(parameters, shape, n_sigma=n_sigma, origin=origin).values():
         mask[where] |= stamp
     return mask
 
 
 def footprint_stamps(
-    parameters: FloatArray, shape: tuple[int, int], *, n_sigma: float = 2.0
+    parameters: FloatArray,
+    shape: tuple[int, int],
+    *,
+    n_sigma: float = 2.0,
+    origin: tuple[int, int] = (0, 0),
 ) -> dict[int, tuple[tuple[slice, slice], BoolArray]]:
     """Return the footprint of each Gaussian on the map by its index: rows and columns, and a mask."""
     result = {}
-    for sources, places, exponents in _stamps(parameters, shape, n_sigma):
+    for sources, places, exponents in _stamps(parameters, shape, n_sigma, origin):
         for i, (rows, columns), stamp in zip(
             sources.tolist(), places, exponents <= 0.5 * n_sigma**2, strict=True
         ):
@@ -190,7 +224,7 @@ def footprint_stamps(
 
 
 def _stamps(
-    parameters: FloatArray, shape: tuple[int, int], n_sigma: float
+    parameters: FloatArray, shape: tuple[int, int], n_sigma: float, origin: tuple[int, int]
 ) -> Iterator[tuple[IndexArray, list[tuple[slice, slice]], FloatArray]]:
     """Yield some sources at a time: indices, rows and columns of their stamps, and the exponents (positive).
 
@@ -199,10 +233,11 @@ def _stamps(
     a, b, c = (e[..., None] for e in exponents(parameters))
     reach = n_sigma * parameters[:, SIGMA_1 : SIGMA_2 + 1].max(axis=1, initial=0.0)
     centres = parameters[:, [Y, X]]
-    low = _clip(centres - reach[:, None], shape)
-    sides = _clip(centres + reach[:, None] + 1.0, shape) - low
-    largest = sides.max(axis=1, initial=0)
-    # By size, so that little is computed beyond the smaller stamps.
+    first, last = np.ceil(centres - reach[:, None]), np.ceil(centres + reach[:, None] + 1.0)
+    low = _clip(first - origin, shape)
+    sides = _clip(last - origin, shape) - low
+    largest = (last - first).max(axis=1, initial=0.0)
+    # By size, so that little is computed beyond the smaller stamps: the same order in each part of an image.
     order = np.argsort(-largest, kind="stable")
     order = order[(sides[order] > 0).all(axis=1)]
     while order.size:
@@ -210,8 +245,8 @@ def _stamps(
         some, order = order[:step], order[step:]
         start, side, centre = low[some], sides[some], centres[some]
         height, width = side.max(axis=0)
-        dy = (start[:, :1] + np.arange(height) - centre[:, :1])[:, :, None]
-        dx = (start[:, 1:] + np.arange(width) - centre[:, 1:])[:, None, :]
+        y, x = start[:, :1] + origin[0] + np.arange(height), start[:, 1:] + origin[1] + np.arange(width)
+        dy, dx = (y - centre[:, :1])[:, :, None], (x - centre[:, 1:])[:, None, :]
         places = [
             (slice(y0, y1), slice(x0, x1))
             for (y0, x0), (y1, x1) in np.stack([start, start + side], 1).tolist()
@@ -221,7 +256,7 @@ def _stamps(
 
 def _clip(value: FloatArray, shape: tuple[int, int]) -> IntArray:
     """Return pixel indices (y, x), (n, 2), inside a map."""
-    return np.clip(np.ceil(value), 0, shape).astype(np.int64)
+    return np.clip(value, 0, shape).astype(np.int64)
 
 
 def gaussian_flux(parameters: FloatArray) -> FloatArray:
