@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyper_py.deblending.grouping import friends_of_friends, members, partition_groups
+from hyper_py.deblending.grouping import members, partition_groups
+from hyper_py.numerics.pairs import friends_of_friends
 
 
 def brute_force(points, length):

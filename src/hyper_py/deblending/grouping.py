@@ -1,10 +1,9 @@
 """Which sources must be measured together."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from hyper_py.arrays import FloatArray, IndexArray, IntArray
-from hyper_py.numerics.pairs import pairs_within
+from hyper_py.arrays import FloatArray, IntArray
+from hyper_py.numerics.pairs import friends_of_friends
 
 LINKING_BEAMS = 1.6
 """Sources farther from each other need no common fit in correlated noise: the iterative fit is enough."""
@@ -18,61 +17,6 @@ _LARGEST_GROUP = 40
 That is not for the better: pieces of a blend cannot separate one another's light from the background.
 """
 _SHRINK = 0.8
-
-
-def friends_of_friends(
-    x: ArrayLike, y: ArrayLike, *, linking_length: float, sizes: FloatArray | None = None
-) -> IntArray:
-    """Label groups of points that are chained by steps of at most `linking_length`.
-
-    Parameters
-    ----------
-    x, y : array_like, shape (n,)
-    linking_length : float
-        Same unit as the positions.
-    sizes : ndarray, shape (n,), optional
-        The length of a step is that times the mean of the sizes at its ends.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        Group of each point, numbered from 0 in the order of the groups' first points.
-    """
-    points = np.column_stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)])
-    n = len(points)
-    if n == 0:
-        return np.empty(0, dtype=np.int64)
-    own, other = linked_pairs(points, linking_length=linking_length, sizes=sizes)
-    starts, labels = np.searchsorted(own, np.arange(n)), np.arange(n)
-    while True:
-        # Each takes the lowest label beside it, and that which this one's point has.
-        lowest = np.minimum.reduceat(labels[other], starts)
-        lowest = lowest[lowest]
-        if (lowest == labels).all():
-            return _in_order(labels)
-        labels = lowest
-
-
-def linked_pairs(
-    points: FloatArray, *, linking_length: float, sizes: FloatArray | None
-) -> tuple[IndexArray, IndexArray]:
-    """Return the pairs of points (n, 2) that are linked, see `friends_of_friends`, sorted by the first."""
-    if sizes is None:
-        return pairs_within(points, points, linking_length)
-    reach = 0.5 * linking_length * (sizes + sizes.max(initial=0.0))
-    own, other = pairs_within(points, points, reach)
-    apart = np.hypot(*(points[own] - points[other]).T)
-    linked = apart <= 0.5 * linking_length * (sizes[own] + sizes[other])
-    return own[linked], other[linked]
-
-
-def _in_order(labels: NDArray[np.integer]) -> IntArray:
-    """Renumber labels in the order of their first appearance."""
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    rank = np.empty(first.size, dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(first.size)
-    result: IntArray = rank[inverse]
-    return result
 
 
 def members(labels: IntArray) -> list[IntArray]:

@@ -16,7 +16,6 @@ from hyper_py.background.model import NoBackground
 from hyper_py.deblending.grouping import (
     LARGEST_EXTENT_BEAMS,
     LINKING_BEAMS,
-    linked_pairs,
     linking_sizes,
     partition_correlated,
 )
@@ -36,7 +35,7 @@ from hyper_py.fitting.problem import MOST_GROWTH, FitProblem
 from hyper_py.fitting.setup import COMPACT_BEAMS, FitSetup, OwnBackground
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
-from hyper_py.numerics.pairs import pairs_within
+from hyper_py.numerics.pairs import linked_pairs, pairs_within
 from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.solvers import SolverOptions
 

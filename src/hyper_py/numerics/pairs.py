@@ -1,4 +1,4 @@
-"""Pairs of points within a radius, found on a grid of cells as wide as the largest radius."""
+"""Pairs of points within a radius, found on a grid of cells as wide as the largest; chains of points."""
 
 from collections.abc import Iterator
 from typing import TypeAlias
@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyper_py.arrays import FloatArray, IndexArray
+from hyper_py.arrays import FloatArray, IndexArray, IntArray
 
 RealArray: TypeAlias = NDArray[np.number]
 
@@ -42,6 +42,61 @@ def pairs_within(points: RealArray, places: RealArray, radius: ArrayLike) -> tup
 def group_pairs(place: IndexArray, point: IndexArray, n_places: int) -> list[IndexArray]:
     """Return the pairs of `pairs_within` as one array of points for each place."""
     return np.split(point, np.searchsorted(place, np.arange(1, n_places))) if n_places else []
+
+
+def friends_of_friends(
+    x: ArrayLike, y: ArrayLike, *, linking_length: float, sizes: FloatArray | None = None
+) -> IntArray:
+    """Label groups of points that are chained by steps of at most `linking_length`.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (n,)
+    linking_length : float
+        Same unit as the positions.
+    sizes : ndarray, shape (n,), optional
+        The length of a step is that times the mean of the sizes at its ends.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Group of each point, numbered from 0 in the order of the groups' first points.
+    """
+    points = np.column_stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)])
+    n = len(points)
+    if n == 0:
+        return np.empty(0, dtype=np.int64)
+    own, other = linked_pairs(points, linking_length=linking_length, sizes=sizes)
+    starts, labels = np.searchsorted(own, np.arange(n)), np.arange(n)
+    while True:
+        # Each takes the lowest label beside it, and that which this one's point has.
+        lowest = np.minimum.reduceat(labels[other], starts)
+        lowest = lowest[lowest]
+        if (lowest == labels).all():
+            return _in_order(labels)
+        labels = lowest
+
+
+def linked_pairs(
+    points: FloatArray, *, linking_length: float, sizes: FloatArray | None
+) -> tuple[IndexArray, IndexArray]:
+    """Return the pairs of points (n, 2) that are linked, see `friends_of_friends`, sorted by the first."""
+    if sizes is None:
+        return pairs_within(points, points, linking_length)
+    reach = 0.5 * linking_length * (sizes + sizes.max(initial=0.0))
+    own, other = pairs_within(points, points, reach)
+    apart = np.hypot(*(points[own] - points[other]).T)
+    linked = apart <= 0.5 * linking_length * (sizes[own] + sizes[other])
+    return own[linked], other[linked]
+
+
+def _in_order(labels: NDArray[np.integer]) -> IntArray:
+    """Renumber labels in the order of their first appearance."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(first.size, dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(first.size)
+    result: IntArray = rank[inverse]
+    return result
 
 
 def _pairs(

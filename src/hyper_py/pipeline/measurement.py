@@ -10,7 +10,7 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.background.plane import plane_through
-from hyper_py.deblending.grouping import friends_of_friends, partition_correlated, partition_groups
+from hyper_py.deblending.grouping import partition_correlated, partition_groups
 from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.binning import bin_size, binned_problem
@@ -20,6 +20,7 @@ from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.image import SkyImage
 from hyper_py.noise.level import NoiseLevel
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.pairs import friends_of_friends
 from hyper_py.numerics.tiles import usable
 from hyper_py.numerics.trend import Trend
 from hyper_py.options import Options

@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.catalog import COLUMNS
-from hyper_py.deblending.grouping import friends_of_friends
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.files import open_regular
 from hyper_py.geometry import (
@@ -30,6 +29,7 @@ from hyper_py.geometry import (
 )
 from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.pairs import friends_of_friends
 from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.tiles import LazyPlane, Plane, kept_like, sample, size_of, tiles
 from hyper_py.pipeline.extraction import Extraction

@@ -104,7 +104,7 @@ def _n_places(values: Any, *, beam_fwhm: float) -> int:
     """Return how many different places the rows of all channels have, as the page of the cube counts them."""
     import numpy as np
 
-    from hyper_py.deblending.grouping import friends_of_friends
+    from hyper_py.numerics.pairs import friends_of_friends
     from hyper_py.reporting.cube_page import MATCHED_BEAMS
 
     x, y = values("X"), values("Y")
