@@ -8,9 +8,11 @@ from astropy.table import QTable
 from scipy import ndimage
 
 from helpers.maps import make_image
+from hyper_py import cautions as cautions_module
 from hyper_py.cautions import cautions
 from hyper_py.diagnostics import Flag
 from hyper_py.noise.level import NoiseLevel
+from hyper_py.numerics.tiles import LazyPlane
 
 SHAPE = (200, 220)
 
@@ -56,6 +58,17 @@ def test_rows_along_an_edge_are_said(kind):
     data[:, :] = noise()
     inside = cautions(table(np.clip(x, 30, 180), y), make_image(data))
     assert inside == ()
+
+
+@pytest.mark.parametrize("x", [5.0, 100.0])
+def test_of_a_map_in_pieces_the_border_is_known_as_of_one_without_blanks(x):
+    image, (_, y) = make_image(noise()), places(30, low=0.35, high=0.65)
+    pieces = image.with_data(LazyPlane(image.shape, lambda *where: image.data[where]))
+    rows = table(np.where(np.arange(30) < 25, x, 60.0 + np.arange(30)), y)
+    near = [cautions_module._near_edges(rows, one) for one in (image, pieces)]
+    np.testing.assert_array_equal(near[1][0], near[0][0])
+    assert near[1][0].any() == (x == 5.0)
+    assert near[1][1] == pytest.approx(near[0][1])
 
 
 def test_given_sources_at_one_place_are_said():

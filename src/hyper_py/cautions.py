@@ -366,14 +366,14 @@ def _near_edges(catalog: QTable, image: SkyImage) -> tuple[BoolArray, float]:
     x, y = (values[np.isfinite(x) & np.isfinite(y)] for values in (x, y))
     reach = _EDGE_BEAMS * image.beam_fwhm_pix
     step = max(1, int(_BLANK_BEAMS * image.beam_fwhm_pix))
-    ny, nx = image.shape
-    if image.is_whole:
-        valid = np.isfinite(image.data[::step, ::step])
-        # One blank pixel between others is no edge.
-        valid = ndimage.binary_closing(np.pad(valid, 2), np.ones((3, 3)))[2:-2, 2:-2]
-    else:
-        valid = np.ones((-(-ny // step), -(-nx // step)), dtype=np.bool_)
+    height, width = (-(-n // step) for n in image.shape)
+    rows = np.clip(np.rint(y / step).astype(int), 0, height - 1)
+    columns = np.clip(np.rint(x / step).astype(int), 0, width - 1)
+    if not image.is_whole:  # only the border is known
+        far = [step * np.minimum(np.arange(n) + 1, n - np.arange(n)) > reach for n in (height, width)]
+        return ~(far[0][rows] & far[1][columns]), 1.0 - float(far[0].mean() * far[1].mean())
+    # One blank pixel between others is no edge.
+    valid = np.pad(np.isfinite(image.data[::step, ::step]), 2)
+    valid = ndimage.binary_closing(valid, np.ones((3, 3)))[2:-2, 2:-2]
     distance = step * ndimage.distance_transform_edt(np.pad(valid, 1))[1:-1, 1:-1]
-    rows = np.clip(np.rint(y / step).astype(int), 0, valid.shape[0] - 1)
-    columns = np.clip(np.rint(x / step).astype(int), 0, valid.shape[1] - 1)
     return distance[rows, columns] <= reach, float(np.mean(distance[valid] <= reach)) if valid.any() else 1.0
