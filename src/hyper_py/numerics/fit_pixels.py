@@ -88,16 +88,18 @@ def _coarse_fit_pixels(
     ny, nx = usable.shape
     first = int(np.argmax(steps > 1))
     origin = round(float(y[first])), round(float(x[first]))
-    area = np.full(ny * nx, np.inf)
+    flat, areas = [], []
     for x0, y0, r, step in zip(np.rint(x), np.rint(y), radius, steps, strict=True):
         dy, dx = disc(float(r))
         py, px = int(y0) + dy, int(x0) + dx
         inside = (py >= 0) & (py < ny) & (px >= 0) & (px < nx)
         inside &= ((py - origin[0]) % step == 0) & ((px - origin[1]) % step == 0)
-        own = (py * nx + px)[inside]
-        area[own] = np.minimum(area[own], float(step) ** 2)
-    pixels = np.flatnonzero(np.isfinite(area))
-    return _shown(pixels, area[pixels], usable)
+        flat.append((py * nx + px)[inside])
+        areas.append(np.full(flat[-1].size, float(step) ** 2))
+    every, area = np.concatenate(flat), np.concatenate(areas)
+    order = np.lexsort((area, every))
+    pixels, finest = np.unique(every[order], return_index=True)
+    return _shown(pixels, area[order][finest], usable)
 
 
 def _shown(pixels: IntArray, area: FloatArray | None, usable: BoolArray | Plane) -> FitPixels:
