@@ -9,8 +9,8 @@ from helpers.fields_of_options import small_map
 from helpers.report_tasks import small_image, write_map
 from helpers.runner_tasks import make_config
 from hyper_py.config import Config
-from hyper_py.detection.highpass import high_pass
 from hyper_py.detection.peaks import shoulder_score
+from hyper_py.detection.running_mean import high_pass
 from hyper_py.diagnostics import ConfigurationError, Flag
 from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.pipeline.extraction import extract_sources

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.daofind import daofind_kernel
-from hyper_py.detection.highpass import default_kernel_size, detect_high_pass, high_pass
+from hyper_py.detection.highpass import detect_high_pass
 from hyper_py.detection.peaks import (
     brightest_apart,
     empty_peaks,
@@ -15,6 +15,7 @@ from hyper_py.detection.peaks import (
     shoulder_score,
     snap_to_maximum,
 )
+from hyper_py.detection.running_mean import default_kernel_size, high_pass
 from hyper_py.geometry import covariance_from_ellipse
 
 BEAM = covariance_from_ellipse(5.0, 3.5, 0.6)

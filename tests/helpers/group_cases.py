@@ -47,7 +47,8 @@ def backgrounds_with(
     """Separate backgrounds by settings such as `SETTINGS`."""
     boxes = Boxes(beam_fwhm=fwhm, beam_area=beam_area, min_box=min_box, max_box=max_box, aper_sup=aper_sup)
     choice = Choice(**{"clip_sigma": 3.0, **choice})
-    return separate_backgrounds(data, mask, sources, partition, boxes=boxes, choice=choice, rms=rms, own=own)
+    seen = np.where(mask, np.nan, data)
+    return separate_backgrounds(seen, sources, partition, boxes=boxes, choice=choice, rms=rms, own=own)
 
 
 def with_apertures(fit, pixels, whitener, background, apertures, fractions, *, scale=1.0, **more):

@@ -5,7 +5,17 @@ from hypothesis import strategies as st
 from scipy import signal
 
 from hyper_py.numerics import tiles as tiles_module
-from hyper_py.numerics.tiles import Correlator, LazyPlane, at, edges, grown, sample, tiles
+from hyper_py.numerics.tiles import (
+    Correlator,
+    LazyPlane,
+    at,
+    cutouts,
+    edges,
+    grown,
+    rows_at,
+    sample,
+    tiles,
+)
 
 sizes = st.one_of(st.none(), st.integers(0, 90))
 
@@ -65,6 +75,31 @@ def test_lazy_planes_are_read_where_they_are_asked_for(monkeypatch):
     np.testing.assert_array_equal(
         np.sort(sample(lazy, size=13)), np.sort(image[::2, ::2][np.isfinite(image[::2, ::2])])
     )
+
+
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_rows_of_pixels_are_not_a_number_beyond_the_map(is_lazy):
+    image = np.random.default_rng(2).normal(size=(20, 30))
+    plane = LazyPlane(image.shape, lambda *where: image[where]) if is_lazy else image
+    y, x = np.array([[3, 4, 5], [-1, 0, 19], [19, 20, 21]]), np.array([[7, 8, 9], [0, -2, 29], [29, 30, 0]])
+    expected = np.pad(image, 2, constant_values=np.nan)[y + 2, x + 2]
+    np.testing.assert_array_equal(rows_at(plane, y, x), expected)
+    assert rows_at(plane, y[:0], x[:0]).shape == (0, 3)
+    assert rows_at(image > 0.0, y, x)[0].tolist() == (image > 0.0)[3:6, 7:10].diagonal().tolist()
+
+
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_cutouts_continue_the_border_and_say_what_is_on_the_map(is_lazy):
+    image = np.random.default_rng(3).normal(size=(20, 30))
+    plane = LazyPlane(image.shape, lambda *where: image[where]) if is_lazy else image
+    corners = np.array([[4, 5], [-3, 27], [17, -2], [40, 50], [-30, 3]])
+    values, inside = cutouts(plane, corners, (6, 5))
+    padded, known = np.pad(image, 60, mode="edge"), np.pad(np.ones(image.shape, bool), 60)
+    for part, shown, (top, left) in zip(values, inside, corners + 60, strict=True):
+        where = slice(top, top + 6), slice(left, left + 5)
+        np.testing.assert_array_equal(part, padded[where])
+        np.testing.assert_array_equal(shown, known[where])
+    assert cutouts(plane, corners[:0], (6, 5))[0].shape == (0, 6, 5)
 
 
 @pytest.mark.parametrize("size", [None, 7])

@@ -13,12 +13,6 @@ from hyper_py.pipeline.peaks import check_streamable, find_peaks, noise_level, p
 SHAPE = (120, 130)
 PLACES = ((30.0, 25.0), (90.0, 40.0), (60.0, 95.0))
 IMAGE = make_image(make_map(sources_of(*[(40.0, x, y) for x, y in PLACES]), SHAPE, seed=1))
-STREAMED = {
-    "detection.method": Options(detection=DetectionOptions(method="highpass")),
-    "background.method": Options(
-        fit_options=FitOptions(noise_model="white"), background=BackgroundOptions(method="polynomial")
-    ),
-}
 
 
 @pytest.mark.parametrize("method", ["matched", "highpass"])
@@ -63,14 +57,18 @@ def test_limits_are_in_pixels():
     assert limits.shoulder_threshold is None
 
 
-@pytest.mark.parametrize("key", STREAMED)
-def test_what_needs_the_whole_map_is_refused_by_name(key):
-    check_streamable(IMAGE, Options())
-    with pytest.raises(ConfigurationError, match=rf"{key} = \w+ needs the whole map .* or {key}: \w+$"):
-        check_streamable(IMAGE, STREAMED[key])
-    only_detected = replace(STREAMED[key], detection_only=True)
-    if key.startswith("detection"):
-        with pytest.raises(ConfigurationError, match=key):
-            check_streamable(IMAGE, only_detected)
+@pytest.mark.parametrize("noise_model", ["white", "correlated"])
+@pytest.mark.parametrize("method", ["polynomial", "none", "conditional"])
+def test_one_polynomial_for_the_whole_map_is_refused_by_name(method, noise_model):
+    """Where it would be fitted."""
+    options = Options(
+        fit_options=FitOptions(noise_model=noise_model),
+        background=BackgroundOptions(method=method, fix_min_box=0.0),
+    )
+    check_streamable(IMAGE, replace(options, detection_only=True))
+    check_streamable(IMAGE, replace(options, background=BackgroundOptions(method=method)))
+    if method == "conditional" or (method == "none" and noise_model == "correlated"):
+        check_streamable(IMAGE, options)
     else:
-        check_streamable(IMAGE, only_detected)
+        with pytest.raises(ConfigurationError, match=r"background.fix_min_box = 0 .* control.max_memory"):
+            check_streamable(IMAGE, options)

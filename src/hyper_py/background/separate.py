@@ -10,18 +10,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.background.cutout_polynomial import CutoutPolynomial
 from hyper_py.background.model import Painted
 from hyper_py.background.selection import Choice, select_backgrounds
+from hyper_py.background.without_sources import over_sources, without_sources
 from hyper_py.numerics import gaussians
-from hyper_py.numerics.interpolation import interpolate_masked
+from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.polynomial import Box, Scaling
+from hyper_py.numerics.tiles import Plane, cutouts
 
 _INTERPOLATED_SIGMA = 3.0
 """Sources are replaced by interpolation out to this: 1% of their peak."""
 _WIDE = 20_000
 """Pixels of a wide cutout."""
+_PART_GROUPS = 64
+"""Groups of which the backgrounds are chosen together."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,8 +109,7 @@ class Boxes:
 
 
 def separate_backgrounds(
-    data: FloatArray,
-    mask: BoolArray,
+    data: Plane,
     sources: FloatArray,
     partition: Sequence[IntArray],
     *,
@@ -119,53 +122,86 @@ def separate_backgrounds(
 
     Parameters
     ----------
-    data : ndarray, shape (ny, nx)
-    mask : bool ndarray, shape (ny, nx)
-        Sources and blank pixels.
+    data : Plane, shape (ny, nx)
+        Sources and blank pixels are NaN.
     sources : ndarray, shape (n, 6)
     partition : sequence of int ndarray
         Sources of each group.
     boxes : Boxes
     choice : Choice
-    rms : float or ndarray
+    rms : float or Plane
         Noise per pixel.
     own : ndarray, shape (n, 6), optional
-        Sources of which each group masks its own only, beside `mask`.
+        Sources of which each group leaves out its own, beside what is NaN.
     """
     if boxes.min_box == 0:
-        ny, nx = data.shape
-        typical = np.atleast_1d(np.nanmedian(rms))
-        if own is not None:
-            mask = mask | gaussians.footprints(own, data.shape)
-        whole = select_backgrounds(
-            data[None], mask[None], boxes=[(0, ny, 0, nx)], choice=choice, rms=typical,
-            beam_area=boxes.beam_area,
-        )[0]  # fmt: skip
+        whole = _of_whole_map(data[:, :], own, boxes=boxes, choice=choice, rms=rms)
         return [SeparateBackground(polynomial=whole, y0=0, x0=0)] * len(partition)
     low, high = _extremes(sources[:, [gaussians.Y, gaussians.X]], partition)
     sides = [boxes.sides(extent) for extent in (high - low).max(axis=1).tolist()]
     middles = np.rint(0.5 * (low + high)).astype(np.int64)
-    pad = max((s[-1] for s in sides), default=1) // 2 + 1
-    padded = _Padded.of(np.where(mask, np.nan, data), rms, own, pad=pad)
-    chosen: dict[int, SeparateBackground] = {}
-    alike: dict[tuple[int, ...], list[int]] = {}
-    for k, s in enumerate(sides):
-        alike.setdefault((s[0], s[-1]), []).append(k)
-    for (smallest, largest), members in alike.items():
-        corners = middles[members] - largest // 2
-        cutouts, noise = padded.cutouts(corners, largest, [partition[k] for k in members])
+
+    def of_groups(some: list[int]) -> list[SeparateBackground]:
+        smallest, largest = sides[some[0]][0], sides[some[0]][-1]
+        corners = middles[some] - largest // 2
+        masked = None if own is None else [own[partition[k]] for k in some]
+        values = _cutouts(data, corners, largest, masked)
+        noise = np.atleast_1d(rms) if isinstance(rms, float) else cutouts(rms, corners, values.shape[1:])[0]
         picks = select_backgrounds(
-            cutouts, ~np.isfinite(cutouts), choice=choice, rms=noise, beam_area=boxes.beam_area,
+            values, ~np.isfinite(values), choice=choice, rms=noise, beam_area=boxes.beam_area,
             boxes=[_centred(side, largest) for side in range(smallest, largest + 1, 2)],
         )  # fmt: skip
-        for k, (y0, x0), polynomial in zip(members, corners.tolist(), picks, strict=True):
-            chosen[k] = SeparateBackground(polynomial=polynomial, y0=y0, x0=x0)
+        return [
+            SeparateBackground(polynomial=polynomial, y0=y0, x0=x0)
+            for (y0, x0), polynomial in zip(corners.tolist(), picks, strict=True)
+        ]
+
+    parts = _alike([(own_sides[0], own_sides[-1]) for own_sides in sides])
+    chosen = dict(
+        pair for some, found in zip(parts, in_order(of_groups, parts), strict=True)
+        for pair in zip(some, found, strict=True)
+    )  # fmt: skip
     return [chosen[k] for k in range(len(partition))]
 
 
+def _alike(ends: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Return the places of groups whose smallest and largest boxes have the same sides, some at a time."""
+    alike: dict[tuple[int, int], list[int]] = {}
+    for k, own in enumerate(ends):
+        alike.setdefault(own, []).append(k)
+    return [
+        members[first : first + _PART_GROUPS]
+        for members in alike.values()
+        for first in range(0, len(members), _PART_GROUPS)
+    ]
+
+
+def _of_whole_map(
+    data: FloatArray, own: FloatArray | None, *, boxes: Boxes, choice: Choice, rms: float | FloatArray
+) -> CutoutPolynomial:
+    """Return one polynomial for the whole map."""
+    ny, nx = data.shape
+    blank = ~np.isfinite(data)
+    if own is not None:
+        blank |= gaussians.footprints(own, (ny, nx))
+    return select_backgrounds(
+        data[None], blank[None], boxes=[(0, ny, 0, nx)], choice=choice,
+        rms=np.atleast_1d(np.nanmedian(rms)), beam_area=boxes.beam_area,
+    )[0]  # fmt: skip
+
+
+def _cutouts(data: Plane, corners: IntArray, side: int, masked: Sequence[FloatArray] | None) -> FloatArray:
+    """Return square cutouts (n, side, side) at corners (n, 2), NaN beyond the map and on sources of each."""
+    values, inside = cutouts(data, corners, (side, side))
+    values[~inside] = np.nan
+    for cutout, sources, corner in zip(values, masked or (), corners, strict=masked is not None):
+        own = gaussians.footprints(sources, (side, side), origin=(int(corner[0]), int(corner[1])))
+        cutout[own] = np.nan
+    return values
+
+
 def backgrounds_of_groups(
-    data: FloatArray,
-    blank: BoolArray,
+    data: Plane,
     sources: FloatArray,
     partition: Sequence[IntArray],
     *,
@@ -178,63 +214,19 @@ def backgrounds_of_groups(
 
     Parameters
     ----------
-    data : ndarray, shape (ny, nx)
-        The map, sources subtracted if they are known.
-    blank : bool ndarray, shape (ny, nx)
+    data : Plane, shape (ny, nx)
+        The map, sources subtracted if they are known; blank pixels are NaN.
     sources, partition, boxes, choice, rms
         See `separate_backgrounds`. The footprints of sources take no part.
     interpolate_neighbours : bool
         Whether the sources of other groups are replaced by a smooth interpolation instead of being masked.
     """
-    own, mask = None, blank
     if interpolate_neighbours:
         # Wider than a mask: the surface would rise to the light at its rim.
-        wide = gaussians.footprints(sources, data.shape, n_sigma=_INTERPOLATED_SIGMA)
-        data, own = interpolate_masked(data, wide), sources
+        seen, own = over_sources(data, sources, n_sigma=_INTERPOLATED_SIGMA), sources
     else:
-        mask = blank | gaussians.footprints(sources, data.shape)
-    return separate_backgrounds(data, mask, sources, partition, boxes=boxes, choice=choice, rms=rms, own=own)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Padded:
-    """A map with a blank margin, so that all cutouts are inside it.
-
-    `stamps` are the footprints of sources that only their own group masks.
-    """
-
-    data: FloatArray
-    rms: float | FloatArray
-    pad: int
-    stamps: dict[int, tuple[tuple[slice, slice], BoolArray]]
-
-    @classmethod
-    def of(cls, data: FloatArray, rms: float | FloatArray, own: FloatArray | None, *, pad: int) -> "_Padded":
-        padded = np.pad(data, pad, constant_values=np.nan)
-        shift = np.zeros(gaussians.N_PARAMETERS)
-        shift[[gaussians.Y, gaussians.X]] = pad
-        stamps = {} if own is None else gaussians.footprint_stamps(own + shift, padded.shape)
-        noise = np.pad(rms, pad, mode="edge") if isinstance(rms, np.ndarray) else rms
-        return cls(data=padded, rms=noise, pad=pad, stamps=stamps)
-
-    def cutouts(
-        self, corners: IntArray, side: int, partition: Sequence[IntArray]
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return square cutouts (n, side, side) at corners (n, 2), groups' own sources blank, and the rms."""
-        rows = corners[:, 0, None] + self.pad + np.arange(side)
-        columns = corners[:, 1, None] + self.pad + np.arange(side)
-        np.clip(rows, 0, self.data.shape[0] - 1, out=rows)
-        np.clip(columns, 0, self.data.shape[1] - 1, out=columns)
-        where = rows[:, :, None], columns[:, None, :]
-        cutouts = self.data[where]
-        for cutout, members, (top, left) in zip(cutouts, partition, corners + self.pad, strict=True):
-            for place, stamp in (self.stamps[i] for i in members.tolist() if i in self.stamps):
-                y, x = np.nonzero(stamp)
-                y, x = y + place[0].start - top, x + place[1].start - left
-                inside = (y >= 0) & (y < side) & (x >= 0) & (x < side)
-                cutout[y[inside], x[inside]] = np.nan
-        noise = self.rms[where] if isinstance(self.rms, np.ndarray) else np.atleast_1d(self.rms)
-        return cutouts, np.asarray(noise)
+        seen, own = without_sources(data, sources), None
+    return separate_backgrounds(seen, sources, partition, boxes=boxes, choice=choice, rms=rms, own=own)
 
 
 def _extremes(places: FloatArray, partition: Sequence[IntArray]) -> tuple[FloatArray, FloatArray]:

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.background.evaluate import backgrounds_at
 from hyper_py.background.model import BackgroundModel
 from hyper_py.background.separate import SeparateBackground
 from hyper_py.noise.covariance import clipped_rows
+from hyper_py.numerics.tiles import Plane, at, cutouts
 
 _CHUNK_NUMBERS = 50_000
 """Pixels of cutouts looked at at once: they stay in the cache."""
@@ -24,21 +25,21 @@ class Surroundings(NamedTuple):
 
 
 def residual_statistics(
-    data: FloatArray, backgrounds: Sequence[SeparateBackground]
+    data: Plane, backgrounds: Sequence[SeparateBackground]
 ) -> tuple[FloatArray, FloatArray]:
     """Return mean and rms, (n,), of what backgrounds leave of a map on the pixels they were fitted to."""
     known: dict[SeparateBackground, tuple[float, float]] = {}
     for own in backgrounds:
         if own not in known:
             y, x = own.polynomial.fit_pixels
-            residual = data[y + own.y0, x + own.x0] - own.polynomial.evaluate(y, x)
+            residual = at(data, y + own.y0, x + own.x0) - own.polynomial.evaluate(y, x)
             known[own] = (float(residual.mean()), float(residual.std())) if residual.size else (0.0, 1.0)
     mean, std = np.array([known[own] for own in backgrounds]).reshape(-1, 2).T
     return mean, std
 
 
 def box_statistics(
-    data: FloatArray,
+    data: Plane,
     boxes: Sequence[SeparateBackground],
     backgrounds: Sequence[BackgroundModel],
     *,
@@ -48,7 +49,7 @@ def box_statistics(
 
     Parameters
     ----------
-    data : ndarray, shape (ny, nx)
+    data : Plane, shape (ny, nx)
     boxes : sequence of SeparateBackground
         Which were fitted in these boxes.
     backgrounds : sequence of BackgroundModel
@@ -69,7 +70,8 @@ def box_statistics(
             corners = np.array([boxes[k].box[::2] for k in chunk])
             y = corners[:, 0, None, None] + np.arange(height)[:, None]
             x = corners[:, 1, None, None] + np.arange(width)
-            values = _on_map(data, y, x) - backgrounds_at([backgrounds[k] for k in chunk], y, x)
+            values, inside = cutouts(data, corners, (height, width))
+            values = np.where(inside, values, np.nan) - backgrounds_at([backgrounds[k] for k in chunk], y, x)
             values = values.reshape(len(chunk), -1)
             mean, rms = clipped_rows(values)
             varies, own_rows = rms > 0.0, np.array(chunk)
@@ -79,13 +81,6 @@ def box_statistics(
                 statistics[own_rows[varies], 2] = _medians(values[varies], near[varies])
     mean, rms, middle = statistics[[first[own] for own in boxes]].T
     return mean, rms, middle
-
-
-def _on_map(data: FloatArray, y: IntArray, x: IntArray) -> FloatArray:
-    """Return the pixels of a map, NaN beyond it."""
-    ny, nx = data.shape
-    inside = (y >= 0) & (y < ny) & ((x >= 0) & (x < nx))
-    return np.where(inside, data[np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)], np.nan)
 
 
 def _medians(rows: FloatArray, chosen: BoolArray) -> FloatArray:

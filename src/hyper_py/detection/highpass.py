@@ -1,12 +1,11 @@
 """Detection on the high-pass filtered map: peaks with DAOFIND's statistics, refined on the map itself."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 
 import numpy as np
-from scipy import ndimage
 
-from hyper_py.arrays import FloatArray, IndexArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.checks import (
     Check,
     PeakLimits,
@@ -24,8 +23,22 @@ from hyper_py.detection.daofind import (
     daofind_statistics,
 )
 from hyper_py.detection.peaks import Peaks, empty_peaks, local_maxima, refine_positions, snap_to_maximum
+from hyper_py.detection.running_mean import default_kernel_size, high_pass
 from hyper_py.geometry import ellipse_from_covariance
 from hyper_py.noise.covariance import clipped_statistics
+from hyper_py.noise.level import NoiseLevel
+from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.tiles import (
+    LazyPlane,
+    Plane,
+    Where,
+    grown,
+    is_inside,
+    kept_like,
+    sample,
+    size_of,
+    tiles,
+)
 
 FILTERED_THRESHOLD = 2.0
 """Candidates are this many times the scatter of the filtered map's positive pixels."""
@@ -35,23 +48,24 @@ a bump of the background can pass the latter alone."""
 
 
 def detect_high_pass(
-    data: FloatArray,
+    data: Plane,
     *,
     beam_covariance: FloatArray,
     rms: float | FloatArray,
     limits: PeakLimits,
     kernel_size: int = 0,
     snap_radius: float = 1.0,
+    size: int | None = None,
 ) -> Peaks:
     """Find peaks on the map minus its running mean.
 
     Parameters
     ----------
-    data : ndarray, shape (ny, nx)
+    data : Plane, shape (ny, nx)
         Map; blank pixels are NaN.
     beam_covariance : ndarray, shape (2, 2)
         Covariance of the beam in pixels^2, order (x, y).
-    rms : float or ndarray of shape (ny, nx)
+    rms : float or Plane of shape (ny, nx)
         Noise, in the unit of `data`.
     limits : PeakLimits
         Peaks of the mean-subtracted map below `sigma_threshold` rms are dropped; a `min_distance` of 0 is one
@@ -60,6 +74,8 @@ def detect_high_pass(
         Side of the running mean in pixels; 0: `default_kernel_size`.
     snap_radius : float
         How far in pixels a position may move to the brightest pixel of the map itself.
+    size : int, optional
+        Side of the tiles in which the map is worked on, see `hyper_py.numerics.tiles.tiles`.
 
     Returns
     -------
@@ -67,17 +83,15 @@ def detect_high_pass(
         The brightest first.
     """
     maps = HighPassMaps.of(
-        data, beam_covariance=beam_covariance, rms=rms, limits=limits, kernel_size=kernel_size
+        data, beam_covariance=beam_covariance, rms=rms, limits=limits, kernel_size=kernel_size, size=size
     )
     if maps is None:
         return empty_peaks()
-    x, y = maps.candidates()
-    found = maps.check(x, y, limits=limits, snap_radius=snap_radius)
-    kept = brightest_checked(
-        found.points, found.peak, all_passed(found.checks), distance=limits.min_distance or maps.fwhm
-    )
-    found, (x, y) = found.select(kept), found.points[kept].astype(np.intp).T
-    points = np.column_stack(refine_positions(maps.base, x=x, y=y))
+    found = maps.passed(limits=limits, snap_radius=snap_radius)
+    every = np.ones(len(found.peak), dtype=np.bool_)
+    kept = brightest_checked(found.points, found.peak, every, distance=limits.min_distance or maps.fwhm)
+    found = found.select(kept)
+    points = maps.refined(*found.points.astype(np.intp).T)
     shoulder = shoulder_check(maps.base, points=points, peak=found.peak, limits=limits, fwhm=maps.fwhm)
     shape = found.statistics
     x_fine, y_fine = points.T
@@ -94,6 +108,8 @@ class CheckedPixels:
 
     Attributes
     ----------
+    places : ndarray, shape (n, 2)
+        The pixels, order (x, y).
     points : ndarray, shape (n, 2)
         Pixels of the map that they belong to, order (x, y).
     peak, snr : ndarray, shape (n,)
@@ -103,140 +119,179 @@ class CheckedPixels:
         In the order in which they are shown.
     """
 
+    places: IndexArray
     points: FloatArray
     peak: FloatArray
     snr: FloatArray
     statistics: DaofindStatistics
     checks: tuple[Check, ...]
 
-    def select(self, index: IndexArray) -> "CheckedPixels":
-        """Return those of an index, without their checks."""
+    def select(self, index: BoolArray | IndexArray) -> "CheckedPixels":
+        """Return those of an index or mask, without their checks."""
         return CheckedPixels(
-            self.points[index], self.peak[index], self.snr[index], self.statistics.select(index), ()
-        )
+            self.places[index], self.points[index], self.peak[index], self.snr[index],
+            self.statistics.select(index), (),
+        )  # fmt: skip
+
+    @classmethod
+    def joined(cls, parts: Iterable["CheckedPixels"]) -> "CheckedPixels":
+        """Return those of several parts together, without their checks, in the order of the map."""
+        own = [(one.places, one.points, one.peak, one.snr, *astuple(one.statistics)) for one in parts]
+        places, points, peak, snr, *statistics = (np.concatenate(same) for same in zip(*own, strict=True))
+        order = np.lexsort(places.T)
+        return cls(places, points, peak, snr, DaofindStatistics(*statistics), ()).select(order)
 
 
 @dataclass(frozen=True, eq=False)
 class HighPassMaps:
-    """The maps that the high-pass detector looks at, each of shape (ny, nx).
+    """The maps that the high-pass detector looks at, each of shape (ny, nx), arrays if the map is one.
 
     Attributes
     ----------
-    base : ndarray
+    base : Plane
         Map less its mean.
-    filtered, convolved : ndarray
+    filtered, convolved : Plane
         The positive part of the map less its running mean; the same convolved with DAOFIND's kernel.
-    rms, relative_rms : ndarray
-        Noise of the map, and over its median.
+    level : NoiseLevel
+        Noise of the map.
     kernel : DaofindKernel
     threshold, noise : float
-        Least convolved and filtered values where `relative_rms` is 1.
+        Least convolved and filtered values where the noise is the typical one.
     fwhm : float
         Of the beam in pixels.
+    tiles : tuple of tuple of slices
+        Rows and columns of the tiles in which the maps are looked at.
     """
 
-    base: FloatArray
-    filtered: FloatArray
-    convolved: FloatArray
-    rms: FloatArray
-    relative_rms: FloatArray
+    base: Plane
+    filtered: Plane
+    convolved: Plane
+    level: NoiseLevel
     kernel: DaofindKernel
     threshold: float
     noise: float
     fwhm: float
+    tiles: tuple[Where, ...]
 
     @classmethod
     def of(
         cls,
-        data: FloatArray,
+        data: Plane,
         *,
         beam_covariance: FloatArray,
         rms: float | FloatArray,
         limits: PeakLimits,
         kernel_size: int = 0,
+        size: int | None = None,
     ) -> "HighPassMaps | None":
         """Return the maps; None if nothing is above the running mean. Parameters as `detect_high_pass`."""
         ellipse = ellipse_from_covariance(beam_covariance)
         fwhm = float(np.sqrt(ellipse.major * ellipse.minor))
-        difference = high_pass(data, kernel_size=kernel_size or default_kernel_size(fwhm))
+        difference = high_pass(data, kernel_size=kernel_size or default_kernel_size(fwhm), size=size)
+        level, kernel, shape = NoiseLevel(mean=0.0, rms=rms), daofind_kernel(beam_covariance), size_of(data)
         # With a map of rms each threshold follows it.
-        relative_rms = rms / np.nanmedian(rms)
-        relative = difference / relative_rms
-        if not (relative > 0).any():
+        relative = sample(
+            LazyPlane(shape, lambda *where: difference[where] / (level.part(*where) / level.typical)),
+            size=size,
+        )
+        if not (relative > 0.0).any():
             return None
-        filtered = np.where(difference > 0, difference, 0.0)
-        kernel = daofind_kernel(beam_covariance)
-        scatter = clipped_statistics(relative[relative > 0]).rms
+        scatter = clipped_statistics(relative[relative > 0.0]).rms
+        mean = float(sample(data, size=size).mean())
+        filtered = kept_like(LazyPlane(shape, lambda *where: np.fmax(difference[where], 0.0)), data)
         return cls(
-            base=np.where(np.isfinite(data), data - float(np.nanmean(data)), np.nan),
+            base=kept_like(LazyPlane(shape, lambda *where: data[where] - mean), data),
             filtered=filtered,
-            convolved=convolve_kernel(filtered, kernel.weights),
-            rms=np.broadcast_to(rms, data.shape),
-            relative_rms=np.broadcast_to(relative_rms, data.shape),
+            convolved=kept_like(convolved_plane(filtered, kernel.weights), data),
+            level=level,
             kernel=kernel,
             threshold=FILTERED_THRESHOLD * scatter * kernel.relative_error,
             noise=min(FILTERED_SIGNIFICANCE, limits.sigma_threshold) * clipped_statistics(relative).rms,
             fwhm=fwhm,
+            tiles=tuple(tiles(shape, size=size)),
         )
 
-    def candidates(self) -> tuple[IndexArray, IndexArray]:
-        """Return x and y of the maxima of the convolved map above its threshold."""
+    def passed(self, *, limits: PeakLimits, snap_radius: float) -> CheckedPixels:
+        """Return the maxima of the convolved map that pass the checks of each by itself."""
+
+        def in_tile(where: Where) -> CheckedPixels:
+            x, y = self._maxima(where, threshold=self.threshold)
+            found = self.check(x, y, where=where, limits=limits, snap_radius=snap_radius)
+            return found.select(all_passed(found.checks))
+
+        return CheckedPixels.joined(in_order(in_tile, self.tiles))
+
+    def to_maximum(self, x: int, y: int) -> float:
+        """Return the distance in pixels from a pixel to the nearest maximum of the convolved map."""
+
+        def in_tile(where: Where) -> float:
+            return float(np.hypot(*(self._maxima(where, threshold=-np.inf) - [[x], [y]])).min(initial=np.inf))
+
+        return min(in_order(in_tile, self.tiles))
+
+    def _maxima(self, where: Where, *, threshold: float) -> IndexArray:
+        """Return x and y, (2, n), of the maxima of a tile above a threshold."""
+        outer, _ = grown(where, max(self.kernel.inside.shape) // 2, size_of(self.base))
         y, x = local_maxima(
-            self.convolved, footprint=self.kernel.inside, threshold=self.threshold * self.relative_rms
-        )
-        known = np.isfinite(self.base[y, x])
-        return x[known], y[known]
+            self.convolved[outer], footprint=self.kernel.inside,
+            threshold=threshold * (self.level.part(*outer) / self.level.typical),
+        )  # fmt: skip
+        known = np.isfinite(self.base[outer][y, x])
+        y, x = y[known] + outer[0].start, x[known] + outer[1].start
+        return np.stack([x, y])[:, is_inside(where, y, x)]
 
-    def check(self, x: IndexArray, y: IndexArray, *, limits: PeakLimits, snap_radius: float) -> CheckedPixels:
-        """Return pixels with the checks of each by itself."""
-        statistics = daofind_statistics(self.filtered, self.convolved, kernel=self.kernel, x=x, y=y)
-        top_x, top_y = snap_to_maximum(self.base, x=x, y=y, radius=snap_radius)
-        peak, relative_rms = self.base[top_y, top_x], self.relative_rms[y, x]
-        snr = peak / self.rms[top_y, top_x]
+    def check(
+        self, x: IndexArray, y: IndexArray, *, where: Where, limits: PeakLimits, snap_radius: float
+    ) -> CheckedPixels:
+        """Return pixels of a tile with the checks of each by itself."""
+        shape, halo = size_of(self.base), max(*self.kernel.inside.shape, 2 * int(snap_radius)) // 2
+        (rows, columns), _ = grown(where, halo, shape)
+        base, filtered, convolved = (
+            plane[rows, columns] for plane in (self.base, self.filtered, self.convolved)
+        )
+        rms, place_x, place_y = self.level.part(rows, columns), x - columns.start, y - rows.start
+        statistics = daofind_statistics(filtered, convolved, kernel=self.kernel, x=place_x, y=place_y)
+        top_x, top_y = snap_to_maximum(base, x=place_x, y=place_y, radius=snap_radius)
+        peak, relative_rms = base[top_y, top_x], rms[place_y, place_x] / self.level.typical
+        snr = peak / rms[top_y, top_x]
         checks = (
-            Check("filtered peak", self.convolved[y, x], self.threshold * relative_rms, is_brightness=True),
+            Check("filtered peak", statistics.convolved, self.threshold * relative_rms, is_brightness=True),
             Check(
-                "map minus running mean", self.filtered[y, x], self.noise * relative_rms, is_brightness=True
+                "map minus running mean", filtered[place_y, place_x], self.noise * relative_rms,
+                is_brightness=True,
             ),
             *shape_checks(statistics, limits),
-            border_check(self.base.shape, x=x, y=y, margin=limits.margin),
+            border_check(shape, x=x, y=y, margin=limits.margin),
             Check("peak over rms", snr, limits.sigma_threshold),
-        )
-        points = np.column_stack([top_x, top_y]).astype(np.float64)
-        return CheckedPixels(points, peak, snr, statistics, checks)
+        )  # fmt: skip
+        points = np.column_stack([top_x + columns.start, top_y + rows.start]).astype(np.float64)
+        return CheckedPixels(np.column_stack([x, y]), points, peak, snr, statistics, checks)
+
+    def refined(self, x: IndexArray, y: IndexArray) -> FloatArray:
+        """Return positions of pixels of the map below the pixel, (n, 2), see `refine_positions`."""
+        owners = [(where, np.flatnonzero(is_inside(where, y, x))) for where in self.tiles]
+        filled = [(where, own) for where, own in owners if own.size]
+
+        def in_tile(item: tuple[Where, IndexArray]) -> FloatArray:
+            where, own = item
+            (rows, columns), _ = grown(where, 1, size_of(self.base))
+            fine_x, fine_y = refine_positions(
+                self.base[rows, columns], x=x[own] - columns.start, y=y[own] - rows.start
+            )
+            return np.column_stack([fine_x + columns.start, fine_y + rows.start])
+
+        points = np.empty((x.size, 2))
+        for (_, own), fine in zip(filled, in_order(in_tile, filled), strict=True):
+            points[own] = fine
+        return points
 
 
-def default_kernel_size(fwhm: float) -> int:
-    """Return the side of the running mean for a beam FWHM in pixels: its floor, squared, made odd.
+def convolved_plane(data: Plane, weights: FloatArray) -> LazyPlane:
+    """Return a map correlated with a small kernel, see `convolve_kernel`."""
+    shape, halo = size_of(data), max(weights.shape) // 2
 
-    At least 3, since a mean over one pixel leaves nothing.
-    """
-    side = math.floor(fwhm) ** 2
-    return max(side + 1 - side % 2, 3)
+    def make(rows: slice, columns: slice) -> FloatArray:
+        outer, inner = grown((rows, columns), halo, shape)
+        return convolve_kernel(data[outer], weights)[inner]
 
-
-def high_pass(data: FloatArray, *, kernel_size: int) -> FloatArray:
-    """Return the map minus its running mean over a square.
-
-    Parameters
-    ----------
-    data : ndarray, shape (ny, nx)
-        Blank pixels (NaN) take no part in any mean, nor do places beyond the border.
-    kernel_size : int
-        Side of the square in pixels; an even one is made odd by adding 1.
-
-    Returns
-    -------
-    ndarray, shape (ny, nx)
-        NaN exactly where `data` is blank.
-    """
-    side = kernel_size + 1 - kernel_size % 2
-    valid = np.isfinite(data)
-    if not valid.any():
-        return np.full(data.shape, np.nan)
-    # Taking the level away first keeps the running sums accurate on a high pedestal.
-    centred = np.where(valid, data - data[valid].mean(), 0.0)
-    total = ndimage.uniform_filter(centred, size=side, mode="constant")
-    share = ndimage.uniform_filter(valid.astype(np.float64), size=side, mode="constant")
-    mean = np.divide(total, share, out=np.zeros_like(total), where=valid)
-    return np.where(valid, centred - mean, np.nan)
+    return LazyPlane(shape, make)

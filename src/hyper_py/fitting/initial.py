@@ -13,6 +13,7 @@ from hyper_py.fitting.problem import FitProblem
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import disc
+from hyper_py.numerics.tiles import rows_at
 
 _DISC_BEAMS = 1.2
 """Radius of the discs in which sources are looked at."""
@@ -118,13 +119,11 @@ def _peaks_and_shapes(
     problem: FitProblem, backgrounds: Sequence[BackgroundModel]
 ) -> tuple[FloatArray, FloatArray]:
     """Return sources' local peaks, (n,), and the shapes of their second moments, (n, 3); NaN without any."""
-    data, blank, (ny, nx) = problem.whole_map, problem.mask, problem.data.shape
     places = problem.start[:, gaussians.Y, None], problem.start[:, gaussians.X, None]
     offsets = disc(_DISC_BEAMS * problem.beam_fwhm)
     y, x = (np.rint(place).astype(int) + offset for place, offset in zip(places, offsets, strict=True))
-    inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
-    at = np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)
-    values = np.where(inside & ~blank[at], data[at] - backgrounds_at(backgrounds, y, x), np.nan)
+    values = rows_at(problem.data, y, x) - backgrounds_at(backgrounds, y, x)
+    values = np.where(np.isfinite(values), values, np.nan)
     dy, dx = y - places[0], x - places[1]
     centre = (np.abs(dy) <= 1.5) & (np.abs(dx) <= 1.5) & np.isfinite(values)
     peak = np.max(values, axis=1, where=centre, initial=-np.inf)

@@ -8,7 +8,7 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
-from hyper_py.numerics.tiles import Plane
+from hyper_py.numerics.tiles import Plane, combined, kept_like, size_of
 
 MOST_GROWTH = 2.5
 """Detections in groups, and those that are lost as they fill the largest size, are fitted with at most this
@@ -80,17 +80,10 @@ class FitProblem:
     psf_is_dirty: bool = False
     beside: FloatArray = field(default_factory=lambda: np.empty((0, gaussians.N_PARAMETERS)))
 
-    @property
-    def whole_map(self) -> FloatArray:
-        """The map as an array."""
-        return self.data if isinstance(self.data, np.ndarray) else self.data[:, :]
-
-    @property
-    def mask(self) -> BoolArray:
-        """True where the map is blank."""
-        usable = self.usable if isinstance(self.usable, np.ndarray) else self.usable[:, :] != 0.0
-        blank: BoolArray = ~usable
-        return blank
+    def without(self, sources: FloatArray) -> Plane:
+        """Return the map less sources (n, 6); an array if the map is one."""
+        light = gaussians.drawn(sources, size_of(self.data))
+        return kept_like(combined(np.subtract, self.data, light), self.data)
 
     def size_limits(self, smallest: float, largest: float, *, round_beam: bool) -> tuple[float, float]:
         """Return the smallest and largest sigma in pixels of sources, given in beams.

@@ -1,5 +1,7 @@
 """Smooth interpolation over masked pixels; an original configuration uses it for other sources."""
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import ndimage
 from scipy.linalg import solveh_banded
@@ -12,7 +14,9 @@ _BAND_NUMBERS = 10_000_000
 """Most numbers of a banded matrix; larger systems use a sparse matrix."""
 
 
-def interpolate_masked(data: FloatArray, mask: BoolArray) -> FloatArray:
+def interpolate_masked(
+    data: FloatArray, mask: BoolArray, *, level: Callable[[], float] | None = None
+) -> FloatArray:
     """Replace masked pixels by the smoothest surface through the pixels around them.
 
     Solves Laplace's equation inside the mask: no value exceeds those at its rim, a plane is continued
@@ -24,12 +28,14 @@ def interpolate_masked(data: FloatArray, mask: BoolArray) -> FloatArray:
         NaN outside the mask stays NaN and is not used.
     mask : ndarray of bool, shape (ny, nx)
         True where data is to be replaced.
+    level : callable, optional
+        Gives the value of regions without any known pixel beside them.
 
     Returns
     -------
     ndarray, shape (ny, nx)
-        A masked region without any known pixel beside it gets the median of the known pixels, NaN if
-        there are none.
+        Without `level`, a masked region without any known pixel beside it gets the median of the known
+        pixels, NaN if there are none.
     """
     known = np.isfinite(data) & ~mask
     result = data.copy()
@@ -38,7 +44,10 @@ def interpolate_masked(data: FloatArray, mask: BoolArray) -> FloatArray:
     is_open[labels[ndimage.binary_dilation(known) & mask]] = True
     unknown = is_open[labels]
     if not is_open[1:].all():
-        result[mask & ~unknown] = np.median(data[known]) if known.any() else np.nan
+        if level is None:
+            result[mask & ~unknown] = np.median(data[known]) if known.any() else np.nan
+        else:
+            result[mask & ~unknown] = level()
     if not unknown.any():
         return result
     y, x = np.nonzero(unknown)

@@ -115,7 +115,44 @@ def at(plane: Plane | BoolArray, y: IntArray, x: IntArray) -> FloatArray:
     return LazyPlane(size_of(plane), lambda rows, columns: plane[rows, columns]).at(y, x)
 
 
-def size_of(plane: Plane) -> tuple[int, int]:
+def rows_at(plane: Plane | BoolArray, y: IntArray, x: IntArray) -> FloatArray:
+    """Return the values of a plane at rows of pixels, (n, k), each row near together; NaN beyond the map."""
+    ny, nx = size_of(plane)
+    inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
+    rows, columns = np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)
+    if isinstance(plane, np.ndarray):
+        return np.where(inside, plane[rows, columns], np.nan)
+    values = [at(plane, *pixels) for pixels in zip(rows, columns, strict=True)]
+    return np.where(inside, np.reshape(values, inside.shape), np.nan)
+
+
+def cutouts(plane: Plane, corners: IntArray, shape: tuple[int, int]) -> tuple[FloatArray, BoolArray]:
+    """Return parts of a plane, which the pixels at its border continue, and which pixels are on the map.
+
+    Parameters
+    ----------
+    plane : Plane
+    corners : int ndarray, shape (n, 2)
+        First row and column of each part, on the map or not.
+    shape : (int, int)
+        Of each part.
+
+    Returns
+    -------
+    values : ndarray, shape (n, *shape)
+    inside : bool ndarray, shape (n, *shape)
+    """
+    values, inside = np.empty((len(corners), *shape)), np.empty((len(corners), *shape), dtype=np.bool_)
+    for part, known, corner in zip(values, inside, corners.tolist(), strict=True):
+        wanted = [start + np.arange(side) for start, side in zip(corner, shape, strict=True)]
+        y, x = (np.clip(own, 0, n - 1) for own, n in zip(wanted, size_of(plane), strict=True))
+        read = plane[slice(int(y[0]), int(y[-1]) + 1), slice(int(x[0]), int(x[-1]) + 1)]
+        part[:] = read[(y - y[0])[:, None], x - x[0]]
+        known[:] = (y == wanted[0])[:, None] & (x == wanted[1])
+    return values, inside
+
+
+def size_of(plane: Plane | BoolArray) -> tuple[int, int]:
     """Return (ny, nx) of a plane."""
     return plane.shape[0], plane.shape[1]
 

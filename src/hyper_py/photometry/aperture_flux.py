@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.arrays import BoolArray
 from hyper_py.background.evaluate import backgrounds_at, backgrounds_on
 from hyper_py.fitting.groups import Group
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.tiles import Plane, at, rows_at
 from hyper_py.photometry.aperture import (
     GroupApertures,
     GroupPhotometry,
@@ -25,7 +26,7 @@ from hyper_py.photometry.measurements import MeasuredGroup, measured_group
 
 
 def aperture_fluxes(
-    residual: FloatArray, measured: Sequence[GroupApertures], errors: Sequence[GroupErrors]
+    residual: Plane, measured: Sequence[GroupApertures], errors: Sequence[GroupErrors]
 ) -> list[GroupPhotometry]:
     """Return the aperture fluxes of groups on the map minus background and companions.
 
@@ -33,7 +34,7 @@ def aperture_fluxes(
 
     Parameters
     ----------
-    residual : ndarray, shape (ny, nx)
+    residual : Plane, shape (ny, nx)
         Map minus all models, background left in.
     measured : sequence of GroupApertures
     errors : sequence of GroupErrors
@@ -41,10 +42,7 @@ def aperture_fluxes(
     """
     y, x, weights = aperture_pixels([aperture for own in measured for aperture in own.apertures])
     background = backgrounds_at([own.group.background_model for own in measured for _ in own.apertures], y, x)
-    ny, nx = residual.shape
-    inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
-    values = residual[np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)] - background
-    values = np.where(inside, values, np.nan)
+    values = rows_at(residual, y, x) - background
     weights = np.where(np.isfinite(values), weights, 0.0)
     area = weights.sum(axis=1)
     sums = np.sum(weights * np.where(weights > 0.0, values, 0.0), axis=1)
@@ -65,19 +63,19 @@ def aperture_fluxes(
 
 
 def measure_on_polynomials(
-    residual: FloatArray,
+    residual: Plane,
     groups: Sequence[Group],
     *,
     noise: CovarianceModel,
     radius_in_fwhm: float,
     beam_area: float,
-    usable: BoolArray,
+    usable: BoolArray | Plane,
 ) -> list[MeasuredGroup]:
     """Measure apertures and errors of fitted groups on their polynomial backgrounds.
 
     Parameters
     ----------
-    residual : ndarray, shape (ny, nx)
+    residual : Plane, shape (ny, nx)
         Map minus all models, background left in.
     groups : sequence of Group
         Those without pixels are left out.
@@ -87,8 +85,8 @@ def measure_on_polynomials(
         Semi-axes of apertures in FWHM.
     beam_area : float
         In pixels.
-    usable : bool ndarray, shape (ny, nx)
-        False where blank.
+    usable : bool ndarray or Plane, shape (ny, nx)
+        False, or 0, where blank.
     """  # fmt: skip
     shown = group_apertures([group for group in groups if group.pixels.y.size], radius_in_fwhm=radius_in_fwhm)
     if not shown:
@@ -100,7 +98,7 @@ def measure_on_polynomials(
     results = []
     for own, photometry, background, values in zip(shown, photometries, backgrounds, below, strict=True):
         group = own.group
-        remaining = residual[group.pixels.y, group.pixels.x] - values
+        remaining = at(residual, group.pixels.y, group.pixels.x) - values
         scaled = group.whitener.project(remaining) if group.rms is None else remaining / group.rms
         n_free = int(np.count_nonzero(~group.fixed)) + group.fitted.coefficients.size
         results.append(

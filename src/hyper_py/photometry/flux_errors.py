@@ -34,6 +34,7 @@ from hyper_py.fitting.linear_response import LinearResponse, linear_response, pr
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.noise.weighted_sums import field_covariance
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.tiles import Plane, rows_at
 from hyper_py.photometry.aperture import GroupApertures, aperture_pixels, flux_gradient
 from hyper_py.photometry.background_errors import Frame, on_background, separate_part
 
@@ -51,7 +52,7 @@ class GroupErrors:
 
 
 def group_errors(
-    measured: Sequence[GroupApertures], noise: CovarianceModel, *, usable: BoolArray | None = None
+    measured: Sequence[GroupApertures], noise: CovarianceModel, *, usable: BoolArray | Plane | None = None
 ) -> list[GroupErrors]:
     """Carry the noise covariance through fit, background and apertures of groups.
 
@@ -60,8 +61,8 @@ def group_errors(
     measured : sequence of GroupApertures
     noise : CovarianceModel
         Scaled by the `noise_scale` of each group.
-    usable : bool ndarray, shape (ny, nx), optional
-        False where the map is blank: there, and off the map, the model stands in for the data.
+    usable : bool ndarray or Plane, shape (ny, nx), optional
+        False, or 0, where the map is blank: there, and off the map, the model stands in for the data.
     """
     results: dict[int, GroupErrors] = {}
     frames = [Frame.around(own) for own in measured]
@@ -93,7 +94,7 @@ def _alike_covariances(
     measured: Sequence[GroupApertures],
     frames: Sequence[Frame],
     noise: CovarianceModel,
-    usable: BoolArray | None,
+    usable: BoolArray | Plane | None,
 ) -> FloatArray:
     """Return covariances of the parameters and then the fluxes of groups alike: (n_groups, 7 s, 7 s).
 
@@ -136,11 +137,13 @@ class _StackedApertures:
     sums: FloatArray
 
     @classmethod
-    def of(cls, measured: Sequence[GroupApertures], *, usable: BoolArray | None) -> "_StackedApertures":
+    def of(
+        cls, measured: Sequence[GroupApertures], *, usable: BoolArray | Plane | None
+    ) -> "_StackedApertures":
         y, x, sums = aperture_pixels([aperture for own in measured for aperture in own.apertures])
         sums = sums / np.concatenate([own.fractions for own in measured])[:, None]
         if usable is not None:
-            sums = sums * _are_usable(y, x, usable)
+            sums = sums * (rows_at(usable, y, x) == 1.0)
         shape = len(measured), len(measured[0].apertures), -1
         return cls(y=y.reshape(shape), x=x.reshape(shape), sums=sums.reshape(shape))
 
@@ -203,11 +206,3 @@ def _images(
     flat[row[..., None], n_parameters + np.arange(n_sources)[:, None], at_apertures] = sums
     flat[row, n_parameters:, at_pixels] += change.swapaxes(1, 2)
     return images[:, :, :height]
-
-
-def _are_usable(y: IntArray, x: IntArray, usable: BoolArray) -> BoolArray:
-    """Whether pixels are on the map and not blank."""
-    ny, nx = usable.shape
-    inside: BoolArray = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
-    inside[inside] = usable[y[inside], x[inside]]
-    return inside

@@ -201,7 +201,7 @@ def _backgrounds(
     background = options.background
     order = max(background.polynomial_orders) if background.fit_gauss_and_bg_together else None
     if background.is_separate:
-        separate = separate_backgrounds_of(problem, data[:, :], sources, options)
+        separate = separate_backgrounds_of(problem, data, sources, options)
         return [OwnBackground(own, order) for own in separate]
     if order is not None:
         return [OwnBackground(NoBackground(), order)] * len(problem.partition)
@@ -294,9 +294,7 @@ def _deblended(cleaned: _Cleaned, setup: FitSetup, options: Options, *, n_given:
 def _full_groups(cleaned: _Cleaned, setup: FitSetup, options: Options, solver: SolverOptions) -> list[Group]:
     """Return the groups of the full fit: on backgrounds fitted without the sources, of the best orders."""
     problem, sources, background = cleaned.problem, cleaned.sources, options.background
-    data = problem.data
-    if background.is_separate:
-        data = problem.whole_map - gaussians.render(sources, size_of(problem.data))
+    data = problem.without(sources) if background.is_separate else problem.data
     backgrounds = _backgrounds(problem, data, sources, options)
     if not background.fit_gauss_and_bg_together or backgrounds is None:
         return setup.groups(problem, backgrounds=backgrounds)

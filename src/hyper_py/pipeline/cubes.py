@@ -13,6 +13,7 @@ from hyper_py.background.evaluate import painted
 from hyper_py.background.selection import Choice, background_without_sources
 from hyper_py.background.separate import Boxes, separate_backgrounds
 from hyper_py.background.wiener import smooth_background
+from hyper_py.background.without_sources import without_sources
 from hyper_py.catalog import empty_catalog
 from hyper_py.detection.given import FixedSources
 from hyper_py.detection.peaks import Peaks
@@ -259,8 +260,7 @@ def _joined_polynomials(extraction: Extraction, *, tiled: bool) -> FloatArray:
         return extraction.background_image()
     sources = _tile_centres(extraction) if tiled else extraction.sources
     backgrounds = separate_backgrounds(
-        extraction.residual_image(),
-        gaussians.footprints(extraction.sources, image.shape) | ~np.isfinite(image.data),
+        without_sources(extraction.residual_image(), extraction.sources),
         sources,
         [np.array([k]) for k in range(len(sources))],
         boxes=_boxes(extraction),

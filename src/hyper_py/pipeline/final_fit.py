@@ -18,7 +18,7 @@ from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.solvers import SolverOptions
-from hyper_py.numerics.tiles import Plane, size_of
+from hyper_py.numerics.tiles import Plane
 from hyper_py.options import Options
 from hyper_py.photometry.conditional_flux import measure_on_conditional
 from hyper_py.photometry.measurements import CLEAR_SNR, MeasuredMap, source_table
@@ -150,9 +150,8 @@ def _measured(
         measured = measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)
         filtered = noise.covariance.filtered and not problem.psf_is_dirty
         return measured.with_flags(Flag.FILTERED_MAP, filtered)
-    residual = problem.whole_map - gaussians.render(sources, size_of(problem.data))
     measured = measured_on_polynomials(
-        problem, sources, groups, residual, noise=noise.covariance, relative_rms=noise.relative_rms,
+        problem, sources, groups, problem.without(sources), noise=noise.covariance, relative_rms=noise.relative_rms,
         options=options,
     )  # fmt: skip
     poor = np.zeros(len(sources), dtype=bool)

@@ -30,15 +30,13 @@ def check_streamable(image: SkyImage, options: Options) -> None:
     ConfigurationError
         Says which.
     """
-    demands: dict[str, tuple[str, str]] = {"detection.method": (options.detection.method, "matched")}
-    if not options.detection_only:
-        demands["background.method"] = options.background.method, "conditional"
-    for key, (given, needed) in demands.items():
-        if given != needed:
-            raise ConfigurationError(
-                f"{image.name}: {key} = {given} needs the whole map in memory, which is more than "
-                f"control.max_memory: set that higher, or {key}: {needed}"
-            )
+    background, white = options.background, options.fit_options.noise_model == "white"
+    in_boxes = background.is_separate or (white and background.method != "conditional")
+    if in_boxes and background.fix_min_box == 0.0 and not options.detection_only:
+        raise ConfigurationError(
+            f"{image.name}: background.fix_min_box = 0 fits one polynomial to the whole map, which is more "
+            "than control.max_memory: set that higher, or background.fix_min_box to some beams"
+        )
 
 
 def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
@@ -114,14 +112,24 @@ def find_peaks(image: SkyImage, noise: NoiseLevel, options: Options) -> Peaks:
         peaks = detect_high_pass(
             image.flattened,
             beam_covariance=beam,
-            rms=noise.rms if relative is None else noise.rms / relative,
+            rms=flattened_rms(image, noise),
             limits=limits,
             kernel_size=detection.kernel_size_pix,
             snap_radius=detection.snap_radius_pix,
+            size=options.tile_size_pix,
         )
     if relative is not None:
         peaks = replace(peaks, peak=peaks.peak * NoiseLevel(mean=0.0, rms=relative).at(peaks.x, peaks.y))
     return peaks
+
+
+def flattened_rms(image: SkyImage, noise: NoiseLevel) -> float | FloatArray:
+    """Return the rms of the flattened map of an image whose noise is given."""
+    relative = image.relative_rms
+    if relative is None:
+        return noise.rms
+    divided = LazyPlane(image.shape, lambda *where: noise.part(*where) / relative[where])
+    return cast(FloatArray, kept_like(divided, image.data))
 
 
 def peak_limits(image: SkyImage, options: Options) -> PeakLimits:

@@ -25,7 +25,7 @@ from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.white import Discs, Ridge, Weighting, joint_candidates, weighted_groups
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.covariance import CovarianceModel
-from hyper_py.noise.measure import measure_noise
+from hyper_py.noise.measure import measure_noise, outside_sources
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import Plane
 from hyper_py.options import Options
@@ -40,12 +40,12 @@ def measure_weighted(problem: FitProblem, options: Options) -> MeasuredMap:
     In a second pass the footprints are those of the fitted sources, and their wings are subtracted before the
     background is fitted.
     """
-    data, solver = problem.whole_map, options.fit_options.solver(residual_unit=_residual_unit(options))
-    n_passes, sources, residual = options.policy.background_passes, problem.start, problem.whole_map
+    solver = options.fit_options.solver(residual_unit=_residual_unit(options))
+    n_passes, sources, residual = options.policy.background_passes, problem.start, problem.data
     bounds: Bounds | None = None
     for k in range(n_passes):
         separate = separate_backgrounds_of(problem, residual, sources, options)
-        surroundings = surroundings_of(data, separate, options)
+        surroundings = surroundings_of(problem.data, separate, options)
         if bounds is None:
             sources, bounds = initial_of(problem, surroundings, options)
         is_last = k == n_passes - 1
@@ -60,19 +60,17 @@ def measure_weighted(problem: FitProblem, options: Options) -> MeasuredMap:
             groups, sources, solver=solver, max_iterations=4 if is_last else 2,
             stage="fits" if is_last else "first fits",
         )  # fmt: skip
-        residual = data - gaussians.render(sources, data.shape)
+        residual = problem.without(sources)
     sources, groups = retry_failed(
         groups, sources, starts=alternative_starts(problem, sources), solver=solver
     )
     tell("apertures")
-    residual = data - gaussians.render(sources, data.shape)
+    residual = problem.without(sources)
     noise, relative_rms = measure_noise(
-        residual,
-        gaussians.footprints(sources, data.shape, n_sigma=3.0) | problem.mask,
-        beam_covariance=problem.beam_covariance,
-        beam_fwhm=problem.beam_fwhm,
-        relative=problem.relative_rms,
-    )
+        outside_sources(problem.data, sources, subtract=True),
+        beam_covariance=problem.beam_covariance, beam_fwhm=problem.beam_fwhm,
+        relative=problem.relative_rms, size=problem.tile_size,
+    )  # fmt: skip
     measured = measured_on_polynomials(
         problem, sources, groups, residual, noise=noise, relative_rms=relative_rms, options=options
     )
@@ -86,7 +84,7 @@ def measure_weighted(problem: FitProblem, options: Options) -> MeasuredMap:
 
 
 def separate_backgrounds_of(
-    problem: FitProblem, data: FloatArray, sources: FloatArray, options: Options
+    problem: FitProblem, data: Plane, sources: FloatArray, options: Options
 ) -> list[SeparateBackground]:
     """Fit a background to the surroundings of each group as the options say.
 
@@ -95,7 +93,7 @@ def separate_backgrounds_of(
     Parameters
     ----------
     problem : FitProblem
-    data : ndarray, shape (ny, nx)
+    data : Plane, shape (ny, nx)
         The map, sources subtracted if they are known.
     sources : ndarray, shape (n, 6)
         Their footprints take no part.
@@ -114,7 +112,7 @@ def separate_backgrounds_of(
         huber_epsilons=fit.huber_epsilons, criterion=fit.min_method, clip_sigma=3.0,
     )  # fmt: skip
     return backgrounds_of_groups(
-        data, problem.mask, sources, problem.partition, boxes=boxes, choice=choice, rms=problem.rms,
+        data, sources, problem.partition, boxes=boxes, choice=choice, rms=problem.rms,
         interpolate_neighbours=options.policy.interpolate_neighbours and separate,
     )  # fmt: skip
 
@@ -123,7 +121,7 @@ def measured_on_polynomials(
     problem: FitProblem,
     sources: FloatArray,
     groups: Sequence[Group],
-    residual: FloatArray,
+    residual: Plane,
     *,
     noise: CovarianceModel,
     relative_rms: Plane,
@@ -136,7 +134,7 @@ def measured_on_polynomials(
     problem : FitProblem
     sources : ndarray, shape (n, 6)
     groups : sequence of Group
-    residual : ndarray, shape (ny, nx)
+    residual : Plane, shape (ny, nx)
         Map minus all models, background left in.
     noise, relative_rms
         From `measure_noise`.
@@ -145,7 +143,7 @@ def measured_on_polynomials(
     scales = means_on(relative_rms, [group.pixels for group in groups])
     scaled = [replace(group, noise_scale=scale) for group, scale in zip(groups, scales, strict=True)]
     found = measure_on_polynomials(
-        residual, scaled, noise=noise.unconditioned, beam_area=problem.beam_area, usable=~problem.mask,
+        residual, scaled, noise=noise.unconditioned, beam_area=problem.beam_area, usable=problem.usable,
         radius_in_fwhm=options.photometry.fwhm_radius_ratio,
     )  # fmt: skip
     table = source_table(sources, found)
@@ -243,7 +241,7 @@ def _candidates(
 
 
 def surroundings_of(
-    data: FloatArray, separate: Sequence[SeparateBackground], options: Options
+    data: Plane, separate: Sequence[SeparateBackground], options: Options
 ) -> list[Surroundings]:
     """Return the surroundings of each group."""
     if options.policy.cutout_statistics:

@@ -10,14 +10,13 @@ from astropy.coordinates import SkyCoord
 from hyper_py.detection.checks import Check, apart_check, shoulder_check
 from hyper_py.detection.highpass import HighPassMaps
 from hyper_py.detection.matched import MatchedSearch
-from hyper_py.detection.peaks import local_maxima
 from hyper_py.diagnostics import InputError, describe_flags
 from hyper_py.geometry import celestial_degrees, celestial_frame, pixel_from_celestial
 from hyper_py.image import SkyImage
 from hyper_py.numerics.tiles import Plane, at
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import Extraction, extract_sources
-from hyper_py.pipeline.peaks import peak_limits
+from hyper_py.pipeline.peaks import flattened_rms, peak_limits
 
 _HERE_BEAMS = 0.5
 """A source this near to the place is the one asked about."""
@@ -185,22 +184,23 @@ def detection_stages(extraction: Extraction) -> tuple[Stages, Plane]:
 
 def _high_pass_stages(extraction: Extraction) -> tuple[Stages, Plane]:
     """Return the checks of `hyper_py.detection.highpass.detect_high_pass`."""
-    image, detection, rms = extraction.image, extraction.options.detection, extraction.rms
-    limits, known = peak_limits(image, extraction.options), extraction.peaks
-    if image.relative_rms is not None:
-        rms = rms / image.relative_rms
+    image, options, known = extraction.image, extraction.options, extraction.peaks
+    detection, limits = options.detection, peak_limits(image, options)
     maps = HighPassMaps.of(
-        np.asarray(image.flattened), beam_covariance=image.central_beam_covariance, rms=rms, limits=limits,
-        kernel_size=detection.kernel_size_pix,
+        image.flattened, beam_covariance=image.central_beam_covariance, limits=limits,
+        rms=flattened_rms(image, extraction.noise), kernel_size=detection.kernel_size_pix,
+        size=options.tile_size_pix,
     )  # fmt: skip
     if maps is None:
         return _no_checks, np.zeros(image.shape)
-    maxima = np.column_stack(local_maxima(maps.convolved, footprint=maps.kernel.inside, threshold=-np.inf))
     kept = np.column_stack([known.x, known.y])
 
     def stages(x: int, y: int) -> tuple[Check, ...]:
-        found = maps.check(np.array([x]), np.array([y]), limits=limits, snap_radius=detection.snap_radius_pix)
-        separation = np.hypot(*(maxima - [y, x]).T).min(initial=np.inf, keepdims=True)
+        found = maps.check(
+            np.array([x]), np.array([y]), where=(slice(y, y + 1), slice(x, x + 1)), limits=limits,
+            snap_radius=detection.snap_radius_pix,
+        )  # fmt: skip
+        separation = np.array([maps.to_maximum(x, y)])
         # A peak is refined by up to half a pixel on either axis: this one itself may be among them.
         others = np.hypot(*(kept - found.points[0]).T) > 0.75
         return (
