@@ -1,7 +1,7 @@
 """Peak memory, and cost per pixel and per source, from small maps to very large ones of the same sky.
 
     python benchmarks/large_maps.py [--sides N ...] [--density N] [--directory DIR] [--set KEY=VALUE ...]
-    python benchmarks/large_maps.py --tiles
+    python benchmarks/large_maps.py --tiles [--set KEY=VALUE ...]
 
 Each map is made strip by strip (so that making it takes no memory either): noise of the beam's correlation
 and a white part, a background of smooth structure, sources of the beam's size and up to half as much larger
@@ -20,6 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,10 @@ from scipy import ndimage
 from scipy.interpolate import RectBivariateSpline
 from scipy.spatial import KDTree
 
+from hyper_py.config.model import Config
+from hyper_py.config.text import apply_overrides
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
-from hyper_py.options import Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.reading.io import read_image
 from hyper_py.simulation.simulate import simulate_image
@@ -116,17 +118,19 @@ def measure(path: Path, out: Path, options: list[str]) -> tuple[float, float]:
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def compare_tiles() -> None:
+def compare_tiles(settings: list[str]) -> None:
     """Print what the catalogues of tiles of several sizes differ in from that of the whole map at once."""
     with tempfile.TemporaryDirectory() as directory:
         path = tiled_map(Path(directory) / "sky.fits")
-        expected = extract_sources(read_image(path), options=Options(tile_size_pix=0)).catalog
+        options = Config.from_mapping(apply_overrides({"version": 2}, settings)).options()
+        whole = replace(options, tile_size_pix=0)
+        expected = extract_sources(read_image(path), options=whole).catalog
         print(f"{len(expected)} sources on {TILED_SHAPE[1]} x {TILED_SHAPE[0]} pixels")
         print("| tiles | map | rows | equal | largest relative difference | column |")
         print("|---|---|---|---|---|---|")
         for size, where in itertools.product((None, 256, 512, 1000), ("in memory", "in pieces")):
             image = read_image(path, max_memory=1e6 if where == "in pieces" else None)
-            catalog = extract_sources(image, options=Options(tile_size_pix=size)).catalog
+            catalog = extract_sources(image, options=replace(options, tile_size_pix=size)).catalog
             same, worst, column = difference(catalog, expected)
             print(
                 f"| {size or 'automatic'} | {where} | {len(catalog)} | {same} | {worst:.1e} | {column} |",
@@ -181,7 +185,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.tiles:
-        compare_tiles()
+        compare_tiles(arguments.set)
         return
     print("| side | sources | found | false | processor s | net s per Mpixel | net ms per source | peak MB |")
     print("|---|---|---|---|---|---|---|---|")

@@ -17,6 +17,7 @@ from hyper_py.detection.peaks import (
 )
 from hyper_py.detection.running_mean import default_kernel_size, high_pass
 from hyper_py.geometry import covariance_from_ellipse
+from hyper_py.numerics.tiles import LazyPlane
 
 BEAM = covariance_from_ellipse(5.0, 3.5, 0.6)
 
@@ -65,6 +66,31 @@ class TestHighPass:
         squares = np.lib.stride_tricks.sliding_window_view(padded, (5, 5)).reshape(20, 25, 25)
         expected = data - np.nanmean(np.where(np.isnan(data)[..., None], 0.0, squares), axis=-1)
         np.testing.assert_allclose(result, np.where(np.isnan(data), np.nan, expected), atol=1e-8)
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        st.integers(0, 10**6), st.integers(1, 41), st.floats(1e-12, 1e12), st.sampled_from([0.0, 1.0, 1e9])
+    )
+    def test_any_part_has_the_bytes_of_the_whole_map(self, seed, side, scale, pedestal):
+        rng = np.random.default_rng(seed)
+        data = scale * (rng.normal(size=(45, 60)) + pedestal)
+        data[10:20, 5:30] = data[rng.integers(0, 45, 9), rng.integers(0, 60, 9)] = np.nan
+        plane = LazyPlane(data.shape, lambda *where: data[where])
+        whole = high_pass(data, kernel_size=side)
+        for size in (None, 13):
+            pieces = high_pass(plane, kernel_size=side, size=size)
+            for _ in range(5):
+                first, last = np.sort(rng.integers(0, (46, 61), (2, 2)), axis=0)
+                where = slice(first[0], last[0]), slice(first[1], last[1])
+                np.testing.assert_array_equal(pieces[where], whole[where])
+
+    def test_nothing_is_left_of_equal_pixels(self):
+        data = np.random.default_rng(2).normal(size=(60, 70)) + 0.1
+        data[20:50, 15:60] = 0.1 + 0.2
+        data[25, 30] = np.nan
+        inside = high_pass(data, kernel_size=9)[24:46, 19:56]
+        assert (inside[np.isfinite(inside)] == 0.0).all()
+        assert np.count_nonzero(np.isnan(inside)) == 1
 
     def test_default_kernel(self):
         assert [default_kernel_size(f) for f in (1.2, 2.5, 3.3, 4.9, 5.0)] == [3, 5, 9, 17, 25]
@@ -161,6 +187,23 @@ class TestDetectHighPass:
         assert same_points(peaks, x, y)
         assert (np.diff(peaks.peak) <= 0).all()
         np.testing.assert_allclose(peaks.snr, peaks.peak / 0.1)
+
+    @pytest.mark.parametrize("size", [None, 0, 37, 80])
+    @pytest.mark.parametrize("is_noise_local", [False, True])
+    def test_tiles_of_any_size_give_the_same_peaks(self, size, is_noise_local):
+        data, _, _ = lattice()
+        data[60:100, 80:130] = data[3, 3:9] = np.nan
+        rms = 0.1 + 0.05 * np.sin(np.indices(data.shape)[1] / 20.0) if is_noise_local else 0.1
+        lazy = LazyPlane(data.shape, lambda *where: data[where])
+        lazy_rms = LazyPlane(data.shape, lambda *where: rms[where]) if is_noise_local else rms
+        whole = detect(data, rms=rms, shoulder_threshold=0.5, size=0)
+        assert len(whole) > 20
+        for found in (
+            detect(data, rms=rms, shoulder_threshold=0.5, size=size),
+            detect(lazy, rms=lazy_rms, shoulder_threshold=0.5, size=size),
+        ):
+            for name in whole.__dataclass_fields__:
+                np.testing.assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-12, atol=1e-13)
 
     def test_blank_pixels_spread_nothing(self):
         data, x, y = lattice()

@@ -67,9 +67,11 @@ def test_workers_of_another_version_or_another_disk_are_refused(tmp_path, monkey
             dask_team(1, address, directory=tmp_path).__enter__()
 
 
-def table_of(path, root, *, resume=False, **control):
+def table_of(path, root, *, resume=False, sections=None, **control):
     """Run a map; return its table."""
-    config = make_config(root, control={"tile_size_pix": 170, "max_memory": 0.01, **control})
+    config = make_config(
+        root, control={"tile_size_pix": 170, "max_memory": 0.01, **control}, **(sections or {})
+    )
     result = runner.run(config, [path], resume=resume)
     assert result.exit_code == 0, result.maps[0].reason
     return (root / "params" / "params_sky.ecsv").read_bytes()
@@ -82,6 +84,15 @@ def test_any_executor_and_any_number_of_workers_give_the_same_bytes(path, tmp_pa
         run = table_of(path, tmp_path / "cluster", executor="dask", n_cores=1, dask_scheduler=address)
         assert run == expected
     assert table_of(path, tmp_path / "copies", n_cores=2) == expected
+
+
+def test_so_do_they_with_polynomial_backgrounds(path, tmp_path):
+    sections = {
+        "detection": {"method": "highpass"}, "fit_options": {"noise_model": "white"},
+        "background": {"method": "polynomial"},
+    }  # fmt: skip
+    expected = table_of(path, tmp_path / "one", executor="serial", sections=sections)
+    assert table_of(path, tmp_path / "local", executor="dask", n_cores=2, sections=sections) == expected
 
 
 def test_a_run_that_lost_its_cluster_goes_on_without_one(path, tmp_path, monkeypatch):

@@ -89,6 +89,18 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(path, whole, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("version", [1, 2])
+def test_so_does_a_run_with_polynomial_backgrounds(path, tmp_path, version):
+    more = [f"version={version}", "detection.method=highpass", "fit_options.noise_model=white"]
+    more += ["background.method=polynomial"]
+    n_records = run(path, tmp_path / "whole", more=more)
+    assert n_records > 50
+    run(path, tmp_path / "killed", killed_after=n_records // 2, jobs=2, more=more)
+    assert run(path, tmp_path / "killed", resume=True, more=more) < 0.6 * n_records
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_comes_to_its_end(path, whole, tmp_path):
     n_records, expected = whole
     for _ in range(3):
