@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from hyper_py.noise.covariance import autocovariance, power_spectrum
-from hyper_py.noise.measure import extend_lags, measure_noise, small_scales
+from hyper_py.noise.measure import extend_lags, measure_noise, outside_sources, small_scales
+from hyper_py.numerics import gaussians
+from hyper_py.numerics.tiles import LazyPlane
 
 BEAM = np.eye(2) * (4.0 / 2.3548) ** 2
 
@@ -219,3 +221,17 @@ def test_an_offset_of_the_map_is_no_noise(rng):
     lifted, same = measure_noise(field + 1000.0 + tilt, beam_covariance=BEAM, beam_fwhm=4.0)
     np.testing.assert_allclose(lifted.lags, plain.lags, atol=1e-6 * plain.variance)
     np.testing.assert_allclose(same[:, :], level[:, :], rtol=1e-6)
+
+
+@pytest.mark.parametrize("subtract", [False, True])
+def test_a_part_of_a_map_without_its_sources_has_the_bytes_of_the_whole(subtract):
+    rng = np.random.default_rng(8)
+    data, (x, y) = rng.normal(size=(60, 80)), rng.uniform(-2.0, 82.0, (2, 40))
+    sources = np.column_stack([np.ones(40), x, y, *rng.uniform(1.0, 3.0, (2, 40)), x])
+    expected = data - gaussians.render(sources, data.shape) if subtract else data.copy()
+    expected[gaussians.footprints(sources, data.shape, n_sigma=2.5)] = np.nan
+    options = {"subtract": subtract, "n_sigma": 2.5}
+    np.testing.assert_array_equal(outside_sources(data, sources, **options), expected)
+    pieces = outside_sources(LazyPlane(data.shape, lambda *where: data[where]), sources, **options)
+    for where in ((slice(0, 17), slice(20, 80)), (slice(31, 60), slice(5, 40))):
+        np.testing.assert_array_equal(pieces[where], expected[where])

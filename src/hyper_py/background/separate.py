@@ -13,13 +13,16 @@ import numpy as np
 from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.background.cutout_polynomial import CutoutPolynomial
 from hyper_py.background.model import Painted
+from hyper_py.background.over_sources import over_sources
 from hyper_py.background.selection import Choice, select_backgrounds
-from hyper_py.background.without_sources import over_sources, without_sources
+from hyper_py.noise.measure import outside_sources
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.polynomial import Box, Scaling
 from hyper_py.numerics.tiles import Plane, cutouts
 
+FOOTPRINT_SIGMA = 2.0
+"""Sources are left out to this."""
 _INTERPOLATED_SIGMA = 3.0
 """Sources are replaced by interpolation out to this: 1% of their peak."""
 _WIDE = 20_000
@@ -225,7 +228,7 @@ def backgrounds_of_groups(
         # Wider than a mask: the surface would rise to the light at its rim.
         seen, own = over_sources(data, sources, n_sigma=_INTERPOLATED_SIGMA), sources
     else:
-        seen, own = without_sources(data, sources), None
+        seen, own = outside_sources(data, sources, n_sigma=FOOTPRINT_SIGMA), None
     return separate_backgrounds(seen, sources, partition, boxes=boxes, choice=choice, rms=rms, own=own)
 
 

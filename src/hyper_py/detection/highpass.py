@@ -189,10 +189,10 @@ class HighPassMaps:
         fwhm = float(np.sqrt(ellipse.major * ellipse.minor))
         difference = high_pass(data, kernel_size=kernel_size or default_kernel_size(fwhm), size=size)
         level, kernel, shape = NoiseLevel(mean=0.0, rms=rms), daofind_kernel(beam_covariance), size_of(data)
+        typical = level.typical  # known before parts are sent to others, who would look at the whole map
         # With a map of rms each threshold follows it.
         relative = sample(
-            LazyPlane(shape, lambda *where: difference[where] / (level.part(*where) / level.typical)),
-            size=size,
+            LazyPlane(shape, lambda *where: difference[where] / (level.part(*where) / typical)), size=size
         )
         if not (relative > 0.0).any():
             return None

@@ -3,9 +3,8 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hyper_py.arrays import FloatArray
+from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, kept_like, sample, size_of, tiles
 
@@ -70,7 +69,7 @@ def _unit_of_sums(data: Plane, level: float, *, n_pixels: int, size: int | None)
     return 2.0 ** (math.ceil(math.log2(highest)) - 61) if highest > 0.0 else 1.0
 
 
-def _square_sums(values: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+def _square_sums(values: IntArray, side: int) -> IntArray:
     """Return the sums over a square of odd side around each pixel; beyond the border is nothing."""
     for axis in (0, 1):
         n = values.shape[axis]

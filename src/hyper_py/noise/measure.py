@@ -60,7 +60,9 @@ _MOST_CLEANINGS = 4
 """Times that holes are looked for, at most: deep ones hide others, since they move the plane."""
 
 
-def outside_sources(data: Plane, sources: FloatArray, *, subtract: bool = False) -> Plane:
+def outside_sources(
+    data: Plane, sources: FloatArray, *, subtract: bool = False, n_sigma: float = _MASK_SIGMA
+) -> Plane:
     """Return a map with the pixels of sources blank, the wings of these subtracted or not.
 
     Parameters
@@ -70,16 +72,16 @@ def outside_sources(data: Plane, sources: FloatArray, *, subtract: bool = False)
         In the order of `hyper_py.numerics.gaussians`.
     subtract : bool
         Whether to subtract the Gaussians.
+    n_sigma : float
+        How far sources reach, see `hyper_py.numerics.gaussians.footprints`.
 
     Returns
     -------
     Plane, shape (ny, nx)
         An array if `data` is one.
     """
-    light, masked = (
-        gaussians.drawn(sources, size_of(data)),
-        gaussians.SourcesByPlace(sources, n_sigma=_MASK_SIGMA),
-    )
+    light = gaussians.drawn(sources, size_of(data))
+    masked = gaussians.SourcesByPlace(sources, n_sigma=n_sigma)
 
     def make(rows: slice, columns: slice) -> FloatArray:
         values: FloatArray = data[rows, columns].copy()

@@ -11,9 +11,8 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.background.evaluate import painted
 from hyper_py.background.selection import Choice, background_without_sources
-from hyper_py.background.separate import Boxes, separate_backgrounds
+from hyper_py.background.separate import FOOTPRINT_SIGMA, Boxes, separate_backgrounds
 from hyper_py.background.wiener import smooth_background
-from hyper_py.background.without_sources import without_sources
 from hyper_py.catalog import empty_catalog
 from hyper_py.detection.given import FixedSources
 from hyper_py.detection.peaks import Peaks
@@ -29,6 +28,7 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage, checked_image
 from hyper_py.noise.level import NoiseLevel
+from hyper_py.noise.measure import outside_sources
 from hyper_py.numerics import gaussians
 from hyper_py.options import OptionChanges, Options
 from hyper_py.pipeline.extraction import Extraction, extract_sources, name_rows
@@ -260,7 +260,7 @@ def _joined_polynomials(extraction: Extraction, *, tiled: bool) -> FloatArray:
         return extraction.background_image()
     sources = _tile_centres(extraction) if tiled else extraction.sources
     backgrounds = separate_backgrounds(
-        without_sources(extraction.residual_image(), extraction.sources),
+        outside_sources(extraction.residual_image(), extraction.sources, n_sigma=FOOTPRINT_SIGMA),
         sources,
         [np.array([k]) for k in range(len(sources))],
         boxes=_boxes(extraction),

@@ -1,29 +1,15 @@
-"""Maps without their sources: these left out, or replaced by a smooth surface."""
+"""A map with its sources replaced by a smooth surface."""
 
 from functools import cache
 
 import numpy as np
 
 from hyper_py.arrays import FloatArray
+from hyper_py.noise.measure import outside_sources
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.interpolation import interpolate_masked
 from hyper_py.numerics.pairs import friends_of_friends
 from hyper_py.numerics.tiles import LazyPlane, Plane, grown, kept_like, sample, size_of
-
-
-def without_sources(data: Plane, sources: FloatArray, *, n_sigma: float = 2.0) -> Plane:
-    """Return a map with the footprints of sources (n, 6) blank, see `hyper_py.numerics.gaussians.footprints`.
-
-    An array if the map is one.
-    """
-    placed = gaussians.SourcesByPlace(sources, n_sigma=n_sigma)
-
-    def make(rows: slice, columns: slice) -> FloatArray:
-        values: FloatArray = data[rows, columns].copy()
-        values[placed.footprints((rows, columns))] = np.nan
-        return values
-
-    return kept_like(LazyPlane(size_of(data), make), data)
 
 
 def over_sources(data: Plane, sources: FloatArray, *, n_sigma: float) -> Plane:
@@ -37,7 +23,7 @@ def over_sources(data: Plane, sources: FloatArray, *, n_sigma: float) -> Plane:
 
     @cache
     def level() -> float:
-        known = sample(without_sources(data, sources, n_sigma=n_sigma))
+        known = sample(outside_sources(data, sources, n_sigma=n_sigma))
         return float(np.median(known)) if known.size else np.nan
 
     def make(rows: slice, columns: slice) -> FloatArray:
