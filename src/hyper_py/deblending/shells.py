@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
-from hyper_py.deblending.grouping import friends_of_friends
 from hyper_py.deblending.model_selection import Model, remove_sources
 from hyper_py.fitting.groups import Group, work_parts
 from hyper_py.fitting.other_sources import with_other_sources
 from hyper_py.fitting.setup import FitSetup
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians, rings
+from hyper_py.numerics.pairs import friends_of_friends
 from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.solvers import SolverOptions, levenberg_marquardt
 

@@ -151,8 +151,8 @@ def _measured(
         filtered = noise.covariance.filtered and not problem.psf_is_dirty
         return measured.with_flags(Flag.FILTERED_MAP, filtered)
     measured = measured_on_polynomials(
-        problem, sources, groups, problem.without(sources), noise=noise.covariance, relative_rms=noise.relative_rms,
-        options=options,
+        problem, sources, groups, problem.without(sources), noise=noise.covariance,
+        relative_rms=noise.relative_rms, options=options,
     )  # fmt: skip
     poor = np.zeros(len(sources), dtype=bool)
     for group in groups:
