@@ -74,3 +74,13 @@ def test_three_in_a_triangle_stay():
     places = [(40.0, 48.3 + 1.2 * FWHM * x, 45.7 + 1.2 * FWHM * y) for x, y in offsets]
     found = extract_sources(make_image(make_map(sources_of(*places, sigma=SIGMA), seed=3), fwhm=FWHM))
     assert len(found.catalog) == 3
+
+
+def test_a_faint_source_beside_a_wide_bright_one_is_no_piece():
+    """It was: what it adds to the power of both is less than a ring may leave."""
+    wide = np.array([[200.0, 60.2, 58.9, 2.5 * SIGMA, 2.5 * SIGMA, 0.0]])
+    sources = np.concatenate([wide, sources_of((20.0, 60.2 + 2.9 * FWHM, 58.9), sigma=SIGMA)])
+    found = extract_sources(make_image(make_map(sources, (120, 120), seed=5), fwhm=FWHM))
+    assert len(found.pieces) == 0
+    away = np.hypot(found.catalog["X"].value - sources[1, 1], found.catalog["Y"].value - sources[1, 2])
+    assert away.min() < 0.2 * FWHM

@@ -15,6 +15,7 @@ from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.deblending.model_selection import Model, remove_sources
 from hyper_py.fitting.groups import Group, work_parts
 from hyper_py.fitting.other_sources import with_other_sources
+from hyper_py.fitting.problem import AT_LARGEST
 from hyper_py.fitting.setup import FitSetup
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians, rings
@@ -24,6 +25,8 @@ from hyper_py.numerics.solvers import SolverOptions, levenberg_marquardt
 
 _LINK = 1.3
 """Pieces are this near one another, in units of their mean FWHM along the major axes."""
+_FAINTEST = 0.3
+"""Least peak of a piece over that of the brightest: a faint source beside a bright one is a source."""
 _FIRST_RADIUS, _LEAST_RADIUS, _LARGEST_RADIUS = 2.0, 1.1, 8.0
 """Radius of a ring in its sigmas: of the first guess, and of what is one. Rings fitted to two true sources
 that are hard to tell apart have up to 1.0, or leave much of their light."""
@@ -51,23 +54,25 @@ class Shell(NamedTuple):
     gaussian: FloatArray
 
 
-def find_shells(groups: Sequence[Group], *, beam_fwhm: float, solver: SolverOptions) -> list[Shell]:
+def find_shells(
+    groups: Sequence[Group], *, beam_fwhm: float, largest_sigma: float, solver: SolverOptions
+) -> list[Shell]:
     """Return the sources that are pieces of one ring each.
 
     Parameters
     ----------
     groups : sequence of Group
         As fitted, with the light of other sources removed.
-    beam_fwhm : float
-        Pixels.
+    beam_fwhm, largest_sigma : float
+        Of the beam, and of any source; pixels. What fills that size is no piece.
     solver : SolverOptions
     """
-    least_sigma = _LEAST_RIM * beam_fwhm / FWHM_PER_SIGMA
+    limits = _LEAST_RIM * beam_fwhm / FWHM_PER_SIGMA, largest_sigma
     several = [group for group in groups if group.n_sources > 1]
     parts = [[several[k] for k in part] for part in work_parts(several)]
 
     def of_part(part: Sequence[Group]) -> list[Shell]:
-        return [shell for group in part for shell in _shells_of(group.prepared(), least_sigma, solver)]
+        return [shell for group in part for shell in _shells_of(group.prepared(), limits, solver)]
 
     return [shell for found in in_order(of_part, parts) for shell in found]
 
@@ -93,27 +98,30 @@ def with_shells(model: Model, shells: Sequence[Shell], *, setup: FitSetup) -> tu
     return remove_sources(model._replace(problem=problem, sources=sources), kept, setup=setup), kept
 
 
-def shells_of_model(model: Model, solver: SolverOptions) -> list[Shell]:
+def shells_of_model(model: Model, *, setup: FitSetup, solver: SolverOptions) -> list[Shell]:
     """Return the shells among the fitted sources of a map."""
-    groups = with_other_sources(model.groups, model.sources)
-    return find_shells(groups, beam_fwhm=model.problem.beam_fwhm, solver=solver)
+    groups, largest = with_other_sources(model.groups, model.sources), setup.sigma_limits[1]
+    return find_shells(groups, beam_fwhm=model.problem.beam_fwhm, largest_sigma=largest, solver=solver)
 
 
-def _shells_of(group: Group, least_sigma: float, solver: SolverOptions) -> list[Shell]:
+def _shells_of(group: Group, limits: tuple[float, float], solver: SolverOptions) -> list[Shell]:
     sources = group.fitted.parameters
     x, y = sources[:, gaussians.X], sources[:, gaussians.Y]
-    widths = FWHM_PER_SIGMA * sources[:, gaussians.SIGMA_1]
+    widths, peaks = FWHM_PER_SIGMA * sources[:, gaussians.SIGMA_1], sources[:, gaussians.AMPLITUDE]
     label = friends_of_friends(x, y, linking_length=_LINK, sizes=widths)
     found = []
     for k in range(label.max() + 1):
-        own = np.flatnonzero((label == k) & (sources[:, gaussians.AMPLITUDE] > 0.0))
-        ring = _ring_of(group, own, least_sigma, solver) if own.size > 1 else None
+        own = np.flatnonzero((label == k) & (sources[:, gaussians.SIGMA_1] < AT_LARGEST * limits[1]))
+        own = own[peaks[own] >= _FAINTEST * peaks[own].max(initial=0.0)]
+        ring = _ring_of(group, own, limits, solver) if own.size > 1 else None
         if ring is not None:
             found.append(Shell(group.members[own], rings.as_gaussian(ring)))
     return found
 
 
-def _ring_of(group: Group, own: IntArray, least_sigma: float, solver: SolverOptions) -> FloatArray | None:
+def _ring_of(
+    group: Group, own: IntArray, limits: tuple[float, float], solver: SolverOptions
+) -> FloatArray | None:
     """Return the ring (7,) that describes sources of a group nearly as well as they do; None if none does."""
     sources, project = group.fitted.parameters, group.whitener.project
     y, x = group.pixels.y.astype(np.float64), group.pixels.x.astype(np.float64)
@@ -125,7 +133,7 @@ def _ring_of(group: Group, own: IntArray, least_sigma: float, solver: SolverOpti
         return project(value - values)[None], project(jacobian)[None]
 
     start = _first_guess(sources[own])
-    lower, upper = _bounds(start, least_sigma)
+    lower, upper = _bounds(start, limits[0])
     scale = np.ones(rings.N_PARAMETERS)
     scale[gaussians.AMPLITUDE] = np.abs(values).max(initial=np.finfo(np.float64).tiny)
     found = levenberg_marquardt(
@@ -133,7 +141,8 @@ def _ring_of(group: Group, own: IntArray, least_sigma: float, solver: SolverOpti
     )
     ring, power = found.parameters[0], float(np.sum(project(pieces) ** 2))
     left = 2.0 * float(found.cost[0]) - float(np.sum(project(values - pieces) ** 2))
-    if found.status[0] <= 0 or ring[rings.RADIUS] < _LEAST_RADIUS:
+    large = float(rings.as_gaussian(ring)[_SIGMAS].max())
+    if found.status[0] <= 0 or ring[rings.RADIUS] < _LEAST_RADIUS or large > limits[1]:
         return None
     most, longest = (_LEFT_OF_TWO, _LONGEST_OF_TWO) if own.size == 2 else (_LEFT_OF_MORE, _LONGEST_OF_MORE)
     is_short = max(ring[_SIGMAS]) <= longest * min(ring[_SIGMAS])

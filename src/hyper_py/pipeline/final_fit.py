@@ -52,7 +52,7 @@ def join_shells(
 
     A shell is as significant as the clearest of its pieces.
     """
-    shells = shells_of_model(model, solver.with_tolerance(INITIAL_TOLERANCE))
+    shells = shells_of_model(model, setup=setup, solver=solver.with_tolerance(INITIAL_TOLERANCE))
     if not shells:
         return model, np.ones(detected.snr.size, dtype=bool), detected
     snr, found = detected.snr.copy(), detected.gaussians.copy()
@@ -78,8 +78,7 @@ def above_noise(
 ) -> tuple[Model, MeasuredMap, BoolArray]:
     """Measure the sources of a model; those that vanished in the fit go, and their groups are fitted anew.
 
-    Clear ones that are as large as is allowed, and were found much smaller, are fitted once more as what was
-    found: in complexes they spread over all that is beside them. So are those that lost what was found.
+    In complexes clear ones spread over all that is beside them: they are fitted once more as what was found.
 
     Parameters
     ----------
@@ -113,9 +112,8 @@ def above_noise(
             )  # fmt: skip
         if kept.all():
             return model, measured, np.isin(np.arange(n_given), remaining)
-        filling = model.sources[: remaining.size, gaussians.SIGMA_1] >= AT_LARGEST * largest_sigma
-        lost = measured.lost(snr[remaining])[: remaining.size]
-        again = np.flatnonzero(~kept[: remaining.size] & (filling | lost) & may_restart[remaining])
+        spread = _spread(model, measured, kept, snr=snr[remaining], largest_sigma=largest_sigma)
+        again = np.flatnonzero(spread & may_restart[remaining])
         if again.size:
             may_restart[remaining[again]] = False
             model = restarted(model, again, found[remaining[again]], setup=setup)
@@ -126,6 +124,24 @@ def above_noise(
         remaining = remaining[kept[: remaining.size]]
         model = remove_sources(recentred(model, kept), kept, setup=setup)
         model = fit_model(model, solver, stage="apertures")
+
+
+def _spread(
+    model: Model, measured: MeasuredMap, kept: BoolArray, *, snr: FloatArray, largest_sigma: float
+) -> BoolArray:
+    """Return which detections, of significance (n_given,), have fits that are not what was found.
+
+    They fill the largest size, or lost what was found, and are not kept; or they fill it beside a clear one
+    that is not kept: they have its light.
+    """
+    filling = model.sources[: snr.size, gaussians.SIGMA_1] >= AT_LARGEST * largest_sigma
+    going = ~kept[: snr.size]
+    spread = going & (filling | measured.lost(snr)[: snr.size])
+    for group in model.groups:
+        own = group.members[group.members < snr.size]
+        if (going[own] & (snr[own] >= CLEAR_SNR)).any():
+            spread[own] |= filling[own]
+    return spread
 
 
 def _measured(
