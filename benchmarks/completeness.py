@@ -12,8 +12,9 @@ signal to noise that they report, the one of highest completeness at a mean puri
 which is above 99% because a threshold chosen at 99% would miss that on half of other seeds. Presets
 without a source use what was chosen for `deep`, and count false rows. The original
 only detects (its fits take a minute a map, and leave its positions where they are), and is cut in the map's
-value there over the clipped rms. `run` scores seeds that took no part. `report` writes
-benchmarks/results/completeness.md and a figure.
+value there over the clipped rms. `--before` is the Python of an environment with another version of this
+package, which runs with its defaults, as does our high-pass way (`classic`). `run` scores seeds that took no
+part. `report` writes benchmarks/results/completeness.md and a figure.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from hyper_py.simulation.complexes import on_clumps
 from hyper_py.validation.matching import inside_margin, match_positions
 from peers import (
     FINDERS,
+    FIXED,
     SOURCELESS,
     TITLES,
     Input,
@@ -51,6 +53,7 @@ PRESETS = (
     "deep", "crowded", "faint", "herschel", "interferometer", "interferometer_dirty", "dynamic", "complex",
     "edges", "edges_error", "oversampled", *SOURCELESS,
 )  # fmt: skip
+UNTUNED = ("before", "classic")
 THRESHOLDS = [round(0.1 * k, 1) for k in range(37, 56)] + [6.0, 7.0, 8.0]
 # Their own thresholds are low: what the cut leaves out is decided by purity.
 GRIDS: dict[str, dict[str, list[Any]]] = {
@@ -176,6 +179,8 @@ def run(options: argparse.Namespace, go: Any) -> None:
     for preset in options.presets:
         for finder in options.finders:
             choice = chosen.get(SOURCELESS.get(preset, preset), {}).get(finder)
+            if finder in UNTUNED:
+                choice = {"settings": FIXED[finder], "cut": 0.0, "seeds": []}
             if choice is None:
                 continue
             if set(choice["seeds"]) & set(options.seeds):
@@ -407,12 +412,13 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds of processor time of a run")
     parser.add_argument("--output", type=Path, help="PNG of the figure")
     parser.add_argument("--ours", nargs="?", const=sys.executable, metavar="PYTHON")
-    for finder in GRIDS:
+    for finder in ("before", *GRIDS):
         parser.add_argument(f"--{finder}", metavar="PYTHON")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     options.work = options.work.resolve()
-    options.python = {name: getattr(options, name) for name in ("ours", *GRIDS)}
+    options.python = {name: getattr(options, name) for name in ("ours", "before", *GRIDS)}
+    options.python["classic"] = options.ours
     options.finders = [name for name, python in options.python.items() if python]
 
     def go(finder: str, item: Input, settings: dict[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,7 @@ FIXED: dict[str, dict[str, Any]] = {
         "background.method": "polynomial",
         "detection.method": "highpass",
     },
+    "before": {},
     "original": {"detection.sigma_thres": 4.0, "photometry.fwhm_radius_ratio": 1.0},
 }
 GRIDS: dict[str, dict[str, list[Any]]] = {
@@ -75,6 +76,7 @@ FINDERS = (*FIXED, *GRIDS)
 TITLES = {
     "ours": "this Hyper-Py",
     "classic": "this, high-pass and white noise",
+    "before": "this, another version",
     "original": "Hyper-Py 1.2.3",
     "bdsf": "PyBDSF",
     "aegean": "Aegean",
@@ -84,6 +86,7 @@ TITLES = {
 PACKAGES = {
     "ours": "hyper-py",
     "classic": "hyper-py",
+    "before": "hyper-py",
     "original": "hyper-py-photometry",
     "bdsf": "bdsf",
     "aegean": "AegeanTools",
@@ -185,7 +188,7 @@ def run_finder(
     if kept.exists():
         return json.loads(kept.read_text())
     path = item.per_pixel if finder == "original" else item.per_beam
-    script = HERE / "peers" / f"run_{'ours' if is_ours else finder}.py"
+    script = HERE / "peers" / f"run_{'ours' if is_ours or finder == 'before' else finder}.py"
     command = [python, str(script), str(path), str(out), json.dumps(settings)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     if is_ours:
