@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
+from helpers.groups import bounds_around, make_group, whitener_of
 from helpers.maps import make_image, make_map, noise_of, sources_of
+from hyper_py.deblending.shells import find_shells
 from hyper_py.diagnostics import Flag
+from hyper_py.fitting.group_fit import fit_groups
 from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.numerics import gaussians
+from hyper_py.numerics.fit_pixels import FitPixels
+from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.pipeline.why import explain
 from hyper_py.simulation.resolved import draw_resolved
@@ -49,6 +55,32 @@ def test_a_planet_is_one_source(snr):
     (row,) = found.catalog
     assert np.hypot(row["X"].value - CENTRE[0], row["Y"].value - CENTRE[1]) < 0.2 * FWHM
     assert row["FLUX"].to_value("Jy") == pytest.approx(flux, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_bright_exponential_disc_is_one_source(seed):
+    """What a Gaussian leaves of it was a second row on one map in seven."""
+    image, _ = shell("disc", beams=1.8, snr=130.0, seed=seed)
+    found = extract_sources(image)
+    (row,) = found.catalog
+    assert row["FLAGS"] & Flag.OTHER_PROFILE
+
+
+def test_pieces_of_a_disc_are_one_by_their_evidence():
+    """Two Gaussians fitted to a disc, one held beside the other; two true sources stay two."""
+    y, x = (axis.ravel() for axis in np.mgrid[:61, :61])
+    disc = np.exp(-np.hypot(x - 30.0, y - 30.0) / 4.0)
+    start = np.array([[0.7, 30.0, 30.0, 4.0, 4.0, 0.0], [0.1, 34.0, 31.0, 5.0, 4.0, 0.3]])
+    limits = bounds_around(start, sigma_limits=(1.0, 20.0), amplitude_limits=(0.0, np.inf), shift=1.0)
+    both = gaussians.gaussian_sum(start, y.astype(float), x.astype(float))
+    for data, pieces in ((disc, [[0, 1]]), (both, [])):
+        group = make_group(
+            data, FitPixels(y=y, x=x, key=b""), whitener_of(np.full(y.size, 200.0)), start, limits=limits
+        )
+        (fit,) = fit_groups([group], [start])
+        found = find_shells([group.refitted(fit)], beam_fwhm=FWHM, largest_sigma=20.0, solver=SolverOptions())
+        assert [sorted(shell.pieces.tolist()) for shell in found] == pieces
+        assert all(np.hypot(*(shell.gaussian[1:3] - 30.0)) < 0.1 for shell in found)
 
 
 def test_pieces_are_counted_and_named():

@@ -1,13 +1,15 @@
-"""Pieces of one shell: a ring or a sharp-edged disc, which several Gaussians describe better than one.
+"""Pieces of one source that is no Gaussian, which several Gaussians describe better than one.
 
 Bubbles, ionised shells, planetary nebulae and planets are bright all along a rim, or flat on top. Where one
 ring (`hyper_py.numerics.rings`), which has seven parameters, describes several sources nearly as well as they
-do themselves, they are its pieces, and one source takes their place.
+do themselves, they are its pieces, and one source takes their place. The same holds where two concentric
+Gaussians (`hyper_py.numerics.concentric`), with eight, are better than they: discs, and cores with wings.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from hyper_py.fitting.other_sources import with_other_sources
 from hyper_py.fitting.problem import AT_LARGEST
 from hyper_py.fitting.setup import FitSetup
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics import gaussians, rings
+from hyper_py.numerics import concentric, gaussians, rings
 from hyper_py.numerics.pairs import friends_of_friends
 from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.solvers import SolverOptions, levenberg_marquardt
@@ -36,7 +38,12 @@ whose rims are not those of the model, leave up to a tenth."""
 _LONGEST_OF_TWO, _LONGEST_OF_MORE = 1.35, 2.2
 """Largest axis ratio of such a ring: longer ones describe equal sources side by side, or a row of them."""
 _CLEARLY = 10.0
-"""A ring that leaves so much less in chi-square than the pieces, with fewer parameters, may be longer."""
+"""A ring that leaves so much less in chi-square than the pieces, with fewer parameters, may be longer, and
+concentric Gaussians must leave so much less."""
+_BRIGHT = 40.0
+"""S/N of all pieces together from which noise shows whether they are concentric Gaussians."""
+_WIDER = 1.2, 2.0, 4.0
+"""How many times as wide the outer Gaussian is: at least, as a first guess, and at most."""
 _LEAST_RIM = 0.6
 """Smallest sigma of a rim in units of the beam's: where a ring is an ellipse, the model makes its rim
 narrower along one axis."""
@@ -45,6 +52,10 @@ _SHIFT = 0.15
 
 
 _SIGMAS = [gaussians.SIGMA_1, gaussians.SIGMA_2]
+
+
+_Profile: TypeAlias = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
+"""Gives values (n,) and derivatives (p, n) for parameters (p,), at places y and x (n,)."""
 
 
 class Shell(NamedTuple):
@@ -57,7 +68,7 @@ class Shell(NamedTuple):
 def find_shells(
     groups: Sequence[Group], *, beam_fwhm: float, largest_sigma: float, solver: SolverOptions
 ) -> list[Shell]:
-    """Return the sources that are pieces of one ring each.
+    """Return the sources that are pieces of one ring, or of concentric Gaussians.
 
     Parameters
     ----------
@@ -111,45 +122,107 @@ def _shells_of(group: Group, limits: tuple[float, float], solver: SolverOptions)
     label = friends_of_friends(x, y, linking_length=_LINK, sizes=widths)
     found = []
     for k in range(label.max() + 1):
-        own = np.flatnonzero((label == k) & (sources[:, gaussians.SIGMA_1] < AT_LARGEST * limits[1]))
-        own = own[peaks[own] >= _FAINTEST * peaks[own].max(initial=0.0)]
-        ring = _ring_of(group, own, limits, solver) if own.size > 1 else None
-        if ring is not None:
-            found.append(Shell(group.members[own], rings.as_gaussian(ring)))
+        own = np.flatnonzero(label == k)
+        bright = own[sources[own, gaussians.SIGMA_1] < AT_LARGEST * limits[1]]
+        bright = bright[peaks[bright] >= _FAINTEST * peaks[bright].max(initial=0.0)]
+        for some, one in ((own, _concentric), (bright, _ring)):
+            gaussian = one(_Pieces(group, some), limits, solver) if some.size > 1 else None
+            if gaussian is not None and gaussian[_SIGMAS].max() <= limits[1]:
+                found.append(Shell(group.members[some], gaussian))
+                break
     return found
 
 
-def _ring_of(
-    group: Group, own: IntArray, limits: tuple[float, float], solver: SolverOptions
-) -> FloatArray | None:
-    """Return the ring (7,) that describes sources of a group nearly as well as they do; None if none does."""
-    sources, project = group.fitted.parameters, group.whitener.project
-    y, x = group.pixels.y.astype(np.float64), group.pixels.x.astype(np.float64)
-    values = group.values - gaussians.gaussian_sum(np.delete(sources, own, axis=0), y, x)
-    pieces = gaussians.gaussian_sum(sources[own], y, x)
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """Some sources of a group, which may be pieces of one."""
 
-    def problem(parameters: FloatArray, _: IntArray) -> tuple[FloatArray, FloatArray]:
-        value, jacobian = rings.ring_and_jacobian(parameters[0], y, x)
-        return project(value - values)[None], project(jacobian)[None]
+    group: Group
+    own: IntArray
 
-    start = _first_guess(sources[own])
-    lower, upper = _bounds(start, limits[0])
-    scale = np.ones(rings.N_PARAMETERS)
-    scale[gaussians.AMPLITUDE] = np.abs(values).max(initial=np.finfo(np.float64).tiny)
-    found = levenberg_marquardt(
-        problem, start[None], lower=lower[None], upper=upper[None], options=solver, x_scale=scale[None]
-    )
-    ring, power = found.parameters[0], float(np.sum(project(pieces) ** 2))
-    left = 2.0 * float(found.cost[0]) - float(np.sum(project(values - pieces) ** 2))
-    large = float(rings.as_gaussian(ring)[_SIGMAS].max())
-    if found.status[0] <= 0 or ring[rings.RADIUS] < _LEAST_RADIUS or large > limits[1]:
+    @property
+    def sources(self) -> FloatArray:
+        """Their Gaussians, (n, 6)."""
+        return self.group.fitted.parameters[self.own]
+
+    @cached_property
+    def places(self) -> tuple[FloatArray, FloatArray]:
+        """The fit pixels, y and x."""
+        return self.group.pixels.y.astype(np.float64), self.group.pixels.x.astype(np.float64)
+
+    @cached_property
+    def values(self) -> FloatArray:
+        """The data without the other sources of the group."""
+        others = np.delete(self.group.fitted.parameters, self.own, axis=0)
+        return self.group.values - gaussians.gaussian_sum(others, *self.places)
+
+    @cached_property
+    def model(self) -> FloatArray:
+        """Their light."""
+        return gaussians.gaussian_sum(self.sources, *self.places)
+
+    @cached_property
+    def power(self) -> float:
+        """Square of their S/N together."""
+        return float(np.sum(self.group.whitener.project(self.model) ** 2))
+
+    def fit(
+        self, profile: _Profile, start: FloatArray, bounds: tuple[FloatArray, FloatArray], *,
+        amplitudes: list[int], solver: SolverOptions,
+    ) -> tuple[FloatArray, float]:  # fmt: skip
+        """Return the profile in their place, and how much more it leaves in chi-square; inf if it failed."""
+        project = self.group.whitener.project
+
+        def problem(parameters: FloatArray, _: IntArray) -> tuple[FloatArray, FloatArray]:
+            value, jacobian = profile(parameters[0], *self.places)
+            return project(value - self.values)[None], project(jacobian)[None]
+
+        scale = np.ones(start.size)
+        scale[amplitudes] = np.abs(self.values).max(initial=np.finfo(np.float64).tiny)
+        lower, upper = bounds
+        found = levenberg_marquardt(
+            problem, start[None], lower=lower[None], upper=upper[None], options=solver, x_scale=scale[None]
+        )
+        left = 2.0 * float(found.cost[0]) - float(np.sum(project(self.values - self.model) ** 2))
+        return found.parameters[0], left if found.status[0] > 0 else np.inf
+
+
+def _concentric(pieces: _Pieces, limits: tuple[float, float], solver: SolverOptions) -> FloatArray | None:
+    """Return the Gaussian (6,) of concentric ones that describe pieces clearly better; None if none do."""
+    if pieces.power < _BRIGHT**2:
         return None
-    most, longest = (_LEFT_OF_TWO, _LONGEST_OF_TWO) if own.size == 2 else (_LEFT_OF_MORE, _LONGEST_OF_MORE)
+    least, guess, most = _WIDER
+    brightest = pieces.sources[np.argmax(gaussians.gaussian_flux(pieces.sources))]
+    start = np.append(brightest, [0.3 * brightest[gaussians.AMPLITUDE], guess])
+    start[gaussians.AMPLITUDE] *= 0.7
+    start[_SIGMAS] *= 0.7
+    lower, upper = _bounds(start, limits[0], reach=FWHM_PER_SIGMA * brightest[gaussians.SIGMA_1])
+    lower[concentric.OUTER], lower[concentric.WIDER], upper[concentric.WIDER] = 0.0, least, most
+    found, left = pieces.fit(
+        concentric.concentric_and_jacobian, start, (lower, upper), solver=solver,
+        amplitudes=[gaussians.AMPLITUDE, concentric.OUTER],
+    )  # fmt: skip
+    return concentric.as_gaussian(found) if left <= -_CLEARLY else None
+
+
+def _ring(pieces: _Pieces, limits: tuple[float, float], solver: SolverOptions) -> FloatArray | None:
+    """Return the Gaussian (6,) of a ring that describes pieces nearly as well as they do, if there is one."""
+    start = _ring_of_moments(pieces.sources)
+    lower, upper = _bounds(start, limits[0], reach=_FIRST_RADIUS * start[gaussians.SIGMA_1])
+    lower[rings.RADIUS], upper[rings.RADIUS] = 0.0, _LARGEST_RADIUS
+    ring, left = pieces.fit(
+        rings.ring_and_jacobian, start, (lower, upper), amplitudes=[gaussians.AMPLITUDE], solver=solver
+    )
+    if ring[rings.RADIUS] < _LEAST_RADIUS:
+        return None
+    several = pieces.own.size > 2
+    most, longest = (_LEFT_OF_MORE, _LONGEST_OF_MORE) if several else (_LEFT_OF_TWO, _LONGEST_OF_TWO)
     is_short = max(ring[_SIGMAS]) <= longest * min(ring[_SIGMAS])
-    return ring if left <= -_CLEARLY or (is_short and left <= most * power) else None
+    is_one = left <= -_CLEARLY or (is_short and left <= most * pieces.power)
+    return rings.as_gaussian(ring) if is_one else None
 
 
-def _first_guess(pieces: FloatArray) -> FloatArray:
+def _ring_of_moments(pieces: FloatArray) -> FloatArray:
     """Return the ring with the flux, the centre and the second moments of pieces (n, 6)."""
     flux, places = gaussians.gaussian_flux(pieces), pieces[:, [gaussians.X, gaussians.Y]]
     centre = np.average(places, axis=0, weights=flux)
@@ -160,12 +233,11 @@ def _first_guess(pieces: FloatArray) -> FloatArray:
     )
 
 
-def _bounds(start: FloatArray, least_sigma: float) -> tuple[FloatArray, FloatArray]:
+def _bounds(start: FloatArray, least_sigma: float, *, reach: float) -> tuple[FloatArray, FloatArray]:
+    """Return bounds of the parameters that profiles have in common; the others are free."""
     lower, upper = np.full(start.size, -np.inf), np.full(start.size, np.inf)
-    reach = _FIRST_RADIUS * start[gaussians.SIGMA_1]
     for axis in (gaussians.X, gaussians.Y):
         lower[axis], upper[axis] = start[axis] - reach, start[axis] + reach
-    for axis in (gaussians.SIGMA_1, gaussians.SIGMA_2):
-        lower[axis], upper[axis] = least_sigma, max(4.0 * reach, least_sigma)
-    lower[[gaussians.AMPLITUDE, rings.RADIUS]], upper[rings.RADIUS] = 0.0, _LARGEST_RADIUS
+    lower[_SIGMAS], upper[_SIGMAS] = least_sigma, max(4.0 * reach, least_sigma)
+    lower[gaussians.AMPLITUDE] = 0.0
     return lower, upper

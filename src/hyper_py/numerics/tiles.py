@@ -139,8 +139,8 @@ def cutouts(plane: Plane, corners: IntArray, shape: tuple[int, int]) -> tuple[Fl
 
     Returns
     -------
-    values : ndarray, shape (n, *shape)
-    inside : bool ndarray, shape (n, *shape)
+    values : ndarray, shape (n, ny, nx)
+    inside : bool ndarray, shape (n, ny, nx)
     """
     values, inside = np.empty((len(corners), *shape)), np.empty((len(corners), *shape), dtype=np.bool_)
     for part, known, corner in zip(values, inside, corners.tolist(), strict=True):
