@@ -1,5 +1,7 @@
 """Rings and planets are one source; doubles, rows and triangles of true sources stay several."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,16 @@ def test_pieces_of_a_disc_are_one_by_their_evidence():
         found = find_shells([group.refitted(fit)], beam_fwhm=FWHM, largest_sigma=20.0, solver=SolverOptions())
         assert [sorted(shell.pieces.tolist()) for shell in found] == pieces
         assert all(np.hypot(*(shell.gaussian[1:3] - 30.0)) < 0.1 for shell in found)
+
+
+def test_fits_that_left_nothing_are_no_pieces():
+    """In a complex all members of a group had a peak of 0: they have no centre."""
+    y, x = (axis.ravel() for axis in np.mgrid[:61, :61])
+    start = np.array([[0.0, 30.0, 30.0, 4.0, 4.0, 0.0], [0.0, 34.0, 31.0, 5.0, 4.0, 0.3]])
+    group = make_group(np.zeros(y.size), FitPixels(y=y, x=x, key=b""), whitener_of(np.ones(y.size)), start)
+    (fit,) = fit_groups([group], [start])
+    nothing = group.refitted(replace(fit, parameters=start))
+    assert find_shells([nothing], beam_fwhm=FWHM, largest_sigma=20.0, solver=SolverOptions()) == []
 
 
 def test_pieces_are_counted_and_named():

@@ -24,10 +24,12 @@ def test_derivatives_are_those_of_finite_differences(place):
     np.testing.assert_allclose(jacobian[:, 0], expected, atol=2e-5)
 
 
-def test_the_gaussian_that_stands_for_both_has_their_flux_and_moments():
+@pytest.mark.parametrize("inner", [3.0, 0.0])
+def test_the_gaussian_that_stands_for_both_has_their_flux_and_moments(inner):
+    both = np.array([inner, *BOTH[1:]])
     y, x = (axis.ravel().astype(float) for axis in np.mgrid[-60:100, -60:104])
-    value, _ = concentric.concentric_and_jacobian(BOTH, y, x)
-    gaussian = concentric.as_gaussian(BOTH)
+    value, _ = concentric.concentric_and_jacobian(both, y, x)
+    gaussian = concentric.as_gaussian(both)
     assert gaussians.gaussian_flux(gaussian[None])[0] == pytest.approx(value.sum(), rel=1e-9)
     away = np.stack([x - BOTH[gaussians.X], y - BOTH[gaussians.Y]])
     moments = (value * away) @ away.T / value.sum()

@@ -122,7 +122,7 @@ def _shells_of(group: Group, limits: tuple[float, float], solver: SolverOptions)
     label = friends_of_friends(x, y, linking_length=_LINK, sizes=widths)
     found = []
     for k in range(label.max() + 1):
-        own = np.flatnonzero(label == k)
+        own = np.flatnonzero((label == k) & (peaks > 0.0))
         bright = own[sources[own, gaussians.SIGMA_1] < AT_LARGEST * limits[1]]
         bright = bright[peaks[bright] >= _FAINTEST * peaks[bright].max(initial=0.0)]
         for some, one in ((own, _concentric), (bright, _ring)):

@@ -51,8 +51,10 @@ def concentric_and_jacobian(
 def as_gaussian(parameters: FloatArray) -> FloatArray:
     """Return the Gaussian (6,) with the flux and the second moments of two concentric ones (8,)."""
     inner, outer = gaussians.gaussian_flux(parts(parameters))
-    wider = (inner + outer * parameters[WIDER] ** 2) / (inner + outer)
     gaussian = parameters[: gaussians.N_PARAMETERS].copy()
-    gaussian[[gaussians.SIGMA_1, gaussians.SIGMA_2]] *= np.sqrt(wider)
-    gaussian[gaussians.AMPLITUDE] *= (inner + outer) / (inner * wider)
+    gaussian[[gaussians.SIGMA_1, gaussians.SIGMA_2]] *= np.sqrt(
+        (inner + outer * parameters[WIDER] ** 2) / (inner + outer)
+    )
+    gaussian[gaussians.AMPLITUDE] = 1.0
+    gaussian[gaussians.AMPLITUDE] = (inner + outer) / gaussians.gaussian_flux(gaussian)
     return gaussian
