@@ -201,24 +201,33 @@ def test_a_wide_source_stays_only_if_its_flux_is_known(sigma, bound, ratio, stay
 
 
 @pytest.mark.parametrize(
-    ("snr", "ratio", "together", "stays"),
+    ("snr", "ratio", "size", "bound", "together", "stays"),
     [
-        (10.1, 2.0, False, False), (10.1, 2.1, False, True), (9.9, 1.5, False, True),
-        (500.0, 4.9, False, False), (500.0, 5.1, False, True), (500.0, 4.9, True, True),
+        (10.1, 2.0, 1.5, False, False, False), (10.1, 2.1, 1.5, False, False, True),
+        (9.9, 1.5, 1.5, False, False, True), (500.0, 4.9, 1.5, False, False, False),
+        (500.0, 5.1, 1.5, False, False, True), (500.0, 4.9, 1.5, False, True, True),
+        (500.0, 4.9, 1.4, False, False, True), (500.0, 4.9, 1.0, True, False, False),
     ],
 )  # fmt: skip
-def test_a_clear_source_that_stands_alone_keeps_what_was_found(snr, ratio, together, stays):
-    """Rings of bright sources were rows: found at 10 sigma, their fits had moved away to 1.6."""
+def test_a_clear_source_that_stands_alone_keeps_what_was_found(snr, ratio, size, bound, together, stays):
+    """Rings of bright sources were rows: found at 10 sigma, their fits had moved away to 1.6.
+
+    In complexes errors of true sources are as large, but the fits are what was found.
+    """
     groups = [measured(THREE, np.array(own)) for own in ([[0, 1], [2]] if together else [[0], [1], [2]])]
     table = source_table(THREE, groups)
     covariance = np.broadcast_to(0.01 * np.eye(gaussians.N_PARAMETERS), table.covariance.shape)
+    at_bound = np.zeros(table.at_bound.shape, dtype=bool)
+    at_bound[0, gaussians.Y] = bound
     table = replace(
-        table, flux=np.array([0.1 * ratio, 9.0, 9.0]), flux_err=np.full(3, 0.1), covariance=covariance
-    )
+        table, flux=np.array([0.1 * ratio, 9.0, 9.0]), flux_err=np.full(3, 0.1), covariance=covariance,
+        at_bound=at_bound,
+    )  # fmt: skip
     found = MeasuredMap(
         sources=table, groups=groups, noise=CovarianceModel(np.ones((1, 1))), given=np.arange(3)
     )
-    assert found.above_noise(np.array([snr, 10.0, 10.0])).tolist() == [stays, True, True]
+    sigma = size * np.sqrt(THREE[:, gaussians.SIGMA_1] * THREE[:, gaussians.SIGMA_2])
+    assert found.above_noise(np.array([snr, 10.0, 10.0]), found_sigma=sigma).tolist() == [stays, True, True]
 
 
 @pytest.mark.parametrize(

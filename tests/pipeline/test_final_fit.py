@@ -19,8 +19,9 @@ def spread(*, sigmas, kept, snr, lost=(), groups=((0, 1), (2,))):
     model = SimpleNamespace(
         sources=sources, groups=[SimpleNamespace(members=np.array(own)) for own in groups]
     )
-    measured = SimpleNamespace(lost=lambda snr: np.isin(np.arange(len(sigmas)), lost))
-    found = _spread(model, measured, np.array(kept), snr=np.array(snr, dtype=float), largest_sigma=LARGEST)
+    measured = SimpleNamespace(lost=lambda snr, sigma: np.isin(np.arange(len(sigmas)), lost))
+    detected = Detected(np.array(snr, dtype=float), sources[: len(snr)])
+    found = _spread(model, measured, np.array(kept), detected=detected, largest_sigma=LARGEST)
     return np.flatnonzero(found).tolist()
 
 

@@ -33,10 +33,11 @@ CLEAR_SNR = 10.0
 """A wide source at a bound stays if its flux, one of the largest size if its detection is so clear."""
 _RIDGE_RATIO = 2.5
 """What fills the largest size allowed and is so much longer than wide is a piece of a filament."""
-_LOST_SHARE, _LOST_SNR = 0.2, 5.0
+_LOST_SHARE, _LOST_SNR, _LOST_SIZE = 0.2, 5.0, 0.7
 """Of what was found hardly anything is left where a source that stands alone has a flux below the first times
-its significance, in errors, and below the second: true ones have 0.3 to 0.7, rings and rims of bright ones,
-from which a fit has moved away, less than 0.15."""
+its significance, in errors, and below the second: true ones have 0.3 to 0.7 (less in complexes), rings and
+rims of bright ones, from which a fit has moved away, less than 0.15. Then it is smaller than what was found
+by the third, or held at the end of its way."""
 _LEAST_WIDE_SNR = 3.0
 """Flux over its error of a wide source: where its shape is not known, what it describes is background."""
 
@@ -298,6 +299,7 @@ class MeasuredMap:
         wide_sigma: float = np.inf,
         largest_sigma: float = np.inf,
         apart: BoolArray | None = None,
+        found_sigma: FloatArray | None = None,
     ) -> BoolArray:
         """Return which sources stay: of those of a group that are below their noise only the weakest goes.
 
@@ -305,7 +307,7 @@ class MeasuredMap:
         by a bound without being clear, and those as large as is allowed (`largest_sigma`) that are long, or
         were not clearly detected: what they describe is background.
 
-        So do clear ones that stand alone and have moved away from what was found, see `lost`.
+        So do clear ones that stand alone and have moved away from what was found (`found_sigma`), see `lost`.
 
         Two sources in one place both have large errors; without one of them the other is well determined.
         Sources that were added go before those that were detected.
@@ -325,7 +327,9 @@ class MeasuredMap:
         # Held by a bound, they have no error later on.
         least = np.where(table.at_bound.any(axis=1), CLEAR_SNR, _LEAST_WIDE_SNR)
         below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
-        below |= (filling & ((major > _RIDGE_RATIO * minor) | ~clear)) | self.lost(snr)
+        below |= filling & ((major > _RIDGE_RATIO * minor) | ~clear)
+        if found_sigma is not None:
+            below |= self.lost(snr, found_sigma)
         kept = np.ones(len(table), dtype=bool) if apart is None else apart.copy()
         ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
         for group in self.groups:
@@ -334,19 +338,25 @@ class MeasuredMap:
                 kept[failing[np.lexsort((ratio[failing], failing < n_given))[0]]] = False
         return kept
 
-    def lost(self, snr: FloatArray) -> BoolArray:
+    def lost(self, snr: FloatArray, found_sigma: FloatArray) -> BoolArray:
         """Return which fits have hardly any of what was found: of clear detections that stand alone.
 
         Parameters
         ----------
-        snr : ndarray, shape (n_given,)
-            Significance of the detections, which come first.
+        snr, found_sigma : ndarray, shape (n_given,)
+            Significance of the detections, which come first, and the sigma of what was found, in pixels.
         """
         table, lost = self.sources, np.zeros(len(self.sources), dtype=bool)
         alone = [int(group.members[0]) for group in self.groups if len(group.members) == 1]
         clear = np.array([k for k in alone if k < snr.size and snr[k] >= CLEAR_SNR], dtype=np.intp)
         least = np.minimum(_LOST_SHARE * snr[clear], _LOST_SNR)
-        lost[clear] = table.flux[clear] < least * table.flux_err[clear]
+        place, sigmas = (
+            slice(gaussians.X, gaussians.Y + 1),
+            table.parameters[clear, gaussians.SIGMA_1 : gaussians.THETA],
+        )
+        elsewhere = np.sqrt(sigmas.prod(axis=1)) < _LOST_SIZE * found_sigma[clear]
+        elsewhere |= table.at_bound[clear, place].any(axis=1)
+        lost[clear] = elsewhere & (table.flux[clear] < least * table.flux_err[clear])
         return lost
 
     def of_nothing(self) -> "MeasuredMap":

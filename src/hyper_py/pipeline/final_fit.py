@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.separate import SeparateBackground
 from hyper_py.deblending.model_selection import Model, apart_after_fit, recentred, remove_sources, restarted
 from hyper_py.deblending.shells import shells_of_model, with_shells
@@ -40,7 +40,7 @@ class Detected:
     snr: FloatArray
     gaussians: FloatArray
 
-    def only(self, kept: BoolArray) -> "Detected":
+    def only(self, kept: BoolArray | IntArray) -> "Detected":
         """Return some of them."""
         return Detected(self.snr[kept], self.gaussians[kept])
 
@@ -108,11 +108,13 @@ def above_noise(
             wide = COMPACT_BEAMS * model.problem.beam_fwhm / FWHM_PER_SIGMA
             kept = measured.above_noise(
                 snr[remaining], wide_sigma=wide, largest_sigma=largest_sigma,
-                apart=apart_after_fit(model),
+                apart=apart_after_fit(model), found_sigma=found[remaining, gaussians.SIGMA_1],
             )  # fmt: skip
         if kept.all():
             return model, measured, np.isin(np.arange(n_given), remaining)
-        spread = _spread(model, measured, kept, snr=snr[remaining], largest_sigma=largest_sigma)
+        spread = _spread(
+            model, measured, kept, detected=detected.only(remaining), largest_sigma=largest_sigma
+        )
         again = np.flatnonzero(spread & may_restart[remaining])
         if again.size:
             may_restart[remaining[again]] = False
@@ -127,16 +129,17 @@ def above_noise(
 
 
 def _spread(
-    model: Model, measured: MeasuredMap, kept: BoolArray, *, snr: FloatArray, largest_sigma: float
+    model: Model, measured: MeasuredMap, kept: BoolArray, *, detected: Detected, largest_sigma: float
 ) -> BoolArray:
-    """Return which detections, of significance (n_given,), have fits that are not what was found.
+    """Return which detections have fits that are not what was found.
 
     They fill the largest size, or lost what was found, and are not kept; or they fill it beside a clear one
     that is not kept: they have its light.
     """
+    snr, found_sigma = detected.snr, detected.gaussians[:, gaussians.SIGMA_1]
     filling = model.sources[: snr.size, gaussians.SIGMA_1] >= AT_LARGEST * largest_sigma
     going = ~kept[: snr.size]
-    spread = going & (filling | measured.lost(snr)[: snr.size])
+    spread = going & (filling | measured.lost(snr, found_sigma)[: snr.size])
     for group in model.groups:
         own = group.members[group.members < snr.size]
         if (going[own] & (snr[own] >= CLEAR_SNR)).any():
