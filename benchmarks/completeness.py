@@ -159,7 +159,7 @@ def tune_threshold(go: Any, items: list[Input], purity: float, grid: list[float]
 
 def tune(options: argparse.Namespace, go: Any) -> None:
     for preset in [name for name in options.presets if name not in SOURCELESS]:
-        for finder in options.finders:
+        for finder in [name for name in options.finders if name not in UNTUNED]:
             seeds = options.tuning[:1] if finder in options.brief else options.tuning
             items = [simulated(preset, seed, options.work) for seed in seeds]
             chosen = json.loads(SETTINGS.read_text()) if SETTINGS.exists() else {}
@@ -278,7 +278,10 @@ def summary(groups: dict[str, dict[str, list[dict[str, Any]]]], work: Path) -> l
     for preset, finders in groups.items():
         if preset in SOURCELESS:
             continue
-        good = {finder: runs for finder, runs in finders.items() if all(r["status"] == 0 for r in runs)}
+        good = {
+            finder: runs for finder, runs in finders.items()
+            if finder not in UNTUNED and all(r["status"] == 0 for r in runs)
+        }  # fmt: skip
         tuned = {f: 100.0 * float(np.mean([r["completeness"] for r in runs])) for f, runs in good.items()}
         late = {f: 100.0 * hindsight(runs, work) for f, runs in good.items() if f != "ours"}
         ours, cells = tuned.pop("ours", np.nan), []

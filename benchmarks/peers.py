@@ -425,7 +425,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=100, help="seed to tune on")
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds of processor time of a run")
     parser.add_argument("--ours", nargs="?", const=sys.executable, metavar="PYTHON")
-    for finder in ("original", *GRIDS):
+    for finder in ("before", "original", *GRIDS):
         parser.add_argument(f"--{finder}", metavar="PYTHON")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)

@@ -39,6 +39,10 @@ def test_shapes_and_border() -> None:
         [True, True, False],
     ]
     assert all_passed(checks).tolist() == statistics.within(limits.roundlim, limits.sharplim).tolist()
+    # The hollow middle of a ring, and as much too sharp: only the first may pass, where rings are looked for.
+    cold = DaofindStatistics(np.zeros(3), np.zeros(3), np.array([-5.0, -5.0, 5.0]), np.ones(3))
+    wide = shape_checks(cold, limits, may_be_hollow=np.array([True, False, True]))
+    assert all_passed(wide).tolist() == [True, False, False]
     border = border_check((20, 30), x=np.array([4.0, 15.0, 26.0]), y=np.array([10.0, 3.9, 10.0]), margin=4.0)
     assert border.values == pytest.approx([4.0, 3.9, 3.0])
     assert border.passed.tolist() == [True, False, False]

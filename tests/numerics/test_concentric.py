@@ -33,4 +33,4 @@ def test_the_gaussian_that_stands_for_both_has_their_flux_and_moments(inner):
     assert gaussians.gaussian_flux(gaussian[None])[0] == pytest.approx(value.sum(), rel=1e-9)
     away = np.stack([x - BOTH[gaussians.X], y - BOTH[gaussians.Y]])
     moments = (value * away) @ away.T / value.sum()
-    np.testing.assert_allclose(moments, gaussians.covariances(gaussian), rtol=1e-6)
+    np.testing.assert_allclose(moments, gaussians.source_covariance(gaussian), rtol=1e-6)

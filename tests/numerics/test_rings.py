@@ -51,6 +51,6 @@ def test_flux_and_second_moments_are_those_of_the_gaussian_that_stands_for_a_rin
     assert value.sum() == pytest.approx(gaussians.gaussian_flux(gaussian[None])[0], rel=1e-9)
     away = np.stack([x - RING[gaussians.X], y - RING[gaussians.Y]])
     moments = (value * away) @ away.T / value.sum()
-    np.testing.assert_allclose(moments, gaussians.covariances(gaussian), rtol=1e-6)
+    np.testing.assert_allclose(moments, gaussians.source_covariance(gaussian), rtol=1e-6)
     again = rings.from_moments(value.sum(), RING[[1, 2]], moments, radius=RING[rings.RADIUS])
     np.testing.assert_allclose(again, RING, rtol=1e-6)

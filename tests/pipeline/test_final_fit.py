@@ -1,4 +1,4 @@
-"""Which fits are begun anew, and what becomes of the pieces of a shell among the detections."""
+"""Which fits are begun anew, and what becomes of the detections that are pieces of one source."""
 
 from types import SimpleNamespace
 
@@ -47,7 +47,7 @@ def test_some_of_what_was_detected():
     assert detected.gaussians[:, 0].tolist() == [0.0, 12.0]
 
 
-def test_without_shells_all_detections_stay():
+def test_without_pieces_all_detections_stay():
     found = extract_sources(make_image(make_map(sources_of((30.0, 30.0, 30.0), (30.0, 60.0, 60.0)))))
     assert len(found.pieces) == 0
     assert len(found.catalog) == 2

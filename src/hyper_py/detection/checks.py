@@ -84,7 +84,11 @@ def all_passed(checks: Sequence[Check]) -> BoolArray:
 
 
 def shape_checks(
-    statistics: DaofindStatistics, limits: PeakLimits, *, excess_rms: float | FloatArray = 0.0
+    statistics: DaofindStatistics,
+    limits: PeakLimits,
+    *,
+    excess_rms: float | FloatArray = 0.0,
+    may_be_hollow: bool | BoolArray = False,
 ) -> tuple[Check, ...]:
     """Return the checks of DAOFIND's roundness and sharpness.
 
@@ -95,13 +99,16 @@ def shape_checks(
     excess_rms : float or ndarray, shape (n,)
         Rms of pixels less the mean of their neighbours: where pixels are noisy, faint sources may look sharp,
         and the limits are wider by `SHARPNESS_SIGMA` of what that makes.
+    may_be_hollow : bool or bool ndarray, shape (n,)
+        Wide sources may be rings: these have no lower limit of sharpness.
     """
     error = SHARPNESS_SIGMA * excess_rms / np.maximum(np.abs(statistics.convolved), np.finfo(float).tiny)
     low, high = limits.sharplim
+    least = np.where(may_be_hollow, -np.inf, low - error)
     return (
         Check("roundness from symmetry", statistics.roundness, *limits.roundlim),
         Check("roundness from marginals", statistics.roundness_marginal, *limits.roundlim),
-        Check("sharpness", statistics.sharpness, low - error, high + error),
+        Check("sharpness", statistics.sharpness, least, high + error),
     )
 
 

@@ -194,14 +194,11 @@ class MatchedSearch:
                     field, found.planes.whole, self.kernel, x=x, y=y
                 )
         statistics = DaofindStatistics(*shapes)
-        # A shell is hollow: only a compact source with a cold middle is none.
-        hollow = (sources.step > 1) & (statistics.sharpness < 0.0)
-        statistics = replace(statistics, sharpness=np.where(hollow, 0.0, statistics.sharpness))
         margin = max(self.limits.margin, -0.4)
         border = border_check(self.field.shape, x=sources.points[:, 0], y=sources.points[:, 1], margin=margin)
         return statistics, (
             Check("significance", sources.significance, self.limits.sigma_threshold),
-            *shape_checks(statistics, self.limits, excess_rms=excess_rms),
+            *shape_checks(statistics, self.limits, excess_rms=excess_rms, may_be_hollow=sources.step > 1),
             border,
         )
 

@@ -162,19 +162,19 @@ class SourcesByPlace:
 
     def light(self, where: tuple[slice, slice]) -> FloatArray:
         """Return the image of rows and columns, see `render`."""
-        rows, columns = where
-        return render(
-            self._parameters[self.indices(where)], (rows.stop - rows.start, columns.stop - columns.start),
-            n_sigma=self._n_sigma, origin=(rows.start, columns.start),
-        )  # fmt: skip
+        own, shape, origin = self._part(where)
+        return render(own, shape, n_sigma=self._n_sigma, origin=origin)
 
     def footprints(self, where: tuple[slice, slice]) -> BoolArray:
         """Return the footprints in rows and columns, see `footprints`."""
+        own, shape, origin = self._part(where)
+        return footprints(own, shape, n_sigma=self._n_sigma, origin=origin)
+
+    def _part(self, where: tuple[slice, slice]) -> tuple[FloatArray, tuple[int, int], tuple[int, int]]:
+        """Return the sources that reach into rows and columns, the shape of the part, and its first pixel."""
         rows, columns = where
-        return footprints(
-            self._parameters[self.indices(where)], (rows.stop - rows.start, columns.stop - columns.start),
-            n_sigma=self._n_sigma, origin=(rows.start, columns.start),
-        )  # fmt: skip
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        return self._parameters[self.indices(where)], shape, (rows.start, columns.start)
 
 
 def drawn(parameters: FloatArray, shape: tuple[int, int]) -> LazyPlane:
@@ -265,18 +265,12 @@ def gaussian_flux(parameters: FloatArray) -> FloatArray:
 
 
 def source_covariance(parameters: FloatArray) -> FloatArray:
-    """Return the second moments (..., 2, 2) in pixels^2 of Gaussians of shape (..., 6)."""
+    """Return the second moments (..., 2, 2) in pixels^2, order (x, y), of Gaussians of shape (..., 6)."""
     return covariance_from_ellipse(
         FWHM_PER_SIGMA * parameters[..., SIGMA_1],
         FWHM_PER_SIGMA * parameters[..., SIGMA_2],
         parameters[..., THETA],
     )
-
-
-def covariances(parameters: FloatArray) -> FloatArray:
-    """Return second moments of Gaussians, pixels^2, order (x, y), of shape (..., 2, 2)."""
-    major, minor = (FWHM_PER_SIGMA * parameters[..., column] for column in (SIGMA_1, SIGMA_2))
-    return covariance_from_ellipse(major, minor, parameters[..., THETA])
 
 
 def shape_parameters(covariance: FloatArray) -> FloatArray:

@@ -277,7 +277,7 @@ class MeasuredMap:
     vanished : int ndarray
         Which of the sources given are none: the fit left nothing of them above the noise.
     pieces : int ndarray
-        Which of the sources given are pieces of shells, for each of which one other piece stands.
+        Which of the sources given are pieces of one source, for which another of them stands.
     noise_step : int
     flux_factor : float
         What the flux of a source is over that of its Gaussian, where the map shows that.
@@ -305,9 +305,8 @@ class MeasuredMap:
 
         So do wide ones (sigma above `wide_sigma`, pixels) of which the flux is not known, or which are held
         by a bound without being clear, and those as large as is allowed (`largest_sigma`) that are long, or
-        were not clearly detected: what they describe is background.
-
-        So do clear ones that stand alone and have moved away from what was found (`found_sigma`), see `lost`.
+        were not clearly detected: what they describe is background. Nor do those stay that have moved away
+        from what was found, see `lost`.
 
         Two sources in one place both have large errors; without one of them the other is well determined.
         Sources that were added go before those that were detected.
@@ -318,6 +317,8 @@ class MeasuredMap:
             Significance of the detections, which come first.
         apart : bool ndarray, shape (n,), optional
             Those that are False go in any case, and for now no other one of their groups.
+        found_sigma : ndarray, shape (n_given,), optional
+            Sigma of what was found, in pixels; without it nothing counts as lost.
         """
         table, n_given = self.sources, snr.size
         major, minor = table.parameters[:, gaussians.SIGMA_1], table.parameters[:, gaussians.SIGMA_2]
@@ -350,12 +351,9 @@ class MeasuredMap:
         alone = [int(group.members[0]) for group in self.groups if len(group.members) == 1]
         clear = np.array([k for k in alone if k < snr.size and snr[k] >= CLEAR_SNR], dtype=np.intp)
         least = np.minimum(_LOST_SHARE * snr[clear], _LOST_SNR)
-        place, sigmas = (
-            slice(gaussians.X, gaussians.Y + 1),
-            table.parameters[clear, gaussians.SIGMA_1 : gaussians.THETA],
-        )
-        elsewhere = np.sqrt(sigmas.prod(axis=1)) < _LOST_SIZE * found_sigma[clear]
-        elsewhere |= table.at_bound[clear, place].any(axis=1)
+        sigma_1, sigma_2 = table.parameters[clear, gaussians.SIGMA_1 : gaussians.THETA].T
+        elsewhere = np.sqrt(sigma_1 * sigma_2) < _LOST_SIZE * found_sigma[clear]
+        elsewhere |= table.at_bound[clear, gaussians.X : gaussians.Y + 1].any(axis=1)
         lost[clear] = elsewhere & (table.flux[clear] < least * table.flux_err[clear])
         return lost
 

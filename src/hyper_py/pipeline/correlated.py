@@ -41,7 +41,7 @@ from hyper_py.options import Options
 from hyper_py.photometry.growth import growth_curves
 from hyper_py.photometry.measurements import MeasuredMap
 from hyper_py.photometry.profiles import measure_profiles
-from hyper_py.pipeline.final_fit import Detected, MapNoise, above_noise, fit_model, join_shells
+from hyper_py.pipeline.final_fit import Detected, MapNoise, above_noise, fit_model, merge_pieces
 from hyper_py.pipeline.polynomial import separate_backgrounds_of
 from hyper_py.psf.residual import (
     BeamPattern,
@@ -98,7 +98,7 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     model = _deblended(cleaned, setup, options, n_given=given.size, search=search)
     detected, whole = Detected(problem.snr[given], problem.start[given]), np.ones(given.size, dtype=bool)
     if search:
-        model, whole, detected = join_shells(
+        model, whole, detected = merge_pieces(
             model, detected, setup=setup, solver=options.fit_options.solver()
         )
     given, pieces = given[whole], given[~whole]

@@ -58,7 +58,7 @@ class Extraction(ResultMethods):
     vanished : Peaks, optional
         Detections of which the fit left no peak or flux above its own error; they are no sources.
     pieces : Peaks, optional
-        Detections that are pieces of a shell, a ring or disc, which is one source.
+        Detections that are pieces of a ring or disc, which is one source.
     not_on_map : astropy.table.QTable, optional
         Rows of given sources that are not on the map: a position and a flag.
 

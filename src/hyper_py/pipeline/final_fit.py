@@ -6,12 +6,13 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.background.separate import SeparateBackground
+from hyper_py.deblending.merging import find_mergers, merge_sources
 from hyper_py.deblending.model_selection import Model, apart_after_fit, recentred, remove_sources, restarted
-from hyper_py.deblending.shells import shells_of_model, with_shells
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.group_fit import INITIAL_TOLERANCE
 from hyper_py.fitting.groups import Group
 from hyper_py.fitting.iterative import alternative_starts, fit_iteratively, retry_failed
+from hyper_py.fitting.other_sources import with_other_sources
 from hyper_py.fitting.problem import AT_LARGEST, MOST_GROWTH, FitProblem
 from hyper_py.fitting.setup import COMPACT_BEAMS, FitSetup
 from hyper_py.geometry import FWHM_PER_SIGMA
@@ -45,22 +46,25 @@ class Detected:
         return Detected(self.snr[kept], self.gaussians[kept])
 
 
-def join_shells(
+def merge_pieces(
     model: Model, detected: Detected, *, setup: FitSetup, solver: SolverOptions
 ) -> tuple[Model, BoolArray, Detected]:
-    """Return the fit with one source for the pieces of each shell, which detections stay, and what these are.
+    """Return the fit with one source for the pieces of one, which detections stay, and what these are.
 
-    A shell is as significant as the clearest of its pieces.
+    It is as significant as the clearest of its pieces.
     """
-    shells = shells_of_model(model, setup=setup, solver=solver.with_tolerance(INITIAL_TOLERANCE))
-    if not shells:
+    mergers = find_mergers(
+        with_other_sources(model.groups, model.sources), beam_fwhm=model.problem.beam_fwhm,
+        largest_sigma=setup.sigma_limits[1], solver=solver.with_tolerance(INITIAL_TOLERANCE),
+    )  # fmt: skip
+    if not mergers:
         return model, np.ones(detected.snr.size, dtype=bool), detected
     snr, found = detected.snr.copy(), detected.gaussians.copy()
-    for pieces, gaussian in shells:
+    for pieces, gaussian in mergers:
         own = np.sort(pieces[pieces < snr.size])
         if own.size:
             snr[own[0]], found[own[0]] = snr[own].max(), gaussian
-    model, kept = with_shells(model, shells, setup=setup)
+    model, kept = merge_sources(model, mergers, setup=setup)
     kept = kept[: snr.size]
     return fit_model(model, solver, stage="deblending"), kept, Detected(snr, found).only(kept)
 

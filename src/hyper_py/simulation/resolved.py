@@ -46,9 +46,9 @@ class Resolved:
         Major over minor FWHM before the beam, uniform.
     profiles : tuple of str
         Each source has one of them: `gaussian`; `disc`: exponential, to 5 FWHM; `core`: a Plummer-like core
-        with wings as r^-4, to 4 FWHM; `ring`: a rim of 0.3 FWHM; `planet`: uniform to
-        its edge. All but Gaussians are drawn as they are on the sky, and seen through the beam: their FWHM in
-        the truth is that of the sky and that of the beam in quadrature.
+        with wings as r^-4, to 4 FWHM; `ring`: a rim of 0.3 FWHM; `planet`: uniform to its
+        edge. All but Gaussians are drawn as they are on the sky, and seen through the beam: their FWHM in the
+        truth is that of the sky and that of the beam in quadrature.
     spacing : float
         No two sources are closer than this times the sum of their FWHM.
     """

@@ -16,7 +16,6 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.deblending.model_selection import Model, remove_sources
 from hyper_py.fitting.groups import Group, work_parts
-from hyper_py.fitting.other_sources import with_other_sources
 from hyper_py.fitting.problem import AT_LARGEST
 from hyper_py.fitting.setup import FitSetup
 from hyper_py.geometry import FWHM_PER_SIGMA
@@ -48,26 +47,24 @@ _LEAST_RIM = 0.6
 """Smallest sigma of a rim in units of the beam's: where a ring is an ellipse, the model makes its rim
 narrower along one axis."""
 _SHIFT = 0.15
-"""How far the centre of the Gaussian of a shell may move, in units of its FWHM."""
-
+"""How far the centre of the Gaussian of a merger may move, in units of its FWHM."""
 
 _SIGMAS = [gaussians.SIGMA_1, gaussians.SIGMA_2]
-
 
 _Profile: TypeAlias = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 """Gives values (n,) and derivatives (p, n) for parameters (p,), at places y and x (n,)."""
 
 
-class Shell(NamedTuple):
+class Merger(NamedTuple):
     """Pieces that are one source, as places in the table of sources, and the Gaussian (6,) of its moments."""
 
     pieces: IntArray
     gaussian: FloatArray
 
 
-def find_shells(
+def find_mergers(
     groups: Sequence[Group], *, beam_fwhm: float, largest_sigma: float, solver: SolverOptions
-) -> list[Shell]:
+) -> list[Merger]:
     """Return the sources that are pieces of one ring, or of concentric Gaussians.
 
     Parameters
@@ -75,21 +72,21 @@ def find_shells(
     groups : sequence of Group
         As fitted, with the light of other sources removed.
     beam_fwhm, largest_sigma : float
-        Of the beam, and of any source; pixels. What fills that size is no piece.
+        Of the beam, and of any source; pixels. What fills that size is no piece of a ring.
     solver : SolverOptions
     """
     limits = _LEAST_RIM * beam_fwhm / FWHM_PER_SIGMA, largest_sigma
     several = [group for group in groups if group.n_sources > 1]
     parts = [[several[k] for k in part] for part in work_parts(several)]
 
-    def of_part(part: Sequence[Group]) -> list[Shell]:
-        return [shell for group in part for shell in _shells_of(group.prepared(), limits, solver)]
+    def of_part(part: Sequence[Group]) -> list[Merger]:
+        return [one for group in part for one in _mergers_of(group.prepared(), limits, solver)]
 
-    return [shell for found in in_order(of_part, parts) for shell in found]
+    return [one for found in in_order(of_part, parts) for one in found]
 
 
-def with_shells(model: Model, shells: Sequence[Shell], *, setup: FitSetup) -> tuple[Model, BoolArray]:
-    """Return the model with one Gaussian for each shell, in the place of its first piece, and who remains.
+def merge_sources(model: Model, mergers: Sequence[Merger], *, setup: FitSetup) -> tuple[Model, BoolArray]:
+    """Return the model with one Gaussian in the place of the first of the pieces, and which sources remain.
 
     Groups that lose sources are not fitted.
     """
@@ -97,7 +94,7 @@ def with_shells(model: Model, shells: Sequence[Shell], *, setup: FitSetup) -> tu
     start, fixed, variance = problem.start.copy(), problem.fixed.copy(), problem.prior_variance.copy()
     shift, largest = problem.shift.copy(), problem.largest_sigma.copy()
     kept = np.ones(len(sources), dtype=bool)
-    for pieces, gaussian in shells:
+    for pieces, gaussian in mergers:
         first = pieces.min()
         kept[pieces], kept[first] = False, True
         start[first] = sources[first] = gaussian
@@ -109,13 +106,7 @@ def with_shells(model: Model, shells: Sequence[Shell], *, setup: FitSetup) -> tu
     return remove_sources(model._replace(problem=problem, sources=sources), kept, setup=setup), kept
 
 
-def shells_of_model(model: Model, *, setup: FitSetup, solver: SolverOptions) -> list[Shell]:
-    """Return the shells among the fitted sources of a map."""
-    groups, largest = with_other_sources(model.groups, model.sources), setup.sigma_limits[1]
-    return find_shells(groups, beam_fwhm=model.problem.beam_fwhm, largest_sigma=largest, solver=solver)
-
-
-def _shells_of(group: Group, limits: tuple[float, float], solver: SolverOptions) -> list[Shell]:
+def _mergers_of(group: Group, limits: tuple[float, float], solver: SolverOptions) -> list[Merger]:
     sources = group.fitted.parameters
     x, y = sources[:, gaussians.X], sources[:, gaussians.Y]
     widths, peaks = FWHM_PER_SIGMA * sources[:, gaussians.SIGMA_1], sources[:, gaussians.AMPLITUDE]
@@ -128,7 +119,7 @@ def _shells_of(group: Group, limits: tuple[float, float], solver: SolverOptions)
         for some, one in ((own, _concentric), (bright, _ring)):
             gaussian = one(_Pieces(group, some), limits, solver) if some.size > 1 else None
             if gaussian is not None and gaussian[_SIGMAS].max() <= limits[1]:
-                found.append(Shell(group.members[some], gaussian))
+                found.append(Merger(group.members[some], gaussian))
                 break
     return found
 
@@ -227,7 +218,7 @@ def _ring_of_moments(pieces: FloatArray) -> FloatArray:
     flux, places = gaussians.gaussian_flux(pieces), pieces[:, [gaussians.X, gaussians.Y]]
     centre = np.average(places, axis=0, weights=flux)
     away = places - centre
-    covariance = gaussians.covariances(pieces) + away[:, :, None] * away[:, None, :]
+    covariance = gaussians.source_covariance(pieces) + away[:, :, None] * away[:, None, :]
     return rings.from_moments(
         float(flux.sum()), centre, np.average(covariance, axis=0, weights=flux), radius=_FIRST_RADIUS
     )

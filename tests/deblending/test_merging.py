@@ -7,11 +7,11 @@ import pytest
 
 from helpers.groups import bounds_around, make_group, whitener_of
 from helpers.maps import make_image, make_map, noise_of, sources_of
-from hyper_py.deblending.shells import find_shells
+from hyper_py.deblending.merging import find_mergers
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.group_fit import fit_groups
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics import gaussians
+from hyper_py.numerics import gaussians, rings
 from hyper_py.numerics.fit_pixels import FitPixels
 from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.pipeline.extraction import extract_sources
@@ -23,7 +23,7 @@ SIGMA = FWHM / FWHM_PER_SIGMA
 CENTRE = 60.3, 58.8
 
 
-def shell(profile, *, beams, snr, ratio=1.0, seed=1):
+def map_of(profile, *, beams, snr, ratio=1.0, seed=1):
     """A map of one source of a profile, its peak `snr` times the noise, and its flux in units of the peak."""
     sky = noise_of((120, 120), seed=seed, sigma=SIGMA)
     drawn = draw_resolved(
@@ -41,7 +41,7 @@ def shell(profile, *, beams, snr, ratio=1.0, seed=1):
 @pytest.mark.parametrize(("beams", "ratio"), [(3.0, 1.0), (3.5, 1.4), (4.5, 1.2)])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_ring_is_one_source_with_another_profile(beams, ratio, seed):
-    image, flux = shell("ring", beams=beams, snr=30.0, ratio=ratio, seed=seed)
+    image, flux = map_of("ring", beams=beams, snr=30.0, ratio=ratio, seed=seed)
     found = extract_sources(image)
     (row,) = found.catalog
     assert np.hypot(row["X"].value - CENTRE[0], row["Y"].value - CENTRE[1]) < 0.2 * FWHM
@@ -52,7 +52,7 @@ def test_a_ring_is_one_source_with_another_profile(beams, ratio, seed):
 @pytest.mark.parametrize("snr", [40.0, 150.0])
 def test_a_planet_is_one_source(snr):
     """It was up to four bright pieces, none of them in its middle."""
-    image, flux = shell("planet", beams=3.5, snr=snr)
+    image, flux = map_of("planet", beams=3.5, snr=snr)
     found = extract_sources(image)
     (row,) = found.catalog
     assert np.hypot(row["X"].value - CENTRE[0], row["Y"].value - CENTRE[1]) < 0.2 * FWHM
@@ -62,7 +62,7 @@ def test_a_planet_is_one_source(snr):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_bright_exponential_disc_is_one_source(seed):
     """What a Gaussian leaves of it was a second row on one map in seven."""
-    image, _ = shell("disc", beams=1.8, snr=130.0, seed=seed)
+    image, _ = map_of("disc", beams=1.8, snr=130.0, seed=seed)
     found = extract_sources(image)
     (row,) = found.catalog
     assert row["FLAGS"] & Flag.OTHER_PROFILE
@@ -80,9 +80,28 @@ def test_pieces_of_a_disc_are_one_by_their_evidence():
             data, FitPixels(y=y, x=x, key=b""), whitener_of(np.full(y.size, 200.0)), start, limits=limits
         )
         (fit,) = fit_groups([group], [start])
-        found = find_shells([group.refitted(fit)], beam_fwhm=FWHM, largest_sigma=20.0, solver=SolverOptions())
-        assert [sorted(shell.pieces.tolist()) for shell in found] == pieces
-        assert all(np.hypot(*(shell.gaussian[1:3] - 30.0)) < 0.1 for shell in found)
+        fitted = group.refitted(fit)
+        found = find_mergers([fitted], beam_fwhm=FWHM, largest_sigma=20.0, solver=SolverOptions())
+        assert [sorted(one.pieces.tolist()) for one in found] == pieces
+        assert all(np.hypot(*(one.gaussian[1:3] - 30.0)) < 0.1 for one in found)
+
+
+def test_a_faint_source_beside_a_planet_is_no_piece_of_it():
+    """A ring describes the planet so much better than its Gaussian that nobody would miss the source."""
+    y, x = (axis.ravel() for axis in np.mgrid[:61, :61])
+    planet, _ = rings.ring_and_jacobian(
+        np.array([1.0, 30.0, 30.0, 3.0, 3.0, 0.0, 1.8]), y.astype(float), x.astype(float)
+    )
+    start = np.array(
+        [[planet.max(), 30.0, 30.0, 5.0, 5.0, 0.0], [0.1 * planet.max(), 41.0, 30.0, 2.1, 2.1, 0.0]]
+    )
+    data = planet + gaussians.gaussian_sum(start[1:], y.astype(float), x.astype(float))
+    limits = bounds_around(start, sigma_limits=(1.0, 20.0), amplitude_limits=(0.0, np.inf), shift=1.0)
+    weights = whitener_of(np.full(y.size, 200.0))
+    group = make_group(data, FitPixels(y=y, x=x, key=b""), weights, start, limits=limits)
+    (fit,) = fit_groups([group], [start])
+    fitted = group.refitted(fit)
+    assert find_mergers([fitted], beam_fwhm=FWHM, largest_sigma=20.0, solver=SolverOptions()) == []
 
 
 def test_fits_that_left_nothing_are_no_pieces():
@@ -92,11 +111,11 @@ def test_fits_that_left_nothing_are_no_pieces():
     group = make_group(np.zeros(y.size), FitPixels(y=y, x=x, key=b""), whitener_of(np.ones(y.size)), start)
     (fit,) = fit_groups([group], [start])
     nothing = group.refitted(replace(fit, parameters=start))
-    assert find_shells([nothing], beam_fwhm=FWHM, largest_sigma=20.0, solver=SolverOptions()) == []
+    assert find_mergers([nothing], beam_fwhm=FWHM, largest_sigma=20.0, solver=SolverOptions()) == []
 
 
 def test_pieces_are_counted_and_named():
-    image, _ = shell("ring", beams=4.5, snr=30.0, ratio=1.2, seed=1)
+    image, _ = map_of("ring", beams=4.5, snr=30.0, ratio=1.2, seed=1)
     found = extract_sources(image)
     assert len(found.pieces) >= 1
     assert "as pieces of rings or discs" in str(found)
