@@ -18,17 +18,17 @@ from hyper_py.numerics.gaussians import (
     SIGMA_1,
     SIGMA_2,
     THETA,
-    SourcesByPlace,
     X,
     Y,
+    drawn,
+    gaussian_sum,
     gaussian_sum_and_jacobian,
-    render,
     shape_parameters,
 )
 from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.solvers import SolverOptions, levenberg_marquardt
-from hyper_py.numerics.tiles import Plane, size_of
+from hyper_py.numerics.tiles import Plane, combined, kept_like, size_of
 
 Fit: TypeAlias = Callable[[Plane, FloatArray, BoolArray], FloatArray]
 """(map, sources (n, 6), which of them to fit (n,)) -> sources (n, 6); NaN where a fit has failed."""
@@ -49,7 +49,7 @@ SOLVER = SolverOptions(ftol=1e-6, xtol=1e-5, gtol=1e-6, max_evaluations=60)
 
 
 class Cutout(NamedTuple):
-    """Pixels (n,) that a group is fitted on: places, and the map less the sources of other groups."""
+    """Pixels (n,) that a group is fitted on: places, and the map less all sources, its own too."""
 
     y: FloatArray
     x: FloatArray
@@ -92,14 +92,14 @@ def fit_gaussians(
         return fitted
     fwhm = FWHM_PER_SIGMA * float(np.linalg.det(beam_covariance)) ** 0.25
     groups = [group for group in partition(sources, length=GROUP_BEAMS * fwhm) if which[group].any()]
-    placed = SourcesByPlace(sources, n_sigma=6.0)
+    residual = kept_like(combined(np.subtract, data, drawn(sources, size_of(data))), data)
     radius, parts = max(FIT_BEAMS * fwhm, 2.0), []
     for size in sorted({group.size for group in groups}):
         alike = np.array([group for group in groups if group.size == size])
         parts += [alike[first : first + PART_GROUPS] for first in range(0, len(alike), PART_GROUPS)]
 
     def of_part(members: IndexArray) -> FloatArray:
-        cutouts = [_cutout(data, sources, group, placed, radius=radius) for group in members]
+        cutouts = [_cutout(residual, own, radius=radius) for own in sources[members]]
         return _fit_alike(cutouts, sources[members], beam_covariance, fwhm)
 
     for members, found in zip(parts, in_order(of_part, parts), strict=True):
@@ -121,25 +121,17 @@ def partition(sources: FloatArray, *, length: float) -> list[IndexArray]:
     return groups
 
 
-def _cutout(
-    data: Plane, sources: FloatArray, group: IndexArray, placed: SourcesByPlace, *, radius: float
-) -> Cutout:
-    own = sources[group]
-    where = tuple(
+def _cutout(residual: Plane, group: FloatArray, *, radius: float) -> Cutout:
+    """Return the pixels of a map less all sources within a radius of any source of a group (n, 6)."""
+    rows, columns = (
         slice(max(math.floor(at.min() - radius), 0), min(math.ceil(at.max() + radius) + 1, n))
-        for at, n in zip((own[:, Y], own[:, X]), size_of(data), strict=True)
+        for at, n in zip((group[:, Y], group[:, X]), size_of(residual), strict=True)
     )
-    rows, columns = where
     y, x = (np.arange(part.start, part.stop, dtype=np.float64) for part in (rows, columns))
-    others = placed.indices((rows, columns))
-    others = others[~np.isin(others, group)]
-    shifted = sources[others] - [0.0, columns.start, rows.start, 0.0, 0.0, 0.0]
-    values = data[rows, columns] - render(shifted, (y.size, x.size))
-    near = np.isfinite(values)
-    squares = ((y - at[Y])[:, None] ** 2 + (x - at[X]) ** 2 for at in own)
-    near &= np.logical_or.reduce([square <= radius**2 for square in squares])
-    row, column = np.nonzero(near)
-    return Cutout(y[row], x[column], values[near])
+    values = residual[rows, columns]
+    squares = (y - group[:, Y, None])[:, :, None] ** 2 + (x - group[:, X, None])[:, None] ** 2
+    row, column = np.nonzero(np.isfinite(values) & (squares.min(axis=0) <= radius**2))
+    return Cutout(y[row], x[column], values[row, column])
 
 
 def _fit_alike(
@@ -152,6 +144,7 @@ def _fit_alike(
     for k, cutout in enumerate(cutouts):
         used = slice(cutout.x.size)
         y[k, used], x[k, used], values[k, used], weight[k, used] = *cutout, 1.0
+    values += gaussian_sum(start, y, x)
     scale = np.maximum(np.abs(start[:, :, AMPLITUDE]).max(axis=1), np.finfo(np.float64).tiny)[:, None]
 
     def problem(parameters: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
