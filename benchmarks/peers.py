@@ -57,7 +57,9 @@ FIXED: dict[str, dict[str, Any]] = {
         "background.method": "polynomial",
         "detection.method": "highpass",
     },
+    "lower": {"detection.sigma_thres": 3.7},
     "before": {},
+    "before_lower": {"detection.sigma_thres": 3.7},
     "original": {"detection.sigma_thres": 4.0, "photometry.fwhm_radius_ratio": 1.0},
 }
 GRIDS: dict[str, dict[str, list[Any]]] = {
@@ -73,10 +75,14 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
     "photutils": {"thresh": [2.5, 4.0], "mesh": [4, 8], "separation": [0.6, 1.0]},
 }
 FINDERS = (*FIXED, *GRIDS)
+OURS, BEFORE = ("ours", "classic", "lower"), ("before", "before_lower")
+"""This package in various ways, and another version of it."""
 TITLES = {
     "ours": "this Hyper-Py",
     "classic": "this, high-pass and white noise",
+    "lower": "this, lower threshold",
     "before": "this, another version",
+    "before_lower": "another version, lower threshold",
     "original": "Hyper-Py 1.2.3",
     "bdsf": "PyBDSF",
     "aegean": "Aegean",
@@ -84,9 +90,7 @@ TITLES = {
     "photutils": "photutils",
 }
 PACKAGES = {
-    "ours": "hyper-py",
-    "classic": "hyper-py",
-    "before": "hyper-py",
+    **dict.fromkeys((*OURS, *BEFORE), "hyper-py"),
     "original": "hyper-py-photometry",
     "bdsf": "bdsf",
     "aegean": "AegeanTools",
@@ -180,7 +184,7 @@ def run_finder(
     finder: str, python: str, item: Input, settings: dict[str, Any], work: Path, timeout: float
 ) -> dict[str, Any]:
     """Run one finder on one map, unless `work` has that run; return its numbers, or why there are none."""
-    is_ours = finder in ("ours", "classic")
+    is_ours = finder in OURS
     named = json.dumps(settings, sort_keys=True) + (our_code() if is_ours else "")
     mark = hashlib.md5(named.encode()).hexdigest()[:8]
     out = work / f"{item.name}_{finder}_{mark}.ecsv"
@@ -188,7 +192,7 @@ def run_finder(
     if kept.exists():
         return json.loads(kept.read_text())
     path = item.per_pixel if finder == "original" else item.per_beam
-    script = HERE / "peers" / f"run_{'ours' if is_ours or finder == 'before' else finder}.py"
+    script = HERE / "peers" / f"run_{'ours' if is_ours or finder in BEFORE else finder}.py"
     command = [python, str(script), str(path), str(out), json.dumps(settings)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     if is_ours:
@@ -408,9 +412,9 @@ def write_results(topic: str, text: list[str]) -> None:
 
 def environments(options: argparse.Namespace) -> dict[str, str]:
     """The finders asked for and the Python of each."""
-    given = {finder: getattr(options, finder) for finder in FINDERS if finder != "classic"}
-    given["classic"] = options.ours
-    return {finder: given[finder] for finder in FINDERS if given[finder]}
+    given = {finder: getattr(options, finder) for finder in FINDERS if finder not in OURS + BEFORE}
+    given |= {"ours": options.ours, "classic": options.ours, "before": options.before}
+    return {finder: given[finder] for finder in FINDERS if given.get(finder)}
 
 
 def main() -> None:

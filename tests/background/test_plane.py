@@ -61,3 +61,27 @@ def test_the_plane_is_measured_outside_the_sources():
     data += 0.1 * np.random.default_rng(1).normal(size=y.shape)
     found = plane_through(data, source, beam_fwhm=4.7)
     np.testing.assert_allclose(found.at(y, x), truth.at(y, x), atol=0.02)
+
+
+@pytest.mark.parametrize("options", [Options(), POLYNOMIAL], ids=["default", "polynomial"])
+@pytest.mark.parametrize("level", [300.0, 1000.0])
+def test_a_bright_smooth_background_hides_no_source(options, level, random_seed):
+    """It leaked into the scales of sources: nearly all were dropped as fainter than their errors."""
+    simulation = simulate_image("alma", seed=random_seed, shape=(400, 420), n_sources=60)
+    image = simulation.image
+    noise = np.std(image.data)
+    y, x = np.indices(image.shape)
+    bump = np.exp(-((y - 180.0) ** 2 + (x - 230.0) ** 2) / (2.0 * 60.0**2)) + np.exp(-y / 80.0)
+    plain = extract_sources(image, options=options)
+    raised = extract_sources(image.with_data(image.data + level * noise * bump), options=options)
+    one, other = plain.catalog, raised.catalog
+    apart = np.hypot(one["X"].value[:, None] - other["X"].value, one["Y"].value[:, None] - other["Y"].value)
+    same = apart.min(axis=1) < 0.3 * image.beam_fwhm_pix
+    assert same.mean() > 0.9
+    assert len(other) < 1.1 * len(one)
+    pair, error = apart.argmin(axis=1)[same], one["FLUX_ERR"].value[same]
+    np.testing.assert_allclose(np.median(other["FLUX_ERR"].value[pair] / error), 1.0, atol=0.2)
+    change = (other["FLUX"].value[pair] - one["FLUX"].value[same]) / error
+    assert np.median(np.abs(change)) < 0.4
+    here = raised.background_image() - plain.background_image()
+    assert np.nanmedian(np.abs(here - level * noise * bump)) < 0.5 * noise

@@ -61,3 +61,11 @@ def test_groups_hold_each_source_once() -> None:
         first = sources[group[0]]
         assert (np.hypot(*(sources[group, 1:3] - first[1:3]).T) <= 6.0).all()
         assert (sources[group, 0] <= first[0]).all()
+
+
+@pytest.mark.parametrize("place", [(-9.0, 30.0), (40.0, -20.0), (120.0, 95.0)])
+def test_a_source_that_has_left_the_map_fails_alone(place: tuple[float, float]) -> None:
+    start = start_near(TRUTH)
+    start[2, 1:3] = place
+    fitted = fit_gaussians(render(TRUTH[[0, 1, 3]], (80, 90)), start, np.ones(4, bool), beam_covariance=BEAM)
+    assert np.isnan(fitted).any(axis=1).tolist() == [False, False, True, False]

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hyper_py.numerics.tiles import LazyPlane
-from hyper_py.numerics.trend import Trend, fit_trend
+from hyper_py.numerics.trend import Trend, cell_means, fit_surface, fit_trend
 
 PLANE = Trend(constant=-3.0, slope_y=0.7, slope_x=-0.2)
 
@@ -47,3 +49,59 @@ def test_what_is_as_bright_as_it_fluctuates_is_no_plane():
     level = np.where(np.arange(80) < 40, 1.0, 6.0) * np.ones((50, 1))
     found = fit_trend(10.0 + 3.0 * level, relative_rms=level)
     np.testing.assert_allclose([found.constant, found.slope_y, found.slope_x], [10.0, 0.0, 0.0], atol=1e-9)
+
+
+def bump(shape: tuple[int, int], *, sigma: float) -> np.ndarray:
+    y, x = np.indices(shape)
+    return np.exp(-((y - 130.0) ** 2 + (x - 170.0) ** 2) / (2.0 * sigma**2)) + np.exp(-y / 90.0)
+
+
+def test_means_of_cells_are_those_of_their_known_pixels(rng):
+    data = rng.normal(size=(50, 73))
+    data[rng.random(data.shape) < 0.3] = np.nan
+    data[20:40, 40:60] = np.nan
+    means = cell_means(data, cell=20)
+    assert means.shape == (3, 4)
+    assert np.isnan(means[1, 2])
+    assert means[2, 3] == pytest.approx(np.nanmean(data[40:, 60:]))
+    assert means[0, 0] == pytest.approx(np.nanmean(data[:20, :20]))
+
+
+def test_a_smooth_surface_is_followed_between_blanks_up_to_the_borders():
+    truth = bump((300, 330), sigma=70.0)
+    data = truth.copy()
+    data[100:118, 150:175] = np.nan
+    surface = fit_surface(data, cell=40, tolerance=1e-6)
+    assert surface is not None
+    left = surface.part(slice(0, 300), slice(0, 330)) - truth
+    assert np.abs(left).max() < 0.025
+    assert np.abs(left[10:-10, 10:-10]).max() < 0.01
+    y, x = np.array([[0], [299]]), np.array([0.0, 100.5, 329.0])
+    corners = [surface.part(slice(k, k + 1), slice(0, 1))[0, 0] for k in (0, 299)]
+    np.testing.assert_allclose(surface.at(y, x)[:, 0], corners)
+
+
+def test_a_surface_does_not_depend_on_tiles_and_goes_with_the_unit(rng):
+    data = bump((300, 330), sigma=70.0) + 0.1 * rng.normal(size=(300, 330))
+    whole = fit_surface(data, cell=40, tolerance=0.01)
+    lazy = LazyPlane(data.shape, lambda rows, columns: data[rows, columns])
+    pieces = fit_surface(lazy, cell=40, tolerance=0.01, size=80)
+    scaled = fit_surface(1e-20 * data, cell=40, tolerance=1e-22)
+    np.testing.assert_allclose(pieces.values, whole.values, rtol=1e-9)
+    np.testing.assert_allclose(scaled.values, 1e-20 * whole.values, rtol=1e-9)
+
+
+def test_few_cells_have_no_surface():
+    assert fit_surface(np.ones((119, 400)), cell=40, tolerance=1.0) is None
+    assert fit_surface(np.full((400, 400), np.nan), cell=40, tolerance=1.0) is None
+
+
+def test_a_trend_is_its_plane_and_its_surface():
+    surface = fit_surface(bump((300, 330), sigma=70.0), cell=40, tolerance=1e-6)
+    trend = replace(PLANE, surface=surface)
+    where = slice(17, 120), slice(200, 330)
+    y, x = np.indices((300, 330))
+    wanted = PLANE.at(y, x)[where] + surface.part(*where)
+    np.testing.assert_allclose(trend.plane((300, 330))[where], wanted, rtol=1e-12)
+    np.testing.assert_allclose(trend.at(y, x)[where], wanted, rtol=1e-9)
+    assert np.abs(trend.subtracted_from(trend.at(y, x))).max() < 1e-9

@@ -2,7 +2,7 @@
 
 A gradient over the whole map is correlated over any distance. It would be the larger part of the covariance
 of what is measured as noise and background, and of all errors. So it is subtracted before, and added to the
-backgrounds.
+backgrounds; with it the smooth part of a background that is far brighter than the noise.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from hyper_py.numerics.trend import Trend
 def plane_through(
     data: Plane, sources: FloatArray, *, beam_fwhm: float, tile_size: int | None = None
 ) -> Trend:
-    """Fit a plane to a map outside its sources, of shape (n, 6)."""
+    """Fit a plane, and a smooth surface if need be, to a map outside its sources, of shape (n, 6)."""
     return measure_trend(outside_sources(data, sources), beam_fwhm=beam_fwhm, size=tile_size)
 
 

@@ -123,10 +123,11 @@ def partition(sources: FloatArray, *, length: float) -> list[IndexArray]:
 
 def _cutout(residual: Plane, group: FloatArray, *, radius: float) -> Cutout:
     """Return the pixels of a map less all sources within a radius of any source of a group (n, 6)."""
-    rows, columns = (
-        slice(max(math.floor(at.min() - radius), 0), min(math.ceil(at.max() + radius) + 1, n))
+    ends = (  # a fit may have left the map
+        np.clip([math.floor(at.min() - radius), math.ceil(at.max() + radius) + 1], 0, n).tolist()
         for at, n in zip((group[:, Y], group[:, X]), size_of(residual), strict=True)
     )
+    rows, columns = (slice(*end) for end in ends)
     y, x = (np.arange(part.start, part.stop, dtype=np.float64) for part in (rows, columns))
     values = residual[rows, columns]
     squares = (y - group[:, Y, None])[:, :, None] ** 2 + (x - group[:, X, None])[:, None] ** 2
