@@ -160,6 +160,21 @@ def test_blanks() -> None:
     assert matched(peaks, x, y)[1] <= 1  # those that the edge cuts may be found
 
 
+@pytest.mark.parametrize("half", [0, 1])
+@pytest.mark.parametrize("peak", [30.0, 3000.0])
+def test_a_blank_core_hides_no_source_and_its_peak_is_what_the_wings_say(half: int, peak: float) -> None:
+    shape = (240, 240)
+    x, y = grid(shape, 40)
+    data = noise(shape, 9) + render(points(x, y, peak), shape)
+    for row, column in zip(np.rint(y).astype(int), np.rint(x).astype(int), strict=True):
+        data[row - half : row + half + 1, column - half : column + half + 1] = np.nan
+    peaks = detect(data)
+    assert matched(peaks, x, y)[0] == x.size
+    brightest = peaks.peak[np.argsort(-peaks.snr)][: x.size]
+    assert np.median(brightest) == pytest.approx(peak, rel=0.2)
+    assert brightest.min() > 0.5 * peak
+
+
 @pytest.mark.parametrize("shape", [(12, 12), (40, 30), (8, 200)])
 def test_small_maps(shape: tuple[int, int]) -> None:
     data = noise(shape, 8) + render(points(np.array([5.0]), np.array([6.0]), 50.0), shape)

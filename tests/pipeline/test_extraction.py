@@ -807,3 +807,25 @@ def test_hot_pixels_are_flagged_and_sources_are_not(preset, rng):
     said = [text for text in cautions(table, spoilt) if "bright pixels" in text]
     heads = [text.partition(" (HYPER_ID ")[0] for text in said]
     assert heads == [f"{hot.sum()} of {len(table)}"] * int(hot.any())
+
+
+def test_sources_with_blank_cores_are_measured_and_flagged():
+    """Of five sources of 30 to 3000 sigma with 3 x 3 blank pixels in their middle none had a row."""
+    places = [
+        (30.0, 30.2, 40.4),
+        (3000.0, 90.3, 40.1),
+        (300.0, 150.4, 39.8),
+        (100.0, 60.1, 110.3),
+        (1000.0, 130.2, 99.7),
+    ]
+    data = make_map(sources_of(*places), (150, 190), seed=4)
+    for _, x, y in places:
+        data[round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2] = np.nan
+    table = extract_sources(make_image(data)).catalog
+    x, y, peak = np.array([(x, y, peak) for peak, x, y in places]).T
+    rows = matched(table, x, y, within=1.0)
+    assert len(table) == len(places)
+    assert (rows["FLAGS"] & int(Flag.BLANK_PIXELS) > 0).all()
+    error = rows["FLUX_GAUSS_ERR"].to_value("Jy")
+    flux = 2.0 * np.pi * (FWHM / FWHM_PER_SIGMA) ** 2 * peak
+    assert np.abs((rows["FLUX_GAUSS"].to_value("Jy") - flux) / error).max() < 4.0

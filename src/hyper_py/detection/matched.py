@@ -208,9 +208,18 @@ class MatchedSearch:
         return Candidates.compact(np.array([[float(x), float(y)]]), self.rate.significance(residual))
 
     def peak(self, sources: Candidates) -> FloatArray:
-        """Return the values of the map less its mean at the pixels of places, shape (n,)."""
+        """Return the values of the map less its mean at the pixels of places, shape (n,).
+
+        On a blank pixel, such as a saturated one, it is what the sources fitted around it have there.
+        """
         x, y = sources.pixels
-        return at(self.data, y, x) - self.field.mean
+        peak = at(self.data, y, x) - self.field.mean
+        blank = np.isnan(peak)
+        if blank.any():
+            place = y[blank], x[blank]
+            planes = self.found.bright.model, self.found.view.whole.filtered
+            peak[blank] = self.field.scale * np.maximum(*(self.field.at(plane, *place) for plane in planes))
+        return peak
 
 
 def false_rate(field: Field, found: Searched) -> FalseRate:
