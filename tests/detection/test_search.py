@@ -171,8 +171,9 @@ def test_a_blank_core_hides_no_source_and_its_peak_is_what_the_wings_say(half: i
     peaks = detect(data)
     assert matched(peaks, x, y)[0] == x.size
     brightest = peaks.peak[np.argsort(-peaks.snr)][: x.size]
-    assert np.median(brightest) == pytest.approx(peak, rel=0.2)
-    assert brightest.min() > 0.5 * peak
+    assert brightest.min() > 0.3 * peak  # a start for fits
+    if peak > 100.0:  # it was fitted
+        assert np.median(brightest) == pytest.approx(peak, rel=0.2)
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (40, 30), (8, 200)])
