@@ -64,6 +64,8 @@ _KNOWN_PSF_FITS = 3
 _DIRTY_BEAM_FITS = 10
 """The same for a dirty beam, at most: until no amplitude changes by more than `_SETTLED`."""
 _SETTLED = 1e-3
+_SPIKE_BEAMS = 0.75
+"""Geometric mean FWHM of the narrowest sources that show the profile of the beam: hot pixels do not."""
 _RESOLVED_BEAMS = 1.3
 """Geometric mean FWHM of sources whose profile is their own, not that of the beam."""
 _GROWN_BEAMS = 2.5
@@ -238,8 +240,11 @@ def _without_patterns(
                 break
     # The dirty beam is all that sources of an interferometer's map have in common.
     for _ in range(_MOST_PATTERNS * (measurable and not problem.psf_is_dirty)):
-        # Wide sources have profiles of their own.
-        compact = FWHM_PER_SIGMA * cleaned.sources[:, gaussians.SIGMA_1] <= COMPACT_BEAMS * problem.beam_fwhm
+        # Wide sources have profiles of their own, and what is far narrower than the beam is no source.
+        major, minor = FWHM_PER_SIGMA * cleaned.sources[:, [gaussians.SIGMA_1, gaussians.SIGMA_2]].T
+        compact = (major <= COMPACT_BEAMS * problem.beam_fwhm) & (
+            np.sqrt(major * minor) >= _SPIKE_BEAMS * problem.beam_fwhm
+        )
         data = cleaned.problem.data
         if not compact.all():
             wide = gaussians.drawn(cleaned.sources[~compact], size_of(data))
