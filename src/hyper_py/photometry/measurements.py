@@ -31,7 +31,7 @@ be a neighbour's, or there may be more. Simulated discs, cores and complexes hav
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
 CLEAR_SNR = 10.0
 """A wide source at a bound stays if its flux, one of the largest size if its detection is so clear."""
-_RIDGE_RATIO = 2.5
+RIDGE_RATIO = 2.5
 """What fills the largest size allowed and is so much longer than wide is a piece of a filament."""
 _LOST_SHARE, _LOST_SNR, _LOST_SIZE = 0.2, 5.0, 0.7
 """Of what was found hardly anything is left where a source that stands alone has a flux below the first times
@@ -328,7 +328,7 @@ class MeasuredMap:
         # Held by a bound, they have no error later on.
         least = np.where(table.at_bound.any(axis=1), CLEAR_SNR, _LEAST_WIDE_SNR)
         below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
-        below |= filling & ((major > _RIDGE_RATIO * minor) | ~clear)
+        below |= filling & ((major > RIDGE_RATIO * minor) | ~clear)
         if found_sigma is not None:
             below |= self.lost(snr, found_sigma)
         kept = np.ones(len(table), dtype=bool) if apart is None else apart.copy()

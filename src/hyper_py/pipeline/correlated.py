@@ -28,7 +28,7 @@ from hyper_py.fitting.groups import Group
 from hyper_py.fitting.iterative import fit_iteratively
 from hyper_py.fitting.joint_orders import choose_orders
 from hyper_py.fitting.other_sources import with_other_sources
-from hyper_py.fitting.problem import FitProblem
+from hyper_py.fitting.problem import AT_LARGEST, FitProblem
 from hyper_py.fitting.setup import COMPACT_BEAMS, FitSetup, OwnBackground, covariance_reach
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.measure import measure_noise, outside_sources
@@ -39,7 +39,7 @@ from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, size_of
 from hyper_py.options import Options
 from hyper_py.photometry.growth import growth_curves
-from hyper_py.photometry.measurements import MeasuredMap
+from hyper_py.photometry.measurements import RIDGE_RATIO, MeasuredMap
 from hyper_py.photometry.profiles import measure_profiles
 from hyper_py.pipeline.final_fit import Detected, MapNoise, above_noise, fit_model, merge_pieces
 from hyper_py.pipeline.polynomial import separate_backgrounds_of
@@ -175,14 +175,17 @@ def _setup(cleaned: _Cleaned, options: Options) -> FitSetup:
 def _clean(problem: FitProblem, sources: FloatArray, noise: MapNoise, options: Options) -> _Cleaned:
     """Fit all sources well enough to clean the map of them, and measure the noise of the residual.
 
-    From then on the fit pixels of wide sources are as large as these were found to be.
+    From then on the fit pixels of wide sources are as large as these were found to be, but for what is long and
+    as large as is allowed: ridges, or stripes.
     """
     setup = _fit_setup(problem, WhitenerCache(noise.covariance), noise.relative_rms, options)
     backgrounds = _backgrounds(problem, problem.data, sources, options)
     groups = setup.groups(problem, backgrounds=backgrounds)
     solver = options.fit_options.solver().with_tolerance(INITIAL_TOLERANCE)
     sources, groups = fit_iteratively(groups, sources, solver=solver, max_iterations=2, stage="first fits")
-    problem = problem.with_shapes(sources)
+    major, minor = sources[:, gaussians.SIGMA_1], sources[:, gaussians.SIGMA_2]
+    is_ridge = (major >= AT_LARGEST * setup.sigma_limits[1]) & (major > RIDGE_RATIO * minor)
+    problem = problem.with_shapes(np.where(is_ridge[:, None], problem.start, sources))
     if not (backgrounds or problem.forced):
         problem = replace(problem, partition=_partition(problem))
     noise = _noise(problem, sources, options, subtracted=True)
