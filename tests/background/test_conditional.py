@@ -21,7 +21,7 @@ def test_surroundings_say_what_kriging_with_an_unknown_mean_says(seed):
     for row in inside:
         row[rng.choice(15, 4, replace=False)] = True
     matrix = whitening_matrix(covariance)
-    noise = NoiseMatrices(covariance=covariance, precision=matrix.T @ matrix, measured=covariance)
+    noise = NoiseMatrices(precision=matrix.T @ matrix, measured=covariance, make=lambda: covariance)
     sums, residual = inside[:, None] * rng.random((2, 3, 15)), rng.normal(size=(2, 15))
     outer, background = conditional_mean(noise, inside, apertures=sums, residual=residual)
     # An unknown mean is one of huge variance.
@@ -55,7 +55,7 @@ def test_few_surroundings_say_the_same_by_their_covariance(radius):
     covariance = np.exp(-lags / 8.0) + 0.1 * np.eye(144)
     whitening = whitening_matrix(covariance)
     precision = whitening.T @ whitening
-    noise = NoiseMatrices(covariance=covariance, precision=precision, measured=covariance)
+    noise = NoiseMatrices(precision=precision, measured=covariance, make=lambda: covariance)
     inside = np.hypot(y - 5, x - 6) < radius
     rng = np.random.default_rng(1)
     apertures, residual = rng.random((1, 2, 144)) * inside, rng.normal(size=(1, 144))

@@ -1,5 +1,7 @@
 """The map less a model as a filter sees it: what has not changed is not made again, and is the same."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -84,3 +86,32 @@ def test_nothing_is_seen_of_nothing():
         assert nothing[where].shape == zeros[where].shape == (family.n_planes, *zeros[where][0].shape)
         np.testing.assert_array_equal(nothing[where], zeros[where])
         np.testing.assert_array_equal(nothing.source[where], 0.0)
+
+
+def test_files_of_planes_that_nothing_needs_go():
+    field = searched(in_pieces=True)
+    kept = field.smoothed_map()
+    gone = [weakref.ref(plane) for plane in kept.planes[2:]]
+    first = kept.first(2)
+    for where in field.tiles:
+        np.testing.assert_array_equal(first[where], kept[where][:2])
+    del kept
+    gc.collect()
+    assert [plane() for plane in gone] == [None] * len(gone)
+    in_memory = searched(in_pieces=False).smoothed_map()
+    assert in_memory.first(2) is in_memory
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_what_follows_from_kept_planes_is_no_file(in_pieces):
+    field = searched(in_pieces)
+    mask = first_mask(field, field.smoothed_map())
+    view = measure_filter(
+        field, Planes(field.smoothed_map(), field.nothing()), Masks(mask, mask), before=None, template=1.1
+    )
+    kind = LazyPlane if in_pieces else np.ndarray
+    assert all(isinstance(plane, kind) for plane in (view.amplitude, view.typical, view.rms))
+    where = field.tiles[3]
+    expected = view.typical[where] * view.noise.brightness(view.brightness[where])
+    np.testing.assert_array_equal(view.rms[where], expected)
+    np.testing.assert_array_equal(view.amplitude[where], view.whole.filtered[where] - view.model[where])

@@ -24,6 +24,17 @@ def test_whitened_square_is_the_smallest_over_all_means(seed):
         np.testing.assert_allclose(matrix @ (r + 7.7), matrix @ r, atol=1e-10)
 
 
+def test_large_matrices_are_those_of_all_rows_at_once():
+    covariance = random_covariance(600, 4)
+    inverse = np.linalg.inv(np.linalg.cholesky(covariance))
+    ones = inverse.sum(axis=1)[:, None]
+    before, weight = np.cumsum(ones * inverse, axis=0)[:-1], np.cumsum(ones**2, axis=0)
+    expected = (weight[:-1] * inverse[1:] - ones[1:] * before) / np.sqrt(weight[:-1] * weight[1:])
+    matrix = whitening_matrix(covariance)
+    assert not matrix[0].any()
+    np.testing.assert_allclose(matrix[1:], expected, atol=1e-9 * np.abs(expected).max())
+
+
 def test_singular_covariance_is_an_error():
     with pytest.raises(LinAlgError):
         whitening_matrix(np.ones((3, 3)) - 2 * np.eye(3))

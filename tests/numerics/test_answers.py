@@ -54,3 +54,11 @@ def test_what_cannot_be_sent_is_an_error_and_what_is_no_result_is_not_kept():
 def test_what_is_no_answer_is_refused(value):
     with pytest.raises(DamagedBytesError, match="no answer"):
         of_kept(to_bytes(value))
+
+
+def test_a_record_is_what_would_be_kept_and_comes_with_the_answer():
+    answer = pickle.loads(attempt(root, 4, recorded=True).packed())
+    assert answer.record == kept(attempt(root, 4))
+    assert attempt(root, 4).record is None
+    assert attempt(root, -1, recorded=True).record is None
+    assert attempt(lambda _: pytest.Item, 1, recorded=True).record is None

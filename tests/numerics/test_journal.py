@@ -43,7 +43,7 @@ class Program:
     def __call__(self):
         total = sum(part.sum() for part in in_order(self.first, range(5)))
         self.plane = stored_plane(SHAPE, np.float64, make=self.make, tiles=TILES)
-        corner = once(lambda: float(self.plane[49:50, 69:70][0, 0]))
+        corner = next(in_order(lambda _: float(self.plane[49:50, 69:70][0, 0]), [None]))
         return total, corner, list(in_order(self.second, range(6)))
 
 
@@ -66,6 +66,37 @@ def test_nothing_is_done_twice(tmp_path):
     assert result[0] == sum(np.arange(k).sum() for k in range(5))
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     assert result[1:] == (49 + 69000.0, [float((y + 1000.0 * x)[:, k].sum()) for k in range(6)])
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_of_what_is_done_for_one_result_only_that_is_kept(tmp_path, n):
+    done = []
+
+    def largest():
+        done.append(len(list(in_order(np.zeros, [300_000] * 4))))
+        return float(max(part.max() for part in in_order(np.ones, range(1, 4))))
+
+    results = []
+    for _ in range(2):
+        journal = Journal(tmp_path, "map")
+        with workers(n):
+            results.append(recorded_in(journal, lambda: (once(largest), list(in_order(abs, [-1, -2])))))
+        journal.close()
+    assert results == [(1.0, [1, 2])] * 2
+    assert done == [4]
+    assert (tmp_path / "journal").stat().st_size < 2000
+    assert once(largest) == 1.0  # without a journal
+
+
+def test_an_error_of_what_is_done_once_is_not_kept(tmp_path):
+    def fails():
+        raise ValueError("no pixels")
+
+    for _ in range(2):
+        journal = Journal(tmp_path, "map")
+        with pytest.raises(ValueError, match="no pixels"):
+            recorded_in(journal, lambda: once(fails))
+        journal.close()
 
 
 def test_wherever_the_file_ends_the_result_is_the_same(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 
 from hyper_py.diagnostics import HyperPyWarning, InputError
 from hyper_py.numerics import parallel
-from hyper_py.numerics.parallel import in_order, n_workers, workers
+from hyper_py.numerics.parallel import in_order, in_parts, n_workers, workers
 from hyper_py.stages import tell, told_to
 
 
@@ -114,6 +114,31 @@ def test_copies_are_made_where_what_is_left_takes_longer_than_they_cost(monkeypa
     assert pids[1][0] == own
     assert own not in pids[1][1:]
     assert len(set(pids[1])) == 3
+
+
+def test_workers_begin_where_it_is_known_what_items_take(monkeypatch):
+    monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.2)
+    own, pids = os.getpid(), []
+
+    def of_item(_):
+        time.sleep(0.1)
+        return os.getpid()
+
+    with workers(2):
+        pids += [list(in_order(of_item, range(6))) for _ in range(2)]
+    assert pids[0][0] == own
+    assert own not in pids[1]
+    with workers(2):
+        assert next(in_order(of_item, range(6))) == own
+
+
+@pytest.mark.parametrize("n_items", [0, 1, 7, 9])
+def test_items_in_parts_come_as_alone_and_the_items_of_one_from_one_process(n_items):
+    with workers(3):
+        found = list(in_parts(lambda k: (k, os.getpid()), range(n_items), n=3))
+    assert [k for k, _ in found] == list(range(n_items))
+    for first in range(0, n_items, 3):
+        assert len({pid for _, pid in found[first : first + 3]}) == 1
 
 
 def test_warnings_are_given_here_in_order():

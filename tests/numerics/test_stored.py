@@ -60,6 +60,29 @@ def test_planes_made_together_are_those_made_alone(rng, n):
         np.testing.assert_array_equal(at(plane, y, x), own[y, x])
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.bool_])
+@pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
+def test_tiles_of_one_value_take_no_space_and_are_read_as_written(rng, tmp_path, dtype, value):
+    shape, own = (256, 384), (slice(128, 256), slice(128, 256))
+    cut = [*tiles(shape, size=128)]
+    data = np.full(shape, value).astype(dtype)
+    data[own] = (rng.standard_normal((128, 128)) > 0.0).astype(dtype)
+    with stored_in(tmp_path), workers(2):
+        plane = stored_plane(shape, dtype, make=lambda *where: data[where], tiles=cut)
+    np.testing.assert_array_equal(plane[:, :], data)
+    np.testing.assert_array_equal(plane[100:200, 90:300], data[100:200, 90:300])
+    y, x = rng.integers(0, 256, 50), rng.integers(0, 384, 50)
+    np.testing.assert_array_equal(at(plane, y, x), data[y, x])
+    assert 512 * os.fstat(plane._handle).st_blocks < data.nbytes / 3
+
+
+def test_a_tile_of_zeros_of_either_sign_keeps_them():
+    data = np.zeros(SHAPE)
+    data[::2] = -0.0
+    plane = stored_plane(SHAPE, np.float64, make=lambda *where: data[where], tiles=TILES)
+    np.testing.assert_array_equal(np.signbit(plane[:, :]), np.signbit(data))
+
+
 def open_files(folder):
     """Return how many files of a folder are open, with a name or without; other tests close others."""
     places = []

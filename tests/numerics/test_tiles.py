@@ -12,6 +12,8 @@ from hyper_py.numerics.tiles import (
     cutouts,
     edges,
     grown,
+    is_inside,
+    number_of_tile,
     rows_at,
     sample,
     tiles,
@@ -51,6 +53,14 @@ def test_correlation_is_that_of_scipy(seed, ny, nx, half_y, half_x):
         once, twice = correlate(data)
         np.testing.assert_allclose(once, expected, atol=1e-12)
         np.testing.assert_allclose(twice, 2.0 * expected, atol=1e-12)
+
+
+def test_correlations_in_another_order_are_the_same(rng):
+    correlator = Correlator(*(rng.standard_normal((side, side)) for side in (3, 7, 5)))
+    data = rng.standard_normal((40, 31))
+    expected = correlator(data)
+    for k, found in zip([2, 0, 1], correlator.each(data, [2, 0, 1]), strict=True):
+        np.testing.assert_array_equal(found, expected[k])
 
 
 def test_lazy_planes_are_read_where_they_are_asked_for(monkeypatch):
@@ -105,3 +115,12 @@ def test_cutouts_continue_the_border_and_say_what_is_on_the_map(is_lazy):
 @pytest.mark.parametrize("size", [None, 7])
 def test_sample_of_a_blank_map(size):
     assert sample(np.full((20, 20), np.nan), size=size).size == 0
+
+
+@pytest.mark.parametrize("size", [20, 33, 0])
+def test_each_pixel_is_in_the_tile_of_its_number(rng, size):
+    shape = (70, 95)
+    cut = [*tiles(shape, size=size)]
+    y, x = rng.integers(0, shape[0], 200), rng.integers(0, shape[1], 200)
+    for number, row, column in zip(number_of_tile(cut, y, x), y, x, strict=True):
+        assert is_inside(cut[number], row, column)

@@ -4,7 +4,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -16,8 +16,19 @@ from hyper_py.detection.edges import edge_distance
 from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
 from hyper_py.numerics.parallel import in_order, once
-from hyper_py.numerics.stored import stored_plane, stored_planes
-from hyper_py.numerics.tiles import LazyPlane, Plane, Where, at, grown, sample, sample_step, size_of, tiles
+from hyper_py.numerics.stored import StoredPlane, stored_plane, stored_planes
+from hyper_py.numerics.tiles import (
+    LazyPlane,
+    Plane,
+    Where,
+    at,
+    grown,
+    number_of_tile,
+    sample,
+    sample_step,
+    size_of,
+    tiles,
+)
 
 AnyArray: TypeAlias = NDArray[Any]
 Result = TypeVar("Result")
@@ -28,6 +39,8 @@ INNER = 0.5
 _CACHED_BYTES = 64_000_000
 """Parts of planes of a streamed map that are remembered, together: those of one tile, which are used more
 than once. Tiles come one after another, and none again before all others."""
+_TILES_READ = 8
+"""Tiles of which single pixels are read in one part of the work."""
 _MOST_KEPT = 6_000_000
 """Planes of the smoothed map are kept in memory for maps of at most this many pixels."""
 GRAIN = 2.0**-30
@@ -109,11 +122,7 @@ class Field:
     @classmethod
     def of(cls, data: Plane, *, beam_covariance: FloatArray, size: int | None) -> "Field | None":
         """Return the field of a map; None if that does not vary."""
-        known = sample(data, size=size)
-        if not known.size:
-            return None
-        middle = float(np.median(known))
-        scale = float(np.median(np.abs(known - middle))) or float(np.abs(known - middle).mean())
+        middle, scale, mean = once(lambda: _middle_scale_mean(sample(data, size=size)))
         if not scale > 0.0:
             return None
 
@@ -124,14 +133,14 @@ class Field:
         scaled = LazyPlane(size_of(data), in_scatter)
         keep = isinstance(data, np.ndarray)
         plane: Plane = scaled[:, :] if keep else scaled
-        field = cls(plane, KernelFamily(beam_covariance), size, scale, float(known.mean()), keep)
+        field = cls(plane, KernelFamily(beam_covariance), size, scale, mean, keep)
         if not keep:
             field = replace(field, data=field.plane(scaled.make))
             for where in field.tiles:
                 rows, columns = grown(where, field.family.radius, field.shape)[0]
                 field.family.prepare((rows.stop - rows.start, columns.stop - columns.start))
-        # Parts of the field read it: made there, it would be made by each worker.
-        _ = field._inner
+        # Parts of the field read them: made there, they would be made by each worker.
+        _ = field._valid, field._inner
         return field
 
     @property
@@ -165,11 +174,26 @@ class Field:
         return self.keep and self.shape[0] * self.shape[1] <= _MOST_KEPT
 
     @cached_property
+    def _valid(self) -> Callable[[Where], BoolArray]:
+        # Of a streamed map a plane of its own, an eighth of what the map is to read.
+        plane, data = None, self.data
+        if not self.keep:
+            plane = self.plane(lambda *where: np.isfinite(data[where]), dtype=np.bool_)
+
+        def valid(where: Where) -> BoolArray:
+            return np.isfinite(data[where]) if plane is None else plane[where].astype(np.bool_, copy=False)
+
+        return valid
+
+    def valid(self, where: Where) -> BoolArray:
+        """Return which pixels are not blank."""
+        return self._valid(where)
+
+    @cached_property
     def _inner(self) -> Plane:
         distance = self.distance
         return self.plane(
-            lambda *where: (np.isfinite(self.data[where]) & (distance[where] > INNER)).astype(np.bool_),
-            dtype=np.bool_,
+            lambda *where: (self.valid(where) & (distance[where] > INNER)).astype(np.bool_), dtype=np.bool_
         )
 
     def inner(self, where: Where) -> BoolArray:
@@ -211,6 +235,10 @@ class Field:
                 result[where] = part
         return results
 
+    def derived(self, make: Callable[[slice, slice], FloatArray]) -> Plane:
+        """Return a plane that follows at once from kept ones: an array, or made where it is asked for."""
+        return self.plane(make) if self.keep else LazyPlane(self.shape, make)
+
     def pieces(self, function: Callable[[Where], Result]) -> Iterator[tuple[Where, Result]]:
         """Yield all tiles with the result of a function of each, see `hyper_py.numerics.parallel`.
 
@@ -221,7 +249,21 @@ class Field:
 
     def at(self, plane: Plane, y: IndexArray, x: IndexArray) -> FloatArray:
         """Return the values of a plane of the field at pixels, shape (n,)."""
-        return once(lambda: at(plane, y, x))
+        if isinstance(plane, np.ndarray):
+            return at(plane, y, x)
+        values, tile = np.empty(y.size), number_of_tile(self.tiles, y, x)
+        order = np.argsort(tile, kind="stable")
+        ends = np.searchsorted(tile[order], np.arange(1, len(self.tiles)))
+        owned = [own for own in np.split(order, ends) if own.size]
+        parts = [owned[first : first + _TILES_READ] for first in range(0, len(owned), _TILES_READ)]
+
+        def read(part: list[IndexArray]) -> list[FloatArray]:
+            return [at(plane, y[own], x[own]) for own in part]
+
+        for part, found in zip(parts, in_order(read, parts), strict=True):
+            for own, some in zip(part, found, strict=True):
+                values[own] = some
+        return values
 
     def comb(self, where: Where) -> tuple[slice, slice]:
         """Return the rows and columns inside a tile that statistics are made of; the same for all tiles."""
@@ -258,16 +300,16 @@ class Field:
 
     @cached_property
     def _shares(self) -> Callable[[slice, slice], FloatArray]:
-        return self.cache.remembered(self._make_shares())
+        return self._remembered(self._make_shares())
 
     def _make_shares(self) -> Callable[[slice, slice], FloatArray]:
         # Not `self`: the field would keep itself, and all that is remembered, until cycles are looked for.
-        data, family, shape = self.data, self.family, self.shape
+        is_valid, family, shape = self._valid, self.family, self.shape
 
         def make(rows: slice, columns: slice) -> FloatArray:
             radius, where = family.radius, (rows, columns)
             outer, inner = grown(where, radius, shape)
-            valid = np.isfinite(data[outer])
+            valid = is_valid(outer)
             whole = all(part.start >= radius for part in inner) and all(
                 out.stop - part.stop >= radius for out, part in zip(outer, where, strict=True)
             )
@@ -286,10 +328,14 @@ class Field:
 
         def make(rows: slice, columns: slice) -> FloatArray:
             outer, inner = grown((rows, columns), self.family.radius, self.shape)
-            values = np.where(np.isfinite(self.data[outer]), source[outer], 0.0)
+            values = np.where(self.valid(outer), source[outer], 0.0)
             return self.family.differences(values, shares(rows, columns), inner)
 
-        return Smoothed(self.cache.remembered(make), source)
+        return Smoothed(self._remembered(make), source)
+
+    def _remembered(self, make: Callable[[slice, slice], AnyArray]) -> Callable[[slice, slice], AnyArray]:
+        # Where what is made of a part is kept in files, no part is asked for twice.
+        return make if isinstance(self.data, StoredPlane) else self.cache.remembered(make)
 
     def smoothed_map(self) -> "Smoothed":
         """Return the differences of the map itself, kept in a file if the map is."""
@@ -297,7 +343,7 @@ class Field:
         if self.keep:
             return smoothed
         planes = self.planes(lambda *where: [*smoothed[where]], self.family.n_planes)
-        return Smoothed(lambda *where: np.stack([plane[where] for plane in planes]), self.data, planes)
+        return Smoothed(partial(_stacked, planes), self.data, planes)
 
     def nothing(self) -> "Smoothed":
         """Return the differences of a plane of zeros."""
@@ -307,6 +353,23 @@ class Field:
             return np.broadcast_to(0.0, (n, rows.stop - rows.start, columns.stop - columns.start))
 
         return Smoothed(make, LazyPlane(self.shape, lambda *where: make(*where)[0]))
+
+
+def _stacked(planes: Sequence[Plane], rows: slice, columns: slice) -> FloatArray:
+    """Return rows and columns of planes as one array, without a copy of each."""
+    result = np.empty((len(planes), rows.stop - rows.start, columns.stop - columns.start))
+    for own, plane in zip(result, planes, strict=True):
+        own[:] = plane[rows, columns]
+    return result
+
+
+def _middle_scale_mean(known: FloatArray) -> tuple[float, float, float]:
+    """Return median, scatter about it, and mean of pixels; zeros if there are none."""
+    if not known.size:
+        return 0.0, 0.0, 0.0
+    middle = float(np.median(known))
+    scale = float(np.median(np.abs(known - middle))) or float(np.abs(known - middle).mean())
+    return middle, scale, float(known.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,6 +388,13 @@ class Smoothed:
     make: Callable[[slice, slice], FloatArray]
     source: Plane
     planes: tuple[Plane, ...] = ()
+
+    def first(self, number: int) -> "Smoothed":
+        """Return the first planes alone, if they are kept: the others' files go when nothing needs them."""
+        if not self.planes:
+            return self
+        planes = self.planes[:number]
+        return Smoothed(partial(_stacked, planes), self.source, planes)
 
     def plane(self, k: int) -> Plane:
         """Return one of the planes."""

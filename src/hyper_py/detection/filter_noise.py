@@ -88,11 +88,11 @@ class FilterNoise:
         return rms
 
     def at_pixels(
-        self, y: IntArray, x: IntArray, *, distance: FloatArray, brightness: FloatArray
+        self, y: IntArray, x: IntArray, *, distance: FloatArray, brightness: FloatArray | None = None
     ) -> FloatArray:
-        """Return the rms of pixels (n,)."""
-        rms: FloatArray = self.mesh.at(y, x) * self.loud.at(y, x)
-        return rms * self.edge(distance) * self.brightness(brightness)
+        """Return the rms of pixels (n,); without a brightness that at a typical one."""
+        noise: FloatArray = self.mesh.at(y, x) * self.loud.at(y, x) * self.edge(distance)
+        return noise if brightness is None else noise * self.brightness(brightness)
 
 
 class MeshGatherer:
@@ -200,8 +200,7 @@ class LoudRegions:
             for n, m in zip(self.shape, is_loud.shape, strict=True)
         )
         loud, count = (
-            _window_sums(chosen, side)[np.ix_(rows, columns)]
-            for chosen in (is_loud, np.isfinite(self._values))
+            _window_sums(chosen, self._half, rows, columns) for chosen in (is_loud, np.isfinite(self._values))
         )
         # A window of which less than a quarter is loud is not loud.
         likely = (loud >= np.maximum(0.25 * count, 1.0)) & (count >= LOUD_SHARE * side**2)
@@ -231,12 +230,17 @@ class LoudRegions:
         return result
 
 
-def _window_sums(chosen: BoolArray, side: int) -> FloatArray:
-    """Return how many are True in the square of this side around each place; the map goes on mirrored."""
-    sums = chosen.astype(np.float64)
-    for axis in (0, 1):
-        sums = ndimage.correlate1d(sums, np.ones(side), axis=axis, mode="reflect")
-    return sums
+def _window_sums(chosen: BoolArray, half: int, rows: IntArray, columns: IntArray) -> FloatArray:
+    """Return how many are True in the squares of this half side around rows and columns, (n, m).
+
+    The map goes on mirrored.
+    """
+    sums: IntArray | BoolArray = chosen
+    for axis, middles in ((0, rows), (1, columns)):
+        wide = [(half + 1, half) if k == axis else (0, 0) for k in (0, 1)]
+        total = np.cumsum(np.pad(sums, wide, mode="symmetric"), axis=axis, dtype=np.int32)
+        sums = total.take(middles + 2 * half + 1, axis=axis) - total.take(middles, axis=axis)
+    return sums.astype(np.float64)
 
 
 def _ranked(values: FloatArray, rank: FloatArray) -> FloatArray:

@@ -20,6 +20,7 @@ from hyper_py.detection.filter_noise import (
     scatter,
 )
 from hyper_py.detection.weights import EdgeWeights, ProductSums, lacking
+from hyper_py.numerics.parallel import once
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample
 
 Mask: TypeAlias = PixelMask | SourceMask
@@ -109,7 +110,8 @@ class Planes:
 
     def residual(self, where: Where, index: tuple[slice | int, ...] = ()) -> FloatArray:
         """Return an index of the planes of the map less the model, of rows and columns."""
-        residual: FloatArray = self.whole[where][index] - self.model[where][index]
+        residual = self.whole[where][index].copy()  # the rest of the planes goes before others are made
+        residual -= self.model[where][index]
         return residual
 
 
@@ -122,8 +124,7 @@ def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
         return np.where(field.inner(where), narrow[where] - wide[where], np.nan)
 
     plane = field.plane(make)
-    known = sample(plane, size=field.size)
-    typical = scatter(known) if known.size else 0.0
+    typical = once(lambda: _scatter_of(sample(plane, size=field.size)))
     if not typical > 0.0:
         return PixelMask(plane, math.inf, 0.0)
     # Loud noise is no source: what stands out must do so from what is around it.
@@ -138,6 +139,17 @@ def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
     loud = regions.factor()
     relative = field.plane(lambda *where: plane[where] / (typical * loud[where]))
     return PixelMask(relative, FIRST_LIMIT, (MASK_BEAMS - 0.5) * field.fwhm)
+
+
+def _filtered(
+    planes: FloatArray, weights: EdgeWeights, distance: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the filtered map, and the first and the last of the planes; nothing of the others is kept."""
+    return weights.apply(planes, distance), planes[0].copy(), planes[-1].copy()
+
+
+def _scatter_of(known: FloatArray) -> float:
+    return scatter(known) if known.size else 0.0
 
 
 def measure_filter(
@@ -182,24 +194,21 @@ def measure_filter(
     largest = float(response[-1])
 
     def seen(where: Where) -> list[FloatArray]:
-        whole, model = planes.whole[where], planes.model[where]
-        filtered, of_model = (weights.apply(part, field.distance[where]) for part in (whole, model))
-        amplitude = filtered - of_model
-        brightness = whole[-1] - model[-1] - largest * amplitude
-        return [filtered, of_model, amplitude, brightness, whole[0] - model[0]]
+        distance = field.distance[where]
+        # The model first: to make its planes takes more memory than to read those of the map.
+        of_model, finest_of_model, widest_of_model = _filtered(planes.model[where], weights, distance)
+        filtered, finest, widest = _filtered(planes.whole[where], weights, distance)
+        brightness = widest - widest_of_model - largest * (filtered - of_model)
+        return [filtered, of_model, brightness, finest - finest_of_model]
 
-    filtered, model, amplitude, brightness, finest = _made(field, seen, planes)
+    filtered, model, brightness, finest = _made(field, seen, planes, 4)
+    amplitude = field.derived(lambda *where: filtered[where] - model[where])
     noise = _noise(field, amplitude, brightness, usable, masks.faint)
-
-    def of_noise(rows: slice, columns: slice) -> tuple[FloatArray, FloatArray]:
-        typical = noise.at((rows, columns), distance=field.distance[rows, columns])
-        return typical, typical * noise.brightness(brightness[rows, columns])
-
-    typical, rms = field.planes(of_noise, 2)
-    level = float(np.median(sample(typical, size=field.size)))
+    typical = field.derived(lambda *where: noise.at(where, distance=field.distance[where]))
+    level = once(lambda: float(np.median(sample(typical, size=field.size))))
     return Filtered(
         weights, Seen(filtered, planes.whole.plane(0), planes.whole.plane(-1)), planes.model.source, model,
-        amplitude, brightness, finest, noise, typical, level, rms,
+        amplitude, brightness, finest, noise, typical, level, _rms(field, typical, noise, brightness),
     )  # fmt: skip
 
 
@@ -209,7 +218,7 @@ def refilter(field: Field, planes: Planes, known: Filtered, *, template: float) 
     Tiles in which the model is as before are taken as they are.
     """
     largest, source = float(field.family.response(template)[-1]), planes.model.source
-    before = known.model, known.amplitude, known.brightness, known.rms, known.finest
+    filtered, before = known.whole.filtered, (known.model, known.brightness, known.finest)
 
     def seen(where: Where) -> list[FloatArray]:
         outer, _ = grown(where, field.family.radius, field.shape)
@@ -217,27 +226,32 @@ def refilter(field: Field, planes: Planes, known: Filtered, *, template: float) 
             return [plane[where] for plane in before]
         planes_of_model = planes.model[where]
         of_model = known.weights.apply(planes_of_model, field.distance[where])
-        amplitude = known.whole.filtered[where] - of_model
+        amplitude = filtered[where] - of_model
         brightness = known.whole.widest[where] - planes_of_model[-1] - largest * amplitude
-        rms = known.typical[where] * known.noise.brightness(brightness)
-        return [of_model, amplitude, brightness, rms, known.whole.finest[where] - planes_of_model[0]]
+        return [of_model, brightness, known.whole.finest[where] - planes_of_model[0]]
 
-    model, amplitude, brightness, rms, finest = _made(field, seen, planes)
+    model, brightness, finest = _made(field, seen, planes, 3)
     return replace(
-        known, source=source, model=model, amplitude=amplitude, brightness=brightness, rms=rms, finest=finest
-    )
+        known, source=source, model=model, brightness=brightness, finest=finest,
+        amplitude=field.derived(lambda *where: filtered[where] - model[where]),
+        rms=_rms(field, known.typical, known.noise, brightness),
+    )  # fmt: skip
+
+
+def _rms(field: Field, typical: Plane, noise: FilterNoise, brightness: Plane) -> Plane:
+    """Return the noise at each pixel."""
+    return field.derived(lambda *where: typical[where] * noise.brightness(brightness[where]))
 
 
 def _made(
-    field: Field, seen: Callable[[Where], list[FloatArray]], planes: Planes
-) -> tuple[Plane, Plane, Plane, Plane, Plane]:
-    """Return five planes made tile by tile, the last of which is the finest of the residual."""
+    field: Field, seen: Callable[[Where], list[FloatArray]], planes: Planes, number: int
+) -> tuple[Plane, ...]:
+    """Return planes made tile by tile, the last of which is the finest of the residual."""
     if not field.is_small:
-        one, two, three, four, finest = field.planes(lambda *where: seen(where), 5)
-        return one, two, three, four, finest
+        return field.planes(lambda *where: seen(where), number)
     # Of a small map all that is smoothed is kept.
-    one, two, three, four = field.planes(lambda *where: seen(where)[:4], 4)
-    return one, two, three, four, LazyPlane(field.shape, lambda *where: planes.residual(where, (0,)))
+    finest = LazyPlane(field.shape, lambda *where: planes.residual(where, (0,)))
+    return *field.planes(lambda *where: seen(where)[:-1], number - 1), finest
 
 
 def _usable(field: Field, mask: Mask) -> Chosen:
@@ -259,7 +273,7 @@ def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, fa
 
     def cells(where: Where) -> tuple[FloatArray, FloatArray]:
         far = usable(where) & (field.distance[where] >= least)
-        return mesh.cells(amplitude[where], far, np.isfinite(field.data[where]))
+        return mesh.cells(amplitude[where], far, field.valid(where))
 
     for where, found in field.pieces(cells):
         mesh.put(where, found)

@@ -9,7 +9,7 @@ from scipy import ndimage
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.field import Field
 from hyper_py.numerics.gaussians import X, Y
-from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.parallel import in_parts
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown
 
 RING_RESIDUAL, CORE_RESIDUAL = 0.03, 0.1
@@ -22,6 +22,8 @@ FIRST_BIN = 2
 FEWEST = 5
 """Rings of fewer pixels say nothing."""
 EXCESS_FACTOR = 1.5
+_TOGETHER = 64
+"""Sources around which rings are measured in one part of the work."""
 
 
 def fit_residual_noise(field: Field, model: Plane, filtered: Plane, *, near: BoolArray) -> Plane:
@@ -83,7 +85,7 @@ class RingNoise:
             values[values == 0.0] = np.nan
             return ring_medians(values, _rings(*point, where, fwhm))
 
-        for k, median in enumerate(in_order(medians, [(x, y) for x, y in points])):
+        for k, median in enumerate(in_parts(medians, [(x, y) for x, y in points], n=_TOGETHER)):
             wider = np.maximum(median, np.append(median[1:], 0.0))
             excess[k, FIRST_BIN:-1] = EXCESS_FACTOR * np.maximum(wider[FIRST_BIN:] - 1.0, 0.0)
         some = excess.any(axis=1)
@@ -94,7 +96,10 @@ class RingNoise:
         rows, columns = where
         residual = np.zeros((rows.stop - rows.start, columns.stop - columns.start))
         reach = BINS / PER_BEAM * self.fwhm
-        for (x, y), excess in zip(self.points, self.excess, strict=True):
+        (across, up), near = self.points.T, reach + 1.0
+        here = (across > columns.start - near) & (across < columns.stop + near)
+        here &= (up > rows.start - near) & (up < rows.stop + near)
+        for (x, y), excess in zip(self.points[here], self.excess[here], strict=True):
             own = square(x, y, reach, (1 << 62, 1 << 62))
             part = tuple(
                 slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(own, where, strict=True)

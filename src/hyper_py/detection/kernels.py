@@ -85,13 +85,14 @@ class KernelFamily:
         ndarray, shape (n_planes, rows, columns)
             The map itself first.
         """
-        means = [mean[inner] for mean in self._correlator(data)]
-        largest = means[-1] / shares[-1]
+        last = len(SIZES) - 1
+        means = (mean[inner] for mean in self._correlator.each(data, [last, *range(last)]))
+        largest = next(means) / shares[-1]
         planes = np.empty((self.n_planes, *largest.shape))
         planes[0] = data[inner]
         planes[0] -= largest
         is_whole = shares.shape[1:] == (1, 1) and bool((shares == 1.0).all())
-        for plane, mean, share in zip(planes[1:], means[:-1], shares[:-1], strict=True):
+        for plane, mean, share in zip(planes[1:], means, shares[:-1], strict=True):
             np.subtract(mean if is_whole else mean / share, largest, out=plane)
         return planes
 

@@ -320,10 +320,10 @@ def peak_shapes(
 
     def fill(rows: slice, columns: slice) -> FloatArray:
         where = rows, columns
-        values: FloatArray = np.where(np.isfinite(field.data[where]), narrow[where], mean[where])
+        values: FloatArray = np.where(field.valid(where), narrow[where], mean[where])
         return values
 
-    flat = field.plane(fill)
+    flat = field.derived(fill)
     halo = 2 * max(side // 2 for side in kernel.inside.shape)
 
     def of_tile(where: Where) -> FloatArray:

@@ -24,7 +24,7 @@ from hyper_py.detection.weights import EdgeWeights
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.gaussians import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
 from hyper_py.numerics.pairs import pairs_within
-from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.parallel import in_parts, once
 from hyper_py.numerics.tiles import LazyPlane, Plane, sample
 from hyper_py.stages import count_for_nobody
 
@@ -58,6 +58,10 @@ NEAR_BEAMS = 2.0
 """Fitted sources this near count with the significance of each other."""
 CHECKED, LEFT_BEAMS, LEFT_SHARE = 1000.0, 1.0, 0.01
 """Above this S/N a fit is believed as far as what it leaves within so many beams is below this share."""
+CHECKED_TOGETHER = 64
+"""So many of them are one part of the work."""
+LAST_PLANES = 2
+"""Planes of the smoothed map that the shapes of peaks are measured on."""
 MOST_FITS, MOST_ROUNDS, FIRST_MEASURED = 6, 10, 2
 """Rounds with fits, in all, and those at the beginning in which the filter is measured."""
 
@@ -123,7 +127,7 @@ class Searched:
     masks : Masks
         Where the noise was not measured.
     planes : Planes
-        What the kernels see of the map and of the bright sources.
+        What the kernels see of the map and of the bright sources; in the end the first `LAST_PLANES` of that.
     """
 
     view: Filtered
@@ -150,8 +154,7 @@ def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for
     """
     bright = Bright.of(field, np.empty((0, N_PARAMETERS)), np.empty(0))
     planes = Planes(field.smoothed_map(), bright.smoothed)
-    mask = first_mask(field, planes.whole)
-    masks, companions, measuring = Masks(mask, mask), 0, True
+    masks, companions, measuring = Masks(*[first_mask(field, planes.whole)] * 2), 0, True
     view: Filtered | None = None
     found: Searched | None = None
     for turn in range(MOST_ROUNDS):
@@ -161,6 +164,7 @@ def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for
             view = found = None  # their planes go before others are made
             view = measure_filter(field, planes, masks, before=noise, template=TEMPLATE)
         else:
+            found = None
             view = refilter(field, planes, view, template=TEMPLATE)
         found = look(field, view, bright, masks, planes)
         start = _new_bright(field, found) if turn < MOST_FITS else found.bright.sources[:0]
@@ -176,7 +180,22 @@ def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for
         masks, measuring = _masks(field, found.peaks, bright.sources), not fitting
         advance(1)
     assert found is not None
-    return found
+    return found if field.keep else _without_files(field, found)
+
+
+def _without_files(field: Field, found: Searched) -> Searched:
+    """Return what was found without the files that further rounds alone would need."""
+    view, anew = found.view, field.smoothed(field.data)
+    bright = found.bright
+    if len(bright.sources):
+        model = drawn(bright.sources, field.shape)
+        bright = replace(bright, model=model, smoothed=field.smoothed(model))
+    planes = Planes(found.planes.whole.first(LAST_PLANES), bright.smoothed)
+    view = replace(
+        view, source=bright.model, whole=view.whole._replace(widest=anew.plane(-1)),
+        finest=LazyPlane(field.shape, lambda *where: planes.residual(where, (0,))),
+    )  # fmt: skip
+    return replace(found, view=view, bright=bright, planes=planes)
 
 
 def look(field: Field, view: Filtered, bright: Bright, masks: Masks, planes: Planes) -> Searched:
@@ -210,9 +229,11 @@ def look(field: Field, view: Filtered, bright: Bright, masks: Masks, planes: Pla
         if len(rings.points):
             significance = field.plane(lambda *where: first[where] / rings.factor(where))
 
+        filtered, rms = view.whole.filtered, view.rms  # not the view: it would keep all its files
+
         def with_bright(rows: slice, columns: slice) -> FloatArray:
             where = rows, columns
-            return np.where(field.inner(where), view.whole.filtered[where] / view.rms[where], 0.0)
+            return np.where(field.inner(where), filtered[where] / rms[where], 0.0)
 
         whole = LazyPlane(field.shape, with_bright)
     peaks = find_maxima(field, significance, threshold=LOWEST)
@@ -241,7 +262,9 @@ def _fit_residual(field: Field, view: Filtered, bright: Bright, snr: FloatArray)
     if checked.size:
         trust = np.zeros(len(bright.sources))
         around = [square(x, y, LEFT_BEAMS * field.fwhm, field.shape) for x, y in bright.points(checked)]
-        left = in_order(lambda where: float(np.abs(view.amplitude[where]).max(initial=0.0)), around)
+        left = in_parts(
+            lambda where: float(np.abs(view.amplitude[where]).max(initial=0.0)), around, n=CHECKED_TOGETHER
+        )
         for k, residual in zip(checked, left, strict=True):
             trust[k] = max(0.0, 1.0 - residual / (LEFT_SHARE * abs(bright.sources[k, AMPLITUDE])))
         sources = bright.sources[trust > 0.0].copy()
@@ -279,15 +302,19 @@ def _new_bright(field: Field, found: Searched) -> FloatArray:
 def _in_crowds(field: Field, found: Searched) -> BoolArray:
     """Return which peaks are bright, but for the loud noise that a crowd of sources looks like."""
     view, place = found.view, (found.peaks.y, found.peaks.x)
-    noise, light = field.at(view.typical, *place), field.at(view.brightness, *place)
-    loud = noise / view.level
+    noise = view.noise.at_pixels(*place, distance=field.at(field.distance, *place))
+    light, loud = field.at(view.brightness, *place), noise / view.level
     crowded: BoolArray = loud > CROWD_NOISE
     if not crowded.any():
         return crowded
-    known = sample(view.brightness, size=field.size)
-    crowded &= np.abs(light - np.median(known)) > CROWD_BRIGHTNESS * scatter(known) * loud
+    middle, sigma = once(lambda: _middle_and_scatter(sample(view.brightness, size=field.size)))
+    crowded &= np.abs(light - middle) > CROWD_BRIGHTNESS * sigma * loud
     bright: BoolArray = field.at(view.amplitude, *place) > BRIGHT * view.level
     return crowded & bright & (found.peaks.value > CROWD_BRIGHT)
+
+
+def _middle_and_scatter(known: FloatArray) -> tuple[float, float]:
+    return float(np.median(known)), scatter(known)
 
 
 def _companions(field: Field, found: Searched) -> FloatArray:
@@ -311,7 +338,7 @@ def _flattened(field: Field, view: Filtered, model: Plane) -> Plane:
 
     def make(rows: slice, columns: slice) -> FloatArray:
         where = rows, columns
-        return np.where(np.isfinite(field.data[where]), view.finest[where] + model[where], np.nan)
+        return np.where(field.valid(where), view.finest[where] + model[where], np.nan)
 
     return field.plane(make) if field.is_small else LazyPlane(field.shape, make)
 

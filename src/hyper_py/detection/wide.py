@@ -19,7 +19,7 @@ from hyper_py.detection.field import Field
 from hyper_py.detection.search import LOWEST, Searched, search
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.bins import binned
-from hyper_py.numerics.pairs import group_pairs, pairs_within
+from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.tiles import Plane
 
 OCTAVES = (2, 4)
@@ -56,6 +56,7 @@ REACH_BEAMS = 3.0
 """How far a candidate looks for those that may explain it, in beams of the coarser octave."""
 UNEXPLAINED = 0.5
 """Least share of a candidate that others must leave."""
+_PAIRS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,93 +191,125 @@ class _Together:
 
     def chosen(self) -> IndexArray:
         """Return which candidates are sources of their own; the significance of the others' rest is set."""
-        found, significance = self.candidates, self.candidates.significance
+        significance, pairs = self.candidates.significance, self._pairs()
         explained, absorbed = np.zeros(significance.size), np.zeros(significance.size, dtype=bool)
-        near, kept = self._near(), []
-        coarse = self.octave > 0
-        clumpy = coarse.copy()
-        clumpy[coarse] = [self._is_clumpy(i, near[i]) for i in map(int, np.flatnonzero(coarse))]
+        coarse, kept = self.octave > 0, []
+        clumpy = self._are_clumpy(pairs)
         order = np.lexsort((-significance, -self.octave * clumpy, ~clumpy))
-        for i in order:
+        for i in order.tolist():
             if absorbed[i]:
                 continue
             share = 1.0 - min(max(explained[i] / self.own[i], 0.0), 1.0) if self.own[i] > 0.0 else 0.0
             if share < UNEXPLAINED or (share < 1.0 and share * significance[i] < LOWEST):
                 continue
-            if coarse[i] and not clumpy[i] and self._are_several(i, near[i][~absorbed[near[i]]]):
+            near = pairs.of(i)
+            if coarse[i] and not clumpy[i] and self._are_several(i, near, absorbed):
                 continue
             significance[i] *= share
             kept.append(i)
-            others = near[i]
-            away = np.hypot(*(found.points[others] - found.points[i]).T)
-            same = away < self._same(i, others)
-            absorbed[others] |= same & ~self._stands_out(i, others, away) if coarse[i] else same
-            for k, octave in enumerate(self.octaves):
-                there = self.octave[others] == k
-                if k == self.octave[i] or not there.any():  # one search explains none of its own
-                    continue
-                sizes = np.full(np.count_nonzero(there), found.size[i])
-                explained[others[there]] += self.peak[i] * octave.response(sizes, away[there])
+            absorbed[near.other] |= near.same & ~self._stands_out(i, near) if coarse[i] else near.same
+            # One search explains none of its own: there the light of a pair is 0.
+            explained[near.other] += near.light
         return np.array(kept, dtype=np.intp)
 
-    def _inside(self, i: int, others: IndexArray) -> IndexArray:
-        """Return the clear finer candidates among others that lie within one of a coarse octave."""
-        found, own = self.candidates, others[self.octave[others] < self.octave[i]]
-        away = np.hypot(*(found.points[own] - found.points[i]).T)
-        inside = away < CLUMPS_BEAMS * found.step[i] * self.octaves[0].fwhm
-        clear: IndexArray = own[inside & (found.significance[own] >= CLUMPS_SIGNIFICANCE)]
+    def _are_clumpy(self, pairs: "_Pairs") -> BoolArray:
+        """Return around which coarse candidates finer ones lie on all sides, about as clear as they."""
+        significance = self.candidates.significance
+        clear = pairs.inside & (significance[pairs.other] >= CLUMPS_SIGNIFICANCE)
+        count = np.bincount(pairs.place[clear], minlength=significance.size)
+        clumpy = np.zeros(significance.size, dtype=bool)
+        for i in np.flatnonzero(count >= CLUMPS).tolist():
+            inside = self._clear_inside(pairs.of(i))
+            dx, dy = (self.candidates.points[inside] - self.candidates.points[i]).T
+            angle = np.sort(np.arctan2(dy, dx))
+            gaps = np.diff(np.append(angle, angle[0] + 2.0 * math.pi))
+            clearest = float(significance[inside].max())
+            clumpy[i] = gaps.max() < CLUMPS_GAP and significance[i] >= CLUMPS_SHARE * clearest
+        return clumpy
+
+    def _clear_inside(self, near: "_Pairs") -> IndexArray:
+        """Return the clear finer candidates that lie within a coarse one."""
+        own = near.other[near.inside]
+        clear: IndexArray = own[self.candidates.significance[own] >= CLUMPS_SIGNIFICANCE]
         return clear
 
-    def _is_clumpy(self, i: int, others: IndexArray) -> bool:
-        """Return whether finer candidates lie all around one of a coarse octave, about as clear as they."""
-        found, inside = self.candidates, self._inside(i, others)
-        if inside.size < CLUMPS:
-            return False
-        dx, dy = (found.points[inside] - found.points[i]).T
-        angle = np.sort(np.arctan2(dy, dx))
-        gaps = np.diff(np.append(angle, angle[0] + 2.0 * math.pi))
-        clearest = float(found.significance[inside].max())
-        return bool(gaps.max() < CLUMPS_GAP and found.significance[i] >= CLUMPS_SHARE * clearest)
-
-    def _are_several(self, i: int, others: IndexArray) -> bool:
+    def _are_several(self, i: int, near: "_Pairs", absorbed: BoolArray) -> bool:
         """Return whether finer candidates in the place of one say more together than it does: a blend."""
-        away = np.hypot(*(self.candidates.points[others] - self.candidates.points[i]).T)
-        own = others[(self.octave[others] < self.octave[i]) & (away < self._same(i, others))]
+        own = near.other[near.same & ~absorbed[near.other] & (self.octave[near.other] < self.octave[i])]
         together = float(np.linalg.norm(self.candidates.significance[own]))
         return bool(own.size > 1 and SEVERAL_FACTOR * together > self.candidates.significance[i])
 
-    def _stands_out(self, i: int, others: IndexArray, away: FloatArray) -> BoolArray:
+    def _stands_out(self, i: int, near: "_Pairs") -> BoolArray:
         """Return which others are compact sources in front of one of a coarse octave, too bright for it."""
-        sizes = np.full(others.size, self.candidates.size[i])
+        others, sizes = near.other, np.full(near.other.size, self.candidates.size[i])
         # The Gaussian that describes a ring best may be faint: what was found, and its clumps, tell as well.
-        clumps = self.own[self._inside(i, others)]
+        clumps = self.own[self._clear_inside(near)]
         typical = CLUMPS_FACTOR * float(np.median(clumps)) if clumps.size >= CLUMPS else 0.0
         peak = max(float(self.peak[i]), float(self.own[i]), typical)
         noise = self.own[others] / self.candidates.significance[others]
-        excess = self.own[others] - peak * self.octaves[0].response(sizes, away)
+        excess = self.own[others] - peak * self.octaves[0].response(sizes, near.away)
         compact: BoolArray = self.octave[others] == 0
         return compact & (excess > STANDS_OUT * peak + STANDS_OUT_SIGMA * noise)
 
-    def _same(self, i: int, others: IndexArray) -> FloatArray:
-        """Return the distances within which others are the same source as i."""
-        wider = np.maximum(self.candidates.size[i], self.candidates.size[others])
-        beams = np.maximum(OWN_BEAMS, OWN_SHARE * wider)
-        apart = np.where(
-            self.octave[others] == self.octave[i], OWN_BEAMS * self.candidates.step[others], beams
-        )
-        return self.octaves[0].fwhm * apart
-
-    def _near(self) -> list[IndexArray]:
-        """Return the candidates near each; the search of the map itself has told its own apart."""
-        steps = self.candidates.step
-        reach = REACH_BEAMS * steps.max(initial=1) * self.octaves[0].fwhm
-        place, other = pairs_within(self.candidates.points, self.candidates.points, reach)
-        away = np.hypot(*(self.candidates.points[place] - self.candidates.points[other]).T)
-        close = away <= REACH_BEAMS * np.maximum(steps[place], steps[other]) * self.octaves[0].fwhm
-        close &= (self.octave[place] != self.octave[other]) | (steps[place] > 1)
+    def _pairs(self) -> "_Pairs":
+        """Return the pairs of near candidates; the search of the map itself has told its own apart."""
+        found, fwhm, octave = self.candidates, self.octaves[0].fwhm, self.octave
+        step, size = found.step, found.size
+        place, other = pairs_within(found.points, found.points, REACH_BEAMS * step.max(initial=1) * fwhm)
+        away = np.hypot(*(found.points[place] - found.points[other]).T)
+        close = away <= REACH_BEAMS * np.maximum(step[place], step[other]) * fwhm
+        close &= (octave[place] != octave[other]) | (step[place] > 1)
         close &= place != other
-        place, other = place[close], other[close]
-        return group_pairs(place, other, steps.size)
+        place, other, away = place[close], other[close], away[close]
+        beams = np.maximum(OWN_BEAMS, OWN_SHARE * np.maximum(size[place], size[other]))
+        apart = np.where(octave[place] == octave[other], OWN_BEAMS * step[other], beams)
+        light = np.zeros(place.size)
+        for k, one in enumerate(self.octaves):
+            seen = np.flatnonzero((octave[other] == k) & (octave[place] != k))
+            for some in np.array_split(seen, max(1, math.ceil(seen.size / _PAIRS_AT_ONCE))):
+                own = place[some]
+                light[some] = self.peak[own] * one.response(size[own], away[some])
+        return _Pairs(
+            np.searchsorted(place, np.arange(octave.size + 1)), place, other, away,
+            same=away < fwhm * apart, light=light,
+            inside=(octave[other] < octave[place]) & (away < CLUMPS_BEAMS * step[place] * fwhm),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Pairs of candidates near each other, sorted by the first.
+
+    Attributes
+    ----------
+    begins : ndarray of int, shape (n_candidates + 1,)
+        Where the pairs of each candidate begin in the list of all.
+    place, other : ndarray of int, shape (n,)
+    away : ndarray, shape (n,)
+        Distance in pixels.
+    same : bool ndarray, shape (n,)
+        Whether they are too close to be two sources.
+    light : ndarray, shape (n,)
+        What the octave of `other` sees there of `place`, if that is of another one; else 0.
+    inside : bool ndarray, shape (n,)
+        Whether `other` is finer and within `place`.
+    """
+
+    begins: IndexArray
+    place: IndexArray
+    other: IndexArray
+    away: FloatArray
+    same: BoolArray
+    light: FloatArray
+    inside: BoolArray
+
+    def of(self, i: int) -> "_Pairs":
+        """Return the pairs of one candidate."""
+        own = slice(*self.begins[i : i + 2].tolist())
+        return _Pairs(
+            self.begins[i : i + 2], self.place[own], self.other[own], self.away[own], same=self.same[own],
+            light=self.light[own], inside=self.inside[own],
+        )  # fmt: skip
 
 
 def sizes_from_octaves(

@@ -18,6 +18,7 @@ from hyper_py.noise.whitener_cache import WhitenerCache, WhitenerOnDemand
 from hyper_py.noise.whitening import Whitener, white_whitener
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.fit_pixels import FitPixels, select_fit_pixels
+from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.polynomial import scaling_of_pixels
 from hyper_py.numerics.tiles import Plane, at
 
@@ -35,6 +36,8 @@ _MOST_PIXELS = 2500.0
 """Larger discs are coarser whatever the noise."""
 _SIZE_STEP_BEAMS = 0.5
 """The pixels that a source can spare are found for its minor axis rounded down to a multiple of this."""
+_READ_GROUPS = 32
+"""Groups whose pixels are read at once."""
 _DISC_STEP_BEAMS = 0.5
 """Radii of larger discs are multiples of this, so that groups alike share matrices."""
 
@@ -104,18 +107,25 @@ class FitSetup:
         radius, bounds = self.disc_radii(problem), self._bounds(problem)
         x, y = problem.start[:, gaussians.X], problem.start[:, gaussians.Y]
         steps = self.pixel_steps(problem, radius)
-        pixels = [
-            select_fit_pixels(x[own], y[own], radius=radius[own], usable=problem.usable, steps=steps[own])
-            for own in partition
-        ]
-        scales = means_on(self.relative_rms, pixels)
+
+        def read(part: Sequence[IntArray]) -> list[tuple[FitPixels, FloatArray]]:
+            chosen = [
+                select_fit_pixels(x[own], y[own], radius=radius[own], usable=problem.usable, steps=steps[own])
+                for own in part
+            ]
+            return [(where, at(problem.data, where.y, where.x)) for where in chosen]
+
+        parts = [partition[first : first + _READ_GROUPS] for first in range(0, len(partition), _READ_GROUPS)]
+        # Not recorded: the map can be read again, and its pixels would be most of a journal.
+        known = [own for found in in_order(read, parts, recorded=False) for own in found]
+        scales = means_on(self.relative_rms, [where for where, _ in known])
         groups = [
             Group(
-                members=own, pixels=where, data=at(problem.data, where.y, where.x),
-                noise=self._noise(problem, where, scale), bounds=bounds.of(own), fixed=problem.fixed[own],
-                prior_variance=problem.prior_variance[own], noise_scale=scale,
+                members=own, pixels=where, data=data, noise=self._noise(problem, where, scale),
+                bounds=bounds.of(own), fixed=problem.fixed[own], prior_variance=problem.prior_variance[own],
+                noise_scale=scale,
             )
-            for own, where, scale in zip(partition, pixels, scales, strict=True)
+            for own, (where, data), scale in zip(partition, known, scales, strict=True)
         ]  # fmt: skip
         return [self.on(group, own) for group, own in zip(groups, backgrounds, strict=True)]
 

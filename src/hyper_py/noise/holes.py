@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from hyper_py.arrays import FloatArray
 from hyper_py.noise.covariance import clipped_statistics
+from hyper_py.numerics.parallel import once
 from hyper_py.numerics.tiles import LazyPlane, Plane, grown, kept_like, sample, size_of
 
 HOLE_SIGMA, HIDDEN_SIGMA = 10.0, 30.0
@@ -40,11 +41,8 @@ def without_holes(masked: Plane, flat: Plane, *, beam_fwhm: float, size: int | N
     Plane or None
         An array if `masked` is one. Of a very large map the pixels of a regular grid tell whether it has any.
     """
-    known = sample(flat, size=size)
-    # A deep hole moves the plane that was fitted with it, so that the rest is not at zero.
-    rest = clipped_statistics(known)
-    lowest, highest = rest.mean - HOLE_SIGMA * rest.rms, rest.mean + HIDDEN_SIGMA * rest.rms
-    if not ((known < lowest) | (known > highest)).any():
+    lowest, highest, has_any = once(lambda: _limits(sample(flat, size=size)))
+    if not has_any:
         return None
     radius, shape = HOLE_BEAMS * beam_fwhm, size_of(masked)
 
@@ -58,3 +56,11 @@ def without_holes(masked: Plane, flat: Plane, *, beam_fwhm: float, size: int | N
         return np.where(hole, np.nan, values)
 
     return kept_like(LazyPlane(shape, make), masked)
+
+
+def _limits(known: FloatArray) -> tuple[float, float, bool]:
+    """Return the lowest and highest values of what is no hole or source, and whether there are others."""
+    # A deep hole moves the plane that was fitted with it, so that the rest is not at zero.
+    rest = clipped_statistics(known)
+    lowest, highest = rest.mean - HOLE_SIGMA * rest.rms, rest.mean + HIDDEN_SIGMA * rest.rms
+    return lowest, highest, bool(((known < lowest) | (known > highest)).any())

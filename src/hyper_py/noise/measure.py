@@ -21,7 +21,7 @@ from hyper_py.noise.filtered import tempered
 from hyper_py.noise.holes import without_holes
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.mesh import MeshMap, cell_counts, mesh_map
-from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.parallel import in_order, once
 from hyper_py.numerics.tiles import (
     LazyPlane,
     Plane,
@@ -157,12 +157,13 @@ def measure_noise(
         lags, sharp = (
             extend_lags(autocovariance(plane, max_lag=measurable), reach=reach) for plane in (flat, against)
         )
-        identifiable = sample(against, size=size).size >= _LEAST_LEFT * sample(flat, size=size).size
+        n_left, n_all = once(lambda: (sample(against, size=size).size, sample(flat, size=size).size))
+        identifiable = n_left >= _LEAST_LEFT * n_all
         model = covariance_model(lags, sharp=sharp if identifiable else None)
         if model is not None and identifiable and n_known / beam_fwhm**2 >= _FEWEST_FILTERED_BEAMS:
             model = tempered(model, lags, sharp, beam_covariance=beam_covariance)
     if model is None:
-        rms = clipped_statistics(sample(masked, size=size)).rms
+        rms = once(lambda: clipped_statistics(sample(masked, size=size)).rms)
         model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)
     return model, relative_rms
 
@@ -197,8 +198,11 @@ def _small_scale_rms(flat: Plane, relative_rms: Plane, *, width: float, size: in
         small: FloatArray = small_scales(flat[outer], width=width)[inner] / relative_rms[rows, columns]
         return small
 
-    values = sample(LazyPlane(size_of(flat), make), size=size)
-    return clipped_statistics(values).rms if values.size else 0.0
+    def typical() -> float:
+        values = sample(LazyPlane(size_of(flat), make), size=size)
+        return clipped_statistics(values).rms if values.size else 0.0
+
+    return once(typical)
 
 
 def _levels(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple[Plane, MeshMap, Trend, int]:

@@ -5,7 +5,9 @@ matrices. These are kept as far as memory allows.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,12 +61,17 @@ class NoiseMatrices:
     """Covariance and precision of fit pixels, for a noise scale of 1.
 
     The precision is that of a fit with a free mean. `measured` is the covariance that errors come from,
-    which need not be invertible.
+    which need not be invertible. `make` gives the covariance: few groups need it.
     """
 
-    covariance: FloatArray
     precision: FloatArray
     measured: FloatArray
+    make: Callable[[], FloatArray]
+
+    @cached_property
+    def covariance(self) -> FloatArray:
+        """Covariance of the fit pixels, as fits take it."""
+        return self.make()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,9 +168,9 @@ class WhitenerCache:
         whitening = self.whitening(pixels, scale).values
         variance = self._multiplicative_variance(pixels, scale)
         return NoiseMatrices(
-            covariance=_matrix(self._covariance, pixels, variance),
             precision=whitening.T @ whitening,
             measured=_matrix(self._covariance.unconditioned, pixels, variance),
+            make=lambda: _matrix(self._covariance, pixels, variance),
         )
 
     def whitener(self, pixels: FitPixels, scale: float) -> WhitenerOnDemand:

@@ -12,6 +12,9 @@ from scipy.linalg import LinAlgError, blas, cholesky, lapack
 
 from hyper_py.arrays import FloatArray
 
+_ROWS = 256
+"""Rows of large matrices that are worked on at once, to save memory."""
+
 
 def inverse_factor(covariance: FloatArray) -> FloatArray:
     """Return L^-1 of a covariance L L^T, shape (n, n).
@@ -23,7 +26,8 @@ def inverse_factor(covariance: FloatArray) -> FloatArray:
     """
     if covariance.size == 0:
         return covariance
-    inverse, info = lapack.dtrtri(cholesky(covariance, lower=True, check_finite=False), lower=1)
+    lower = cholesky(covariance, lower=True, check_finite=False)
+    inverse, info = lapack.dtrtri(lower, lower=1, overwrite_c=1)
     if info != 0:
         raise LinAlgError("singular covariance")
     factor: FloatArray = np.tril(inverse)
@@ -56,10 +60,18 @@ def whitening_matrix(covariance: FloatArray) -> FloatArray:
         return covariance
     inverse = inverse_factor(covariance)
     ones = inverse.sum(axis=1)[:, None]
-    before = np.cumsum(ones * inverse, axis=0)[:-1]
     weight = np.cumsum(ones**2, axis=0)
-    matrix = np.zeros_like(inverse)
-    matrix[1:] = (weight[:-1] * inverse[1:] - ones[1:] * before) / np.sqrt(weight[:-1] * weight[1:])
+    matrix, total = np.zeros_like(inverse), np.zeros(len(inverse))
+    for first in range(0, len(inverse) - 1, _ROWS):
+        # Row k of the matrix takes the sum of the rows before it; the last sum goes on to the next rows.
+        own = slice(first, min(first + _ROWS, len(inverse) - 1))
+        after = slice(first + 1, own.stop + 1)
+        before = ones[own] * inverse[own]
+        before[0] += total
+        np.cumsum(before, axis=0, out=before)
+        total = before[-1].copy()
+        rest = weight[own] * inverse[after] - ones[after] * before
+        matrix[after] = rest / np.sqrt(weight[own] * weight[after])
     return matrix
 
 

@@ -3,6 +3,7 @@
 import pickle
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +12,15 @@ from hyper_py.numerics.plain_bytes import DamagedBytesError, from_bytes, to_byte
 
 @dataclass(eq=False)
 class Answer:
-    """What came of an item: a result, or an exception, and the warnings that were given."""
+    """What came of an item: a result, or an exception, and the warnings that were given.
+
+    It may come with its `record`, the bytes that are kept of it: workers make them.
+    """
 
     result: Any = None
     error: BaseException | None = None
     warned: list[tuple[str, type[Warning], str, int]] = field(default_factory=list)
+    record: bytes | None = None
 
     def given(self) -> Any:
         """Return the result as if it had been computed here: warnings are given, an exception is raised."""
@@ -66,8 +71,8 @@ def _is_warning(told: Any) -> bool:
     return False
 
 
-def attempt(function: Callable[[Any], Any], item: Any) -> Answer:
-    """Return what comes of an item."""
+def attempt(function: Callable[[Any], Any], item: Any, *, recorded: bool = False) -> Answer:
+    """Return what comes of an item, with its record if that is wanted and there is one."""
     answer = Answer()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -77,4 +82,7 @@ def attempt(function: Callable[[Any], Any], item: Any) -> Answer:
             answer.error = error
     # As text: libraries such as tblib change how exceptions are pickled.
     answer.warned = [(str(one.message), one.category, one.filename, one.lineno) for one in caught]
+    if recorded and answer.error is None:
+        with suppress(TypeError):
+            answer.record = kept(answer)
     return answer

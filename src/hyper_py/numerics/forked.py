@@ -19,7 +19,7 @@ from hyper_py.numerics.answers import Answer, attempt
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PR_SET_PDEATHSIG = 1
-_NUMBER_BYTES = 4
+_NUMBER_BYTES, _PIPE_BYTES = 4, 1 << 20
 _MOST_NUMBERS = 15_000
 """So many fit into the buffer of a pipe."""
 
@@ -36,12 +36,17 @@ class Forked:
     n_workers: int
 
     def answers(
-        self, function: Callable[[Any], Any], items: Sequence[Any], numbers: Sequence[int]
+        self,
+        function: Callable[[Any], Any],
+        items: Sequence[Any],
+        numbers: Sequence[int],
+        *,
+        recorded: bool = False,
     ) -> Iterator[tuple[int, Answer]]:
         """Yield answers as they come, see `hyper_py.numerics.parallel.Team`."""
         for first in range(0, len(numbers), _MOST_NUMBERS):
             some = numbers[first : first + _MOST_NUMBERS]
-            copies = _Copies(function, items)
+            copies = _Copies(function, items, recorded=recorded)
             try:
                 copies.start(min(self.n_workers, len(some)), some)
                 yield from copies.answers()
@@ -52,8 +57,8 @@ class Forked:
 class _Copies:
     """Copies of this process that take numbers of items from one queue, a pipe."""
 
-    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
-        self.function, self.items = function, items
+    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any], *, recorded: bool) -> None:
+        self.function, self.items, self.recorded = function, items, recorded
         self.pids: dict[Any, int] = {}
 
     def start(self, n: int, numbers: Sequence[int]) -> None:
@@ -62,9 +67,12 @@ class _Copies:
         os.write(ours, b"".join(k.to_bytes(_NUMBER_BYTES, "little") for k in numbers))
         os.close(ours)
         library = ctypes.CDLL(None)
+        with suppress(AttributeError):
+            # Memory that was freed would be copied page by page as copies take it for their arrays.
+            library.malloc_trim(0)
         try:
             for _ in range(n):
-                receiver, sender = connection.Pipe(duplex=False)
+                receiver, sender = _large_pipe()
                 pid = _fork()
                 if pid == 0:
                     with suppress(BaseException):
@@ -81,7 +89,8 @@ class _Copies:
         """Do items until none is left; in a worker."""
         while number := os.read(queue, _NUMBER_BYTES):
             k = int.from_bytes(number, "little")
-            sender.send_bytes(number + attempt(self.function, self.items[k]).packed())
+            answer = attempt(self.function, self.items[k], recorded=self.recorded)
+            sender.send_bytes(number + answer.packed())
 
     def answers(self) -> Iterator[tuple[int, Answer]]:
         """Yield answers as they come."""
@@ -108,6 +117,16 @@ class _Copies:
             os.waitpid(pid, 0)
             receiver.close()
         self.pids.clear()
+
+
+def _large_pipe() -> tuple[Any, Any]:
+    """Return the ends of a pipe that holds results of a megabyte, so that neither end waits for the other."""
+    receiver, sender = connection.Pipe(duplex=False)
+    with suppress(ImportError, AttributeError, OSError):  # not on Linux, or too much for this user
+        import fcntl
+
+        fcntl.fcntl(sender.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return receiver, sender
 
 
 def _fork() -> int:

@@ -104,7 +104,8 @@ class Journal:
         """Keep what came of a part, unless it is no result that can be kept: then it is done again."""
         assert work is not None
         with suppress(TypeError):
-            self._write(work, part, kept(answer))
+            self._write(work, part, kept(answer) if answer.record is None else answer.record)
+        answer.record = None
 
     def plane(self, work: int) -> Path:
         """Return the file of the plane that a piece of work makes."""

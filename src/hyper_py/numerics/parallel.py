@@ -36,23 +36,34 @@ class Team(Protocol):
     """Workers that do parts of maps."""
 
     def answers(
-        self, function: Callable[[Any], Any], items: Sequence[Any], numbers: Sequence[int]
+        self,
+        function: Callable[[Any], Any],
+        items: Sequence[Any],
+        numbers: Sequence[int],
+        *,
+        recorded: bool = False,
     ) -> Iterator[tuple[int, Answer]]:
-        """Yield the numbers of items with what came of them, in any order; lost ones are left out."""
+        """Yield the numbers of items with what came of them, in any order; lost ones are left out.
+
+        With `recorded`, answers come with their records.
+        """
 
 
 _team: ContextVar[Team | None] = ContextVar("team", default=None)
 _journal: ContextVar[Journal | None] = ContextVar("journal", default=None)
+_paces: ContextVar[dict[str, float] | None] = ContextVar("paces", default=None)
+"""Seconds that items took where work was asked for before, for the team."""
 
 
 @contextmanager
 def done_by(team: Team | None) -> Iterator[None]:
     """Have parts of maps done by a team inside this context; by this process itself if None."""
-    before = _team.set(team)
+    before = _team.set(team), _paces.set({})
     try:
         yield
     finally:
-        _team.reset(before)
+        _team.reset(before[0])
+        _paces.reset(before[1])
 
 
 @contextmanager
@@ -115,7 +126,7 @@ def in_order(
     call = None if journal is None else journal.begin(place_of_call(), len(items))
     todo = [k for k in range(len(items)) if journal is None or not journal.has(call, k)]
     arrived: dict[int, Answer] = {}
-    with closing(_answers(team, one, items, todo)) as answers:
+    with closing(_answers(team, one, items, todo, recorded=journal is not None)) as answers:
         for k in range(len(items)):
             if journal is not None and journal.has(call, k):
                 yield journal.read(call, k).given()
@@ -127,31 +138,71 @@ def in_order(
             yield arrived.pop(k).given()
 
 
+def in_parts(
+    function: Callable[[Item], Result], items: Sequence[Item], *, n: int, recorded: bool = True
+) -> Iterator[Result]:
+    """Yield what `in_order` does; `n` items are one part: for many that take less than their sending."""
+    parts = [items[first : first + n] for first in range(0, len(items), n)]
+    for results in in_order(lambda part: [function(item) for item in part], parts, recorded=recorded):
+        yield from results
+
+
 def once(function: Callable[[], Result]) -> Result:
-    """Return the result of a function, from the journal if it is there: it may read what is gone by now."""
-    return next(in_order(lambda _: function(), [None]))
+    """Return the result of a function, from the journal if it is there: it may read what is gone by now.
+
+    Nothing that is done for it is recorded, and an earlier run's result stands for all of it: a few numbers
+    for the many pixels that they come from.
+    """
+    journal = _journal.get()
+    if journal is None:
+        return function()
+    call = journal.begin(place_of_call(), 1)
+    result: Result
+    if journal.has(call, 0):
+        result = journal.read(call, 0).given()
+        return result
+    before = _journal.set(None)
+    try:
+        answer = attempt(lambda _: function(), None)
+    finally:
+        _journal.reset(before)
+    if answer.error is None:
+        journal.put(call, 0, answer)
+    result = answer.given()
+    return result
 
 
 def _answers(
-    team: Team | None, function: Callable[[Any], Any], items: Sequence[Any], todo: Sequence[int]
+    team: Team | None,
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    todo: Sequence[int],
+    *,
+    recorded: bool,
 ) -> Generator[tuple[int, Answer], None, None]:
     """Yield what comes of items in any order.
 
     This process begins; the team goes on as soon as what is left is enough for it, and leaves what it lost.
+    Where work was asked for before, what an item took then tells that, and the team begins.
     """
-    left, begin, seconds = deque(todo), time.perf_counter(), 0.0
+    left, begin, paces = deque(todo), time.perf_counter(), _paces.get()
+    place = "" if team is None or len(todo) < 2 else place_of_call()
+    seconds = len(todo) * (paces or {}).get(place, 0.0)
     least = LEAST_SECONDS * (1.0 if isinstance(team, Forked) else SENT_FACTOR)
     while left:
         if team is not None and len(left) > 1 and seconds >= least:
             lost = set(left)
-            for number, answer in team.answers(function, items, list(left)):
+            for number, answer in team.answers(function, items, list(left), recorded=recorded):
                 lost.discard(number)
                 yield number, answer
             left, team = deque(sorted(lost)), None
             continue
         number = left.popleft()
         yield number, attempt(function, items[number])
-        seconds = (time.perf_counter() - begin) / (len(todo) - len(left)) * len(left)
+        pace = (time.perf_counter() - begin) / (len(todo) - len(left))
+        seconds = pace * len(left)
+        if place and paces is not None:
+            paces[place] = pace
 
 
 def _alone(function: Callable[[Any], Any], item: Any) -> Any:

@@ -3,15 +3,18 @@
 Without a journal the file has no name and vanishes with this process. With one (`hyper_py.numerics.journal`)
 it is beside the journal, so that other machines can read it, and a run that was killed goes on from it: after
 each tile its checksum is written behind the pixels.
+
+Tiles whose pixels are all the same, such as those far from any edge or bright source, take no space.
 """
 
+import ctypes
 import os
 import struct
 import tempfile
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -26,8 +29,12 @@ from hyper_py.numerics.parallel import current_journal, in_order, place_of_call
 from hyper_py.numerics.tiles import Where
 
 _directory: ContextVar[Path | None] = ContextVar("directory", default=None)
-_CHECKSUM = struct.Struct("<II")
-"""That of the pixels of a tile, and 1: zeros mean that the tile was not written."""
+_RECORD = struct.Struct("<II8s")
+"""Of a tile: checksum of its pixels or of the value, how it was written, the value of all pixels."""
+_PIXELS, _VALUE = 1, 2
+"""How a tile was written; zeros mean that it was not."""
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
+"""Flags of fallocate(2)."""
 
 
 @contextmanager
@@ -132,8 +139,9 @@ class StoredPlane:
         self._begin = [0, *np.cumsum(sizes).tolist()]
         self._end = self._begin[-1] * self.dtype.itemsize
         if handle is None:
-            handle = _made_file(path, self._end + (0 if path is None else len(sizes) * _CHECKSUM.size))
+            handle = _made_file(path, self._end + len(sizes) * _RECORD.size)
         self._handle = handle
+        self._values: dict[int, NDArray[Any] | None] = {}
         if handle >= 0:
             weakref.finalize(self, os.close, handle)
 
@@ -152,12 +160,37 @@ class StoredPlane:
         """Write a tile and its checksum, unless the plane is gone."""
         if self.is_gone:
             return
-        pixels = np.ascontiguousarray(part, dtype=self.dtype).reshape(-1).view(np.uint8).data
+        values = np.ascontiguousarray(part, dtype=self.dtype).reshape(-1)
+        pixels, begin = values.view(np.uint8).data, self._begin[tile] * self.dtype.itemsize
         with self._to_write() as handle:
-            _write_all(handle, pixels, self._begin[tile] * self.dtype.itemsize)
-            if self._path is not None:
-                text = _CHECKSUM.pack(zlib.crc32(pixels), 1)
-                _write_all(handle, memoryview(text), self._end + tile * _CHECKSUM.size)
+            if _are_same(values):
+                _punch_hole(handle, begin, pixels.nbytes)
+                value = values[:1].tobytes()
+                self._record(handle, tile, zlib.crc32(value), _VALUE, value)
+                return
+            _write_all(handle, pixels, begin)
+            # Without a name the plane goes with the process: nobody asks whether a tile is whole.
+            self._record(handle, tile, 0 if self._path is None else zlib.crc32(pixels), _PIXELS)
+
+    def _record(self, handle: int, tile: int, checksum: int, how: int, value: bytes = b"") -> None:
+        text = _RECORD.pack(checksum, how, value)
+        _write_all(handle, memoryview(text), self._end + tile * _RECORD.size)
+
+    def _recorded(self, tile: int) -> tuple[int, int, bytes]:
+        """Return checksum, how a tile was written, and the value of all its pixels."""
+        text = bytearray(_RECORD.size)
+        _read_all(self._handle, memoryview(text), self._end + tile * _RECORD.size)
+        checksum, how, value = _RECORD.unpack(text)
+        return checksum, how, value[: self.dtype.itemsize]
+
+    def _value(self, tile: int) -> NDArray[Any] | None:
+        """Return the value of all pixels of a tile, if they have one."""
+        if tile not in self._values:
+            _, how, value = self._recorded(tile)
+            if not how:
+                return None  # it is not written yet
+            self._values[tile] = np.frombuffer(value, self.dtype) if how == _VALUE else None
+        return self._values[tile]
 
     @contextmanager
     def _to_write(self) -> Iterator[int]:
@@ -175,14 +208,12 @@ class StoredPlane:
         """Return whether a tile is there as it was written, or is not needed."""
         if self._path is None or self.is_gone:
             return self.is_gone
-        checksum, written = _CHECKSUM.unpack(
-            os.pread(self._handle, _CHECKSUM.size, self._end + tile * _CHECKSUM.size)
-        )
-        if not written:
-            return False
+        checksum, how, value = self._recorded(tile)
+        if how != _PIXELS:
+            return how == _VALUE and zlib.crc32(value) == checksum
         rows, _ = self._tiles[tile]
         pixels = self._read(tile, rows.start, rows.stop).reshape(-1).view(np.uint8).data
-        return zlib.crc32(pixels) == int(checksum)
+        return zlib.crc32(pixels) == checksum
 
     def __getitem__(self, where: Where) -> NDArray[Any]:
         """Return the pixels of rows and columns; slices may be open, as those of arrays."""
@@ -235,6 +266,10 @@ class StoredPlane:
         rows, columns = self._tiles[tile]
         width = columns.stop - columns.start
         part = np.empty((stop - first, width), self.dtype)
+        value = self._value(tile)
+        if value is not None:
+            part[:] = value
+            return part
         place = (self._begin[tile] + (first - rows.start) * width) * self.dtype.itemsize
         _read_all(self._handle, part.reshape(-1).view(np.uint8).data, place)
         return part
@@ -260,6 +295,20 @@ def _made_file(path: Path | None, size: int) -> int:
             path.unlink()
         raise
     return handle
+
+
+def _are_same(values: NDArray[Any]) -> bool:
+    """Return whether all values, of shape (n,), have the same bits."""
+    bits = values.view(f"u{values.itemsize}")
+    return bool(bits.size and bits[0] == bits[-1] and (bits == bits[0]).all())
+
+
+def _punch_hole(handle: int, place: int, size: int) -> None:
+    """Give back the space of a part of a file, which is not needed, where that is possible."""
+    with suppress(AttributeError):  # elsewhere than on Linux
+        fallocate = ctypes.CDLL(None).fallocate
+        fallocate.argtypes = ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64
+        fallocate(handle, _KEEP_SIZE | _PUNCH_HOLE, place, size)
 
 
 def _opened(shape: tuple[int, int], dtype: str, tiles: Sequence[Where], path: Path) -> StoredPlane:

@@ -6,7 +6,7 @@ tile is then the same as that of the whole map: tiles are not an approximation.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -202,6 +202,14 @@ def is_inside(where: Where, y: IntArray, x: IntArray) -> BoolArray:
     return inside
 
 
+def number_of_tile(tiles: Sequence[Where], y: IntArray, x: IntArray) -> IntArray:
+    """Return in which of the tiles of a map, row by row, each pixel is."""
+    rows, columns = (np.unique([where[axis].start for where in tiles]) for axis in (0, 1))
+    row, column = np.searchsorted(rows, y, side="right") - 1, np.searchsorted(columns, x, side="right") - 1
+    number: IntArray = row * columns.size + column
+    return number
+
+
 def sample_step(shape: tuple[int, ...]) -> int:
     """Return the step in pixels between the rows and columns that `sample` takes."""
     return max(1, math.ceil(math.sqrt(shape[0] * shape[1] / _MOST_SAMPLES)))
@@ -252,14 +260,17 @@ class Correlator:
 
     def __call__(self, data: FloatArray) -> list[FloatArray]:
         """Return the correlation of a tile (ny, nx) with each kernel, of the same shape."""
+        return [*self.each(data, range(len(self._kernels)))]
+
+    def each(self, data: FloatArray, order: Iterable[int]) -> Iterator[FloatArray]:
+        """Yield the correlations with kernels in some order: one after another takes less memory."""
         ny, nx = data.shape
         shape = self.prepare((ny, nx))
         transform = fft.rfft2(data, shape)
-        # Columns are transformed first: afterwards only the rows of the tile are needed.
-        return [
-            fft.irfft(fft.ifft(transform * own, axis=0, overwrite_x=True)[:ny], shape[1], axis=1)[:, :nx]
-            for own in self._known[shape]
-        ]
+        for k in order:
+            # Columns are transformed first: afterwards only the rows of the tile are needed.
+            waves = fft.ifft(transform * self._known[shape][k], axis=0, overwrite_x=True)[:ny]
+            yield fft.irfft(waves, shape[1], axis=1)[:, :nx]
 
     @staticmethod
     def _transformed(kernel: FloatArray, shape: tuple[int, ...]) -> NDArray[np.complex128]:

@@ -9,11 +9,13 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray, IntArray
 from hyper_py.numerics.mesh import cell_counts, cell_sums, fill_nearest
-from hyper_py.numerics.parallel import in_order
+from hyper_py.numerics.parallel import in_order, in_parts
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, combined, sample_step, size_of, tiles
 
 _TILE = 200
 """Side of tiles in pixels; intermediate arrays of a tile fit in the cache."""
+_TOGETHER = 8
+"""Tiles that are one part of the work."""
 _FEWEST_CELLS = 4
 """A cubic spline needs so many along each axis."""
 _LEAST_KNOWN = 0.1
@@ -138,7 +140,8 @@ def fit_trend(data: Plane, *, relative_rms: Plane, size: int | None = None) -> T
         return np.array(normal), np.array([value, value_y, value_x, np.vdot(weight * excess, values)])
 
     normal, right = np.zeros((4, 4)), np.zeros(4)
-    for own, own_right in in_order(of_tile, list(tiles(shape, size=_TILE if size is None else size))):
+    everywhere = list(tiles(shape, size=_TILE if size is None else size))
+    for own, own_right in in_parts(of_tile, everywhere, n=_TOGETHER):
         normal += own
         right += own_right
     constant, along_y, along_x, by_rms = np.linalg.lstsq(normal, right, rcond=1e-10)[0]

@@ -175,8 +175,8 @@ def _setup(cleaned: _Cleaned, options: Options) -> FitSetup:
 def _clean(problem: FitProblem, sources: FloatArray, noise: MapNoise, options: Options) -> _Cleaned:
     """Fit all sources well enough to clean the map of them, and measure the noise of the residual.
 
-    From then on the fit pixels of wide sources are as large as these were found to be, but for what is long and
-    as large as is allowed: ridges, or stripes.
+    From then on the fit pixels of wide sources are as large as these were found to be, except on ridges
+    and stripes: what is long and as large as is allowed.
     """
     setup = _fit_setup(problem, WhitenerCache(noise.covariance), noise.relative_rms, options)
     backgrounds = _backgrounds(problem, problem.data, sources, options)

@@ -25,6 +25,7 @@ from hyper_py.noise.measure import measure_noise, outside_sources
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.pairs import pairs_within
+from hyper_py.numerics.parallel import once
 from hyper_py.numerics.tiles import LazyPlane, sample
 from hyper_py.options import OptionChanges, Options
 from hyper_py.photometry.measurements import MeasuredMap, SourceTable
@@ -235,7 +236,7 @@ def _extracted(image: SkyImage, options: Options, fixed: FixedSources | None) ->
         check_streamable(image, options)
     elif np.isinf(image.data).any():
         image = image.with_data(np.where(np.isfinite(image.data), image.data, np.nan))
-    if not sample(image.data, size=options.tile_size_pix).size:
+    if not once(lambda: sample(image.data, size=options.tile_size_pix).size):
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
     tell("noise")
     noise = noise_level(image, options)

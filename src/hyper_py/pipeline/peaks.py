@@ -15,6 +15,7 @@ from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.noise.level import NoiseLevel
 from hyper_py.noise.measure import local_rms
+from hyper_py.numerics.parallel import once
 from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, sample, size_of
 from hyper_py.options import Options
 
@@ -46,14 +47,14 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
     """
     detection = options.detection
     size = options.tile_size_pix
-    mean = clipped_statistics(sample(image.data, size=size)).mean
+    mean = once(lambda: clipped_statistics(sample(image.data, size=size)).mean)
     if detection.use_manual_rms:
         return NoiseLevel(mean=mean, rms=detection.rms_value * options.working_unit)
     if image.error is not None and image.relative_rms is not None:
         known = combined(
             lambda data, error: np.where(np.isfinite(data), error, np.nan), image.data, image.error
         )
-        typical = float(np.median(sample(known, size=size)))
+        typical = once(lambda: float(np.median(sample(known, size=size))))
         return NoiseLevel(mean=mean, rms=_times(typical, image.relative_rms))
     if detection.rms_map == "local":
         mesh = max(round(detection.rms_mesh_beams * image.beam_fwhm_pix), 8)
@@ -61,7 +62,7 @@ def noise_level(image: SkyImage, options: Options) -> NoiseLevel:
         return NoiseLevel(
             mean=mean, rms=local if image.relative_rms is None else _product(local, image.relative_rms)
         )
-    rms = clipped_statistics(sample(image.flattened, size=size)).rms
+    rms = once(lambda: clipped_statistics(sample(image.flattened, size=size)).rms)
     return NoiseLevel(mean=mean, rms=rms if image.relative_rms is None else _times(rms, image.relative_rms))
 
 
@@ -80,8 +81,12 @@ def check_noise(image: SkyImage, noise: NoiseLevel, options: Options) -> None:
     """Raise `InputError` for a map without noise: significance means nothing there."""
     if not noise.typical > 0.0:
         raise InputError(f"{image.name}: the map does not vary: nothing to detect")
-    values = image.data if image.is_whole else sample(image.data, size=options.tile_size_pix)
-    share = noise.typical / float(np.nanmax(np.abs(values - noise.mean)))
+
+    def brightest() -> float:
+        values = image.data if image.is_whole else sample(image.data, size=options.tile_size_pix)
+        return float(np.nanmax(np.abs(values - noise.mean)))
+
+    share = noise.typical / once(brightest)
     if share < _LEAST_NOISE:
         raise InputError(
             f"{image.name}: the map has no noise, its rms is {share:.1g} of the brightest pixel: add noise "

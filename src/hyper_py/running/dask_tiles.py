@@ -54,7 +54,12 @@ class DaskTeam:
         return n_threads(self.client) or 1
 
     def answers(
-        self, function: Callable[[Any], Any], items: Sequence[Any], numbers: Sequence[int]
+        self,
+        function: Callable[[Any], Any],
+        items: Sequence[Any],
+        numbers: Sequence[int],
+        *,
+        recorded: bool = False,
     ) -> "Iterator[tuple[int, Answer]]":
         """Yield answers as they come; parts whose worker died again and again are left out.
 
@@ -79,7 +84,7 @@ class DaskTeam:
             while waiting and len(pending) < _IN_FLIGHT * threads:
                 some = waiting.popleft()
                 text = cloudpickle.dumps([(k, items[k]) for k in some])
-                future = self.client.submit(_done, str(file), text, pure=False)
+                future = self.client.submit(_done, str(file), text, recorded, pure=False)
                 pending.add(future.key)
                 completed.add(future)
 
@@ -165,11 +170,13 @@ def _facts(directory: str) -> tuple[str, bool]:
     return program_hash(), Path(directory).is_dir()
 
 
-def _done(file: str, text: bytes) -> list[tuple[int, bytes]]:
+def _done(file: str, text: bytes, recorded: bool) -> list[tuple[int, bytes]]:
     """Do parts of a map, in a worker."""
     if getattr(_worker, "file", None) != file:
         _worker.file, _worker.function = file, pickle.loads(Path(file).read_bytes())
     from hyper_py.numerics.answers import attempt
 
     with one_blas_thread():
-        return [(k, attempt(_worker.function, item).packed()) for k, item in pickle.loads(text)]
+        return [
+            (k, attempt(_worker.function, item, recorded=recorded).packed()) for k, item in pickle.loads(text)
+        ]
