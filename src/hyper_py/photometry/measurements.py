@@ -357,6 +357,14 @@ class MeasuredMap:
         lost[clear] = elsewhere & (table.flux[clear] < least * table.flux_err[clear])
         return lost
 
+    def among(self, kept: IntArray, n: int) -> "MeasuredMap":
+        """Return the same in terms of `n` sources given, of which only those `kept` were measured."""
+        others = np.setdiff1d(np.arange(n), kept)
+        return replace(
+            self, given=kept[self.given], vanished=np.concatenate([others, kept[self.vanished]]),
+            pieces=kept[self.pieces],
+        )  # fmt: skip
+
     def of_nothing(self) -> "MeasuredMap":
         """Return the map without any source: all those given have vanished."""
         sources = SourceTable.unmeasured(np.empty((0, gaussians.N_PARAMETERS)))

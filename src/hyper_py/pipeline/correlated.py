@@ -39,7 +39,7 @@ from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, size_of
 from hyper_py.options import Options
 from hyper_py.photometry.growth import growth_curves
-from hyper_py.photometry.measurements import RIDGE_RATIO, MeasuredMap
+from hyper_py.photometry.measurements import CLEAR_SNR, RIDGE_RATIO, MeasuredMap
 from hyper_py.photometry.profiles import measure_profiles
 from hyper_py.pipeline.final_fit import Detected, MapNoise, above_noise, fit_model, merge_pieces
 from hyper_py.pipeline.polynomial import separate_backgrounds_of
@@ -74,12 +74,16 @@ _GROWN_BEAMS = 2.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Cleaned:
-    """A map whose sources were fitted well enough to measure its noise."""
+    """A map whose sources were fitted well enough to measure its noise.
+
+    What `is_background` was not clear, and is a ridge or a stripe: long, and as large as is allowed.
+    """
 
     problem: FitProblem
     sources: FloatArray
     groups: list[Group]
     noise: MapNoise
+    is_background: BoolArray
 
 
 def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
@@ -90,6 +94,10 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     """
     noise = _noise(problem, problem.start, options, subtracted=False)
     initial = _clean(problem, problem.start, noise, options)
+    kept = ~initial.is_background | problem.forced | options.policy.keep_below_noise
+    if kept.any() and not kept.all():  # the others would go at the end, after fits to thousands of pixels
+        rest = replace(problem.only(kept), snr=problem.snr[kept])
+        return measure_correlated(rest, options).among(np.flatnonzero(kept), kept.size)
     # Residuals and sources can be distinguished only in noise that was measured on the map.
     measurable = options.fit_options.noise_model != "white" and not (
         problem.forced or initial.noise.covariance.assumed
@@ -175,8 +183,8 @@ def _setup(cleaned: _Cleaned, options: Options) -> FitSetup:
 def _clean(problem: FitProblem, sources: FloatArray, noise: MapNoise, options: Options) -> _Cleaned:
     """Fit all sources well enough to clean the map of them, and measure the noise of the residual.
 
-    From then on the fit pixels of wide sources are as large as these were found to be, except on ridges
-    and stripes: what is long and as large as is allowed.
+    From then on the fit pixels of wide sources are as large as these were found to be, but for those of clear
+    detections on ridges.
     """
     setup = _fit_setup(problem, WhitenerCache(noise.covariance), noise.relative_rms, options)
     backgrounds = _backgrounds(problem, problem.data, sources, options)
@@ -185,11 +193,14 @@ def _clean(problem: FitProblem, sources: FloatArray, noise: MapNoise, options: O
     sources, groups = fit_iteratively(groups, sources, solver=solver, max_iterations=2, stage="first fits")
     major, minor = sources[:, gaussians.SIGMA_1], sources[:, gaussians.SIGMA_2]
     is_ridge = (major >= AT_LARGEST * setup.sigma_limits[1]) & (major > RIDGE_RATIO * minor)
-    problem = problem.with_shapes(np.where(is_ridge[:, None], problem.start, sources))
+    is_clear = problem.snr >= CLEAR_SNR
+    problem = problem.with_shapes(np.where((is_ridge & is_clear)[:, None], problem.start, sources))
     if not (backgrounds or problem.forced):
         problem = replace(problem, partition=_partition(problem))
     noise = _noise(problem, sources, options, subtracted=True)
-    return _Cleaned(problem=problem, sources=sources, groups=groups, noise=noise)
+    return _Cleaned(
+        problem=problem, sources=sources, groups=groups, noise=noise, is_background=is_ridge & ~is_clear
+    )
 
 
 def _partition(problem: FitProblem) -> list[IntArray]:

@@ -134,9 +134,7 @@ def _in_white_noise(problem: FitProblem, options: Options, *, again: bool = Fals
         return measured
     if not kept.any():
         return measured.of_nothing()
-    index, rest = np.flatnonzero(kept), _in_white_noise(problem.only(kept), options, again=True)
-    vanished = np.concatenate([np.flatnonzero(~kept), index[rest.vanished]])
-    return replace(rest, given=index[rest.given], vanished=vanished)
+    return _in_white_noise(problem.only(kept), options, again=True).among(np.flatnonzero(kept), kept.size)
 
 
 def _in_noise(problem: FitProblem, options: Options) -> MeasuredMap:
