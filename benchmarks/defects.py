@@ -240,9 +240,10 @@ def score(sky: Sky) -> Scored:
     x, y, peak = sky.sources.T
     apart = np.hypot(table["X"].value - x[:, None], table["Y"].value - y[:, None])
     near = apart < 0.6 * sky.fwhm
-    found, row, false = near.any(axis=1), apart.argmin(axis=1), ~near.any(axis=0)
+    found, false = near.any(axis=1), ~near.any(axis=0)
+    row = apart[found].argmin(axis=1) if found.any() else np.empty(0, dtype=int)
     flux = 2.0 * np.pi * (sky.fwhm / FWHM_PER_SIGMA) ** 2 * peak[found]
-    measured, error = (table[name].to_value("Jy")[row[found]] for name in ("FLUX", "FLUX_ERR"))
+    measured, error = (table[name].to_value("Jy")[row] for name in ("FLUX", "FLUX_ERR"))
     hot = int(np.count_nonzero(np.asarray(table["FLAGS"])[false] & int(Flag.HOT_PIXEL)))
     return Scored(
         int(found.sum()),
@@ -262,12 +263,13 @@ def line(name: str, runs: list[Scored]) -> str:
     )
     ratios, pulls = (np.concatenate([getattr(run, key) for run in runs]) for key in ("ratios", "pulls"))
     pulls = pulls[np.isfinite(pulls)]
-    middle = float(np.median(pulls))
-    width = 1.4826 * float(np.median(np.abs(pulls - middle)))
+    middle = float(np.median(pulls)) if pulls.size else np.nan
+    width = 1.4826 * float(np.median(np.abs(pulls - middle))) if pulls.size else np.nan
+    ratio = float(np.median(ratios)) if ratios.size else np.nan
     seconds = np.median([run.seconds for run in runs])
     cells = (
         name, f"{found} of {true}", f"{false} ({hot} hot)" if hot else f"{false}",
-        f"{np.median(ratios) - 1.0:+.1%}", f"{middle:+.2f}", f"{width:.2f}", f"{seconds:.1f}",
+        f"{ratio - 1.0:+.1%}", f"{middle:+.2f}", f"{width:.2f}", f"{seconds:.1f}",
     )  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
