@@ -108,6 +108,7 @@ class FitProblem:
         return replace(
             self,
             start=self.start[kept],
+            snr=self.snr[kept[: self.snr.size]],  # those that were added come after
             fixed=self.fixed[kept],
             prior_variance=self.prior_variance[kept],
             shift=self.shift[kept],

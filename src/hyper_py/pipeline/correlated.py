@@ -96,8 +96,7 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
     initial = _clean(problem, problem.start, noise, options)
     kept = ~initial.is_background | problem.forced | options.policy.keep_below_noise
     if kept.any() and not kept.all():  # the others would go at the end, after fits to thousands of pixels
-        rest = replace(problem.only(kept), snr=problem.snr[kept])
-        return measure_correlated(rest, options).among(np.flatnonzero(kept), kept.size)
+        return measure_correlated(problem.only(kept), options).among(np.flatnonzero(kept), kept.size)
     # Residuals and sources can be distinguished only in noise that was measured on the map.
     measurable = options.fit_options.noise_model != "white" and not (
         problem.forced or initial.noise.covariance.assumed
