@@ -210,7 +210,8 @@ class MatchedSearch:
     def peak(self, sources: Candidates) -> FloatArray:
         """Return the values of the map less its mean at the pixels of places, shape (n,).
 
-        On a blank pixel, such as a saturated one, it is what the sources fitted around it have there.
+        On a blank pixel, such as a saturated one, it is what the sources fitted around it have there, or else
+        what the filter sees.
         """
         x, y = sources.pixels
         peak = at(self.data, y, x) - self.field.mean

@@ -30,8 +30,8 @@ class FitProblem:
         Noise of the map; a Plane if `data` is one.
     start : ndarray, shape (n, 6)
         Starting values: peak, position and the shape of the beam, or what was given.
-    snr : ndarray, shape (n,)
-        Significance of the detections; NaN of given positions.
+    snr : ndarray, shape (n_given,)
+        Significance of the detections, which come first; NaN of given positions.
     fixed : bool ndarray, shape (n, 6)
         Parameters that keep their start.
     prior_variance : ndarray, shape (n, 6)

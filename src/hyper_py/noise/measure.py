@@ -60,10 +60,11 @@ Larger ones miss noise that changes by factors within 20 beams, smaller ones tak
 _SMOOTH_LEVEL, _FEWEST_SMOOTH_BEAMS = 50.0, 4.0
 """Where the means of cells of the mesh scatter by more than so many times the noise, the background is far
 smoother than any random field of its strength, and is subtracted; cells are no smaller than so many beams.
-The scatter is at most 20 times the noise on simulated cirrus and complexes. At 270 times all of a thousandth
-that leaks into the scales of sources was five times the noise.
+The scatter is at most 20 times the noise on simulated cirrus and complexes; where it was 80 times, errors
+were a third too large (benchmarks/results/defects.md).
 """
 _SMOOTH_TOLERANCE = 1.0
+"""How well the surface follows the means of the cells, in units of the noise."""
 
 _MOST_CLEANINGS = 4
 """Times that holes are looked for, at most: deep ones hide others, since they move the plane."""

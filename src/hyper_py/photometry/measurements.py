@@ -31,7 +31,7 @@ be a neighbour's, or there may be more. Simulated discs, cores and complexes hav
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
 CLEAR_SNR = 10.0
 """A wide source at a bound stays if its flux, one of the largest size if its detection is so clear."""
-RIDGE_RATIO = 2.5
+_RIDGE_RATIO = 2.5
 """What fills the largest size allowed and is so much longer than wide is a piece of a filament."""
 _LOST_SHARE, _LOST_SNR, _LOST_SIZE = 0.2, 5.0, 0.7
 """Of what was found hardly anything is left where a source that stands alone has a flux below the first times
@@ -321,14 +321,14 @@ class MeasuredMap:
             Sigma of what was found, in pixels; without it nothing counts as lost.
         """
         table, n_given = self.sources, snr.size
-        major, minor = table.parameters[:, gaussians.SIGMA_1], table.parameters[:, gaussians.SIGMA_2]
+        major = table.parameters[:, gaussians.SIGMA_1]
         wide, filling = major > wide_sigma, major >= AT_LARGEST * largest_sigma
         clear = np.zeros(len(table), dtype=bool)
         clear[:n_given] = snr >= CLEAR_SNR
         # Held by a bound, they have no error later on.
         least = np.where(table.at_bound.any(axis=1), CLEAR_SNR, _LEAST_WIDE_SNR)
         below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
-        below |= filling & ((major > RIDGE_RATIO * minor) | ~clear)
+        below |= are_ridges(table.parameters, largest_sigma=largest_sigma) | (filling & ~clear)
         if found_sigma is not None:
             below |= self.lost(snr, found_sigma)
         kept = np.ones(len(table), dtype=bool) if apart is None else apart.copy()
@@ -395,6 +395,13 @@ class MeasuredMap:
             if y.size:
                 box[:] = y.min(), y.max(), x.min(), x.max()
         return boxes
+
+
+def are_ridges(sources: FloatArray, *, largest_sigma: float) -> BoolArray:
+    """Return which sources (n, 6) are as large as is allowed, and long: pieces of filaments or stripes."""
+    major, minor = sources[:, gaussians.SIGMA_1], sources[:, gaussians.SIGMA_2]
+    ridges: BoolArray = (major >= AT_LARGEST * largest_sigma) & (major > _RIDGE_RATIO * minor)
+    return ridges
 
 
 def without_errors_at_bounds(table: SourceTable) -> SourceTable:

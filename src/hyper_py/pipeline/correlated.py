@@ -28,7 +28,7 @@ from hyper_py.fitting.groups import Group
 from hyper_py.fitting.iterative import fit_iteratively
 from hyper_py.fitting.joint_orders import choose_orders
 from hyper_py.fitting.other_sources import with_other_sources
-from hyper_py.fitting.problem import AT_LARGEST, FitProblem
+from hyper_py.fitting.problem import FitProblem
 from hyper_py.fitting.setup import COMPACT_BEAMS, FitSetup, OwnBackground, covariance_reach
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.measure import measure_noise, outside_sources
@@ -39,7 +39,7 @@ from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, size_of
 from hyper_py.options import Options
 from hyper_py.photometry.growth import growth_curves
-from hyper_py.photometry.measurements import CLEAR_SNR, RIDGE_RATIO, MeasuredMap
+from hyper_py.photometry.measurements import CLEAR_SNR, MeasuredMap, are_ridges
 from hyper_py.photometry.profiles import measure_profiles
 from hyper_py.pipeline.final_fit import Detected, MapNoise, above_noise, fit_model, merge_pieces
 from hyper_py.pipeline.polynomial import separate_backgrounds_of
@@ -190,8 +190,7 @@ def _clean(problem: FitProblem, sources: FloatArray, noise: MapNoise, options: O
     groups = setup.groups(problem, backgrounds=backgrounds)
     solver = options.fit_options.solver().with_tolerance(INITIAL_TOLERANCE)
     sources, groups = fit_iteratively(groups, sources, solver=solver, max_iterations=2, stage="first fits")
-    major, minor = sources[:, gaussians.SIGMA_1], sources[:, gaussians.SIGMA_2]
-    is_ridge = (major >= AT_LARGEST * setup.sigma_limits[1]) & (major > RIDGE_RATIO * minor)
+    is_ridge = are_ridges(sources, largest_sigma=setup.sigma_limits[1])
     is_clear = problem.snr >= CLEAR_SNR
     problem = problem.with_shapes(np.where((is_ridge & is_clear)[:, None], problem.start, sources))
     if not (backgrounds or problem.forced):
