@@ -17,6 +17,7 @@ from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.tiles import Plane, size_of
 
@@ -43,6 +44,8 @@ _PART_SOURCES = 32
 _UNKNOWN = False, math.nan, math.nan, math.nan
 _OTHERS_SIGMA = 2.5
 """Pixels this near another source are left out."""
+_REACH = (LAST_END + SURROUNDINGS) * FWHM_PER_SIGMA
+"""How far rings reach, in sigma of the major axis."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,27 +93,43 @@ def growth_curves(
         Distance in pixels, along each axis, of those that are looked at, where a source is wide enough.
     """
     transform = lru_cache(_SPECTRA)(partial(_spectrum, noise))
+    bright = np.flatnonzero(snr > BRIGHT)
+    others = _others(sources, bright)
 
     def of_source(k: int) -> tuple[bool, float, float, float]:
-        least = FWHM_PER_SIGMA * float(sources[k, [gaussians.SIGMA_1, gaussians.SIGMA_2]].min())
-        rings = _Rings.around(residual, sources, k, step=max(1, min(step, int(least / 3.0))))
+        own = sources[bright[k]]
+        least = FWHM_PER_SIGMA * float(own[[gaussians.SIGMA_1, gaussians.SIGMA_2]].min())
+        rings = _Rings.around(
+            residual, own, sources[others[k]], step=max(1, min(step, int(least / 3.0)))
+        )  # fmt: skip
         if rings is None:
             return _UNKNOWN
-        place = zip(sources[k, [gaussians.Y, gaussians.X]], size_of(residual), strict=True)
+        place = zip(own[[gaussians.Y, gaussians.X]], size_of(residual), strict=True)
         y, x = (int(np.clip(round(v), 0, m - 1)) for v, m in place)
         rms = float(relative_rms[y : y + 1, x : x + 1][0, 0])
         return rings.grown(
-            transform(rings.values.shape, rings.step), rms=rms, peak=float(sources[k, gaussians.AMPLITUDE]),
-            flux=float(gaussians.gaussian_flux(sources[k])),
+            transform(rings.values.shape, rings.step), rms=rms, peak=float(own[gaussians.AMPLITUDE]),
+            flux=float(gaussians.gaussian_flux(own)),
         )  # fmt: skip
 
-    bright = np.flatnonzero(snr > BRIGHT).tolist()
-    parts = [bright[first : first + _PART_SOURCES] for first in range(0, len(bright), _PART_SOURCES)]
+    parts = [
+        range(bright.size)[first : first + _PART_SOURCES] for first in range(0, bright.size, _PART_SOURCES)
+    ]
     values = np.tile(_UNKNOWN, (len(sources), 1))
     for part, found in zip(parts, in_order(lambda part: [*map(of_source, part)], parts), strict=True):
-        values[part] = found
+        values[bright[part]] = found
     is_other, beyond, error, radius = values.T
     return Growth(is_other=is_other != 0.0, beyond=beyond, error=error, radius=radius)
+
+
+def _others(sources: FloatArray, some: IntArray) -> list[IntArray]:
+    """Return which other sources reach into the rings of some."""
+    points, size = sources[:, [gaussians.X, gaussians.Y]], sources[:, gaussians.SIGMA_1]
+    reach = _REACH * size[some]
+    place, other = pairs_within(points, points[some], reach + _OTHERS_SIGMA * size.max(initial=0.0))
+    distance = np.hypot(*(points[some[place]] - points[other]).T)
+    near = (distance < reach[place] + _OTHERS_SIGMA * size[other]) & (other != some[place])
+    return group_pairs(place[near], other[near], some.size)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,11 +142,13 @@ class _Rings:
     step: int
 
     @classmethod
-    def around(cls, residual: Plane, sources: FloatArray, k: int, *, step: int) -> "_Rings | None":
-        """Return the rings around one of the sources; None where too little of them is on the map."""
-        own, (ny, nx) = sources[k], size_of(residual)
-        reach = (LAST_END + SURROUNDINGS) * FWHM_PER_SIGMA * own[gaussians.SIGMA_1]
-        half = min(math.ceil(reach) + 1, _LARGEST_HALF)
+    def around(cls, residual: Plane, own: FloatArray, others: FloatArray, *, step: int) -> "_Rings | None":
+        """Return the rings around a source; None where too little of them is on the map.
+
+        Without the pixels of others (n, 6), which reach into them.
+        """
+        ny, nx = size_of(residual)
+        half = min(math.ceil(_REACH * own[gaussians.SIGMA_1]) + 1, _LARGEST_HALF)
         rows, columns = (
             slice(max(round(v) - half, 0), max(min(round(v) + half + 1, m), 0))
             for v, m in ((own[gaussians.Y], ny), (own[gaussians.X], nx))
@@ -139,11 +160,7 @@ class _Rings:
         radius = _distance(own, y, x) / FWHM_PER_SIGMA
         number = np.floor(radius / STEP).astype(np.int64)
         used = np.isfinite(values) & (radius < LAST_END + SURROUNDINGS)
-        near = np.hypot(
-            sources[:, gaussians.X] - own[gaussians.X], sources[:, gaussians.Y] - own[gaussians.Y]
-        )
-        extent = reach + _OTHERS_SIGMA * sources[:, gaussians.SIGMA_1]
-        for other in sources[(near < extent) & (np.arange(len(sources)) != k)]:
+        for other in others:
             reached = _OTHERS_SIGMA * other[gaussians.SIGMA_1]
             part = tuple(
                 slice(np.searchsorted(axis, at - reached), np.searchsorted(axis, at + reached, side="right"))
@@ -168,21 +185,25 @@ class _Rings:
         shown = step_area * count >= np.maximum(0.3 * self.area, 1.0)
         if not shown[: round(FIRST_END / STEP)].all():
             return _UNKNOWN
-        first, last = round(FIRST_END / STEP), round(LAST_END / STEP)
-        curve: list[tuple[float, float]] = []
-        for end in range(first, last + 1):
+
+        def error_of(weights: FloatArray) -> float:
+            return rms * math.sqrt(self._variance(weights, spectrum))
+
+        found: tuple[int, FloatArray, float] | None = None
+        for end in range(round(FIRST_END / STEP), round(LAST_END / STEP) + 1):
             weights = self._weights(count, end)
             if weights is None:
                 break
-            error = rms * math.sqrt(self._variance(weights, spectrum))
-            curve.append((float(weights @ total), error))
-            if len(curve) > 1 and abs(curve[-1][0] - curve[-2][0]) < max(SETTLED * flux, 0.5 * error):
-                curve.pop()
-                break
-        if not curve:
+            light = float(weights @ total)
+            if found is not None:
+                more = abs(light - found[-1])
+                if more < SETTLED * flux or more < 0.5 * error_of(weights):
+                    break
+            found = end, weights, light
+        if found is None:
             return _UNKNOWN
-        end = first + len(curve) - 1
-        beyond, error = curve[-1]
+        end, weights, beyond = found
+        error = error_of(weights)
         other = beyond > max(BEYOND_SIGNIFICANT * error, BEYOND_NOTABLE * flux)
         other = other or self._is_other(count, total, end, spectrum, rms=rms, peak=peak)
         return other, beyond, error, end * STEP

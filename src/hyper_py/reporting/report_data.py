@@ -438,8 +438,9 @@ def _pixel_counts(extraction: Extraction) -> dict[str, Any]:
 
 def _every(plane: Plane, stride: int) -> FloatArray:
     """Return each so many rows and columns of a plane."""
-    rows = range(0, plane.shape[0], stride)
-    return np.stack([plane[y : y + 1, : plane.shape[1]][0, ::stride] for y in rows])
+    at_once = _ROWS_AT_ONCE if stride == 1 else 1
+    firsts = range(0, plane.shape[0], max(at_once, stride))
+    return np.concatenate([plane[y : y + at_once, : plane.shape[1]][:, ::stride] for y in firsts])
 
 
 def words(flag: Flag) -> str:
