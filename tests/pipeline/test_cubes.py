@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from hyper_py import extract_cube
 from hyper_py.catalog import empty_catalog
-from hyper_py.cautions import cautions
+from hyper_py.cautions.catalogues import cautions
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam, celestial_degrees

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from helpers.maps import FWHM, ORIGINAL, WHITE, make_image, make_map, make_wcs, noise_of, sources_of
 from hyper_py.catalog import COLUMNS
-from hyper_py.cautions import cautions
+from hyper_py.cautions.catalogues import cautions
 from hyper_py.config.original import ORIGINAL_POLICY
 from hyper_py.detection.given import FixedSources
 from hyper_py.diagnostics import Flag, InputError

@@ -7,7 +7,7 @@ from scipy import stats
 
 from helpers.fits_maps import write_map
 from hyper_py.catalog import empty_catalog
-from hyper_py.cautions import cautions
+from hyper_py.cautions.catalogues import cautions
 from hyper_py.numerics import gaussians
 from hyper_py.reading.io import read_image
 from hyper_py.reading.primary_beam import (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from helpers.fits_maps import BEAM_PIXELS, SHAPE, make_data, write_map
 from hyper_py.catalog import empty_catalog
-from hyper_py.cautions import cautions
+from hyper_py.cautions.catalogues import cautions
 from hyper_py.diagnostics import InputError
 from hyper_py.reading.inspection import inspect_image
 from hyper_py.reading.io import read_image

@@ -12,7 +12,7 @@ import numpy as np
 from astropy.table import QTable
 
 from hyper_py.arrays import FloatArray, IntArray
-from hyper_py.cautions import cautions
+from hyper_py.cautions.catalogues import cautions
 from hyper_py.diagnostics import Flag, InputError
 from hyper_py.display import Summarised, Summary
 from hyper_py.geometry import FWHM_PER_SIGMA

@@ -10,7 +10,8 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray
 from hyper_py.catalog import empty_catalog
-from hyper_py.cautions import cautions, own_level
+from hyper_py.cautions.catalogues import cautions
+from hyper_py.cautions.maps import own_level
 from hyper_py.diagnostics import InputError
 from hyper_py.geometry import (
     Beam,

@@ -10,7 +10,7 @@ import numpy as np
 import scipy
 
 from hyper_py import __version__
-from hyper_py.cautions import cautions
+from hyper_py.cautions.catalogues import cautions
 from hyper_py.diagnostics import InputError
 from hyper_py.pipeline.extraction import Extraction
 from hyper_py.reporting.report import map_page

@@ -26,7 +26,7 @@ def write_field_outputs(work: MapWork, extraction: "BandsExtraction") -> MapResu
         Of a `FieldTask`.
     extraction : BandsExtraction
     """
-    from hyper_py.cautions import band_cautions
+    from hyper_py.cautions.catalogues import band_cautions
     from hyper_py.writing.band_files import long_name, write_band_files
     from hyper_py.writing.catalogues import describe_columns, write_catalogue, write_tables
     from hyper_py.writing.layout import STATE_DIR

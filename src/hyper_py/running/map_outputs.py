@@ -110,7 +110,7 @@ def write_outputs(work: MapWork, extraction: "Extraction") -> MapResult:
     extraction : Extraction
     """
     from hyper_py.catalog import add_calibration_error
-    from hyper_py.cautions import cautions
+    from hyper_py.cautions.catalogues import cautions
     from hyper_py.reporting.report_data import flag_counts
     from hyper_py.writing.catalogues import describe_columns, write_catalogue
     from hyper_py.writing.extraction_files import extraction_meta

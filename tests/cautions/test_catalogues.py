@@ -8,8 +8,8 @@ from astropy.table import QTable
 from scipy import ndimage
 
 from helpers.maps import make_image
-from hyper_py import cautions as cautions_module
-from hyper_py.cautions import cautions
+from hyper_py.cautions import rows as row_module
+from hyper_py.cautions.catalogues import cautions
 from hyper_py.diagnostics import Flag
 from hyper_py.noise.level import NoiseLevel
 from hyper_py.numerics.tiles import LazyPlane
@@ -65,7 +65,7 @@ def test_of_a_map_in_pieces_the_border_is_known_as_of_one_without_blanks(x):
     image, (_, y) = make_image(noise()), places(30, low=0.35, high=0.65)
     pieces = image.with_data(LazyPlane(image.shape, lambda *where: image.data[where]))
     rows = table(np.where(np.arange(30) < 25, x, 60.0 + np.arange(30)), y)
-    near = [cautions_module._near_edges(rows, one) for one in (image, pieces)]
+    near = [row_module._near_edges(rows, one) for one in (image, pieces)]
     np.testing.assert_array_equal(near[1][0], near[0][0])
     assert near[1][0].any() == (x == 5.0)
     assert near[1][1] == pytest.approx(near[0][1])
@@ -154,7 +154,7 @@ def test_negative_sources_are_not_too_dark(size, offset):
 
 def test_sizes_that_differ_between_bands_are_said_with_the_remedy():
     from helpers.bands import measured_field
-    from hyper_py.cautions import band_cautions
+    from hyper_py.cautions.catalogues import band_cautions
 
     _, extraction = measured_field(seed=3, n_sources=30)
     table = extraction.catalog.copy()

@@ -1,0 +1,1 @@
+"""Warnings about maps and catalogues as a whole, one line each, said by everything that shows them."""
