@@ -5,9 +5,7 @@ from scipy import ndimage, optimize, special, stats
 from hyper_py.detection import filter_noise
 from hyper_py.detection.filter_noise import (
     LoudRegions,
-    MeshGatherer,
     brightness_curve,
-    cell_side,
     edge_curve,
 )
 
@@ -18,44 +16,6 @@ EVERYWHERE = np.ones(SHAPE, dtype=bool)
 def smooth_noise(seed: int) -> np.ndarray:
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), 1.2, mode="wrap")
     return noise / noise.std()
-
-
-def mesh_of(data: np.ndarray, usable: np.ndarray = EVERYWHERE) -> np.ndarray:
-    gatherer = MeshGatherer(SHAPE, fwhm=FWHM)
-    gatherer.add((slice(0, SHAPE[0]), slice(0, SHAPE[1])), data, usable, EVERYWHERE)
-    return gatherer.mesh_rms(otherwise=lambda: 1.0)[:, :]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_even_noise_has_an_even_level(seed: int) -> None:
-    level = mesh_of(smooth_noise(seed))
-    assert level.mean() == pytest.approx(1.0, abs=0.02)
-    assert level.std() < 0.04  # the estimates of single cells scatter by a tenth
-
-
-def test_level_follows_the_noise() -> None:
-    truth = np.geomspace(1.0, 10.0, SHAPE[1])[None, :]
-    ratio = mesh_of(truth * smooth_noise(4)) / truth
-    assert np.median(ratio) == pytest.approx(1.0, abs=0.05)
-    # Beyond the middles of the outermost cells a level stays constant: half a cell of this slope is 5%.
-    assert ((ratio > 0.68) & (ratio < 1.25)).all()
-
-
-def test_tiles_make_no_difference() -> None:
-    data, cell = smooth_noise(5), cell_side(FWHM)
-    gatherer = MeshGatherer(SHAPE, fwhm=FWHM)
-    for y0 in range(0, SHAPE[0], 4 * cell):
-        for x0 in range(0, SHAPE[1], 6 * cell):
-            where = slice(y0, min(y0 + 4 * cell, SHAPE[0])), slice(x0, min(x0 + 6 * cell, SHAPE[1]))
-            gatherer.add(where, data[where], EVERYWHERE[where], EVERYWHERE[where])
-    assert np.array_equal(gatherer.mesh_rms(otherwise=lambda: 1.0)[:, :], mesh_of(data))
-
-
-def test_cells_of_sources_take_the_level_of_others() -> None:
-    data, usable = smooth_noise(6), EVERYWHERE.copy()
-    data[90:180, 90:180] += 30.0 * np.random.default_rng(6).random((90, 90))
-    usable[90:180, 90:180] = False
-    assert mesh_of(data, usable)[135, 135] == pytest.approx(1.0, abs=0.1)
 
 
 def test_a_loud_rim_is_followed_and_sources_are_not() -> None:

@@ -42,7 +42,9 @@ def test_tiles_far_from_a_new_source_are_taken_as_they_are(in_pieces):
     field = searched(in_pieces)
     whole, before = field.smoothed_map(), field.smoothed(field.plane(lambda *where: render_in(CORNER, where)))
     mask = first_mask(field, whole)
-    known = measure_filter(field, Planes(whole, before), Masks(mask, mask), before=None, template=1.1)
+    known = measure_filter(
+        field, Planes(whole, before), Masks(mask, mask), before=None, template=1.1, steps=False
+    )
     made: list[tuple[int, int]] = []
     new = field.plane(lambda *where: render_in(np.vstack([CORNER, MIDDLE]), where))
     model = counted(field.smoothed(new), made)

@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.edges import edge_distance
-from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
+from hyper_py.detection.noise_mesh import cell_side
 from hyper_py.numerics.parallel import in_order, once
 from hyper_py.numerics.stored import StoredPlane, stored_plane, stored_planes
 from hyper_py.numerics.tiles import (

@@ -1,21 +1,16 @@
 """The noise of a filtered map: a mesh, a factor near edges, a factor where the map is bright."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage, special
 
-from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
-from hyper_py.numerics.mesh import MeshMap, mesh_map
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.detection.noise_mesh import MAD_TO_RMS
+from hyper_py.numerics.mesh import MeshMap
 from hyper_py.numerics.tiles import Where
 
-MAD_TO_RMS = 1.4826
-CELL_BEAMS = 5.0
-"""Side of a cell of the mesh in beams; 3 x 3 cells make one level."""
-LEAST_SHARE = 0.15
-"""A cell needs this share of its pixels free of sources and blanks."""
 LOUD, LOUD_BEAMS = 3.0, 2.5
 """Noise that is so much louder than the mesh says within this radius in beams is followed there."""
 LOUD_LARGE, LOUD_AREA = 2.0, 40.0
@@ -93,67 +88,6 @@ class FilterNoise:
         """Return the rms of pixels (n,); without a brightness that at a typical one."""
         noise: FloatArray = self.mesh.at(y, x) * self.loud.at(y, x) * self.edge(distance)
         return noise if brightness is None else noise * self.brightness(brightness)
-
-
-class MeshGatherer:
-    """Scatter of a filtered map in the cells of a mesh, tile by tile.
-
-    Parameters
-    ----------
-    shape : (ny, nx)
-    fwhm : float
-        Of the beam in pixels.
-    """
-
-    def __init__(self, shape: tuple[int, int], *, fwhm: float) -> None:
-        self.shape, self.cell = shape, cell_side(fwhm)
-        cells = tuple(-(-n // self.cell) for n in shape)
-        self._rms, self._count = np.full(cells, np.nan), np.zeros(cells)
-
-    def add(self, where: Where, filtered: FloatArray, usable: BoolArray, valid: BoolArray) -> None:
-        """Add a tile that begins at a multiple of the cell."""
-        self.put(where, self.cells(filtered, usable, valid))
-
-    def cells(
-        self, filtered: FloatArray, usable: BoolArray, valid: BoolArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return rms and number of pixels in the cells of a tile."""
-        values = _by_cell(np.where(usable, filtered, np.nan), self.cell)
-        count = np.isfinite(values).sum(axis=-1)
-        view = (_by_cell(np.where(valid, 1.0, np.nan), self.cell) == 1.0).sum(axis=-1)
-        # About 0, which a filtered map has for its mean: a cell's own median would follow its few beams.
-        rms = MAD_TO_RMS * _medians(np.abs(values), count)
-        enough = count > np.maximum(30, LEAST_SHARE * view)
-        return np.where(enough & (rms > 0.0), rms, np.nan), np.where(enough, count, 0.0)
-
-    def put(self, where: Where, cells: tuple[FloatArray, FloatArray]) -> None:
-        """Put the cells of a tile in their place."""
-        place = tuple(slice(part.start // self.cell, -(-part.stop // self.cell)) for part in where)
-        self._rms[place], self._count[place] = cells
-
-    def mesh_rms(self, *, otherwise: Callable[[], float]) -> MeshMap:
-        """Return the local rms, as far as it can be told from one that is the same everywhere.
-
-        Where nothing is known it is `otherwise()` everywhere.
-
-        Neighbouring cells differ by the error of their estimates; the scatter of the levels beyond what
-        that error explains is real. The logarithm is drawn to its mean by the share that is not.
-        """
-        known = np.isfinite(self._rms)
-        if not known.any():
-            return MeshMap(np.full((1, 1), otherwise()), max(self.shape), self.shape)
-        logarithm = np.where(known, np.log(np.where(known, self._rms, 1.0)), 0.0)
-        weight = ndimage.uniform_filter(self._count, 3, mode="nearest")
-        mean = ndimage.uniform_filter(self._count * logarithm, 3, mode="nearest")
-        values = np.divide(mean, weight, out=np.full(mean.shape, np.nan), where=weight > 0.0)
-        view = values[known]
-        middle = float(np.median(view))
-        trust = 1.0
-        if view.size >= 9:
-            error = _error_variance(np.where(known, logarithm, np.nan)) / 9.0
-            scatter = float(np.var(view))
-            trust = max(0.0, 1.0 - error / scatter) if scatter > 0.0 else 0.0
-        return mesh_map(np.exp(middle + trust * (values - middle)), mesh=self.cell, shape=self.shape)
 
 
 class LoudRegions:
@@ -248,37 +182,6 @@ def _ranked(values: FloatArray, rank: FloatArray) -> FloatArray:
     ordered = np.sort(values, axis=1)
     ranked: FloatArray = np.take_along_axis(ordered, rank.astype(np.intp)[:, None], axis=1)[:, 0]
     return ranked
-
-
-def cell_side(fwhm: float) -> int:
-    """Return the side of a cell of the mesh in pixels."""
-    return max(8, round(CELL_BEAMS * fwhm))
-
-
-def _by_cell(values: FloatArray, cell: int) -> FloatArray:
-    """Return the pixels of each cell, (rows, columns, cell^2); NaN beyond the map."""
-    ny, nx = values.shape
-    rows, columns = -(-ny // cell), -(-nx // cell)
-    padded = np.full((rows * cell, columns * cell), np.nan)
-    padded[:ny, :nx] = values
-    return padded.reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows, columns, -1)
-
-
-def _medians(values: FloatArray, count: IndexArray) -> FloatArray:
-    """Return the medians along the last axis of `count` values that are no NaN; 0 of none."""
-    ordered = np.sort(values, axis=-1)  # NaN last
-    low, high = (np.clip(k, 0, values.shape[-1] - 1)[..., None] for k in ((count - 1) // 2, count // 2))
-    middle = 0.5 * (np.take_along_axis(ordered, low, -1) + np.take_along_axis(ordered, high, -1))[..., 0]
-    return np.where(count > 0, middle, 0.0)
-
-
-def _error_variance(logarithm: FloatArray) -> float:
-    """Return half the variance of the differences of neighbouring cells, by their median."""
-    differences = np.concatenate([np.diff(logarithm, axis=axis).ravel() for axis in (0, 1)])
-    differences = differences[np.isfinite(differences)]
-    if not differences.size:
-        return 0.0
-    return 0.5 * (MAD_TO_RMS * float(np.median(np.abs(differences)))) ** 2
 
 
 def edge_curve(ratio: FloatArray, distance: FloatArray, *, beams: float) -> Curve:

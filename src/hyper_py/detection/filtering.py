@@ -9,16 +9,8 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.detection.field import Field, PixelMask, Smoothed, SourceMask
-from hyper_py.detection.filter_noise import (
-    MAD_TO_RMS,
-    FilterNoise,
-    LoudRegions,
-    MeshGatherer,
-    brightness_curve,
-    cell_side,
-    edge_curve,
-    scatter,
-)
+from hyper_py.detection.filter_noise import FilterNoise, LoudRegions, brightness_curve, edge_curve, scatter
+from hyper_py.detection.noise_mesh import MAD_TO_RMS, MeshGatherer, cell_side
 from hyper_py.detection.weights import EdgeWeights, ProductSums, lacking
 from hyper_py.numerics.parallel import once
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample
@@ -153,7 +145,13 @@ def _scatter_of(known: FloatArray) -> float:
 
 
 def measure_filter(
-    field: Field, planes: Planes, masks: Masks, *, before: FilterNoise | None, template: float
+    field: Field,
+    planes: Planes,
+    masks: Masks,
+    *,
+    before: FilterNoise | None,
+    template: float,
+    steps: bool,
 ) -> Filtered:
     """Measure the filter for sources of a size, and the noise of its output, outside masks.
 
@@ -167,6 +165,8 @@ def measure_filter(
         for quiet ones.
     template : float
         Size of the sources in beams.
+    steps : bool
+        Whether the noise is looked at for steps, see `hyper_py.detection.noise_mesh`.
     """
     usable = _usable(field, masks.sources)
     sums, cell = ProductSums(field.family.n_planes), cell_side(field.fwhm)
@@ -203,7 +203,7 @@ def measure_filter(
 
     filtered, model, brightness, finest = _made(field, seen, planes, 4)
     amplitude = field.derived(lambda *where: filtered[where] - model[where])
-    noise = _noise(field, amplitude, brightness, usable, masks.faint)
+    noise = _noise(field, amplitude, brightness, usable, masks.faint, steps=steps)
     typical = field.derived(lambda *where: noise.at(where, distance=field.distance[where]))
     level = once(lambda: float(np.median(sample(typical, size=field.size))))
     return Filtered(
@@ -267,17 +267,19 @@ def _usable(field: Field, mask: Mask) -> Chosen:
     return lambda where: outside[where].astype(np.bool_, copy=False)
 
 
-def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, faint: Mask) -> FilterNoise:
+def _noise(
+    field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, faint: Mask, *, steps: bool
+) -> FilterNoise:
     mesh = MeshGatherer(field.shape, fwhm=field.fwhm)
     least = min(MESH_FROM, field.typical_distance)
 
-    def cells(where: Where) -> tuple[FloatArray, FloatArray]:
+    def cells(where: Where) -> tuple[FloatArray, FloatArray, FloatArray]:
         far = usable(where) & (field.distance[where] >= least)
         return mesh.cells(amplitude[where], far, field.valid(where))
 
     for where, found in field.pieces(cells):
         mesh.put(where, found)
-    mesh_rms = mesh.mesh_rms(otherwise=lambda: _scatter(field, amplitude, usable))
+    mesh_rms = mesh.mesh_rms(otherwise=lambda: _scatter(field, amplitude, usable), steps=steps)
     regions = LoudRegions(field.shape, fwhm=field.fwhm)
     ratio = LazyPlane(field.shape, lambda *where: amplitude[where] / mesh_rms[where])
     for where, values in field.pieces(lambda where: regions.combed(where, ratio[where], usable(where))):

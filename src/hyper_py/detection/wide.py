@@ -118,7 +118,8 @@ def search_octave(
     if field is None or field.n_beams < FEWEST_BEAMS:
         return None
     fit = partial(fit_gaussians, beam_covariance=beam_covariance)
-    return field, search(field, fit=fit, advance=advance)
+    # Cells as wide as crowds and complexes see steps in them.
+    return field, search(field, fit=fit, steps=False, advance=advance)
 
 
 def binned_pixels(points: FloatArray, step: int, shape: tuple[int, int]) -> tuple[IndexArray, IndexArray]:

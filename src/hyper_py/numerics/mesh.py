@@ -19,14 +19,14 @@ class MeshMap:
     Attributes
     ----------
     values : ndarray, shape (ceil(ny / mesh), ceil(nx / mesh))
-    mesh : int
-        Side of a cell in pixels; the first cell begins at pixel (0, 0).
+    mesh : float
+        Side of a cell in pixels; the first cell begins at the corner of pixel (0, 0).
     shape : (int, int)
         (ny, nx) of the map.
     """
 
     values: FloatArray
-    mesh: int
+    mesh: float
     shape: tuple[int, int]
 
     def __getitem__(self, where: Where) -> FloatArray:

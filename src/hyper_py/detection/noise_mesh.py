@@ -1,0 +1,181 @@
+"""The noise of a filtered map on a mesh: its level in cells, smooth but for steps."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.numerics.mesh import MeshMap, fill_nearest
+from hyper_py.numerics.tiles import Where
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+MAD_TO_RMS = 1.4826
+CELL_BEAMS = 5.0
+"""Side of a cell of the mesh in beams; 3 x 3 cells make one level."""
+LEAST_SHARE = 0.15
+"""A cell needs this share of its pixels free of sources and blanks."""
+STEP_SHARE = 0.5
+"""Crowds of sources, cells of which have less than this left by masks, are no louder noise."""
+STEP_VARIANCE, STEP_FACTOR = 5.0, 1.25
+"""At a step the logarithms of 3 x 3 cells scatter by more than the first times the variance of their errors (a
+chance of 4e-7 where the noise is even), and the level changes by more than the second within two cells."""
+
+
+class MeshGatherer:
+    """Scatter of a filtered map in the cells of a mesh, tile by tile.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+    fwhm : float
+        Of the beam in pixels.
+    """
+
+    def __init__(self, shape: tuple[int, int], *, fwhm: float) -> None:
+        self.shape, self.cell = shape, cell_side(fwhm)
+        cells = tuple(-(-n // self.cell) for n in shape)
+        self._rms, self._count, self._valid = np.full(cells, np.nan), np.zeros(cells), np.zeros(cells)
+
+    def add(self, where: Where, filtered: FloatArray, usable: BoolArray, valid: BoolArray) -> None:
+        """Add a tile that begins at a multiple of the cell."""
+        self.put(where, self.cells(filtered, usable, valid))
+
+    def cells(
+        self, filtered: FloatArray, usable: BoolArray, valid: BoolArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return rms, number of pixels it is from, and number of all that are not blank, in cells of a tile."""
+        values = _by_cell(np.where(usable, filtered, np.nan), self.cell)
+        count = np.isfinite(values).sum(axis=-1)
+        view = (_by_cell(np.where(valid, 1.0, np.nan), self.cell) == 1.0).sum(axis=-1)
+        # About 0, which a filtered map has for its mean: a cell's own median would follow its few beams.
+        rms = MAD_TO_RMS * _medians(np.abs(values), count)
+        enough = count > np.maximum(30, LEAST_SHARE * view)
+        return np.where(enough & (rms > 0.0), rms, np.nan), np.where(enough, count, 0.0), view.astype(float)
+
+    def put(self, where: Where, cells: tuple[FloatArray, FloatArray, FloatArray]) -> None:
+        """Put the cells of a tile in their place."""
+        place = tuple(slice(part.start // self.cell, -(-part.stop // self.cell)) for part in where)
+        self._rms[place], self._count[place], self._valid[place] = cells
+
+    def mesh_rms(self, *, otherwise: Callable[[], float], steps: bool) -> MeshMap:
+        """Return the local rms, as far as it can be told from one that is the same everywhere.
+
+        Where nothing is known it is `otherwise()` everywhere.
+
+        Neighbouring cells differ by the error of their estimates; the scatter of the levels beyond what
+        that error explains is real. The logarithm is drawn to its mean by the share that is not.
+
+        With `steps`, levels are no means across steps, such as the seams of a mosaic.
+        """
+        known = np.isfinite(self._rms)
+        if not known.any():
+            return MeshMap(np.full((1, 1), otherwise()), max(self.shape), self.shape)
+        logarithm = np.log(np.where(known, self._rms, 1.0))
+        levels, variance = _means(logarithm, self._count, side=3)
+        error = _error_variance(np.where(known, logarithm, np.nan)) if known.sum() >= 9 else 0.0
+        view = levels[known]
+        middle, scatter = float(np.median(view)), float(np.var(view))
+        trust = max(0.0, 1.0 - error / (9.0 * scatter)) if error and scatter > 0.0 else 1.0
+        even = MeshMap(np.exp(middle + trust * (levels - middle)), self.cell, self.shape)
+        if not steps or min(levels.shape) < 3:
+            return even
+        sharp = _most_even(*_means(logarithm, self._count, side=2))
+        free = ndimage.minimum_filter(self._count - STEP_SHARE * self._valid, 3) >= 0.0
+        near = _are_steps(sharp, variance, free, error=error)
+        return _with_steps(even, np.exp(sharp), near) if near.any() else even
+
+
+def _means(logarithm: FloatArray, count: FloatArray, *, side: int) -> tuple[FloatArray, FloatArray]:
+    """Return mean and variance in squares of cells; if none of these has pixels, the mean of the nearest.
+
+    Squares of odd sides are around a cell, others above and to the left of it.
+    """
+    average = partial(ndimage.uniform_filter, size=side, mode="nearest")
+    weight = average(count)
+    known = weight > 0.0
+    mean, square = (
+        np.divide(average(count * values), weight, out=np.full(weight.shape, np.nan), where=known)
+        for values in (logarithm, logarithm**2)
+    )
+    return fill_nearest(mean), np.where(known, square - mean**2, np.inf)
+
+
+def _most_even(levels: FloatArray, variance: FloatArray) -> FloatArray:
+    """Return the level of each cell in the most even of the four squares of 2 x 2 cells that it is in.
+
+    On either side of a step it is that of the side (Kuwahara et al. 1976, in Digital Processing of Biomedical
+    Images, p. 187).
+    """
+    # Squares that begin beyond the map are none.
+    variance = np.pad(variance[1:, 1:], 1, constant_values=np.inf)
+    levels = np.pad(levels[1:, 1:], 1)
+    ny, nx = np.array(levels.shape) - 1
+    least, sharp = np.full((ny, nx), np.inf), np.full((ny, nx), np.nan)
+    for down, right in np.ndindex(2, 2):
+        own, level = (values[down : down + ny, right : right + nx] for values in (variance, levels))
+        least, sharp = np.minimum(least, own), np.where(own < least, level, sharp)
+    return sharp
+
+
+def _are_steps(sharp: FloatArray, variance: FloatArray, free: BoolArray, *, error: float) -> BoolArray:
+    """Return the free cells in or beside which the level changes by more than the errors of cells explain."""
+    if not error > 0.0:
+        return np.zeros_like(free)
+    changes = ndimage.maximum_filter(sharp, 3) - ndimage.minimum_filter(sharp, 3) > np.log(STEP_FACTOR)
+    # Squares across the border are of fewer cells than nine.
+    inner = np.pad(free[1:-1, 1:-1], 1)
+    uneven = inner & changes & np.isfinite(variance) & (variance > STEP_VARIANCE * error)
+    near: BoolArray = free & ndimage.binary_dilation(uneven)
+    return near
+
+
+def _with_steps(even: MeshMap, sharp: FloatArray, steps: BoolArray) -> MeshMap:
+    """Return a level with its steps, on a mesh of half cells: the louder side reaches one beyond its own.
+
+    Noise that is cut off at a seam has its peaks there.
+    """
+    ny, nx = sharp.shape
+    fine = MeshMap(even.values, 2, (2 * ny, 2 * nx))[:, :]
+    near = _halved(steps)
+    fine = np.where(near, _halved(sharp), fine)
+    return MeshMap(np.where(near, ndimage.maximum_filter(fine, 3), fine), 0.5 * even.mesh, even.shape)
+
+
+def _halved(values: NDArray[Scalar]) -> NDArray[Scalar]:
+    """Return the values of cells at the four quarters of each."""
+    return np.repeat(np.repeat(values, 2, axis=0), 2, axis=1)
+
+
+def cell_side(fwhm: float) -> int:
+    """Return the side of a cell of the mesh in pixels."""
+    return max(8, round(CELL_BEAMS * fwhm))
+
+
+def _by_cell(values: FloatArray, cell: int) -> FloatArray:
+    """Return the pixels of each cell, (rows, columns, cell^2); NaN beyond the map."""
+    ny, nx = values.shape
+    rows, columns = -(-ny // cell), -(-nx // cell)
+    padded = np.full((rows * cell, columns * cell), np.nan)
+    padded[:ny, :nx] = values
+    return padded.reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows, columns, -1)
+
+
+def _medians(values: FloatArray, count: IndexArray) -> FloatArray:
+    """Return the medians along the last axis of `count` values that are no NaN; 0 of none."""
+    ordered = np.sort(values, axis=-1)  # NaN last
+    low, high = (np.clip(k, 0, values.shape[-1] - 1)[..., None] for k in ((count - 1) // 2, count // 2))
+    middle = 0.5 * (np.take_along_axis(ordered, low, -1) + np.take_along_axis(ordered, high, -1))[..., 0]
+    return np.where(count > 0, middle, 0.0)
+
+
+def _error_variance(logarithm: FloatArray) -> float:
+    """Return half the variance of the differences of neighbouring cells, by their median."""
+    differences = np.concatenate([np.diff(logarithm, axis=axis).ravel() for axis in (0, 1)])
+    differences = differences[np.isfinite(differences)]
+    if not differences.size:
+        return 0.0
+    return 0.5 * (MAD_TO_RMS * float(np.median(np.abs(differences)))) ** 2
