@@ -14,9 +14,13 @@ def smooth_noise(seed: int) -> np.ndarray:
     return noise / noise.std()
 
 
-def mesh_of(data: np.ndarray, usable: np.ndarray = EVERYWHERE, *, steps: bool = True) -> np.ndarray:
+def mesh_of(
+    data: np.ndarray, usable: np.ndarray = EVERYWHERE, *, valid=None, steps: bool = True
+) -> np.ndarray:
     gatherer = MeshGatherer(SHAPE, fwhm=FWHM)
-    gatherer.add((slice(0, SHAPE[0]), slice(0, SHAPE[1])), data, usable, EVERYWHERE)
+    gatherer.add(
+        (slice(0, SHAPE[0]), slice(0, SHAPE[1])), data, usable, EVERYWHERE if valid is None else valid
+    )
     return gatherer.mesh_rms(otherwise=lambda: 1.0, steps=steps)[:, :]
 
 
@@ -102,3 +106,11 @@ def test_steps_are_mirrored_and_transposed_with_the_map() -> None:
     assert side % cell_side(FWHM) == 0
     np.testing.assert_allclose(level(square.T).T, level(square), rtol=1e-12)
     np.testing.assert_allclose(level(square[::-1, ::-1])[::-1, ::-1], level(square), rtol=1e-12)
+
+
+def test_a_seam_in_a_blank_frame_leaves_no_gaps() -> None:
+    usable = (np.abs(X - 150) < 75) & (np.abs(Y - 150) < 45)
+    level = mesh_of(np.where(X > 157, 4.0, 1.0) * smooth_noise(9), usable, valid=usable)
+    assert np.isfinite(level).all()
+    assert level[150, 190] == pytest.approx(4.0, rel=0.2)
+    assert level[150, 110] == pytest.approx(1.0, rel=0.2)

@@ -21,8 +21,8 @@ LEAST_SHARE = 0.15
 STEP_SHARE = 0.5
 """Crowds of sources, cells of which have less than this left by masks, are no louder noise."""
 STEP_VARIANCE, STEP_FACTOR = 5.0, 1.25
-"""At a step the logarithms of 3 x 3 cells scatter by more than the first times the variance of their errors (a
-chance of 4e-7 where the noise is even), and the level changes by more than the second within two cells."""
+"""At a step the logarithms of 3 x 3 cells scatter by more than the first times the variance of their errors
+(a chance of 4e-7 where the noise is even), and the level changes by more than the second within two cells."""
 
 
 class MeshGatherer:
@@ -47,7 +47,7 @@ class MeshGatherer:
     def cells(
         self, filtered: FloatArray, usable: BoolArray, valid: BoolArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return rms, number of pixels it is from, and number of all that are not blank, in cells of a tile."""
+        """Return rms, number of pixels it is from, and of all that are not blank, in the cells of a tile."""
         values = _by_cell(np.where(usable, filtered, np.nan), self.cell)
         count = np.isfinite(values).sum(axis=-1)
         view = (_by_cell(np.where(valid, 1.0, np.nan), self.cell) == 1.0).sum(axis=-1)
@@ -83,7 +83,7 @@ class MeshGatherer:
         even = MeshMap(np.exp(middle + trust * (levels - middle)), self.cell, self.shape)
         if not steps or min(levels.shape) < 3:
             return even
-        sharp = _most_even(*_means(logarithm, self._count, side=2))
+        sharp = _most_even(*_means(logarithm, self._count, side=2), otherwise=levels)
         free = ndimage.minimum_filter(self._count - STEP_SHARE * self._valid, 3) >= 0.0
         near = _are_steps(sharp, variance, free, error=error)
         return _with_steps(even, np.exp(sharp), near) if near.any() else even
@@ -104,17 +104,17 @@ def _means(logarithm: FloatArray, count: FloatArray, *, side: int) -> tuple[Floa
     return fill_nearest(mean), np.where(known, square - mean**2, np.inf)
 
 
-def _most_even(levels: FloatArray, variance: FloatArray) -> FloatArray:
+def _most_even(levels: FloatArray, variance: FloatArray, *, otherwise: FloatArray) -> FloatArray:
     """Return the level of each cell in the most even of the four squares of 2 x 2 cells that it is in.
 
     On either side of a step it is that of the side (Kuwahara et al. 1976, in Digital Processing of Biomedical
-    Images, p. 187).
+    Images, p. 187). Where none is known it is `otherwise`.
     """
     # Squares that begin beyond the map are none.
     variance = np.pad(variance[1:, 1:], 1, constant_values=np.inf)
     levels = np.pad(levels[1:, 1:], 1)
-    ny, nx = np.array(levels.shape) - 1
-    least, sharp = np.full((ny, nx), np.inf), np.full((ny, nx), np.nan)
+    ny, nx = otherwise.shape
+    least, sharp = np.full((ny, nx), np.inf), otherwise
     for down, right in np.ndindex(2, 2):
         own, level = (values[down : down + ny, right : right + nx] for values in (variance, levels))
         least, sharp = np.minimum(least, own), np.where(own < least, level, sharp)
