@@ -20,9 +20,10 @@ LEAST_SHARE = 0.15
 """A cell needs this share of its pixels free of sources and blanks."""
 STEP_SHARE = 0.5
 """Crowds of sources, cells of which have less than this left by masks, are no louder noise."""
-STEP_VARIANCE, STEP_FACTOR = 5.0, 1.25
-"""At a step the logarithms of 3 x 3 cells scatter by more than the first times the variance of their errors
-(a chance of 4e-7 where the noise is even), and the level changes by more than the second within two cells."""
+STEP_VARIANCE, STEP_CELLS = 3.0, 3
+"""Along a step the levels of 3 x 3 cells, each that of the side it is on, scatter by more than so many times
+the variance of the errors of cells (a factor of 1.8), around so many cells at least. One loud cell, such as of a
+blend, is no step."""
 
 
 class MeshGatherer:
@@ -75,7 +76,7 @@ class MeshGatherer:
         if not known.any():
             return MeshMap(np.full((1, 1), otherwise()), max(self.shape), self.shape)
         logarithm = np.log(np.where(known, self._rms, 1.0))
-        levels, variance = _means(logarithm, self._count, side=3)
+        levels, _ = _means(logarithm, self._count, side=3)
         error = _error_variance(np.where(known, logarithm, np.nan)) if known.sum() >= 9 else 0.0
         view = levels[known]
         middle, scatter = float(np.median(view)), float(np.var(view))
@@ -85,7 +86,7 @@ class MeshGatherer:
             return even
         sharp = _most_even(*_means(logarithm, self._count, side=2), otherwise=levels)
         free = ndimage.minimum_filter(self._count - STEP_SHARE * self._valid, 3) >= 0.0
-        near = _are_steps(sharp, variance, free, error=error)
+        near = _are_steps(sharp, free, error=error)
         return _with_steps(even, np.exp(sharp), near) if near.any() else even
 
 
@@ -121,16 +122,16 @@ def _most_even(levels: FloatArray, variance: FloatArray, *, otherwise: FloatArra
     return sharp
 
 
-def _are_steps(sharp: FloatArray, variance: FloatArray, free: BoolArray, *, error: float) -> BoolArray:
+def _are_steps(sharp: FloatArray, free: BoolArray, *, error: float) -> BoolArray:
     """Return the free cells in or beside which the level changes by more than the errors of cells explain."""
-    if not error > 0.0:
-        return np.zeros_like(free)
-    changes = ndimage.maximum_filter(sharp, 3) - ndimage.minimum_filter(sharp, 3) > np.log(STEP_FACTOR)
+    average = partial(ndimage.uniform_filter, size=3, mode="nearest")
+    variance = average(sharp**2) - average(sharp) ** 2
     # Squares across the border are of fewer cells than nine.
-    inner = np.pad(free[1:-1, 1:-1], 1)
-    uneven = inner & changes & np.isfinite(variance) & (variance > STEP_VARIANCE * error)
-    near: BoolArray = free & ndimage.binary_dilation(uneven)
-    return near
+    uneven = np.pad((free & (variance > STEP_VARIANCE * error))[1:-1, 1:-1], 1)
+    lines, number = ndimage.label(uneven, np.ones((3, 3)))
+    long = np.bincount(lines.ravel(), minlength=number + 1) >= STEP_CELLS
+    near: BoolArray = free & ndimage.binary_dilation(uneven & long[lines])
+    return near if error > 0.0 else np.zeros_like(near)
 
 
 def _with_steps(even: MeshMap, sharp: FloatArray, steps: BoolArray) -> MeshMap:
