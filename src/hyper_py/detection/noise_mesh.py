@@ -22,8 +22,8 @@ STEP_SHARE = 0.5
 """Crowds of sources, cells of which have less than this left by masks, are no louder noise."""
 STEP_VARIANCE, STEP_CELLS = 3.0, 3
 """Along a step the levels of 3 x 3 cells, each that of the side it is on, scatter by more than so many times
-the variance of the errors of cells (a factor of 1.8), around so many cells at least. One loud cell, such as of
-a blend, is no step."""
+the variance of the errors of cells (a factor of 1.8), around at least so many cells. One loud cell, such as
+of a blend, is no step."""
 
 
 class MeshGatherer:
