@@ -128,7 +128,7 @@ def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
     if not typical > 0.0:
         return PixelMask(plane, math.inf, 0.0)
     # Loud noise is no source: what stands out must do so from what is around it.
-    regions = LoudRegions(field.shape, fwhm=field.fwhm)
+    regions = LoudRegions(field.shape, fwhm=field.fwhm, tells_crowds=field.step == 1)
 
     def combed(where: Where) -> FloatArray:
         ratio = plane[where] / typical
@@ -278,7 +278,7 @@ def _noise(field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, fa
     for where, found in field.pieces(cells):
         mesh.put(where, found)
     mesh_rms = mesh.mesh_rms(otherwise=lambda: _scatter(field, amplitude, usable))
-    regions = LoudRegions(field.shape, fwhm=field.fwhm)
+    regions = LoudRegions(field.shape, fwhm=field.fwhm, tells_crowds=field.step == 1)
     ratio = LazyPlane(field.shape, lambda *where: amplitude[where] / mesh_rms[where])
     for where, values in field.pieces(lambda where: regions.combed(where, ratio[where], usable(where))):
         regions.put(where, values)

@@ -114,7 +114,7 @@ def search_octave(
     """
     if min(data.shape) < 8 * step:
         return None
-    field = Field.of(binned(data, step), beam_covariance=beam_covariance, size=size)
+    field = Field.of(binned(data, step), beam_covariance=beam_covariance, size=size, step=step)
     if field is None or field.n_beams < FEWEST_BEAMS:
         return None
     fit = partial(fit_gaussians, beam_covariance=beam_covariance)
