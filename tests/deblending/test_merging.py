@@ -104,6 +104,21 @@ def test_a_faint_source_beside_a_planet_is_no_piece_of_it():
     assert find_mergers([fitted], beam_fwhm=FWHM, largest_sigma=20.0, solver=SolverOptions()) == []
 
 
+def test_a_source_in_wide_emission_is_no_piece_of_what_describes_the_emission():
+    """In complexes concentric Gaussians, of which one may be of any size, are better than compact fits."""
+    y, x = (axis.ravel().astype(float) for axis in np.mgrid[:61, :61])
+    start = np.array([[1.0, 26.0, 30.0, 4.0, 3.6, 0.0], [0.1, 34.0, 31.0, 2.2, 2.1, 0.3]])
+    emission = gaussians.gaussian_sum(np.array([[0.3, 30.0, 30.0, 9.0, 9.0, 0.0]]), y, x)
+    limits = bounds_around(start, sigma_limits=(1.0, 20.0), amplitude_limits=(0.0, np.inf), shift=0.6)
+    limits[1][1, gaussians.SIGMA_1 : gaussians.THETA] = 2.5
+    pixels = FitPixels(y=y.astype(int), x=x.astype(int), key=b"")
+    data = gaussians.gaussian_sum(start, y, x) + emission
+    group = make_group(data, pixels, whitener_of(np.full(y.size, 200.0)), start, limits=limits)
+    (fit,) = fit_groups([group], [start])
+    fitted = group.refitted(fit)
+    assert find_mergers([fitted], beam_fwhm=FWHM, largest_sigma=20.0, solver=SolverOptions()) == []
+
+
 def test_fits_that_left_nothing_are_no_pieces():
     """In a complex all members of a group had a peak of 0: they have no centre."""
     y, x = (axis.ravel() for axis in np.mgrid[:61, :61])

@@ -31,6 +31,23 @@ def test_a_loud_rim_is_followed_and_sources_are_not() -> None:
     assert (factor[:, 24:] == 1.0).all()
 
 
+@pytest.mark.parametrize(("crowded", "tells"), [(False, True), (True, True), (True, False)])
+def test_a_loud_region_is_carried_to_its_rims_unless_it_is_told_to_be_a_crowd(
+    crowded: bool, tells: bool
+) -> None:
+    data = smooth_noise(8)
+    data[60:180, 60:180] *= 2.4
+    if crowded:  # as in a complex: the rest of what is loud has peaks, and no holes as deep
+        data[60:180, 180:240] = 8.0 * np.abs(data[60:180, 180:240]) - 1.0
+    regions = LoudRegions(SHAPE, fwhm=FWHM, tells_crowds=tells)
+    regions.add((slice(0, SHAPE[0]), slice(0, SHAPE[1])), data, EVERYWHERE)
+    factor = regions.factor()[75:165, 75:165]
+    if crowded and tells:
+        assert np.mean(factor == 1.0) > 0.9
+    else:
+        assert np.median(factor) == pytest.approx(2.4, rel=0.1)
+
+
 def test_edge_curve_is_the_ratio_in_each_class() -> None:
     rng = np.random.default_rng(9)
     distance = rng.uniform(0.5, 6.0, 200_000)
@@ -75,7 +92,7 @@ def test_bright_cirrus_is_louder_than_the_limit_only_if_its_holes_say_so() -> No
 
 
 def test_loud_windows_are_those_that_counting_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filter_noise.LoudRegions, "_up_to_rims", lambda self, factor, mesh: factor)
+    monkeypatch.setattr(filter_noise.LoudRegions, "_up_to_rims", lambda self, factor, crowd, mesh: factor)
     rng, shape, fwhm = np.random.default_rng(3), (90, 110), 4.0
     data = rng.normal(size=shape)
     data[20:55, 30:50] *= 8.0

@@ -42,9 +42,7 @@ def test_tiles_far_from_a_new_source_are_taken_as_they_are(in_pieces):
     field = searched(in_pieces)
     whole, before = field.smoothed_map(), field.smoothed(field.plane(lambda *where: render_in(CORNER, where)))
     mask = first_mask(field, whole)
-    known = measure_filter(
-        field, Planes(whole, before), Masks(mask, mask), before=None, template=1.1, steps=False
-    )
+    known = measure_filter(field, Planes(whole, before), Masks(mask, mask), before=None, template=1.1)
     made: list[tuple[int, int]] = []
     new = field.plane(lambda *where: render_in(np.vstack([CORNER, MIDDLE]), where))
     model = counted(field.smoothed(new), made)
@@ -109,7 +107,7 @@ def test_what_follows_from_kept_planes_is_no_file(in_pieces):
     field = searched(in_pieces)
     mask = first_mask(field, field.smoothed_map())
     planes = Planes(field.smoothed_map(), field.nothing())
-    view = measure_filter(field, planes, Masks(mask, mask), before=None, template=1.1, steps=False)
+    view = measure_filter(field, planes, Masks(mask, mask), before=None, template=1.1)
     kind = LazyPlane if in_pieces else np.ndarray
     assert all(isinstance(plane, kind) for plane in (view.amplitude, view.typical, view.rms))
     where = field.tiles[3]

@@ -221,7 +221,7 @@ def test_noise_and_amplitude_of_the_filter() -> None:
     smoothed = field.smoothed(field.data)
     nothing = SourceMask(np.empty((0, 2)), np.empty(0))
     planes = Planes(smoothed, field.smoothed(np.zeros(shape)))
-    view = measure_filter(field, planes, Masks(nothing, nothing), before=None, template=1.1, steps=False)
+    view = measure_filter(field, planes, Masks(nothing, nothing), before=None, template=1.1)
     where = slice(20, 280), slice(20, 280)
     ratio = view.amplitude[where] / view.rms[where]
     assert ratio.std() == pytest.approx(1.0, abs=0.03)

@@ -98,6 +98,30 @@ def test_lonely_groups_are_fitted_once_and_neighbours_again(monkeypatch):
     assert len(counts) == 2
 
 
+def test_wide_sources_that_overlap_converge_and_do_not_take_turns_with_one_light(monkeypatch):
+    """Fitted at once, all took the light that they share, then none, more so from one round to the next."""
+    places = [(26.0, 26.0), (26.0, 34.0), (34.0, 26.0), (34.0, 34.0)]
+    truth = np.array([[1.0, x, y, 4.5, 4.0, 0.2] for x, y in places] + [[1.0, 51.0, 51.0, 1.2, 1.0, 0.0]])
+    data, start = gaussians.render(truth, SHAPE), truth * [1.3, 1, 1, 1, 1, 1]
+    sizes = []
+
+    def counting(some, *args, **kwargs):
+        sizes.append(len(some))
+        return fit_groups(some, *args, **kwargs)
+
+    monkeypatch.setattr("hyper_py.fitting.iterative.fit_groups", counting)
+    left = []
+    for rounds in (1, 2, 4, 8):
+        sizes.clear()
+        sources, _ = fit_iteratively(
+            prepared(start, data, radius=14.0), start, max_iterations=rounds, solver=TIGHT
+        )
+        left.append(np.std(data - gaussians.render(sources, SHAPE)))
+        assert sizes[:4] == [2, 1, 1, 1]  # what stands alone is fitted with the first
+    assert left == sorted(left, reverse=True)
+    assert left[-1] < 0.1 * np.std(data - gaussians.render(start, SHAPE))
+
+
 def test_groups_with_a_fit_are_fitted_again_only_where_a_neighbour_is_not():
     truth = np.vstack([chain(2, spacing=9.0), [[1.0, 45.0, 50.0, 2.0, 2.0, 0.0]]])
     data = gaussians.render(truth, SHAPE)

@@ -150,3 +150,13 @@ def test_footprints_are_where_the_model_is_above_a_level():
     mask = gaussians.footprints(parameters, (20, 30), n_sigma=2.0)
     np.testing.assert_array_equal(mask, gaussians.render(parameters, (20, 30)) >= np.exp(-2.0))
     assert not gaussians.footprints(np.empty((0, 6)), (4, 4)).any()
+
+
+@given(SOURCE, SOURCE)
+def test_correlation_is_that_of_the_sums_over_a_fine_grid(first, second):
+    one, other = (np.array([1.0, *source[1:]]) for source in (first, second))
+    y, x = (axis.ravel() for axis in np.mgrid[-20:20.1:0.25, -20:20.1:0.25])
+    values = [gaussians.gaussian_sum(own[None], y, x) for own in (one, other)]
+    expected = values[0] @ values[1] / np.sqrt((values[0] @ values[0]) * (values[1] @ values[1]))
+    assert gaussians.correlation(one, other) == pytest.approx(expected, abs=2e-4)
+    assert gaussians.correlation(one, one) == pytest.approx(1.0)

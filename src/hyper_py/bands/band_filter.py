@@ -59,9 +59,7 @@ def filtered_band(band: Band, sources: FloatArray, *, intrinsic: float) -> Filte
     mask = _source_mask(sources, fwhm=field.fwhm)
     masks = Masks(mask, mask) if len(sources) else Masks(*[first_mask(field, whole)] * 2)
     template = float(np.hypot(1.0, intrinsic / band.fwhm))
-    view = measure_filter(
-        field, Planes(whole, field.nothing()), masks, before=None, template=template, steps=False
-    )
+    view = measure_filter(field, Planes(whole, field.nothing()), masks, before=None, template=template)
     light = np.abs(_in_units_of(band.relative_rms, gaussians.render(sources, band.shape))) / field.scale
     left = CORE_RESIDUAL * ndimage.gaussian_filter(light, CORE_SMOOTHING * field.fwhm)
     ratio, masked = np.full(field.shape, np.nan), np.zeros(field.shape, dtype=bool)

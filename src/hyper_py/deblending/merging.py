@@ -39,6 +39,9 @@ _LONGEST_OF_TWO, _LONGEST_OF_MORE = 1.35, 2.2
 _CLEARLY = 10.0
 """A ring that leaves so much less in chi-square than the pieces, with fewer parameters, may be longer, and
 concentric Gaussians must leave so much less."""
+_LEFT_OF_PIECE = 0.5
+"""What a profile in the place of pieces leaves of any of them, at most: in complexes it takes the light that
+is between sources, and is better than they are, but most of one of them is left. Pieces are explained."""
 _BRIGHT = 40.0
 """S/N of all pieces together from which noise shows whether they are concentric Gaussians."""
 _WIDER = 1.2, 2.0, 4.0
@@ -177,6 +180,13 @@ class _Pieces:
         left = 2.0 * float(found.cost[0]) - float(np.sum(project(self.values - self.model) ** 2))
         return found.parameters[0], left if found.status[0] > 0 else np.inf
 
+    def are_explained(self, profile: _Profile, parameters: FloatArray) -> bool:
+        """Return whether a profile in their place leaves little of each of them, see `_LEFT_OF_PIECE`."""
+        project = self.group.whitener.project
+        left = project(self.values - profile(parameters, *self.places)[0])
+        lights = [project(gaussians.gaussian_sum(own[None], *self.places)) for own in self.sources]
+        return all(light @ left <= _LEFT_OF_PIECE * (light @ light) for light in lights)
+
 
 def _concentric(pieces: _Pieces, limits: tuple[float, float], solver: SolverOptions) -> FloatArray | None:
     """Return the Gaussian (6,) of concentric ones that describe pieces clearly better; None if none do."""
@@ -193,7 +203,8 @@ def _concentric(pieces: _Pieces, limits: tuple[float, float], solver: SolverOpti
         concentric.concentric_and_jacobian, start, (lower, upper), solver=solver,
         amplitudes=[gaussians.AMPLITUDE, concentric.OUTER],
     )  # fmt: skip
-    return concentric.as_gaussian(found) if left <= -_CLEARLY else None
+    is_one = left <= -_CLEARLY and pieces.are_explained(concentric.concentric_and_jacobian, found)
+    return concentric.as_gaussian(found) if is_one else None
 
 
 def _ring(pieces: _Pieces, limits: tuple[float, float], solver: SolverOptions) -> FloatArray | None:
@@ -210,6 +221,7 @@ def _ring(pieces: _Pieces, limits: tuple[float, float], solver: SolverOptions) -
     most, longest = (_LEFT_OF_MORE, _LONGEST_OF_MORE) if several else (_LEFT_OF_TWO, _LONGEST_OF_TWO)
     is_short = max(ring[_SIGMAS]) <= longest * min(ring[_SIGMAS])
     is_one = left <= -_CLEARLY or (is_short and left <= most * pieces.power)
+    is_one = is_one and pieces.are_explained(rings.ring_and_jacobian, ring)
     return rings.as_gaussian(ring) if is_one else None
 
 

@@ -110,6 +110,8 @@ class Field:
         Of the map given.
     keep : bool
         Whether what is made of the map is kept in memory: it is if the map itself is there.
+    step : int
+        Side of the bins of a binned map.
     """
 
     data: Plane
@@ -118,9 +120,12 @@ class Field:
     scale: float
     mean: float
     keep: bool
+    step: int = 1
 
     @classmethod
-    def of(cls, data: Plane, *, beam_covariance: FloatArray, size: int | None) -> "Field | None":
+    def of(
+        cls, data: Plane, *, beam_covariance: FloatArray, size: int | None, step: int = 1
+    ) -> "Field | None":
         """Return the field of a map; None if that does not vary."""
         middle, scale, mean = once(lambda: _middle_scale_mean(sample(data, size=size)))
         if not scale > 0.0:
@@ -133,7 +138,7 @@ class Field:
         scaled = LazyPlane(size_of(data), in_scatter)
         keep = isinstance(data, np.ndarray)
         plane: Plane = scaled[:, :] if keep else scaled
-        field = cls(plane, KernelFamily(beam_covariance), size, scale, mean, keep)
+        field = cls(plane, KernelFamily(beam_covariance), size, scale, mean, keep, step)
         if not keep:
             field = replace(field, data=field.plane(scaled.make))
             for where in field.tiles:

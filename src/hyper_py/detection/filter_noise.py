@@ -15,6 +15,8 @@ LOUD, LOUD_BEAMS = 3.0, 2.5
 """Noise that is so much louder than the mesh says within this radius in beams is followed there."""
 LOUD_LARGE, LOUD_AREA = 2.0, 40.0
 """This is enough in regions of at least so many square beams; they reach up to their rims."""
+LOUD_NOISE = 0.85
+"""Such a region looks like noise in at least this share of it: of a complex only parts do."""
 LOUD_SHARE = 0.4
 """Share of that circle's square that must be free of sources and blanks."""
 TAIL, CROWD = 0.05, 2.0
@@ -98,10 +100,14 @@ class LoudRegions:
     shape : (ny, nx)
     fwhm : float
         Of the beam in pixels.
+    tells_crowds : bool
+        Whether a large region that looks like a crowd in part is one. On binned maps, where sources are
+        looked for that are as wide as the bins are, crowds are blended: what is loud there is background.
     """
 
-    def __init__(self, shape: tuple[int, int], *, fwhm: float) -> None:
+    def __init__(self, shape: tuple[int, int], *, fwhm: float, tells_crowds: bool = True) -> None:
         self.shape, self._fwhm, self._step = shape, fwhm, max(1, round(0.5 * fwhm))
+        self._tells_crowds = tells_crowds
         self._half = max(2, round(LOUD_BEAMS * fwhm / self._step))
         self._values = np.full(tuple(-(-n // self._step) for n in shape), np.nan, dtype=np.float32)
 
@@ -140,24 +146,29 @@ class LoudRegions:
         likely = (loud >= np.maximum(0.25 * count, 1.0)) & (count >= LOUD_SHARE * side**2)
         padded = np.pad(self._values, self._half, mode="symmetric")
         squares = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
-        factor = np.ones(likely.shape)
+        factor, crowd = np.ones(likely.shape), np.zeros(likely.shape, dtype=bool)
         for k in np.flatnonzero(likely.any(axis=1)):
             own = squares[rows[k], columns[likely[k]]].reshape(-1, side**2)
             number = count[k, likely[k]]
             upper = _ranked(np.abs(own), 0.75 * number) / _UPPER_QUARTILE
             highest, deepest = _ranked(own, (1.0 - TAIL) * number), -_ranked(own, TAIL * number)
-            is_noise = (upper > LOUD_LARGE) & (highest <= CROWD * deepest)
-            factor[k, likely[k]] = np.where(is_noise, upper, 1.0)
-        return MeshMap(self._up_to_rims(factor, mesh), mesh, self.shape)
+            is_strong, is_noise = upper > LOUD_LARGE, highest <= CROWD * deepest
+            factor[k, likely[k]] = np.where(is_strong & is_noise, upper, 1.0)
+            crowd[k, likely[k]] = is_strong & ~is_noise & self._tells_crowds
+        return MeshMap(self._up_to_rims(factor, crowd, mesh), mesh, self.shape)
 
-    def _up_to_rims(self, factor: FloatArray, mesh: int) -> FloatArray:
-        """Return the factors with those of large regions carried to their rims.
+    def _up_to_rims(self, factor: FloatArray, crowd: BoolArray, mesh: int) -> FloatArray:
+        """Return the factors with those of large regions of noise carried to their rims.
 
-        A window across a rim is quieter than the region. Small regions may be crowds of sources.
+        A window across a rim is quieter than the region. Small regions may be crowds of sources, and those
+        that look like a `crowd` in part are.
         """
-        regions, number = ndimage.label(factor > 1.0, np.ones((3, 3)))
-        area = np.bincount(regions.ravel(), minlength=number + 1) * (mesh / self._fwhm) ** 2
-        large = (area >= LOUD_AREA) & (np.arange(number + 1) > 0)
+        noise = factor > 1.0
+        regions, number = ndimage.label(noise | crowd, np.ones((3, 3)))
+        windows = np.bincount(regions.ravel(), minlength=number + 1)
+        noisy = np.bincount(regions.ravel(), weights=noise.ravel(), minlength=number + 1)
+        large = noisy * (mesh / self._fwhm) ** 2 >= LOUD_AREA
+        large &= (noisy >= LOUD_NOISE * windows) & (np.arange(number + 1) > 0)
         side = 2 * max(1, round(0.5 * LOUD_BEAMS * self._fwhm / mesh)) + 1
         carried = ndimage.maximum_filter(np.where(large[regions], factor, 1.0), side)
         result: FloatArray = np.maximum(np.where(factor > LOUD, factor, 1.0), carried)

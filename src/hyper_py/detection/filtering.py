@@ -120,7 +120,7 @@ def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
     if not typical > 0.0:
         return PixelMask(plane, math.inf, 0.0)
     # Loud noise is no source: what stands out must do so from what is around it.
-    regions = LoudRegions(field.shape, fwhm=field.fwhm)
+    regions = LoudRegions(field.shape, fwhm=field.fwhm, tells_crowds=field.step == 1)
 
     def combed(where: Where) -> FloatArray:
         ratio = plane[where] / typical
@@ -151,7 +151,6 @@ def measure_filter(
     *,
     before: FilterNoise | None,
     template: float,
-    steps: bool,
 ) -> Filtered:
     """Measure the filter for sources of a size, and the noise of its output, outside masks.
 
@@ -165,8 +164,6 @@ def measure_filter(
         for quiet ones.
     template : float
         Size of the sources in beams.
-    steps : bool
-        Whether the noise is looked at for steps, see `hyper_py.detection.noise_mesh`.
     """
     usable = _usable(field, masks.sources)
     sums, cell = ProductSums(field.family.n_planes), cell_side(field.fwhm)
@@ -203,6 +200,8 @@ def measure_filter(
 
     filtered, model, brightness, finest = _made(field, seen, planes, 4)
     amplitude = field.derived(lambda *where: filtered[where] - model[where])
+    # Crowds of sources look like steps: before they are masked, and to cells as wide as they are.
+    steps = before is not None and field.step == 1
     noise = _noise(field, amplitude, brightness, usable, masks.faint, steps=steps)
     typical = field.derived(lambda *where: noise.at(where, distance=field.distance[where]))
     level = once(lambda: float(np.median(sample(typical, size=field.size))))
@@ -280,7 +279,7 @@ def _noise(
     for where, found in field.pieces(cells):
         mesh.put(where, found)
     mesh_rms = mesh.mesh_rms(otherwise=lambda: _scatter(field, amplitude, usable), steps=steps)
-    regions = LoudRegions(field.shape, fwhm=field.fwhm)
+    regions = LoudRegions(field.shape, fwhm=field.fwhm, tells_crowds=field.step == 1)
     ratio = LazyPlane(field.shape, lambda *where: amplitude[where] / mesh_rms[where])
     for where, values in field.pieces(lambda where: regions.combed(where, ratio[where], usable(where))):
         regions.put(where, values)

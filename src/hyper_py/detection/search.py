@@ -140,9 +140,7 @@ class Searched:
     planes: Planes
 
 
-def search(
-    field: Field, *, fit: Fit, steps: bool = True, advance: Callable[[int], None] = count_for_nobody
-) -> Searched:
+def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for_nobody) -> Searched:
     """Search a map, see `Searched`.
 
     The filter is measured in the first two rounds, and again when no bright source is left.
@@ -151,8 +149,6 @@ def search(
     ----------
     field : Field
     fit : Fit
-    steps : bool
-        Whether the noise is looked at for steps, once sources are masked: crowds look like loud noise.
     advance : callable
         Called with 1 after each of at most `MOST_ROUNDS` rounds.
     """
@@ -166,9 +162,7 @@ def search(
         if view is None or turn < FIRST_MEASURED or measuring or last:
             noise = None if view is None else view.noise
             view = found = None  # their planes go before others are made
-            view = measure_filter(
-                field, planes, masks, before=noise, template=TEMPLATE, steps=steps and noise is not None
-            )
+            view = measure_filter(field, planes, masks, before=noise, template=TEMPLATE)
         else:
             found = None
             view = refilter(field, planes, view, template=TEMPLATE)

@@ -114,12 +114,11 @@ def search_octave(
     """
     if min(data.shape) < 8 * step:
         return None
-    field = Field.of(binned(data, step), beam_covariance=beam_covariance, size=size)
+    field = Field.of(binned(data, step), beam_covariance=beam_covariance, size=size, step=step)
     if field is None or field.n_beams < FEWEST_BEAMS:
         return None
     fit = partial(fit_gaussians, beam_covariance=beam_covariance)
-    # Cells as wide as crowds and complexes see steps in them.
-    return field, search(field, fit=fit, steps=False, advance=advance)
+    return field, search(field, fit=fit, advance=advance)
 
 
 def binned_pixels(points: FloatArray, step: int, shape: tuple[int, int]) -> tuple[IndexArray, IndexArray]:

@@ -1,7 +1,9 @@
 """The iterative fit: groups are fitted in turn, each with the present models of all others subtracted.
 
 This is block coordinate descent on the cost of the whole map. Groups whose neighbours have moved are fitted
-again, until nothing moves.
+again, until nothing moves. Groups that hardly overlap are fitted at once; of those that do, the second is
+fitted with what the first has become: at once, both would take the light that they share, then neither, and
+so on, without end where several overlap.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,18 +11,21 @@ from functools import partial
 
 import numpy as np
 
-from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.fitting.group_fit import fit_groups
 from hyper_py.fitting.groups import Group, GroupFit, work_parts
-from hyper_py.fitting.other_sources import sources_in_reach, with_other_sources
+from hyper_py.fitting.other_sources import group_of, sources_in_reach, with_other_sources
 from hyper_py.fitting.problem import FitProblem
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.pairs import group_pairs
 from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.stages import counter
 
 _FLUX_TOLERANCE = 1e-3
 """Groups are fitted again until no flux moves by more than this share of its source's."""
+_OVERLAP = 0.1
+"""Correlation of two Gaussians from which their groups are fitted one after the other."""
 
 
 def fit_iteratively(
@@ -60,21 +65,48 @@ def fit_iteratively(
     fitted: Callable[[int], None] | None = counter(stage, len(todo))
     for _ in range(max_iterations):
         before = sources.copy()
-        present = with_other_sources([groups[k] for k in todo], sources)
-        parts = work_parts(present)
-        fit = partial(_fit_part, sources=before, solver=solver)
-        some = [[present[i] for i in part] for part in parts]
-        for part, fits in zip(parts, in_order(fit, some), strict=True):
-            for i, one in zip(part, fits, strict=True):
-                groups[todo[i]] = groups[todo[i]].refitted(one)
-                sources[groups[todo[i]].members] = one.parameters
-            if fitted is not None:
-                fitted(len(part))
+        for turn in _turns(groups, todo, reach, sources):
+            present = with_other_sources([groups[k] for k in turn], sources)
+            parts = work_parts(present)
+            fit = partial(_fit_part, sources=sources.copy(), solver=solver)
+            some = [[present[i] for i in part] for part in parts]
+            for part, fits in zip(parts, in_order(fit, some), strict=True):
+                for i, one in zip(part, fits, strict=True):
+                    groups[turn[i]] = groups[turn[i]].refitted(one)
+                    sources[groups[turn[i]].members] = one.parameters
+                if fitted is not None:
+                    fitted(len(part))
         moved, fitted = _moved(before, sources), None
         todo = [k for k, near in enumerate(reach) if near.size and moved[near].any()]
         if not todo:
             break
     return sources, groups
+
+
+def _turns(
+    groups: Sequence[Group], todo: Sequence[int], reach: Sequence[IndexArray], sources: FloatArray
+) -> list[list[int]]:
+    """Return the groups to fit in as many sets as it takes, so that no two of a set overlap."""
+    owner = group_of([group.members for group in groups], len(sources))
+    is_open = np.zeros(len(groups), dtype=bool)
+    is_open[todo] = True
+    near = [reach[k][is_open[owner[reach[k]]]] for k in todo]
+    pairs = [
+        (np.repeat(groups[k].members, own.size), np.tile(own, groups[k].n_sources))
+        for k, own in zip(todo, near, strict=True)
+        if own.size
+    ]
+    if not pairs:
+        return [list(todo)]
+    first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    overlap = gaussians.correlation(sources[first], sources[second]) > _OVERLAP
+    beside = group_pairs(owner[first[overlap]], owner[second[overlap]], len(groups))
+    turn = np.full(len(groups), -1)
+    for k in todo:
+        taken = set(turn[beside[k]].tolist())
+        turn[k] = next(n for n in range(len(todo)) if n not in taken)
+    own = turn[todo]
+    return [[k for k, n in zip(todo, own.tolist(), strict=True) if n == one] for one in range(own.max() + 1)]
 
 
 def _fit_part(groups: Sequence[Group], *, sources: FloatArray, solver: SolverOptions) -> list[GroupFit]:

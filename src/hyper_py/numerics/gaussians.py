@@ -273,6 +273,20 @@ def source_covariance(parameters: FloatArray) -> FloatArray:
     )
 
 
+def correlation(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return the integrals of products of two Gaussians over the roots of those of their squares, (...).
+
+    It is 1 for equal ones, and does not depend on their amplitudes.
+    """
+    one, other = source_covariance(first), source_covariance(second)
+    away = (first - second)[..., [X, Y]]
+    both = one + other
+    exponent = np.einsum("...i,...ij,...j->...", away, np.linalg.inv(both), away)
+    areas = np.linalg.det(one) * np.linalg.det(other)
+    result: FloatArray = 2.0 * areas**0.25 / np.sqrt(np.linalg.det(both)) * np.exp(-0.5 * exponent)
+    return result
+
+
 def shape_parameters(covariance: FloatArray) -> FloatArray:
     """Return (sigma_major, sigma_minor, theta), shape (..., 3), of second moments of shape (..., 2, 2)."""
     ellipse = ellipse_from_covariance(covariance)
