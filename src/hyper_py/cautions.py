@@ -53,6 +53,14 @@ _MOST_DARK, _FEWEST_REPEATED = 1000, 4
 """Dark pixels that are looked at; pixels of one dark value that are no chance."""
 _BLANK_BEAMS = 0.5
 """Blank regions smaller than this, in beams, are no edge."""
+_ISLAND_BEAMS, _ISLAND_SHARE = 2.0, 0.95
+"""A map of which this share is within so many beams of an edge, most of it blank, is one of islands."""
+_LONG, _NARROW, _FEWEST_LONG = 2.5, 1.3, 3
+"""Beams along and across from and up to which a row is a piece of a line; fewer may be galaxies."""
+_CLEAR, _FEWEST_ALIKE = 10.0, 8
+"""Signal to noise of the rows of which sizes are compared with the beam, and how many are needed."""
+_ALIKE, _OTHER_BEAM = 0.04, 0.1
+"""Scatter of sizes up to which all are one, and by how much that must differ from the beam's."""
 
 
 def cautions(catalog: QTable, image: SkyImage, noise: NoiseLevel | None = None) -> tuple[str, ...]:
@@ -73,13 +81,15 @@ def cautions(catalog: QTable, image: SkyImage, noise: NoiseLevel | None = None) 
         Values that were taken for blank or look like it, an error that the file has and that was not used,
         a beam that is not known, wider than a quarter of the map or smaller than a pixel, what was assumed of
         given sources, those that are not on the map, smaller than its beam or at one place, pixels that are
-        too dark or too bright to be seen through the beam, most rows flagged, rows that crowd along edges.
+        too dark or too bright to be seen through the beam, a map of islands, sources that all have one size
+        which is not the beam's, pieces of lines, most rows flagged, rows that crowd along edges.
         Empty if there is nothing to say.
     """
     said = _of_image(image)
     said += [*image.meta.get("given", ()), *_given(catalog), *_given_twice(catalog, image)]
     said += [*_wide_beam(image), *_small_beam(image), *_dark_pixels(image, noise), *_nowhere(catalog, image)]
     said += [*_units(image, noise)]
+    said += [*_islands(image), *_other_beam(catalog, image), *_lines(catalog, image)]
     said += _hot_pixels(catalog) + _wide_sources(catalog) + _flagged(catalog) + _crowded(catalog, image)
     return tuple(said)
 
@@ -259,6 +269,64 @@ def _nowhere(catalog: QTable, image: SkyImage) -> list[str]:
     return ["detection.region contains no pixel of this map: nothing was searched"]
 
 
+def _islands(image: SkyImage) -> list[str]:
+    """Say that a map is blank but for islands, which show no noise."""
+    if not image.is_whole:
+        return []
+    blank = 1.0 - np.count_nonzero(np.isfinite(image.data)) / image.data.size
+    if blank < 0.5 or _near_edge(image, reach=_ISLAND_BEAMS)[1] < _ISLAND_SHARE:
+        return []
+    return [
+        f"{blank:.0%} of the map is blank and all of the rest near that: islands around sources do not show "
+        "the noise, and most sources are missed; use the map before it was masked"
+    ]
+
+
+def _other_beam(catalog: QTable, image: SkyImage) -> list[str]:
+    """Say that clear sources all have one size that is not the beam's."""
+    if not {"FWHM_1", "FWHM_2", "SNR", "FLAGS"} <= set(catalog.colnames) or not len(catalog):
+        return []
+    size = np.sqrt(_numbers(catalog, "FWHM_1") * _numbers(catalog, "FWHM_2")) / image.beam.fwhm
+    taken = np.asarray(catalog["FLAGS"]).astype(np.int64) & int(Flag.SIZE_AT_BOUND | Flag.SHAPE_ASSUMED)
+    size = size[(np.abs(_numbers(catalog, "SNR")) > _CLEAR) & (taken == 0) & np.isfinite(size)]
+    if size.size < _FEWEST_ALIKE:
+        return []
+    typical = float(np.median(size))
+    scatter = 1.4826 * float(np.median(np.abs(size - typical)))
+    if scatter > _ALIKE * typical or abs(typical - 1.0) < _OTHER_BEAM:
+        return []
+    per = _PER.search(image.unit)
+    effect = "peaks" if per is None or per[0].lower() == "pix" else "fluxes"
+    why, wrong = "if they are points", f"{effect} are too large by a factor of {typical**2:.2f}"
+    if typical < 1.0:
+        why, wrong = "which none can be", f"{effect} are too small by a factor of {typical**-2:.2f}"
+    return [
+        f"the {size.size} clearest sources are all {typical:.2f} times as wide as the beam; {why}, the beam "
+        f"is {typical * image.beam.fwhm:.3g} arcsec and {wrong}: check it (survey.beam)"
+    ]
+
+
+def _lines(catalog: QTable, image: SkyImage) -> list[str]:
+    """Say which rows are long and as narrow as the beam."""
+    if not {"FWHM_1", "FWHM_2"} <= set(catalog.colnames) or not len(catalog):
+        return []
+    long = _numbers(catalog, "FWHM_1") >= _LONG * image.beam.major
+    narrow = _numbers(catalog, "FWHM_2") <= _NARROW * image.beam.minor
+    pieces = np.flatnonzero(long & narrow)
+    if pieces.size < _FEWEST_LONG:
+        return []
+    return [
+        f"{_rows(catalog, pieces)} rows are {_LONG:g} beams long and more, and hardly wider than the beam: "
+        "pieces of filaments, jets, spikes or bad rows rather than compact sources"
+    ]
+
+
+def _numbers(catalog: QTable, name: str) -> FloatArray:
+    """Return a column without its unit; masked values are NaN."""
+    values = np.ma.asarray(getattr(catalog[name], "value", catalog[name]), dtype=np.float64)
+    return np.asarray(np.ma.filled(values, np.nan))
+
+
 def _wide_sources(catalog: QTable) -> list[str]:
     """Say which sources are wider than what is known to be measured rightly."""
     if "FLAGS" not in catalog.colnames:
@@ -359,10 +427,7 @@ def _crowded(catalog: QTable, image: SkyImage) -> list[str]:
 
 def _near_edges(catalog: QTable, image: SkyImage) -> tuple[BoolArray, float]:
     """Return which rows are near an edge, and the share of the map that is."""
-    x, y = (
-        np.ma.filled(np.ma.asarray(getattr(catalog[name], "value", catalog[name]), dtype=np.float64), np.nan)
-        for name in ("X", "Y")
-    )
+    x, y = (_numbers(catalog, name) for name in ("X", "Y"))
     x, y = (values[np.isfinite(x) & np.isfinite(y)] for values in (x, y))
     reach = _EDGE_BEAMS * image.beam_fwhm_pix
     step = max(1, int(_BLANK_BEAMS * image.beam_fwhm_pix))
@@ -372,8 +437,16 @@ def _near_edges(catalog: QTable, image: SkyImage) -> tuple[BoolArray, float]:
     if not image.is_whole:  # only the border is known
         far = [step * np.minimum(np.arange(n) + 1, n - np.arange(n)) > reach for n in (height, width)]
         return ~(far[0][rows] & far[1][columns]), 1.0 - float(far[0].mean() * far[1].mean())
+    near, share = _near_edge(image, reach=_EDGE_BEAMS)
+    return near[rows, columns], share
+
+
+def _near_edge(image: SkyImage, *, reach: float) -> tuple[BoolArray, float]:
+    """Return which places of a grid are within so many beams of an edge, and the share of the map that is."""
+    step = max(1, int(_BLANK_BEAMS * image.beam_fwhm_pix))
     # One blank pixel between others is no edge.
     valid = np.pad(np.isfinite(image.data[::step, ::step]), 2)
     valid = ndimage.binary_closing(valid, np.ones((3, 3)))[2:-2, 2:-2]
     distance = step * ndimage.distance_transform_edt(np.pad(valid, 1))[1:-1, 1:-1]
-    return distance[rows, columns] <= reach, float(np.mean(distance[valid] <= reach)) if valid.any() else 1.0
+    near: BoolArray = distance <= reach * image.beam_fwhm_pix
+    return near, float(np.mean(near[valid])) if valid.any() else 1.0
