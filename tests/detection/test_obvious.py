@@ -43,6 +43,13 @@ def test_a_source_that_fills_the_map_is_obvious_and_becomes_a_row(beams):
     )
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (2, 40), (12, 12)])
+def test_maps_without_a_maximum_have_nothing_obvious(shape):
+    data = np.zeros(shape)
+    data[0], data[-1] = 1.0, -1.0
+    assert len(obvious(data)) == 0
+
+
 def test_on_maps_of_many_beams_the_search_begins_without_sources():
     data = make_map(sources_of((100.0, 60.0, 50.0)), (120, 120), seed=4)
     assert len(obvious(data)) == 0

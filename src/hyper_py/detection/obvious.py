@@ -43,7 +43,10 @@ def obvious_sources(field: Field, *, fit: Fit, size: float) -> FloatArray:
         return nothing
     level = np.median(data[inner])
     above = np.where(inner, data - level, 0.0)
-    peaks = find_maxima(field, above, threshold=LEAST_SHARE * float(above.max()))
+    highest = float(above.max())
+    if highest <= 1.0:  # the scatter of the map: what is lower fills nothing
+        return nothing
+    peaks = find_maxima(field, above, threshold=LEAST_SHARE * highest)
     x, y = peaks.points.T
     sources = beam_sized(x, y, peaks.value, beam_covariance=field.family.beam_covariance, size=size)
     while len(sources):
