@@ -39,7 +39,7 @@ _SIZE_STEP_BEAMS = 0.5
 _READ_GROUPS = 32
 """Groups whose pixels are read at once."""
 _LONG, _ANGLE_STEP = 2.0, np.pi / 12.0
-"""Axis ratio from which discs are cut to bands, and the step of their angles."""
+"""Axis ratio, over that of the beam, from which discs are cut to bands, and the step of their angles."""
 _DISC_STEP_BEAMS = 0.5
 """Radii of larger discs are multiples of this, so that groups alike share matrices."""
 
@@ -166,7 +166,9 @@ class FitSetup:
         """
         minor = FWHM_PER_SIGMA * problem.start[:, gaussians.SIGMA_2] / problem.beam_fwhm
         half = _reaches(minor, aper_sup=self.aper_sup, radius_in_fwhm=self.radius_in_fwhm) * problem.beam_fwhm
-        long = problem.start[:, gaussians.SIGMA_1] > _LONG * problem.start[:, gaussians.SIGMA_2]
+        smallest, largest = np.sqrt(np.linalg.eigvalsh(problem.beam_covariance))
+        ratio = problem.start[:, gaussians.SIGMA_1] / problem.start[:, gaussians.SIGMA_2]
+        long = ratio > _LONG * largest / smallest
         angle = _ANGLE_STEP * np.rint(problem.start[:, gaussians.THETA] / _ANGLE_STEP)
         return np.column_stack([np.where(long & (half < radius), half, np.inf), angle])
 
