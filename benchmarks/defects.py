@@ -190,6 +190,40 @@ def quantised(step: float) -> Callable[[np.random.Generator], Sky]:
     return kind
 
 
+def overflows(rng: np.random.Generator) -> Sky:
+    """Three pixels of absurd numbers, at least some beams from sources."""
+    sky, placed = simple(rng), 0
+    while placed < 3:
+        y, x = rng.integers(0, SIDE, 2)
+        if np.hypot(sky.sources[:, 0] - x, sky.sources[:, 1] - y).min() > 3.0 * FWHM:
+            sky.data[y, x] = (1e8, -1e15, 1e22)[placed]
+            placed += 1
+    return sky
+
+
+def filled(rng: np.random.Generator) -> Sky:
+    """A map of 3.2 beams, with one source."""
+    fwhm, side = 16.0, 51
+    x, y = rng.uniform(22.0, 28.0, 2)
+    return Sky(drawn(np.array([[x, y, 60.0]]), fwhm)[:side, :side] + noise(rng, fwhm)[:side, :side],
+               np.array([[x, y, 60.0]]), fwhm)  # fmt: skip
+
+
+def diffraction(rng: np.random.Generator) -> Sky:
+    """Three spikes of a percent through the brightest sources."""
+    sources = places(rng)
+    sources[:2, 2] = 5000.0, 800.0
+    data = drawn(sources) + noise(rng)
+    for x, y, peak in sources[:2]:
+        for angle in 0.2 + np.pi / 3.0 * np.arange(3):
+            along = (X - x) * np.cos(angle) + (Y - y) * np.sin(angle)
+            across = (Y - y) * np.cos(angle) - (X - x) * np.sin(angle)
+            profile = np.exp(-0.5 * (across * FWHM_PER_SIGMA / FWHM) ** 2) * np.exp(-np.abs(along) / 40.0)
+            hollow = 1.0 - np.exp(-((along / 6.0) ** 2))
+            data += 0.01 * peak * profile * hollow * (1.0 + 0.3 * np.cos(along / 3.0))
+    return Sky(data, sources)
+
+
 KINDS: dict[str, Callable[[np.random.Generator], Sky]] = {
     "nothing": simple,
     "smooth background of 300 sigma": with_background(always(bump(300.0))),
@@ -212,6 +246,9 @@ KINDS: dict[str, Callable[[np.random.Generator], Sky]] = {
     "steps of one sigma": quantised(1.0),
     "beam of 1.8 pixels": sampled(1.8),
     "beam of 1.4 pixels": sampled(1.4),
+    "3 pixels of absurd numbers": overflows,
+    "one source on a map of 3.2 beams": filled,
+    "spikes through sources of 800 and 5000 sigma": diffraction,
 }
 
 

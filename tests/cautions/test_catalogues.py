@@ -213,3 +213,55 @@ def test_a_factor_of_the_beam_is_named():
 def test_units_that_an_instrument_does_not_have(instrument, unit, said):
     image = replace(make_image(noise(), meta={"instrument": instrument}), unit=unit)
     assert any("are usually in" in text for text in cautions(table(*places(3)), image)) == said
+
+
+def shaped(image, along, across, snr=20.0):
+    """A catalogue of rows of these sizes in beams."""
+    rows, beam = table(*places(len(along))), image.beam.fwhm
+    rows["HYPER_ID"] = np.arange(1, len(along) + 1)
+    rows["SNR"] = np.broadcast_to(snr, len(along))
+    rows["FWHM_1"], rows["FWHM_2"] = (np.asarray(size) * beam for size in (along, across))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("size", "unit", "said"),
+    [
+        (1.41, "Jy/beam", "1.41 times as wide as the beam; if they are points"),
+        (1.41, "Jy/beam", "fluxes are too large by a factor of 1.99"),
+        (0.77, "MJy/sr", "peaks are too small by a factor of 1.69"),
+        (1.05, "Jy/beam", None),
+    ],
+)
+def test_sources_of_one_size_that_is_not_the_beams_are_said(size, unit, said):
+    image = make_image(noise(), unit=unit)
+    scatter = 1.0 + 0.02 * np.random.default_rng(3).normal(size=12)
+    found = cautions(shaped(image, size * scatter, size / scatter), image)
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]
+    sizes = np.linspace(1.0, 1.8, 12)  # of sources of their own sizes nothing is said, nor of faint or few
+    assert cautions(shaped(image, sizes, sizes), image) == ()
+    alike = np.full(12, size)
+    assert cautions(shaped(image, alike, alike, snr=5.0), image) == ()
+    assert cautions(shaped(image, alike[:7], alike[:7]), image) == ()
+
+
+def test_rows_that_are_pieces_of_lines_are_said():
+    image = make_image(noise())
+    along, across = np.full(9, 1.0), np.full(9, 1.0)
+    along[:3], across[:3] = 4.0, 1.1
+    (said,) = cautions(shaped(image, along, across), image)
+    assert said.startswith("3 of 9 (HYPER_ID 1, 2, 3) rows are 2.5 beams long and more")
+    across[2] = 2.0  # wide as well as long
+    assert cautions(shaped(image, along, across), image) == ()
+
+
+def test_a_map_of_islands_is_said():
+    data = np.full(SHAPE, np.nan)
+    data[20:180:40, 20:200:40] = 1.0
+    grown = ndimage.binary_dilation(np.isfinite(data), iterations=6)
+    (said,) = cautions(table([], []), make_image(np.where(grown, noise(), np.nan)))
+    assert "islands around sources" in said
+    half = noise()
+    half[:150] = np.nan  # three quarters blank, in one piece
+    assert cautions(table([], []), make_image(half)) == ()

@@ -73,3 +73,23 @@ def test_a_group_on_another_background_is_not_fitted_and_may_have_a_joint_polyno
     assert joint.fit is None
     orders = [candidate.joint.order for candidate in setup.candidates(group, NoBackground(), (0, 1, 3))]
     assert orders == [0, 1, 3]
+
+
+def test_a_long_and_narrow_source_has_the_surroundings_of_a_compact_one_across():
+    data = np.random.default_rng(5).normal(size=(120, 120))
+    sigma = 4.0 / 2.3548
+    compact, round_, long = (
+        np.array([[5.0, 60.0, 60.0, major * sigma, minor * sigma, np.pi / 6.0]])
+        for major, minor in ((1.0, 1.0), (4.0, 4.0), (4.0, 1.0))
+    )
+
+    def extents(source):
+        problem = make_problem(source, data)
+        (group,) = setup_for(problem, aper_sup=6.0).groups(problem)
+        x, y = group.pixels.x - 60.0, group.pixels.y - 60.0
+        cosine, sine = np.cos(np.pi / 6.0), np.sin(np.pi / 6.0)
+        return [np.abs(x * cosine + y * sine).max(), np.abs(y * cosine - x * sine).max(), x.size]
+
+    assert extents(long)[0] == pytest.approx(extents(round_)[0], abs=0.5)
+    assert extents(long)[1] == pytest.approx(extents(compact)[1], abs=0.5)
+    assert extents(long)[2] < 0.75 * extents(round_)[2]

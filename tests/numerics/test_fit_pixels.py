@@ -78,3 +78,23 @@ def test_coarse_discs_take_every_second_pixel_and_the_finest_of_several_counts()
     assert plain.area is None
     moved = select_fit_pixels(x + 1, y, radius=radius, usable=usable, steps=np.array([2, 1]))
     assert moved.key == window.key
+
+
+@given(st.floats(0.0, np.pi), st.sampled_from([1, 2]))
+def test_a_disc_is_cut_to_a_band_along_its_angle(angle, step):
+    usable = np.ones(SHAPE, dtype=bool)
+    bands = np.array([[4.0, angle]])
+    cut, whole = (
+        select_fit_pixels(
+            np.array([20.0]), np.array([20.0]), radius=np.array([15.0]), usable=usable,
+            steps=np.array([step]), bands=some,
+        )
+        for some in (bands, None)
+    )  # fmt: skip
+    along = np.array([np.cos(angle), np.sin(angle)])
+    places = np.column_stack([whole.x, whole.y]) - 20.0
+    across = np.abs(places[:, 0] * along[1] - places[:, 1] * along[0])
+    inside = np.abs(across - 4.0) > 1e-9  # pixels on the rim may be either
+    found = set(zip(cut.y.tolist(), cut.x.tolist(), strict=True))
+    for y, x, is_in in zip(whole.y[inside], whole.x[inside], across[inside] < 4.0, strict=True):
+        assert ((y, x) in found) == is_in

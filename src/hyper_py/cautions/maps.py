@@ -21,7 +21,7 @@ _SIGMA_OF_STEPS = 1.4826 / np.sqrt(2.0)
 _NEAR = 1.4
 """Ratios that differ by less are near."""
 _USUAL_UNITS = {"PACS": "Jy/pixel", "SPIRE": "Jy/beam or MJy/sr"}
-_PER = re.compile(r"pix|beam|bm", re.IGNORECASE)
+PER = re.compile(r"pix|beam|bm", re.IGNORECASE)
 _DARK = 20.0
 """Times the noise below the mean."""
 _ALONE = 0.1
@@ -44,6 +44,10 @@ _FEWEST_ROWS, _FEWEST_PIXELS = 30, 30
 """Rows of pixels from which one can stand out, and pixels of a row with neighbours."""
 _NAMED = 5
 """Rows that are named in a warning."""
+BLANK_BEAMS = 0.5
+"""Blank regions smaller than this, in beams, are no edge."""
+_ISLAND_BEAMS, _ISLAND_SHARE = 2.0, 0.95
+"""A map of which this share is within so many beams of an edge, most of it blank, is one of islands."""
 
 
 def map_cautions(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
@@ -59,10 +63,16 @@ def map_cautions(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
     -------
     list of str
         What was assumed when it was read, a beam that is not known, wider than a quarter of the map or
-        smaller than a pixel, units that do not go together, single pixels and rows of pixels that the beam
-        would smooth.
+        smaller than a pixel, units that do not go together, a map of islands, single pixels and rows of
+        pixels that the beam would smooth.
     """
-    said = [*_of_image(image), *_wide_beam(image), *_small_beam(image), *_units(image, noise)]
+    said = [
+        *_of_image(image),
+        *_wide_beam(image),
+        *_small_beam(image),
+        *_units(image, noise),
+        *_islands(image),
+    ]
     if noise is None or not image.is_whole or not noise.typical > 0.0:
         return said
     return [*said, *_dark_pixels(image, noise), *_bad_lines(image, noise)]
@@ -97,7 +107,7 @@ def _units(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
             f"the noise of the map is {ratio:.3g} times {given}{_of_a_beam(ratio, image)}: do both have the "
             "same unit?"
         )
-    instrument, per = str(image.meta.get("instrument", "")), _PER.search(image.unit)
+    instrument, per = str(image.meta.get("instrument", "")), PER.search(image.unit)
     usual = next((unit for name, unit in _USUAL_UNITS.items() if name in instrument.upper()), None)
     if usual is not None and per is not None and (per[0].lower() == "pix") != (usual == "Jy/pixel"):
         said.append(
@@ -262,3 +272,27 @@ def bad_rows(data: FloatArray) -> tuple[IntArray, FloatArray]:
     before, own, after = (sign * column for column in heights.T)
     bad = (own > np.abs([before, after]).max(axis=0)) & (-0.5 * (before + after) >= _ABRUPT * own)
     return likely[bad], heights[bad, 1]
+
+
+def _islands(image: SkyImage) -> list[str]:
+    """Say that a map is blank but for islands, which show no noise."""
+    if not image.is_whole:
+        return []
+    blank = 1.0 - np.count_nonzero(np.isfinite(image.data)) / image.data.size
+    if blank < 0.5 or near_edge(image, reach=_ISLAND_BEAMS)[1] < _ISLAND_SHARE:
+        return []
+    return [
+        f"{blank:.0%} of the map is blank and all of the rest near that: islands around sources do not show "
+        "the noise, and most sources are missed; use the map before it was masked"
+    ]
+
+
+def near_edge(image: SkyImage, *, reach: float) -> tuple[BoolArray, float]:
+    """Return which places of a grid are within so many beams of an edge, and the share of the map that is."""
+    step = max(1, int(BLANK_BEAMS * image.beam_fwhm_pix))
+    # One blank pixel between others is no edge.
+    valid = np.pad(np.isfinite(image.data[::step, ::step]), 2)
+    valid = ndimage.binary_closing(valid, np.ones((3, 3)))[2:-2, 2:-2]
+    distance = step * ndimage.distance_transform_edt(np.pad(valid, 1))[1:-1, 1:-1]
+    near: BoolArray = distance <= reach * image.beam_fwhm_pix
+    return near, float(np.mean(near[valid])) if valid.any() else 1.0

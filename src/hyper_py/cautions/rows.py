@@ -2,10 +2,11 @@
 
 import numpy as np
 from astropy.table import QTable
-from scipy import ndimage, special
+from scipy import special
 from scipy.spatial import cKDTree
 
-from hyper_py.arrays import BoolArray, IntArray
+from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.cautions.maps import BLANK_BEAMS, PER, near_edge
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.image import SkyImage
 from hyper_py.numerics.tiles import sample
@@ -26,8 +27,12 @@ _CHANCE = 1e-6
 """Probability of as many rows near edges by chance below which they crowd there."""
 _SAME_PLACE = 0.1
 """Distance in beams below which the fluxes of two sources cannot be told apart."""
-_BLANK_BEAMS = 0.5
-"""Blank regions smaller than this, in beams, are no edge."""
+_LONG, _NARROW, _FEWEST_LONG = 2.5, 1.3, 3
+"""Beams along and across from and up to which a row is a piece of a line; fewer may be galaxies."""
+_CLEAR, _FEWEST_ALIKE = 10.0, 8
+"""Signal to noise of the rows of which sizes are compared with the beam, and how many are needed."""
+_ALIKE, _OTHER_BEAM = 0.04, 0.1
+"""Scatter of sizes up to which all are one, and by how much that must differ from the beam's."""
 
 _OTHER_SIZES = 0.1
 """Share of sources whose size differs between bands above which that is said: 1% do by chance."""
@@ -36,13 +41,14 @@ _OTHER_SIZES = 0.1
 def row_cautions(catalog: QTable, image: SkyImage) -> list[str]:
     """Return what is odd about the rows of a map's catalogue.
 
-    Given sources that are not on the map, smaller than its beam or at one place; hot pixels, very wide
-    sources; most rows flagged, or crowded along edges; nothing searched.
+    Given sources that are not on the map, smaller than its beam or at one place; sources that all have one
+    size which is not the beam's, pieces of lines, hot pixels, very wide sources; most rows flagged, or
+    crowded along edges; nothing searched.
     """
     return [
         *image.meta.get("given", ()), *_given(catalog), *_given_twice(catalog, image),
-        *_nowhere(catalog, image), *_hot_pixels(catalog), *_wide_sources(catalog), *_flagged(catalog),
-        *_crowded(catalog, image),
+        *_nowhere(catalog, image), *_other_beam(catalog, image), *_lines(catalog, image),
+        *_hot_pixels(catalog), *_wide_sources(catalog), *_flagged(catalog), *_crowded(catalog, image),
     ]  # fmt: skip
 
 
@@ -72,6 +78,51 @@ def _nowhere(catalog: QTable, image: SkyImage) -> list[str]:
     if len(catalog) or image.searched is None or np.any(sample(np.asarray(image.searched, dtype=np.float64))):
         return []
     return ["detection.region contains no pixel of this map: nothing was searched"]
+
+
+def _other_beam(catalog: QTable, image: SkyImage) -> list[str]:
+    """Say that clear sources all have one size that is not the beam's."""
+    if not {"FWHM_1", "FWHM_2", "SNR", "FLAGS"} <= set(catalog.colnames) or not len(catalog):
+        return []
+    size = np.sqrt(_numbers(catalog, "FWHM_1") * _numbers(catalog, "FWHM_2")) / image.beam.fwhm
+    taken = np.asarray(catalog["FLAGS"]).astype(np.int64) & int(Flag.SIZE_AT_BOUND | Flag.SHAPE_ASSUMED)
+    size = size[(np.abs(_numbers(catalog, "SNR")) > _CLEAR) & (taken == 0) & np.isfinite(size)]
+    if size.size < _FEWEST_ALIKE:
+        return []
+    typical = float(np.median(size))
+    scatter = 1.4826 * float(np.median(np.abs(size - typical)))
+    if scatter > _ALIKE * typical or abs(typical - 1.0) < _OTHER_BEAM:
+        return []
+    per = PER.search(image.unit)
+    effect = "peaks" if per is None or per[0].lower() == "pix" else "fluxes"
+    why, wrong = "if they are points", f"{effect} are too large by a factor of {typical**2:.2f}"
+    if typical < 1.0:
+        why, wrong = "which none can be", f"{effect} are too small by a factor of {typical**-2:.2f}"
+    return [
+        f"the {size.size} clearest sources are all {typical:.2f} times as wide as the beam; {why}, the beam "
+        f"is {typical * image.beam.fwhm:.3g} arcsec and {wrong}: check it (survey.beam)"
+    ]
+
+
+def _lines(catalog: QTable, image: SkyImage) -> list[str]:
+    """Say which rows are long and as narrow as the beam."""
+    if not {"FWHM_1", "FWHM_2"} <= set(catalog.colnames) or not len(catalog):
+        return []
+    long = _numbers(catalog, "FWHM_1") >= _LONG * image.beam.major
+    narrow = _numbers(catalog, "FWHM_2") <= _NARROW * image.beam.minor
+    pieces = np.flatnonzero(long & narrow)
+    if pieces.size < _FEWEST_LONG:
+        return []
+    return [
+        f"{_rows(catalog, pieces)} rows are {_LONG:g} beams long and more, and hardly wider than the beam: "
+        "pieces of filaments, jets, spikes or bad rows rather than compact sources"
+    ]
+
+
+def _numbers(catalog: QTable, name: str) -> FloatArray:
+    """Return a column without its unit; masked values are NaN."""
+    values = np.ma.asarray(getattr(catalog[name], "value", catalog[name]), dtype=np.float64)
+    return np.asarray(np.ma.filled(values, np.nan))
 
 
 def _wide_sources(catalog: QTable) -> list[str]:
@@ -174,21 +225,15 @@ def _crowded(catalog: QTable, image: SkyImage) -> list[str]:
 
 def _near_edges(catalog: QTable, image: SkyImage) -> tuple[BoolArray, float]:
     """Return which rows are near an edge, and the share of the map that is."""
-    x, y = (
-        np.ma.filled(np.ma.asarray(getattr(catalog[name], "value", catalog[name]), dtype=np.float64), np.nan)
-        for name in ("X", "Y")
-    )
+    x, y = (_numbers(catalog, name) for name in ("X", "Y"))
     x, y = (values[np.isfinite(x) & np.isfinite(y)] for values in (x, y))
     reach = _EDGE_BEAMS * image.beam_fwhm_pix
-    step = max(1, int(_BLANK_BEAMS * image.beam_fwhm_pix))
+    step = max(1, int(BLANK_BEAMS * image.beam_fwhm_pix))
     height, width = (-(-n // step) for n in image.shape)
     rows = np.clip(np.rint(y / step).astype(int), 0, height - 1)
     columns = np.clip(np.rint(x / step).astype(int), 0, width - 1)
     if not image.is_whole:  # only the border is known
         far = [step * np.minimum(np.arange(n) + 1, n - np.arange(n)) > reach for n in (height, width)]
         return ~(far[0][rows] & far[1][columns]), 1.0 - float(far[0].mean() * far[1].mean())
-    # One blank pixel between others is no edge.
-    valid = np.pad(np.isfinite(image.data[::step, ::step]), 2)
-    valid = ndimage.binary_closing(valid, np.ones((3, 3)))[2:-2, 2:-2]
-    distance = step * ndimage.distance_transform_edt(np.pad(valid, 1))[1:-1, 1:-1]
-    return distance[rows, columns] <= reach, float(np.mean(distance[valid] <= reach)) if valid.any() else 1.0
+    near, share = near_edge(image, reach=_EDGE_BEAMS)
+    return near[rows, columns], share

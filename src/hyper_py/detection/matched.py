@@ -36,6 +36,7 @@ from hyper_py.detection.field import Field, Smoothed
 from hyper_py.detection.filter_noise import scatter
 from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
+from hyper_py.detection.obvious import obvious_sources
 from hyper_py.detection.peaks import Peaks, empty_peaks
 from hyper_py.detection.search import LOWEST, MOST_ROUNDS, TEMPLATE, Searched, search
 from hyper_py.detection.wide import (
@@ -165,7 +166,8 @@ class MatchedSearch:
         if field is None:
             return None
         fit = fit or partial(fit_gaussians, beam_covariance=beam_covariance)
-        found = search(field, fit=fit, advance=counter("detection", MOST_ROUNDS))
+        start = obvious_sources(field, fit=fit, size=TEMPLATE)
+        found = search(field, fit=fit, start=start, advance=counter("detection", MOST_ROUNDS))
         rate = false_rate(field, found)
         if rate.asymmetry > 0.0:
             share = background_share(field, found)

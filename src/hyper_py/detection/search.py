@@ -62,6 +62,7 @@ CHECKED_TOGETHER = 64
 """So many of them are one part of the work."""
 LAST_PLANES = 2
 """Planes of the smoothed map that the shapes of peaks are measured on."""
+NO_SOURCES: FloatArray = np.empty((0, N_PARAMETERS))
 MOST_FITS, MOST_ROUNDS, FIRST_MEASURED = 6, 10, 2
 """Rounds with fits, in all, and those at the beginning in which the filter is measured."""
 
@@ -140,7 +141,13 @@ class Searched:
     planes: Planes
 
 
-def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for_nobody) -> Searched:
+def search(
+    field: Field,
+    *,
+    fit: Fit,
+    start: FloatArray = NO_SOURCES,
+    advance: Callable[[int], None] = count_for_nobody,
+) -> Searched:
     """Search a map, see `Searched`.
 
     The filter is measured in the first two rounds, and again when no bright source is left.
@@ -149,10 +156,12 @@ def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for
     ----------
     field : Field
     fit : Fit
+    start : ndarray, shape (n, 6)
+        Bright sources that are known.
     advance : callable
         Called with 1 after each of at most `MOST_ROUNDS` rounds.
     """
-    bright = Bright.of(field, np.empty((0, N_PARAMETERS)), np.empty(0))
+    bright = Bright.of(field, start, np.ones(len(start)))
     planes = Planes(field.smoothed_map(), bright.smoothed)
     masks, companions, measuring = Masks(*[first_mask(field, planes.whole)] * 2), 0, True
     view: Filtered | None = None
@@ -167,15 +176,15 @@ def search(field: Field, *, fit: Fit, advance: Callable[[int], None] = count_for
             found = None
             view = refilter(field, planes, view, template=TEMPLATE)
         found = look(field, view, bright, masks, planes)
-        start = _new_bright(field, found) if turn < MOST_FITS else found.bright.sources[:0]
-        if not len(start) and companions < COMPANION_ROUNDS and turn:
-            start, companions = _companions(field, found), companions + 1
+        new = _new_bright(field, found) if turn < MOST_FITS else NO_SOURCES
+        if not len(new) and companions < COMPANION_ROUNDS and turn:
+            new, companions = _companions(field, found), companions + 1
         again = bright.unsettled(found.bright_snr)
-        fitting = len(start) > 0 or bool(again.any())
+        fitting = len(new) > 0 or bool(again.any())
         if last or (measuring and turn and not fitting):
             break
         if fitting:
-            bright = _fitted(field, _flattened(field, view, bright.model), bright, start, fit, again=again)
+            bright = _fitted(field, _flattened(field, view, bright.model), bright, new, fit, again=again)
             planes = replace(planes, model=bright.smoothed)
         masks, measuring = _masks(field, found.peaks, bright.sources), not fitting
         advance(1)

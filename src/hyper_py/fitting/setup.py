@@ -38,6 +38,8 @@ _SIZE_STEP_BEAMS = 0.5
 """The pixels that a source can spare are found for its minor axis rounded down to a multiple of this."""
 _READ_GROUPS = 32
 """Groups whose pixels are read at once."""
+_LONG, _ANGLE_STEP = 2.0, np.pi / 12.0
+"""Axis ratio, over that of the beam, from which discs are cut to bands, and the step of their angles."""
 _DISC_STEP_BEAMS = 0.5
 """Radii of larger discs are multiples of this, so that groups alike share matrices."""
 
@@ -106,11 +108,18 @@ class FitSetup:
         backgrounds = backgrounds or [OwnBackground(NoBackground())] * len(partition)
         radius, bounds = self.disc_radii(problem), self._bounds(problem)
         x, y = problem.start[:, gaussians.X], problem.start[:, gaussians.Y]
-        steps = self.pixel_steps(problem, radius)
+        steps, bands = self.pixel_steps(problem, radius), self.bands(problem, radius)
 
         def read(part: Sequence[IntArray]) -> list[tuple[FitPixels, FloatArray]]:
             chosen = [
-                select_fit_pixels(x[own], y[own], radius=radius[own], usable=problem.usable, steps=steps[own])
+                select_fit_pixels(
+                    x[own],
+                    y[own],
+                    radius=radius[own],
+                    usable=problem.usable,
+                    steps=steps[own],
+                    bands=bands[own],
+                )
                 for own in part
             ]
             return [(where, at(problem.data, where.y, where.x)) for where in chosen]
@@ -149,6 +158,19 @@ class FitSetup:
     def disc_radii(self, problem: FitProblem) -> FloatArray:
         """Return `disc_radii` in this setup."""
         return disc_radii(problem, aper_sup=self.aper_sup, radius_in_fwhm=self.radius_in_fwhm)
+
+    def bands(self, problem: FitProblem, radius: FloatArray) -> FloatArray:
+        """Return half-width and angle of the bands to which discs are cut, (n, 2), see `select_fit_pixels`.
+
+        A long and narrow source has around it what a compact one has.
+        """
+        minor = FWHM_PER_SIGMA * problem.start[:, gaussians.SIGMA_2] / problem.beam_fwhm
+        half = _reaches(minor, aper_sup=self.aper_sup, radius_in_fwhm=self.radius_in_fwhm) * problem.beam_fwhm
+        smallest, largest = np.sqrt(np.linalg.eigvalsh(problem.beam_covariance))
+        ratio = problem.start[:, gaussians.SIGMA_1] / problem.start[:, gaussians.SIGMA_2]
+        long = ratio > _LONG * largest / smallest
+        angle = _ANGLE_STEP * np.rint(problem.start[:, gaussians.THETA] / _ANGLE_STEP)
+        return np.column_stack([np.where(long & (half < radius), half, np.inf), angle])
 
     def pixel_steps(self, problem: FitProblem, radius: FloatArray) -> IntArray:
         """Return the steps between the pixels of discs, (n,): 1 for compact sources.
@@ -195,13 +217,20 @@ def disc_radii(problem: FitProblem, *, aper_sup: float, radius_in_fwhm: float) -
         See `FitSetup`.
     """
     own = FWHM_PER_SIGMA * problem.start[:, gaussians.SIGMA_1] / problem.beam_fwhm
-    # Where a shape is fitted, the source may become wider than it starts.
-    free = np.clip(own, min(aper_sup, COMPACT_BEAMS), aper_sup)
     given = problem.fixed[:, gaussians.SIGMA_1]
-    reach = radius_in_fwhm * np.where(given, own, free) + _SURROUNDINGS_BEAMS
-    reach = np.where(given, reach, _DISC_STEP_BEAMS * np.ceil(reach / _DISC_STEP_BEAMS * (1.0 - 1e-9)))
-    radii: FloatArray = problem.beam_fwhm * np.clip(reach, _DISC_BEAMS, LARGEST_DISC_BEAMS)
+    fitted = _reaches(own, aper_sup=aper_sup, radius_in_fwhm=radius_in_fwhm)
+    exact = np.clip(radius_in_fwhm * own + _SURROUNDINGS_BEAMS, _DISC_BEAMS, LARGEST_DISC_BEAMS)
+    radii: FloatArray = problem.beam_fwhm * np.where(given, exact, fitted)
     return radii
+
+
+def _reaches(fwhm: FloatArray, *, aper_sup: float, radius_in_fwhm: float) -> FloatArray:
+    """Return how far pixels reach from sources of some width of which the shapes are fitted, in beams."""
+    # A source may become wider than it starts.
+    free = np.clip(fwhm, min(aper_sup, COMPACT_BEAMS), aper_sup)
+    reach = radius_in_fwhm * free + _SURROUNDINGS_BEAMS
+    steps = _DISC_STEP_BEAMS * np.ceil(reach / _DISC_STEP_BEAMS * (1.0 - 1e-9))
+    return np.clip(steps, _DISC_BEAMS, LARGEST_DISC_BEAMS)
 
 
 def covariance_reach(problem: FitProblem, *, aper_sup: float, radius_in_fwhm: float) -> float:

@@ -1,4 +1,4 @@
-"""The pixels that a group of sources is fitted on: the union of discs around its sources."""
+"""The pixels that a group of sources is fitted on: the union of discs around its sources, or of bands."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,6 +55,7 @@ def select_fit_pixels(
     radius: FloatArray,
     usable: BoolArray | Plane,
     steps: IntArray | None = None,
+    bands: FloatArray | None = None,
 ) -> FitPixels:
     """Return the union of discs around the pixels nearest to the given points.
 
@@ -65,15 +66,19 @@ def select_fit_pixels(
     steps : int ndarray, shape (n_sources,), optional
         Distance in pixels, along each axis, of those that are taken, counted from the middle of the first
         disc that does not take all; 1 if not given.
+    bands : ndarray, shape (n_sources, 2), optional
+        Half-width in pixels and angle from +x of the band through its middle to which each disc is cut; if
+        not given, discs are whole.
     usable : bool ndarray or Plane, shape (ny, nx)
         False, or 0, for blank pixels.
     """
     ny, nx = usable.shape
     flat = []
+    bands = np.tile([np.inf, 0.0], (x.size, 1)) if bands is None else bands
     if steps is not None and (steps > 1).any():
-        return _coarse_fit_pixels(x, y, radius=radius, usable=usable, steps=steps)
-    for x0, y0, r in zip(np.rint(x), np.rint(y), radius, strict=True):
-        dy, dx = disc(float(r))
+        return _coarse_fit_pixels(x, y, radius=radius, usable=usable, steps=steps, bands=bands)
+    for x0, y0, r, band in zip(np.rint(x), np.rint(y), radius, bands, strict=True):
+        dy, dx = _cut(*disc(float(r)), band)
         py, px = int(y0) + dy, int(x0) + dx
         inside = (py >= 0) & (py < ny) & (px >= 0) & (px < nx)
         flat.append((py * nx + px)[inside])
@@ -81,16 +86,31 @@ def select_fit_pixels(
     return _shown(pixels, None, usable)
 
 
+def _cut(y: IntArray, x: IntArray, band: FloatArray) -> tuple[IntArray, IntArray]:
+    """Return the offsets that are in a band of a half-width and angle through 0."""
+    half, angle = band
+    if not np.isfinite(half):
+        return y, x
+    inside = np.abs(y * np.cos(angle) - x * np.sin(angle)) <= half
+    return y[inside], x[inside]
+
+
 def _coarse_fit_pixels(
-    x: FloatArray, y: FloatArray, *, radius: FloatArray, usable: BoolArray | Plane, steps: IntArray
+    x: FloatArray,
+    y: FloatArray,
+    *,
+    radius: FloatArray,
+    usable: BoolArray | Plane,
+    steps: IntArray,
+    bands: FloatArray,
 ) -> FitPixels:
     """Return the same where some discs are coarser; a pixel of several counts for the finest."""
     ny, nx = usable.shape
     first = int(np.argmax(steps > 1))
     origin = round(float(y[first])), round(float(x[first]))
     flat, areas = [], []
-    for x0, y0, r, step in zip(np.rint(x), np.rint(y), radius, steps, strict=True):
-        dy, dx = disc(float(r))
+    for x0, y0, r, step, band in zip(np.rint(x), np.rint(y), radius, steps, bands, strict=True):
+        dy, dx = _cut(*disc(float(r)), band)
         py, px = int(y0) + dy, int(x0) + dx
         inside = (py >= 0) & (py < ny) & (px >= 0) & (px < nx)
         inside &= ((py - origin[0]) % step == 0) & ((px - origin[1]) % step == 0)

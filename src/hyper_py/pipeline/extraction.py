@@ -31,7 +31,7 @@ from hyper_py.options import OptionChanges, Options
 from hyper_py.photometry.measurements import MeasuredMap, SourceTable
 from hyper_py.pipeline.both_signs import NO_SOURCES, Found, find_both_signs
 from hyper_py.pipeline.measurement import measure_sources
-from hyper_py.pipeline.peaks import check_streamable, find_peaks, noise_level
+from hyper_py.pipeline.peaks import check_streamable, find_peaks, noise_level, without_impossible
 from hyper_py.pipeline.results import ResultMethods
 from hyper_py.pipeline.searched import peaks_inside
 from hyper_py.stages import OnStage, tell, told_to
@@ -239,6 +239,7 @@ def _extracted(image: SkyImage, options: Options, fixed: FixedSources | None) ->
     if not once(lambda: sample(image.data, size=options.tile_size_pix).size):
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
     tell("noise")
+    image = without_impossible(image)
     noise = noise_level(image, options)
     not_on_map = None
     tell("detection")
