@@ -16,6 +16,7 @@ from hyper_py.detection.edges import edge_distance
 from hyper_py.detection.filter_noise import cell_side
 from hyper_py.detection.kernels import KernelFamily
 from hyper_py.numerics.parallel import in_order, once
+from hyper_py.numerics.sending import SentOnce
 from hyper_py.numerics.stored import StoredPlane, stored_plane, stored_planes
 from hyper_py.numerics.tiles import (
     LazyPlane,
@@ -94,7 +95,7 @@ class PartCache:
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
+class Field(SentOnce):
     """A map in units of its own scatter about its median, and the kernels it is searched with.
 
     Attributes

@@ -12,6 +12,7 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray
 from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.numerics.sending import SentOnce
 from hyper_py.numerics.tiles import Correlator, Where
 
 SIZES = (0.5, 0.8, 1.2, 1.8, 2.7, 4.0)
@@ -23,7 +24,7 @@ LEAST_SHARE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class KernelFamily:
+class KernelFamily(SentOnce):
     """The map itself and its means over Gaussians of the beam's shape, less the mean over the largest.
 
     The differences do not see a constant, and so no filter made from them does.
