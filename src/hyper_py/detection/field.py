@@ -2,9 +2,10 @@
 
 import math
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -220,18 +221,18 @@ class Field(SentOnce):
         assert result is not None
         return result
 
-    def planes(self, make: Callable[[slice, slice], Sequence[FloatArray]], number: int) -> tuple[Plane, ...]:
+    def planes(self, make: Callable[[slice, slice], Iterable[FloatArray]], number: int) -> tuple[Plane, ...]:
         """Return planes of the field's shape that are made together, as `plane`."""
         if not self.keep:
             try:
                 return stored_planes(self.shape, np.float64, number=number, make=make, tiles=self.tiles)
             except OSError:
-                together = self.cache.remembered(lambda *where: np.array(make(*where)))
+                together = self.cache.remembered(lambda *where: np.array([*make(*where)]))
                 return tuple(
                     LazyPlane(self.shape, lambda *where, k=k: together(*where)[k]) for k in range(number)
                 )
         results = tuple(np.empty(self.shape) for _ in range(number))
-        for where, parts in self.pieces(lambda where: make(*where)):
+        for where, parts in self.pieces(lambda where: [*make(*where)]):
             for result, part in zip(results, parts, strict=True):
                 result[where] = part
         return results
@@ -300,14 +301,14 @@ class Field(SentOnce):
         return max(inner / (BEAM_AREA * self.fwhm**2), 1.0)
 
     @cached_property
-    def _shares(self) -> Callable[[slice, slice], FloatArray]:
+    def _shares(self) -> Callable[[slice, slice], Iterable[FloatArray]]:
         return self._remembered(self._make_shares())
 
-    def _make_shares(self) -> Callable[[slice, slice], FloatArray]:
+    def _make_shares(self) -> Callable[[slice, slice], Iterable[FloatArray]]:
         # Not `self`: the field would keep itself, and all that is remembered, until cycles are looked for.
         is_valid, family, shape = self._valid, self.family, self.shape
 
-        def make(rows: slice, columns: slice) -> FloatArray:
+        def make(rows: slice, columns: slice) -> Iterable[FloatArray]:
             radius, where = family.radius, (rows, columns)
             outer, inner = grown(where, radius, shape)
             valid = is_valid(outer)
@@ -316,7 +317,7 @@ class Field(SentOnce):
             )
             if whole and valid.all():
                 return np.ones((family.n_planes, 1, 1))
-            return family.shares(valid.astype(np.float64))[(slice(None), *inner)]
+            return map(itemgetter(inner), family.each_share(valid.astype(np.float64)))
 
         return make
 
@@ -327,24 +328,28 @@ class Field(SentOnce):
         """
         shares = self._make_shares() if alone and self.is_small else self._shares
 
-        def make(rows: slice, columns: slice) -> FloatArray:
+        def each(rows: slice, columns: slice) -> Iterator[FloatArray]:
             outer, inner = grown((rows, columns), self.family.radius, self.shape)
             values = np.where(self.valid(outer), source[outer], 0.0)
-            return self.family.differences(values, shares(rows, columns), inner)
+            return self.family.each_difference(values, shares(rows, columns), inner)
 
-        return Smoothed(self._remembered(make), source)
+        return Smoothed(self._remembered(each), source)
 
-    def _remembered(self, make: Callable[[slice, slice], AnyArray]) -> Callable[[slice, slice], AnyArray]:
+    def _remembered(
+        self, make: Callable[[slice, slice], Iterable[FloatArray]]
+    ) -> Callable[[slice, slice], Iterable[FloatArray]]:
         # Where what is made of a part is kept in files, no part is asked for twice.
-        return make if isinstance(self.data, StoredPlane) else self.cache.remembered(make)
+        if isinstance(self.data, StoredPlane):
+            return make
+        return self.cache.remembered(lambda *where: np.array([*make(*where)]))
 
     def smoothed_map(self) -> "Smoothed":
         """Return the differences of the map itself, kept in a file if the map is."""
         smoothed = self.smoothed(self.data)
         if self.keep:
             return smoothed
-        planes = self.planes(lambda *where: [*smoothed[where]], self.family.n_planes)
-        return Smoothed(partial(_stacked, planes), self.data, planes)
+        planes = self.planes(lambda *where: smoothed.each(where), self.family.n_planes)
+        return Smoothed(partial(_read, planes), self.data, planes)
 
     def nothing(self) -> "Smoothed":
         """Return the differences of a plane of zeros."""
@@ -356,12 +361,9 @@ class Field(SentOnce):
         return Smoothed(make, LazyPlane(self.shape, lambda *where: make(*where)[0]))
 
 
-def _stacked(planes: Sequence[Plane], rows: slice, columns: slice) -> FloatArray:
-    """Return rows and columns of planes as one array, without a copy of each."""
-    result = np.empty((len(planes), rows.stop - rows.start, columns.stop - columns.start))
-    for own, plane in zip(result, planes, strict=True):
-        own[:] = plane[rows, columns]
-    return result
+def _read(planes: Sequence[Plane], rows: slice, columns: slice) -> Iterator[FloatArray]:
+    """Yield rows and columns of planes."""
+    return (plane[rows, columns] for plane in planes)
 
 
 def _middle_scale_mean(known: FloatArray) -> tuple[float, float, float]:
@@ -380,13 +382,14 @@ class Smoothed:
     Attributes
     ----------
     make : callable
+        Gives the planes of rows and columns, one after another.
     source : Plane, shape (ny, nx)
         What is smoothed.
     planes : tuple of Plane
         The same planes, if they are kept.
     """
 
-    make: Callable[[slice, slice], FloatArray]
+    make: Callable[[slice, slice], Iterable[FloatArray]]
     source: Plane
     planes: tuple[Plane, ...] = ()
 
@@ -395,7 +398,7 @@ class Smoothed:
         if not self.planes:
             return self
         planes = self.planes[:number]
-        return Smoothed(partial(_stacked, planes), self.source, planes)
+        return Smoothed(partial(_read, planes), self.source, planes)
 
     def plane(self, k: int) -> Plane:
         """Return one of the planes."""
@@ -403,8 +406,13 @@ class Smoothed:
             return self.planes[k]
         return LazyPlane(size_of(self.source), lambda *where: self[where][k])
 
+    def each(self, where: Where) -> Iterator[FloatArray]:
+        """Yield the planes of rows and columns: they need not be in memory together."""
+        return iter(self.make(*where))
+
     def __getitem__(self, where: Where) -> FloatArray:
-        return self.make(*where)
+        found = self.make(*where)
+        return found if isinstance(found, np.ndarray) else np.array([*found])
 
 
 @dataclass(frozen=True, eq=False)

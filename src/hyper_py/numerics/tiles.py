@@ -267,10 +267,13 @@ class Correlator:
         ny, nx = data.shape
         shape = self.prepare((ny, nx))
         transform = fft.rfft2(data, shape)
+        del data
         for k in order:
             # Columns are transformed first: afterwards only the rows of the tile are needed.
-            waves = fft.ifft(transform * self._known[shape][k], axis=0, overwrite_x=True)[:ny]
-            yield fft.irfft(waves, shape[1], axis=1)[:, :nx]
+            # Without names: they would keep each array until the next one is made.
+            yield fft.irfft(
+                fft.ifft(transform * self._known[shape][k], axis=0, overwrite_x=True)[:ny], shape[1], axis=1
+            )[:, :nx]
 
     @staticmethod
     def _transformed(kernel: FloatArray, shape: tuple[int, ...]) -> NDArray[np.complex128]:
