@@ -27,7 +27,6 @@ from hyper_py.numerics.tiles import (
     grown,
     number_of_tile,
     sample,
-    sample_step,
     size_of,
     tiles,
 )
@@ -47,8 +46,8 @@ _MOST_KEPT = 6_000_000
 """Planes of the smoothed map are kept in memory for maps of at most this many pixels."""
 GRAIN = 2.0**-30
 """Scaled maps are rounded to it, so that what rounding makes of other units does not grow in fits."""
-FEWEST_SAMPLED = 60_000
-"""Statistics are made of a regular grid of at least so many pixels."""
+FEWEST_SAMPLED, MOST_SAMPLED = 60_000, 1_000_000
+"""Statistics are made of a regular grid of pixels: at least so many, and no more than give a rms to 0.1%."""
 
 
 class PartCache:
@@ -274,9 +273,10 @@ class Field(SentOnce):
 
     @cached_property
     def _step(self) -> int:
-        fine = max(1, math.floor(math.sqrt(self.shape[0] * self.shape[1] / FEWEST_SAMPLED)))
+        area = self.shape[0] * self.shape[1]
+        fine, coarse = math.floor(math.sqrt(area / FEWEST_SAMPLED)), math.ceil(math.sqrt(area / MOST_SAMPLED))
         # Pixels of a beam are correlated: closer than half a beam nothing is lost.
-        return max(sample_step(self.shape), min(fine, round(0.6 * self.fwhm)))
+        return max(coarse, min(max(fine, 1), round(0.6 * self.fwhm)))
 
     @property
     def comb_area(self) -> int:

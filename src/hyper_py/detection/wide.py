@@ -202,6 +202,10 @@ class _Together:
             share = 1.0 - min(max(explained[i] / self.own[i], 0.0), 1.0) if self.own[i] > 0.0 else 0.0
             if share < UNEXPLAINED or (share < 1.0 and share * significance[i] < LOWEST):
                 continue
+            if pairs.begins[i] == pairs.begins[i + 1]:  # it is alone
+                significance[i] *= share
+                kept.append(i)
+                continue
             near = pairs.of(i)
             if coarse[i] and not clumpy[i] and self._are_several(i, near, absorbed):
                 continue
