@@ -48,6 +48,9 @@ def test_what_is_too_large_to_be_sent_is_done_by_copies_of_their_own(team):
     found = answers(team, lambda k: (large[k], os.getpid()), range(5))
     assert {k: value for k, (value, _) in found.items()} == {k: k for k in range(5)}
     assert not kept & {pid for _, pid in found.values()}
+    for pid in kept:  # they leave their memory to the others
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
     assert team.prepared(lambda k: large[k], range(5), recorded=False).cost == 1.0
     assert team.prepared(abs, range(5), recorded=False).cost == 0.0
 

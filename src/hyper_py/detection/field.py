@@ -121,8 +121,15 @@ class Field(SentOnce):
     keep: bool
 
     @classmethod
-    def of(cls, data: Plane, *, beam_covariance: FloatArray, size: int | None) -> "Field | None":
-        """Return the field of a map; None if that does not vary."""
+    def of(
+        cls,
+        data: Plane,
+        *,
+        beam_covariance: FloatArray,
+        size: int | None,
+        family: KernelFamily | None = None,
+    ) -> "Field | None":
+        """Return the field of a map; None if that does not vary. Fields of one beam may share its kernels."""
         middle, scale, mean = once(lambda: _middle_scale_mean(sample(data, size=size)))
         if not scale > 0.0:
             return None
@@ -134,12 +141,9 @@ class Field(SentOnce):
         scaled = LazyPlane(size_of(data), in_scatter)
         keep = isinstance(data, np.ndarray)
         plane: Plane = scaled[:, :] if keep else scaled
-        field = cls(plane, KernelFamily(beam_covariance), size, scale, mean, keep)
+        field = cls(plane, family or KernelFamily(beam_covariance), size, scale, mean, keep)
         if not keep:
             field = replace(field, data=field.plane(scaled.make))
-            for where in field.tiles:
-                rows, columns = grown(where, field.family.radius, field.shape)[0]
-                field.family.prepare((rows.stop - rows.start, columns.stop - columns.start))
         # Parts of the field read them: made there, they would be made by each worker.
         _ = field._valid, field._inner
         return field

@@ -62,10 +62,6 @@ class KernelFamily(SentOnce):
     def _correlator(self) -> Correlator:
         return Correlator(*self.kernels)
 
-    def prepare(self, tile: tuple[int, int]) -> None:
-        """Have what tiles of a shape need made here, not by each process that works on them."""
-        self._correlator.prepare(tile)
-
     def shares(self, valid: FloatArray) -> FloatArray:
         """Return the share of each kernel that lies on valid pixels (1, else 0): (n_planes, ny, nx)."""
         return np.maximum(np.array(self._correlator(valid)), LEAST_SHARE)

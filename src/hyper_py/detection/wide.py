@@ -16,6 +16,7 @@ from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.bright import fit_gaussians
 from hyper_py.detection.candidates import Candidates
 from hyper_py.detection.field import Field
+from hyper_py.detection.kernels import KernelFamily
 from hyper_py.detection.search import LOWEST, Searched, search
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.bins import binned
@@ -103,7 +104,7 @@ def search_octave(
     data: Plane,
     step: int,
     *,
-    beam_covariance: FloatArray,
+    family: KernelFamily,
     size: int | None,
     advance: Callable[[int], None],
 ) -> tuple[Field, Searched] | None:
@@ -114,10 +115,11 @@ def search_octave(
     """
     if min(data.shape) < 8 * step:
         return None
-    field = Field.of(binned(data, step), beam_covariance=beam_covariance, size=size)
+    beam = family.beam_covariance
+    field = Field.of(binned(data, step), beam_covariance=beam, size=size, family=family)
     if field is None or field.n_beams < FEWEST_BEAMS:
         return None
-    fit = partial(fit_gaussians, beam_covariance=beam_covariance)
+    fit = partial(fit_gaussians, beam_covariance=beam)
     return field, search(field, fit=fit, advance=advance)
 
 

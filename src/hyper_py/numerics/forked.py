@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 _NUMBER_BYTES, _PIPE_BYTES = 4, 1 << 20
 _END = (2**32 - 1).to_bytes(_NUMBER_BYTES, "little")
 """In place of a number: there are no more items for the copy that reads it."""
-_TOGETHER_SECONDS, _TOGETHER_BYTES = 0.03, 60_000
+_TOGETHER_SECONDS, _TOGETHER_BYTES = 0.1, 60_000
 """Answers that take less are sent together with others."""
 _MOST_NUMBERS = 15_000
 """So many fit into the buffer of a pipe."""
@@ -50,6 +50,8 @@ class Forked:
         """Return work, see `hyper_py.numerics.parallel.Team`."""
 
         def by_new_ones(numbers: Sequence[int]) -> Iterator[tuple[int, Answer]]:
+            if not self._is_busy:
+                self.stop()  # what they have in memory is for the new ones
             for first in range(0, len(numbers), _MOST_NUMBERS):
                 some = numbers[first : first + _MOST_NUMBERS]
                 copies = _Copies(min(self.n_workers, len(some)), _Order(function, items, recorded))
