@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hyper_py.detection.field import Field
+from hyper_py.detection.kernels import KernelFamily
 from hyper_py.numerics import parallel
 from hyper_py.numerics.parallel import workers
 from hyper_py.numerics.stored import StoredPlane
@@ -45,3 +46,10 @@ def test_pixels_that_are_not_blank_are_valid(in_pieces):
         valid = field.valid(where)
         assert valid.dtype == np.bool_
         np.testing.assert_array_equal(valid, np.isfinite(field.data[where]))
+
+
+@pytest.mark.parametrize(("side", "step"), [(200, 1), (1000, 3), (3000, 3), (6000, 6), (100_000, 100)])
+def test_statistics_are_made_of_a_pixel_in_half_a_beam_and_not_of_too_many(side, step):
+    plane = LazyPlane((side, side), lambda rows, columns: np.zeros((1, 1)))
+    field = Field(plane, KernelFamily(4.5 * np.eye(2)), None, 1.0, 0.0, False)
+    assert field.comb_area == step**2

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 from scipy import ndimage, optimize, special, stats
@@ -8,6 +10,7 @@ from hyper_py.detection.filter_noise import (
     brightness_curve,
     edge_curve,
 )
+from hyper_py.detection.noise_mesh import MeshGatherer
 
 FWHM, SHAPE = 3.0, (300, 330)
 EVERYWHERE = np.ones(SHAPE, dtype=bool)
@@ -118,3 +121,17 @@ def test_loud_windows_are_those_that_counting_finds(monkeypatch: pytest.MonkeyPa
             expected[k, m] = upper
     assert 5 < np.count_nonzero(expected > 1.0) < 0.5 * expected.size
     np.testing.assert_allclose(found.values, expected, rtol=1e-4)
+
+
+def test_quantiles_of_sorted_values_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(3)
+    for size in (1, 2, 31, 1000):
+        values, quantiles = np.sort(rng.normal(size=size)), [0.0, 1.0, *rng.uniform(size=20)]
+        np.testing.assert_array_equal(
+            filter_noise._quantiles_of_sorted(values, quantiles), np.quantile(values, quantiles)
+        )
+
+
+@pytest.mark.parametrize("kind", [MeshGatherer, LoudRegions])
+def test_what_looks_at_tiles_is_sent_without_what_was_gathered(kind) -> None:
+    assert len(pickle.dumps(kind((5000, 5000), fwhm=4.0))) < 500

@@ -1,8 +1,11 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from hyper_py.detection.kernels import SIZES, KernelFamily, gaussian_kernel
+from hyper_py.detection.weights import EdgeWeights
 
 COVARIANCE = np.array([[6.0, 1.5], [1.5, 4.0]])
 
@@ -46,3 +49,19 @@ def test_kernel_has_the_covariance_asked_for() -> None:
     measured = [[np.sum(kernel * a * b) for b in (x, y)] for a in (x, y)]
     assert kernel.sum() == pytest.approx(1.0)
     assert np.array(measured) == pytest.approx(COVARIANCE, rel=2e-3)
+
+
+def test_planes_one_after_another_are_those_together_and_take_little_memory() -> None:
+    family, side = KernelFamily(4.5 * np.eye(2)), 500
+    outer, inner = side + family.radius, (slice(0, side), slice(0, side))
+    values = np.random.default_rng(2).normal(size=(outer, outer))
+    valid, distance = np.ones(values.shape), np.full((side, side), 5.0)
+    weights = EdgeWeights(np.arange(1.0, 43.0).reshape(7, 6))
+    together = family.differences(values, family.shares(valid)[(slice(None), *inner)], inner)
+    tracemalloc.start()
+    shares = (share[inner] for share in family.each_share(valid))
+    filtered = weights.apply(family.each_difference(values, shares, inner), distance)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(filtered, weights.apply(together, distance))
+    assert peak < 100.0 * side**2

@@ -15,6 +15,7 @@ import pytest
 from hyper_py.diagnostics import HyperPyWarning, InputError
 from hyper_py.numerics import parallel
 from hyper_py.numerics.parallel import in_order, in_parts, n_workers, workers
+from hyper_py.numerics.sending import MOST_BYTES
 from hyper_py.stages import tell, told_to
 
 
@@ -99,12 +100,16 @@ def test_results_that_cannot_be_sent_are_an_error():
         list(in_order(lambda _: threading.Lock(), range(3)))
 
 
+LARGE = np.zeros(MOST_BYTES)
+"""Functions with it are not sent to copies that are kept: these cost nothing."""
+
+
 def test_copies_are_made_where_what_is_left_takes_longer_than_they_cost(monkeypatch):
     monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.2)
     own, pids = os.getpid(), []
     for seconds in (0.0, 0.1):
 
-        def of_item(k, seconds=seconds):
+        def of_item(k, seconds=seconds, _=LARGE):
             time.sleep(seconds)
             return os.getpid()
 
@@ -120,7 +125,7 @@ def test_workers_begin_where_it_is_known_what_items_take(monkeypatch):
     monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.2)
     own, pids = os.getpid(), []
 
-    def of_item(_):
+    def of_item(_, __=LARGE):
         time.sleep(0.1)
         return os.getpid()
 

@@ -63,6 +63,14 @@ def test_correlations_in_another_order_are_the_same(rng):
         np.testing.assert_array_equal(found, expected[k])
 
 
+def test_tiles_of_large_maps_share_few_transforms_of_the_kernels():
+    correlator, sides = Correlator(np.ones((77, 77))), (550, 588, 580, 406)
+    shapes = {correlator.prepare((ny, nx)) for ny in sides for nx in sides}
+    assert len(shapes) == 4
+    assert all(min(shape) >= 406 + 38 for shape in shapes)
+    assert correlator.prepare((100, 200)) == (144, 240)
+
+
 def test_lazy_planes_are_read_where_they_are_asked_for(monkeypatch):
     image = np.random.default_rng(1).normal(size=(40, 50))
     asked = []

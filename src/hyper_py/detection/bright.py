@@ -25,7 +25,7 @@ from hyper_py.numerics.gaussians import (
     gaussian_sum_and_jacobian,
     shape_parameters,
 )
-from hyper_py.numerics.pairs import group_pairs, pairs_within
+from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.parallel import in_order
 from hyper_py.numerics.solvers import SolverOptions, levenberg_marquardt
 from hyper_py.numerics.tiles import Plane, combined, kept_like, size_of
@@ -110,11 +110,15 @@ def fit_gaussians(
 def partition(sources: FloatArray, *, length: float) -> list[IndexArray]:
     """Return groups: the brightest source and those within `length`, then the brightest of the others."""
     points = sources[:, [X, Y]]
-    near = group_pairs(*pairs_within(points, points, length), len(points))
+    place, near = pairs_within(points, points, length)
+    ends = np.searchsorted(place, np.arange(len(points) + 1)).tolist()
     free, brightness, groups = np.ones(len(points), dtype=bool), np.abs(sources[:, AMPLITUDE]), []
     for first in np.argsort(-brightness, kind="stable"):
-        if free[first]:
-            others = near[first][free[near[first]] & (near[first] != first)]
+        if ends[first + 1] - ends[first] == 1:  # itself
+            groups.append(np.array([first]))
+        elif free[first]:
+            own = near[ends[first] : ends[first + 1]]
+            others = own[free[own] & (own != first)]
             others = others[np.argsort(-brightness[others], kind="stable")][: LARGEST_GROUP - 1]
             groups.append(np.concatenate([[first], others]))
             free[groups[-1]] = False

@@ -2,9 +2,10 @@
 
 import math
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from hyper_py.detection.edges import edge_distance
 from hyper_py.detection.kernels import KernelFamily
 from hyper_py.detection.noise_mesh import cell_side
 from hyper_py.numerics.parallel import in_order, once
+from hyper_py.numerics.sending import SentOnce
 from hyper_py.numerics.stored import StoredPlane, stored_plane, stored_planes
 from hyper_py.numerics.tiles import (
     LazyPlane,
@@ -25,7 +27,6 @@ from hyper_py.numerics.tiles import (
     grown,
     number_of_tile,
     sample,
-    sample_step,
     size_of,
     tiles,
 )
@@ -45,8 +46,8 @@ _MOST_KEPT = 6_000_000
 """Planes of the smoothed map are kept in memory for maps of at most this many pixels."""
 GRAIN = 2.0**-30
 """Scaled maps are rounded to it, so that what rounding makes of other units does not grow in fits."""
-FEWEST_SAMPLED = 60_000
-"""Statistics are made of a regular grid of at least so many pixels."""
+FEWEST_SAMPLED, MOST_SAMPLED = 60_000, 1_000_000
+"""Statistics are made of a regular grid of pixels: at least so many, and no more than give a rms to 0.1%."""
 
 
 class PartCache:
@@ -94,7 +95,7 @@ class PartCache:
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
+class Field(SentOnce):
     """A map in units of its own scatter about its median, and the kernels it is searched with.
 
     Attributes
@@ -124,9 +125,15 @@ class Field:
 
     @classmethod
     def of(
-        cls, data: Plane, *, beam_covariance: FloatArray, size: int | None, step: int = 1
+        cls,
+        data: Plane,
+        *,
+        beam_covariance: FloatArray,
+        size: int | None,
+        step: int = 1,
+        family: KernelFamily | None = None,
     ) -> "Field | None":
-        """Return the field of a map; None if that does not vary."""
+        """Return the field of a map; None if that does not vary. Fields of one beam may share its kernels."""
         middle, scale, mean = once(lambda: _middle_scale_mean(sample(data, size=size)))
         if not scale > 0.0:
             return None
@@ -138,12 +145,9 @@ class Field:
         scaled = LazyPlane(size_of(data), in_scatter)
         keep = isinstance(data, np.ndarray)
         plane: Plane = scaled[:, :] if keep else scaled
-        field = cls(plane, KernelFamily(beam_covariance), size, scale, mean, keep, step)
+        field = cls(plane, family or KernelFamily(beam_covariance), size, scale, mean, keep, step)
         if not keep:
             field = replace(field, data=field.plane(scaled.make))
-            for where in field.tiles:
-                rows, columns = grown(where, field.family.radius, field.shape)[0]
-                field.family.prepare((rows.stop - rows.start, columns.stop - columns.start))
         # Parts of the field read them: made there, they would be made by each worker.
         _ = field._valid, field._inner
         return field
@@ -224,18 +228,18 @@ class Field:
         assert result is not None
         return result
 
-    def planes(self, make: Callable[[slice, slice], Sequence[FloatArray]], number: int) -> tuple[Plane, ...]:
+    def planes(self, make: Callable[[slice, slice], Iterable[FloatArray]], number: int) -> tuple[Plane, ...]:
         """Return planes of the field's shape that are made together, as `plane`."""
         if not self.keep:
             try:
                 return stored_planes(self.shape, np.float64, number=number, make=make, tiles=self.tiles)
             except OSError:
-                together = self.cache.remembered(lambda *where: np.array(make(*where)))
+                together = self.cache.remembered(lambda *where: np.array([*make(*where)]))
                 return tuple(
                     LazyPlane(self.shape, lambda *where, k=k: together(*where)[k]) for k in range(number)
                 )
         results = tuple(np.empty(self.shape) for _ in range(number))
-        for where, parts in self.pieces(lambda where: make(*where)):
+        for where, parts in self.pieces(lambda where: [*make(*where)]):
             for result, part in zip(results, parts, strict=True):
                 result[where] = part
         return results
@@ -277,9 +281,10 @@ class Field:
 
     @cached_property
     def _step(self) -> int:
-        fine = max(1, math.floor(math.sqrt(self.shape[0] * self.shape[1] / FEWEST_SAMPLED)))
+        area = self.shape[0] * self.shape[1]
+        fine, coarse = math.floor(math.sqrt(area / FEWEST_SAMPLED)), math.ceil(math.sqrt(area / MOST_SAMPLED))
         # Pixels of a beam are correlated: closer than half a beam nothing is lost.
-        return max(sample_step(self.shape), min(fine, round(0.6 * self.fwhm)))
+        return max(coarse, min(max(fine, 1), round(0.6 * self.fwhm)))
 
     @property
     def comb_area(self) -> int:
@@ -304,14 +309,14 @@ class Field:
         return max(inner / (BEAM_AREA * self.fwhm**2), 1.0)
 
     @cached_property
-    def _shares(self) -> Callable[[slice, slice], FloatArray]:
+    def _shares(self) -> Callable[[slice, slice], Iterable[FloatArray]]:
         return self._remembered(self._make_shares())
 
-    def _make_shares(self) -> Callable[[slice, slice], FloatArray]:
+    def _make_shares(self) -> Callable[[slice, slice], Iterable[FloatArray]]:
         # Not `self`: the field would keep itself, and all that is remembered, until cycles are looked for.
         is_valid, family, shape = self._valid, self.family, self.shape
 
-        def make(rows: slice, columns: slice) -> FloatArray:
+        def make(rows: slice, columns: slice) -> Iterable[FloatArray]:
             radius, where = family.radius, (rows, columns)
             outer, inner = grown(where, radius, shape)
             valid = is_valid(outer)
@@ -320,7 +325,7 @@ class Field:
             )
             if whole and valid.all():
                 return np.ones((family.n_planes, 1, 1))
-            return family.shares(valid.astype(np.float64))[(slice(None), *inner)]
+            return map(itemgetter(inner), family.each_share(valid.astype(np.float64)))
 
         return make
 
@@ -331,24 +336,28 @@ class Field:
         """
         shares = self._make_shares() if alone and self.is_small else self._shares
 
-        def make(rows: slice, columns: slice) -> FloatArray:
+        def each(rows: slice, columns: slice) -> Iterator[FloatArray]:
             outer, inner = grown((rows, columns), self.family.radius, self.shape)
             values = np.where(self.valid(outer), source[outer], 0.0)
-            return self.family.differences(values, shares(rows, columns), inner)
+            return self.family.each_difference(values, shares(rows, columns), inner)
 
-        return Smoothed(self._remembered(make), source)
+        return Smoothed(self._remembered(each), source)
 
-    def _remembered(self, make: Callable[[slice, slice], AnyArray]) -> Callable[[slice, slice], AnyArray]:
+    def _remembered(
+        self, make: Callable[[slice, slice], Iterable[FloatArray]]
+    ) -> Callable[[slice, slice], Iterable[FloatArray]]:
         # Where what is made of a part is kept in files, no part is asked for twice.
-        return make if isinstance(self.data, StoredPlane) else self.cache.remembered(make)
+        if isinstance(self.data, StoredPlane):
+            return make
+        return self.cache.remembered(lambda *where: np.array([*make(*where)]))
 
     def smoothed_map(self) -> "Smoothed":
         """Return the differences of the map itself, kept in a file if the map is."""
         smoothed = self.smoothed(self.data)
         if self.keep:
             return smoothed
-        planes = self.planes(lambda *where: [*smoothed[where]], self.family.n_planes)
-        return Smoothed(partial(_stacked, planes), self.data, planes)
+        planes = self.planes(lambda *where: smoothed.each(where), self.family.n_planes)
+        return Smoothed(partial(_read, planes), self.data, planes)
 
     def nothing(self) -> "Smoothed":
         """Return the differences of a plane of zeros."""
@@ -360,12 +369,9 @@ class Field:
         return Smoothed(make, LazyPlane(self.shape, lambda *where: make(*where)[0]))
 
 
-def _stacked(planes: Sequence[Plane], rows: slice, columns: slice) -> FloatArray:
-    """Return rows and columns of planes as one array, without a copy of each."""
-    result = np.empty((len(planes), rows.stop - rows.start, columns.stop - columns.start))
-    for own, plane in zip(result, planes, strict=True):
-        own[:] = plane[rows, columns]
-    return result
+def _read(planes: Sequence[Plane], rows: slice, columns: slice) -> Iterator[FloatArray]:
+    """Yield rows and columns of planes."""
+    return (plane[rows, columns] for plane in planes)
 
 
 def _middle_scale_mean(known: FloatArray) -> tuple[float, float, float]:
@@ -384,13 +390,14 @@ class Smoothed:
     Attributes
     ----------
     make : callable
+        Gives the planes of rows and columns, one after another.
     source : Plane, shape (ny, nx)
         What is smoothed.
     planes : tuple of Plane
         The same planes, if they are kept.
     """
 
-    make: Callable[[slice, slice], FloatArray]
+    make: Callable[[slice, slice], Iterable[FloatArray]]
     source: Plane
     planes: tuple[Plane, ...] = ()
 
@@ -399,7 +406,7 @@ class Smoothed:
         if not self.planes:
             return self
         planes = self.planes[:number]
-        return Smoothed(partial(_stacked, planes), self.source, planes)
+        return Smoothed(partial(_read, planes), self.source, planes)
 
     def plane(self, k: int) -> Plane:
         """Return one of the planes."""
@@ -407,8 +414,13 @@ class Smoothed:
             return self.planes[k]
         return LazyPlane(size_of(self.source), lambda *where: self[where][k])
 
+    def each(self, where: Where) -> Iterator[FloatArray]:
+        """Yield the planes of rows and columns: they need not be in memory together."""
+        return iter(self.make(*where))
+
     def __getitem__(self, where: Where) -> FloatArray:
-        return self.make(*where)
+        found = self.make(*where)
+        return found if isinstance(found, np.ndarray) else np.array([*found])
 
 
 @dataclass(frozen=True, eq=False)

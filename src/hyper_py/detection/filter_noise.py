@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage, special
@@ -110,6 +111,10 @@ class LoudRegions:
         self._tells_crowds = tells_crowds
         self._half = max(2, round(LOUD_BEAMS * fwhm / self._step))
         self._values = np.full(tuple(-(-n // self._step) for n in shape), np.nan, dtype=np.float32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Have other processes, which look at single tiles, begin with nothing."""
+        return {key: value for key, value in vars(self).items() if key != "_values"}
 
     def add(self, where: Where, ratio: FloatArray, usable: BoolArray) -> None:
         """Add a tile: filtered map over mesh."""
@@ -225,7 +230,21 @@ def edge_curve(ratio: FloatArray, distance: FloatArray, *, beams: float) -> Curv
 
 def scatter(values: FloatArray) -> float:
     """Return 1.4826 times the median absolute deviation of values (n,): the rms of a normal deviate."""
-    return MAD_TO_RMS * float(np.median(np.abs(values - np.median(values))))
+    deviations = values - np.median(values)
+    return MAD_TO_RMS * float(np.median(np.abs(deviations, out=deviations), overwrite_input=True))
+
+
+def _quantiles_of_sorted(values: FloatArray, quantiles: list[float]) -> FloatArray:
+    """Return what `numpy.quantile` does of sorted values, without another look at all of them."""
+    if not values.size:
+        return np.full(len(quantiles), np.nan)
+    place = np.array(quantiles) * (values.size - 1)
+    low = np.floor(place).astype(np.intp)
+    first, second, share = values[low], values[np.minimum(low + 1, values.size - 1)], place - low
+    # As NumPy rounds it.
+    step = second - first
+    result: FloatArray = np.where(share < 0.5, first + step * share, second - step * (1.0 - share))
+    return result
 
 
 def _tail(beams: float) -> float:
@@ -246,18 +265,19 @@ def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float)
     if beams < 4 * FEWEST_IN_BIN:
         return NO_CURVE
     quantiles = [q for q in BRIGHTNESS_QUANTILES if min(q, 1 - q) * beams >= FEWEST_IN_BIN or q in (0.0, 1.0)]
-    limits, typical = np.quantile(brightness, quantiles), scatter(ratio)
-    reference = np.sort(ratio[(brightness <= np.median(brightness)) & (np.abs(ratio) < _OUTLIER_SIGMA)])
+    limits, middle, typical = np.quantile(brightness, quantiles), np.median(brightness), scatter(ratio)
+    number, ordinary = ratio.size, np.abs(ratio) < _OUTLIER_SIGMA
+    ratio, brightness = ratio[ordinary], brightness[ordinary]
+    reference = np.sort(ratio[brightness <= middle])
     at, factor = [], []
     for low, high in itertools.pairwise(limits):
-        own = (brightness >= low) & (brightness <= high) & (np.abs(ratio) < _OUTLIER_SIGMA)
-        if np.count_nonzero(own) > 30 and typical > 0.0:
-            at.append(float(np.median(brightness[own])))
-            n_beams = beams * np.count_nonzero(own) / ratio.size
-            tail = _tail(n_beams)
-            holes, peaks = np.quantile(ratio[own], [tail, 1.0 - tail]) / np.quantile(
-                reference, [tail, 1.0 - tail]
-            )
-            widest = min(max(float(ratio[own].std()) / typical, peaks, 1.0), LARGEST_BRIGHTNESS_FACTOR)
+        inside = (brightness >= low) & (brightness <= high)
+        own = ratio[inside]
+        if own.size > 30 and typical > 0.0:
+            at.append(float(np.median(brightness[inside])))
+            tail = _tail(beams * own.size / number)
+            both = [tail, 1.0 - tail]
+            holes, peaks = np.quantile(own, both) / _quantiles_of_sorted(reference, both)
+            widest = min(max(float(own.std()) / typical, peaks, 1.0), LARGEST_BRIGHTNESS_FACTOR)
             factor.append(max(widest, min(holes, peaks, LARGEST_HOLE_FACTOR)))
     return Curve(np.array(at), np.maximum.accumulate(factor)) if at else NO_CURVE

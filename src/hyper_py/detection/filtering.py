@@ -1,7 +1,7 @@
 """The filter measured on a map: its weights, its output, the noise of that."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
@@ -100,11 +100,14 @@ class Planes:
     whole: Smoothed
     model: Smoothed
 
-    def residual(self, where: Where, index: tuple[slice | int, ...] = ()) -> FloatArray:
-        """Return an index of the planes of the map less the model, of rows and columns."""
-        residual = self.whole[where][index].copy()  # the rest of the planes goes before others are made
-        residual -= self.model[where][index]
-        return residual
+    def residual(self, where: Where, comb: tuple[slice, slice]) -> FloatArray:
+        """Return some rows and columns of a tile of the planes of the map less the model, (k, ny, nx)."""
+        both = zip(self.whole.each(where), self.model.each(where), strict=True)
+        return np.array([whole[comb] - model[comb] for whole, model in both])
+
+    def finest(self, where: Where) -> FloatArray:
+        """Return a tile of the first of the planes of the map less the model."""
+        return next(self.whole.each(where)) - next(self.model.each(where))
 
 
 def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
@@ -134,10 +137,23 @@ def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
 
 
 def _filtered(
-    planes: FloatArray, weights: EdgeWeights, distance: FloatArray
+    smoothed: Smoothed, where: Where, weights: EdgeWeights, distance: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the filtered map, and the first and the last of the planes; nothing of the others is kept."""
-    return weights.apply(planes, distance), planes[0].copy(), planes[-1].copy()
+    """Return a tile of the filtered map, and of the first and the last of the planes."""
+    ends: list[FloatArray] = []
+
+    def planes() -> Iterator[FloatArray]:
+        found = smoothed.each(where)
+        for k in range(weights.values.shape[1]):
+            plane = next(found)
+            if k in (0, weights.values.shape[1] - 1):
+                ends.append(plane)
+            yield plane
+            del plane  # before the next one is made
+
+    filtered = weights.apply(planes(), distance)
+    first, last = ends
+    return filtered, first, last
 
 
 def _scatter_of(known: FloatArray) -> float:
@@ -170,7 +186,7 @@ def measure_filter(
 
     def of_tile(where: Where) -> ProductSums:
         own, comb = ProductSums(field.family.n_planes), field.comb(where)
-        sample, distance = planes.residual(where, (slice(None), *comb)), field.distance[where]
+        sample, distance = planes.residual(where, comb), field.distance[where]
         if before is not None:
             sample /= before.at(where, distance=distance)[comb]
         rows, columns = (
@@ -193,8 +209,8 @@ def measure_filter(
     def seen(where: Where) -> list[FloatArray]:
         distance = field.distance[where]
         # The model first: to make its planes takes more memory than to read those of the map.
-        of_model, finest_of_model, widest_of_model = _filtered(planes.model[where], weights, distance)
-        filtered, finest, widest = _filtered(planes.whole[where], weights, distance)
+        of_model, finest_of_model, widest_of_model = _filtered(planes.model, where, weights, distance)
+        filtered, finest, widest = _filtered(planes.whole, where, weights, distance)
         brightness = widest - widest_of_model - largest * (filtered - of_model)
         return [filtered, of_model, brightness, finest - finest_of_model]
 
@@ -223,11 +239,10 @@ def refilter(field: Field, planes: Planes, known: Filtered, *, template: float) 
         outer, _ = grown(where, field.family.radius, field.shape)
         if np.array_equal(source[outer], known.source[outer]):
             return [plane[where] for plane in before]
-        planes_of_model = planes.model[where]
-        of_model = known.weights.apply(planes_of_model, field.distance[where])
+        of_model, finest, widest = _filtered(planes.model, where, known.weights, field.distance[where])
         amplitude = filtered[where] - of_model
-        brightness = known.whole.widest[where] - planes_of_model[-1] - largest * amplitude
-        return [of_model, brightness, known.whole.finest[where] - planes_of_model[0]]
+        brightness = known.whole.widest[where] - widest - largest * amplitude
+        return [of_model, brightness, known.whole.finest[where] - finest]
 
     model, brightness, finest = _made(field, seen, planes, 3)
     return replace(
@@ -249,7 +264,7 @@ def _made(
     if not field.is_small:
         return field.planes(lambda *where: seen(where), number)
     # Of a small map all that is smoothed is kept.
-    finest = LazyPlane(field.shape, lambda *where: planes.residual(where, (0,)))
+    finest = LazyPlane(field.shape, lambda *where: planes.finest(where))
     return *field.planes(lambda *where: seen(where)[:-1], number - 1), finest
 
 

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.numerics.parallel import in_parts
 from hyper_py.numerics.tiles import Plane, size_of
 
 LEAST_SHARE = 0.6
@@ -24,6 +25,8 @@ LEAST_SIGMA = 6.0
 _AROUND = 0.5
 """The middle is compared with pixels of at least this share of the beam's peak, and with its neighbours."""
 _MOST_SAMPLES = 2500
+_TOGETHER = 64
+"""So many pixels are one part of the work."""
 _SHARP, _NEARBY, _FEW = 5.0, 10.0, 10
 """Times the mean of peaks in a square of so many beam sizes; so few single pixels say nothing of the beam."""
 
@@ -123,8 +126,9 @@ def _ring(beam_covariance: FloatArray) -> _Ring:
 def _light(data: Plane, rows: IndexArray, columns: IndexArray, ring: _Ring) -> _Light:
     """Compare pixels with those around them; NaN where none of these is known."""
     half = ring.beam.shape[0] // 2
-    found = np.full((4, rows.size), np.nan)
-    for k, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
+
+    def of_pixel(pixel: tuple[int, int]) -> tuple[float, ...]:
+        row, column = pixel
         top, left = max(row - half, 0), max(column - half, 0)
         known = data[top : row + half + 1, left : column + half + 1]
         piece = known
@@ -134,11 +138,14 @@ def _light(data: Plane, rows: IndexArray, columns: IndexArray, ring: _Ring) -> _
             piece[y0 : y0 + known.shape[0], x0 : x0 + known.shape[1]] = known
         inside = ring.inside & np.isfinite(piece)
         inside &= inside[::-1, ::-1]
-        if inside.any():
-            around, share = piece[inside], float(ring.beam[inside].mean())
-            peak = piece[half, half]
-            found[:, k] = peak - around.mean() / share, 1.0 / share - 1.0, peak, np.nanmin(piece)
-    return _Light(*found)
+        if not inside.any():
+            return (math.nan,) * 4
+        around, share = piece[inside], float(ring.beam[inside].mean())
+        peak = float(piece[half, half])
+        return float(peak - around.mean() / share), 1.0 / share - 1.0, peak, float(np.nanmin(piece))
+
+    pixels = [*zip(rows.tolist(), columns.tolist(), strict=True)]
+    return _Light(*np.reshape([*in_parts(of_pixel, pixels, n=_TOGETHER)], (-1, 4)).T)
 
 
 def _scatter(data: Plane, ring: _Ring) -> float:

@@ -5,6 +5,7 @@ form from the covariance of the smoothed maps, see `hyper_py.detection.weights`.
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from hyper_py.arrays import FloatArray
 from hyper_py.geometry import FWHM_PER_SIGMA
+from hyper_py.numerics.sending import SentOnce
 from hyper_py.numerics.tiles import Correlator, Where
 
 SIZES = (0.5, 0.8, 1.2, 1.8, 2.7, 4.0)
@@ -23,7 +25,7 @@ LEAST_SHARE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class KernelFamily:
+class KernelFamily(SentOnce):
     """The map itself and its means over Gaussians of the beam's shape, less the mean over the largest.
 
     The differences do not see a constant, and so no filter made from them does.
@@ -60,10 +62,6 @@ class KernelFamily:
     def _correlator(self) -> Correlator:
         return Correlator(*self.kernels)
 
-    def prepare(self, tile: tuple[int, int]) -> None:
-        """Have what tiles of a shape need made here, not by each process that works on them."""
-        self._correlator.prepare(tile)
-
     def shares(self, valid: FloatArray) -> FloatArray:
         """Return the share of each kernel that lies on valid pixels (1, else 0): (n_planes, ny, nx)."""
         return np.maximum(np.array(self._correlator(valid)), LEAST_SHARE)
@@ -85,16 +83,45 @@ class KernelFamily:
         ndarray, shape (n_planes, rows, columns)
             The map itself first.
         """
-        last = len(SIZES) - 1
-        means = (mean[inner] for mean in self._correlator.each(data, [last, *range(last)]))
-        largest = next(means) / shares[-1]
-        planes = np.empty((self.n_planes, *largest.shape))
-        planes[0] = data[inner]
-        planes[0] -= largest
-        is_whole = shares.shape[1:] == (1, 1) and bool((shares == 1.0).all())
-        for plane, mean, share in zip(planes[1:], means, shares[:-1], strict=True):
-            np.subtract(mean if is_whole else mean / share, largest, out=plane)
+        planes: FloatArray | None = None
+        in_order = (shares[k] for k in self._order)
+        for k, plane in enumerate(self.each_difference(data, in_order, inner)):
+            planes = np.empty((self.n_planes, *plane.shape)) if planes is None else planes
+            planes[k] = plane
+        assert planes is not None
         return planes
+
+    def each_difference(
+        self, data: FloatArray, shares: Iterable[FloatArray], inner: Where
+    ) -> Iterator[FloatArray]:
+        """Yield the planes of `differences` one after another: they need not be in memory together.
+
+        Shares are those of `each_share`, in the part wanted, or arrays of 1 pixel.
+        """
+        means, shares = self._correlator.each(data, self._order), iter(shares)
+        largest = next(means)[inner] / next(shares)
+        plane: FloatArray = data[inner] - largest
+        del data  # whoever asks for planes one after another wants little in memory
+        yield plane
+        for _ in range(self.n_planes - 1):
+            plane = next(means)[inner].copy()
+            share = next(shares)
+            if share.size > 1 or share.item() != 1.0:
+                plane /= share
+            del share
+            plane -= largest
+            yield plane
+            del plane
+
+    def each_share(self, valid: FloatArray) -> Iterator[FloatArray]:
+        """Yield what `shares` returns one after another, that of the largest kernel first."""
+        return map(_not_too_small, self._correlator.each(valid, self._order))
+
+    @property
+    def _order(self) -> list[int]:
+        """In which kernels are used: the largest is needed for all differences."""
+        last = len(SIZES) - 1
+        return [last, *range(last)]
 
     def response(self, template: float) -> FloatArray:
         """Return the differences at the centre of a Gaussian of peak 1 and `template` beams, (n_planes,)."""
@@ -132,6 +159,10 @@ def gaussian_kernel(covariance: FloatArray) -> FloatArray:
     values[values < math.exp(-0.5 * REACH**2)] = 0.0
     kernel: FloatArray = values / values.sum()
     return kernel
+
+
+def _not_too_small(share: FloatArray) -> FloatArray:
+    return np.maximum(share, LEAST_SHARE, out=share)
 
 
 def _gaussian(covariance: FloatArray, half: tuple[int, int]) -> FloatArray:

@@ -35,6 +35,7 @@ from hyper_py.detection.false_rate import FalseRate, asymmetry_of_tail, measure_
 from hyper_py.detection.field import Field, Smoothed
 from hyper_py.detection.filter_noise import scatter
 from hyper_py.detection.filtering import MASK_BEAMS
+from hyper_py.detection.kernels import KernelFamily
 from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
 from hyper_py.detection.obvious import obvious_sources
 from hyper_py.detection.peaks import Peaks, empty_peaks
@@ -175,7 +176,7 @@ class MatchedSearch:
         rate = rate.for_detections(np.concatenate([found.peaks.value, found.bright_snr]))
         if max_false_rate is not None:
             limits = replace(limits, sigma_threshold=rate.threshold(max_false_rate))
-        wide = wide_octaves(data, beam_covariance=beam_covariance, size=size)
+        wide = wide_octaves(data, family=field.family, size=size)
         return cls(data, field, found, rate, wide, limits, daofind_kernel(beam_covariance))
 
     @cached_property
@@ -285,11 +286,11 @@ def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
     return both.select(np.argsort(-both.significance, kind="stable"))
 
 
-def wide_octaves(data: Plane, *, beam_covariance: FloatArray, size: int | None) -> tuple[Octave, ...]:
+def wide_octaves(data: Plane, *, family: KernelFamily, size: int | None) -> tuple[Octave, ...]:
     """Return the searches of a map for sources wider than the beam, as far as the map is large enough."""
     octaves, advance = [], counter("wide sources", len(OCTAVES) * MOST_ROUNDS)
     for step in OCTAVES:
-        searched = search_octave(data, step, beam_covariance=beam_covariance, size=size, advance=advance)
+        searched = search_octave(data, step, family=family, size=size, advance=advance)
         if searched is not None:
             field, found = searched
             rate = false_rate(field, found)

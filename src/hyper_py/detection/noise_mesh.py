@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,10 @@ class MeshGatherer:
         self.shape, self.cell = shape, cell_side(fwhm)
         cells = tuple(-(-n // self.cell) for n in shape)
         self._rms, self._count, self._valid = np.full(cells, np.nan), np.zeros(cells), np.zeros(cells)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Have other processes, which look at single tiles, begin with nothing."""
+        return {key: value for key, value in vars(self).items() if key not in ("_rms", "_count", "_valid")}
 
     def add(self, where: Where, filtered: FloatArray, usable: BoolArray, valid: BoolArray) -> None:
         """Add a tile that begins at a multiple of the cell."""

@@ -202,7 +202,7 @@ def _without_files(field: Field, found: Searched) -> Searched:
     planes = Planes(found.planes.whole.first(LAST_PLANES), bright.smoothed)
     view = replace(
         view, source=bright.model, whole=view.whole._replace(widest=anew.plane(-1)),
-        finest=LazyPlane(field.shape, lambda *where: planes.residual(where, (0,))),
+        finest=LazyPlane(field.shape, lambda *where: planes.finest(where)),
     )  # fmt: skip
     return replace(found, view=view, bright=bright, planes=planes)
 
@@ -282,7 +282,7 @@ def _fit_residual(field: Field, view: Filtered, bright: Bright, snr: FloatArray)
         smoothed = field.smoothed(sure)
         model = field.plane(lambda *where: bright.model[where] - sure[where])
         filtered = field.plane(
-            lambda *where: view.model[where] - view.weights.apply(smoothed[where], field.distance[where])
+            lambda *where: view.model[where] - view.weights.apply(smoothed.each(where), field.distance[where])
         )
     return fit_residual_noise(field, model, filtered, near=near)
 

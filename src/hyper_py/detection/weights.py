@@ -5,6 +5,7 @@ w = C^-1 r / r^T C^-1 r has the least variance w^T C w of all filters with w^T r
 unbiased, e.g. Haehnelt & Tegmark 1996, MNRAS 279, 545, for a filter in Fourier space).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -201,15 +202,20 @@ class EdgeWeights:
 
     values: FloatArray
 
-    def apply(self, planes: FloatArray, distance: FloatArray) -> FloatArray:
-        """Return the filtered map (ny, nx): the amplitude of a source at each pixel."""
-        filtered: FloatArray = np.tensordot(self.values[-1], planes, 1)
+    def apply(self, planes: Iterable[FloatArray], distance: FloatArray) -> FloatArray:
+        """Return the filtered map (ny, nx): the amplitude of a source at each pixel.
+
+        The k planes come one after another, so that no more than one need be in memory.
+        """
         middles = np.append(0.5 * (EDGE_CLASSES[:-1] + EDGE_CLASSES[1:]), EDGE_CLASSES[-1] + 0.5)
         near = distance < middles[-1]
-        if near.any():
-            own = distance[near]
-            filtered[near] = sum(
-                np.interp(own, middles, row) * plane[near]
-                for row, plane in zip(self.values.T, planes, strict=True)
-            )
+        at_edge, filtered = distance[near], np.zeros(distance.shape)
+        beside = np.zeros(at_edge.shape)
+        planes = iter(planes)
+        for weights in self.values.T:
+            plane = next(planes)
+            filtered += weights[-1] * plane
+            beside += np.interp(at_edge, middles, weights) * plane[near]
+            del plane  # before the next one is made
+        filtered[near] = beside
         return filtered

@@ -16,6 +16,7 @@ from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.bright import fit_gaussians
 from hyper_py.detection.candidates import Candidates
 from hyper_py.detection.field import Field
+from hyper_py.detection.kernels import KernelFamily
 from hyper_py.detection.search import LOWEST, Searched, search
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.bins import binned
@@ -103,7 +104,7 @@ def search_octave(
     data: Plane,
     step: int,
     *,
-    beam_covariance: FloatArray,
+    family: KernelFamily,
     size: int | None,
     advance: Callable[[int], None],
 ) -> tuple[Field, Searched] | None:
@@ -114,10 +115,11 @@ def search_octave(
     """
     if min(data.shape) < 8 * step:
         return None
-    field = Field.of(binned(data, step), beam_covariance=beam_covariance, size=size, step=step)
+    beam = family.beam_covariance
+    field = Field.of(binned(data, step), beam_covariance=beam, size=size, step=step, family=family)
     if field is None or field.n_beams < FEWEST_BEAMS:
         return None
-    fit = partial(fit_gaussians, beam_covariance=beam_covariance)
+    fit = partial(fit_gaussians, beam_covariance=beam)
     return field, search(field, fit=fit, advance=advance)
 
 
@@ -201,6 +203,10 @@ class _Together:
                 continue
             share = 1.0 - min(max(explained[i] / self.own[i], 0.0), 1.0) if self.own[i] > 0.0 else 0.0
             if share < UNEXPLAINED or (share < 1.0 and share * significance[i] < LOWEST):
+                continue
+            if pairs.begins[i] == pairs.begins[i + 1]:  # it is alone
+                significance[i] *= share
+                kept.append(i)
                 continue
             near = pairs.of(i)
             if coarse[i] and not clumpy[i] and self._are_several(i, near, absorbed):

@@ -1,7 +1,7 @@
 """Sums over the pairs of pixels of a map, square by square."""
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from scipy import fft
@@ -12,6 +12,8 @@ from hyper_py.numerics.tiles import Plane
 
 Square: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """First and last row, first and last column."""
+_TOGETHER = 3
+"""Squares are one part of the work: their sums, some megabytes, are sent."""
 
 
 def pair_sums(
@@ -50,25 +52,24 @@ def pair_sums(
     first = (values[valid].mean() for values, valid in map(known, squares) if valid.any())
     offset = float(next(first, np.nan))
 
-    def of_square(square: Square) -> tuple[Any, ...] | None:
-        values, valid = known(square)
-        if not valid.any():
-            return None
-        values = np.where(valid, values - offset, 0.0)
-        waves, mask_waves = fft.rfft2(values, shape), fft.rfft2(valid.astype(np.float64), shape)
-        return (
-            waves.real**2 + waves.imag**2,
-            waves.real * mask_waves.real + waves.imag * mask_waves.imag,
-            mask_waves.real**2 + mask_waves.imag**2,
-            float(values.sum()),
-            int(np.count_nonzero(valid)),
-        )
+    def of_part(part: Sequence[Square]) -> tuple[FloatArray, float, int]:
+        sums, total, count = np.zeros((3, shape[0], shape[1] // 2 + 1)), 0.0, 0
+        for values, valid in map(known, part):
+            if not valid.any():
+                continue
+            values = np.where(valid, values - offset, 0.0)
+            total, count = total + float(values.sum()), count + int(np.count_nonzero(valid))
+            waves = fft.rfft2(values, shape)
+            del values
+            mask_waves = fft.rfft2(valid.astype(np.float64), shape)
+            sums[0] += waves.real**2 + waves.imag**2
+            sums[1] += waves.real * mask_waves.real + waves.imag * mask_waves.imag
+            sums[2] += mask_waves.real**2 + mask_waves.imag**2
+        return sums, total, count
 
-    power, cross, pairs = (np.zeros((shape[0], shape[1] // 2 + 1)) for _ in range(3))
-    total, count = 0.0, 0
-    for own in in_order(of_square, squares, recorded=False):
-        if own is not None:
-            for sums, more in zip((power, cross, pairs), own, strict=False):
-                sums += more
-            total, count = total + own[3], count + own[4]
-    return power, cross, pairs, total, count
+    sums, total, count = np.zeros((3, shape[0], shape[1] // 2 + 1)), 0.0, 0
+    parts = [squares[first : first + _TOGETHER] for first in range(0, len(squares), _TOGETHER)]
+    for own, of_values, number in in_order(of_part, parts, recorded=False):
+        sums += own
+        total, count = total + of_values, count + number
+    return sums[0], sums[1], sums[2], total, count

@@ -24,6 +24,7 @@ from hyper_py.noise.whitening import (
 )
 from hyper_py.numerics.fit_pixels import FitPixels
 from hyper_py.numerics.polynomial import polynomial_design, scaling_of_pixels
+from hyper_py.numerics.sending import SentOnce
 from hyper_py.numerics.tiles import Plane, at
 
 CACHE_BYTES = 96_000_000
@@ -101,7 +102,7 @@ class WhitenerOnDemand:
         return Whitener(weights=weights, matrix=self.cache.whitening(self.pixels, self.scale))
 
 
-class WhitenerCache:
+class WhitenerCache(SentOnce):
     """Matrices by the shape of fit pixels: a stationary covariance depends on separations only.
 
     They are kept as far as `CACHE_BYTES` go; the one that was not used for longest is dropped first.

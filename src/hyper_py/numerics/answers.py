@@ -2,7 +2,7 @@
 
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +37,22 @@ class Answer:
         except Exception as error:
             told = Answer(error=TypeError(f"a result that cannot be sent: {error}"))
             return pickle.dumps(told, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A function and its items, ready for a team.
+
+    Attributes
+    ----------
+    cost : float
+        Of having it done, in units of the making of copies of this process.
+    answers : callable
+        Takes numbers of items and yields them with what came of them, in any order; lost ones are left out.
+    """
+
+    cost: float
+    answers: Callable[[Sequence[int]], Iterator[tuple[int, Answer]]]
 
 
 def kept(answer: Answer) -> bytes:

@@ -7,11 +7,12 @@ from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.numerics.sending import SentOnce
 from hyper_py.numerics.tiles import Where
 
 
 @dataclass(frozen=True, eq=False)
-class MeshMap:
+class MeshMap(SentOnce):
     """A map known at the centres of the cells of a mesh, with linear interpolation between them.
 
     Beyond the outermost centres it stays constant.

@@ -21,13 +21,13 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from hyper_py.numerics.answers import Answer, attempt
+from hyper_py.numerics.answers import Answer, Work, attempt
 from hyper_py.numerics.forked import Forked
 from hyper_py.numerics.journal import Journal
 from hyper_py.stages import untold
 
-LEAST_SECONDS, SENT_FACTOR = 0.1, 10.0
-"""Less work than this is not worth the making of copies; than this multiple, the sending to a cluster."""
+LEAST_SECONDS = 0.1
+"""Less work than this is not worth the making of copies of this process."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -35,15 +35,8 @@ Result = TypeVar("Result")
 class Team(Protocol):
     """Workers that do parts of maps."""
 
-    def answers(
-        self,
-        function: Callable[[Any], Any],
-        items: Sequence[Any],
-        numbers: Sequence[int],
-        *,
-        recorded: bool = False,
-    ) -> Iterator[tuple[int, Answer]]:
-        """Yield the numbers of items with what came of them, in any order; lost ones are left out.
+    def prepared(self, function: Callable[[Any], Any], items: Sequence[Any], *, recorded: bool) -> Work:
+        """Return a function and its items ready to be done, at once or never.
 
         With `recorded`, answers come with their records.
         """
@@ -69,8 +62,16 @@ def done_by(team: Team | None) -> Iterator[None]:
 @contextmanager
 def workers(n: int) -> Iterator[None]:
     """Have parts of maps done by `n` copies of this process inside this context."""
-    with done_by(Forked(n) if n > 1 and sys.platform == "linux" else None):
-        yield
+    if n < 2 or sys.platform != "linux":
+        with done_by(None):
+            yield
+        return
+    team = Forked(n)
+    try:
+        with done_by(team):
+            yield
+    finally:
+        team.stop()
 
 
 def n_workers() -> int:
@@ -182,20 +183,21 @@ def _answers(
 ) -> Generator[tuple[int, Answer], None, None]:
     """Yield what comes of items in any order.
 
-    This process begins; the team goes on as soon as what is left is enough for it, and leaves what it lost.
-    Where work was asked for before, what an item took then tells that, and the team begins.
+    Where a team has a cost, this process begins; the team goes on as soon as what is left is enough for it.
+    Where work was asked for before, what an item took then tells that, and the team begins. This process does
+    what a team has lost.
     """
     left, begin, paces = deque(todo), time.perf_counter(), _paces.get()
-    place = "" if team is None or len(todo) < 2 else place_of_call()
+    work = None if team is None or len(todo) < 2 else team.prepared(function, items, recorded=recorded)
+    place = "" if work is None else place_of_call()
     seconds = len(todo) * (paces or {}).get(place, 0.0)
-    least = LEAST_SECONDS * (1.0 if isinstance(team, Forked) else SENT_FACTOR)
     while left:
-        if team is not None and len(left) > 1 and seconds >= least:
+        if work is not None and len(left) > 1 and seconds >= work.cost * LEAST_SECONDS:
             lost = set(left)
-            for number, answer in team.answers(function, items, list(left), recorded=recorded):
+            for number, answer in work.answers(list(left)):
                 lost.discard(number)
                 yield number, answer
-            left, team = deque(sorted(lost)), None
+            left, work = deque(sorted(lost)), None
             continue
         number = left.popleft()
         yield number, attempt(function, items[number])

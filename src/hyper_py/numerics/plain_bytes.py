@@ -25,7 +25,9 @@ _PACKAGES = (
 )  # fmt: skip
 """Those whose functions do parts of maps."""
 _OWN = re.compile(rf"hyper_py\.({'|'.join(_PACKAGES)})(\.\w+)*")
-_WITH_FILES = tuple(f"hyper_py.numerics.{name}" for name in ("forked", "journal", "parallel", "stored"))
+_WITH_FILES = tuple(
+    f"hyper_py.numerics.{name}" for name in ("forked", "journal", "parallel", "sending", "stored")
+)
 _OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 _ITEMS: dict[str, Callable[[list[Any]], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 

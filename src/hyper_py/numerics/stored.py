@@ -13,7 +13,7 @@ import struct
 import tempfile
 import weakref
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -26,6 +26,7 @@ from hyper_py.arrays import IntArray
 from hyper_py.files import open_own
 from hyper_py.numerics.journal import UnusableJournalError
 from hyper_py.numerics.parallel import current_journal, in_order, place_of_call
+from hyper_py.numerics.sending import SentOnce
 from hyper_py.numerics.tiles import Where
 
 _directory: ContextVar[Path | None] = ContextVar("directory", default=None)
@@ -69,7 +70,7 @@ def stored_planes(
     dtype: DTypeLike,
     *,
     number: int,
-    make: Callable[[slice, slice], Sequence[NDArray[Any]]],
+    make: Callable[[slice, slice], Iterable[NDArray[Any]]],
     tiles: Sequence[Where],
 ) -> tuple["StoredPlane", ...]:
     """Return planes that are made together, as `stored_plane`; each is in a file of its own."""
@@ -99,7 +100,7 @@ def _begun(shape: tuple[int, int], dtype: DTypeLike, tiles: Sequence[Where]) -> 
     return plane
 
 
-class StoredPlane:
+class StoredPlane(SentOnce):
     """A plane in a file, written by tiles, read by rows and columns, by any process that shares it.
 
     The pixels of a tile lie together: it is written and read at once. The file is read, not mapped: pages of

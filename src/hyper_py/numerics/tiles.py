@@ -22,6 +22,8 @@ Where: TypeAlias = tuple[slice, slice]
 
 _AUTOMATIC_SIZE = 512
 """Side of a tile in pixels; the transforms of a tile fit in the cache of a processor."""
+_SHORT = 400
+"""Transforms of up to this length have lengths of their own: there are few of them, and they cost little."""
 _MOST_SAMPLES = 4_000_000
 """Statistics of a whole map need no more pixels than this."""
 
@@ -232,6 +234,17 @@ def sample(plane: Plane, *, size: int | None = None) -> FloatArray:
     return np.concatenate([*in_order(finite, [*tiles(plane.shape, size=size)])])
 
 
+def _transform_length(least: int) -> int:
+    """Return a length at which transforms are fast; long ones within an eighth of each other are the same.
+
+    The transforms of kernels are kept for each, by each process.
+    """
+    if least > _SHORT:
+        step = 1 << (least - 1).bit_length() - 4
+        least = -(-least // step) * step
+    return int(fft.next_fast_len(least, real=True))
+
+
 class Correlator:
     """Correlation of tiles with kernels of odd sides by real Fourier transforms; outside a tile all is zero.
 
@@ -253,7 +266,7 @@ class Correlator:
 
     def prepare(self, tile: tuple[int, int]) -> tuple[int, ...]:
         """Transform the kernels for tiles of a shape, if they are not; return the shape of the transforms."""
-        shape = tuple(fft.next_fast_len(max(n, self.radius + 1) + self.radius, real=True) for n in tile)
+        shape = tuple(_transform_length(max(n, self.radius + 1) + self.radius) for n in tile)
         if shape not in self._known:
             self._known[shape] = [self._transformed(kernel, shape) for kernel in self._kernels]
         return shape
@@ -267,10 +280,13 @@ class Correlator:
         ny, nx = data.shape
         shape = self.prepare((ny, nx))
         transform = fft.rfft2(data, shape)
+        del data
         for k in order:
             # Columns are transformed first: afterwards only the rows of the tile are needed.
-            waves = fft.ifft(transform * self._known[shape][k], axis=0, overwrite_x=True)[:ny]
-            yield fft.irfft(waves, shape[1], axis=1)[:, :nx]
+            # Without names: they would keep each array until the next one is made.
+            yield fft.irfft(
+                fft.ifft(transform * self._known[shape][k], axis=0, overwrite_x=True)[:ny], shape[1], axis=1
+            )[:, :nx]
 
     @staticmethod
     def _transformed(kernel: FloatArray, shape: tuple[int, ...]) -> NDArray[np.complex128]:

@@ -9,6 +9,7 @@ import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import local
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,10 @@ from hyper_py.running.process_settings import one_blas_thread
 from hyper_py.running.tasks import MapTask
 
 if TYPE_CHECKING:
-    from hyper_py.numerics.answers import Answer
+    from hyper_py.numerics.answers import Answer, Work
 
+SENT_COST = 10.0
+"""Of the sending to a cluster, in units of the making of copies of this process."""
 _SHARES = 8
 """Parts are handed out together, so many times at least to each worker: few of them wait at the end."""
 _MOST_TOGETHER = 16
@@ -53,13 +56,14 @@ class DaskTeam:
         """How many parts are done at once."""
         return n_threads(self.client) or 1
 
-    def answers(
-        self,
-        function: Callable[[Any], Any],
-        items: Sequence[Any],
-        numbers: Sequence[int],
-        *,
-        recorded: bool = False,
+    def prepared(self, function: Callable[[Any], Any], items: Sequence[Any], *, recorded: bool) -> "Work":
+        """Return work, see `hyper_py.numerics.parallel.Team`."""
+        from hyper_py.numerics.answers import Work
+
+        return Work(SENT_COST, partial(self._answers, function, items, recorded))
+
+    def _answers(
+        self, function: Callable[[Any], Any], items: Sequence[Any], recorded: bool, numbers: Sequence[int]
     ) -> "Iterator[tuple[int, Answer]]":
         """Yield answers as they come; parts whose worker died again and again are left out.
 
