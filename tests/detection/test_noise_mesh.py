@@ -14,6 +14,11 @@ def smooth_noise(seed: int) -> np.ndarray:
     return noise / noise.std()
 
 
+def level_of(gatherer: MeshGatherer, *, steps: bool = True) -> np.ndarray:
+    level, beside = gatherer.mesh_rms(otherwise=lambda: 1.0)[:, :], gatherer.steps()
+    return np.maximum(level, beside[:, :]) if steps and beside is not None else level
+
+
 def mesh_of(
     data: np.ndarray, usable: np.ndarray = EVERYWHERE, *, valid=None, steps: bool = True
 ) -> np.ndarray:
@@ -21,7 +26,7 @@ def mesh_of(
     gatherer.add(
         (slice(0, SHAPE[0]), slice(0, SHAPE[1])), data, usable, EVERYWHERE if valid is None else valid
     )
-    return gatherer.mesh_rms(otherwise=lambda: 1.0, steps=steps)[:, :]
+    return level_of(gatherer, steps=steps)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -46,7 +51,7 @@ def test_tiles_make_no_difference() -> None:
         for x0 in range(0, SHAPE[1], 6 * cell):
             where = slice(y0, min(y0 + 4 * cell, SHAPE[0])), slice(x0, min(x0 + 6 * cell, SHAPE[1]))
             gatherer.add(where, data[where], EVERYWHERE[where], EVERYWHERE[where])
-    assert np.array_equal(gatherer.mesh_rms(otherwise=lambda: 1.0, steps=True)[:, :], mesh_of(data))
+    assert np.array_equal(level_of(gatherer), mesh_of(data))
 
 
 def test_cells_of_sources_take_the_level_of_others() -> None:
@@ -101,7 +106,7 @@ def test_steps_are_mirrored_and_transposed_with_the_map() -> None:
     def level(values: np.ndarray) -> np.ndarray:
         gatherer = MeshGatherer(values.shape, fwhm=FWHM)
         gatherer.add((slice(0, side), slice(0, side)), values, whole, whole)
-        return gatherer.mesh_rms(otherwise=lambda: 1.0, steps=True)[:, :]
+        return level_of(gatherer)
 
     assert side % cell_side(FWHM) == 0
     np.testing.assert_allclose(level(square.T).T, level(square), rtol=1e-12)

@@ -68,12 +68,15 @@ class FilterNoise:
         Factor as a function of the distance from a blank region in beams.
     brightness : Curve
         Factor as a function of the brightness of the background, see `BRIGHTNESS_QUANTILES`.
+    steps : MeshMap, optional
+        Least rms, beside steps of the noise.
     """
 
     mesh: MeshMap
     loud: MeshMap
     edge: Curve = NO_CURVE
     brightness: Curve = NO_CURVE
+    steps: MeshMap | None = None
 
     def at(self, where: Where, *, distance: FloatArray, brightness: FloatArray | None = None) -> FloatArray:
         """Return the rms of a part of the map; without a brightness that at a typical one."""
@@ -81,15 +84,18 @@ class FilterNoise:
         return noise if brightness is None else noise * self.brightness(brightness)
 
     def mesh_rms(self, where: Where) -> FloatArray:
-        """Return mesh and loud regions alone."""
+        """Return mesh, loud regions and steps alone."""
         rms: FloatArray = self.mesh[where] * self.loud[where]
-        return rms
+        return rms if self.steps is None else np.maximum(rms, self.steps[where])
 
     def at_pixels(
         self, y: IntArray, x: IntArray, *, distance: FloatArray, brightness: FloatArray | None = None
     ) -> FloatArray:
         """Return the rms of pixels (n,); without a brightness that at a typical one."""
-        noise: FloatArray = self.mesh.at(y, x) * self.loud.at(y, x) * self.edge(distance)
+        noise: FloatArray = self.mesh.at(y, x) * self.loud.at(y, x)
+        if self.steps is not None:
+            noise = np.maximum(noise, self.steps.at(y, x))
+        noise = noise * self.edge(distance)
         return noise if brightness is None else noise * self.brightness(brightness)
 
 

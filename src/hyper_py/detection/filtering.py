@@ -293,19 +293,19 @@ def _noise(
 
     for where, found in field.pieces(cells):
         mesh.put(where, found)
-    mesh_rms = mesh.mesh_rms(otherwise=lambda: _scatter(field, amplitude, usable), steps=steps)
+    mesh_rms = mesh.mesh_rms(otherwise=lambda: _scatter(field, amplitude, usable))
     regions = LoudRegions(field.shape, fwhm=field.fwhm, tells_crowds=field.step == 1)
     ratio = LazyPlane(field.shape, lambda *where: amplitude[where] / mesh_rms[where])
     for where, values in field.pieces(lambda where: regions.combed(where, ratio[where], usable(where))):
         regions.put(where, values)
-    noise = FilterNoise(mesh_rms, regions.factor())
+    noise = FilterNoise(mesh_rms, regions.factor(), steps=mesh.steps() if steps else None)
 
     def sampled(where: Where) -> list[FloatArray | BoolArray]:
         comb = field.comb(where)
         good = usable(where)[comb]
         planes = (
-            (ratio[where] / noise.loud[where])[comb], field.distance[where][comb], brightness[where][comb],
-            ~faint(where)[comb],
+            (amplitude[where] / noise.mesh_rms(where))[comb], field.distance[where][comb],
+            brightness[where][comb], ~faint(where)[comb],
         )  # fmt: skip
         return [plane[good] for plane in planes]
 

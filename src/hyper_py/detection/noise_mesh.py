@@ -66,32 +66,49 @@ class MeshGatherer:
         place = tuple(slice(part.start // self.cell, -(-part.stop // self.cell)) for part in where)
         self._rms[place], self._count[place], self._valid[place] = cells
 
-    def mesh_rms(self, *, otherwise: Callable[[], float], steps: bool) -> MeshMap:
+    def mesh_rms(self, *, otherwise: Callable[[], float]) -> MeshMap:
         """Return the local rms, as far as it can be told from one that is the same everywhere.
 
         Where nothing is known it is `otherwise()` everywhere.
 
         Neighbouring cells differ by the error of their estimates; the scatter of the levels beyond what
         that error explains is real. The logarithm is drawn to its mean by the share that is not.
-
-        With `steps`, levels are no means across steps, such as the seams of a mosaic.
         """
         known = np.isfinite(self._rms)
         if not known.any():
             return MeshMap(np.full((1, 1), otherwise()), max(self.shape), self.shape)
-        logarithm = np.log(np.where(known, self._rms, 1.0))
-        levels, _ = _means(logarithm, self._count, side=3)
-        error = _error_variance(np.where(known, logarithm, np.nan)) if known.sum() >= 9 else 0.0
+        levels, _ = _means(self._logarithm, self._count, side=3)
         view = levels[known]
         middle, scatter = float(np.median(view)), float(np.var(view))
-        trust = max(0.0, 1.0 - error / (9.0 * scatter)) if error and scatter > 0.0 else 1.0
-        even = MeshMap(np.exp(middle + trust * (levels - middle)), self.cell, self.shape)
-        if not steps or min(levels.shape) < 3:
-            return even
-        sharp = _most_even(*_means(logarithm, self._count, side=2), otherwise=levels)
+        trust = max(0.0, 1.0 - self._error / (9.0 * scatter)) if self._error and scatter > 0.0 else 1.0
+        return MeshMap(np.exp(middle + trust * (levels - middle)), self.cell, self.shape)
+
+    def steps(self) -> MeshMap | None:
+        """Return the local rms beside steps, such as the seams of a mosaic, 0 elsewhere; None without any.
+
+        There `mesh_rms` is a mean of both sides. The louder side reaches half a cell beyond its own: noise
+        that is cut off has its peaks there.
+        """
+        if min(self._rms.shape) < 3 or not self._error > 0.0:
+            return None
+        sharp = _most_even(*_means(self._logarithm, self._count, side=2))
         free = ndimage.minimum_filter(self._count - STEP_SHARE * self._valid, 3) >= 0.0
-        near = _are_steps(sharp, free, error=error)
-        return _with_steps(even, np.exp(sharp), near) if near.any() else even
+        near = free & np.isfinite(sharp) & _are_steps(sharp, free, error=self._error)
+        if not near.any():
+            return None
+        halves = _halved(np.where(near, np.exp(sharp), 0.0))
+        louder = np.where(_halved(near), ndimage.maximum_filter(halves, 3), 0.0)
+        return MeshMap(louder, 0.5 * self.cell, self.shape)
+
+    @property
+    def _logarithm(self) -> FloatArray:
+        return np.log(np.where(np.isfinite(self._rms), self._rms, 1.0))
+
+    @property
+    def _error(self) -> float:
+        """Variance of the logarithms of cells by chance; 0 if it is not known."""
+        known = np.isfinite(self._rms)
+        return _error_variance(np.where(known, self._logarithm, np.nan)) if known.sum() >= 9 else 0.0
 
 
 def _means(logarithm: FloatArray, count: FloatArray, *, side: int) -> tuple[FloatArray, FloatArray]:
@@ -109,17 +126,17 @@ def _means(logarithm: FloatArray, count: FloatArray, *, side: int) -> tuple[Floa
     return fill_nearest(mean), np.where(known, square - mean**2, np.inf)
 
 
-def _most_even(levels: FloatArray, variance: FloatArray, *, otherwise: FloatArray) -> FloatArray:
+def _most_even(levels: FloatArray, variance: FloatArray) -> FloatArray:
     """Return the level of each cell in the most even of the four squares of 2 x 2 cells that it is in.
 
     On either side of a step it is that of the side (Kuwahara et al. 1976, in Digital Processing of Biomedical
-    Images, p. 187). Where none is known it is `otherwise`.
+    Images, p. 187). It is NaN where none is known.
     """
     # Squares that begin beyond the map are none.
     variance = np.pad(variance[1:, 1:], 1, constant_values=np.inf)
     levels = np.pad(levels[1:, 1:], 1)
-    ny, nx = otherwise.shape
-    least, sharp = np.full((ny, nx), np.inf), otherwise
+    ny, nx = np.array(levels.shape) - 1
+    least, sharp = np.full((ny, nx), np.inf), np.full((ny, nx), np.nan)
     for down, right in np.ndindex(2, 2):
         own, level = (values[down : down + ny, right : right + nx] for values in (variance, levels))
         least, sharp = np.minimum(least, own), np.where(own < least, level, sharp)
@@ -127,27 +144,15 @@ def _most_even(levels: FloatArray, variance: FloatArray, *, otherwise: FloatArra
 
 
 def _are_steps(sharp: FloatArray, free: BoolArray, *, error: float) -> BoolArray:
-    """Return the free cells in or beside which the level changes by more than the errors of cells explain."""
-    average = partial(ndimage.uniform_filter, size=3, mode="nearest")
+    """Return the cells in or beside which the level changes by more than the errors of cells explain."""
+    sharp, average = fill_nearest(sharp), partial(ndimage.uniform_filter, size=3, mode="nearest")
     variance = average(sharp**2) - average(sharp) ** 2
     # Squares across the border are of fewer cells than nine.
     uneven = np.pad((free & (variance > STEP_VARIANCE * error))[1:-1, 1:-1], 1)
     lines, number = ndimage.label(uneven, np.ones((3, 3)))
     long = np.bincount(lines.ravel(), minlength=number + 1) >= STEP_CELLS
-    near: BoolArray = free & ndimage.binary_dilation(uneven & long[lines])
-    return near if error > 0.0 else np.zeros_like(near)
-
-
-def _with_steps(even: MeshMap, sharp: FloatArray, steps: BoolArray) -> MeshMap:
-    """Return a level with its steps, on a mesh of half cells: the louder side reaches one beyond its own.
-
-    Noise that is cut off at a seam has its peaks there.
-    """
-    ny, nx = sharp.shape
-    fine = MeshMap(even.values, 2, (2 * ny, 2 * nx))[:, :]
-    near = _halved(steps)
-    fine = np.where(near, _halved(sharp), fine)
-    return MeshMap(np.where(near, ndimage.maximum_filter(fine, 3), fine), 0.5 * even.mesh, even.shape)
+    near: BoolArray = ndimage.binary_dilation(uneven & long[lines])
+    return near
 
 
 def _halved(values: NDArray[Scalar]) -> NDArray[Scalar]:
