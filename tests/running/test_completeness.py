@@ -100,6 +100,8 @@ def test_no_more_runs_than_allowed_and_none_where_the_precision_is_reached(extra
     assert state.n_more > 0
     easy = InjectionPlan(precision=0.49, n_sources=6)
     many = np.tile(result.records, 30)
+    # Sources of a few runs leave bins of flux without any: many have all fluxes.
+    many["peak"] *= np.exp(np.random.default_rng(1).uniform(-0.2, 0.2, many.size))
     assert reached(many, result.setup, easy, (one, one)).n_more == 0
 
 
