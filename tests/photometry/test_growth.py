@@ -1,13 +1,16 @@
 """Growth curves on residuals of which the light is known."""
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from hyper_py.noise.covariance import beam_covariance_model
 from hyper_py.numerics import parallel
+from hyper_py.numerics.answers import Work, attempt
 from hyper_py.numerics.gaussians import gaussian_flux, render
-from hyper_py.numerics.parallel import workers
+from hyper_py.numerics.parallel import done_by, workers
 from hyper_py.photometry.growth import growth_curves
 
 SHAPE = (161, 171)
@@ -62,13 +65,33 @@ def test_a_neighbour_is_left_out() -> None:
     assert abs(both.beyond[0]) < 0.1 * light < abs(alone.beyond[0])
 
 
-def test_processes_give_the_same_bytes(monkeypatch) -> None:
+class Remote:
+    """A team that gets its functions as a cluster does."""
+
+    def __init__(self) -> None:
+        self.n_done = 0
+
+    def prepared(self, function, items, *, recorded):
+        def answers(numbers):
+            cloudpickle = pytest.importorskip("cloudpickle")
+            sent = pickle.loads(cloudpickle.dumps(function))
+            for k in numbers:
+                self.n_done += 1
+                yield k, attempt(sent, items[k])
+
+        return Work(0.0, answers)
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_processes_give_the_same_bytes(monkeypatch, is_remote: bool) -> None:
     monkeypatch.setattr(parallel, "LEAST_SECONDS", 0.0)
     places = np.random.default_rng(6).uniform(20, 140, (70, 2))
     sources = np.column_stack([np.full(70, 20.0), places, np.tile([2.0, 1.6, 0.3], (70, 1))])
     alone = grown(noise(2), sources)
-    with workers(2):
+    team = Remote()
+    with done_by(team) if is_remote else workers(2):
         shared = grown(noise(2), sources)
+    assert team.n_done == 3 * is_remote
     assert np.isfinite(alone.beyond).any()
     for name in ("is_other", "beyond", "error", "radius"):
         assert getattr(alone, name).tobytes() == getattr(shared, name).tobytes()

@@ -7,8 +7,8 @@ measured on the map.
 """
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy import fft
@@ -92,7 +92,7 @@ def growth_curves(
     step : int
         Distance in pixels, along each axis, of those that are looked at, where a source is wide enough.
     """
-    transform = lru_cache(_SPECTRA)(partial(_spectrum, noise))
+    spectra = _Spectra(noise)
     bright = np.flatnonzero(snr > BRIGHT)
     others = _others(sources, bright)
 
@@ -108,7 +108,7 @@ def growth_curves(
         y, x = (int(np.clip(round(v), 0, m - 1)) for v, m in place)
         rms = float(relative_rms[y : y + 1, x : x + 1][0, 0])
         return rings.grown(
-            transform(rings.values.shape, rings.step), rms=rms, peak=float(own[gaussians.AMPLITUDE]),
+            spectra.of(rings.values.shape, rings.step), rms=rms, peak=float(own[gaussians.AMPLITUDE]),
             flux=float(gaussians.gaussian_flux(own)),
         )  # fmt: skip
 
@@ -249,6 +249,25 @@ def _distance(source: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
     dy, dx = (y - source[gaussians.Y])[:, None], x - source[gaussians.X]
     distance: FloatArray = np.sqrt(np.maximum(2.0 * (a * dx * dx + 2.0 * b * dx * dy + c * dy * dy), 0.0))
     return distance
+
+
+@dataclass(frozen=True, eq=False)
+class _Spectra:
+    """Transforms of a covariance, of which the last made are kept; other processes make their own."""
+
+    noise: CovarianceModel
+    known: dict[tuple[tuple[int, ...], int], FloatArray] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Spectra, (self.noise,)
+
+    def of(self, shape: tuple[int, ...], step: int) -> FloatArray:
+        """Return `_spectrum`."""
+        if (shape, step) not in self.known:
+            if len(self.known) == _SPECTRA:
+                self.known.pop(next(iter(self.known)))
+            self.known[shape, step] = _spectrum(self.noise, shape, step)
+        return self.known[shape, step]
 
 
 def _spectrum(noise: CovarianceModel, shape: tuple[int, ...], step: int) -> FloatArray:
