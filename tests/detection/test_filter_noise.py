@@ -123,15 +123,6 @@ def test_loud_windows_are_those_that_counting_finds(monkeypatch: pytest.MonkeyPa
     np.testing.assert_allclose(found.values, expected, rtol=1e-4)
 
 
-def test_quantiles_of_sorted_values_are_those_of_numpy() -> None:
-    rng = np.random.default_rng(3)
-    for size in (1, 2, 31, 1000):
-        values, quantiles = np.sort(rng.normal(size=size)), [0.0, 1.0, *rng.uniform(size=20)]
-        np.testing.assert_array_equal(
-            filter_noise._quantiles_of_sorted(values, quantiles), np.quantile(values, quantiles)
-        )
-
-
 @pytest.mark.parametrize("kind", [MeshGatherer, LoudRegions])
 def test_what_looks_at_tiles_is_sent_without_what_was_gathered(kind) -> None:
     assert len(pickle.dumps(kind((5000, 5000), fwhm=4.0))) < 500

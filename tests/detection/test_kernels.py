@@ -6,8 +6,15 @@ from scipy import ndimage
 
 from hyper_py.detection.kernels import SIZES, KernelFamily, gaussian_kernel
 from hyper_py.detection.weights import EdgeWeights
+from hyper_py.numerics.tiles import Where
 
 COVARIANCE = np.array([[6.0, 1.5], [1.5, 4.0]])
+
+
+def differences(family: KernelFamily, data: np.ndarray, valid: np.ndarray, part: Where) -> np.ndarray:
+    """Return the planes of the family together."""
+    shares = (share[part] for share in family.each_share(valid.astype(float)))
+    return np.array([*family.each_difference(data, shares, part)])
 
 
 def test_response_is_that_of_convolved_gaussians() -> None:
@@ -23,8 +30,7 @@ def test_differences_are_those_of_direct_convolution() -> None:
     valid = rng.random(data.shape) > 0.2
     known = np.where(valid, data, 0.0)
     part = slice(5, 60), slice(0, 80)
-    shares = family.shares(valid.astype(float))[(slice(None), *part)]
-    planes = family.differences(known, shares, part)
+    planes = differences(family, known, valid, part)
     means = [
         ndimage.correlate(known, kernel, mode="constant")
         / ndimage.correlate(valid.astype(float), kernel, mode="constant")
@@ -38,7 +44,7 @@ def test_differences_are_those_of_direct_convolution() -> None:
 def test_constant_is_not_seen() -> None:
     family, valid = KernelFamily(np.eye(2)), np.ones((40, 50))
     valid[10:20, 5:30] = 0.0
-    planes = family.differences(7.0 * valid, family.shares(valid), (slice(None), slice(None)))
+    planes = differences(family, 7.0 * valid, valid, (slice(None), slice(None)))
     assert np.abs(planes[:, valid > 0]).max() < 1e-12
 
 
@@ -57,7 +63,7 @@ def test_planes_one_after_another_are_those_together_and_take_little_memory() ->
     values = np.random.default_rng(2).normal(size=(outer, outer))
     valid, distance = np.ones(values.shape), np.full((side, side), 5.0)
     weights = EdgeWeights(np.arange(1.0, 43.0).reshape(7, 6))
-    together = family.differences(values, family.shares(valid)[(slice(None), *inner)], inner)
+    together = differences(family, values, valid, inner)
     tracemalloc.start()
     shares = (share[inner] for share in family.each_share(valid))
     filtered = weights.apply(family.each_difference(values, shares, inner), distance)

@@ -14,19 +14,19 @@ def smooth_noise(seed: int) -> np.ndarray:
     return noise / noise.std()
 
 
-def level_of(gatherer: MeshGatherer, *, steps: bool = True) -> np.ndarray:
-    level, beside = gatherer.mesh_rms(otherwise=lambda: 1.0)[:, :], gatherer.steps()
-    return np.maximum(level, beside[:, :]) if steps and beside is not None else level
+def level_of(gatherer: MeshGatherer, *, seams: bool = True) -> np.ndarray:
+    level, beside = gatherer.mesh_rms(otherwise=lambda: 1.0)[:, :], gatherer.seams()
+    return np.maximum(level, beside[:, :]) if seams and beside is not None else level
 
 
 def mesh_of(
-    data: np.ndarray, usable: np.ndarray = EVERYWHERE, *, valid=None, steps: bool = True
+    data: np.ndarray, usable: np.ndarray = EVERYWHERE, *, valid=None, seams: bool = True
 ) -> np.ndarray:
     gatherer = MeshGatherer(SHAPE, fwhm=FWHM)
     gatherer.add(
         (slice(0, SHAPE[0]), slice(0, SHAPE[1])), data, usable, EVERYWHERE if valid is None else valid
     )
-    return level_of(gatherer, steps=steps)
+    return level_of(gatherer, seams=seams)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -62,9 +62,9 @@ def test_cells_of_sources_take_the_level_of_others() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_even_noise_has_no_steps(seed: int) -> None:
+def test_even_noise_has_no_seams(seed: int) -> None:
     data = smooth_noise(seed)
-    assert np.array_equal(mesh_of(data), mesh_of(data, steps=False))
+    assert np.array_equal(mesh_of(data), mesh_of(data, seams=False))
 
 
 @pytest.mark.parametrize("factor", [2.0, 4.0, 10.0])
@@ -90,15 +90,15 @@ def test_a_small_loud_region_keeps_its_level() -> None:
     assert np.median(level[np.hypot(X - 150.0, Y - 150.0) > 70.0]) == pytest.approx(1.0, abs=0.05)
 
 
-def test_a_masked_crowd_makes_no_step() -> None:
+def test_a_masked_crowd_makes_no_seam() -> None:
     data, usable = smooth_noise(7), np.random.default_rng(7).random(SHAPE) > 0.6
     crowd = np.hypot(X - 150.0, Y - 150.0) < 40.0
     data[crowd] *= 8.0
     usable |= ~crowd
-    assert np.array_equal(mesh_of(data, usable), mesh_of(data, usable, steps=False))
+    assert np.array_equal(mesh_of(data, usable), mesh_of(data, usable, seams=False))
 
 
-def test_steps_are_mirrored_and_transposed_with_the_map() -> None:
+def test_seams_are_mirrored_and_transposed_with_the_map() -> None:
     side = min(SHAPE)
     data = np.where(X > 150, 3.0, 1.0) * smooth_noise(8)
     square, whole = data[:side, :side], np.ones((side, side), dtype=bool)

@@ -21,7 +21,7 @@ _SIGMA_OF_STEPS = 1.4826 / np.sqrt(2.0)
 _NEAR = 1.4
 """Ratios that differ by less are near."""
 _USUAL_UNITS = {"PACS": "Jy/pixel", "SPIRE": "Jy/beam or MJy/sr"}
-PER = re.compile(r"pix|beam|bm", re.IGNORECASE)
+_PER = re.compile(r"pix|beam|bm", re.IGNORECASE)
 _DARK = 20.0
 """Times the noise below the mean."""
 _ALONE = 0.1
@@ -43,7 +43,7 @@ _LEVEL_ROWS = 7
 _FEWEST_ROWS, _FEWEST_PIXELS = 30, 30
 """Rows of pixels from which one can stand out, and pixels of a row with neighbours."""
 _NAMED = 5
-"""Rows that are named in a warning."""
+"""Rows that are named in a warning, of pixels or of the catalogue."""
 BLANK_BEAMS = 0.5
 """Blank regions smaller than this, in beams, are no edge."""
 _ISLAND_BEAMS, _ISLAND_SHARE = 2.0, 0.95
@@ -67,15 +67,16 @@ def map_cautions(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
         pixels that the beam would smooth.
     """
     said = [
-        *_of_image(image),
-        *_wide_beam(image),
-        *_small_beam(image),
-        *_units(image, noise),
-        *_islands(image),
-    ]
+        *_of_image(image), *_wide_beam(image), *_small_beam(image), *_units(image, noise), *_islands(image)
+    ]  # fmt: skip
     if noise is None or not image.is_whole or not noise.typical > 0.0:
         return said
     return [*said, *_dark_pixels(image, noise), *_bad_lines(image, noise)]
+
+
+def named(numbers: IntArray) -> str:
+    """Return the first of some numbers, such as `3, 8, 9, 12, 17, ...`."""
+    return ", ".join(map(str, numbers[:_NAMED])) + (", ..." if numbers.size > _NAMED else "")
 
 
 def own_level(image: SkyImage) -> NoiseLevel | None:
@@ -107,14 +108,20 @@ def _units(image: SkyImage, noise: NoiseLevel | None) -> list[str]:
             f"the noise of the map is {ratio:.3g} times {given}{_of_a_beam(ratio, image)}: do both have the "
             "same unit?"
         )
-    instrument, per = str(image.meta.get("instrument", "")), PER.search(image.unit)
+    instrument, per_pixel = str(image.meta.get("instrument", "")), is_per_pixel(image.unit)
     usual = next((unit for name, unit in _USUAL_UNITS.items() if name in instrument.upper()), None)
-    if usual is not None and per is not None and (per[0].lower() == "pix") != (usual == "Jy/pixel"):
+    if usual is not None and per_pixel is not None and per_pixel != (usual == "Jy/pixel"):
         said.append(
             f"the unit is {image.unit}, but maps of {instrument} are usually in {usual}: check the unit "
             "(units.bunit)"
         )
     return said
+
+
+def is_per_pixel(unit: str) -> bool | None:
+    """Return whether a unit is per pixel, not per beam; None if it is neither."""
+    per = _PER.search(unit)
+    return None if per is None else per[0].lower() == "pix"
 
 
 def _noise_ratio(image: SkyImage, noise: NoiseLevel) -> float:
@@ -221,11 +228,10 @@ def _bad_lines(image: SkyImage, noise: NoiseLevel) -> list[str]:
         notable = np.abs(height) > _NOTABLE * noise.typical
         bad, height = bad[notable], np.abs(height[notable]) / noise.typical
         if bad.size:
-            places = ", ".join(map(str, bad[:_NAMED])) + (", ..." if bad.size > _NAMED else "")
             said.append(
-                f"{bad.size} {name}{'s' if bad.size > 1 else ''} of pixels ({axis} = {places}) differ from "
-                f"those beside by up to {height.max():.2g} times the noise, which the beam would smooth: "
-                "false sources may lie along them; mask them (io.mask)"
+                f"{bad.size} {name}{'s' if bad.size > 1 else ''} of pixels ({axis} = {named(bad)}) differ "
+                f"from those beside them by up to {height.max():.2g} times the noise, which the beam would "
+                "smooth: false sources may lie along them; mask them (io.mask)"
             )
     return said
 
@@ -279,7 +285,7 @@ def _islands(image: SkyImage) -> list[str]:
     if not image.is_whole:
         return []
     blank = 1.0 - np.count_nonzero(np.isfinite(image.data)) / image.data.size
-    if blank < 0.5 or near_edge(image, reach=_ISLAND_BEAMS)[1] < _ISLAND_SHARE:
+    if blank < 0.5 or edge_zone(image, reach=_ISLAND_BEAMS)[1] < _ISLAND_SHARE:
         return []
     return [
         f"{blank:.0%} of the map is blank and all of the rest near that: islands around sources do not show "
@@ -287,7 +293,7 @@ def _islands(image: SkyImage) -> list[str]:
     ]
 
 
-def near_edge(image: SkyImage, *, reach: float) -> tuple[BoolArray, float]:
+def edge_zone(image: SkyImage, *, reach: float) -> tuple[BoolArray, float]:
     """Return which places of a grid are within so many beams of an edge, and the share of the map that is."""
     step = max(1, int(BLANK_BEAMS * image.beam_fwhm_pix))
     # One blank pixel between others is no edge.

@@ -6,7 +6,8 @@ from scipy import special
 from scipy.spatial import cKDTree
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
-from hyper_py.cautions.maps import BLANK_BEAMS, PER, near_edge
+from hyper_py.cautions.maps import BLANK_BEAMS, edge_zone, is_per_pixel, named
+from hyper_py.detection.filter_noise import scatter
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.image import SkyImage
 from hyper_py.numerics.tiles import sample
@@ -17,8 +18,6 @@ _BAD = (
     | Flag.NO_ERROR
 )  # fmt: skip
 """Flags that say that something of a row is not to be trusted."""
-_NAMED = 5
-"""Rows that are named in a warning."""
 _FEWEST = 5
 """Rows below which nothing is said of their number."""
 _EDGE_BEAMS = 4.0
@@ -63,9 +62,8 @@ def band_row_cautions(catalog: QTable) -> list[str]:
 
 def _other_sizes(catalog: QTable) -> list[str]:
     """Say that sources differ in size between bands."""
-    flags = np.asarray(catalog["FLAGS"]).astype(np.int64)
-    differs = np.flatnonzero(flags & int(Flag.SHAPE_DIFFERS))
-    if differs.size <= max(_FEWEST, _OTHER_SIZES * flags.size):
+    differs = _with(catalog, Flag.SHAPE_DIFFERS)
+    if differs.size <= max(_FEWEST, _OTHER_SIZES * len(catalog)):
         return []
     return [
         f"{_rows(catalog, differs)} sources differ in size between bands, so fluxes with a common shape "
@@ -85,22 +83,23 @@ def _other_beam(catalog: QTable, image: SkyImage) -> list[str]:
     if not {"FWHM_1", "FWHM_2", "SNR", "FLAGS"} <= set(catalog.colnames) or not len(catalog):
         return []
     size = np.sqrt(_numbers(catalog, "FWHM_1") * _numbers(catalog, "FWHM_2")) / image.beam.fwhm
-    taken = np.asarray(catalog["FLAGS"]).astype(np.int64) & int(Flag.SIZE_AT_BOUND | Flag.SHAPE_ASSUMED)
-    size = size[(np.abs(_numbers(catalog, "SNR")) > _CLEAR) & (taken == 0) & np.isfinite(size)]
+    size[_with(catalog, Flag.SIZE_AT_BOUND | Flag.SHAPE_ASSUMED)] = np.nan
+    size = size[(np.abs(_numbers(catalog, "SNR")) > _CLEAR) & np.isfinite(size)]
     if size.size < _FEWEST_ALIKE:
         return []
     typical = float(np.median(size))
-    scatter = 1.4826 * float(np.median(np.abs(size - typical)))
-    if scatter > _ALIKE * typical or abs(typical - 1.0) < _OTHER_BEAM:
+    if scatter(size) > _ALIKE * typical or abs(typical - 1.0) < _OTHER_BEAM:
         return []
-    per = PER.search(image.unit)
-    effect = "peaks" if per is None or per[0].lower() == "pix" else "fluxes"
-    why, wrong = "if they are points", f"{effect} are too large by a factor of {typical**2:.2f}"
+    effect = "fluxes" if is_per_pixel(image.unit) is False else "peaks"
+    why, wrong = "if they are points, it is", f"{effect} are too large by a factor of {typical**2:.2f}"
     if typical < 1.0:
-        why, wrong = "which none can be", f"{effect} are too small by a factor of {typical**-2:.2f}"
+        why, wrong = (
+            "none can be narrower, so it is",
+            f"{effect} are too small by a factor of {typical**-2:.2f}",
+        )
     return [
-        f"the {size.size} clearest sources are all {typical:.2f} times as wide as the beam; {why}, the beam "
-        f"is {typical * image.beam.fwhm:.3g} arcsec and {wrong}: check it (survey.beam)"
+        f"the {size.size} clearest sources are all {typical:.2f} times as wide as the beam; {why} "
+        f"{typical * image.beam.fwhm:.3g} arcsec, and {wrong}: check the beam (survey.beam)"
     ]
 
 
@@ -119,6 +118,13 @@ def _lines(catalog: QTable, image: SkyImage) -> list[str]:
     ]
 
 
+def _with(catalog: QTable, flags: Flag) -> IntArray:
+    """Return which rows have one of some flags; none of a catalogue without flags."""
+    if "FLAGS" not in catalog.colnames:
+        return np.empty(0, dtype=np.intp)
+    return np.flatnonzero(np.asarray(catalog["FLAGS"]).astype(np.int64) & int(flags))
+
+
 def _numbers(catalog: QTable, name: str) -> FloatArray:
     """Return a column without its unit; masked values are NaN."""
     values = np.ma.asarray(getattr(catalog[name], "value", catalog[name]), dtype=np.float64)
@@ -127,9 +133,7 @@ def _numbers(catalog: QTable, name: str) -> FloatArray:
 
 def _wide_sources(catalog: QTable) -> list[str]:
     """Say which sources are wider than what is known to be measured rightly."""
-    if "FLAGS" not in catalog.colnames:
-        return []
-    wide = np.flatnonzero(np.asarray(catalog["FLAGS"]).astype(np.int64) & int(Flag.VERY_WIDE))
+    wide = _with(catalog, Flag.VERY_WIDE)
     if not wide.size:
         return []
     return [
@@ -140,11 +144,10 @@ def _wide_sources(catalog: QTable) -> list[str]:
 
 def _given(catalog: QTable) -> list[str]:
     """Say which given sources are not on the map, and which have sizes that none on it can have."""
-    flags = np.asarray(catalog["FLAGS"]).astype(np.int64) if "FLAGS" in catalog.colnames else np.zeros(0, int)
-    said, n = [], flags.size
-    beside, small = (np.flatnonzero(flags & int(f)) for f in (Flag.NOT_ON_MAP, Flag.SIZE_BELOW_BEAM))
+    said = []
+    beside, small = (_with(catalog, flag) for flag in (Flag.NOT_ON_MAP, Flag.SIZE_BELOW_BEAM))
     if beside.size:
-        advice = ": check the unit and frame of the positions" if beside.size == n else ""
+        advice = ": check the unit and frame of the positions" if beside.size == len(catalog) else ""
         said.append(
             f"{_rows(catalog, beside)} given sources are not on the map; their rows are blank{advice}"
         )
@@ -161,8 +164,8 @@ def _given_twice(catalog: QTable, image: SkyImage) -> list[str]:
     if not {"FLAGS", "X", "Y"} <= set(catalog.colnames):
         return []
     places = np.column_stack([np.asarray(catalog[axis], dtype=np.float64) for axis in ("X", "Y")])
-    given = (np.asarray(catalog["FLAGS"]).astype(np.int64) & int(Flag.FORCED)) != 0
-    rows = np.flatnonzero(given & np.isfinite(places).all(axis=1))
+    given = _with(catalog, Flag.FORCED)
+    rows = given[np.isfinite(places[given]).all(axis=1)]
     pairs = cKDTree(places[rows]).query_pairs(_SAME_PLACE * image.beam_fwhm_pix, output_type="ndarray")
     if not len(pairs):
         return []
@@ -174,9 +177,7 @@ def _given_twice(catalog: QTable, image: SkyImage) -> list[str]:
 
 def _hot_pixels(catalog: QTable) -> list[str]:
     """Say which rows are single bright pixels."""
-    if "FLAGS" not in catalog.colnames:
-        return []
-    hot = np.flatnonzero(np.asarray(catalog["FLAGS"]).astype(np.int64) & int(Flag.HOT_PIXEL))
+    hot = _with(catalog, Flag.HOT_PIXEL)
     if not hot.size:
         return []
     return [
@@ -187,22 +188,20 @@ def _hot_pixels(catalog: QTable) -> list[str]:
 
 def _rows(catalog: QTable, rows: IntArray) -> str:
     """Return `2 of 9 (HYPER_ID 3, 8)`."""
-    numbers = ", ".join(str(catalog["HYPER_ID"][row]) for row in rows[:_NAMED])
-    return f"{rows.size} of {len(catalog)} (HYPER_ID {numbers}{', ...' if rows.size > _NAMED else ''})"
+    return f"{rows.size} of {len(catalog)} (HYPER_ID {named(np.asarray(catalog['HYPER_ID'])[rows])})"
 
 
 def _flagged(catalog: QTable, flags_of_doubt: Flag = _BAD) -> list[str]:
     """Say that most rows have flags, and which most of all."""
-    if len(catalog) < _FEWEST or "FLAGS" not in catalog.colnames:
+    if len(catalog) < _FEWEST:
         return []
-    flags = np.asarray(catalog["FLAGS"]).astype(np.int64)
-    bad = (flags & int(flags_of_doubt)) != 0
-    if 2 * np.count_nonzero(bad) <= bad.size:
+    bad, n = _with(catalog, flags_of_doubt).size, len(catalog)
+    if 2 * bad <= n:
         return []
-    numbers = {flag: np.count_nonzero(flags & int(flag)) for flag in FLAG_TEXT if flag & flags_of_doubt}
+    numbers = {flag: _with(catalog, flag).size for flag in FLAG_TEXT if flag & flags_of_doubt}
     most = max(numbers, key=lambda flag: numbers[flag])
     return [
-        f"{np.count_nonzero(bad)} of {bad.size} rows have flags, {numbers[most]} of them "
+        f"{bad} of {n} rows have flags, {numbers[most]} of them "
         f"'{FLAG_TEXT[most]}': inspect the map before you use the table"
     ]
 
@@ -235,5 +234,5 @@ def _near_edges(catalog: QTable, image: SkyImage) -> tuple[BoolArray, float]:
     if not image.is_whole:  # only the border is known
         far = [step * np.minimum(np.arange(n) + 1, n - np.arange(n)) > reach for n in (height, width)]
         return ~(far[0][rows] & far[1][columns]), 1.0 - float(far[0].mean() * far[1].mean())
-    near, share = near_edge(image, reach=_EDGE_BEAMS)
+    near, share = edge_zone(image, reach=_EDGE_BEAMS)
     return near[rows, columns], share

@@ -68,15 +68,15 @@ class FilterNoise:
         Factor as a function of the distance from a blank region in beams.
     brightness : Curve
         Factor as a function of the brightness of the background, see `BRIGHTNESS_QUANTILES`.
-    steps : MeshMap, optional
-        Least rms, beside steps of the noise.
+    seams : MeshMap, optional
+        Least rms, beside seams.
     """
 
     mesh: MeshMap
     loud: MeshMap
     edge: Curve = NO_CURVE
     brightness: Curve = NO_CURVE
-    steps: MeshMap | None = None
+    seams: MeshMap | None = None
 
     def at(self, where: Where, *, distance: FloatArray, brightness: FloatArray | None = None) -> FloatArray:
         """Return the rms of a part of the map; without a brightness that at a typical one."""
@@ -84,17 +84,17 @@ class FilterNoise:
         return noise if brightness is None else noise * self.brightness(brightness)
 
     def mesh_rms(self, where: Where) -> FloatArray:
-        """Return mesh, loud regions and steps alone."""
+        """Return mesh, loud regions and seams alone."""
         rms: FloatArray = self.mesh[where] * self.loud[where]
-        return rms if self.steps is None else np.maximum(rms, self.steps[where])
+        return rms if self.seams is None else np.maximum(rms, self.seams[where])
 
     def at_pixels(
         self, y: IntArray, x: IntArray, *, distance: FloatArray, brightness: FloatArray | None = None
     ) -> FloatArray:
         """Return the rms of pixels (n,); without a brightness that at a typical one."""
         noise: FloatArray = self.mesh.at(y, x) * self.loud.at(y, x)
-        if self.steps is not None:
-            noise = np.maximum(noise, self.steps.at(y, x))
+        if self.seams is not None:
+            noise = np.maximum(noise, self.seams.at(y, x))
         noise = noise * self.edge(distance)
         return noise if brightness is None else noise * self.brightness(brightness)
 
@@ -240,19 +240,6 @@ def scatter(values: FloatArray) -> float:
     return MAD_TO_RMS * float(np.median(np.abs(deviations, out=deviations), overwrite_input=True))
 
 
-def _quantiles_of_sorted(values: FloatArray, quantiles: list[float]) -> FloatArray:
-    """Return what `numpy.quantile` does of sorted values, without another look at all of them."""
-    if not values.size:
-        return np.full(len(quantiles), np.nan)
-    place = np.array(quantiles) * (values.size - 1)
-    low = np.floor(place).astype(np.intp)
-    first, second, share = values[low], values[np.minimum(low + 1, values.size - 1)], place - low
-    # As NumPy rounds it.
-    step = second - first
-    result: FloatArray = np.where(share < 0.5, first + step * share, second - step * (1.0 - share))
-    return result
-
-
 def _tail(beams: float) -> float:
     """Return the share of the values of so many beams that makes their tail."""
     return min(max(TAIL_BEAMS / beams, TAIL_SHARE), 0.1)
@@ -274,7 +261,7 @@ def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float)
     limits, middle, typical = np.quantile(brightness, quantiles), np.median(brightness), scatter(ratio)
     number, ordinary = ratio.size, np.abs(ratio) < _OUTLIER_SIGMA
     ratio, brightness = ratio[ordinary], brightness[ordinary]
-    reference = np.sort(ratio[brightness <= middle])
+    reference = ratio[brightness <= middle]
     at, factor = [], []
     for low, high in itertools.pairwise(limits):
         inside = (brightness >= low) & (brightness <= high)
@@ -283,7 +270,7 @@ def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float)
             at.append(float(np.median(brightness[inside])))
             tail = _tail(beams * own.size / number)
             both = [tail, 1.0 - tail]
-            holes, peaks = np.quantile(own, both) / _quantiles_of_sorted(reference, both)
+            holes, peaks = np.quantile(own, both) / np.quantile(reference, both)
             widest = min(max(float(own.std()) / typical, peaks, 1.0), LARGEST_BRIGHTNESS_FACTOR)
             factor.append(max(widest, min(holes, peaks, LARGEST_HOLE_FACTOR)))
     return Curve(np.array(at), np.maximum.accumulate(factor)) if at else NO_CURVE

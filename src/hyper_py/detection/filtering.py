@@ -161,12 +161,7 @@ def _scatter_of(known: FloatArray) -> float:
 
 
 def measure_filter(
-    field: Field,
-    planes: Planes,
-    masks: Masks,
-    *,
-    before: FilterNoise | None,
-    template: float,
+    field: Field, planes: Planes, masks: Masks, *, before: FilterNoise | None, template: float
 ) -> Filtered:
     """Measure the filter for sources of a size, and the noise of its output, outside masks.
 
@@ -216,9 +211,9 @@ def measure_filter(
 
     filtered, model, brightness, finest = _made(field, seen, planes, 4)
     amplitude = field.derived(lambda *where: filtered[where] - model[where])
-    # Crowds of sources look like steps: before they are masked, and to cells as wide as they are.
-    steps = before is not None and field.step == 1
-    noise = _noise(field, amplitude, brightness, usable, masks.faint, steps=steps)
+    # Crowds of sources look like seams: before they are masked, and to cells as wide as they are.
+    has_seams = before is not None and field.step == 1
+    noise = _noise(field, amplitude, brightness, usable, masks.faint, has_seams=has_seams)
     typical = field.derived(lambda *where: noise.at(where, distance=field.distance[where]))
     level = once(lambda: float(np.median(sample(typical, size=field.size))))
     return Filtered(
@@ -282,7 +277,7 @@ def _usable(field: Field, mask: Mask) -> Chosen:
 
 
 def _noise(
-    field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, faint: Mask, *, steps: bool
+    field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, faint: Mask, *, has_seams: bool
 ) -> FilterNoise:
     mesh = MeshGatherer(field.shape, fwhm=field.fwhm)
     least = min(MESH_FROM, field.typical_distance)
@@ -298,7 +293,7 @@ def _noise(
     ratio = LazyPlane(field.shape, lambda *where: amplitude[where] / mesh_rms[where])
     for where, values in field.pieces(lambda where: regions.combed(where, ratio[where], usable(where))):
         regions.put(where, values)
-    noise = FilterNoise(mesh_rms, regions.factor(), steps=mesh.steps() if steps else None)
+    noise = FilterNoise(mesh_rms, regions.factor(), seams=mesh.seams() if has_seams else None)
 
     def sampled(where: Where) -> list[FloatArray | BoolArray]:
         comb = field.comb(where)

@@ -62,41 +62,25 @@ class KernelFamily(SentOnce):
     def _correlator(self) -> Correlator:
         return Correlator(*self.kernels)
 
-    def shares(self, valid: FloatArray) -> FloatArray:
-        """Return the share of each kernel that lies on valid pixels (1, else 0): (n_planes, ny, nx)."""
-        return np.maximum(np.array(self._correlator(valid)), LEAST_SHARE)
+    def each_share(self, valid: FloatArray) -> Iterator[FloatArray]:
+        """Yield the share of each kernel that lies on valid pixels (1, else 0), that of the largest first."""
+        return map(_not_too_small, self._correlator.each(valid, self._order))
 
-    def differences(self, data: FloatArray, shares: FloatArray, inner: Where) -> FloatArray:
-        """Return the map and its means, less the mean over the largest kernel.
+    def each_difference(
+        self, data: FloatArray, shares: Iterable[FloatArray], inner: Where
+    ) -> Iterator[FloatArray]:
+        """Yield the map and its means, less the mean over the largest kernel, the map itself first.
+
+        One after another: they need not be in memory together.
 
         Parameters
         ----------
         data : ndarray, shape (ny, nx)
             0 where it is blank; beyond its border it counts as blank.
-        shares : ndarray, shape (n_planes, rows, columns)
-            From `shares` for the pixels that are not blank, in the part wanted.
+        shares : iterable of ndarray
+            From `each_share` for the pixels that are not blank, in the part wanted, or arrays of one 1.
         inner : tuple of slices
             The part wanted.
-
-        Returns
-        -------
-        ndarray, shape (n_planes, rows, columns)
-            The map itself first.
-        """
-        planes: FloatArray | None = None
-        in_order = (shares[k] for k in self._order)
-        for k, plane in enumerate(self.each_difference(data, in_order, inner)):
-            planes = np.empty((self.n_planes, *plane.shape)) if planes is None else planes
-            planes[k] = plane
-        assert planes is not None
-        return planes
-
-    def each_difference(
-        self, data: FloatArray, shares: Iterable[FloatArray], inner: Where
-    ) -> Iterator[FloatArray]:
-        """Yield the planes of `differences` one after another: they need not be in memory together.
-
-        Shares are those of `each_share`, in the part wanted, or arrays of 1 pixel.
         """
         means, shares = self._correlator.each(data, self._order), iter(shares)
         largest = next(means)[inner] / next(shares)
@@ -112,10 +96,6 @@ class KernelFamily(SentOnce):
             plane -= largest
             yield plane
             del plane
-
-    def each_share(self, valid: FloatArray) -> Iterator[FloatArray]:
-        """Yield what `shares` returns one after another, that of the largest kernel first."""
-        return map(_not_too_small, self._correlator.each(valid, self._order))
 
     @property
     def _order(self) -> list[int]:

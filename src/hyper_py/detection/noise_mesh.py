@@ -1,4 +1,4 @@
-"""The noise of a filtered map on a mesh: its level in cells, smooth but for steps."""
+"""The noise of a filtered map on a mesh: its level in cells, smooth but for seams."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,12 +18,12 @@ CELL_BEAMS = 5.0
 """Side of a cell of the mesh in beams; 3 x 3 cells make one level."""
 LEAST_SHARE = 0.15
 """A cell needs this share of its pixels free of sources and blanks."""
-STEP_SHARE = 0.5
+SEAM_SHARE = 0.5
 """Crowds of sources, cells of which have less than this left by masks, are no louder noise."""
-STEP_VARIANCE, STEP_CELLS = 3.0, 3
-"""Along a step the levels of 3 x 3 cells, each that of the side it is on, scatter by more than so many times
+SEAM_VARIANCE, SEAM_CELLS = 3.0, 3
+"""Along a seam the levels of 3 x 3 cells, each that of the side it is on, scatter by more than so many times
 the variance of the errors of cells (a factor of 1.8), around at least so many cells. One loud cell, such as
-of a blend, is no step."""
+of a blend, is no seam."""
 
 
 class MeshGatherer:
@@ -77,38 +77,36 @@ class MeshGatherer:
         known = np.isfinite(self._rms)
         if not known.any():
             return MeshMap(np.full((1, 1), otherwise()), max(self.shape), self.shape)
-        levels, _ = _means(self._logarithm, self._count, side=3)
+        logarithm, error = self._logarithm()
+        levels, _ = _means(logarithm, self._count, side=3)
         view = levels[known]
         middle, scatter = float(np.median(view)), float(np.var(view))
-        trust = max(0.0, 1.0 - self._error / (9.0 * scatter)) if self._error and scatter > 0.0 else 1.0
+        trust = max(0.0, 1.0 - error / (9.0 * scatter)) if error and scatter > 0.0 else 1.0
         return MeshMap(np.exp(middle + trust * (levels - middle)), self.cell, self.shape)
 
-    def steps(self) -> MeshMap | None:
-        """Return the local rms beside steps, such as the seams of a mosaic, 0 elsewhere; None without any.
+    def seams(self) -> MeshMap | None:
+        """Return the local rms beside seams, such as those of a mosaic, 0 elsewhere; None without any.
 
         There `mesh_rms` is a mean of both sides. The louder side reaches half a cell beyond its own: noise
         that is cut off has its peaks there.
         """
-        if min(self._rms.shape) < 3 or not self._error > 0.0:
+        logarithm, error = self._logarithm()
+        if min(self._rms.shape) < 3 or not error > 0.0:
             return None
-        sharp = _most_even(*_means(self._logarithm, self._count, side=2))
-        free = ndimage.minimum_filter(self._count - STEP_SHARE * self._valid, 3) >= 0.0
-        near = free & np.isfinite(sharp) & _are_steps(sharp, free, error=self._error)
+        sharp = _most_even(*_means(logarithm, self._count, side=2))
+        free = ndimage.minimum_filter(self._count - SEAM_SHARE * self._valid, 3) >= 0.0
+        near = free & np.isfinite(sharp) & _are_seams(sharp, free, error=error)
         if not near.any():
             return None
         halves = _halved(np.where(near, np.exp(sharp), 0.0))
         louder = np.where(_halved(near), ndimage.maximum_filter(halves, 3), 0.0)
         return MeshMap(louder, 0.5 * self.cell, self.shape)
 
-    @property
-    def _logarithm(self) -> FloatArray:
-        return np.log(np.where(np.isfinite(self._rms), self._rms, 1.0))
-
-    @property
-    def _error(self) -> float:
-        """Variance of the logarithms of cells by chance; 0 if it is not known."""
+    def _logarithm(self) -> tuple[FloatArray, float]:
+        """Return the logarithms of cells, 0 if unknown, and their variance by chance, 0 if unknown."""
         known = np.isfinite(self._rms)
-        return _error_variance(np.where(known, self._logarithm, np.nan)) if known.sum() >= 9 else 0.0
+        logarithm = np.log(np.where(known, self._rms, 1.0))
+        return logarithm, _error_variance(np.where(known, logarithm, np.nan)) if known.sum() >= 9 else 0.0
 
 
 def _means(logarithm: FloatArray, count: FloatArray, *, side: int) -> tuple[FloatArray, FloatArray]:
@@ -129,7 +127,7 @@ def _means(logarithm: FloatArray, count: FloatArray, *, side: int) -> tuple[Floa
 def _most_even(levels: FloatArray, variance: FloatArray) -> FloatArray:
     """Return the level of each cell in the most even of the four squares of 2 x 2 cells that it is in.
 
-    On either side of a step it is that of the side (Kuwahara et al. 1976, in Digital Processing of Biomedical
+    On either side of a seam it is that of the side (Kuwahara et al. 1976, in Digital Processing of Biomedical
     Images, p. 187). It is NaN where none is known.
     """
     # Squares that begin beyond the map are none.
@@ -143,14 +141,14 @@ def _most_even(levels: FloatArray, variance: FloatArray) -> FloatArray:
     return sharp
 
 
-def _are_steps(sharp: FloatArray, free: BoolArray, *, error: float) -> BoolArray:
+def _are_seams(sharp: FloatArray, free: BoolArray, *, error: float) -> BoolArray:
     """Return the cells in or beside which the level changes by more than the errors of cells explain."""
     sharp, average = fill_nearest(sharp), partial(ndimage.uniform_filter, size=3, mode="nearest")
     variance = average(sharp**2) - average(sharp) ** 2
     # Squares across the border are of fewer cells than nine.
-    uneven = np.pad((free & (variance > STEP_VARIANCE * error))[1:-1, 1:-1], 1)
+    uneven = np.pad((free & (variance > SEAM_VARIANCE * error))[1:-1, 1:-1], 1)
     lines, number = ndimage.label(uneven, np.ones((3, 3)))
-    long = np.bincount(lines.ravel(), minlength=number + 1) >= STEP_CELLS
+    long = np.bincount(lines.ravel(), minlength=number + 1) >= SEAM_CELLS
     near: BoolArray = ndimage.binary_dilation(uneven & long[lines])
     return near
 

@@ -62,16 +62,13 @@ def done_by(team: Team | None) -> Iterator[None]:
 @contextmanager
 def workers(n: int) -> Iterator[None]:
     """Have parts of maps done by `n` copies of this process inside this context."""
-    if n < 2 or sys.platform != "linux":
-        with done_by(None):
-            yield
-        return
-    team = Forked(n)
+    team = Forked(n) if n > 1 and sys.platform == "linux" else None
     try:
         with done_by(team):
             yield
     finally:
-        team.stop()
+        if team is not None:
+            team.stop()
 
 
 def n_workers() -> int:

@@ -128,7 +128,7 @@ class _Pickler(pickle.Pickler):
             value.__kwdefaults__,
             [one.cell_contents for one in value.__closure__ or ()],
         )
-        return _hollow, (_bytes_of(value.__code__), value.__module__), state, None, None, _fill
+        return _hollow, (marshal.dumps(value.__code__), value.__module__), state, None, None, _fill
 
 
 def _taken(number: int) -> Any:
@@ -141,10 +141,6 @@ def _is_importable(function: FunctionType) -> bool:
     for name in function.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is function
-
-
-def _bytes_of(code: CodeType) -> bytes:
-    return marshal.dumps(code)
 
 
 def _hollow(code: bytes, module: str) -> FunctionType:
