@@ -147,6 +147,17 @@ def test_loud_noise_is_no_crowd_of_sources(seed: int) -> None:
     assert np.median(rms[90:110, 90:110]) > 7.0 * np.median(rms)
 
 
+def test_a_seam_is_as_loud_as_its_louder_side_and_makes_few_rows() -> None:
+    gain, n_rows = np.where(np.arange(260) >= 130, 3.0, 1.0), 0
+    for seed in range(1, 7):
+        data = noise((260, 260), seed) * gain
+        n_rows += len(detect(data))
+        rms = search_of(data).view.rms
+        # A mean of both sides is .6 of the louder one.
+        assert np.median(rms[:, 130:133]) > 0.8 * np.median(rms[:, 170:230])
+    assert n_rows <= 6  # 13 with that mean
+
+
 def test_blanks() -> None:
     shape = (240, 240)
     x, y = grid(shape, 40)

@@ -285,6 +285,15 @@ def test_infinite_pixels_are_blank():
     assert len(extraction.catalog) >= 3
 
 
+def test_a_pixel_that_overflowed_does_not_hide_the_sources():
+    image = make_image(make_map(sources_of((40.0, 30.0, 25.0), (40.0, 60.0, 70.0)), (100, 90), seed=3))
+    data = image.data.copy()
+    data[80, 20] = 1e15
+    extraction = extract_sources(image.with_data(data))
+    assert len(extraction.catalog) == 2
+    assert any("taken for blank" in text for text in cautions(extraction.catalog, extraction.image))
+
+
 # ---- given positions
 
 
