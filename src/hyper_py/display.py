@@ -115,3 +115,15 @@ def listed(items: Iterable[str], *, most: int = 4) -> str:
     every: Sequence[str] = list(items)
     shown = ", ".join(every[:most])
     return shown if len(every) <= most else f"{shown}, ... ({len(every)})"
+
+
+def named(numbers: Iterable[int], *, most: int = 5) -> str:
+    """Return the first of some numbers.
+
+    Examples
+    --------
+    >>> named([3, 8, 9], most=2)
+    '3, 8, ...'
+    """
+    every = [str(number) for number in numbers]
+    return ", ".join(every[:most] + ["..."] * (len(every) > most))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from hyper_py.detection.hot_pixels import are_hot_pixels, find_hot_pixels
+from hyper_py.detection.hot_pixels import are_hot_pixels, find_single_pixels
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import LazyPlane
@@ -122,26 +122,78 @@ def sky(rng, fwhm, *, size=1.0):
     return gaussians.render(sources, SHAPE) + loud * noise(rng, fwhm, white=0.3)
 
 
+def single(data, fwhm, **how):
+    return set(map(tuple, find_single_pixels(data, beam_covariance=covariance(fwhm), **how).tolist()))
+
+
+def spots(rng, n=6):
+    """Pixels between the sources of `sky`."""
+    return [*zip(rng.permutation(24)[:n] * 10 + 5, rng.permutation(19)[:n] * 10 + 5, strict=True)]
+
+
 @pytest.mark.parametrize("fwhm", [2.0, 3.3, 6.0, 12.0])
-def test_all_bright_pixels_of_a_map_are_found_and_no_sources(rng, fwhm):
+def test_all_bright_and_dark_pixels_of_a_map_are_found_and_no_sources(rng, fwhm):
     data = sky(rng, fwhm)
-    assert not find_hot_pixels(data, beam_covariance=covariance(fwhm)).any()
-    hot = np.zeros(SHAPE, dtype=bool)
-    hot[rng.integers(0, 24, 6) * 10 + 5, rng.permutation(19)[:6] * 10 + 5] = True
-    data[hot] += 3000.0
+    assert not single(data, fwhm)
+    places = spots(rng)
+    for k, (y, x) in enumerate(places):
+        data[y, x] += (-1) ** k * 3000.0
     data[rng.random(SHAPE) < 0.02] = np.nan
-    hot &= np.isfinite(data)
-    np.testing.assert_array_equal(find_hot_pixels(data, beam_covariance=covariance(fwhm)), hot)
+    assert single(data, fwhm) == {place for place in places if np.isfinite(data[place])}
 
 
-def test_a_map_whose_beam_is_smaller_than_what_is_said_keeps_its_sources(rng):
-    data = sky(rng, 1.5)
+def test_pixels_of_six_sigma_are_found_in_noise_seen_through_the_beam(rng):
+    data = noise(rng, 4.0, white=0.0)
+    places = spots(rng)
+    for k, place in enumerate(places):
+        data[place] += (-1) ** k * 6.0
+    assert single(data, 4.0) == set(places)
+
+
+def test_what_is_found_depends_on_neither_tiles_nor_unit(rng):
+    data = sky(rng, 3.3)
+    for place in spots(rng):
+        data[place] += 300.0
+    found = single(data, 3.3)
+    assert len(found) == 6
+    lazy = LazyPlane(SHAPE, lambda rows, columns: data[rows, columns])
+    assert single(lazy, 3.3, size=17) == single(data, 3.3, size=64) == found
+    for scale, level in ((1e-12, 0.0), (1e9, 0.0), (1.0, 300.0), (-1.0, -300.0)):
+        assert single(data * scale + level, 3.3) == found
+
+
+@pytest.mark.parametrize("size", [1.3, 1.5, 2.0, 3.0])
+def test_a_map_whose_beam_is_smaller_than_what_is_said_keeps_its_sources(rng, size):
+    data = sky(rng, size)
     x, y = np.nonzero(data > 100.0)[::-1]
     beam = covariance(6.0)
-    assert are_hot_pixels(data, x=x.astype(float), y=y.astype(float), beam_covariance=beam).any()
-    assert not find_hot_pixels(data, beam_covariance=beam).any()
+    assert are_hot_pixels(data, x=x.astype(float), y=y.astype(float), beam_covariance=beam).any() == (
+        size < 3
+    )
+    assert not single(data, 6.0)
+
+
+@pytest.mark.parametrize("digits", [None, 0.5, 2.0])
+def test_loud_and_coarse_noise_of_pixels_has_none(rng, digits):
+    """Pixels of independent noise, ten times as loud on one side, in steps of some sigma."""
+    for _ in range(3):
+        data = rng.standard_normal(SHAPE) * np.geomspace(1.0, 10.0, SHAPE[1])
+        assert not single(data if digits is None else digits * np.rint(data / digits), 3.3)
+
+
+def test_pixels_at_the_border_and_beside_blanks_are_found(rng):
+    data = noise(rng, 3.3, white=0.1)
+    data[100:140, 100:140] = np.nan
+    places = {(0, 130), (239, 50), (99, 120), (120, 140)}
+    for place in places:
+        data[place] = 100.0
+    assert single(data, 3.3) == places
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])
-def test_nothing_is_hot_where_nothing_is(value):
-    assert not find_hot_pixels(np.full((20, 30), value), beam_covariance=covariance(3.0)).any()
+def test_nothing_is_single_where_nothing_is_nor_with_the_beam_of_a_pixel(value):
+    data = np.full((20, 30), value)
+    assert not single(data, 3.0)
+    data[10, 10] = 1.0
+    assert single(data, 3.0) == ({(10, 10)} if value == 0.0 else set())
+    assert not single(data, 1.5)

@@ -793,7 +793,7 @@ def test_share_of_the_aperture_counts_the_wings():
 
 
 @pytest.mark.parametrize("preset", ["alma", "faint"])
-def test_hot_pixels_are_flagged_and_sources_are_not(preset, rng):
+def test_hot_pixels_that_are_kept_are_flagged_and_sources_are_not(preset, rng):
     image = simulate_image(preset, seed=3, shape=(160, 160), n_sources=12).image
     before = extract_sources(image).catalog
     assert len(before) > 3
@@ -803,7 +803,8 @@ def test_hot_pixels_are_flagged_and_sources_are_not(preset, rng):
     for x, y in pixels:
         data[y, x] += 40.0 * image.data.std() * rng.uniform(1.0, 10.0)
     spoilt = image.with_data(data)
-    extraction = extract_sources(spoilt)
+    assert len(extract_sources(spoilt).catalog) == len(before)
+    extraction = extract_sources(spoilt, detection={"bad_pixels": "keep"})
     table = extraction.catalog
     hot = np.array(table["FLAGS"]) & int(Flag.HOT_PIXEL) > 0
     places = np.column_stack([table["X"].value, table["Y"].value])

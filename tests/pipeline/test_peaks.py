@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 
 from helpers.maps import make_image, make_map, sources_of
-from hyper_py.diagnostics import ConfigurationError, InputError
+from hyper_py.diagnostics import ConfigurationError
 from hyper_py.options import BackgroundOptions, DetectionOptions, FitOptions, Options, PhotometryOptions
 from hyper_py.pipeline.peaks import (
-    check_noise,
     check_streamable,
     find_peaks,
     noise_level,
     peak_limits,
-    without_impossible,
 )
 
 SHAPE = (120, 130)
@@ -79,27 +77,3 @@ def test_one_polynomial_for_the_whole_map_is_refused_by_name(method, noise_model
     else:
         with pytest.raises(ConfigurationError, match=r"background.fix_min_box = 0 .* control.max_memory"):
             check_streamable(IMAGE, options)
-
-
-@pytest.mark.parametrize("values", [{(40, 60): 1e15}, {(40, 60): -1e9, (90, 20): 3e22}])
-def test_single_pixels_beside_which_the_map_has_no_noise_are_blank_and_said(values):
-    data = IMAGE.data.copy()
-    for place, value in values.items():
-        data[place] = value
-    image = replace(IMAGE, data=data)
-    usable = without_impossible(image)
-    noise = noise_level(usable, Options())
-    assert noise.rms == pytest.approx(noise_level(IMAGE, Options()).rms, rel=1e-3)
-    assert set(zip(*np.nonzero(np.isnan(usable.data)), strict=True)) == set(values)
-    (said,) = usable.meta["fill"]
-    assert f"{max(values.values(), key=abs):.3g} Jy/pixel" in said
-    assert len(find_peaks(usable, noise, Options(detection=DetectionOptions(sigma_thres=8.0)))) == 3
-
-
-def test_bright_sources_without_noise_are_not_impossible():
-    sources = sources_of(*[(40.0, x, y) for x, y in PLACES])
-    image = make_image(make_map(sources, SHAPE, seed=1, noise=1e-9))
-    noise = noise_level(image, Options())
-    assert without_impossible(image) is image
-    with pytest.raises(InputError, match="no noise"):
-        check_noise(image, noise, Options())

@@ -6,9 +6,10 @@ from scipy import special
 from scipy.spatial import cKDTree
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
-from hyper_py.cautions.maps import BLANK_BEAMS, edge_zone, is_per_pixel, named
+from hyper_py.cautions.maps import BLANK_BEAMS, edge_zone, is_per_pixel
 from hyper_py.detection.filter_noise import scatter
 from hyper_py.diagnostics import FLAG_TEXT, Flag
+from hyper_py.display import named
 from hyper_py.image import SkyImage
 from hyper_py.numerics.tiles import sample
 

@@ -1,4 +1,4 @@
-"""Bright pixels without a beam around them: hot pixels, cosmic rays, spikes. No source is so sharp.
+"""Pixels without a beam around them: hot and dead ones, cosmic rays, overflows. No source is so sharp.
 
 Light that comes through a Gaussian beam has, in the mean over pixels that lie symmetrically around a place,
 at least the share that the beam has there, wherever it comes from. For a source at an offset d, the beam B
@@ -10,12 +10,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
+from numpy.lib.stride_tricks import sliding_window_view
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.geometry import FWHM_PER_SIGMA
-from hyper_py.numerics.parallel import in_parts
-from hyper_py.numerics.tiles import Plane, size_of
+from hyper_py.numerics.parallel import in_order, in_parts
+from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, is_inside, size_of, tiles
 
 LEAST_SHARE = 0.6
 """Of the light above the darkest pixel around that the pixel must have beyond the beam's. A source of a beam,
@@ -27,8 +27,19 @@ _AROUND = 0.5
 _MOST_SAMPLES = 2500
 _TOGETHER = 64
 """So many pixels are one part of the work."""
-_SHARP, _NEARBY, _FEW = 5.0, 10.0, 10
-"""Times the mean of peaks in a square of so many beam sizes; so few single pixels say nothing of the beam."""
+_NARROWEST = 1.9
+"""FWHM in pixels from which a beam is told from a pixel."""
+_HALO = 8
+"""Pixels around that show how loud a map is at a place."""
+_ALONE = 0.1
+"""Of the height of a single pixel: the eight beside it exceed those around them by less. Of a source in the
+middle of a pixel, seen through a beam of 1.3 pixels, they have .115."""
+_FEWEST_BESIDE, _FEWEST_BEYOND = 3, 5
+"""Pixels of these that must be known: those in a corner."""
+_LOUD = 6.0
+"""Height over the noise of pixels by themselves."""
+_LARGER_STEPS, _SIGMA_OF_STEPS = 0.75, 1.0 / (1.1503 * math.sqrt(2.0))
+"""Quantile of the steps between neighbours, and sigma of white noise over it."""
 
 
 class _Ring(NamedTuple):
@@ -76,40 +87,94 @@ def are_hot_pixels(data: Plane, *, x: FloatArray, y: FloatArray, beam_covariance
     return hot
 
 
-def find_hot_pixels(data: FloatArray, *, beam_covariance: FloatArray) -> BoolArray:
-    """Return which pixels of a map are bright without a beam around them, shape (ny, nx).
+def find_single_pixels(data: Plane, *, beam_covariance: FloatArray, size: int | None = None) -> IndexArray:
+    """Return the pixels of a map that are bright or dark by themselves, row and column, shape (n, 2).
 
-    Where most of what is sharp on a map is of this kind, its beam is not what is said, and none is returned.
+    What is seen through a beam, however narrow, is seen by the pixels beside it, too: a single pixel stands
+    out of all eight by more than these differ, and they do not stand out of those around them. That holds
+    where the beam is smaller than is said; that the light did not come through it is asked besides.
 
     Parameters
     ----------
-    data : ndarray, shape (ny, nx)
+    data : Plane, shape (ny, nx)
         Blank pixels are NaN.
     beam_covariance : ndarray, shape (2, 2)
-        Pixels^2, order (x, y).
+        Pixels^2, order (x, y). None are found with a beam of less than about two pixels.
+    size : int, optional
+        Side of the tiles in which the map is looked at.
     """
-    blank = ~np.isfinite(data)
-    filled = np.where(blank, -np.inf, data)
-    peaks = ~blank & (filled >= ndimage.maximum_filter(filled, size=3, mode="constant", cval=-np.inf))
-    # Which peaks are worth a look: those that stand out of their neighbours as others nearby do not.
-    above = np.where(peaks, data - _mean_around(data, where=~blank, size=3), 0.0)
-    size = math.ceil(max(_NEARBY * math.sqrt(float(np.trace(beam_covariance))), 31.0)) | 1
-    rows, columns = np.nonzero(above > _SHARP * _mean_around(above, where=peaks, size=size))
-    hot = np.zeros(data.shape, dtype=bool)
-    single = are_hot_pixels(
-        data, x=columns.astype(np.float64), y=rows.astype(np.float64), beam_covariance=beam_covariance
+    nothing = np.empty((0, 2), dtype=np.intp)
+    if FWHM_PER_SIGMA * math.sqrt(float(np.linalg.eigvalsh(beam_covariance)[0])) < _NARROWEST:
+        return nothing
+    shape = size_of(data)
+
+    def of_tile(where: Where) -> IndexArray:
+        outer, _ = grown(where, _HALO, shape)
+        found: IndexArray = _standing_alone(data[outer]) + np.array([outer[0].start, outer[1].start])
+        return found[is_inside(where, *found.T)]
+
+    found = np.concatenate([nothing, *in_order(of_tile, [*tiles(shape, size=size)])])
+    if not len(found):
+        return nothing
+    y, x = found.T.astype(np.float64)
+    dark = LazyPlane(shape, lambda *where: -data[where])
+    hot = [are_hot_pixels(plane, x=x, y=y, beam_covariance=beam_covariance) for plane in (data, dark)]
+    single = found[np.logical_or(*hot)]
+    return single[np.lexsort(single.T[::-1])]
+
+
+def _standing_alone(piece: FloatArray) -> IndexArray:
+    """Return the pixels that stand out of those beside them, which do not, row and column, shape (n, 2)."""
+    padded = np.pad(piece, 1, constant_values=np.nan)
+    wide = [padded[:, :-2], padded[:, 2:]]
+
+    def around(extreme: np.ufunc) -> FloatArray:
+        beside = extreme(*wide)
+        three = extreme(beside, padded[:, 1:-1])
+        return np.asarray(extreme(extreme(three[:-2], three[2:]), beside[1:-1]))
+
+    highest, lowest = around(np.fmax), around(np.fmin)
+    spread = highest - lowest
+    rows, columns = np.nonzero((piece - highest > spread) | (lowest - piece > spread))
+    found = np.column_stack([rows, columns])
+    if not len(found):
+        return found
+    boxes = _boxes(piece, found, 2)
+    middle = boxes[:, 2, 2]
+    distance = np.maximum(*np.abs(np.mgrid[-2:3, -2:3]))
+    (beside, n_beside), (beyond, n_beyond) = (_mean_of(boxes[:, distance == k]) for k in (1, 2))
+    height = np.abs(middle - beyond)
+    alone = np.abs(beside - beyond) < _ALONE * height
+    found, height = (
+        part[alone & (n_beside >= _FEWEST_BESIDE) & (n_beyond >= _FEWEST_BEYOND)] for part in (found, height)
     )
-    if single.sum() <= max(_FEW, single.size // 2):
-        hot[rows[single], columns[single]] = True
-    return hot
+    grain = np.array([_grain(box) for box in _boxes(piece, found, _HALO)])
+    return found[height > _LOUD * grain]
 
 
-def _mean_around(values: FloatArray, *, where: BoolArray, size: int) -> FloatArray:
-    """Return the mean of some pixels in a square around each, without itself; 0 where there is none."""
-    own, count = np.where(where, values, 0.0), where.astype(np.float64)
-    total = ndimage.uniform_filter(own, size=size, mode="constant") * size**2 - own
-    n = ndimage.uniform_filter(count, size=size, mode="constant") * size**2 - count
-    return np.asarray(np.divide(total, n, out=np.zeros_like(total), where=n > 0.5))
+def _boxes(piece: FloatArray, centres: IndexArray, half: int) -> FloatArray:
+    """Return squares around pixels, shape (n, 2 half + 1, 2 half + 1); NaN beyond the border."""
+    framed = np.pad(piece, half, constant_values=np.nan)
+    boxes: FloatArray = sliding_window_view(framed, (2 * half + 1,) * 2)[centres[:, 0], centres[:, 1]]
+    return boxes
+
+
+def _grain(box: FloatArray) -> float:
+    """Return the noise of pixels by themselves, from the differences of neighbours.
+
+    That of maps of a few digits is seen in their larger ones.
+    """
+    steps = np.abs(np.diff(box)).ravel()
+    steps = steps[np.isfinite(steps)]
+    return float(np.quantile(steps, _LARGER_STEPS)) * _SIGMA_OF_STEPS if steps.size else math.inf
+
+
+def _mean_of(values: FloatArray) -> tuple[FloatArray, IndexArray]:
+    """Return the mean of what is known of each row, and of how many values it is."""
+    known = np.isfinite(values)
+    count = known.sum(axis=1)
+    total = np.where(known, values, 0.0).sum(axis=1)
+    return np.divide(total, count, out=np.zeros(len(values)), where=count > 0), count
 
 
 def _ring(beam_covariance: FloatArray) -> _Ring:

@@ -1,6 +1,5 @@
 """Several maps of one field: images in, `BandsExtraction` out. Touches no file."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,8 +27,7 @@ from hyper_py.bands.sources import JointSources
 from hyper_py.bands.spectra import GreyBodies, SpectralIndices, fit_grey_bodies, spectral_indices
 from hyper_py.bands.surroundings import background_under
 from hyper_py.detection.given import FixedSources
-from hyper_py.detection.hot_pixels import find_hot_pixels
-from hyper_py.diagnostics import ConfigurationError, HyperPyWarning, InputError
+from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.display import shows_keywords
 from hyper_py.fitting.binning import bin_size
 from hyper_py.fitting.setup import COMPACT_BEAMS
@@ -39,6 +37,7 @@ from hyper_py.noise.level import NoiseLevel
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
 from hyper_py.options import OptionChanges, Options
+from hyper_py.pipeline.bad_pixels import without_bad_pixels
 from hyper_py.pipeline.bands_results import BandsResultMethods
 from hyper_py.pipeline.peaks import check_noise
 from hyper_py.stages import tell
@@ -318,29 +317,22 @@ def extract_bands(
 
 
 def _usable(band: BandImage, options: Options, *, detected: bool) -> BandImage:
-    """Return a band without its hot pixels: taken for sources, which others must show, they would move maps.
+    """Return a band without its bad pixels: taken for sources, which others must show, they would move maps.
 
     Raises
     ------
     InputError
         It is blank, or sources shall be detected and it has no noise.
     """
-    data, image = band.image.data, replace(band.image, name=band.name)
-    if not np.isfinite(data).any():
+    image = replace(band.image, name=band.name)
+    if not np.isfinite(image.data).any():
         raise InputError(f"{band.name}: every pixel is blank: nothing to measure")
-    statistics = clipped_statistics(data)
+    if options.detection.bad_pixels == "blank":
+        image = without_bad_pixels(image)
     if detected:
+        statistics = clipped_statistics(image.data)
         check_noise(image, NoiseLevel(mean=statistics.mean, rms=statistics.rms), options)
-    hot = find_hot_pixels(data, beam_covariance=image.central_beam_covariance)
-    if not hot.any():
-        return band
-    y, x = np.argwhere(hot)[0]
-    warnings.warn(
-        f"{band.name}: bright pixels without the beam around them are left out: {hot.sum()}, the first at "
-        f"{x}, {y}; if they are sources, check the beam",
-        HyperPyWarning, stacklevel=3,
-    )  # fmt: skip
-    return replace(band, image=replace(image, data=np.where(hot, np.nan, data)))
+    return replace(band, image=replace(image, name=band.image.name))
 
 
 def check_aperture(aperture: str, names: Sequence[str]) -> None:

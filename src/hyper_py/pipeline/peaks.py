@@ -8,7 +8,6 @@ import numpy as np
 from hyper_py.arrays import FloatArray
 from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.highpass import detect_high_pass
-from hyper_py.detection.hot_pixels import are_hot_pixels
 from hyper_py.detection.matched import detect_matched
 from hyper_py.detection.peaks import Peaks
 from hyper_py.diagnostics import ConfigurationError, InputError
@@ -22,8 +21,6 @@ from hyper_py.options import Options
 
 _LEAST_NOISE = 1e-7
 """Of the brightest pixel: the rounding of float32; less is no noise."""
-_MOST_IMPOSSIBLE = 100
-"""Pixels that are blanked for being too bright; more of them are no accident."""
 
 
 def check_streamable(image: SkyImage, options: Options) -> None:
@@ -78,37 +75,6 @@ def _times(rms: float, relative: FloatArray) -> FloatArray:
 def _product(plane: Plane, other: FloatArray) -> FloatArray:
     """Return two planes multiplied, an array if the other one is."""
     return cast(FloatArray, kept_like(combined(np.multiply, plane, other), other))
-
-
-def without_impossible(image: SkyImage) -> SkyImage:
-    """Return a map in memory with the single pixels blank beside which it would have no noise.
-
-    Numbers left by an overflow or a division by nearly nothing, which the beam would have smoothed. The map
-    itself is returned if there is none, or if others are as bright: then it is the noise that is missing.
-    """
-    if not image.is_whole:
-        return image
-    # Medians: such pixels leave no digits to a mean, nor to moments about one.
-    known = sample(image.data)
-    middle = float(np.median(known))
-    above = np.where(np.isfinite(image.data), image.data - middle, 0.0)
-    scatter = float(np.median(np.abs(known - middle)))
-    rows, columns = np.nonzero(np.abs(above) * _LEAST_NOISE > scatter)
-    if not scatter > 0.0 or not 0 < rows.size <= _MOST_IMPOSSIBLE:
-        return image
-    x, y, covariance = columns.astype(np.float64), rows.astype(np.float64), image.central_beam_covariance
-    single = [are_hot_pixels(data, x=x, y=y, beam_covariance=covariance) for data in (above, -above)]
-    if not np.logical_or(*single).all():
-        return image
-    values = image.data[rows, columns] / np.broadcast_to(image.jy_per_pixel, image.shape)[rows, columns]
-    data = image.data.copy()
-    data[rows, columns] = np.nan
-    number = "1 pixel" if rows.size == 1 else f"{rows.size} pixels, one"
-    said = (
-        f"{number} of {values[np.abs(values).argmax()]:.3g} {image.unit} cannot be real, since the beam "
-        f"would smooth {'it' if rows.size == 1 else 'them'}: taken for blank"
-    )
-    return replace(image.with_data(data), meta=image.meta | {"fill": (*image.meta.get("fill", ()), said)})
 
 
 def check_noise(image: SkyImage, noise: NoiseLevel, options: Options) -> None:
