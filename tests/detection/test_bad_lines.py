@@ -26,7 +26,7 @@ def test_bad_rows_and_columns_are_said(height):
     data[:, 77] -= height
     rows, columns = said(data)
     assert rows.startswith("2 rows of pixels (y = 20, 90) differ ")
-    assert columns.startswith("1 column of pixels (x = 77) differ ")
+    assert columns.startswith("1 column of pixels (x = 77) differs ")
 
 
 def test_a_bad_row_of_a_map_in_a_blank_frame_is_said():

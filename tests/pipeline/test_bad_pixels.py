@@ -62,7 +62,7 @@ def test_rows_and_columns_are_blank_and_said_beside_what_was_said_before():
     before, rows, columns = usable.meta["fill"]
     assert before == "-99 is blank"
     assert rows.startswith("2 rows of pixels (y = 20, 77) differ")
-    assert columns.startswith("1 column of pixels (x = 50) differ")
+    assert columns.startswith("1 column of pixels (x = 50) differs")
     assert not np.isnan(data).any()
 
 

@@ -43,11 +43,13 @@ class BadLines:
 
     def describe(self) -> str:
         """Return `2 rows of pixels (y = 20, 90) differ from those beside them by ...`."""
-        many, axis = "s" if self.numbers.size > 1 else "", "y" if self.name == "row" else "x"
-        return (
-            f"{self.numbers.size} {self.name}{many} of pixels ({axis} = {named(self.numbers)}) differ from "
-            f"those beside them by up to {self.height:.2g} times the noise, which the beam would smooth"
+        axis = f"{'y' if self.name == 'row' else 'x'} = {named(self.numbers)}"
+        many = (
+            f"1 {self.name} of pixels ({axis}) differs from those beside it by"
+            if self.numbers.size == 1
+            else f"{self.numbers.size} {self.name}s of pixels ({axis}) differ from those beside them by up to"
         )
+        return f"{many} {self.height:.2g} times the noise, which the beam would smooth"
 
 
 def find_bad_lines(data: FloatArray, *, noise: float) -> list[BadLines]:
