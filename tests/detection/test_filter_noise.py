@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,11 +7,15 @@ from scipy import ndimage, optimize, special, stats
 
 from hyper_py.detection import filter_noise
 from hyper_py.detection.filter_noise import (
+    BrightnessCurves,
+    Curve,
+    FilterNoise,
     LoudRegions,
-    brightness_curve,
+    brightness_curves,
     edge_curve,
 )
 from hyper_py.detection.noise_mesh import MeshGatherer
+from hyper_py.numerics.mesh import MeshMap
 
 FWHM, SHAPE = 3.0, (300, 330)
 EVERYWHERE = np.ones(SHAPE, dtype=bool)
@@ -78,10 +83,12 @@ def test_brightness_counts_where_it_makes_noise_and_only_there() -> None:
     rng = np.random.default_rng(10)
     light, noise = rng.lognormal(size=400_000), rng.normal(size=400_000)
     limit = np.quantile(light, 0.95)
-    louder = brightness_curve(noise * np.where(light > limit, 1.4, 1.0), light, beams=40_000.0)
-    assert louder(np.array([0.1, 3.0 * limit])) == pytest.approx([1.0, 1.4], abs=0.06)
-    even = brightness_curve(noise, light, beams=40_000.0)
-    assert even.factor == pytest.approx(1.0, abs=0.06)
+    louder = brightness_curves(noise * np.where(light > limit, 1.4, 1.0), light, beams=40_000.0)
+    even = brightness_curves(noise, light, beams=40_000.0)
+    for curve in (louder.peaks, louder.holes):
+        assert curve(np.array([0.1, 3.0 * limit])) == pytest.approx([1.0, 1.4], abs=0.1)
+    for curve in (even.peaks, even.holes):
+        assert curve.factor == pytest.approx(1.0, abs=0.06)
 
 
 def test_bright_cirrus_is_louder_than_the_limit_only_if_its_holes_say_so() -> None:
@@ -89,9 +96,43 @@ def test_bright_cirrus_is_louder_than_the_limit_only_if_its_holes_say_so() -> No
     light, noise = rng.lognormal(size=400_000), rng.normal(size=400_000)
     loud = np.where(light > np.quantile(light, 0.95), 2.2, 1.0) * noise
     brightest = np.array([light.max()])
-    assert brightness_curve(loud, light, beams=40_000.0)(brightest) == pytest.approx(2.2, rel=0.08)
+    both = brightness_curves(loud, light, beams=40_000.0)
+    assert both.peaks(brightest) == pytest.approx(2.2, rel=0.08)
+    assert both.holes(brightest) == pytest.approx(2.2, rel=0.08)
     sources = np.where(loud > 0.0, loud, noise)  # peaks as high, and holes as noise has them
-    assert brightness_curve(sources, light, beams=40_000.0)(brightest) == pytest.approx(1.5, abs=0.01)
+    both = brightness_curves(sources, light, beams=40_000.0)
+    assert both.peaks(brightest) == pytest.approx(1.5, abs=0.01)
+    assert both.holes(brightest) == pytest.approx(1.0, abs=0.06)
+
+
+def test_peaks_of_bright_cirrus_are_higher_than_its_holes_are_deep() -> None:
+    rng = np.random.default_rng(14)
+    light, noise = rng.lognormal(size=400_000), rng.normal(size=400_000)
+    is_bright = light > np.quantile(light, 0.95)
+    skew = noise * np.where(is_bright, np.where(noise > 0.0, 1.5, 1.4), 1.0)
+    both = brightness_curves(skew, light, beams=40_000.0)
+    assert both.holes(np.array([light.max()])) == pytest.approx(1.5, abs=0.06)
+
+
+def test_a_map_that_hardly_varies_has_no_curve_of_brightness() -> None:
+    rng = np.random.default_rng(13)
+    light, ratio = rng.normal(size=40_000), np.zeros(40_000)
+    ratio[::5] = rng.normal(size=8_000)
+    curves = brightness_curves(ratio, light, beams=4_000.0)
+    assert curves.peaks is curves.holes is filter_noise.NO_CURVE
+
+
+def test_holes_count_when_they_are_asked_for() -> None:
+    curves = BrightnessCurves(
+        *(Curve(np.array([0.0, 1.0]), np.array([1.0, factor])) for factor in (1.4, 1.1))
+    )
+    ones = MeshMap(np.ones((1, 1)), 8, (8, 8))
+    noise = FilterNoise(ones, ones, brightness=curves)
+    light = np.array([[0.0, 1.0]])
+    where = slice(0, 1), slice(0, 2)
+    for by_holes, factor in ((False, 1.4), (True, 1.1)):
+        rms = replace(noise, by_holes=by_holes).at(where, distance=np.full((1, 2), 9.0), brightness=light)
+        np.testing.assert_allclose(rms, [[1.0, factor]])
 
 
 def test_loud_windows_are_those_that_counting_finds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,9 @@ FEWEST_IN_BIN = 100.0
 TAIL_BEAMS, TAIL_SHARE = 5.0, 0.02
 LARGEST_BRIGHTNESS_FACTOR, LARGEST_HOLE_FACTOR = 1.5, 4.0
 """Cirrus fluctuates more where it is bright; more than the first is sources, unless holes are as deep."""
+BEYOND_HOLES = 1.25
+"""Where the holes of cirrus are deeper by a share, its peaks are higher by so many times that: 1.1 to 1.35 on
+simulated log-normal skies. Higher ones are faint sources."""
 _OUTLIER_SIGMA = 6.0
 """Values beyond this many sigma are no noise."""
 
@@ -55,6 +58,22 @@ NO_CURVE = Curve(np.zeros(1), np.ones(1))
 
 
 @dataclass(frozen=True, eq=False)
+class BrightnessCurves:
+    """How much louder the filtered map is where the background is bright.
+
+    Attributes
+    ----------
+    peaks : Curve
+        By its peaks, of which sources that were not found yet may be some.
+    holes : Curve
+        By its peaks as far as its holes say so: sources too faint to be found make none.
+    """
+
+    peaks: Curve = NO_CURVE
+    holes: Curve = NO_CURVE
+
+
+@dataclass(frozen=True, eq=False)
 class FilterNoise:
     """Rms of a filtered map at each pixel.
 
@@ -66,22 +85,29 @@ class FilterNoise:
         Factor where the noise rises within less than a cell of the mesh, else 1.
     edge : Curve
         Factor as a function of the distance from a blank region in beams.
-    brightness : Curve
+    brightness : BrightnessCurves
         Factor as a function of the brightness of the background, see `BRIGHTNESS_QUANTILES`.
     seams : MeshMap, optional
         Least rms, beside seams.
+    by_holes : bool
+        Which of the curves of brightness counts.
     """
 
     mesh: MeshMap
     loud: MeshMap
     edge: Curve = NO_CURVE
-    brightness: Curve = NO_CURVE
+    brightness: BrightnessCurves = BrightnessCurves()
     seams: MeshMap | None = None
+    by_holes: bool = False
 
     def at(self, where: Where, *, distance: FloatArray, brightness: FloatArray | None = None) -> FloatArray:
         """Return the rms of a part of the map; without a brightness that at a typical one."""
         noise = self.mesh_rms(where) * self.edge(distance)
-        return noise if brightness is None else noise * self.brightness(brightness)
+        return noise if brightness is None else noise * self.factor(brightness)
+
+    def factor(self, brightness: FloatArray) -> FloatArray:
+        """Return how much louder places of this brightness are."""
+        return (self.brightness.holes if self.by_holes else self.brightness.peaks)(brightness)
 
     def mesh_rms(self, where: Where) -> FloatArray:
         """Return mesh, loud regions and seams alone."""
@@ -96,7 +122,7 @@ class FilterNoise:
         if self.seams is not None:
             noise = np.maximum(noise, self.seams.at(y, x))
         noise = noise * self.edge(distance)
-        return noise if brightness is None else noise * self.brightness(brightness)
+        return noise if brightness is None else noise * self.factor(brightness)
 
 
 class LoudRegions:
@@ -245,7 +271,7 @@ def _tail(beams: float) -> float:
     return min(max(TAIL_BEAMS / beams, TAIL_SHARE), 0.1)
 
 
-def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float) -> Curve:
+def brightness_curves(ratio: FloatArray, brightness: FloatArray, *, beams: float) -> BrightnessCurves:
     """Return how the noise depends on the brightness of the background, from 1 to a limit.
 
     Parameters
@@ -256,13 +282,13 @@ def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float)
         Number of beams among them.
     """
     if beams < 4 * FEWEST_IN_BIN:
-        return NO_CURVE
+        return BrightnessCurves()
     quantiles = [q for q in BRIGHTNESS_QUANTILES if min(q, 1 - q) * beams >= FEWEST_IN_BIN or q in (0.0, 1.0)]
     limits, middle, typical = np.quantile(brightness, quantiles), np.median(brightness), scatter(ratio)
     number, ordinary = ratio.size, np.abs(ratio) < _OUTLIER_SIGMA
     ratio, brightness = ratio[ordinary], brightness[ordinary]
     reference = ratio[brightness <= middle]
-    at, factor = [], []
+    at, by_peaks, by_holes = [], [], []
     for low, high in itertools.pairwise(limits):
         inside = (brightness >= low) & (brightness <= high)
         own = ratio[inside]
@@ -272,5 +298,10 @@ def brightness_curve(ratio: FloatArray, brightness: FloatArray, *, beams: float)
             both = [tail, 1.0 - tail]
             holes, peaks = np.quantile(own, both) / np.quantile(reference, both)
             widest = min(max(float(own.std()) / typical, peaks, 1.0), LARGEST_BRIGHTNESS_FACTOR)
-            factor.append(max(widest, min(holes, peaks, LARGEST_HOLE_FACTOR)))
-    return Curve(np.array(at), np.maximum.accumulate(factor)) if at else NO_CURVE
+            by_peaks.append(max(widest, min(holes, peaks, LARGEST_HOLE_FACTOR)))
+            by_holes.append(max(1.0, min(peaks, 1.0 + BEYOND_HOLES * (holes - 1.0), LARGEST_HOLE_FACTOR)))
+    if not at:
+        return BrightnessCurves()
+    return BrightnessCurves(
+        *(Curve(np.array(at), np.maximum.accumulate(factor)) for factor in (by_peaks, by_holes))
+    )

@@ -9,7 +9,7 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.detection.field import Field, PixelMask, Smoothed, SourceMask
-from hyper_py.detection.filter_noise import FilterNoise, LoudRegions, brightness_curve, edge_curve, scatter
+from hyper_py.detection.filter_noise import FilterNoise, LoudRegions, brightness_curves, edge_curve, scatter
 from hyper_py.detection.noise_mesh import MAD_TO_RMS, MeshGatherer, cell_side
 from hyper_py.detection.weights import EdgeWeights, ProductSums, lacking
 from hyper_py.numerics.parallel import once
@@ -247,9 +247,15 @@ def refilter(field: Field, planes: Planes, known: Filtered, *, template: float) 
     )  # fmt: skip
 
 
+def by_holes(field: Field, view: Filtered) -> Filtered:
+    """Return the same with the noise of bright places as their holes say, for when all sources are found."""
+    noise = replace(view.noise, by_holes=True)
+    return replace(view, noise=noise, rms=_rms(field, view.typical, noise, view.brightness))
+
+
 def _rms(field: Field, typical: Plane, noise: FilterNoise, brightness: Plane) -> Plane:
     """Return the noise at each pixel."""
-    return field.derived(lambda *where: typical[where] * noise.brightness(brightness[where]))
+    return field.derived(lambda *where: typical[where] * noise.factor(brightness[where]))
 
 
 def _made(
@@ -314,8 +320,8 @@ def _noise(
     if np.count_nonzero(clean) < LEAST_CLEAN * clean.size:
         clean[:] = True
     beams = np.count_nonzero(clean) * beam
-    curve = brightness_curve((ratios / edge(distance))[clean], light[clean], beams=beams)
-    return replace(noise, edge=edge, brightness=curve)
+    curves = brightness_curves((ratios / edge(distance))[clean], light[clean], beams=beams)
+    return replace(noise, edge=edge, brightness=curves)
 
 
 def _scatter(field: Field, amplitude: Plane, usable: Chosen) -> float:

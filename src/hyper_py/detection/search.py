@@ -14,6 +14,7 @@ from hyper_py.detection.filtering import (
     Filtered,
     Masks,
     Planes,
+    by_holes,
     first_mask,
     measure_filter,
     refilter,
@@ -188,7 +189,10 @@ def search(
             planes = replace(planes, model=bright.smoothed)
         masks, measuring = _masks(field, found.peaks, bright.sources), not fitting
         advance(1)
-    assert found is not None
+    assert view is not None
+    # Not before: while bright sources are missing, what surrounds them is louder than its holes say.
+    found = None
+    found = look(field, by_holes(field, view), bright, masks, planes)
     return found if field.keep else _without_files(field, found)
 
 
