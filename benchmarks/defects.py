@@ -209,6 +209,45 @@ def filled(rng: np.random.Generator) -> Sky:
                np.array([[x, y, 60.0]]), fwhm)  # fmt: skip
 
 
+def tile_steps(height: float) -> Callable[[np.random.Generator], np.ndarray]:
+    """4 x 4 tiles with levels of their own, which scatter by a height."""
+    return lambda rng: np.kron(height * rng.normal(size=(4, 4)), np.ones((SIDE // 4, SIDE // 4)))
+
+
+def lines_across(rng: np.random.Generator) -> np.ndarray:
+    """Three straight lines of 20 to 50 sigma right across the map, as wide as the beam."""
+    data = np.zeros((SIDE, SIDE))
+    for angle, peak in zip(rng.uniform(0.0, np.pi, 3), rng.uniform(20.0, 50.0, 3), strict=True):
+        x, y = rng.uniform(0.25 * SIDE, 0.75 * SIDE, 2)
+        across = (Y - y) * np.cos(angle) - (X - x) * np.sin(angle)
+        data += peak * np.exp(-0.5 * (across * FWHM_PER_SIGMA / FWHM) ** 2)
+    return data
+
+
+def crosses(rng: np.random.Generator) -> Sky:
+    """A snapshot: side lobes of 5 % along two lines through each source, out to 30 beams."""
+    sources = places(rng)
+    sources[:5, 2] = 50.0, 100.0, 150.0, 200.0, 300.0
+    data, angle = drawn(sources) + noise(rng), rng.uniform(0.0, np.pi)
+    for x, y, peak in sources:
+        for turn in (0.0, np.pi / 2.0):
+            along = (X - x) * np.cos(angle + turn) + (Y - y) * np.sin(angle + turn)
+            across = (Y - y) * np.cos(angle + turn) - (X - x) * np.sin(angle + turn)
+            profile = np.exp(-0.5 * (across * FWHM_PER_SIGMA / FWHM) ** 2) * np.exp(
+                -np.abs(along) / (30.0 * FWHM)
+            )
+            waves = np.cos(2.0 * np.pi * along / (2.5 * FWHM))
+            data += (
+                0.05
+                * peak
+                * profile
+                * waves
+                * (np.abs(along) < 30.0 * FWHM)
+                * (1.0 - np.exp(-((along / (1.5 * FWHM)) ** 2)))
+            )
+    return Sky(data, sources)
+
+
 def diffraction(rng: np.random.Generator) -> Sky:
     """Three spikes of a percent through the brightest sources."""
     sources = places(rng)
@@ -249,6 +288,10 @@ KINDS: dict[str, Callable[[np.random.Generator], Sky]] = {
     "3 pixels of absurd numbers": overflows,
     "one source on a map of 3.2 beams": filled,
     "spikes through sources of 800 and 5000 sigma": diffraction,
+    "4 x 4 tiles, steps of 10 sigma": with_background(tile_steps(10.0)),
+    "4 x 4 tiles, steps of 100 sigma": with_background(tile_steps(100.0)),
+    "three lines of 20 to 50 sigma": with_background(lines_across),
+    "crosses of side lobes around sources of up to 300 sigma": crosses,
 }
 
 

@@ -122,8 +122,8 @@ class SkyImage(Summarised):
             facts.append(("with", ", ".join(known)))
         if frequency := self.meta.get("frequency"):
             facts.append(("frequency", f"{frequency / 1e9:.6g} GHz"))
-        errors = [self.meta["errors"]] if "errors" in self.meta else []
-        said = (*self.meta.get("fill", ()), *errors, *self.meta.get("notes", ()))
+        changed = [self.meta[key] for key in ("levels", "errors") if key in self.meta]
+        said = (*self.meta.get("fill", ()), *changed, *self.meta.get("notes", ()))
         facts += [("note", text) for text in said]
         return Summary(title=f"SkyImage {self.name!r}", facts=tuple(facts))
 

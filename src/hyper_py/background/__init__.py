@@ -8,5 +8,6 @@ of which `selection` takes the best by a criterion), or jointly with them (`join
 `hyper_py.fitting.joint_orders`), or both.
 
 All are background models (`model`). `plane` holds the plane through the whole map, `wiener` a smooth
-background of the whole map for products of cubes, `spectral_smoothing` its mean over channels.
+background of the whole map for products of cubes, `spectral_smoothing` its mean over channels,
+`tile_levels` the steps between the tiles of a mosaic.
 """

@@ -74,7 +74,8 @@ def own_level(image: SkyImage) -> NoiseLevel | None:
 def _of_image(image: SkyImage) -> list[str]:
     """Say what was assumed of a map, and what is odd about it."""
     said = [*image.meta.get("fill", ()), *([image.meta["errors"]] if "errors" in image.meta else [])]
-    return said + [image.meta[key] for key in ("no_beam", "primary_beam", "polarised") if key in image.meta]
+    keys = "no_beam", "levels", "primary_beam", "polarised"
+    return said + [image.meta[key] for key in keys if key in image.meta]
 
 
 def _units(image: SkyImage, noise: NoiseLevel | None) -> list[str]:

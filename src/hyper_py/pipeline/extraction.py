@@ -31,6 +31,7 @@ from hyper_py.options import OptionChanges, Options
 from hyper_py.photometry.measurements import MeasuredMap, SourceTable
 from hyper_py.pipeline.bad_pixels import without_bad_pixels
 from hyper_py.pipeline.both_signs import NO_SOURCES, Found, find_both_signs
+from hyper_py.pipeline.levelled import levelled
 from hyper_py.pipeline.measurement import measure_sources
 from hyper_py.pipeline.peaks import check_streamable, find_peaks, noise_level
 from hyper_py.pipeline.results import ResultMethods
@@ -241,7 +242,7 @@ def _extracted(image: SkyImage, options: Options, fixed: FixedSources | None) ->
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
     tell("noise")
     if options.detection.bad_pixels == "blank":
-        image = without_bad_pixels(image, size=options.tile_size_pix)
+        image = levelled(without_bad_pixels(image, size=options.tile_size_pix))
     noise = noise_level(image, options)
     not_on_map = None
     tell("detection")

@@ -128,6 +128,6 @@ def extraction_meta(extraction: Extraction, *, name: str | None = None) -> dict[
         "n_sources": len(extraction.catalog),
         **({"stokes": image.meta["stokes"]} if "stokes" in image.meta else {}),
         **({"fill": "; ".join(image.meta["fill"])} if "fill" in image.meta else {}),
-        **({"errors": image.meta["errors"]} if "errors" in image.meta else {}),
+        **{key: image.meta[key] for key in ("levels", "errors") if key in image.meta},
         **extraction.catalog.meta,
     }
