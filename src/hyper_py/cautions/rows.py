@@ -7,6 +7,7 @@ from scipy.spatial import cKDTree
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.cautions.maps import BLANK_BEAMS, edge_zone, is_per_pixel
+from hyper_py.cautions.side_lobes import lined_up
 from hyper_py.detection.filter_noise import scatter
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.display import named
@@ -42,13 +43,14 @@ def row_cautions(catalog: QTable, image: SkyImage) -> list[str]:
     """Return what is odd about the rows of a map's catalogue.
 
     Given sources that are not on the map, smaller than its beam or at one place; sources that all have one
-    size which is not the beam's, pieces of lines, hot pixels, very wide sources; most rows flagged, or
-    crowded along edges; nothing searched.
+    size which is not the beam's, pieces of lines, side lobes, hot pixels, very wide sources; most rows
+    flagged, or crowded along edges; nothing searched.
     """
     return [
         *image.meta.get("given", ()), *_given(catalog), *_given_twice(catalog, image),
         *_nowhere(catalog, image), *_other_beam(catalog, image), *_lines(catalog, image),
-        *_hot_pixels(catalog), *_wide_sources(catalog), *_flagged(catalog), *_crowded(catalog, image),
+        *_side_lobes(catalog, image), *_hot_pixels(catalog), *_wide_sources(catalog), *_flagged(catalog),
+        *_crowded(catalog, image),
     ]  # fmt: skip
 
 
@@ -116,6 +118,22 @@ def _lines(catalog: QTable, image: SkyImage) -> list[str]:
     return [
         f"{_rows(catalog, pieces)} rows are {_LONG:g} beams long and more, and hardly wider than the beam: "
         "pieces of filaments, jets, spikes or bad rows rather than compact sources"
+    ]
+
+
+def _side_lobes(catalog: QTable, image: SkyImage) -> list[str]:
+    """Say that rows line up with several bright sources in one direction."""
+    if not {"X", "Y", "FLUX_PEAK"} <= set(catalog.colnames):
+        return []
+    x, y, peak = (_numbers(catalog, name) for name in ("X", "Y", "FLUX_PEAK"))
+    known = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & (peak > 0.0))
+    rows, n_sources = lined_up(x[known], y[known], peak[known], fwhm=image.beam_fwhm_pix)
+    if not rows.size:
+        return []
+    return [
+        f"{_rows(catalog, known[rows])} rows lie on lines through {n_sources} far brighter sources, in the "
+        "same directions for all of them: side lobes of the beam, in all likelihood; clean deeper, or give "
+        "the dirty beam (survey.psf)"
     ]
 
 
