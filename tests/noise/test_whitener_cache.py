@@ -55,3 +55,19 @@ def test_sources_spare_pixels_where_they_lose_nothing(size, white, spares):
     every, some = np.arange(y.size), np.flatnonzero((y % step == 0) & (x % step == 0))
     assert error(some) < 1.06 * error(every)
     assert (step > 1) == spares
+
+
+def test_matrices_are_kept_as_far_as_memory_allows_and_made_anew_alike(monkeypatch):
+    windows = [window_of(SOURCE, radius=radius) for radius in (4.0, 3.5, 3.0)]
+    sizes = [8 * own.y.size**2 for own in windows]
+    assert len({own.key for own in windows}) == 3
+    all_kept = WhitenerCache(covariance_lags())
+    first = [all_kept.whitening(own) for own in windows]
+    assert [all_kept.whitening(own) for own in windows] == first
+    monkeypatch.setattr("hyper_py.noise.whitener_cache._KEPT_BYTES", sum(sizes[1:]))
+    some_kept = WhitenerCache(covariance_lags())
+    again = [some_kept.whitening(own) for own in windows]
+    assert [some_kept.whitening(own) for own in windows[1:]] == again[1:]
+    anew = some_kept.whitening(windows[0])
+    assert anew is not again[0]
+    np.testing.assert_array_equal(anew.values, first[0].values)

@@ -28,7 +28,10 @@ from hyper_py.numerics.sending import SentOnce
 from hyper_py.numerics.tiles import Plane, at
 
 CACHE_BYTES = 96_000_000
-"""Memory for matrices: the larger ones of a map are made anew when there are many."""
+"""Memory for the matrices of groups that are worked on together."""
+_KEPT_BYTES = 300_000_000
+"""Memory for matrices that may be needed again: the larger ones of a map are made anew when there are many.
+The groups come round after round; of more than fit, none would be there when its turn comes."""
 _NEGLIGIBLE = 0.5
 """Multiplicative noise below this share of the noise power at small scales changes no error by a percent."""
 _FEWEST_PER_BEAM = 1.5
@@ -105,7 +108,7 @@ class WhitenerOnDemand:
 class WhitenerCache(SentOnce):
     """Matrices by the shape of fit pixels: a stationary covariance depends on separations only.
 
-    They are kept as far as `CACHE_BYTES` go; the one that was not used for longest is dropped first.
+    They are kept as far as `_KEPT_BYTES` go; the one that was not used for longest is dropped first.
 
     Parameters
     ----------
@@ -156,7 +159,7 @@ class WhitenerCache(SentOnce):
         matrix = TriangularMatrix(whitening_matrix(_matrix(self._covariance, pixels, variance)))
         self._known[key] = matrix
         self._bytes += matrix.values.nbytes
-        while self._bytes > CACHE_BYTES and len(self._known) > 1:
+        while self._bytes > _KEPT_BYTES and len(self._known) > 1:
             self._bytes -= self._known.popitem(last=False)[1].values.nbytes
         return matrix
 
