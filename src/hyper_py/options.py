@@ -90,10 +90,11 @@ class DetectionOptions(Checked, key_path="detection"):
         4.5, "Threshold for sources that this search adds; never less than `sigma_thres`."
     )
 
-    bad_pixels: Literal["blank", "keep"] = option(
-        "blank",
-        "What is done with single pixels, and rows and columns of pixels, that differ from those beside them "
-        "as nothing that is seen through the beam does.",
+    defects: Literal["mend", "keep"] = option(
+        "mend",
+        "Single pixels, and rows and columns of pixels, that differ from those beside them as nothing seen "
+        "through the beam does are blank, and steps of the background between the tiles of a mosaic are "
+        "taken off; or all is kept.",
     )
     negative: bool = option(
         False, "Also find negative sources, with the same threshold; their peak, flux and S/N are negative."

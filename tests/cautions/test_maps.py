@@ -12,5 +12,5 @@ def test_bad_columns_that_were_kept_are_said_with_the_remedy():
     data[:, 31] += 20.0
     (line,) = map_cautions(make_image(data, fwhm=3.0), NoiseLevel(mean=0.0, rms=1.0))
     assert line.startswith("1 column of pixels (x = 31) differs")
-    assert "detection.bad_pixels" in line
+    assert "detection.defects" in line
     assert "io.mask" in line

@@ -98,6 +98,6 @@ def test_sources_are_measured_as_without_bad_pixels(bad):
 
 def test_they_are_kept_if_asked_for():
     image = with_values({(70, 70): 60.0})
-    kept = extract_sources(image, options=Options(detection=DetectionOptions(bad_pixels="keep")))
+    kept = extract_sources(image, options=Options(detection=DetectionOptions(defects="keep")))
     assert not np.isnan(kept.image.data).any()
     assert "fill" not in kept.image.meta

@@ -804,7 +804,7 @@ def test_hot_pixels_that_are_kept_are_flagged_and_sources_are_not(preset, rng):
         data[y, x] += 40.0 * image.data.std() * rng.uniform(1.0, 10.0)
     spoilt = image.with_data(data)
     assert len(extract_sources(spoilt).catalog) == len(before)
-    extraction = extract_sources(spoilt, detection={"bad_pixels": "keep"})
+    extraction = extract_sources(spoilt, detection={"defects": "keep"})
     table = extraction.catalog
     hot = np.array(table["FLAGS"]) & int(Flag.HOT_PIXEL) > 0
     places = np.column_stack([table["X"].value, table["Y"].value])

@@ -8,6 +8,7 @@ import pytest
 
 from helpers.maps import make_image, make_map, sources_of
 from hyper_py.cautions.catalogues import cautions
+from hyper_py.pipeline.defects import mended
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.pipeline.levelled import levelled
 
@@ -37,3 +38,14 @@ def test_steps_are_said_and_no_others():
     extraction = extract_sources(replace(FLAT, data=FLAT.data + 30.0 * (np.arange(200) >= 100)))
     said = cautions(extraction.catalog, extraction.image, extraction.noise)
     assert stepped.meta["levels"] in said
+
+
+def test_rows_beside_a_step_are_not_bad_and_a_bad_row_is_no_step():
+    for seed in range(5):
+        flat = make_map(SOURCES, (200, 200), seed=seed)
+        stepped = flat + 50.0 * (np.arange(200) >= 100)[:, None]
+        assert not np.isnan(mended(replace(FLAT, data=stepped)).data).any()
+        stepped[40] += 20.0
+        found = mended(replace(FLAT, data=stepped))
+        assert np.flatnonzero(np.isnan(found.data).all(axis=1)).tolist() == [40]
+        assert "at y = 100," in found.meta["levels"]

@@ -178,7 +178,7 @@ def _dark_pixels(image: SkyImage, noise: NoiseLevel) -> list[str]:
 def _bad_lines(image: SkyImage, noise: NoiseLevel) -> list[str]:
     """Say which rows and columns of pixels differ from those beside as nothing seen through the beam does."""
     return [
-        f"{lines.describe()}: false sources may lie along them; set detection.bad_pixels to blank, or mask "
+        f"{lines.describe()}: false sources may lie along them; set detection.defects to mend, or mask "
         "them (io.mask)"
         for lines in find_bad_lines(image.data, noise=noise.typical)
     ]

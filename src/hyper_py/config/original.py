@@ -46,7 +46,7 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
         "shoulder_neighbor_mask": 1.0,
         "deblend_residual": False,
         "deblend_sigma_thres": 4.5,
-        "bad_pixels": "keep",
+        "defects": "keep",
         "negative": False,
     },
     "photometry": {

@@ -12,7 +12,7 @@ from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics.tiles import LazyPlane, at, is_inside, kept_like
 
-_BLANK = "taken for blank (detection.bad_pixels: keep keeps them)"
+_BLANK = "taken for blank (detection.defects: keep keeps them)"
 
 
 def without_bad_pixels(image: SkyImage, *, size: int | None = None) -> SkyImage:

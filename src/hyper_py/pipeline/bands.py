@@ -37,8 +37,8 @@ from hyper_py.noise.level import NoiseLevel
 from hyper_py.noise.statistics import NoiseStatistics
 from hyper_py.numerics import gaussians
 from hyper_py.options import OptionChanges, Options
-from hyper_py.pipeline.bad_pixels import without_bad_pixels
 from hyper_py.pipeline.bands_results import BandsResultMethods
+from hyper_py.pipeline.defects import mended
 from hyper_py.pipeline.peaks import check_noise
 from hyper_py.stages import tell
 
@@ -317,7 +317,7 @@ def extract_bands(
 
 
 def _usable(band: BandImage, options: Options, *, detected: bool) -> BandImage:
-    """Return a band without its bad pixels: taken for sources, which others must show, they would move maps.
+    """Return a band without its defects: taken for sources, which others must show, they would move maps.
 
     Raises
     ------
@@ -327,8 +327,8 @@ def _usable(band: BandImage, options: Options, *, detected: bool) -> BandImage:
     image = replace(band.image, name=band.name)
     if not np.isfinite(image.data).any():
         raise InputError(f"{band.name}: every pixel is blank: nothing to measure")
-    if options.detection.bad_pixels == "blank":
-        image = without_bad_pixels(image)
+    if options.detection.defects == "mend":
+        image = mended(image)
     if detected:
         statistics = clipped_statistics(image.data)
         check_noise(image, NoiseLevel(mean=statistics.mean, rms=statistics.rms), options)

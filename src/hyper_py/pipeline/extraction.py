@@ -29,9 +29,8 @@ from hyper_py.numerics.parallel import once
 from hyper_py.numerics.tiles import LazyPlane, sample
 from hyper_py.options import OptionChanges, Options
 from hyper_py.photometry.measurements import MeasuredMap, SourceTable
-from hyper_py.pipeline.bad_pixels import without_bad_pixels
 from hyper_py.pipeline.both_signs import NO_SOURCES, Found, find_both_signs
-from hyper_py.pipeline.levelled import levelled
+from hyper_py.pipeline.defects import mended
 from hyper_py.pipeline.measurement import measure_sources
 from hyper_py.pipeline.peaks import check_streamable, find_peaks, noise_level
 from hyper_py.pipeline.results import ResultMethods
@@ -241,8 +240,8 @@ def _extracted(image: SkyImage, options: Options, fixed: FixedSources | None) ->
     if not once(lambda: sample(image.data, size=options.tile_size_pix).size):
         raise InputError(f"{image.name}: every pixel is blank: nothing to measure")
     tell("noise")
-    if options.detection.bad_pixels == "blank":
-        image = levelled(without_bad_pixels(image, size=options.tile_size_pix))
+    if options.detection.defects == "mend":
+        image = mended(image, size=options.tile_size_pix)
     noise = noise_level(image, options)
     not_on_map = None
     tell("detection")

@@ -22,7 +22,7 @@ def levelled(image: SkyImage) -> SkyImage:
     said = (
         f"the background jumps by up to {found.highest:.3g} times the noise at {places}, from one pixel to "
         "the next, as between tiles of a mosaic: the parts of the map between were made level, in the "
-        "residual too; better match the tiles' backgrounds first"
+        "residual too (detection.defects: keep leaves them); better match the tiles' backgrounds first"
     )
     data = image.data - found.image(image.shape)
     return replace(image.with_data(data), meta=image.meta | {"levels": said})

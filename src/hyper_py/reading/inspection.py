@@ -21,7 +21,7 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage
 from hyper_py.noise.covariance import clipped_statistics
-from hyper_py.pipeline.bad_pixels import without_bad_pixels
+from hyper_py.pipeline.defects import mended
 from hyper_py.reading.auxiliary import is_error_name
 from hyper_py.reading.fill import AUTO, find_fill, without_fill
 from hyper_py.reading.fits_files import FitsFile, header_blank, open_fits, read_plane, warnings_into
@@ -173,7 +173,7 @@ def inspect_image(
         )  # fmt: skip
     except InputError as error:
         return replace(found, problems=(re.sub(rf"^{re.escape(found.name)}\S*: ", "", str(error)),))
-    image = without_bad_pixels(image)
+    image = mended(image)
     said = (*image.meta.get("notes", ()), *cautions(empty_catalog(), image, own_level(image)))
     found = replace(found, notes=tuple(dict.fromkeys((*found.notes, *said))))
     return replace(found, **_what_goes_with_it(image))
