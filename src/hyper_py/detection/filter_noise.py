@@ -32,9 +32,9 @@ FEWEST_IN_BIN = 100.0
 TAIL_BEAMS, TAIL_SHARE = 5.0, 0.02
 LARGEST_BRIGHTNESS_FACTOR, LARGEST_HOLE_FACTOR = 1.5, 4.0
 """Cirrus fluctuates more where it is bright; more than the first is sources, unless holes are as deep."""
-BEYOND_HOLES = 1.25
+BEYOND_HOLES, UNSURE = 1.25, 0.05
 """Where the holes of cirrus are deeper by a share, its peaks are higher by so many times that: 1.1 to 1.35 on
-simulated log-normal skies. Higher ones are faint sources."""
+simulated log-normal skies. Peaks higher by the second share yet are faint sources."""
 _OUTLIER_SIGMA = 6.0
 """Values beyond this many sigma are no noise."""
 
@@ -299,7 +299,8 @@ def brightness_curves(ratio: FloatArray, brightness: FloatArray, *, beams: float
             holes, peaks = np.quantile(own, both) / np.quantile(reference, both)
             widest = min(max(float(own.std()) / typical, peaks, 1.0), LARGEST_BRIGHTNESS_FACTOR)
             by_peaks.append(max(widest, min(holes, peaks, LARGEST_HOLE_FACTOR)))
-            by_holes.append(max(1.0, min(peaks, 1.0 + BEYOND_HOLES * (holes - 1.0), LARGEST_HOLE_FACTOR)))
+            largest = min(1.0 + BEYOND_HOLES * max(holes - 1.0, 0.0) + UNSURE, LARGEST_HOLE_FACTOR)
+            by_holes.append(min(max(widest, peaks), largest))
     if not at:
         return BrightnessCurves()
     return BrightnessCurves(
