@@ -131,6 +131,14 @@ def searched(preset: str, *, seed: int, **fields: object) -> MatchedSearch:
     return found
 
 
+@pytest.mark.parametrize("seed", [501, 502])
+def test_noise_is_no_louder_where_faint_sources_are_dense(seed: int) -> None:
+    """They were taken for cirrus, which fluctuates more where it is bright: by half here."""
+    view = searched("faint", seed=seed).found.view
+    bright = view.brightness > np.quantile(view.brightness, 0.995)
+    assert np.median((view.rms / view.typical)[bright]) < 1.3
+
+
 def test_noise_of_faint_sources_is_no_background() -> None:
     """On deep maps, whose noise is skewed by faint sources, hardly a source was left."""
     found = searched("confused", seed=4, n_sources=7000, peak_range=(0.5, 20.0))
