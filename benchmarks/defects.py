@@ -228,23 +228,15 @@ def crosses(rng: np.random.Generator) -> Sky:
     """A snapshot: side lobes of 5 % along two lines through each source, out to 30 beams."""
     sources = places(rng)
     sources[:5, 2] = 50.0, 100.0, 150.0, 200.0, 300.0
-    data, angle = drawn(sources) + noise(rng), rng.uniform(0.0, np.pi)
+    data, angle, reach = drawn(sources) + noise(rng), rng.uniform(0.0, np.pi), 30.0 * FWHM
     for x, y, peak in sources:
         for turn in (0.0, np.pi / 2.0):
             along = (X - x) * np.cos(angle + turn) + (Y - y) * np.sin(angle + turn)
             across = (Y - y) * np.cos(angle + turn) - (X - x) * np.sin(angle + turn)
-            profile = np.exp(-0.5 * (across * FWHM_PER_SIGMA / FWHM) ** 2) * np.exp(
-                -np.abs(along) / (30.0 * FWHM)
-            )
-            waves = np.cos(2.0 * np.pi * along / (2.5 * FWHM))
-            data += (
-                0.05
-                * peak
-                * profile
-                * waves
-                * (np.abs(along) < 30.0 * FWHM)
-                * (1.0 - np.exp(-((along / (1.5 * FWHM)) ** 2)))
-            )
+            profile = np.exp(-0.5 * (across * FWHM_PER_SIGMA / FWHM) ** 2) * np.exp(-np.abs(along) / reach)
+            hollow = 1.0 - np.exp(-((along / (1.5 * FWHM)) ** 2))
+            lobes = 0.05 * peak * np.cos(2.0 * np.pi * along / (2.5 * FWHM))
+            data += lobes * profile * hollow * (np.abs(along) < reach)
     return Sky(data, sources)
 
 

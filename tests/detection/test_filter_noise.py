@@ -122,7 +122,7 @@ def test_a_map_that_hardly_varies_has_no_curve_of_brightness() -> None:
     assert curves.peaks is curves.holes is filter_noise.NO_CURVE
 
 
-def test_holes_count_when_they_are_asked_for() -> None:
+def test_holes_count_when_they_are_asked_for_but_near_edges() -> None:
     curves = BrightnessCurves(
         *(Curve(np.array([0.0, 1.0]), np.array([1.0, factor])) for factor in (1.4, 1.1))
     )
@@ -130,8 +130,8 @@ def test_holes_count_when_they_are_asked_for() -> None:
     noise = FilterNoise(ones, ones, brightness=curves)
     light = np.array([[0.0, 1.0]])
     where = slice(0, 1), slice(0, 2)
-    for by_holes, factor in ((False, 1.4), (True, 1.1)):
-        rms = replace(noise, by_holes=by_holes).at(where, distance=np.full((1, 2), 9.0), brightness=light)
+    for by_holes, far, factor in ((False, 9.0, 1.4), (True, 9.0, 1.1), (True, 3.0, 1.4)):
+        rms = replace(noise, by_holes=by_holes).at(where, distance=np.full((1, 2), far), brightness=light)
         np.testing.assert_allclose(rms, [[1.0, factor]])
 
 

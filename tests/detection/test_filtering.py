@@ -111,6 +111,6 @@ def test_what_follows_from_kept_planes_is_no_file(in_pieces):
     kind = LazyPlane if in_pieces else np.ndarray
     assert all(isinstance(plane, kind) for plane in (view.amplitude, view.typical, view.rms))
     where = field.tiles[3]
-    expected = view.typical[where] * view.noise.factor(view.brightness[where])
+    expected = view.typical[where] * view.noise.factor(view.brightness[where], field.distance[where])
     np.testing.assert_array_equal(view.rms[where], expected)
     np.testing.assert_array_equal(view.amplitude[where], view.whole.filtered[where] - view.model[where])

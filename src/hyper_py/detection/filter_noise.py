@@ -90,7 +90,7 @@ class FilterNoise:
     seams : MeshMap, optional
         Least rms, beside seams.
     by_holes : bool
-        Which of the curves of brightness counts.
+        Which of the curves of brightness counts, far from edges.
     """
 
     mesh: MeshMap
@@ -103,11 +103,16 @@ class FilterNoise:
     def at(self, where: Where, *, distance: FloatArray, brightness: FloatArray | None = None) -> FloatArray:
         """Return the rms of a part of the map; without a brightness that at a typical one."""
         noise = self.mesh_rms(where) * self.edge(distance)
-        return noise if brightness is None else noise * self.factor(brightness)
+        return noise if brightness is None else noise * self.factor(brightness, distance)
 
-    def factor(self, brightness: FloatArray) -> FloatArray:
-        """Return how much louder places of this brightness are."""
-        return (self.brightness.holes if self.by_holes else self.brightness.peaks)(brightness)
+    def factor(self, brightness: FloatArray, distance: FloatArray) -> FloatArray:
+        """Return how much louder places of this brightness, so far from blank regions, are."""
+        louder = self.brightness.peaks(brightness)
+        if not self.by_holes:
+            return louder
+        # Near an edge the background is not seen from all sides: where it is steep, it makes peaks alone.
+        far = distance > EDGE_BINS[-1]
+        return np.where(far, self.brightness.holes(brightness), louder)
 
     def mesh_rms(self, where: Where) -> FloatArray:
         """Return mesh, loud regions and seams alone."""
@@ -122,7 +127,7 @@ class FilterNoise:
         if self.seams is not None:
             noise = np.maximum(noise, self.seams.at(y, x))
         noise = noise * self.edge(distance)
-        return noise if brightness is None else noise * self.factor(brightness)
+        return noise if brightness is None else noise * self.factor(brightness, distance)
 
 
 class LoudRegions:

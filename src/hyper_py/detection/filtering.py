@@ -255,7 +255,8 @@ def by_holes(field: Field, view: Filtered) -> Filtered:
 
 def _rms(field: Field, typical: Plane, noise: FilterNoise, brightness: Plane) -> Plane:
     """Return the noise at each pixel."""
-    return field.derived(lambda *where: typical[where] * noise.factor(brightness[where]))
+    distance = field.distance
+    return field.derived(lambda *where: typical[where] * noise.factor(brightness[where], distance[where]))
 
 
 def _made(
