@@ -4,7 +4,7 @@
 
 Each input is measured by the command line, by one process with one thread of linear algebra, without report.
 Seconds are processor time (user and system), medians of the repeats, less those of what does not grow: a map
-of 60 x 60 pixels, the same map without a source, one channel, one map. Numbers are less what is in that. The
+of 60 x 60 pixels, the same map with four sources, one channel, one map. Numbers are less what is in that. The
 exponent is the slope of the logarithm of seconds on that of the number, with the
 largest difference from it of the slopes between neighbours.
 
@@ -29,8 +29,8 @@ from many_maps import simulate_maps
 from peers import write_results
 
 SOURCES_ON_LARGE, SOURCES_ON_SMALL, SMALL = 100, 4, 100
-LARGE = 2500
-"""Side of the map of many sources."""
+LARGE, FEW = 2500, 4
+"""Side of the map of many sources, and sources that make it be searched as any map with sources is."""
 
 
 class Input(NamedTuple):
@@ -82,7 +82,7 @@ KINDS = {
     ),
     "sources": Kind(
         f"sources on {LARGE} x {LARGE} pixels", (40, 400, 4000),
-        lambda work, n: large_map(work, LARGE, n), lambda work: large_map(work, LARGE, 0),
+        lambda work, n: large_map(work, LARGE, n), lambda work: large_map(work, LARGE, FEW), FEW,
     ),
     "channels": Kind(
         f"channels of {SMALL} x {SMALL} pixels", (4, 40, 400), cube, lambda work: cube(work, 1), 1

@@ -29,6 +29,13 @@ def test_bad_rows_and_columns_are_said(height):
     assert columns.startswith("1 column of pixels (x = 77) differs ")
 
 
+def test_rows_near_each_other_and_at_the_border_are_said():
+    data = smoothed()
+    data[[1, 60, 62, 64, 148]] += 5.0
+    (rows,) = said(data)
+    assert rows.startswith("5 rows of pixels (y = 1, 60, 62, 64, 148) differ ")
+
+
 def test_a_bad_row_of_a_map_in_a_blank_frame_is_said():
     data = smoothed()
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]

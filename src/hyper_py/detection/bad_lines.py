@@ -16,7 +16,7 @@ _STANDS_OUT = 10.0
 _ABRUPT = 0.4
 """and these are below those beside them by this share of it: half for a single row, less than a tenth for a
 straight filament seen through a beam of two pixels."""
-_LEVEL_ROWS = 7
+_LEVEL_ROWS = 15
 """The scatter of a row is that of so many."""
 _FEWEST_ROWS, _FEWEST_PIXELS = 30, 30
 """Rows of pixels from which one can stand out, and pixels of a row with neighbours."""
@@ -56,12 +56,25 @@ def find_bad_lines(data: FloatArray, *, noise: float) -> list[BadLines]:
     """Return the bad rows and the bad columns of a map (ny, nx) with this noise, as far as it has any."""
     found = []
     for name, lines in (("row", data), ("column", data.T)):
-        numbers, height = find_bad_rows(lines)
+        numbers, height = _all_bad_rows(lines)
         notable = np.abs(height) > _NOTABLE * noise
         if notable.any():
             largest = float(np.abs(height[notable]).max()) / noise
             found.append(BadLines(name, numbers[notable], largest))
     return found
+
+
+def _all_bad_rows(data: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Return what `find_bad_rows` does, and those that are seen once these are blank."""
+    numbers, height = find_bad_rows(data)
+    more = numbers
+    while more.size:
+        data = data.copy()
+        data[more] = np.nan
+        more, higher = find_bad_rows(data)
+        numbers, height = np.append(numbers, more), np.append(height, higher)
+    order = np.argsort(numbers)
+    return numbers[order], height[order]
 
 
 def find_bad_rows(data: FloatArray) -> tuple[IntArray, FloatArray]:
@@ -99,10 +112,14 @@ def find_bad_rows(data: FloatArray) -> tuple[IntArray, FloatArray]:
 
     def height(row: int) -> float:
         own = beyond[row][known[row]]
-        return float(np.median(own)) if own.size else 0.0
+        return float(np.median(own)) if own.size else np.nan
 
     heights = np.array([[height(row + k) for k in (-1, 0, 1)] for row in likely.tolist()]).reshape(-1, 3)
     sign = np.sign(heights[:, 1])
     before, own, after = (sign * column for column in heights.T)
-    bad = (own > np.abs([before, after]).max(axis=0)) & (-0.5 * (before + after) >= _ABRUPT * own)
+    # The first and the last row of a map have no height.
+    beside = np.array(
+        [np.where(np.isnan(one), other, one) for one, other in ((before, after), (after, before))]
+    )
+    bad = (own > np.abs(beside).max(axis=0)) & (-beside.mean(axis=0) >= _ABRUPT * own)
     return likely[bad], heights[bad, 1]
