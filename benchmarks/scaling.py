@@ -15,18 +15,17 @@ import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from cubes import write_cube
 from hyper_py.simulation.simulate import simulate_cube
 from large_maps import make_map, measure
 from many_maps import simulate_maps
 from peers import write_results
+from speed import exponent
 
 SOURCES_ON_LARGE, SOURCES_ON_SMALL, SMALL = 100, 4, 100
 LARGE, FEW = 2500, 4
@@ -99,12 +98,10 @@ def seconds(given: Input, work: Path, repeats: int) -> float:
     return statistics.median(once() for _ in range(repeats))
 
 
-def slopes(numbers: np.ndarray, net: np.ndarray) -> tuple[float, float]:
-    """Return the exponent, and the largest difference from it between neighbours."""
-    x, y = np.log(numbers), np.log(net)
-    exponent = float(np.polyfit(x, y, 1)[0])
-    steps = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in pairwise(zip(x, y, strict=True))]
-    return exponent, float(np.abs(np.array(steps) - exponent).max())
+def between(numbers: Sequence[float], net: Sequence[float], slope: float) -> float:
+    """Return the largest difference of the exponents between neighbours from that of all."""
+    pairs = zip(pairwise(numbers), pairwise(net), strict=True)
+    return max(abs(exponent(*pair) - slope) for pair in pairs)
 
 
 def measured(kind: Kind, work: Path, repeats: int) -> list[str]:
@@ -114,13 +111,14 @@ def measured(kind: Kind, work: Path, repeats: int) -> list[str]:
     for number in kind.numbers:
         net.append(seconds(kind.make(work, number), work, repeats) - start)
         print(f"{kind.title}: {number}: {net[-1]:.2f} s beyond {start:.2f}", file=sys.stderr, flush=True)
-    more = np.array(kind.numbers, dtype=float) - kind.in_start
-    exponent, off = slopes(more, np.array(net))
+    more = [number - kind.in_start for number in kind.numbers]
+    slope = exponent(more, net)
+    off = between(more, net, slope)
     lines = [f"| {kind.title} | seconds beyond {start:.2f} | each, ms |", "|---|---|---|"]
     lines += [
         f"| {n} | {s:.2f} | {1e3 * s / m:.1f} |" for n, s, m in zip(kind.numbers, net, more, strict=True)
     ]
-    return [*lines, "", f"Exponent {exponent:.2f} (between neighbours within {off:.2f} of it).", ""]
+    return [*lines, "", f"Exponent {slope:.2f} (between neighbours within {off:.2f} of it).", ""]
 
 
 def main() -> None:

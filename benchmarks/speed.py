@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -241,9 +241,9 @@ def extracted(preset: str, work: Path, repeats: int, **overrides: Any) -> list[f
     return [data.size, found, cpu, added]
 
 
-def exponent(rows: list[list[float]]) -> float:
-    """Slope of log(cost) on log(sources)."""
-    return float(np.polyfit(np.log([row[1] for row in rows]), np.log([row[2] for row in rows]), 1)[0])
+def exponent(numbers: Sequence[float], seconds: Sequence[float]) -> float:
+    """Slope of the logarithm of seconds on that of numbers."""
+    return float(np.polyfit(np.log(numbers), np.log(seconds), 1)[0])
 
 
 def scaling(options: argparse.Namespace, work: Path) -> list[str]:
@@ -264,7 +264,8 @@ def scaling(options: argparse.Namespace, work: Path) -> list[str]:
         text += [
             f"| {r[1]:.0f} | {r[0]:.0f} | {r[2]:.2f} | {1e3 * r[2] / r[1]:.2f} | {r[3]:.1f} |" for r in rows
         ]
-        text += ["", f"Exponent in sources: {exponent(rows):.2f}.", ""]
+        found = exponent([row[1] for row in rows], [row[2] for row in rows])
+        text += ["", f"Exponent in sources: {found:.2f}.", ""]
     return text
 
 

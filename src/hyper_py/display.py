@@ -2,7 +2,7 @@
 
 import html
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, TypeVar
@@ -104,26 +104,28 @@ class Summarised:
         return self._summary().html()
 
 
-def listed(items: Iterable[str], *, most: int = 4) -> str:
-    """Return items joined by commas, of many only the first.
+def listed(items: Iterable[object], *, most: int = 4, counted: bool = True) -> str:
+    """Return items joined by commas, of many only the first, with their number.
 
     Examples
     --------
     >>> listed("abcdef", most=3)
     'a, b, c, ... (6)'
+    >>> listed([3, 8, 9], most=2, counted=False)
+    '3, 8, ...'
     """
-    every: Sequence[str] = list(items)
-    shown = ", ".join(every[:most])
-    return shown if len(every) <= most else f"{shown}, ... ({len(every)})"
+    every = [str(item) for item in items]
+    if len(every) <= most:
+        return ", ".join(every)
+    return ", ".join([*every[:most], f"... ({len(every)})" if counted else "..."])
 
 
-def named(numbers: Iterable[int], *, most: int = 5) -> str:
-    """Return the first of some numbers.
+def named(numbers: Iterable[int]) -> str:
+    """Return the first numbers of rows, as warnings name them.
 
     Examples
     --------
-    >>> named([3, 8, 9], most=2)
-    '3, 8, ...'
+    >>> named(range(8))
+    '0, 1, 2, 3, 4, ...'
     """
-    every = [str(number) for number in numbers]
-    return ", ".join(every[:most] + ["..."] * (len(every) > most))
+    return listed(numbers, most=5, counted=False)

@@ -9,5 +9,5 @@ of which `selection` takes the best by a criterion), or jointly with them (`join
 
 All are background models (`model`). `plane` holds the plane through the whole map, `wiener` a smooth
 background of the whole map for products of cubes, `spectral_smoothing` its mean over channels,
-`tile_levels` the steps between the tiles of a mosaic.
+`mosaic_levels` the steps between the tiles of a mosaic.
 """

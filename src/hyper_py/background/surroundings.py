@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.arrays import FloatArray
 from hyper_py.background.evaluate import backgrounds_at
 from hyper_py.background.model import BackgroundModel
 from hyper_py.background.separate import SeparateBackground
 from hyper_py.noise.covariance import clipped_rows
+from hyper_py.numerics.medians import medians
 from hyper_py.numerics.tiles import Plane, at, cutouts
 
 _CHUNK_NUMBERS = 50_000
@@ -78,14 +79,8 @@ def box_statistics(
             statistics[own_rows[varies], :2] = np.column_stack([mean, rms])[varies]
             if median:
                 near = np.abs(values - mean[:, None]) <= 3.0 * rms[:, None]
-                statistics[own_rows[varies], 2] = _medians(values[varies], near[varies])
+                statistics[own_rows[varies], 2] = medians(
+                    np.where(near, values, np.nan)[varies], near.sum(axis=1)[varies]
+                )
     mean, rms, middle = statistics[[first[own] for own in boxes]].T
     return mean, rms, middle
-
-
-def _medians(rows: FloatArray, chosen: BoolArray) -> FloatArray:
-    """Return the median of the chosen values of each row, of which there are some."""
-    ordered = np.sort(np.where(chosen, rows, np.inf), axis=1)
-    count, row = chosen.sum(axis=1), np.arange(len(rows))
-    medians: FloatArray = 0.5 * (ordered[row, (count - 1) // 2] + ordered[row, count // 2])
-    return medians

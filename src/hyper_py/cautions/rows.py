@@ -8,10 +8,10 @@ from scipy.spatial import cKDTree
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 from hyper_py.cautions.maps import BLANK_BEAMS, edge_zone, is_per_pixel
 from hyper_py.cautions.side_lobes import lined_up
-from hyper_py.detection.filter_noise import scatter
 from hyper_py.diagnostics import FLAG_TEXT, Flag
 from hyper_py.display import named
 from hyper_py.image import SkyImage
+from hyper_py.numerics.medians import scatter
 from hyper_py.numerics.tiles import sample
 
 _BAD = (

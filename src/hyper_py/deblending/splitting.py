@@ -18,6 +18,7 @@ from hyper_py.fitting.groups import Bounds, Group
 from hyper_py.fitting.linear_response import amplitude_significance
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
+from hyper_py.numerics.medians import scatter
 from hyper_py.numerics.solvers import SolverOptions
 
 _CLEARLY = 6.0
@@ -58,7 +59,7 @@ class TypicalShape:
         if len(bright) >= _FEWEST_SIZES:
             sizes = np.log(bright[:, gaussians.SIGMA_1 : gaussians.THETA] / beam[:2])
             larger = float(np.exp(np.median(sizes)))
-            spread = float(1.4826 * np.median(np.abs(sizes - np.median(sizes))))
+            spread = scatter(sizes)
         shape = beam * np.array([larger, larger, 1.0])
         variance = np.zeros(gaussians.N_PARAMETERS)
         variance[gaussians.SIGMA_1 : gaussians.THETA] = (spread * shape[:2]) ** 2

@@ -52,11 +52,22 @@ class BadLines:
         return f"{many} {self.height:.2g} times the noise, which the beam would smooth"
 
 
-def find_bad_lines(data: FloatArray, *, noise: float) -> list[BadLines]:
-    """Return the bad rows and the bad columns of a map (ny, nx) with this noise, as far as it has any."""
+def find_bad_lines(data: FloatArray, *, noise: float | None = None) -> list[BadLines]:
+    """Return the bad rows and the bad columns of a map, as far as it has any.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+        Blank pixels are NaN.
+    noise : float, optional
+        The scatter of all pixels if None.
+    """
     found = []
     for name, lines in (("row", data), ("column", data.T)):
-        numbers, height = _all_bad_rows(lines)
+        numbers, height = _bad_rows(lines)
+        if not numbers.size:
+            continue
+        noise = clipped_statistics(data).rms if noise is None else noise
         notable = np.abs(height) > _NOTABLE * noise
         if notable.any():
             largest = float(np.abs(height[notable]).max()) / noise
@@ -64,20 +75,20 @@ def find_bad_lines(data: FloatArray, *, noise: float) -> list[BadLines]:
     return found
 
 
-def _all_bad_rows(data: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Return what `find_bad_rows` does, and those that are seen once these are blank."""
-    numbers, height = find_bad_rows(data)
+def _bad_rows(data: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Return what `_clear_bad_rows` does, and those that are seen once these are blank."""
+    numbers, height = _clear_bad_rows(data)
     more = numbers
     while more.size:
         data = data.copy()
         data[more] = np.nan
-        more, higher = find_bad_rows(data)
+        more, higher = _clear_bad_rows(data)
         numbers, height = np.append(numbers, more), np.append(height, higher)
     order = np.argsort(numbers)
     return numbers[order], height[order]
 
 
-def find_bad_rows(data: FloatArray) -> tuple[IntArray, FloatArray]:
+def _clear_bad_rows(data: FloatArray) -> tuple[IntArray, FloatArray]:
     """Return the rows of a map that stand out abruptly from those beside them.
 
     Parameters

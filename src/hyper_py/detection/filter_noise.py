@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage, special
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
-from hyper_py.detection.noise_mesh import MAD_TO_RMS
+from hyper_py.numerics.medians import MAD_TO_RMS, scatter
 from hyper_py.numerics.mesh import MeshMap
 from hyper_py.numerics.tiles import Where
 
@@ -263,12 +263,6 @@ def edge_curve(ratio: FloatArray, distance: FloatArray, *, beams: float) -> Curv
     if not at:
         return NO_CURVE
     return Curve(np.array([*at, EDGE_BINS[-1] + 0.5]), np.array([*factor, 1.0]))
-
-
-def scatter(values: FloatArray) -> float:
-    """Return 1.4826 times the median absolute deviation of values (n,): the rms of a normal deviate."""
-    deviations = values - np.median(values)
-    return MAD_TO_RMS * float(np.median(np.abs(deviations, out=deviations), overwrite_input=True))
 
 
 def _tail(beams: float) -> float:

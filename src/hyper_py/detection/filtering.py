@@ -9,9 +9,10 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.detection.field import Field, PixelMask, Smoothed, SourceMask
-from hyper_py.detection.filter_noise import FilterNoise, LoudRegions, brightness_curves, edge_curve, scatter
-from hyper_py.detection.noise_mesh import MAD_TO_RMS, MeshGatherer, cell_side
+from hyper_py.detection.filter_noise import FilterNoise, LoudRegions, brightness_curves, edge_curve
+from hyper_py.detection.noise_mesh import MeshGatherer, cell_side
 from hyper_py.detection.weights import EdgeWeights, ProductSums, lacking
+from hyper_py.numerics.medians import MAD_TO_RMS, scatter
 from hyper_py.numerics.parallel import once
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample
 

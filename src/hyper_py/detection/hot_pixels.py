@@ -10,12 +10,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.parallel import in_order, in_parts
-from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, is_inside, size_of, tiles
+from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, is_inside, rows_at, size_of, tiles
 
 LEAST_SHARE = 0.6
 """Of the light above the darkest pixel around that the pixel must have beyond the beam's. A source of a beam,
@@ -139,24 +138,24 @@ def _standing_alone(piece: FloatArray) -> IndexArray:
     found = np.column_stack([rows, columns])
     if not len(found):
         return found
-    boxes = _boxes(piece, found, 2)
-    middle = boxes[:, 2, 2]
-    distance = np.maximum(*np.abs(np.mgrid[-2:3, -2:3]))
+    boxes, distance = _boxes(piece, found, 2)
+    middle = boxes[:, distance == 0][:, 0]
     (beside, n_beside), (beyond, n_beyond) = (_mean_of(boxes[:, distance == k]) for k in (1, 2))
     height = np.abs(middle - beyond)
     alone = np.abs(beside - beyond) < _ALONE * height
     found, height = (
         part[alone & (n_beside >= _FEWEST_BESIDE) & (n_beyond >= _FEWEST_BEYOND)] for part in (found, height)
     )
-    grain = np.array([_grain(box) for box in _boxes(piece, found, _HALO)])
+    side = 2 * _HALO + 1
+    grain = np.array([_grain(box.reshape(side, side)) for box in _boxes(piece, found, _HALO)[0]])
     return found[height > _LOUD * grain]
 
 
-def _boxes(piece: FloatArray, centres: IndexArray, half: int) -> FloatArray:
-    """Return squares around pixels, shape (n, 2 half + 1, 2 half + 1); NaN beyond the border."""
-    framed = np.pad(piece, half, constant_values=np.nan)
-    boxes: FloatArray = sliding_window_view(framed, (2 * half + 1,) * 2)[centres[:, 0], centres[:, 1]]
-    return boxes
+def _boxes(piece: FloatArray, centres: IndexArray, half: int) -> tuple[FloatArray, IndexArray]:
+    """Return squares around pixels, shape (n, side^2), NaN beyond the border, and how far each pixel is."""
+    y, x = np.mgrid[-half : half + 1, -half : half + 1].reshape(2, -1)
+    boxes = rows_at(piece, centres[:, :1] + y, centres[:, 1:] + x)
+    return boxes, np.maximum(np.abs(y), np.abs(x))
 
 
 def _grain(box: FloatArray) -> float:

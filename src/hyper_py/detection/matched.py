@@ -33,7 +33,6 @@ from hyper_py.detection.daofind import (
 )
 from hyper_py.detection.false_rate import FalseRate, asymmetry_of_tail, measure_asymmetry, measure_false_rate
 from hyper_py.detection.field import Field, Smoothed
-from hyper_py.detection.filter_noise import scatter
 from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.kernels import KernelFamily
 from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
@@ -50,6 +49,7 @@ from hyper_py.detection.wide import (
     search_octave,
 )
 from hyper_py.numerics.gaussians import AMPLITUDE, X, Y, gaussian_flux
+from hyper_py.numerics.medians import scatter
 from hyper_py.numerics.pairs import group_pairs, pairs_within
 from hyper_py.numerics.tiles import Plane, Where, at, grown, is_inside
 from hyper_py.stages import counter

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hyper_py.arrays import BoolArray, FloatArray, IndexArray
+from hyper_py.arrays import BoolArray, FloatArray
+from hyper_py.numerics.medians import MAD_TO_RMS, medians
 from hyper_py.numerics.mesh import MeshMap, fill_nearest
 from hyper_py.numerics.tiles import Where
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-MAD_TO_RMS = 1.4826
 CELL_BEAMS = 5.0
 """Side of a cell of the mesh in beams; 3 x 3 cells make one level."""
 LEAST_SHARE = 0.15
@@ -57,7 +57,7 @@ class MeshGatherer:
         count = np.isfinite(values).sum(axis=-1)
         view = (_by_cell(np.where(valid, 1.0, np.nan), self.cell) == 1.0).sum(axis=-1)
         # About 0, which a filtered map has for its mean: a cell's own median would follow its few beams.
-        rms = MAD_TO_RMS * _medians(np.abs(values), count)
+        rms = MAD_TO_RMS * medians(np.abs(values), count)
         enough = count > np.maximum(30, LEAST_SHARE * view)
         return np.where(enough & (rms > 0.0), rms, np.nan), np.where(enough, count, 0.0), view.astype(float)
 
@@ -170,14 +170,6 @@ def _by_cell(values: FloatArray, cell: int) -> FloatArray:
     padded = np.full((rows * cell, columns * cell), np.nan)
     padded[:ny, :nx] = values
     return padded.reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows, columns, -1)
-
-
-def _medians(values: FloatArray, count: IndexArray) -> FloatArray:
-    """Return the medians along the last axis of `count` values that are no NaN; 0 of none."""
-    ordered = np.sort(values, axis=-1)  # NaN last
-    low, high = (np.clip(k, 0, values.shape[-1] - 1)[..., None] for k in ((count - 1) // 2, count // 2))
-    middle = 0.5 * (np.take_along_axis(ordered, low, -1) + np.take_along_axis(ordered, high, -1))[..., 0]
-    return np.where(count > 0, middle, 0.0)
 
 
 def _error_variance(logarithm: FloatArray) -> float:

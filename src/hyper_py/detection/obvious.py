@@ -9,9 +9,9 @@ import numpy as np
 from hyper_py.arrays import FloatArray
 from hyper_py.detection.bright import Fit, beam_sized
 from hyper_py.detection.field import Field
-from hyper_py.detection.filter_noise import scatter
 from hyper_py.detection.maxima import find_maxima
 from hyper_py.numerics.gaussians import AMPLITUDE, N_PARAMETERS, render
+from hyper_py.numerics.medians import scatter
 
 MOST_BEAMS = 50.0
 """A map of more has enough of them without sources."""

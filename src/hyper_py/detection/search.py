@@ -8,7 +8,6 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, beam_sized
 from hyper_py.detection.field import Field, Smoothed, SourceMask
-from hyper_py.detection.filter_noise import scatter
 from hyper_py.detection.filtering import (
     MASK_BEAMS,
     Filtered,
@@ -24,6 +23,7 @@ from hyper_py.detection.maxima import SEPARATION, Maxima, find_maxima, negative,
 from hyper_py.detection.weights import EdgeWeights
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.gaussians import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
+from hyper_py.numerics.medians import scatter
 from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.parallel import in_parts, once
 from hyper_py.numerics.tiles import LazyPlane, Plane, sample
@@ -190,8 +190,8 @@ def search(
         masks, measuring = _masks(field, found.peaks, bright.sources), not fitting
         advance(1)
     assert view is not None
-    # Not before: while bright sources are missing, what surrounds them is louder than its holes say.
     found = None
+    # Not before: while bright sources are missing, what surrounds them is louder than its holes say.
     found = look(field, by_holes(field, view), bright, masks, planes)
     return found if field.keep else _without_files(field, found)
 

@@ -9,7 +9,6 @@ from hyper_py.arrays import FloatArray, IndexArray
 from hyper_py.detection.bad_lines import find_bad_lines
 from hyper_py.detection.hot_pixels import find_single_pixels
 from hyper_py.image import SkyImage
-from hyper_py.noise.covariance import clipped_statistics
 from hyper_py.numerics.tiles import LazyPlane, at, is_inside, kept_like
 
 _BLANK = "taken for blank (detection.defects: keep keeps them)"
@@ -32,7 +31,7 @@ def without_bad_pixels(image: SkyImage, *, size: int | None = None) -> SkyImage:
         said.append(f"{_describe(image, single)}: {_BLANK}")
         data = _blanked(image, single)
     if image.is_whole:
-        bad = find_bad_lines(data, noise=clipped_statistics(data).rms)
+        bad = find_bad_lines(data)
         said += [f"{lines.describe()}: {_BLANK}" for lines in bad]
         data = data.copy() if bad else data
         for lines in bad:
@@ -46,7 +45,7 @@ def _describe(image: SkyImage, single: IndexArray) -> str:
     """Return `3 pixels, such as that at x = 12, y = 40 of 1e+07 Jy/beam, ...`: the brightest, or darkest."""
     y, x = single.T
     factor = image.jy_per_pixel
-    values = at(image.data, y, x) / (factor if isinstance(factor, float) else at(factor, y, x))
+    values = at(image.data, y, x) / (factor if isinstance(factor, float | int) else at(factor, y, x))
     k = int(np.argmax(np.abs(values)))
     place = f"x = {x[k]}, y = {y[k]} of {values[k]:.3g} {image.unit}"
     many = f"1 pixel, at {place}, differs" if x.size == 1 else f"{x.size} pixels, one at {place}, differ"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hyper_py.background.tile_levels import tile_levels
+from hyper_py.background.mosaic_levels import mosaic_levels
 from hyper_py.display import named
 from hyper_py.image import SkyImage
 
@@ -14,7 +14,7 @@ def levelled(image: SkyImage) -> SkyImage:
     """
     if not image.is_whole:
         return image
-    found = tile_levels(image.data, fwhm=image.beam_fwhm_pix)
+    found = mosaic_levels(image.data, fwhm=image.beam_fwhm_pix)
     if found is None:
         return image
     axes = (("x", found.columns), ("y", found.rows))

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
+from hyper_py.numerics.medians import MAD_TO_RMS, medians, scatter
 from hyper_py.numerics.tiles import sample_step
 
 _BLOCK_PIXELS, _BLOCK_BEAMS = 32, 8.0
@@ -32,7 +33,7 @@ _NOISE_STEP = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class TileLevels:
+class MosaicLevels:
     """Levels of the rectangles between seams.
 
     Attributes
@@ -59,7 +60,7 @@ class TileLevels:
         return level
 
 
-def tile_levels(data: FloatArray, *, fwhm: float) -> TileLevels | None:
+def mosaic_levels(data: FloatArray, *, fwhm: float) -> MosaicLevels | None:
     """Find the seams of a mosaic at which the background jumps, and the levels of its tiles.
 
     A step from one pixel to the next is sharper than anything seen through the beam. The median of the
@@ -74,7 +75,7 @@ def tile_levels(data: FloatArray, *, fwhm: float) -> TileLevels | None:
 
     Returns
     -------
-    TileLevels or None
+    MosaicLevels or None
         None if there is no such seam.
     """
     noise = _noise(data, fwhm=fwhm)
@@ -85,7 +86,7 @@ def tile_levels(data: FloatArray, *, fwhm: float) -> TileLevels | None:
     if not any(notable.size for notable, _ in found) or max(rows.size, columns.size) > _MOST_SEAMS:
         return None
     levels, highest = _solved(data, rows, columns)
-    return TileLevels(rows, columns, levels, highest / noise)
+    return MosaicLevels(rows, columns, levels, highest / noise)
 
 
 def _noise(data: FloatArray, *, fwhm: float) -> float:
@@ -95,7 +96,7 @@ def _noise(data: FloatArray, *, fwhm: float) -> float:
     known = difference[np.isfinite(difference)]
     if not known.size:
         return 0.0
-    return 1.4826 * float(np.median(np.abs(known - np.median(known)))) / math.sqrt(2.0)
+    return scatter(known) / math.sqrt(2.0)
 
 
 def _seams(data: FloatArray, *, fwhm: float, noise: float) -> tuple[IntArray, IntArray]:
@@ -104,12 +105,12 @@ def _seams(data: FloatArray, *, fwhm: float, noise: float) -> tuple[IntArray, In
     if n < _IN_A_ROW or data.shape[1] <= 2 * _REACH + 1:
         nothing = np.empty(0, dtype=np.intp)
         return nothing, nothing
-    pieces = [_steps(data[part]) for part in _parts(len(data), n)]
-    step, scatter = (np.array(part) for part in zip(*pieces, strict=True))
-    ratio = np.abs(np.divide(step, scatter, out=np.zeros(step.shape), where=scatter > 0.0))
-    usual = 1.4826 * float(np.median(ratio[ratio > 0.0])) if ratio.any() else 0.0
+    pieces = [_steps(part) for part in np.array_split(data, n)]
+    step, spread = (np.array(part) for part in zip(*pieces, strict=True))
+    ratio = np.abs(np.divide(step, spread, out=np.zeros(step.shape), where=spread > 0.0))
+    usual = MAD_TO_RMS * float(np.median(ratio[ratio > 0.0])) if ratio.any() else 0.0
     # Beside pixels of one value, such as a frame of zeros, is an edge of the map.
-    varies = ndimage.minimum_filter1d(scatter, 2 * _REACH + 1, mode="nearest") > 0.0
+    varies = ndimage.minimum_filter1d(spread, 2 * _REACH + 1, mode="nearest") > 0.0
     size = np.abs(step)
     is_step = varies & (ratio > _STANDS_OUT * usual) & (size > _NOTABLE * noise) & _is_abrupt(size)
     whole = np.sqrt((ratio**2).mean(axis=0, keepdims=True))
@@ -135,31 +136,18 @@ def _adjacent(sign: FloatArray) -> BoolArray:
     return found
 
 
-def _parts(length: int, n: int) -> list[slice]:
-    """Return equal parts of an axis."""
-    ends = np.linspace(0, length, n + 1).round().astype(int).tolist()
-    return [slice(*pair) for pair in itertools.pairwise(ends)]
-
-
 def _steps(data: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the step from each column to the next, less that of those beside, and the scatter of rows.
+    """Return the step from each column to the next, less that of those beside, and the spread in rows.
 
     Both of shape (nx - 1,), and 0 where few rows are known.
     """
     difference = np.diff(data, axis=1).T
-    step, enough = _medians(difference)
-    scatter, _ = _medians(np.abs(difference - step[:, None]))
-    gradient = ndimage.median_filter(step, 2 * _REACH + 1, mode="nearest")
-    return np.where(enough, step - gradient, 0.0), np.where(enough, scatter, 0.0)
-
-
-def _medians(values: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Return the medians of rows without NaN, and which have enough; 0 for the others."""
-    values = np.sort(values, axis=1)  # NaN last
-    count = np.count_nonzero(np.isfinite(values), axis=1)
+    count = np.count_nonzero(np.isfinite(difference), axis=1)
     enough = count >= _FEWEST
-    low, high = (values[np.arange(len(values)), np.maximum(count - odd, 0) // 2] for odd in (1, 0))
-    return np.where(enough, 0.5 * (low + high), 0.0), enough
+    step = np.where(enough, medians(difference, count), 0.0)
+    spread = medians(np.abs(difference - step[:, None]), count)
+    gradient = ndimage.median_filter(step, 2 * _REACH + 1, mode="nearest")
+    return np.where(enough, step - gradient, 0.0), np.where(enough, spread, 0.0)
 
 
 def _solved(data: FloatArray, rows: IntArray, columns: IntArray) -> tuple[FloatArray, float]:
@@ -169,9 +157,9 @@ def _solved(data: FloatArray, rows: IntArray, columns: IntArray) -> tuple[FloatA
     equations: list[tuple[int, int, float, int]] = []
     for part, cells, (along, across) in ((data, number, ends), (data.T, number.T, ends[::-1])):
         for row, (first, last) in enumerate(itertools.pairwise(along.tolist())):
-            step, scatter = _steps(part[first:last])
+            step, spread = _steps(part[first:last])
             for column, seam in enumerate(across[1:-1].tolist()):
-                if scatter[seam - 1] > 0.0:
+                if spread[seam - 1] > 0.0:
                     before, behind = cells[row, column : column + 2].tolist()
                     equations.append((before, behind, float(step[seam - 1]), last - first))
     before, behind, steps, pixels = (np.array(part) for part in zip(*equations, strict=True))

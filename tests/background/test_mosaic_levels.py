@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from helpers.maps import noise_of
-from hyper_py.background.tile_levels import tile_levels
+from hyper_py.background.mosaic_levels import mosaic_levels
 
 SHAPE = (200, 260)
 Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
@@ -28,27 +28,27 @@ def test_tiles_are_made_level(height, unit):
     background = 200.0 * np.exp(-Y / 60.0) + 0.3 * X
     data = through_beam(1) + tiles(height) + background
     data[30:60, 90:130] = np.nan
-    found = tile_levels(unit * data, fwhm=FWHM)
+    found = mosaic_levels(unit * data, fwhm=FWHM)
     assert (found.rows.tolist(), found.columns.tolist()) == ([90], [100, 190])
     rest = tiles(height) - found.image(SHAPE) / unit
     assert np.ptp(rest) < 0.6  # of the noise
     levels = tiles(height)[np.ix_([0, -1], [0, 150, -1])]
     highest = max(np.abs(np.diff(levels, axis=axis)).max() for axis in (0, 1))
     assert found.highest == pytest.approx(highest, rel=0.2)
-    assert tile_levels(data - found.image(SHAPE) / unit, fwhm=FWHM) is None
+    assert mosaic_levels(data - found.image(SHAPE) / unit, fwhm=FWHM) is None
 
 
 def test_tiles_in_rows_that_are_shifted_and_a_strip_where_two_overlap_are_made_level():
     level = np.where(Y < 100, np.where(X < 80, 0.0, 20.0), np.where(X < 150, -15.0, 5.0))
     level[100:, 142:150] += 10.0
-    found = tile_levels(through_beam(2) + level, fwhm=FWHM)
+    found = mosaic_levels(through_beam(2) + level, fwhm=FWHM)
     assert (found.rows.tolist(), found.columns.tolist()) == ([100], [80, 142, 150])
     assert np.ptp(level - found.image(SHAPE)) < 1.5
 
 
 def test_sources_on_a_seam_do_not_move_the_levels():
     sources = 500.0 * np.exp(-0.5 * ((X - 100.0) ** 2 + (Y[::-1] % 40.0 - 20.0) ** 2) / 1.7**2)
-    found = tile_levels(through_beam(1) + tiles(20.0) + sources, fwhm=FWHM)
+    found = mosaic_levels(through_beam(1) + tiles(20.0) + sources, fwhm=FWHM)
     assert np.ptp(tiles(20.0) - found.image(SHAPE)) < 1.0
 
 
@@ -62,7 +62,7 @@ def test_nothing_seen_through_a_beam_is_a_step(seed, fwhm):
     stripes = 5.0 * ndimage.gaussian_filter1d(rng.standard_normal(SHAPE[0]), sigma)[:, None]
     source = 3000.0 * np.exp(-0.5 * ((Y - 30.0) ** 2 + (X - 50.0) ** 2) / sigma**2)
     for field in (filaments, edges, stripes, source, 3000.0 * np.exp(-Y / 50.0)):
-        assert tile_levels(noise + field, fwhm=fwhm) is None
+        assert mosaic_levels(noise + field, fwhm=fwhm) is None
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -75,13 +75,13 @@ def test_other_defects_are_no_steps(seed):
     louder = noise * np.where(X < 130, 1.0, 8.0)
     jitter = noise + 5.0 * rng.standard_normal(SHAPE[0])[:, None]
     for data in (noise + bad, frame, louder, jitter, np.round(noise), rng.standard_normal(SHAPE)):
-        assert tile_levels(data, fwhm=FWHM) is None
+        assert mosaic_levels(data, fwhm=FWHM) is None
 
 
 def test_maps_that_are_small_blank_or_do_not_vary_have_no_steps():
     step = np.where(X < 100, 0.0, 50.0) + through_beam(1)
-    assert tile_levels(step[:40], fwhm=FWHM) is None
-    assert tile_levels(step[:, 96:104], fwhm=FWHM) is None
-    assert tile_levels(np.where(X < 100, 0.0, 50.0), fwhm=FWHM) is None
-    assert tile_levels(np.full(SHAPE, np.nan), fwhm=FWHM) is None
-    assert tile_levels(step, fwhm=300.0) is None
+    assert mosaic_levels(step[:40], fwhm=FWHM) is None
+    assert mosaic_levels(step[:, 96:104], fwhm=FWHM) is None
+    assert mosaic_levels(np.where(X < 100, 0.0, 50.0), fwhm=FWHM) is None
+    assert mosaic_levels(np.full(SHAPE, np.nan), fwhm=FWHM) is None
+    assert mosaic_levels(step, fwhm=300.0) is None
