@@ -36,6 +36,16 @@ def test_rows_near_each_other_and_at_the_border_are_said():
     assert rows.startswith("5 rows of pixels (y = 1, 60, 62, 64, 148) differ ")
 
 
+@pytest.mark.parametrize("rows", [[60, 62], [60, 62, 64], [60, 62, 64, 66]])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_good_row_between_bad_ones_is_not_bad(rows, seed):
+    """It differs from those beside it as much as they do."""
+    data = smoothed(seed)
+    data[rows] += 5.0
+    (found,) = find_bad_lines(data)
+    assert found.numbers.tolist() == rows
+
+
 def test_a_bad_row_of_a_map_in_a_blank_frame_is_said():
     data = smoothed()
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]

@@ -13,10 +13,13 @@ _CLIPPED = 3.0
 """Pixels count with at most so many times the scatter of the map in the mean of their row."""
 _STANDS_OUT = 10.0
 """A row of pixels is bad if it exceeds those beside it by so many times what is usual,"""
-_ABRUPT = 0.4
+_ABRUPT, _BETWEEN = 0.4, 0.875
 """and these are below those beside them by this share of it: half for a single row, less than a tenth for a
-straight filament seen through a beam of two pixels."""
-_LEVEL_ROWS = 15
+straight filament seen through a beam of two pixels. They are below by all of it beside a good row between two
+bad ones, by three quarters beside either of these."""
+_LARGEST = 0.75
+"""Share that it has of what rows beside it exceed theirs by: a good row beside a bad one has half."""
+_LEVEL_ROWS = 31
 """The scatter of a row is that of so many."""
 _FEWEST_ROWS, _FEWEST_PIXELS = 30, 30
 """Rows of pixels from which one can stand out, and pixels of a row with neighbours."""
@@ -128,9 +131,9 @@ def _clear_bad_rows(data: FloatArray) -> tuple[IntArray, FloatArray]:
     heights = np.array([[height(row + k) for k in (-1, 0, 1)] for row in likely.tolist()]).reshape(-1, 3)
     sign = np.sign(heights[:, 1])
     before, own, after = (sign * column for column in heights.T)
-    # The first and the last row of a map have no height.
-    beside = np.array(
-        [np.where(np.isnan(one), other, one) for one, other in ((before, after), (after, before))]
-    )
-    bad = (own > np.abs(beside).max(axis=0)) & (-beside.mean(axis=0) >= _ABRUPT * own)
+    # The first and the last row of a map, and those beside blank ones, have no height: as beside one bad row.
+    beside = np.array([before, after])
+    beside = np.where(np.isnan(beside), -0.5 * own, beside)
+    below = -beside.mean(axis=0)
+    bad = (own > _LARGEST * np.abs(beside).max(axis=0)) & (below >= _ABRUPT * own) & (below < _BETWEEN * own)
     return likely[bad], heights[bad, 1]
