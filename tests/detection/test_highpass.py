@@ -11,6 +11,7 @@ from hyper_py.detection.peaks import (
     brightest_apart,
     empty_peaks,
     local_maxima,
+    peak_heights,
     refine_positions,
     shoulder_score,
     snap_to_maximum,
@@ -149,6 +150,36 @@ class TestSteps:
         kept = brightest_apart(x, np.zeros(4), brightness=np.array([1.0, 2.0, 1.5, 0.1]), distance=2.5)
         assert list(kept) == [1, 3]
         assert list(brightest_apart(x, 0 * x, brightness=np.ones(4), distance=2.0)) == [0, 1, 2, 3]
+
+
+class TestPeakHeights:
+    def test_exact_for_a_surface_of_second_order(self):
+        rows, columns = np.mgrid[:9, :9]
+        u, v = columns - 4.3, rows - 3.8
+        data = 7.0 - 0.8 * u**2 - 0.5 * v**2 + 0.3 * u * v
+        assert peak_heights(data, x=np.array([4]), y=np.array([4])) == pytest.approx([7.0])
+
+    @pytest.mark.parametrize("fwhm", [2.5, 3.0, 5.0])
+    def test_gaussian_between_pixels(self, fwhm):
+        sigma = fwhm / 2.3548
+        rows, columns = np.mgrid[:15, :15]
+        lost, left = [], []
+        for dx, dy in np.random.default_rng(3).uniform(-0.5, 0.5, size=(200, 2)):
+            data = np.exp(-0.5 * ((columns - 7 - dx) ** 2 + (rows - 7 - dy) ** 2) / sigma**2)
+            (height,) = peak_heights(data, x=np.array([7]), y=np.array([7]))
+            assert data[7, 7] <= height <= 1.0
+            lost.append(1.0 - data[7, 7])
+            left.append(1.0 - height)
+        assert np.mean(left) < 0.45 * np.mean(lost)
+        assert max(left) < 0.45 * max(lost)
+
+    def test_stays_where_there_is_a_blank_neighbour_or_no_top(self):
+        data = np.zeros((9, 9))
+        data[1, 1], data[1, 2] = 5.0, np.nan
+        data[5, 2:6] = 4.0  # a ridge without a top
+        data[7, 7], data[7, 8] = 3.0, -np.inf
+        x, y = np.array([1, 4, 7]), np.array([1, 5, 7])
+        assert peak_heights(data, x=x, y=y) == pytest.approx([5.0, 4.0, 3.0])
 
 
 class TestShoulder:

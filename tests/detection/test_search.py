@@ -14,7 +14,7 @@ from hyper_py.detection.checks import PeakLimits
 from hyper_py.detection.field import Field, PartCache, PixelMask, SourceMask
 from hyper_py.detection.filtering import Masks, Planes, first_mask, measure_filter
 from hyper_py.detection.matched import detect_matched
-from hyper_py.detection.maxima import find_maxima, refined
+from hyper_py.detection.maxima import between_pixels, find_maxima, refined
 from hyper_py.detection.peaks import Peaks
 from hyper_py.detection.search import Searched, search
 from hyper_py.numerics.gaussians import render
@@ -259,6 +259,38 @@ def test_maxima_and_their_positions() -> None:
     plane = render(points(x, y, 5.0, 2.0), shape)
     peaks = find_maxima(field, plane, threshold=1.0)
     assert refined(field, plane, peaks) == pytest.approx(np.column_stack([x, y]), abs=0.1)
+
+
+@pytest.mark.parametrize("size", [None, 40])
+def test_heights_between_pixels_do_not_depend_on_tiles_and_stay_at_edges(size: int | None) -> None:
+    shape = (100, 110)
+    x, y = np.array([20.4, 40.4, 79.4]), np.array([30.4, 39.4, 70.0])  # the second beside a seam of tiles
+    data = noise(shape, 12)
+    data[:, 95:] = np.nan
+    field = Field.of(data, beam_covariance=BEAM, size=size)
+    assert field is not None
+    plane = np.asarray(render(points(x, y, 5.0, 2.0), shape))
+    edge = int(np.flatnonzero(field.inner((slice(50, 51), slice(0, 110)))[0])[-1])
+    plane[50, edge] = 3.0
+    plane[50, edge + 1] = 2.9  # beyond what is looked at: it must not count
+    peaks = between_pixels(field, plane, find_maxima(field, plane, threshold=2.0))
+    assert peaks.value == pytest.approx([5.0, 5.0, 3.0, 5.0], rel=0.01)
+    assert plane[peaks.y, peaks.x] == pytest.approx([4.804, 4.804, 3.0, 4.901], abs=0.001)
+
+
+def test_significance_depends_little_on_the_place_between_pixels() -> None:
+    sigma, shape = 2.5 / 2.3548, (300, 300)
+    x, y = (part.ravel().astype(float) for part in np.mgrid[12:290:23, 12:290:23])
+    beam, limits = np.eye(2) * sigma**2, PeakLimits(sigma_threshold=4.0)
+    medians = []
+    for step in (0.0, 0.5):
+        data = np.random.default_rng(5).normal(size=shape) + render(
+            points(x + step, y + step, 5.0, sigma), shape
+        )
+        peaks = detect_matched(data, beam_covariance=beam, limits=limits)
+        assert len(peaks.x) == pytest.approx(x.size, abs=3)
+        medians.append(float(np.median(peaks.snr)))
+    assert medians[1] > 0.98 * medians[0], medians  # .956 for the values of pixels
 
 
 def test_search_takes_off_what_another_fit_gives() -> None:

@@ -19,8 +19,8 @@ from hyper_py.bands.band import Band
 from hyper_py.bands.band_filter import FilteredBand
 from hyper_py.bands.spectra import grey_body
 from hyper_py.detection.false_rate import FalseRate, measure_false_rate
-from hyper_py.detection.maxima import neighbourhood
-from hyper_py.detection.peaks import local_maxima
+from hyper_py.detection.maxima import LOWEST_PIXEL, neighbourhood
+from hyper_py.detection.peaks import local_maxima, peak_heights
 
 STEPS_PER_BEAM = 3.0
 """Of the grid, in FWHM of the sharpest beam."""
@@ -244,12 +244,12 @@ def _peaks(
     y, x = local_maxima(plane, footprint=near, threshold=LOWEST)
     if not trials:
         y, x = y[:0], x[:0]
-    sigma = plane[y, x]
+    sigma = peak_heights(plane, x=x, y=y)
     away = ~ndimage.binary_dilation(on_grid.masked, iterations=max(1, round(fwhm / grid.step)))
     usable = np.isfinite(negative)
     share = int(np.count_nonzero(away & usable)) / max(int(np.count_nonzero(usable)), 1)
-    ny, nx = local_maxima(negative, footprint=near, threshold=LOWEST)
-    minima = negative[ny, nx][away[ny, nx]]
+    ny, nx = local_maxima(negative, footprint=near, threshold=LOWEST_PIXEL * LOWEST)
+    minima = peak_heights(negative, x=nx, y=ny)[away[ny, nx]]
     n_beams = max(area / (np.pi / (4.0 * np.log(2.0)) * fwhm**2), 1.0)
     rate = measure_false_rate(minima, share=max(share, 1e-3), n_beams=n_beams)
     rate = FalseRate(rate.number * max(trials, 1.0), rate.spread, rate.n_beams).for_detections(sigma)

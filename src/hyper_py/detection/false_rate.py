@@ -22,9 +22,10 @@ REFERENCE, FALSE_SHARE = 4.0, 0.005
 """Noise alone may make this share of the detections above the reference."""
 TAIL_START = 2.5
 """Peaks are counted above this many sigma."""
-GAUSSIAN_SPREAD = 0.9
-"""Squared width of the tail of a Gaussian field between 2.5 and 4.5 sigma, in the form used here (peaks of
-simulated noise with spectra from white to that of the beam, .87 to .92). No map is taken for better."""
+GAUSSIAN_SPREAD = 0.95
+"""Squared width of the tail of a Gaussian field between 2.5 and 4.5 sigma, in the form used here (heights
+between pixels on simulated noise, from white to that of the beam, beams of 2 to 5 pixels: .91 to .96). No map
+is taken for better."""
 PRIOR_PEAKS = 100.0
 """As many peaks with this spread are added to those counted."""
 
@@ -183,7 +184,7 @@ def measure_false_rate(
 
 
 USUAL_DENSITY = 0.035
-"""Peaks above `TAIL_START` per beam: .022 to .05 on simulated maps."""
+"""Peaks above `TAIL_START` per beam: .018 to .053 on simulated noise."""
 
 
 def _mean_excess(spread: float) -> float:

@@ -35,7 +35,7 @@ from hyper_py.detection.false_rate import FalseRate, asymmetry_of_tail, measure_
 from hyper_py.detection.field import Field, Smoothed
 from hyper_py.detection.filtering import MASK_BEAMS
 from hyper_py.detection.kernels import KernelFamily
-from hyper_py.detection.maxima import SEPARATION, find_maxima, negative, refined
+from hyper_py.detection.maxima import LOWEST_PIXEL, SEPARATION, between_pixels, find_maxima, negative, refined
 from hyper_py.detection.obvious import obvious_sources
 from hyper_py.detection.peaks import Peaks, empty_peaks
 from hyper_py.detection.search import LOWEST, MOST_ROUNDS, TEMPLATE, Searched, search
@@ -228,7 +228,9 @@ class MatchedSearch:
 
 def false_rate(field: Field, found: Searched) -> FalseRate:
     """Measure the rate of false peaks from minima and skewness of the significance away from sources."""
-    minima = find_maxima(field, negative(found.significance, field.shape), threshold=LOWEST)
+    inverted = negative(found.significance, field.shape)
+    minima = find_maxima(field, inverted, threshold=LOWEST_PIXEL * LOWEST)
+    minima = between_pixels(field, inverted, minima)
     away, looked, inner = np.zeros(minima.x.size, dtype=bool), 0, 0
     values = []
 

@@ -6,11 +6,13 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray, IntArray
 from hyper_py.detection.field import Field
-from hyper_py.detection.peaks import local_maxima, refine_positions
+from hyper_py.detection.peaks import local_maxima, peak_heights, refine_positions
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, is_inside
 
 SEPARATION = 0.6
 """Peaks closer than this many beams are one."""
+LOWEST_PIXEL = 0.8
+"""The highest pixel of a peak has at least this share of its height, even where the beam has two pixels."""
 
 
 class Maxima(NamedTuple):
@@ -57,6 +59,21 @@ def find_maxima(field: Field, plane: Plane, *, threshold: float, radius: float |
 def negative(plane: Plane, shape: tuple[int, int]) -> LazyPlane:
     """Return a plane times -1."""
     return LazyPlane(shape, lambda rows, columns: -plane[rows, columns])
+
+
+def between_pixels(field: Field, plane: Plane, peaks: Maxima) -> Maxima:
+    """Return maxima with their heights between pixels; at edges, those of their pixels."""
+    heights = np.empty(peaks.x.size)
+
+    def of_tile(where: Where) -> FloatArray:
+        own = is_inside(where, peaks.y, peaks.x)
+        outer, _ = grown(where, 1, field.shape)
+        image = np.where(field.inner(outer), plane[outer], np.nan)
+        return peak_heights(image, x=peaks.x[own] - outer[1].start, y=peaks.y[own] - outer[0].start)
+
+    for where, found in field.pieces(of_tile):
+        heights[is_inside(where, peaks.y, peaks.x)] = found
+    return peaks._replace(value=heights)
 
 
 def refined(field: Field, plane: Plane, peaks: Maxima) -> FloatArray:

@@ -145,6 +145,42 @@ def refine_positions(data: FloatArray, *, x: IntArray, y: IntArray) -> tuple[Flo
     return x.astype(np.float64) + move_x, y.astype(np.float64) + move_y
 
 
+def peak_heights(data: FloatArray, *, x: IntArray, y: IntArray) -> FloatArray:
+    """Return the heights of maxima between pixels: the tops of surfaces of second order through the pixels.
+
+    A peak between four pixels is higher than any of them, by 9% where it has an FWHM of 4 pixels and by 17%
+    for 3. Slopes and bends are central differences; the top is sought within half a pixel on either axis. A
+    pixel with a blank neighbour, or where the surface has no top, keeps its own value.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+        Map; what is not finite is blank.
+    x, y : ndarray of int, shape (n,)
+        Pixels of local maxima.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        At least the values of the pixels.
+    """
+    padded = np.pad(np.where(np.isfinite(data), data, np.nan), 1, constant_values=np.nan)
+    stamps = padded[y[:, None, None] + np.arange(3)[:, None], x[:, None, None] + np.arange(3)]
+    (_, below, _), (left, pixel, right), (_, above, _) = stamps.transpose(1, 2, 0)
+    slope_x, slope_y = 0.5 * (right - left), 0.5 * (above - below)
+    bend_xx, bend_yy = left - 2.0 * pixel + right, below - 2.0 * pixel + above
+    bend_xy = 0.25 * (stamps[:, 0, 0] - stamps[:, 0, 2] - stamps[:, 2, 0] + stamps[:, 2, 2])
+    determinant = bend_xx * bend_yy - bend_xy**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        move_x = np.clip((bend_xy * slope_y - bend_yy * slope_x) / determinant, -0.5, 0.5)
+        move_y = np.clip((bend_xy * slope_x - bend_xx * slope_y) / determinant, -0.5, 0.5)
+        curved = 0.5 * (bend_xx * move_x**2 + bend_yy * move_y**2) + bend_xy * move_x * move_y
+        height = pixel + slope_x * move_x + slope_y * move_y + curved
+    good = (determinant > 0.0) & (bend_xx < 0.0) & (height > pixel)
+    result: FloatArray = np.where(good, height, pixel)
+    return result
+
+
 def brightest_apart(
     x: FloatArray | IntArray, y: FloatArray | IntArray, *, brightness: FloatArray, distance: float
 ) -> IntArray:

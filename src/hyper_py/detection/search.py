@@ -19,7 +19,7 @@ from hyper_py.detection.filtering import (
     refilter,
 )
 from hyper_py.detection.fit_residual import RingNoise, fit_residual_noise, square, strong_sources
-from hyper_py.detection.maxima import SEPARATION, Maxima, find_maxima, negative, neighbourhood
+from hyper_py.detection.maxima import SEPARATION, Maxima, between_pixels, find_maxima, negative, neighbourhood
 from hyper_py.detection.weights import EdgeWeights
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics.gaussians import AMPLITUDE, N_PARAMETERS, SIGMA_1, SIGMA_2, X, Y, drawn
@@ -122,7 +122,7 @@ class Searched:
     whole : Plane, shape (ny, nx)
         The same with the bright sources.
     peaks : Maxima
-        Of the significance.
+        Of the significance; in the end with their heights between pixels.
     bright : Bright
     bright_snr : ndarray, shape (n,)
         Amplitude of the bright sources together over the noise, at each of them.
@@ -193,6 +193,7 @@ def search(
     found = None
     # Not before: while bright sources are missing, what surrounds them is louder than its holes say.
     found = look(field, by_holes(field, view), bright, masks, planes)
+    found = replace(found, peaks=between_pixels(field, found.significance, found.peaks))
     return found if field.keep else _without_files(field, found)
 
 
