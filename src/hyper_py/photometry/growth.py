@@ -7,8 +7,9 @@ measured on the map.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import fft
@@ -92,25 +93,23 @@ def growth_curves(
     step : int
         Distance in pixels, along each axis, of those that are looked at, where a source is wide enough.
     """
-    spectra = _Spectra(noise)
+    spectra, ellipses = _Spectra(noise), _Ellipse.of(sources)
     bright = np.flatnonzero(snr > BRIGHT)
     others = _others(sources, bright)
 
     def of_source(k: int) -> tuple[bool, float, float, float]:
-        own = sources[bright[k]]
-        least = FWHM_PER_SIGMA * float(own[[gaussians.SIGMA_1, gaussians.SIGMA_2]].min())
+        own = ellipses[bright[k]]
+        least = FWHM_PER_SIGMA * min(own.sigma_1, own.sigma_2)
         rings = _Rings.around(
-            residual, own, sources[others[k]], step=max(1, min(step, int(least / 3.0)))
+            residual, own, [ellipses[i] for i in others[k]], step=max(1, min(step, int(least / 3.0)))
         )  # fmt: skip
         if rings is None:
             return _UNKNOWN
-        place = zip(own[[gaussians.Y, gaussians.X]], size_of(residual), strict=True)
-        y, x = (int(np.clip(round(v), 0, m - 1)) for v, m in place)
+        y, x = (min(max(round(v), 0), m - 1) for v, m in zip((own.y, own.x), size_of(residual), strict=True))
         rms = float(relative_rms[y : y + 1, x : x + 1][0, 0])
         return rings.grown(
-            spectra.of(rings.values.shape, rings.step), rms=rms, peak=float(own[gaussians.AMPLITUDE]),
-            flux=float(gaussians.gaussian_flux(own)),
-        )  # fmt: skip
+            spectra.of(rings.values.shape, rings.step), rms=rms, peak=own.amplitude, flux=own.flux
+        )
 
     parts = [
         range(bright.size)[first : first + _PART_SOURCES] for first in range(0, bright.size, _PART_SOURCES)
@@ -132,9 +131,40 @@ def _others(sources: FloatArray, some: IntArray) -> list[IntArray]:
     return group_pairs(place[near], other[near], some.size)
 
 
+class _Ellipse(NamedTuple):
+    """A source, its flux, and the coefficients of its exponent, see `gaussians.exponents`."""
+
+    amplitude: float
+    x: float
+    y: float
+    sigma_1: float
+    sigma_2: float
+    theta: float
+    flux: float
+    a: float
+    b: float
+    c: float
+
+    @classmethod
+    def of(cls, sources: FloatArray) -> "list[_Ellipse]":
+        """Return the ellipses of sources (n, 6)."""
+        flux = gaussians.gaussian_flux(sources)
+        return [cls(*row) for row in np.column_stack([sources, flux, *gaussians.exponents(sources)]).tolist()]
+
+    def distance(self, y: FloatArray, x: FloatArray) -> FloatArray:
+        """Return the distance of the pixels of rows y and columns x in sigmas."""
+        dy, dx = (y - self.y)[:, None], x - self.x
+        square = self.a * dx * dx + 2.0 * self.b * dx * dy + self.c * dy * dy
+        distance: FloatArray = np.sqrt(np.maximum(2.0 * square, 0.0))
+        return distance
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Rings:
-    """Rings of a piece of the map: its values, 0 where not used; the number of each pixel's ring, or -1."""
+    """Rings of a piece of the map: its values, 0 where not used, and the number of each pixel's ring.
+
+    That of pixels that are not used is the number of rings.
+    """
 
     values: FloatArray
     number: IntArray
@@ -142,36 +172,35 @@ class _Rings:
     step: int
 
     @classmethod
-    def around(cls, residual: Plane, own: FloatArray, others: FloatArray, *, step: int) -> "_Rings | None":
+    def around(
+        cls, residual: Plane, own: _Ellipse, others: Sequence[_Ellipse], *, step: int
+    ) -> "_Rings | None":
         """Return the rings around a source; None where too little of them is on the map.
 
-        Without the pixels of others (n, 6), which reach into them.
+        Without the pixels of others, which reach into them.
         """
         ny, nx = size_of(residual)
-        half = min(math.ceil(_REACH * own[gaussians.SIGMA_1]) + 1, _LARGEST_HALF)
+        half = min(math.ceil(_REACH * own.sigma_1) + 1, _LARGEST_HALF)
         rows, columns = (
             slice(max(round(v) - half, 0), max(min(round(v) + half + 1, m), 0))
-            for v, m in ((own[gaussians.Y], ny), (own[gaussians.X], nx))
+            for v, m in ((own.y, ny), (own.x, nx))
         )
         values = residual[rows, columns][::step, ::step]
         if not values.size:
             return None
         y, x = (np.arange(part.start, part.stop, step, dtype=np.float64) for part in (rows, columns))
-        radius = _distance(own, y, x) / FWHM_PER_SIGMA
-        number = np.floor(radius / STEP).astype(np.int64)
+        radius = own.distance(y, x) / FWHM_PER_SIGMA
         used = np.isfinite(values) & (radius < LAST_END + SURROUNDINGS)
         for other in others:
-            reached = _OTHERS_SIGMA * other[gaussians.SIGMA_1]
-            part = tuple(
-                slice(np.searchsorted(axis, at - reached), np.searchsorted(axis, at + reached, side="right"))
-                for axis, at in ((y, other[gaussians.Y]), (x, other[gaussians.X]))
-            )
-            used[part] &= _distance(other, y[part[0]], x[part[1]]) > _OTHERS_SIGMA
+            reach = _OTHERS_SIGMA * other.sigma_1
+            down, across = _within(rows, step, other.y, reach), _within(columns, step, other.x, reach)
+            used[down, across] &= other.distance(y[down], x[across]) > _OTHERS_SIGMA
         n_rings = round((LAST_END + SURROUNDINGS) / STEP)
-        whole = np.pi * FWHM_PER_SIGMA**2 * own[gaussians.SIGMA_1] * own[gaussians.SIGMA_2] * STEP**2
-        area = whole * (2.0 * np.arange(n_rings) + 1.0)
+        whole = np.pi * FWHM_PER_SIGMA**2 * own.sigma_1 * own.sigma_2 * STEP**2
+        area = whole * (2.0 * np.arange(n_rings, dtype=np.float64) + 1.0)
         return cls(
-            values=np.where(used, values, 0.0), number=np.where(used, number, -1), area=area, step=step
+            values=np.where(used, values, 0.0),
+            number=np.where(used, (radius / STEP).astype(np.int64), n_rings), area=area, step=step,
         )  # fmt: skip
 
     def grown(
@@ -179,10 +208,10 @@ class _Rings:
     ) -> tuple[bool, float, float, float]:
         """Return whether the profile is another one, the light beyond, its error, and where it ends."""
         n_rings = self.area.size
-        used, step_area = self.number >= 0, self.step**2
-        count = np.bincount(self.number[used], minlength=n_rings)[:n_rings]
-        total = np.bincount(self.number[used], self.values[used], minlength=n_rings).astype(np.float64)
-        shown = step_area * count >= np.maximum(0.3 * self.area, 1.0)
+        number = self.number.ravel()
+        count = np.bincount(number, minlength=n_rings)[:n_rings]
+        total = np.bincount(number, self.values.ravel(), minlength=n_rings)[:n_rings].astype(np.float64)
+        shown = self.step**2 * count >= np.maximum(0.3 * self.area, 1.0)
         if not shown[: round(FIRST_END / STEP)].all():
             return _UNKNOWN
 
@@ -243,12 +272,10 @@ class _Rings:
         return False
 
 
-def _distance(source: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
-    """Return the distance of the pixels of rows y and columns x from a source in its sigmas."""
-    a, b, c = (float(e[0, 0]) for e in gaussians.exponents(source[None]))
-    dy, dx = (y - source[gaussians.Y])[:, None], x - source[gaussians.X]
-    distance: FloatArray = np.sqrt(np.maximum(2.0 * (a * dx * dx + 2.0 * b * dx * dy + c * dy * dy), 0.0))
-    return distance
+def _within(part: slice, step: int, middle: float, reach: float) -> slice:
+    """Return which of every `step`-th of some rows, or columns, are within reach of a place."""
+    first, last = ((middle + side * reach - part.start) / step for side in (-1.0, 1.0))
+    return slice(max(math.ceil(first), 0), max(math.floor(last) + 1, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +298,10 @@ class _Spectra:
 
 
 def _spectrum(noise: CovarianceModel, shape: tuple[int, ...], step: int) -> FloatArray:
-    """Return the transform of the covariance as measured on a grid on which no pixels meet."""
+    """Return the transform of the covariance as measured on a grid on which no pixels meet.
+
+    Each value twice, for the real and the imaginary part of a wave, and scaled for the sum over all waves.
+    """
     lags, reach = noise.unconditioned.lags, noise.reach
     lags = lags[reach % step :: step, reach % step :: step]
     reach //= step
@@ -281,16 +311,14 @@ def _spectrum(noise: CovarianceModel, shape: tuple[int, ...], step: int) -> Floa
     grid = np.zeros(side)
     index = np.ix_(*(np.arange(-c, c + 1) % s for c, s in zip(cut, side, strict=True)))
     grid[index] = inner
-    spectrum: FloatArray = fft.rfft2(grid).real
-    return spectrum
+    spectrum = fft.rfft2(grid).real
+    # Waves of the first and the last column are their own mirror images, those between stand for two.
+    spectrum[:, 1:-1] *= 2.0
+    return np.repeat(spectrum / grid.size, 2, axis=1)
 
 
 def _variance(weights: FloatArray, spectrum: FloatArray) -> float:
-    """Return w^T C w, at least 0, for weights on pixels and the transform of C's lags."""
-    ny, half = spectrum.shape
-    nx = 2 * (half - 1)
-    side = (ny, nx)
-    power = np.abs(fft.rfft2(weights, s=side)) ** 2 * spectrum
-    doubled = 2.0 * power.sum() - power[:, 0].sum() - power[:, -1].sum()
-    variance: float = max(float(doubled) / (ny * nx), 0.0)
-    return variance
+    """Return w^T C w, at least 0, for weights on pixels and what `_spectrum` gives for C's lags."""
+    side = len(spectrum), spectrum.shape[1] - 2
+    waves = fft.rfft2(weights, s=side).view(np.float64)
+    return max(float(np.vdot(waves * waves, spectrum)), 0.0)
