@@ -12,7 +12,6 @@ from functools import partial
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from hyper_py.arrays import BoolArray, FloatArray, IntArray
 
@@ -168,28 +167,25 @@ def levenberg_marquardt(
     moving = batch.stop(moving, ~np.isfinite(moving.cost), FitStatus.NOT_FINITE)
     while moving.which.size:
         held = _held(moving.x, moving.gradient, moving.lower, moving.upper)
-        flat = _cosine(moving.gradient, moving.hessian, moving.cost, held) <= options.gtol
-        spent = batch.n_evaluations[moving.which] >= options.max_evaluations
-        why = np.where(flat, FitStatus.GRADIENT, FitStatus.MAX_EVALUATIONS)
-        moving, held = batch.stop(moving, flat | spent, why), held[~(flat | spent)]
+        flat = _is_flat(moving.gradient, moving.hessian, moving.cost, held, tolerance=options.gtol)
+        ended = flat | (batch.n_evaluations[moving.which] >= options.max_evaluations)
+        why = np.where(flat, FitStatus.GRADIENT.value, FitStatus.MAX_EVALUATIONS.value)
+        moving, held = batch.stop(moving, ended, why), held[~ended]
         step = _damped_step(moving.gradient, moving.hessian, moving.damping[:, None] * moving.scale, held)
-        trial = np.clip(moving.x + step, moving.lower, moving.upper)
+        trial = np.minimum(np.maximum(moving.x + step, moving.lower), moving.upper)
         step = trial - moving.x
         # A short step is taken, but the end of it need not be evaluated: the fit stops there.
         short = moving.squares(step) <= options.xtol**2 * moving.squares(moving.x)
-        moving.x[short] = trial[short]
-        moving, trial, step = batch.stop(moving, short, FitStatus.STEP), trial[~short], step[~short]
+        if short.any():
+            moving.x[short] = trial[short]
+            moving, trial, step = batch.stop(moving, short, FitStatus.STEP), trial[~short], step[~short]
         if not moving.which.size:
             break
         new = evaluate(trial, moving.which)
         batch.n_evaluations[moving.which] += 1
-        actual, gain = moving.gain(step, new.cost)
-        with np.errstate(invalid="ignore"):
-            better = (actual >= 0.0) & (gain > 0.0)
-        small = better & (actual <= options.ftol * moving.cost) & (gain > 0.25)
-        stuck = moving.damping >= _LAST_DAMPING
-        moving.go_to(better, trial, new, gain=gain)
-        moving = batch.stop(moving, small | stuck, np.where(small, FitStatus.COST, FitStatus.STEP))
+        small = moving.go_to(trial, step, new, ftol=options.ftol)
+        ended = small | (moving.damping >= _LAST_DAMPING)
+        moving = batch.stop(moving, ended, np.where(small, FitStatus.COST.value, FitStatus.STEP.value))
     return FitResult(
         parameters=batch.x,
         cost=batch.cost,
@@ -214,16 +210,16 @@ def _evaluate(
     problem: Problem, parameters: FloatArray, which: IntArray, *, options: SolverOptions, chunk: int | None
 ) -> _Quadratic:
     """Evaluate problems, at most `chunk` of them at once."""
-    step = chunk or max(len(which), 1)
+    step = chunk or len(which)
     parts = [
         _normal_equations(
             *problem(parameters[i : i + step], which[i : i + step]),
             loss=options.loss,
             f_scale=options.f_scale,
         )
-        for i in range(0, max(len(which), 1), step)
+        for i in range(0, max(len(which), 1), max(step, 1))
     ]
-    return _Quadratic(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return parts[0] if len(parts) == 1 else _Quadratic(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 @dataclass(eq=False)
@@ -243,7 +239,7 @@ class _Batch:
         evaluations = np.ones(len(x), dtype=np.int64)
         return cls(x, moving.cost.copy(), moving.gradient.copy(), status, evaluations)
 
-    def stop(self, moving: "_Moving", stopped: BoolArray, why: ArrayLike) -> "_Moving":
+    def stop(self, moving: "_Moving", stopped: BoolArray, why: IntArray | int) -> "_Moving":
         """Record the problems that stop; return the others."""
         if not stopped.any():
             return moving
@@ -294,39 +290,42 @@ class _Moving:
         lengths: FloatArray = np.einsum("bp,bp,bp->b", self.scale, vector, vector)
         return lengths
 
-    def gain(self, step: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the decrease of the cost, and its ratio to what the quadratic model predicts."""
+    def go_to(self, x: FloatArray, step: FloatArray, new: _Quadratic, *, ftol: float) -> BoolArray:
+        """Move to the places that are better, with less damping; stay where they are worse, with more.
+
+        Returns where the cost has decreased by no more than `ftol` of it, and about as the quadratic model
+        predicts.
+        """
         change = np.einsum("bp,bpq,bq->b", step, self.hessian, step)
         predicted = -np.einsum("bp,bp->b", self.gradient, step) - 0.5 * change
-        with np.errstate(invalid="ignore"):
-            actual = self.cost - cost
-            gain = np.where(predicted > 0.0, actual / np.where(predicted > 0.0, predicted, 1.0), -1.0)
-        return actual, gain
-
-    def go_to(self, better: BoolArray, x: FloatArray, new: _Quadratic, *, gain: FloatArray) -> None:
-        """Move to the places that are better, with less damping; stay where they are worse, with more."""
+        actual = self.cost - new.cost
+        better = (actual > 0.0) & (predicted > 0.0)
+        gain = np.divide(actual, predicted, out=np.zeros(len(x)), where=better)
+        small: BoolArray = better & (actual <= ftol * self.cost) & (gain > 0.25)
         np.copyto(self.x, x, where=better[:, None])
         np.copyto(self.cost, new.cost, where=better)
         np.copyto(self.gradient, new.gradient, where=better[:, None])
         np.copyto(self.hessian, new.hessian, where=better[:, None, None])
         np.maximum(self.scale, np.diagonal(self.hessian, axis1=1, axis2=2), out=self.scale)
-        shrink = np.maximum(1.0 / 3.0, 1.0 - (2.0 * np.clip(gain, 0.0, 1.0) - 1.0) ** 3)
+        shrink = np.maximum(1.0 / 3.0, 1.0 - (2.0 * np.minimum(gain, 1.0) - 1.0) ** 3)
         self.damping *= np.where(better, shrink, self.growth)
         np.maximum(self.damping, 1e-12, out=self.damping)
         self.growth = np.where(better, 2.0, 2.0 * self.growth)
+        return small
 
 
 def _normal_equations(
     residuals: FloatArray, jacobian: FloatArray, *, loss: str, f_scale: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Cost (b,), gradient (b, p) and Gauss-Newton Hessian (b, p, p)."""
+) -> _Quadratic:
+    """Return the quadratic model of the cost of problems of some residuals (b, n) and Jacobians (b, p, n)."""
     if loss == "linear":
         cost = 0.5 * np.einsum("bn,bn->b", residuals, residuals)
-        return cost, (jacobian @ residuals[..., None])[..., 0], jacobian @ jacobian.swapaxes(1, 2)
+        gradient = (jacobian @ residuals[..., None])[..., 0]
+        return _Quadratic(cost, gradient, jacobian @ jacobian.swapaxes(1, 2))
     rho, first, curvature = loss_terms(residuals, loss=loss, f_scale=f_scale)
     weighted = jacobian * np.maximum(curvature, _SMALLEST_CURVATURE)[:, None, :]
     gradient = (jacobian @ (first * residuals)[..., None])[..., 0]
-    return 0.5 * rho.sum(axis=1), gradient, weighted @ jacobian.swapaxes(1, 2)
+    return _Quadratic(0.5 * rho.sum(axis=1), gradient, weighted @ jacobian.swapaxes(1, 2))
 
 
 def _smallest_scale(hessian: FloatArray, x_scale: FloatArray | None) -> FloatArray:
@@ -348,29 +347,29 @@ def _held(x: FloatArray, gradient: FloatArray, lower: FloatArray, upper: FloatAr
     return held
 
 
-def _cosine(gradient: FloatArray, hessian: FloatArray, cost: FloatArray, held: BoolArray) -> FloatArray:
-    """Largest cosine between the residuals and a free column of the Jacobian."""
+def _is_flat(
+    gradient: FloatArray, hessian: FloatArray, cost: FloatArray, held: BoolArray, *, tolerance: float
+) -> BoolArray:
+    """Return where no cosine between the residuals and a free column of the Jacobian is above a tolerance."""
     norm = np.sqrt(np.diagonal(hessian, axis1=1, axis2=2) * 2.0 * cost[:, None])
-    cosine = np.abs(gradient) / np.where(norm > 0.0, norm, np.inf)
-    largest: FloatArray = np.where(held, 0.0, cosine).max(axis=1, initial=0.0)
-    return largest
+    steep: BoolArray = ~(np.abs(gradient) <= tolerance * norm) & (norm > 0.0) & ~held
+    return np.logical_not(steep.any(axis=1))
 
 
 def _damped_step(
     gradient: FloatArray, hessian: FloatArray, damping: FloatArray, held: BoolArray
 ) -> FloatArray:
     """Solve (H + damping) step = -gradient for the free parameters."""
-    free = ~held
-    matrix = hessian * (free[:, :, None] & free[:, None, :])
-    diagonal = np.einsum("bpp->bp", matrix)  # a view, to be written to
-    diagonal += np.where(free, damping, 1.0)
+    diagonal = np.where(held, 1.0, np.diagonal(hessian, axis1=1, axis2=2) + damping)
     # Scaling to a unit diagonal keeps amplitudes in Jy and angles in radians within one matrix.
-    inverse_root = 1.0 / np.sqrt(diagonal)
-    matrix *= inverse_root[:, :, None] * inverse_root[:, None, :]
-    right = np.where(free, -gradient * inverse_root, 0.0)[..., None]
+    root = 1.0 / np.sqrt(diagonal)
+    free = np.where(held, 0.0, root)
+    matrix = hessian * (free[:, :, None] * free[:, None, :])
+    np.einsum("bpp->bp", matrix)[...] = diagonal * (root * root)  # a view
+    right = (-gradient * free)[..., None]
     try:
         step = np.linalg.solve(matrix, right)
     except np.linalg.LinAlgError:  # one singular problem must not stop the others
         step = np.linalg.pinv(matrix, hermitian=True) @ right
-    result: FloatArray = step[..., 0] * inverse_root
+    result: FloatArray = step[..., 0] * root
     return result
