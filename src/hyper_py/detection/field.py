@@ -44,6 +44,8 @@ _TILES_READ = 8
 """Tiles of which single pixels are read in one part of the work."""
 _MOST_KEPT = 6_000_000
 """Planes of the smoothed map are kept in memory for maps of at most this many pixels."""
+_DISC_PIXELS = 100_000
+"""Pixels of discs of a mask that are computed at once."""
 GRAIN = 2.0**-30
 """Scaled maps are rounded to it, so that what rounding makes of other units does not grow in fits."""
 FEWEST_SAMPLED, MOST_SAMPLED = 60_000, 1_000_000
@@ -444,12 +446,17 @@ class SourceMask:
 
 
 def _add_discs(mask: BoolArray, points: FloatArray, radius: float) -> None:
-    for x, y in points:
-        top, residual = max(math.ceil(y - radius), 0), max(math.ceil(x - radius), 0)
-        part = mask[top : max(math.floor(y + radius) + 1, 0), residual : max(math.floor(x + radius) + 1, 0)]
-        rows = np.arange(top, top + part.shape[0]) - y
-        columns = np.arange(residual, residual + part.shape[1]) - x
-        part |= (rows**2)[:, None] + columns**2 <= radius**2
+    """Set a mask to True within a radius of points (n, 2), in the order (x, y)."""
+    side = math.floor(2.0 * radius) + 1
+    step = max(1, _DISC_PIXELS // side**2)
+    for first in range(0, len(points), step):
+        centres = points[first : first + step, :, None]
+        pixels = np.ceil(centres - radius).astype(np.intp) + np.arange(side)
+        square = (pixels - centres) ** 2
+        on_map = (pixels >= 0) & (pixels < np.array([mask.shape[1], mask.shape[0]])[:, None])
+        square[~on_map] = np.inf
+        disc, row, column = np.nonzero(square[:, 1, :, None] + square[:, 0, None, :] <= radius**2)
+        mask[pixels[disc, 1, row], pixels[disc, 0, column]] = True
 
 
 @dataclass(frozen=True, eq=False)

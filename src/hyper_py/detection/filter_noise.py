@@ -50,7 +50,9 @@ class Curve:
         """Return the factor at values of any shape."""
         if (self.factor == self.factor[0]).all():
             return np.full(np.shape(values), self.factor[0])
-        result: FloatArray = np.interp(values, self.at, self.factor)
+        result = np.full(np.shape(values), self.factor[-1])
+        within = ~(values >= self.at[-1])  # NaN stays
+        result[within] = np.interp(values[within], self.at, self.factor)
         return result
 
 

@@ -307,7 +307,7 @@ def _noise(
         comb = field.comb(where)
         good = usable(where)[comb]
         planes = (
-            (amplitude[where] / noise.mesh_rms(where))[comb], field.distance[where][comb],
+            amplitude[where][comb] / noise.mesh_rms(where)[comb], field.distance[where][comb],
             brightness[where][comb], ~faint(where)[comb],
         )  # fmt: skip
         return [plane[good] for plane in planes]

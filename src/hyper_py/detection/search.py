@@ -318,13 +318,12 @@ def _in_crowds(field: Field, found: Searched) -> BoolArray:
     view, place = found.view, (found.peaks.y, found.peaks.x)
     noise = view.noise.at_pixels(*place, distance=field.at(field.distance, *place))
     light, loud = field.at(view.brightness, *place), noise / view.level
-    crowded: BoolArray = loud > CROWD_NOISE
-    if not crowded.any():
-        return crowded
-    middle, sigma = once(lambda: _middle_and_scatter(sample(view.brightness, size=field.size)))
-    crowded &= np.abs(light - middle) > CROWD_BRIGHTNESS * sigma * loud
-    bright: BoolArray = field.at(view.amplitude, *place) > BRIGHT * view.level
-    return crowded & bright & (found.peaks.value > CROWD_BRIGHT)
+    crowded: BoolArray = (loud > CROWD_NOISE) & (found.peaks.value > CROWD_BRIGHT)
+    crowded &= field.at(view.amplitude, *place) > BRIGHT * view.level
+    if crowded.any():
+        middle, sigma = once(lambda: _middle_and_scatter(sample(view.brightness, size=field.size)))
+        crowded &= np.abs(light - middle) > CROWD_BRIGHTNESS * sigma * loud
+    return crowded
 
 
 def _middle_and_scatter(known: FloatArray) -> tuple[float, float]:

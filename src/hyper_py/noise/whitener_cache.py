@@ -132,6 +132,7 @@ class WhitenerCache(SentOnce):
     def _forget(self) -> None:
         self._known: OrderedDict[bytes, TriangularMatrix] = OrderedDict()
         self._bytes = 0
+        self._last: dict[bytes, NoiseMatrices] = {}
         self._factors: dict[bytes, TriangularMatrix] = {}
         self._terms: dict[tuple[bytes, int, float], LinearTerms] = {}
         self._variances: dict[tuple[FitPixels, float], FloatArray | None] = {}
@@ -168,14 +169,21 @@ class WhitenerCache(SentOnce):
         return _key(pixels, self._multiplicative_variance(pixels, scale))
 
     def matrices(self, pixels: FitPixels, scale: float | None = None) -> NoiseMatrices:
-        """Return the noise in units of `scale`, multiplicative noise included if there is a scale."""
-        whitening = self.whitening(pixels, scale).values
+        """Return the noise in units of `scale`, multiplicative noise included if there is a scale.
+
+        What was returned last is kept: groups that share matrices come one after another.
+        """
         variance = self._multiplicative_variance(pixels, scale)
-        return NoiseMatrices(
-            precision=whitening.T @ whitening,
-            measured=_matrix(self._covariance.unconditioned, pixels, variance),
-            make=lambda: _matrix(self._covariance, pixels, variance),
-        )
+        key = _key(pixels, variance)
+        if key not in self._last:
+            whitening = self.whitening(pixels, scale).values
+            self._last.clear()
+            self._last[key] = NoiseMatrices(
+                precision=whitening.T @ whitening,
+                measured=_matrix(self._covariance.unconditioned, pixels, variance),
+                make=lambda: _matrix(self._covariance, pixels, variance),
+            )
+        return self._last[key]
 
     def whitener(self, pixels: FitPixels, scale: float) -> WhitenerOnDemand:
         """Return the whitener for noise `scale` times that of the covariance."""
