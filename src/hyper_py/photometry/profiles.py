@@ -6,12 +6,12 @@ have, nobody knows the profile, and the flux is that of a Gaussian.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray
-from hyper_py.fitting.groups import Group, work_parts
+from hyper_py.fitting.groups import IN_CACHE, Group, alike_groups, points_and_weights, work_parts
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.parallel import in_order
 
@@ -70,22 +70,28 @@ def measure_profiles(groups: Sequence[Group], n_sources: int) -> Profiles:
 
 
 def _of_part(part: Sequence[Group]) -> list[FloatArray]:
-    return [_of_group(group.prepared()) for group in part]
+    """Return `_of_alike` of each group."""
+    groups = [group.prepared() for group in part]
+    # Linear terms differ from group to group.
+    most = IN_CACHE if all(group.whitener.terms is None for group in groups) else 1
+    found: dict[int, FloatArray] = {}
+    for alike in alike_groups(groups, most=most, same_shape=True):
+        found.update(zip(alike, _of_alike([groups[k] for k in alike]), strict=True))
+    return [found[k] for k in range(len(groups))]
 
 
-def _of_group(group: Group) -> FloatArray:
-    """Return amplitudes and errors of the second Gaussians of a group's sources, shape (2, n_sources)."""
-    sources, project = group.fitted.parameters, group.whitener.project
-    y, x = group.pixels.y.astype(np.float64), group.pixels.x.astype(np.float64)
-    value, jacobian = gaussians.gaussian_sum_and_jacobian(sources[None], y[None], x[None])
-    residual, basis = project(group.values - value[0]), np.linalg.qr(project(jacobian[0]).T)[0]
-    result = np.full((2, len(sources)), np.nan)
-    for k, source in enumerate(sources):
-        wider = source[None].copy()
-        wider[:, gaussians.SIGMA_1 : gaussians.THETA] *= WIDER
-        template = project(gaussians.gaussian_sum(wider, y, x))
-        own = template - basis @ (template @ basis)
-        power = float(own @ own)
-        if power > _OWN * float(template @ template):
-            result[:, k] = float(own @ residual) / power, power**-0.5
-    return result
+def _of_alike(groups: Sequence[Group]) -> FloatArray:
+    """Return amplitudes and errors of the second Gaussians of sources, shape (n_groups, 2, n_sources)."""
+    sources = np.stack([group.fitted.parameters for group in groups])
+    y, x, weights = points_and_weights(groups)
+    project = replace(groups[0].whitener, weights=weights[:, None]).project
+    value, jacobian = gaussians.gaussian_sum_and_jacobian(sources, y, x)
+    wider = sources.copy()
+    wider[..., gaussians.SIGMA_1 : gaussians.THETA] *= WIDER
+    templates = project(gaussians.gaussian_sum(wider[:, :, None], y[:, None], x[:, None]))
+    residual = project(np.stack([group.values for group in groups])[:, None] - value[:, None])
+    basis = np.linalg.qr(project(jacobian).swapaxes(1, 2))[0]
+    own = templates - templates @ basis @ basis.swapaxes(1, 2)
+    power, whole = np.sum(own**2, axis=-1), np.sum(templates**2, axis=-1)
+    power = np.where(power > _OWN * whole, power, np.nan)
+    return np.stack([np.sum(own * residual, axis=-1) / power, power**-0.5], axis=1)
