@@ -285,7 +285,8 @@ def brightness_curves(ratio: FloatArray, brightness: FloatArray, *, beams: float
     if beams < 4 * FEWEST_IN_BIN:
         return BrightnessCurves()
     quantiles = [q for q in BRIGHTNESS_QUANTILES if min(q, 1 - q) * beams >= FEWEST_IN_BIN or q in (0.0, 1.0)]
-    limits, middle, typical = np.quantile(brightness, quantiles), np.median(brightness), scatter(ratio)
+    limits, typical = np.quantile(brightness, quantiles), scatter(ratio)
+    middle = limits[quantiles.index(0.5)]
     number, ordinary = ratio.size, np.abs(ratio) < _OUTLIER_SIGMA
     ratio, brightness = ratio[ordinary], brightness[ordinary]
     reference = ratio[brightness <= middle]
