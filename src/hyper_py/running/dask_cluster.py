@@ -29,6 +29,11 @@ DASK_TIMEOUT = "30s"
 CLOSE_SECONDS = 20.0
 LOST_SECONDS = 60.0
 """A scheduler that is away for so long, or has had no worker for so long, is given up."""
+_SETTINGS = {
+    "distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1,
+    "distributed.worker.profile.enabled": False,  # nobody looks at it, and it takes a tenth
+}
+"""Of a local cluster."""
 _CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
 _LOOK_SECONDS, _PAUSE_SECONDS = 1.0, 0.005
 
@@ -61,7 +66,7 @@ def dask_client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
             yield client
             return
         stack.enter_context(pinned_blas())
-        stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}))
+        stack.enter_context(dask.config.set(_SETTINGS))
         with _ignored_ctrl_c():  # it reaches the whole process group: only this process decides what to do
             cluster = LocalCluster(
                 n_workers=n_workers,

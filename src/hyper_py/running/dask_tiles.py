@@ -18,7 +18,7 @@ from hyper_py.diagnostics import ConfigurationError, HyperPyError
 from hyper_py.running.dask_cluster import LOST_SECONDS, Watch, dask_client, finished, n_threads, patiently
 from hyper_py.running.dependencies import program_hash
 from hyper_py.running.executors import one_line
-from hyper_py.running.map_task import has_remote_tiles
+from hyper_py.running.map_task import has_remote_tiles, load_libraries
 from hyper_py.running.process_settings import one_blas_thread
 from hyper_py.running.tasks import MapTask
 
@@ -176,6 +176,7 @@ def _facts(directory: str) -> tuple[str, bool]:
 
 def _done(file: str, text: bytes, recorded: bool) -> list[tuple[int, bytes]]:
     """Do parts of a map, in a worker."""
+    load_libraries()
     if getattr(_worker, "file", None) != file:
         _worker.file, _worker.function = file, pickle.loads(Path(file).read_bytes())
     from hyper_py.numerics.answers import attempt

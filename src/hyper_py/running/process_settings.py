@@ -1,6 +1,7 @@
 """Threads and memory of a process that does maps."""
 
 import contextlib
+import ctypes
 import gc
 import os
 import sys
@@ -18,6 +19,9 @@ _BLAS_VARIABLES = (
 )
 BLAS_ENVIRONMENT = dict.fromkeys(_BLAS_VARIABLES, "1")
 """One BLAS thread a worker: maps are the parallel unit, and sums then have one order everywhere."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_KEPT = 32 * 1024**2
 
 
 @contextlib.contextmanager
@@ -73,10 +77,11 @@ def without_collections() -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Have memory of arrays that are freed kept for the next ones, not returned and fetched page by page.
 
-    glibc returns blocks larger than the largest that was freed before, up to 32 MB (mallopt(3),
-    M_MMAP_THRESHOLD): here one of nearly that size is freed, which never was written to. Elsewhere this
-    changes nothing.
+    glibc returns at once what is larger than a bound, which grows with what is freed (mallopt(3)), but not
+    where `MALLOC_TRIM_THRESHOLD_` is set, as it is in workers of dask. Here it is as large as it can grow.
+    Elsewhere this changes nothing.
     """
-    import numpy as np
-
-    np.empty(4_000_000)
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        set_bound = ctypes.CDLL(None).mallopt
+        set_bound(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
+        set_bound(_M_TRIM_THRESHOLD, 2 * _LARGEST_KEPT)
