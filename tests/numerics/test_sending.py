@@ -1,5 +1,6 @@
 """Functions and what they need come out of bytes as they were; some objects go once."""
 
+import pickle
 import threading
 import weakref
 from functools import partial
@@ -7,12 +8,17 @@ from functools import partial
 import numpy as np
 import pytest
 
-from hyper_py.numerics.sending import MOST_BYTES, CannotBeSentError, Receiver, Sender, SentOnce
+from hyper_py.numerics.sending import MOST_BYTES, CannotBeSentError, Parcel, Receiver, Sender, SentOnce, Shelf
 
 
 class Large(SentOnce):
+    n_looks = 0
+
     def __init__(self, values, inner=None):
         self.values, self.inner = values, inner
+
+    def look_again(self):
+        self.n_looks += 1
 
 
 def sent(value, sender=None, receiver=None):
@@ -49,7 +55,7 @@ def test_objects_are_sent_once_and_kept_as_long_as_they_live():
     sender, receiver = Sender(), Receiver()
     inner = Large(np.arange(1000.0))
     large = Large(np.arange(1000.0), inner)
-    sizes = [len(sender.packed([large])) for _ in range(2)]
+    sizes = [len(pickle.dumps(sender.packed([large]))) for _ in range(2)]
     assert sizes[0] > 16_000
     assert sizes[1] < 1000
     sender = Sender()
@@ -70,3 +76,29 @@ def test_what_was_not_sent_is_sent_later():
         with pytest.raises(CannotBeSentError):
             sender.packed([large, bad])
     assert sent(large, sender, receiver).values == 1.0
+
+
+def test_workers_that_get_only_some_parcels_take_objects_from_a_shelf(tmp_path):
+    sender, shelf, receivers = Sender(), Shelf(tmp_path), [Receiver(Shelf(tmp_path)) for _ in range(2)]
+
+    def received(value, worker):
+        return receivers[worker].value(Parcel((), [], shelf.put(sender.packed(value))))
+
+    inner = Large(np.arange(1000.0))
+    large = Large(2.0, inner)
+    found = received(large, 0)
+    np.testing.assert_array_equal(found.inner.values, inner.values)
+    assert received(large, 0) is found
+    assert found.n_looks == 1, "nothing has come since"
+    other = Large(3.0)
+    assert received(other, 1).values == 3.0
+    assert received([large, other], 1)[0].values == 2.0
+    assert received(other, 0).values == 3.0
+    assert found.n_looks == found.inner.n_looks == 2
+    late, seen = sender.packed(large), weakref.ref(found)
+    large = found = None
+    received(Large(4.0), 0)
+    assert seen() is None
+    assert not receivers[0].value(Parcel((), [], shelf.put(sender.packed(inner)))).n_looks > 3
+    with pytest.raises(FileNotFoundError):
+        Receiver(Shelf(tmp_path)).value(Parcel((), [], late.body))

@@ -1,13 +1,13 @@
 """Tiles of one map on dask workers: the bytes of one process, whatever becomes of the workers."""
 
 import os
-import signal
 import sys
 
 import numpy as np
 import pytest
 
 from helpers.dask_clusters import dask_cluster
+from helpers.parts_of_maps import dying_once, reciprocal
 from helpers.runner_tasks import make_config
 from hyper_py.diagnostics import ConfigurationError
 from hyper_py.numerics import parallel
@@ -30,20 +30,13 @@ def _always_parallel(monkeypatch):
 def test_results_come_in_order_and_those_of_dead_workers_too(tmp_path):
     own, data = os.getpid(), np.arange(30.0)
     marker = tmp_path / "died"
-
-    def of_item(k):
-        if k == 13 and os.getpid() != own and not marker.exists():
-            marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return k, data[k:].sum(), os.getpid()
-
     with dask_team(2, None, directory=tmp_path) as team, done_by(team):
         assert is_remote()
         assert team.n_threads == 2
-        found = list(in_order(of_item, range(30)))
+        found = list(in_order(dying_once(data, marker), range(30)))
         assert marker.exists()
         with pytest.raises(ZeroDivisionError):
-            list(in_order(lambda k: 1 / (k - 7), range(30)))
+            list(in_order(reciprocal, range(30)))
     assert [(k, total) for k, total, _ in found] == [(k, data[k:].sum()) for k in range(30)]
     assert own not in {pid for _, _, pid in found}
     assert [one.name for one in tmp_path.iterdir()] == ["died"]
@@ -51,7 +44,7 @@ def test_results_come_in_order_and_those_of_dead_workers_too(tmp_path):
 
 def test_what_a_run_that_is_killed_leaves_of_its_functions_is_removed_by_the_next(tmp_path):
     with dask_team(2, None, directory=tmp_path) as team, done_by(team):
-        results = in_order(lambda k: k, range(8))
+        results = in_order(abs, range(8))
         assert [next(results) for _ in range(4)] == [0, 1, 2, 3]
         assert len([*tmp_path.iterdir()]) == 1
         assert remove_stale([tmp_path]) == 1

@@ -63,9 +63,10 @@ class Forked:
         if self._is_busy:
             return Work(1.0, by_new_ones)
         try:
-            text = self._sender.packed(_Order(function, items, recorded))
+            parcel = self._sender.packed(_Order(function, items, recorded))
         except CannotBeSentError:
             return Work(1.0, by_new_ones)
+        text = pickle.dumps(parcel, protocol=pickle.HIGHEST_PROTOCOL)
         return Work(0.0, lambda numbers: self._by_kept_ones(text, numbers))
 
     def _by_kept_ones(self, text: bytes, numbers: Sequence[int]) -> Iterator[tuple[int, Answer]]:
@@ -215,7 +216,7 @@ class _Message(NamedTuple):
 def _received(receiver: Receiver, text: bytes) -> _Order:
     """Return an order; if it makes no sense here, one to say why."""
     try:
-        order: _Order = receiver.value(text)
+        order: _Order = receiver.value(pickle.loads(text))
     except Exception as error:
         reason = error
 

@@ -152,6 +152,14 @@ class StoredPlane(SentOnce):
             raise TypeError("a plane in a file without a name cannot be sent to other processes")
         return _opened, (self.shape, self.dtype.str, self._tiles, self._path)
 
+    def look_again(self) -> None:
+        """Open the file anew: in a network others' pixels are seen then, and not before."""
+        with suppress(FileNotFoundError):  # nobody reads it any more
+            if self._path is not None and not self.is_gone:
+                handle = _open(self._path)
+                os.dup2(handle, self._handle, inheritable=False)
+                os.close(handle)
+
     @property
     def is_gone(self) -> bool:
         """Whether an earlier run had no more need of it."""
@@ -199,7 +207,7 @@ class StoredPlane(SentOnce):
         if self._path is None:
             yield self._handle
             return
-        handle = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        handle = _open(self._path)
         try:
             yield handle
         finally:
@@ -314,8 +322,11 @@ def _punch_hole(handle: int, place: int, size: int) -> None:
 
 def _opened(shape: tuple[int, int], dtype: str, tiles: Sequence[Where], path: Path) -> StoredPlane:
     """Return a plane that another process has made."""
-    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    return StoredPlane(shape, dtype, tiles=tiles, path=path, handle=handle)
+    return StoredPlane(shape, dtype, tiles=tiles, path=path, handle=_open(path))
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
 
 def _write_all(handle: int, data: memoryview, place: int) -> None:

@@ -1,20 +1,25 @@
 """Parts of one map on a dask cluster: the workers read the map, and planes made of it, from their files.
 
-What a part needs besides is sent: the function once, through a file, and what belongs to the part itself,
-such as the groups that it fits. A whole map is never sent.
+What a part needs besides is sent: the function, and what it has in common with others, once, through files
+(`hyper_py.numerics.sending`), and what belongs to the part itself, such as the groups that it fits. A whole
+map is never sent.
 """
 
 import contextlib
+import math
 import pickle
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import local
 from typing import TYPE_CHECKING, Any
 
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
+from hyper_py.files import remove_all
+from hyper_py.numerics.sending import CannotBeSentError, Parcel, Receiver, Sender, SentOnce, Shelf
 from hyper_py.running.dask_cluster import LOST_SECONDS, Watch, dask_client, finished, n_threads, patiently
 from hyper_py.running.dependencies import program_hash
 from hyper_py.running.executors import one_line
@@ -36,6 +41,14 @@ _worker = local()
 
 
 @dataclass(frozen=True, eq=False)
+class _Order(SentOnce):
+    """What is done to all parts of a piece of work."""
+
+    function: Callable[[Any], Any]
+    recorded: bool
+
+
+@dataclass(frozen=True, eq=False)
 class DaskTeam:
     """The workers of a dask cluster, see `hyper_py.numerics.parallel.Team`.
 
@@ -44,12 +57,14 @@ class DaskTeam:
     client : distributed.Client
     watch : Watch
     directory : Path
-        That all workers see.
+        That all workers see, for objects that are sent once.
+    sender : Sender
     """
 
     client: Any
     watch: Watch
     directory: Path
+    sender: Sender = field(default_factory=partial(Sender, math.inf))
 
     @property
     def n_threads(self) -> int:
@@ -65,30 +80,31 @@ class DaskTeam:
     def _answers(
         self, function: Callable[[Any], Any], items: Sequence[Any], recorded: bool, numbers: Sequence[int]
     ) -> "Iterator[tuple[int, Answer]]":
-        """Yield answers as they come; parts whose worker died again and again are left out.
+        """Yield answers as they come.
+
+        Left out are parts whose worker died again and again, and those that cannot be sent.
 
         Raises
         ------
         HyperPyError
             The cluster is lost, or its workers cannot do parts of maps.
         """
-        import cloudpickle
         from distributed import KilledWorker, as_completed
-
-        from hyper_py.writing.staging import temporary_path
 
         threads = self.n_threads
         size = min(max(len(numbers) // (_SHARES * threads), 1), _MOST_TOGETHER)
         waiting = deque(numbers[first : first + size] for first in range(0, len(numbers), size))
-        file = temporary_path(self.directory, "function")
-        file.write_bytes(cloudpickle.dumps(function))
+        order, shelf = _Order(function, recorded), Shelf(self.directory)
         completed, pending = as_completed(), set[str]()
 
         def hand_out() -> None:
             while waiting and len(pending) < _IN_FLIGHT * threads:
                 some = waiting.popleft()
-                text = cloudpickle.dumps([(k, items[k]) for k in some])
-                future = self.client.submit(_done, str(file), text, recorded, pure=False)
+                try:
+                    parcel = self.sender.packed((order, [(k, items[k]) for k in some]))
+                except CannotBeSentError:
+                    continue
+                future = self.client.submit(_done, str(self.directory), shelf.put(parcel), pure=False)
                 pending.add(future.key)
                 completed.add(future)
 
@@ -107,7 +123,6 @@ class DaskTeam:
             if self.client.status == "running":
                 with contextlib.suppress(Exception):  # the scheduler may just be gone
                     self.client.cancel(list(completed.futures))
-            file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -156,32 +171,51 @@ def dask_team(n_workers: int, scheduler: str | None, *, directory: Path) -> Iter
         except TimeoutError:
             watch.lost("has no worker")
         for address, (program, sees) in client.run(_facts, str(directory)).items():
-            if program != program_hash():
+            if program != _program():
                 raise ConfigurationError(
-                    f"control.dask_scheduler: the worker {address} has another version of Hyper-Py, NumPy, "
-                    "SciPy or astropy: install the same everywhere"
+                    f"control.dask_scheduler: the worker {address} has another version of Hyper-Py, Python, "
+                    "NumPy, SciPy or astropy: install the same everywhere"
                 )
             if not sees:
                 raise ConfigurationError(
                     f"control.dask_scheduler: the worker {address} does not see {directory}: put the output "
                     "directory on a file system that all workers share"
                 )
-        yield DaskTeam(client, watch, directory)
+        from hyper_py.writing.staging import temporary_path
+
+        shelf = temporary_path(directory, "sent")
+        shelf.mkdir()
+        try:
+            yield DaskTeam(client, watch, shelf)
+        finally:
+            remove_all(shelf)
 
 
 def _facts(directory: str) -> tuple[str, bool]:
     """Return the program of a worker, and whether it sees a directory."""
-    return program_hash(), Path(directory).is_dir()
+    return _program(), Path(directory).is_dir()
 
 
-def _done(file: str, text: bytes, recorded: bool) -> list[tuple[int, bytes]]:
-    """Do parts of a map, in a worker."""
+def _program() -> str:
+    return f"{sys.implementation.cache_tag} {program_hash()}"
+
+
+def _done(directory: str, text: bytes) -> list[tuple[int, bytes]]:
+    """Do parts of a map, in a worker; none if it comes too late for what they need."""
     load_libraries()
-    if getattr(_worker, "file", None) != file:
-        _worker.file, _worker.function = file, pickle.loads(Path(file).read_bytes())
     from hyper_py.numerics.answers import attempt
 
+    try:
+        order, items = _receiver(directory).value(Parcel((), [], text))
+    except FileNotFoundError:
+        return []
     with one_blas_thread():
-        return [
-            (k, attempt(_worker.function, item, recorded=recorded).packed()) for k, item in pickle.loads(text)
-        ]
+        return [(k, attempt(order.function, item, recorded=order.recorded).packed()) for k, item in items]
+
+
+def _receiver(directory: str) -> Receiver:
+    """Return what has the objects that were sent to this thread."""
+    if getattr(_worker, "directory", None) != directory:
+        _worker.directory, _worker.receiver = directory, Receiver(Shelf(Path(directory)))
+    receiver: Receiver = _worker.receiver
+    return receiver

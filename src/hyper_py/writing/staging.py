@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from hyper_py.diagnostics import ConfigurationError
-from hyper_py.files import DISK_FULL, checksum, is_inside, synchronise, unlink_if_link
+from hyper_py.files import DISK_FULL, checksum, is_inside, remove_all, synchronise, unlink_if_link
 from hyper_py.writing.layout import REPORT_DIR, STATE_DIR, Layout
 
 _TEMPORARY = ".hyper-tmp"
@@ -98,14 +98,14 @@ def write_text(root: Path, relative: str, text: str) -> None:
 
 
 def remove_stale(directories: Iterable[Path]) -> int:
-    """Remove temporary files that a killed run has left; return how many."""
+    """Remove temporary files, and directories, that a killed run has left; return how many."""
     n_removed = 0
     for directory in directories:
         with suppress(OSError):
             for path in directory.iterdir():
                 if path.name.startswith(_TEMPORARY):
                     with suppress(OSError):
-                        path.unlink()
+                        remove_all(path)
                         n_removed += 1
     return n_removed
 
