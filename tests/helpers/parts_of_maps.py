@@ -20,3 +20,14 @@ def dying_once(data, marker, *, at=13):
 def reciprocal(k):
     """Return 1 / (k - 7)."""
     return 1 / (k - 7)
+
+
+def deadly(own, *, at=5):
+    """Return a function that ends each other process that is given a number."""
+
+    def of_item(k):
+        if k == at and os.getpid() != own:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return k
+
+    return of_item

@@ -111,15 +111,21 @@ def _ignored_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def n_threads(client: Any) -> int | None:
-    """Return how many threads work; None if the scheduler cannot be asked."""
+def threads_of(client: Any) -> dict[str, int] | None:
+    """Return how many threads each worker has, by address; None if the scheduler cannot be asked."""
     if client.status != "running":
         return None
     try:
         threads: dict[str, int] = client.nthreads()
     except (OSError, TimeoutError, *_CANCELLED):
         return None
-    return sum(threads.values())
+    return threads
+
+
+def n_threads(client: Any) -> int | None:
+    """Return how many threads work; None if the scheduler cannot be asked."""
+    threads = threads_of(client)
+    return None if threads is None else sum(threads.values())
 
 
 class Watch:

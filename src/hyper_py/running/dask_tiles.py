@@ -14,38 +14,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import local
 from typing import TYPE_CHECKING, Any
 
 from hyper_py.diagnostics import ConfigurationError, HyperPyError
 from hyper_py.files import remove_all
-from hyper_py.numerics.sending import CannotBeSentError, Parcel, Receiver, Sender, SentOnce, Shelf
-from hyper_py.running.dask_cluster import LOST_SECONDS, Watch, dask_client, finished, n_threads, patiently
+from hyper_py.numerics.sending import CannotBeSentError, Sender, Shelf
+from hyper_py.running.dask_cluster import LOST_SECONDS, Watch, dask_client, n_threads
+from hyper_py.running.dask_sessions import Order, Session, Sessions
 from hyper_py.running.dependencies import program_hash
-from hyper_py.running.executors import one_line
-from hyper_py.running.map_task import has_remote_tiles, load_libraries
-from hyper_py.running.process_settings import one_blas_thread
+from hyper_py.running.map_task import has_remote_tiles
 from hyper_py.running.tasks import MapTask
 
 if TYPE_CHECKING:
     from hyper_py.numerics.answers import Answer, Work
 
-SENT_COST = 10.0
-"""Of the sending to a cluster, in units of the making of copies of this process."""
-_SHARES = 8
-"""Parts are handed out together, so many times at least to each worker: few of them wait at the end."""
+_SHARES = 4
+"""Parts are handed out together, at most so many times fewer than there are for each thread."""
 _MOST_TOGETHER = 16
-_IN_FLIGHT = 3
-"""Portions that each worker has or waits for."""
-_worker = local()
-
-
-@dataclass(frozen=True, eq=False)
-class _Order(SentOnce):
-    """What is done to all parts of a piece of work."""
-
-    function: Callable[[Any], Any]
-    recorded: bool
+_GIVEN = 2
+"""Portions that each thread has or waits for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +45,14 @@ class DaskTeam:
     watch : Watch
     directory : Path
         That all workers see, for objects that are sent once.
+    sessions : Sessions
     sender : Sender
     """
 
     client: Any
     watch: Watch
     directory: Path
+    sessions: Sessions
     sender: Sender = field(default_factory=partial(Sender, math.inf))
 
     @property
@@ -75,54 +64,50 @@ class DaskTeam:
         """Return work, see `hyper_py.numerics.parallel.Team`."""
         from hyper_py.numerics.answers import Work
 
-        return Work(SENT_COST, partial(self._answers, function, items, recorded))
+        return Work(0.0, partial(self._answers, function, items, recorded))
 
     def _answers(
         self, function: Callable[[Any], Any], items: Sequence[Any], recorded: bool, numbers: Sequence[int]
     ) -> "Iterator[tuple[int, Answer]]":
         """Yield answers as they come.
 
-        Left out are parts whose worker died again and again, and those that cannot be sent.
+        Left out are parts over which two workers died, and those that cannot be sent.
 
         Raises
         ------
         HyperPyError
             The cluster is lost, or its workers cannot do parts of maps.
         """
-        from distributed import KilledWorker, as_completed
-
-        threads = self.n_threads
-        size = min(max(len(numbers) // (_SHARES * threads), 1), _MOST_TOGETHER)
-        waiting = deque(numbers[first : first + size] for first in range(0, len(numbers), size))
-        order, shelf = _Order(function, recorded), Shelf(self.directory)
-        completed, pending = as_completed(), set[str]()
-
-        def hand_out() -> None:
-            while waiting and len(pending) < _IN_FLIGHT * threads:
-                some = waiting.popleft()
+        order, left, again = Order(function, recorded), deque(numbers), set[int]()
+        while left or any(order is one for session in self.sessions for one, _ in session.given):
+            lost = self.sessions.look()
+            for session in self.sessions:
+                while left and len(session.given) < _GIVEN:
+                    self._give(session, order, items, left)
+            for session in self.sessions.ready():
                 try:
-                    parcel = self.sender.packed((order, [(k, items[k]) for k in some]))
-                except CannotBeSentError:
+                    found = pickle.loads(session.pipe.recv_bytes())
+                except (EOFError, OSError):
+                    lost.append(self.sessions.end(session))
                     continue
-                future = self.client.submit(_done, str(self.directory), shelf.put(parcel), pure=False)
-                pending.add(future.key)
-                completed.add(future)
-
-        hand_out()
-        try:
-            for future in finished(completed, self.watch):
-                pending.discard(future.key)
-                failure = patiently(future.exception, self.watch)
-                if failure is None:
-                    for number, text in patiently(future.result, self.watch):
+                if isinstance(found, str):
+                    raise HyperPyError(f"a dask worker cannot do a part of a map: {found}")
+                if session.given.popleft()[0] is order:
+                    for number, text in found:
                         yield number, pickle.loads(text)
-                elif not isinstance(failure, KilledWorker):
-                    raise HyperPyError(f"a dask worker cannot do a part of a map: {one_line(failure)}")
-                hand_out()
-        finally:
-            if self.client.status == "running":
-                with contextlib.suppress(Exception):  # the scheduler may just be gone
-                    self.client.cancel(list(completed.futures))
+            for numbers in [some for session in lost for one, some in session.given if one is order]:
+                left.extend(number for number in numbers if number not in again)
+                again.update(numbers)
+
+    def _give(self, session: Session, order: Order, items: Sequence[Any], left: deque[int]) -> None:
+        """Send the next parts to a session."""
+        size = min(max(len(left) // (_SHARES * len(self.sessions)), 1), _MOST_TOGETHER)
+        some = [left.popleft() for _ in range(size)]
+        with contextlib.suppress(CannotBeSentError):
+            parcel = self.sender.packed((order, [(k, items[k]) for k in some]))
+            session.given.append((order, some))
+            with contextlib.suppress(OSError):  # it has ended, as will be seen
+                session.pipe.send_bytes(Shelf(self.directory).put(parcel))
 
 
 @contextlib.contextmanager
@@ -185,10 +170,10 @@ def dask_team(n_workers: int, scheduler: str | None, *, directory: Path) -> Iter
 
         shelf = temporary_path(directory, "sent")
         shelf.mkdir()
-        try:
-            yield DaskTeam(client, watch, shelf)
-        finally:
-            remove_all(shelf)
+        with contextlib.ExitStack() as stack:
+            stack.callback(remove_all, shelf)
+            sessions = stack.enter_context(contextlib.closing(Sessions(watch, shelf)))
+            yield DaskTeam(client, watch, shelf, sessions)
 
 
 def _facts(directory: str) -> tuple[str, bool]:
@@ -198,24 +183,3 @@ def _facts(directory: str) -> tuple[str, bool]:
 
 def _program() -> str:
     return f"{sys.implementation.cache_tag} {program_hash()}"
-
-
-def _done(directory: str, text: bytes) -> list[tuple[int, bytes]]:
-    """Do parts of a map, in a worker; none if it comes too late for what they need."""
-    load_libraries()
-    from hyper_py.numerics.answers import attempt
-
-    try:
-        order, items = _receiver(directory).value(Parcel((), [], text))
-    except FileNotFoundError:
-        return []
-    with one_blas_thread():
-        return [(k, attempt(order.function, item, recorded=order.recorded).packed()) for k, item in items]
-
-
-def _receiver(directory: str) -> Receiver:
-    """Return what has the objects that were sent to this thread."""
-    if getattr(_worker, "directory", None) != directory:
-        _worker.directory, _worker.receiver = directory, Receiver(Shelf(Path(directory)))
-    receiver: Receiver = _worker.receiver
-    return receiver
