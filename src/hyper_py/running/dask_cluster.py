@@ -31,7 +31,10 @@ LOST_SECONDS = 60.0
 """A scheduler that is away for so long, or has had no worker for so long, is given up."""
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1,
-    "distributed.worker.profile.enabled": False,  # nobody looks at it, and it takes a tenth
+    # Nobody looks at these, and they take a tenth of the work.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.admin.tick.interval": "500ms",
 }
 """Of a local cluster."""
 _CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
