@@ -24,9 +24,8 @@ TAIL_START = 2.5
 """Peaks are counted above this many sigma."""
 GAUSSIAN_SPREAD = 0.96
 """Squared width of the tail of a Gaussian field between 2.5 and 4.5 sigma, in the form used here: .91 to .96
-on simulated noise, from white to that of the beam, with beams of 2 to 5 pixels. No map is taken for better than
-the worst of these. So a significance of 4.5 stands for 1.25 times as many peaks as noise has there (180 maps).
-"""
+on simulated noise, from white to that of the beam, with beams of 2 to 5 pixels. No map is taken for better
+than the worst of these: above a significance of 4.5, noise has 80% of the peaks for which that stands."""
 PRIOR_PEAKS = 100.0
 """As many peaks with this spread are added to those counted."""
 
