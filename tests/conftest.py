@@ -10,12 +10,16 @@ is drawn and printed; HYPER_PY_SEED sets it, to run a failure again.
 
 import os
 import secrets
+import signal
 import warnings
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     # Set before NumPy is loaded: pytest-xdist fills the cores.
     os.environ.setdefault(name, "1")
+
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, here and in all that is started
 
 import numpy as np
 import pytest
