@@ -293,6 +293,21 @@ def test_significance_depends_little_on_the_place_between_pixels() -> None:
     assert medians[1] > 0.98 * medians[0], medians  # .956 for the values of pixels
 
 
+def test_clear_peaks_in_loud_noise_are_fitted() -> None:
+    """What is left of a complex looks like loud noise; its sources are clear, but not bright in that."""
+    shape = (240, 240)
+    rows, columns = np.mgrid[:240, :240]
+    loud = np.where(np.hypot(rows - 120, columns - 120) < 60, 20.0, 1.0)
+    source = points(np.array([120.0]), np.array([118.0]), 9.0 * 20.0)
+    field = Field.of(noise(shape, 4) * loud + render(source, shape), beam_covariance=BEAM, size=None)
+    assert field is not None
+    found = search(field, fit=partial(fit_gaussians, beam_covariance=BEAM))
+    x, y = found.bright.sources[:, 1], found.bright.sources[:, 2]
+    near = np.hypot(x - 120.0, y - 118.0) < 1.0
+    assert near.sum() == 1
+    assert 5.0 < float(found.bright_snr[near][0]) < 20.0
+
+
 def test_search_takes_off_what_another_fit_gives() -> None:
     shape = (200, 200)
     x, y = grid(shape, 50)

@@ -35,10 +35,11 @@ LOWEST = 2.5
 """Significance from which peaks are listed."""
 BRIGHT = 20.0
 """Peaks above this significance are fitted and taken off."""
-CROWD_NOISE, CROWD_BRIGHTNESS, CROWD_BRIGHT = 1.5, 3.0, 2.5
+CROWD_NOISE, CROWD_BRIGHTNESS, CROWD_BRIGHT, CROWD_CLEAR = 1.5, 3.0, 2.5, 5.0
 """A crowd of sources looks like loud noise, but is bright on scales of some beams as well. Where the noise is
 louder than is typical by the first factor, and the brightness differs by so many sigma from its median (sigma
 multiplied by that factor), peaks of the third significance that would be bright elsewhere are fitted, too.
+Those of the fourth are in any case: what is left of a crowd stays loud until they are off.
 """
 RING_BEAMS, RING_SHARE, HOLE_SHARE = 5.0, 0.15, 0.4
 """Within so many beams, a peak with less than this share of another's significance may be its ring, and waits
@@ -322,7 +323,8 @@ def _in_crowds(field: Field, found: Searched) -> BoolArray:
     crowded &= field.at(view.amplitude, *place) > BRIGHT * view.level
     if crowded.any():
         middle, sigma = once(lambda: _middle_and_scatter(sample(view.brightness, size=field.size)))
-        crowded &= np.abs(light - middle) > CROWD_BRIGHTNESS * sigma * loud
+        is_bright = np.abs(light - middle) > CROWD_BRIGHTNESS * sigma * loud
+        crowded &= is_bright | (found.peaks.value > CROWD_CLEAR)
     return crowded
 
 
