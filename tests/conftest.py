@@ -18,8 +18,10 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     # Set before NumPy is loaded: pytest-xdist fills the cores.
     os.environ.setdefault(name, "1")
 
+# Ctrl-C is ignored in what a script starts in the background, SIGHUP by nohup: here, and in all children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, here and in all that is started
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import numpy as np
 import pytest
