@@ -128,20 +128,14 @@ def refine_positions(data: FloatArray, *, x: IntArray, y: IntArray) -> tuple[Flo
     x, y : ndarray, shape (n,)
         Zero-based positions.
     """
-    padded = np.pad(data, 1, constant_values=np.nan)
-    stamps = padded[y[:, None, None] + np.arange(3)[:, None], x[:, None, None] + np.arange(3)]
+    stamps = _neighbours(data, x=x, y=y)
     side = np.array([-1.0, 0.0, 1.0])
     rows, columns = stamps.sum(axis=2), stamps.sum(axis=1)
     slope_x, slope_y = columns @ side / 6.0, rows @ side / 6.0
     curve = np.array([1.0, -2.0, 1.0])
     bend_xx, bend_yy = columns @ curve / 3.0, rows @ curve / 3.0
     bend_xy = np.einsum("i,nij,j->n", side, stamps, side) / 4.0
-    determinant = bend_xx * bend_yy - bend_xy**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        move_x = (bend_xy * slope_y - bend_yy * slope_x) / determinant
-        move_y = (bend_xy * slope_x - bend_xx * slope_y) / determinant
-    good = (determinant > 0) & (bend_xx < 0) & np.isfinite(move_x) & np.isfinite(move_y)
-    move_x, move_y = (np.where(good, np.clip(move, -0.5, 0.5), 0.0) for move in (move_x, move_y))
+    move_x, move_y = _way_to_top((slope_x, slope_y), (bend_xx, bend_xy, bend_yy))
     return x.astype(np.float64) + move_x, y.astype(np.float64) + move_y
 
 
@@ -164,21 +158,39 @@ def peak_heights(data: FloatArray, *, x: IntArray, y: IntArray) -> FloatArray:
     ndarray, shape (n,)
         At least the values of the pixels.
     """
-    padded = np.pad(np.where(np.isfinite(data), data, np.nan), 1, constant_values=np.nan)
-    stamps = padded[y[:, None, None] + np.arange(3)[:, None], x[:, None, None] + np.arange(3)]
+    stamps = _neighbours(data, x=x, y=y)
     (_, below, _), (left, pixel, right), (_, above, _) = stamps.transpose(1, 2, 0)
     slope_x, slope_y = 0.5 * (right - left), 0.5 * (above - below)
     bend_xx, bend_yy = left - 2.0 * pixel + right, below - 2.0 * pixel + above
     bend_xy = 0.25 * (stamps[:, 0, 0] - stamps[:, 0, 2] - stamps[:, 2, 0] + stamps[:, 2, 2])
+    move_x, move_y = _way_to_top((slope_x, slope_y), (bend_xx, bend_xy, bend_yy))
+    curved = 0.5 * (bend_xx * move_x**2 + bend_yy * move_y**2) + bend_xy * move_x * move_y
+    height: FloatArray = np.fmax(pixel, pixel + slope_x * move_x + slope_y * move_y + curved)
+    return height
+
+
+def _neighbours(data: FloatArray, *, x: IntArray, y: IntArray) -> FloatArray:
+    """Return the 3 x 3 pixels around pixels, (n, 3, 3); NaN where they are blank or beyond the map."""
+    padded = np.pad(data, 1, constant_values=np.nan)
+    stamps = padded[y[:, None, None] + np.arange(3)[:, None], x[:, None, None] + np.arange(3)]
+    return np.where(np.isfinite(stamps), stamps, np.nan)
+
+
+def _way_to_top(
+    slope: tuple[FloatArray, FloatArray], bend: tuple[FloatArray, FloatArray, FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Return how far in x and y the tops of surfaces are, at most half a pixel on each axis; 0 without a top.
+
+    From their slopes along x and y, and second derivatives by xx, xy and yy, each (n,).
+    """
+    (slope_x, slope_y), (bend_xx, bend_xy, bend_yy) = slope, bend
     determinant = bend_xx * bend_yy - bend_xy**2
     with np.errstate(divide="ignore", invalid="ignore"):
-        move_x = np.clip((bend_xy * slope_y - bend_yy * slope_x) / determinant, -0.5, 0.5)
-        move_y = np.clip((bend_xy * slope_x - bend_xx * slope_y) / determinant, -0.5, 0.5)
-        curved = 0.5 * (bend_xx * move_x**2 + bend_yy * move_y**2) + bend_xy * move_x * move_y
-        height = pixel + slope_x * move_x + slope_y * move_y + curved
-    good = (determinant > 0.0) & (bend_xx < 0.0) & (height > pixel)
-    result: FloatArray = np.where(good, height, pixel)
-    return result
+        move_x = (bend_xy * slope_y - bend_yy * slope_x) / determinant
+        move_y = (bend_xy * slope_x - bend_xx * slope_y) / determinant
+    good = (determinant > 0) & (bend_xx < 0) & np.isfinite(move_x) & np.isfinite(move_y)
+    move_x, move_y = (np.where(good, np.clip(move, -0.5, 0.5), 0.0) for move in (move_x, move_y))
+    return move_x, move_y
 
 
 def brightest_apart(

@@ -11,7 +11,7 @@ import io
 import marshal
 import pickle
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from types import CellType, CodeType, FunctionType
@@ -139,12 +139,12 @@ class Receiver:
             value = pickle.loads(parcel.body)
         finally:
             _kept.reset(before)
-        gone: Iterable[int] = parcel.gone
-        if self._shelf is not None and len(self._kept) > n_before:  # a new piece of work
-            gone = self._kept.keys() - self._shelf.numbers()
-        for number in gone:
+        is_new = len(self._kept) > n_before  # a new piece of work
+        for number in parcel.gone:
             del self._kept[number]
-        if self._shelf is not None and len(self._kept) > n_before:
+        if self._shelf is not None and is_new:
+            for number in self._kept.keys() - self._shelf.numbers():
+                del self._kept[number]
             for kept in self._kept.values():
                 kept.look_again()
         return value
