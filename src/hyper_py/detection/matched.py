@@ -259,7 +259,8 @@ def background_share(field: Field, found: Searched) -> float:
     have of that beyond minima, in units of what sources have of it, tells one from the other. In deep maps
     the noise is that of faint sources.
     """
-    minima = find_maxima(field, negative(found.significance, field.shape), threshold=LOWEST)
+    inverted = negative(found.significance, field.shape)
+    minima = between_pixels(field, inverted, find_maxima(field, inverted, threshold=LOWEST))
     amplitude = brightness = 0.0
     for peaks in (found.peaks, minima):
         doubtful = peaks.select(peaks.value < DOUBTFUL)
