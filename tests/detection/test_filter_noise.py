@@ -18,7 +18,7 @@ from hyper_py.detection.noise_mesh import MeshGatherer
 from hyper_py.numerics.mesh import MeshMap
 
 FWHM, SHAPE = 3.0, (300, 330)
-EVERYWHERE = np.ones(SHAPE, dtype=bool)
+EVERYWHERE, DARK = np.ones(SHAPE, dtype=bool), np.zeros(SHAPE)
 
 
 def smooth_noise(seed: int) -> np.ndarray:
@@ -33,7 +33,7 @@ def test_a_loud_rim_is_followed_and_sources_are_not() -> None:
         for x in range(60, 330, 40):
             data[y - 1 : y + 2, x - 1 : x + 2] += 50.0
     regions = LoudRegions(SHAPE, fwhm=FWHM)
-    regions.add((slice(0, SHAPE[0]), slice(0, SHAPE[1])), data, EVERYWHERE)
+    regions.add((slice(0, SHAPE[0]), slice(0, SHAPE[1])), data, DARK, EVERYWHERE)
     factor = regions.factor()[:, :]
     assert np.median(factor[:, :9]) == pytest.approx(30.0, rel=0.25)
     assert (factor[:, 24:] == 1.0).all()
@@ -48,12 +48,31 @@ def test_a_loud_region_is_carried_to_its_rims_unless_it_is_told_to_be_a_crowd(
     if crowded:  # as in a complex: the rest of what is loud has peaks, and no holes as deep
         data[60:180, 180:240] = 8.0 * np.abs(data[60:180, 180:240]) - 1.0
     regions = LoudRegions(SHAPE, fwhm=FWHM, tells_crowds=tells)
-    regions.add((slice(0, SHAPE[0]), slice(0, SHAPE[1])), data, EVERYWHERE)
+    regions.add((slice(0, SHAPE[0]), slice(0, SHAPE[1])), data, DARK, EVERYWHERE)
     factor = regions.factor()[75:165, 75:165]
     if crowded and tells:
         assert np.mean(factor == 1.0) > 0.9
     else:
         assert np.median(factor) == pytest.approx(2.4, rel=0.1)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_bright_place_is_a_crowd_even_if_its_holes_are_as_deep_as_its_peaks_are_high(tells: bool) -> None:
+    data, light = smooth_noise(8), 0.1 * smooth_noise(10)
+    data[60:180, 60:180] *= 8.0
+    light[60:180, 60:180] = np.linspace(0.0, 6.0, 120)
+    whole = slice(0, SHAPE[0]), slice(0, SHAPE[1])
+    regions = LoudRegions(SHAPE, fwhm=FWHM, tells_crowds=tells)
+    regions.add(whole, data, light, EVERYWHERE)
+    dark, bright = regions.factor()[75:165, 75:100], regions.factor()[75:165, 140:165]
+    assert np.median(dark) == pytest.approx(8.0, rel=0.1)
+    assert np.median(bright) == pytest.approx(1.0 if tells else 8.0, rel=0.1)
+    # Where the mesh itself is loud, more brightness is typical.
+    mesh = np.ones((6, 7))
+    mesh[1:4, 1:4] = 4.0
+    regions = LoudRegions(SHAPE, fwhm=FWHM, tells_crowds=tells, mesh=MeshMap(mesh, 60, SHAPE))
+    regions.add(whole, data, light, EVERYWHERE)
+    assert np.median(regions.factor()[75:165, 140:165]) == pytest.approx(8.0, rel=0.1)
 
 
 def test_edge_curve_is_the_ratio_in_each_class() -> None:
@@ -142,7 +161,7 @@ def test_loud_windows_are_those_that_counting_finds(monkeypatch: pytest.MonkeyPa
     data[20:55, 30:50] *= 8.0
     usable = rng.random(shape) > 0.1
     regions = filter_noise.LoudRegions(shape, fwhm=fwhm)
-    regions.add((slice(0, 90), slice(0, 110)), data, usable)
+    regions.add((slice(0, 90), slice(0, 110)), data, np.zeros(shape), usable)
     found = regions.factor()
     step = round(0.5 * fwhm)
     half = round(filter_noise.LOUD_BEAMS * fwhm / step)

@@ -22,6 +22,9 @@ LOUD_SHARE = 0.4
 """Share of that circle's square that must be free of sources and blanks."""
 TAIL, CROWD = 0.05, 2.0
 """Peaks and holes are compared at this quantile from either end; higher peaks by this factor are sources."""
+CROWD_BRIGHTNESS = 3.0
+"""So are places brighter than is typical on scales of some beams by so many sigma, times how loud they are:
+filters leave holes between the sources of a complex that are as deep as its peaks are high."""
 _UPPER_QUARTILE = 1.1503
 """Of the absolute value of a normal deviate."""
 EDGE_BINS = np.array([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5])
@@ -141,39 +144,53 @@ class LoudRegions:
     fwhm : float
         Of the beam in pixels.
     tells_crowds : bool
-        Whether a large region that looks like a crowd in part is one. On binned maps, where sources are
-        looked for that are as wide as the bins are, crowds are blended: what is loud there is background.
+        Whether a large region that looks like a crowd in part is one, and bright places are. On binned maps,
+        where sources are looked for that are as wide as the bins are, crowds are blended: what is loud there
+        is background.
+    mesh : MeshMap, optional
+        Where it is high, more brightness is typical.
     """
 
-    def __init__(self, shape: tuple[int, int], *, fwhm: float, tells_crowds: bool = True) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        *,
+        fwhm: float,
+        tells_crowds: bool = True,
+        mesh: MeshMap | None = None,
+    ) -> None:
         self.shape, self._fwhm, self._step = shape, fwhm, max(1, round(0.5 * fwhm))
-        self._tells_crowds = tells_crowds
+        self._tells_crowds, self._mesh = tells_crowds, mesh
         self._half = max(2, round(LOUD_BEAMS * fwhm / self._step))
-        self._values = np.full(tuple(-(-n // self._step) for n in shape), np.nan, dtype=np.float32)
+        self._values, self._light = (
+            np.full(tuple(-(-n // self._step) for n in shape), np.nan, dtype=np.float32) for _ in range(2)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Have other processes, which look at single tiles, begin with nothing."""
-        return {key: value for key, value in vars(self).items() if key != "_values"}
+        return {key: value for key, value in vars(self).items() if key not in ("_values", "_light")}
 
-    def add(self, where: Where, ratio: FloatArray, usable: BoolArray) -> None:
-        """Add a tile: filtered map over mesh."""
-        self.put(where, self.combed(where, ratio, usable))
+    def add(self, where: Where, ratio: FloatArray, light: FloatArray, usable: BoolArray) -> None:
+        """Add a tile: filtered map over mesh, and the map on scales of some beams."""
+        self.put(where, self.combed(where, ratio, light, usable))
 
-    def combed(self, where: Where, ratio: FloatArray, usable: BoolArray) -> FloatArray:
+    def combed(
+        self, where: Where, ratio: FloatArray, light: FloatArray, usable: BoolArray
+    ) -> tuple[FloatArray, FloatArray]:
         """Return the values of a tile that are looked at."""
         comb = tuple(slice(-part.start % self._step, None, self._step) for part in where)
-        return np.where(usable, ratio, np.nan)[comb]
+        return np.where(usable, ratio, np.nan)[comb], light[comb]
 
-    def put(self, where: Where, values: FloatArray) -> None:
+    def put(self, where: Where, values: tuple[FloatArray, FloatArray]) -> None:
         """Put the values of a tile in their place."""
         place = tuple(slice(-(-part.start // self._step), -(-part.stop // self._step)) for part in where)
-        self._values[place] = values
+        self._values[place], self._light[place] = values
 
     def factor(self) -> MeshMap:
         """Return how much louder it is: the upper quartile of the moduli within `LOUD_BEAMS`, above `LOUD`.
 
-        Above `LOUD_LARGE` in regions that are large. Noise has holes as deep as its peaks are high; where
-        peaks are much higher there is a crowd of sources, not loud noise.
+        Above `LOUD_LARGE` in regions that are large. Noise has holes as deep as its peaks are high, and no
+        light; where peaks are much higher, or the map is bright, there is a crowd of sources, not loud noise.
         """
         side, mesh = 2 * self._half + 1, 2 * self._step
         is_loud = np.abs(self._values) > LOUD_LARGE * _UPPER_QUARTILE
@@ -191,15 +208,30 @@ class LoudRegions:
         padded = np.pad(self._values, self._half, mode="symmetric")
         squares = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
         factor, crowd = np.ones(likely.shape), np.zeros(likely.shape, dtype=bool)
+        bright = self._bright(rows, columns)
         for k in np.flatnonzero(likely.any(axis=1)):
             own = squares[rows[k], columns[likely[k]]].reshape(-1, side**2)
             number = count[k, likely[k]]
             upper = _ranked(np.abs(own), 0.75 * number) / _UPPER_QUARTILE
             highest, deepest = _ranked(own, (1.0 - TAIL) * number), -_ranked(own, TAIL * number)
             is_strong, is_noise = upper > LOUD_LARGE, highest <= CROWD * deepest
+            is_noise &= ~(bright[k, likely[k]] > CROWD_BRIGHTNESS * upper)
             factor[k, likely[k]] = np.where(is_strong & is_noise, upper, 1.0)
             crowd[k, likely[k]] = is_strong & ~is_noise & self._tells_crowds
         return MeshMap(self._up_to_rims(factor, crowd, mesh), mesh, self.shape)
+
+    def _bright(self, rows: IntArray, columns: IntArray) -> FloatArray:
+        """Return how much brighter than is typical places are, in units of the scatter where the mesh is."""
+        light = self._light[np.ix_(rows, columns)].astype(np.float64)
+        known = light[np.isfinite(light)]
+        sigma = scatter(known) if known.size and self._tells_crowds else 0.0
+        if not sigma > 0.0:
+            return np.zeros(light.shape)
+        bright: FloatArray = (light - np.median(known)) / sigma
+        if self._mesh is None:
+            return bright
+        y, x = np.meshgrid(rows * self._step, columns * self._step, indexing="ij")
+        return bright * float(np.median(self._mesh.values)) / self._mesh.at(y, x)
 
     def _up_to_rims(self, factor: FloatArray, crowd: BoolArray, mesh: int) -> FloatArray:
         """Return the factors with those of large regions of noise carried to their rims.

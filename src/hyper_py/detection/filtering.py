@@ -13,6 +13,7 @@ from hyper_py.detection.filter_noise import FilterNoise, LoudRegions, brightness
 from hyper_py.detection.noise_mesh import MeshGatherer, cell_side
 from hyper_py.detection.weights import EdgeWeights, ProductSums, lacking
 from hyper_py.numerics.medians import MAD_TO_RMS, scatter
+from hyper_py.numerics.mesh import MeshMap
 from hyper_py.numerics.parallel import once
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample
 
@@ -124,15 +125,9 @@ def first_mask(field: Field, smoothed: Smoothed) -> PixelMask:
     if not typical > 0.0:
         return PixelMask(plane, math.inf, 0.0)
     # Loud noise is no source: what stands out must do so from what is around it.
+    ratio = LazyPlane(field.shape, lambda *where: plane[where] / typical)
     regions = LoudRegions(field.shape, fwhm=field.fwhm, tells_crowds=field.step == 1)
-
-    def combed(where: Where) -> FloatArray:
-        ratio = plane[where] / typical
-        return regions.combed(where, ratio, np.isfinite(ratio))
-
-    for where, values in field.pieces(combed):
-        regions.put(where, values)
-    loud = regions.factor()
+    loud = _loud(field, regions, ratio, smoothed.plane(-1), lambda where: np.isfinite(ratio[where]))
     relative = field.plane(lambda *where: plane[where] / (typical * loud[where]))
     return PixelMask(relative, FIRST_LIMIT, (MASK_BEAMS - 0.5) * field.fwhm)
 
@@ -214,7 +209,8 @@ def measure_filter(
     amplitude = field.derived(lambda *where: filtered[where] - model[where])
     # Crowds of sources look like seams: before they are masked, and to cells as wide as they are.
     has_seams = before is not None and field.step == 1
-    noise = _noise(field, amplitude, brightness, usable, masks.faint, has_seams=has_seams)
+    light = planes.whole.plane(-1)
+    noise = _noise(field, amplitude, brightness, light, usable, masks.faint, has_seams=has_seams)
     typical = field.derived(lambda *where: noise.at(where, distance=field.distance[where]))
     level = once(lambda: float(np.median(sample(typical, size=field.size))))
     return Filtered(
@@ -284,8 +280,24 @@ def _usable(field: Field, mask: Mask) -> Chosen:
     return lambda where: outside[where].astype(np.bool_, copy=False)
 
 
+def _loud(field: Field, regions: LoudRegions, ratio: Plane, light: Plane, usable: Chosen) -> MeshMap:
+    """Return how much louder than `ratio` is measured in the noise is, see `LoudRegions`."""
+    for where, values in field.pieces(
+        lambda where: regions.combed(where, ratio[where], light[where], usable(where))
+    ):
+        regions.put(where, values)
+    return regions.factor()
+
+
 def _noise(
-    field: Field, amplitude: Plane, brightness: Plane, usable: Chosen, faint: Mask, *, has_seams: bool
+    field: Field,
+    amplitude: Plane,
+    brightness: Plane,
+    light: Plane,
+    usable: Chosen,
+    faint: Mask,
+    *,
+    has_seams: bool,
 ) -> FilterNoise:
     mesh = MeshGatherer(field.shape, fwhm=field.fwhm)
     least = min(MESH_FROM, field.typical_distance)
@@ -297,11 +309,10 @@ def _noise(
     for where, found in field.pieces(cells):
         mesh.put(where, found)
     mesh_rms = mesh.mesh_rms(otherwise=lambda: _scatter(field, amplitude, usable))
-    regions = LoudRegions(field.shape, fwhm=field.fwhm, tells_crowds=field.step == 1)
+    regions = LoudRegions(field.shape, fwhm=field.fwhm, tells_crowds=field.step == 1, mesh=mesh_rms)
     ratio = LazyPlane(field.shape, lambda *where: amplitude[where] / mesh_rms[where])
-    for where, values in field.pieces(lambda where: regions.combed(where, ratio[where], usable(where))):
-        regions.put(where, values)
-    noise = FilterNoise(mesh_rms, regions.factor(), seams=mesh.seams() if has_seams else None)
+    loud = _loud(field, regions, ratio, light, usable)
+    noise = FilterNoise(mesh_rms, loud, seams=mesh.seams() if has_seams else None)
 
     def sampled(where: Where) -> list[FloatArray | BoolArray]:
         comb = field.comb(where)
