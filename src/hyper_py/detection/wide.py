@@ -44,6 +44,9 @@ CLUMPS, CLUMPS_BEAMS, CLUMPS_GAP = 3, 0.6, math.radians(170.0)
 between their directions, are clumps or the rim of one source,"""
 CLUMPS_SIGNIFICANCE, CLUMPS_SHARE = 4.0, 0.3
 """if each has this significance, and the coarse one at least this share of theirs."""
+BRIDGE = 0.4
+"""Between most of those that are next to each other around it the map has at least this share of the fainter
+one's amplitude, as along a rim: .5 or more on simulated rings and clumps, mostly below 0 in complexes."""
 CLUMPS_FACTOR = 2.0
 """Where there are so many, one that is no part of the wide candidate is brighter than most by this factor."""
 SEVERAL_FACTOR = 1.1
@@ -226,12 +229,36 @@ class _Together:
         clumpy = np.zeros(significance.size, dtype=bool)
         for i in np.flatnonzero(count >= CLUMPS).tolist():
             inside = self._clear_inside(pairs.of(i))
-            dx, dy = (self.candidates.points[inside] - self.candidates.points[i]).T
-            angle = np.sort(np.arctan2(dy, dx))
-            gaps = np.diff(np.append(angle, angle[0] + 2.0 * math.pi))
+            _, gaps, _ = self._around(i, inside)
             clearest = float(significance[inside].max())
-            clumpy[i] = gaps.max() < CLUMPS_GAP and significance[i] >= CLUMPS_SHARE * clearest
+            clumpy[i] = (
+                gaps.max() < CLUMPS_GAP
+                and significance[i] >= CLUMPS_SHARE * clearest
+                and self._are_bridged(i, inside[self.octave[inside] == 0])
+            )
         return clumpy
+
+    def _around(self, i: int, others: IndexArray) -> tuple[FloatArray, FloatArray, IndexArray]:
+        """Return directions of others from one, ascending, the gaps after them, and their order."""
+        dx, dy = (self.candidates.points[others] - self.candidates.points[i]).T
+        angle = np.arctan2(dy, dx)
+        order = np.argsort(angle)
+        angle = angle[order]
+        return angle, np.diff(np.append(angle, angle[0] + 2.0 * math.pi)), order
+
+    def _are_bridged(self, i: int, pieces: IndexArray) -> bool:
+        """Return whether the map stays bright from one compact piece around a candidate to the next."""
+        if pieces.size < CLUMPS:
+            return True
+        middle = self.candidates.points[i]
+        angle, gaps, order = self._around(i, pieces)
+        pieces = pieces[order]
+        radius = np.hypot(*(self.candidates.points[pieces] - middle).T)
+        half_way, radius = angle + 0.5 * gaps, 0.5 * (radius + np.roll(radius, -1))
+        places = middle + radius[:, None] * np.stack([np.cos(half_way), np.sin(half_way)], axis=1)
+        between, _ = self.octaves[0].measured(places)
+        fainter = np.minimum(self.own[pieces], np.roll(self.own[pieces], -1))
+        return bool(np.median(between / fainter) >= BRIDGE)
 
     def _clear_inside(self, near: "_Pairs") -> IndexArray:
         """Return the clear finer candidates that lie within a coarse one."""
