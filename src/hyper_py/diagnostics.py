@@ -72,6 +72,7 @@ class Flag(IntFlag):
     VERY_WIDE = 1 << 25
     OTHER_PROFILE = 1 << 26
     PROFILE_UNKNOWN = 1 << 27
+    FLUX_OF_FIT = 1 << 28
 
 
 FLAG_TEXT: dict[Flag, str] = {
@@ -104,6 +105,7 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.VERY_WIDE: "wider than 5 beams; flux and size may be wrong",
     Flag.OTHER_PROFILE: "not a Gaussian; FLUX includes FLUX_BEYOND unless a neighbour may be in it",
     Flag.PROFILE_UNKNOWN: "resolved, and noise hides whether it is a Gaussian; FLUX is that of a Gaussian",
+    Flag.FLUX_OF_FIT: "before a bright wide source that outweighs it in the aperture; FLUX is FLUX_GAUSS",
 }
 
 

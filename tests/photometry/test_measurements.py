@@ -231,6 +231,35 @@ def test_a_clear_source_that_stands_alone_keeps_what_was_found(snr, ratio, size,
 
 
 @pytest.mark.parametrize(
+    ("changes", "snr", "taken"),
+    [
+        ({}, 10.1, True), ({}, 9.9, False), ({"aperture": 0.3}, 10.1, False), ({"fit": 0.59}, 10.1, False),
+        ({"wide": 7.9}, 10.1, False), ({"faint": 0.9}, 10.1, False), ({"apart": True}, 10.1, False),
+    ],
+)  # fmt: skip
+def test_in_front_of_a_bright_wide_source_the_flux_is_that_of_the_fit(changes, snr, taken):
+    """What was left of wide ones outweighed sources of 30 sigma in complexes, and these had no row."""
+    sources = THREE.copy()
+    sources[1] = [changes.get("faint", 1.1), 20, 20, changes.get("wide", 8.1), 8.0, 0]
+    together = [[0], [1], [2]] if "apart" in changes else [[0, 1], [2]]
+    groups = [measured(sources, np.array(own)) for own in together]
+    table = source_table(sources, groups)
+    table = replace(
+        table, flux=np.array([changes.get("aperture", -4.0), 9.0, 9.0]), flux_err=np.full(3, 0.1),
+        flux_gauss=np.array([changes.get("fit", 0.61), 9.0, 9.0]), flux_gauss_err=np.full(3, 0.1),
+        chi2_red=np.full(3, 9.0),
+    )  # fmt: skip
+    found = MeasuredMap(
+        sources=table, groups=groups, noise=CovarianceModel(np.ones((1, 1))), given=np.arange(3)
+    )
+    result = found.with_fluxes_of_fits(np.array([snr, 50.0, 50.0]), wide_sigma=8.0).sources
+    expected = (table.flux_gauss[0], 0.3) if taken else (table.flux[0], 0.1)
+    np.testing.assert_allclose((result.flux[0], result.flux_err[0]), expected)
+    assert [bool(flags & Flag.FLUX_OF_FIT) for flags in result.flags] == [taken, False, False]
+    np.testing.assert_array_equal(result.flux[1:], table.flux[1:])
+
+
+@pytest.mark.parametrize(
     ("major", "minor", "snr", "stays"),
     [
         (8.0, 3.1, 20.0, False), (8.0, 3.3, 20.0, True), (7.9, 3.1, 20.0, True),

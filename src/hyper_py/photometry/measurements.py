@@ -40,6 +40,8 @@ rims of bright ones, from which a fit has moved away, less than 0.15. Then it is
 by the third, or held at the end of its way."""
 _LEAST_WIDE_SNR = 3.0
 """Flux over its error of a wide source: where its shape is not known, what it describes is background."""
+_LEAST_OF_FIT = 2.0
+"""Flux of a fit over its error, where that is taken in place of the aperture's."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -338,6 +340,39 @@ class MeasuredMap:
             if failing.size and kept[group.members].all():
                 kept[failing[np.lexsort((ratio[failing], failing < n_given))[0]]] = False
         return kept
+
+    def with_fluxes_of_fits(self, snr: FloatArray, *, wide_sigma: float) -> "MeasuredMap":
+        """Return the same with the flux of the fit where an aperture shows what a wide source leaves.
+
+        The fit of a bright wide source may leave more in the aperture of a compact one in front of it than
+        that one has. The error is multiplied by how much more than noise the fit of the group leaves.
+
+        Parameters
+        ----------
+        snr : ndarray, shape (n_given,)
+            Significance of the detections, which come first.
+        wide_sigma : float
+            Sigma above which a source is wide, in pixels.
+        """
+        table = self.sources
+        error = table.flux_gauss_err * np.sqrt(np.maximum(table.chi2_red, 1.0))
+        chosen = (table.flux < table.flux_err) & (table.flux_gauss >= _LEAST_OF_FIT * error)
+        chosen &= table.parameters[:, gaussians.SIGMA_1] <= wide_sigma
+        chosen[: snr.size] &= snr >= CLEAR_SNR
+        chosen[snr.size :] = False
+        for group in self.groups:
+            sources = table.parameters[group.members]
+            wide = sources[sources[:, gaussians.SIGMA_1] > wide_sigma]
+            y, x = sources[:, [gaussians.Y, gaussians.X]].T
+            light = gaussians.gaussian_sum(wide, y, x)
+            chosen[group.members] &= light > sources[:, gaussians.AMPLITUDE]
+        if not chosen.any():
+            return self
+        table = replace(
+            table, flux=np.where(chosen, table.flux_gauss, table.flux),
+            flux_err=np.where(chosen, error, table.flux_err),
+        )  # fmt: skip
+        return replace(self, sources=table).with_flags(Flag.FLUX_OF_FIT, chosen)
 
     def lost(self, snr: FloatArray, found_sigma: FloatArray) -> BoolArray:
         """Return which fits have hardly any of what was found: of clear detections that stand alone.

@@ -110,6 +110,7 @@ def above_noise(
         kept = np.ones(len(sources), dtype=bool)
         if not (model.problem.forced or options.policy.keep_below_noise):
             wide = COMPACT_BEAMS * model.problem.beam_fwhm / FWHM_PER_SIGMA
+            measured = measured.with_fluxes_of_fits(snr[remaining], wide_sigma=wide)
             kept = measured.above_noise(
                 snr[remaining], wide_sigma=wide, largest_sigma=largest_sigma,
                 apart=apart_after_fit(model), found_sigma=found[remaining, gaussians.SIGMA_1],
