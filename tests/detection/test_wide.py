@@ -185,6 +185,33 @@ def test_the_clumps_of_a_ring_are_one_source_and_others_are_not(
     assert np.count_nonzero(near & (found.significance > 5.0)) == rows
 
 
+@pytest.mark.parametrize(("n", "peak"), [(3, 100.0), (4, 150.0)])
+def test_bright_sources_all_around_a_wide_one_are_not_its_rim(n: int, peak: float) -> None:
+    """As in clumpy complexes, where a clump of six beams took in two of 280 sigma; all were lost here."""
+    width = 5.0 * SIGMA
+    compact = around((150.0, 150.0), 0.3 + np.arange(n) * 2.0 * np.pi / n)
+    compact[:, 1:3] = 150.0 + (compact[:, 1:3] - 150.0) * 2.2 * FWHM / np.hypot(*(compact[0, 1:3] - 150.0))
+    compact[:, 0] = peak
+    data = noise() + render(np.array([[100.0, 150.0, 150.0, width, width, 0.0], *compact]), SHAPE)
+    found = searched(data).candidates
+    clear = found.points[found.significance > 10.0]
+    away = np.hypot(*(clear[:, None] - compact[:, 1:3]).T)
+    assert np.all(away.min(axis=1) < 0.5 * FWHM)
+
+
+def test_a_peak_is_what_the_map_shows_where_a_fit_took_hardly_any_of_it() -> None:
+    """A source of 20 sigma on the flank of a complex was as faint as its failed fit."""
+    data, truth = sky(1.1, 12.0)
+    search = searched(data)
+    found = search.found
+    failed = np.array([[0.3, *(truth[5] + 0.5), 0.4 * SIGMA, 0.4 * SIGMA, 0.0]])
+    bright = replace(found.bright, sources=failed, change=np.ones(1))
+    result = candidates(search.field, replace(found, bright=bright, bright_snr=np.array([0.8])), search.rate)
+    away = np.hypot(*(result.points - truth[5]).T)
+    assert result.significance[away < FWHM] > 8.0
+    assert np.count_nonzero(result.significance > 8.0) == len(truth)
+
+
 def test_a_compact_source_in_front_of_a_wide_one_is_a_source_of_its_own() -> None:
     """As in clumpy complexes, where sources of 300 sigma were part of the clump around them."""
     width = 5.0 * SIGMA

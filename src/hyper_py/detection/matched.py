@@ -276,11 +276,15 @@ def candidates(field: Field, found: Searched, rate: FalseRate) -> Candidates:
     positive = found.bright.sources[:, AMPLITUDE] > 0.0
     fitted = _separated(found.bright.sources[positive], found.bright_snr[positive], MERGED * field.fwhm)
     fitted = fitted._replace(significance=rate.significance(fitted.significance))
-    points = refined(field, found.significance, peaks)
-    same, _ = pairs_within(fitted.points, points, SEPARATION * field.fwhm)
-    others = np.setdiff1d(np.arange(len(points)), same)
+    points, significance = refined(field, found.significance, peaks), rate.significance(peaks.value)
+    peak, source = pairs_within(fitted.points, points, SEPARATION * field.fwhm)
+    explained = significance[peak] <= fitted.significance[source]
+    others = np.setdiff1d(np.arange(len(points)), peak[explained])
+    # A fit that left more than it took is none.
+    failed = source[np.isin(peak, others)]
+    fitted = fitted.select(np.setdiff1d(np.arange(len(fitted.points)), failed))
     places = np.concatenate([fitted.points, points[others]])
-    significance = np.concatenate([fitted.significance, rate.significance(peaks.value[others])])
+    significance = np.concatenate([fitted.significance, significance[others]])
     # What rounding makes of a fit must not depend on the unit of the map.
     both = Candidates.compact(
         np.rint(places / POSITION_STEP) * POSITION_STEP,
