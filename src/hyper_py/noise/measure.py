@@ -37,7 +37,7 @@ from hyper_py.numerics.trend import Trend, cell_means, fit_surface, fit_trend
 
 _FEWEST_BEAMS = 50
 """With fewer beams outside sources than this the covariance is assumed, not measured."""
-_FEWEST_FILTERED_BEAMS = 1000
+_FEWEST_FILTERED_BEAMS = 400
 """With fewer, the power spectrum is too uncertain to say that a map lacks scales.
 
 A map of 375 beams in a frame of blank pixels was taken for an interferometer's.
@@ -161,8 +161,9 @@ def measure_noise(
         n_left, n_all = once(lambda: (sample(against, size=size).size, sample(flat, size=size).size))
         identifiable = n_left >= _LEAST_LEFT * n_all
         model = covariance_model(lags, sharp=sharp if identifiable else None)
-        if model is not None and identifiable and n_known / beam_fwhm**2 >= _FEWEST_FILTERED_BEAMS:
-            model = tempered(model, lags, sharp, beam_covariance=beam_covariance)
+        n_beams = n_known / beam_fwhm**2
+        if model is not None and identifiable and n_beams >= _FEWEST_FILTERED_BEAMS:
+            model = tempered(model, lags, sharp, beam_covariance=beam_covariance, n_beams=n_beams)
     if model is None:
         rms = once(lambda: clipped_statistics(sample(masked, size=size)).rms)
         model = beam_covariance_model(beam_covariance, rms=rms if rms > 0.0 else 1.0, max_lag=reach)
