@@ -1,6 +1,7 @@
 """The noise of a filtered map: a mesh, a factor near edges, a factor where the map is bright."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ LARGEST_BRIGHTNESS_FACTOR, LARGEST_HOLE_FACTOR = 1.5, 4.0
 BEYOND_HOLES, UNSURE = 1.25, 0.05
 """Where the holes of cirrus are deeper by a share, its peaks are higher by so many times that: 1.1 to 1.35 on
 simulated log-normal skies. Peaks higher by the second share yet are faint sources."""
+_MOST_WINDOWS = 4_000_000
+"""Of larger maps, rows are left out when typical brightness is measured."""
 _OUTLIER_SIGMA = 6.0
 """Values beyond this many sigma are no noise."""
 
@@ -162,9 +165,8 @@ class LoudRegions:
         self.shape, self._fwhm, self._step = shape, fwhm, max(1, round(0.5 * fwhm))
         self._tells_crowds, self._mesh = tells_crowds, mesh
         self._half = max(2, round(LOUD_BEAMS * fwhm / self._step))
-        self._values, self._light = (
-            np.full(tuple(-(-n // self._step) for n in shape), np.nan, dtype=np.float32) for _ in range(2)
-        )
+        self._values = np.full(tuple(-(-n // self._step) for n in shape), np.nan, dtype=np.float32)
+        self._light = np.full(tuple(part.size for part in self._centres()), np.nan, dtype=np.float32)
 
     def __getstate__(self) -> dict[str, Any]:
         """Have other processes, which look at single tiles, begin with nothing."""
@@ -179,12 +181,32 @@ class LoudRegions:
     ) -> tuple[FloatArray, FloatArray]:
         """Return the values of a tile that are looked at."""
         comb = tuple(slice(-part.start % self._step, None, self._step) for part in where)
-        return np.where(usable, ratio, np.nan)[comb], light[comb]
+        middles = (
+            self._step * centres[own] - part.start
+            for centres, own, part in zip(self._centres(), self._windows(where), where, strict=True)
+        )
+        return np.where(usable, ratio, np.nan)[comb], light[np.ix_(*middles)]
 
     def put(self, where: Where, values: tuple[FloatArray, FloatArray]) -> None:
         """Put the values of a tile in their place."""
         place = tuple(slice(-(-part.start // self._step), -(-part.stop // self._step)) for part in where)
-        self._values[place], self._light[place] = values
+        self._values[place], self._light[self._windows(where)] = values
+
+    def _centres(self) -> tuple[IntArray, IntArray]:
+        """Return the rows and columns of windows among those that are looked at: every other one."""
+        rows, columns = (
+            np.minimum(2 * np.arange(-(-n // (2 * self._step))) + 1, -(-n // self._step) - 1)
+            for n in self.shape
+        )
+        return rows, columns
+
+    def _windows(self, where: Where) -> tuple[slice, slice]:
+        """Return which windows have their centres in a tile."""
+        rows, columns = (
+            slice(*np.searchsorted(self._step * centres, (part.start, part.stop)).tolist())
+            for centres, part in zip(self._centres(), where, strict=True)
+        )
+        return rows, columns
 
     def factor(self) -> MeshMap:
         """Return how much louder it is: the upper quartile of the moduli within `LOUD_BEAMS`, above `LOUD`.
@@ -196,10 +218,7 @@ class LoudRegions:
         is_loud = np.abs(self._values) > LOUD_LARGE * _UPPER_QUARTILE
         if not is_loud.any():
             return MeshMap(np.ones((1, 1)), max(self.shape), self.shape)
-        rows, columns = (
-            np.minimum(2 * np.arange(-(-n // mesh)) + 1, m - 1)
-            for n, m in zip(self.shape, is_loud.shape, strict=True)
-        )
+        rows, columns = self._centres()
         loud, count = (
             _window_sums(chosen, self._half, rows, columns) for chosen in (is_loud, np.isfinite(self._values))
         )
@@ -208,30 +227,39 @@ class LoudRegions:
         padded = np.pad(self._values, self._half, mode="symmetric")
         squares = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
         factor, crowd = np.ones(likely.shape), np.zeros(likely.shape, dtype=bool)
-        bright = self._bright(rows, columns)
-        for k in np.flatnonzero(likely.any(axis=1)):
+        is_bright = self._brightness_test(rows, columns)
+        for k in np.flatnonzero(likely.any(axis=1)).tolist():
             own = squares[rows[k], columns[likely[k]]].reshape(-1, side**2)
             number = count[k, likely[k]]
             upper = _ranked(np.abs(own), 0.75 * number) / _UPPER_QUARTILE
             highest, deepest = _ranked(own, (1.0 - TAIL) * number), -_ranked(own, TAIL * number)
             is_strong, is_noise = upper > LOUD_LARGE, highest <= CROWD * deepest
-            is_noise &= ~(bright[k, likely[k]] > CROWD_BRIGHTNESS * upper)
+            is_noise &= ~is_bright(k, likely[k], upper)
             factor[k, likely[k]] = np.where(is_strong & is_noise, upper, 1.0)
             crowd[k, likely[k]] = is_strong & ~is_noise & self._tells_crowds
         return MeshMap(self._up_to_rims(factor, crowd, mesh), mesh, self.shape)
 
-    def _bright(self, rows: IntArray, columns: IntArray) -> FloatArray:
-        """Return how much brighter than is typical places are, in units of the scatter where the mesh is."""
-        light = self._light[np.ix_(rows, columns)].astype(np.float64)
-        known = light[np.isfinite(light)]
+    def _brightness_test(
+        self, rows: IntArray, columns: IntArray
+    ) -> Callable[[int, BoolArray, FloatArray], BoolArray]:
+        """Return what tells which windows of a row, so much louder than the mesh, are too bright."""
+        known = self._light[:: max(1, self._light.size // _MOST_WINDOWS)].astype(np.float64)
+        known = known[np.isfinite(known)]
         sigma = scatter(known) if known.size and self._tells_crowds else 0.0
-        if not sigma > 0.0:
-            return np.zeros(light.shape)
-        bright: FloatArray = (light - np.median(known)) / sigma
-        if self._mesh is None:
+        middle, mesh = float(np.median(known)) if known.size else 0.0, self._mesh
+        typical = 1.0 if mesh is None else float(np.median(mesh.values))
+
+        def is_bright(k: int, chosen: BoolArray, louder: FloatArray) -> BoolArray:
+            if not sigma > 0.0:
+                return np.zeros(louder.shape, dtype=bool)
+            x = self._step * columns[chosen]
+            level = typical if mesh is None else mesh.at(np.full_like(x, self._step * rows[k]), x)
+            bright: BoolArray = (self._light[k, chosen] - middle) * typical > (
+                CROWD_BRIGHTNESS * sigma * louder * level
+            )
             return bright
-        y, x = np.meshgrid(rows * self._step, columns * self._step, indexing="ij")
-        return bright * float(np.median(self._mesh.values)) / self._mesh.at(y, x)
+
+        return is_bright
 
     def _up_to_rims(self, factor: FloatArray, crowd: BoolArray, mesh: int) -> FloatArray:
         """Return the factors with those of large regions of noise carried to their rims.
