@@ -105,7 +105,7 @@ FLAG_TEXT: dict[Flag, str] = {
     Flag.VERY_WIDE: "wider than 5 beams; flux and size may be wrong",
     Flag.OTHER_PROFILE: "not a Gaussian; FLUX includes FLUX_BEYOND unless a neighbour may be in it",
     Flag.PROFILE_UNKNOWN: "resolved, and noise hides whether it is a Gaussian; FLUX is that of a Gaussian",
-    Flag.FLUX_OF_FIT: "before a bright wide source that outweighs it in the aperture; FLUX is FLUX_GAUSS",
+    Flag.FLUX_OF_FIT: "in front of a bright wide source that dominates its aperture; FLUX is FLUX_GAUSS",
 }
 
 

@@ -1,7 +1,6 @@
 """The noise of a filtered map: a mesh, a factor near edges, a factor where the map is bright."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,6 +137,11 @@ class FilterNoise:
         return noise if brightness is None else noise * self.factor(brightness, distance)
 
 
+def _uniform(shape: tuple[int, int]) -> MeshMap:
+    """Return a factor of 1 everywhere."""
+    return MeshMap(np.ones((1, 1)), max(shape), shape)
+
+
 class LoudRegions:
     """Finds where the noise is much louder than a mesh says, tile by tile.
 
@@ -163,7 +167,7 @@ class LoudRegions:
         mesh: MeshMap | None = None,
     ) -> None:
         self.shape, self._fwhm, self._step = shape, fwhm, max(1, round(0.5 * fwhm))
-        self._tells_crowds, self._mesh = tells_crowds, mesh
+        self._tells_crowds, self._mesh = tells_crowds, _uniform(shape) if mesh is None else mesh
         self._half = max(2, round(LOUD_BEAMS * fwhm / self._step))
         self._values = np.full(tuple(-(-n // self._step) for n in shape), np.nan, dtype=np.float32)
         self._light = np.full(tuple(part.size for part in self._centres()), np.nan, dtype=np.float32)
@@ -217,7 +221,7 @@ class LoudRegions:
         side, mesh = 2 * self._half + 1, 2 * self._step
         is_loud = np.abs(self._values) > LOUD_LARGE * _UPPER_QUARTILE
         if not is_loud.any():
-            return MeshMap(np.ones((1, 1)), max(self.shape), self.shape)
+            return _uniform(self.shape)
         rows, columns = self._centres()
         loud, count = (
             _window_sums(chosen, self._half, rows, columns) for chosen in (is_loud, np.isfinite(self._values))
@@ -227,39 +231,26 @@ class LoudRegions:
         padded = np.pad(self._values, self._half, mode="symmetric")
         squares = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
         factor, crowd = np.ones(likely.shape), np.zeros(likely.shape, dtype=bool)
-        is_bright = self._brightness_test(rows, columns)
+        (middle, sigma), level = self._typical_light(), float(np.median(self._mesh.values))
         for k in np.flatnonzero(likely.any(axis=1)).tolist():
             own = squares[rows[k], columns[likely[k]]].reshape(-1, side**2)
             number = count[k, likely[k]]
             upper = _ranked(np.abs(own), 0.75 * number) / _UPPER_QUARTILE
             highest, deepest = _ranked(own, (1.0 - TAIL) * number), -_ranked(own, TAIL * number)
             is_strong, is_noise = upper > LOUD_LARGE, highest <= CROWD * deepest
-            is_noise &= ~is_bright(k, likely[k], upper)
+            x = self._step * columns[likely[k]]
+            louder = upper * self._mesh.at(np.full_like(x, self._step * rows[k]), x) / level
+            is_noise &= ~(self._light[k, likely[k]] - middle > CROWD_BRIGHTNESS * sigma * louder)
             factor[k, likely[k]] = np.where(is_strong & is_noise, upper, 1.0)
             crowd[k, likely[k]] = is_strong & ~is_noise & self._tells_crowds
         return MeshMap(self._up_to_rims(factor, crowd, mesh), mesh, self.shape)
 
-    def _brightness_test(
-        self, rows: IntArray, columns: IntArray
-    ) -> Callable[[int, BoolArray, FloatArray], BoolArray]:
-        """Return what tells which windows of a row, so much louder than the mesh, are too bright."""
+    def _typical_light(self) -> tuple[float, float]:
+        """Return median and scatter of the brightness; the scatter is infinite where it tells no crowds."""
         known = self._light[:: max(1, self._light.size // _MOST_WINDOWS)].astype(np.float64)
         known = known[np.isfinite(known)]
         sigma = scatter(known) if known.size and self._tells_crowds else 0.0
-        middle, mesh = float(np.median(known)) if known.size else 0.0, self._mesh
-        typical = 1.0 if mesh is None else float(np.median(mesh.values))
-
-        def is_bright(k: int, chosen: BoolArray, louder: FloatArray) -> BoolArray:
-            if not sigma > 0.0:
-                return np.zeros(louder.shape, dtype=bool)
-            x = self._step * columns[chosen]
-            level = typical if mesh is None else mesh.at(np.full_like(x, self._step * rows[k]), x)
-            bright: BoolArray = (self._light[k, chosen] - middle) * typical > (
-                CROWD_BRIGHTNESS * sigma * louder * level
-            )
-            return bright
-
-        return is_bright
+        return (float(np.median(known)), sigma) if sigma > 0.0 else (0.0, np.inf)
 
     def _up_to_rims(self, factor: FloatArray, crowd: BoolArray, mesh: int) -> FloatArray:
         """Return the factors with those of large regions of noise carried to their rims.

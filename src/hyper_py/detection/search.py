@@ -8,6 +8,7 @@ import numpy as np
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, beam_sized
 from hyper_py.detection.field import Field, Smoothed, SourceMask
+from hyper_py.detection.filter_noise import CROWD_BRIGHTNESS
 from hyper_py.detection.filtering import (
     MASK_BEAMS,
     Filtered,
@@ -35,11 +36,11 @@ LOWEST = 2.5
 """Significance from which peaks are listed."""
 BRIGHT = 20.0
 """Peaks above this significance are fitted and taken off."""
-CROWD_NOISE, CROWD_BRIGHTNESS, CROWD_BRIGHT, CROWD_CLEAR = 1.5, 3.0, 2.5, 5.0
+CROWD_NOISE, CROWD_BRIGHT, CROWD_CLEAR = 1.5, 2.5, 5.0
 """A crowd of sources looks like loud noise, but is bright on scales of some beams as well. Where the noise is
-louder than is typical by the first factor, and the brightness differs by so many sigma from its median (sigma
-multiplied by that factor), peaks of the third significance that would be bright elsewhere are fitted, too.
-Those of the fourth are in any case: what is left of a crowd stays loud until they are off.
+louder than is typical by the first factor, and the brightness differs by `CROWD_BRIGHTNESS` sigma from its
+median (sigma multiplied by that factor), peaks of the second significance that would be bright elsewhere are
+fitted, too. Those of the third are in any case: what is left of a crowd stays loud until they are off.
 """
 RING_BEAMS, RING_SHARE, HOLE_SHARE = 5.0, 0.15, 0.4
 """Within so many beams, a peak with less than this share of another's significance may be its ring, and waits

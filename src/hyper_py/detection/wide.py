@@ -229,32 +229,30 @@ class _Together:
         clumpy = np.zeros(significance.size, dtype=bool)
         for i in np.flatnonzero(count >= CLUMPS).tolist():
             inside = self._clear_inside(pairs.of(i))
-            _, gaps, _ = self._around(i, inside)
+            _, angle = self._around(i, inside)
             clearest = float(significance[inside].max())
             clumpy[i] = (
-                gaps.max() < CLUMPS_GAP
+                _gaps(angle).max() < CLUMPS_GAP
                 and significance[i] >= CLUMPS_SHARE * clearest
                 and self._are_bridged(i, inside[self.octave[inside] == 0])
             )
         return clumpy
 
-    def _around(self, i: int, others: IndexArray) -> tuple[FloatArray, FloatArray, IndexArray]:
-        """Return directions of others from one, ascending, the gaps after them, and their order."""
+    def _around(self, i: int, others: IndexArray) -> tuple[IndexArray, FloatArray]:
+        """Return others in the order of their directions from one, and these directions."""
         dx, dy = (self.candidates.points[others] - self.candidates.points[i]).T
         angle = np.arctan2(dy, dx)
         order = np.argsort(angle)
-        angle = angle[order]
-        return angle, np.diff(np.append(angle, angle[0] + 2.0 * math.pi)), order
+        return others[order], angle[order]
 
     def _are_bridged(self, i: int, pieces: IndexArray) -> bool:
         """Return whether the map stays bright from one compact piece around a candidate to the next."""
         if pieces.size < CLUMPS:
             return True
         middle = self.candidates.points[i]
-        angle, gaps, order = self._around(i, pieces)
-        pieces = pieces[order]
+        pieces, angle = self._around(i, pieces)
         radius = np.hypot(*(self.candidates.points[pieces] - middle).T)
-        half_way, radius = angle + 0.5 * gaps, 0.5 * (radius + np.roll(radius, -1))
+        half_way, radius = angle + 0.5 * _gaps(angle), 0.5 * (radius + np.roll(radius, -1))
         places = middle + radius[:, None] * np.stack([np.cos(half_way), np.sin(half_way)], axis=1)
         between, _ = self.octaves[0].measured(places)
         fainter = np.minimum(self.own[pieces], np.roll(self.own[pieces], -1))
@@ -307,6 +305,11 @@ class _Together:
             same=away < fwhm * apart, light=light,
             inside=(octave[other] < octave[place]) & (away < CLUMPS_BEAMS * step[place] * fwhm),
         )  # fmt: skip
+
+
+def _gaps(angle: FloatArray) -> FloatArray:
+    """Return the angle from each of some directions, ascending, to the next one."""
+    return np.diff(np.append(angle, angle[0] + 2.0 * math.pi))
 
 
 @dataclass(frozen=True, eq=False)

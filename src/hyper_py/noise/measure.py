@@ -151,8 +151,8 @@ def measure_noise(
     masked, relative_rms, trend, n_known = _levels(masked, beam_fwhm=beam_fwhm, size=size)
     masked = combined(np.subtract, masked, trend.plane(shape))
     measurable = min(reach, min(shape) // 3)
-    model = None
-    if measurable >= beam_fwhm and n_known / beam_fwhm**2 >= _FEWEST_BEAMS:
+    model, n_beams = None, n_known / beam_fwhm**2
+    if measurable >= beam_fwhm and n_beams >= _FEWEST_BEAMS:
         flat = combined(np.divide, masked, relative_rms)
         against = kept_like(_against_neighbours(flat), residual)
         lags, sharp = (
@@ -161,7 +161,6 @@ def measure_noise(
         n_left, n_all = once(lambda: (sample(against, size=size).size, sample(flat, size=size).size))
         identifiable = n_left >= _LEAST_LEFT * n_all
         model = covariance_model(lags, sharp=sharp if identifiable else None)
-        n_beams = n_known / beam_fwhm**2
         if model is not None and identifiable and n_beams >= _FEWEST_FILTERED_BEAMS:
             model = tempered(model, lags, sharp, beam_covariance=beam_covariance, n_beams=n_beams)
     if model is None:

@@ -361,6 +361,8 @@ class MeasuredMap:
         chosen[: snr.size] &= snr >= CLEAR_SNR
         chosen[snr.size :] = False
         for group in self.groups:
+            if not chosen[group.members].any():
+                continue
             sources = table.parameters[group.members]
             wide = sources[sources[:, gaussians.SIGMA_1] > wide_sigma]
             y, x = sources[:, [gaussians.Y, gaussians.X]].T
