@@ -132,8 +132,8 @@ def test_a_crowd_of_sources_is_no_noise() -> None:
         rms = search_of(data).view.rms
         louder.append(np.median(rms[80:120, 80:120]) / np.median(rms))
         n_found += matched(detect(data), compact[:, 1], compact[:, 2])[0]
-    # Some crowds have no peak that stands out, and stay loud: 12 times and more, as all did before.
-    assert np.median(louder) < 1.6
+    # Those without a peak that stands out stayed 7 to 12 times as loud when holes alone told noise.
+    assert np.max(louder) < 1.6
     assert n_found >= 16
 
 

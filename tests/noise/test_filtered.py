@@ -90,6 +90,15 @@ def test_small_maps_of_interferometers_are_told_from_those_of_single_dishes(side
             assert measure_noise(data, beam_covariance=BEAM, beam_fwhm=FWHM)[0].filtered == lacks
 
 
+def test_the_fewer_beams_the_more_must_be_missing():
+    """Spectra of simulated single-dish maps of 400 beams lack up to .087 by chance; .04 is enough of 1000."""
+    rng = np.random.default_rng(SEED)
+    lags, sharp = autocovariances(field(rng, coverage(rng, natural=False)), max_lag=64, reach=64)
+    plain = covariance_model(lags, sharp=sharp)
+    for n_beams, lacks in ((1000.0, True), (400.0, True), (100.0, False)):
+        assert tempered(plain, lags, sharp, beam_covariance=BEAM, n_beams=n_beams).filtered == lacks
+
+
 def amplitude_weights(covariance, template, y, x):
     """Weights of the pixels for the amplitude of a template, the local mean being free."""
     whitening = whitening_matrix(covariance.matrix(y, x))

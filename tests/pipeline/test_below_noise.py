@@ -9,7 +9,8 @@ from helpers.maps import ORIGINAL, WHITE, make_image, make_map, sources_of
 from hyper_py.catalog import COLUMNS
 from hyper_py.detection.given import FixedSources
 from hyper_py.detection.peaks import Peaks
-from hyper_py.numerics.gaussians import AMPLITUDE, X, Y
+from hyper_py.diagnostics import Flag
+from hyper_py.numerics.gaussians import AMPLITUDE, SIGMA_1, SIGMA_2, X, Y
 from hyper_py.options import Options
 from hyper_py.pipeline.extraction import extract_sources
 from hyper_py.pipeline.measurement import measure_sources
@@ -46,6 +47,25 @@ def test_what_the_fit_takes_to_nothing_is_left_out(options, seed):
     np.testing.assert_array_equal(np.sort(measured.vanished), [1, 3])
     assert not measured.sources.is_below_noise.any()
     assert all(0 <= k < len(measured.sources) for group in measured.groups for k in group.members)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_source_in_front_of_a_wide_one_that_is_no_gaussian_keeps_its_row(seed):
+    """The wide one has a hollow there: what its Gaussian leaves outweighs the source in the aperture.
+
+    On other draws the noise leaves the aperture more than its error.
+    """
+    three = sources_of((300.0, 60.0, 60.0), (-60.0, 72.0, 60.0), (40.0, 72.0, 60.0))
+    three[:, [SIGMA_1, SIGMA_2]] *= np.array([[5.0], [2.0], [1.0]])
+    peaks = replace(
+        peaks_at((60.0, 60.0), (72.0, 60.0)), snr=np.array([300.0, 20.0]), size=np.array([5.0, 1.0])
+    )
+    image = make_image(make_map(three, SHAPE, seed=seed))
+    measured = measure_sources(image, peaks, rms=1.0, options=CORRELATED)
+    np.testing.assert_array_equal(measured.given, [0, 1])
+    table = measured.sources
+    assert table.flags[1] & Flag.FLUX_OF_FIT
+    assert table.flux[1] == table.flux_gauss[1] > 2.0 * table.flux_err[1]
 
 
 @pytest.mark.parametrize(
