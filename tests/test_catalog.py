@@ -15,7 +15,7 @@ from hyper_py.diagnostics import Flag
 from hyper_py.geometry import FWHM_PER_SIGMA, Beam
 from hyper_py.image import SkyImage
 from hyper_py.numerics.gaussians import gaussian_flux
-from hyper_py.photometry.measurements import SourceTable
+from hyper_py.photometry.source_table import SourceTable
 
 SHAPE = (60, 64)
 

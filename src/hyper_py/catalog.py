@@ -18,7 +18,7 @@ from hyper_py.geometry import (
 )
 from hyper_py.image import SkyImage
 from hyper_py.numerics import gaussians
-from hyper_py.photometry.measurements import SourceTable
+from hyper_py.photometry.source_table import SourceTable
 
 
 class Column(NamedTuple):

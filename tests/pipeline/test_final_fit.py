@@ -19,9 +19,10 @@ def spread(*, sigmas, kept, snr, lost=(), groups=((0, 1), (2,))):
     model = SimpleNamespace(
         sources=sources, groups=[SimpleNamespace(members=np.array(own)) for own in groups]
     )
-    measured = SimpleNamespace(lost=lambda snr, sigma: np.isin(np.arange(len(sigmas)), lost))
-    detected = Detected(np.array(snr, dtype=float), sources[: len(snr)])
-    found = _spread(model, measured, np.array(kept), detected=detected, largest_sigma=LARGEST)
+    found = _spread(
+        model, np.array(kept), lost=np.isin(np.arange(len(sigmas)), lost), snr=np.array(snr, dtype=float),
+        largest_sigma=LARGEST,
+    )  # fmt: skip
     return np.flatnonzero(found).tolist()
 
 

@@ -1,4 +1,4 @@
-"""What was measured: one table of values over the sources of a map, and the groups that they come from."""
+"""What was measured: the groups of a map, the table of their sources, and the map with both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,111 +11,18 @@ from hyper_py.background.evaluate import painted
 from hyper_py.background.model import BackgroundModel
 from hyper_py.diagnostics import Flag
 from hyper_py.fitting.groups import GroupFit
-from hyper_py.fitting.problem import AT_LARGEST
 from hyper_py.noise.covariance import CovarianceModel
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import Plane, Where
 from hyper_py.photometry.aperture import GroupApertures, GroupPhotometry
+from hyper_py.photometry.source_table import SourceTable
 
 _FILLED = (
     "at_bound", "flux", "flux_err", "flux_gauss_err", "aperture_fraction", "background", "n_blank", "nmse",
     "chi2_red", "bic", "status", "flags", "order", "covariance",
 )  # fmt: skip
 """Columns that groups fill."""
-LEAST_BEYOND, LEAST_BEYOND_ALONE, MOST_BEYOND = -0.3, -0.8, 1.5
-"""Light beyond a Gaussian is in the flux between these multiples of that of the Gaussian. Of a ring that
-stands alone the hollow is to be taken off, which the Gaussian fills."""
-UNCERTAIN_BEYOND = 0.4
-"""This share of that light, at most of the Gaussian's, is in the error: where a profile is no Gaussian it may
-be a neighbour's, or there may be more. Simulated discs, cores and complexes have pulls of .5 to 1.4 then."""
 _NOTHING_SHOWN = int(Flag.FIT_FAILED | Flag.NO_ERROR | Flag.BLANK_PIXELS)
-CLEAR_SNR = 10.0
-"""A wide source at a bound stays if its flux, one of the largest size if its detection is so clear."""
-_RIDGE_RATIO = 2.5
-"""What fills the largest size allowed and is so much longer than wide is a piece of a filament."""
-_LOST_SHARE, _LOST_SNR, _LOST_SIZE = 0.2, 5.0, 0.7
-"""Of what was found hardly anything is left where a source that stands alone has a flux below the first times
-its significance, in errors, and below the second: true ones have 0.3 to 0.7 (less in complexes), rings and
-rims of bright ones, from which a fit has moved away, less than 0.15. Then it is smaller than what was found
-by the third, or held at the end of its way."""
-_LEAST_WIDE_SNR = 3.0
-"""Flux over its error of a wide source: where its shape is not known, what it describes is background."""
-_LEAST_OF_FIT = 2.0
-"""Flux of a fit over its error, where that is taken in place of the aperture's."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SourceTable:
-    """What was measured of `n` sources, in pixels and Jy/pixel; the catalogue is computed from it.
-
-    Attributes
-    ----------
-    parameters : ndarray, shape (n, 6)
-        Fitted Gaussians, in the order of `hyper_py.numerics.gaussians`.
-    covariance : ndarray, shape (n, 6, 6)
-        Covariance of `parameters`; NaN where it is unknown.
-    at_bound : bool ndarray, shape (n, 6)
-        Parameters that a bound holds.
-    flux, flux_err, flux_gauss, flux_gauss_err, aperture_fraction : ndarray, shape (n,)
-        Jy; the aperture's flux and the Gaussian's, with their corrections applied, and errors.
-    local_rms, snr, background, shoulder_score : ndarray, shape (n,)
-    beyond, beyond_err, growth_radius : ndarray, shape (n,)
-        Light beyond the Gaussian and its error, Jy, and where the growth curve ends, in FWHM; NaN where it
-        was not measured.
-    order, n_in_group, n_blank, status, flags : int ndarray, shape (n,)
-    nmse, chi2_red, bic : ndarray, shape (n,)
-    """
-
-    parameters: FloatArray
-    covariance: FloatArray
-    at_bound: BoolArray
-    flux: FloatArray
-    flux_err: FloatArray
-    flux_gauss: FloatArray
-    flux_gauss_err: FloatArray
-    aperture_fraction: FloatArray
-    local_rms: FloatArray
-    snr: FloatArray
-    background: FloatArray
-    shoulder_score: FloatArray
-    order: IntArray
-    n_in_group: IntArray
-    n_blank: IntArray
-    status: IntArray
-    flags: IntArray
-    nmse: FloatArray
-    chi2_red: FloatArray
-    bic: FloatArray
-    beyond: FloatArray
-    beyond_err: FloatArray
-    growth_radius: FloatArray
-
-    def __len__(self) -> int:
-        return len(self.parameters)
-
-    @property
-    def is_below_noise(self) -> BoolArray:
-        """Whether the fit left nothing of a source: no peak, or a peak or flux below its own error."""
-        peak = self.parameters[:, gaussians.AMPLITUDE]
-        peak_err = np.sqrt(self.covariance[:, gaussians.AMPLITUDE, gaussians.AMPLITUDE])
-        below: BoolArray = (peak <= 0.0) | (peak < peak_err) | (self.flux < self.flux_err)
-        return below
-
-    @classmethod
-    def unmeasured(cls, parameters: FloatArray) -> "SourceTable":
-        """Return the table of Gaussians, (n, 6), of which nothing was measured: NaN, status and flags 0."""
-        n = len(parameters)
-        nothing, zero = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
-        return cls(
-            parameters=parameters,
-            covariance=np.full((n, gaussians.N_PARAMETERS, gaussians.N_PARAMETERS), np.nan),
-            at_bound=np.zeros((n, gaussians.N_PARAMETERS), dtype=bool),
-            flux=nothing, flux_err=nothing, flux_gauss=nothing, flux_gauss_err=nothing,
-            aperture_fraction=nothing, local_rms=nothing, snr=nothing, background=nothing,
-            shoulder_score=nothing, order=zero - 1, n_in_group=zero + 1, n_blank=zero, status=zero,
-            flags=zero, nmse=nothing, chi2_red=nothing, bic=nothing, beyond=nothing,
-            beyond_err=nothing, growth_radius=nothing,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -230,7 +137,7 @@ def measured_group(
     )  # fmt: skip
 
 
-def source_table(parameters: FloatArray, groups: Sequence[MeasuredGroup]) -> SourceTable:
+def table_of_groups(parameters: FloatArray, groups: Sequence[MeasuredGroup]) -> SourceTable:
     """Return the table of Gaussians, (n, 6), as their groups were measured.
 
     Sources of which the map shows nothing, because their fit pixels or apertures are blank, have no flux or
@@ -294,106 +201,6 @@ class MeasuredMap:
     noise_step: int = 1
     flux_factor: float = 1.0
 
-    def above_noise(
-        self,
-        snr: FloatArray,
-        *,
-        wide_sigma: float = np.inf,
-        largest_sigma: float = np.inf,
-        apart: BoolArray | None = None,
-        found_sigma: FloatArray | None = None,
-    ) -> BoolArray:
-        """Return which sources stay: of those of a group that are below their noise only the weakest goes.
-
-        So do wide ones (sigma above `wide_sigma`, pixels) of which the flux is not known, or which are held
-        by a bound without being clear, and those as large as is allowed (`largest_sigma`) that are long, or
-        were not clearly detected: what they describe is background. Nor do those stay that have moved away
-        from what was found, see `lost`.
-
-        Two sources in one place both have large errors; without one of them the other is well determined.
-        Sources that were added go before those that were detected.
-
-        Parameters
-        ----------
-        snr : ndarray, shape (n_given,)
-            Significance of the detections, which come first.
-        apart : bool ndarray, shape (n,), optional
-            Those that are False go in any case, and for now no other one of their groups.
-        found_sigma : ndarray, shape (n_given,), optional
-            Sigma of what was found, in pixels; without it nothing counts as lost.
-        """
-        table, n_given = self.sources, snr.size
-        major = table.parameters[:, gaussians.SIGMA_1]
-        wide, filling = major > wide_sigma, major >= AT_LARGEST * largest_sigma
-        clear = np.zeros(len(table), dtype=bool)
-        clear[:n_given] = snr >= CLEAR_SNR
-        # Held by a bound, they have no error later on.
-        least = np.where(table.at_bound.any(axis=1), CLEAR_SNR, _LEAST_WIDE_SNR)
-        below = table.is_below_noise | (wide & ~(table.flux >= least * table.flux_err))
-        below |= are_ridges(table.parameters, largest_sigma=largest_sigma) | (filling & ~clear)
-        if found_sigma is not None:
-            below |= self.lost(snr, found_sigma)
-        kept = np.ones(len(table), dtype=bool) if apart is None else apart.copy()
-        ratio = np.divide(table.flux, table.flux_err, out=np.zeros(len(table)), where=table.flux_err > 0.0)
-        for group in self.groups:
-            failing = group.members[below[group.members]]
-            if failing.size and kept[group.members].all():
-                kept[failing[np.lexsort((ratio[failing], failing < n_given))[0]]] = False
-        return kept
-
-    def with_fluxes_of_fits(self, snr: FloatArray, *, wide_sigma: float) -> "MeasuredMap":
-        """Return the same with the flux of the fit where an aperture shows what a wide source leaves.
-
-        The fit of a bright wide source may leave more in the aperture of a compact one in front of it than
-        that one has. The error is multiplied by how much more than noise the fit of the group leaves.
-
-        Parameters
-        ----------
-        snr : ndarray, shape (n_given,)
-            Significance of the detections, which come first.
-        wide_sigma : float
-            Sigma above which a source is wide, in pixels.
-        """
-        table = self.sources
-        error = table.flux_gauss_err * np.sqrt(np.maximum(table.chi2_red, 1.0))
-        chosen = (table.flux < table.flux_err) & (table.flux_gauss >= _LEAST_OF_FIT * error)
-        chosen &= table.parameters[:, gaussians.SIGMA_1] <= wide_sigma
-        chosen[: snr.size] &= snr >= CLEAR_SNR
-        chosen[snr.size :] = False
-        for group in self.groups:
-            if not chosen[group.members].any():
-                continue
-            sources = table.parameters[group.members]
-            wide = sources[sources[:, gaussians.SIGMA_1] > wide_sigma]
-            y, x = sources[:, [gaussians.Y, gaussians.X]].T
-            light = gaussians.gaussian_sum(wide, y, x)
-            chosen[group.members] &= light > sources[:, gaussians.AMPLITUDE]
-        if not chosen.any():
-            return self
-        table = replace(
-            table, flux=np.where(chosen, table.flux_gauss, table.flux),
-            flux_err=np.where(chosen, error, table.flux_err),
-        )  # fmt: skip
-        return replace(self, sources=table).with_flags(Flag.FLUX_OF_FIT, chosen)
-
-    def lost(self, snr: FloatArray, found_sigma: FloatArray) -> BoolArray:
-        """Return which fits have hardly any of what was found: of clear detections that stand alone.
-
-        Parameters
-        ----------
-        snr, found_sigma : ndarray, shape (n_given,)
-            Significance of the detections, which come first, and the sigma of what was found, in pixels.
-        """
-        table, lost = self.sources, np.zeros(len(self.sources), dtype=bool)
-        alone = [int(group.members[0]) for group in self.groups if len(group.members) == 1]
-        clear = np.array([k for k in alone if k < snr.size and snr[k] >= CLEAR_SNR], dtype=np.intp)
-        least = np.minimum(_LOST_SHARE * snr[clear], _LOST_SNR)
-        sigma_1, sigma_2 = table.parameters[clear, gaussians.SIGMA_1 : gaussians.THETA].T
-        elsewhere = np.sqrt(sigma_1 * sigma_2) < _LOST_SIZE * found_sigma[clear]
-        elsewhere |= table.at_bound[clear, gaussians.X : gaussians.Y + 1].any(axis=1)
-        lost[clear] = elsewhere & (table.flux[clear] < least * table.flux_err[clear])
-        return lost
-
     def among(self, kept: IntArray, n: int) -> "MeasuredMap":
         """Return the same in terms of `n` sources given, of which only those `kept` were measured."""
         others = np.setdiff1d(np.arange(n), kept)
@@ -432,74 +239,3 @@ class MeasuredMap:
             if y.size:
                 box[:] = y.min(), y.max(), x.min(), x.max()
         return boxes
-
-
-def are_ridges(sources: FloatArray, *, largest_sigma: float) -> BoolArray:
-    """Return which sources (n, 6) are as large as is allowed, and long: pieces of filaments or stripes."""
-    major, minor = sources[:, gaussians.SIGMA_1], sources[:, gaussians.SIGMA_2]
-    ridges: BoolArray = (major >= AT_LARGEST * largest_sigma) & (major > _RIDGE_RATIO * minor)
-    return ridges
-
-
-def without_errors_at_bounds(table: SourceTable) -> SourceTable:
-    """Return the table without errors of what depends on a parameter that a bound holds: NaN.
-
-    Held there, a parameter does not move with the data, and errors that leave it out are too small. The flux
-    depends on all parameters, the position only on itself, size and angle not on the position.
-    """
-    held, covariance = table.at_bound, table.covariance.copy()
-    place, size = [gaussians.X, gaussians.Y], [gaussians.SIGMA_1, gaussians.SIGMA_2, gaussians.THETA]
-    any_held, position = held.any(axis=1), held[:, place].any(axis=1)
-    shape = held[:, size].any(axis=1)
-    for which, columns in ((any_held, [gaussians.AMPLITUDE]), (position, place), (shape, size)):
-        for column in columns:
-            covariance[which, column, :] = covariance[which, :, column] = np.nan
-    return replace(
-        table,
-        covariance=covariance,
-        flux_err=np.where(any_held, np.nan, table.flux_err),
-        flux_gauss_err=np.where(any_held, np.nan, table.flux_gauss_err),
-    )
-
-
-def corrected_fluxes(
-    table: SourceTable, *, beam_factor: FloatArray, flux_factor: float, aperture_correction: bool
-) -> SourceTable:
-    """Return the table with the light of sources outside their Gaussians and apertures.
-
-    Parameters
-    ----------
-    table : SourceTable
-    beam_factor : ndarray, shape (n,)
-        What the flux of a source is over that of its Gaussian, for its beam.
-    flux_factor : float
-        The same, as the map shows it.
-    aperture_correction : bool
-        Whether fluxes are corrected for what is outside the apertures.
-    """
-    factor = beam_factor * flux_factor
-    other = (table.flags & int(Flag.OTHER_PROFILE)) != 0
-    beyond, gauss = np.nan_to_num(table.beyond, nan=np.inf), np.abs(table.flux_gauss)
-    unknown = np.where(other, UNCERTAIN_BEYOND * np.minimum(np.abs(beyond), gauss), 0.0)
-    # More is not the source's own: it stands on emission that is wider still. Less is a neighbour's fit.
-    least = np.where(table.n_in_group == 1, LEAST_BEYOND_ALONE, LEAST_BEYOND)
-    own = other & (beyond <= MOST_BEYOND * gauss) & (beyond >= least * gauss) & aperture_correction
-    table = replace(
-        table,
-        flux=np.where(own, table.flux_gauss + table.beyond, table.flux),
-        flux_err=np.hypot(table.flux_err, np.hypot(unknown, np.where(own, table.beyond_err, 0.0))),
-    )
-    correction = factor if aperture_correction else table.aperture_fraction
-    # That light is measured out to some distance only, and uncertain by as much as it adds.
-    uncertain = abs(1.0 - 1.0 / flux_factor)
-    flux, flux_gauss = table.flux * correction, table.flux_gauss * factor
-    return replace(
-        table,
-        flux=flux,
-        flux_err=np.hypot(table.flux_err * correction, uncertain * flux),
-        flux_gauss=flux_gauss,
-        beyond=table.beyond * factor,
-        beyond_err=table.beyond_err * factor,
-        flux_gauss_err=np.hypot(table.flux_gauss_err * factor, uncertain * flux_gauss),
-        aperture_fraction=table.aperture_fraction / factor,
-    )

@@ -12,7 +12,8 @@ from hyper_py.diagnostics import Flag
 from hyper_py.fitting.binning import unbinned_sources
 from hyper_py.numerics import gaussians
 from hyper_py.numerics.trend import Trend
-from hyper_py.photometry.measurements import MeasuredGroup, MeasuredMap, SourceTable
+from hyper_py.photometry.measurements import MeasuredGroup, MeasuredMap
+from hyper_py.photometry.source_table import SourceTable
 
 
 def unbinned(measured: MeasuredMap, size: int) -> MeasuredMap:

@@ -39,9 +39,10 @@ from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.numerics.tiles import LazyPlane, Plane, combined, kept_like, size_of
 from hyper_py.options import Options
 from hyper_py.photometry.growth import growth_curves
-from hyper_py.photometry.measurements import CLEAR_SNR, MeasuredMap, are_ridges
+from hyper_py.photometry.kept_sources import CLEAR_SNR, are_ridges
+from hyper_py.photometry.measurements import MeasuredMap
 from hyper_py.photometry.profiles import measure_profiles
-from hyper_py.pipeline.final_fit import Detected, MapNoise, above_noise, fit_model, merge_pieces
+from hyper_py.pipeline.final_fit import Detected, MapNoise, fit_model, measure_above_noise, merge_pieces
 from hyper_py.pipeline.polynomial import separate_backgrounds_of
 from hyper_py.psf.residual import (
     BeamPattern,
@@ -111,7 +112,7 @@ def measure_correlated(problem: FitProblem, options: Options) -> MeasuredMap:
             model, detected, setup=setup, solver=options.fit_options.solver()
         )
     given, pieces = given[whole], given[~whole]
-    model, measured, kept = above_noise(model, setup, options, noise=cleaned.noise, detected=detected)
+    model, measured, kept = measure_above_noise(model, setup, options, noise=cleaned.noise, detected=detected)
     given, vanished = given[kept], given[~kept]
     added = np.arange(len(model.sources)) >= given.size
     measured = measured.with_flags(Flag.ADDED_IN_RESIDUAL, added)

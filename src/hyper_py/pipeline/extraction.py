@@ -28,7 +28,8 @@ from hyper_py.numerics.pairs import pairs_within
 from hyper_py.numerics.parallel import once
 from hyper_py.numerics.tiles import LazyPlane, sample
 from hyper_py.options import OptionChanges, Options
-from hyper_py.photometry.measurements import MeasuredMap, SourceTable
+from hyper_py.photometry.measurements import MeasuredMap
+from hyper_py.photometry.source_table import SourceTable
 from hyper_py.pipeline.both_signs import NO_SOURCES, Found, find_both_signs
 from hyper_py.pipeline.defects import mended
 from hyper_py.pipeline.measurement import measure_sources

@@ -22,7 +22,8 @@ from hyper_py.numerics.solvers import SolverOptions
 from hyper_py.numerics.tiles import Plane
 from hyper_py.options import Options
 from hyper_py.photometry.conditional_flux import measure_on_conditional
-from hyper_py.photometry.measurements import CLEAR_SNR, MeasuredMap, source_table
+from hyper_py.photometry.kept_sources import CLEAR_SNR, above_noise, are_lost, with_fluxes_of_fits
+from hyper_py.photometry.measurements import MeasuredMap, table_of_groups
 from hyper_py.pipeline.polynomial import measured_on_polynomials
 
 
@@ -77,7 +78,7 @@ def fit_model(model: Model, solver: SolverOptions, *, stage: str) -> Model:
     return Model(model.problem, sources, groups)
 
 
-def above_noise(
+def measure_above_noise(
     model: Model, setup: FitSetup, options: Options, *, noise: MapNoise, detected: Detected
 ) -> tuple[Model, MeasuredMap, BoolArray]:
     """Measure the sources of a model; those that vanished in the fit go, and their groups are fitted anew.
@@ -110,16 +111,17 @@ def above_noise(
         kept = np.ones(len(sources), dtype=bool)
         if not (model.problem.forced or options.policy.keep_below_noise):
             wide = COMPACT_BEAMS * model.problem.beam_fwhm / FWHM_PER_SIGMA
-            measured = measured.with_fluxes_of_fits(snr[remaining], wide_sigma=wide)
-            kept = measured.above_noise(
-                snr[remaining], wide_sigma=wide, largest_sigma=largest_sigma,
+            measured = with_fluxes_of_fits(measured, snr[remaining], wide_sigma=wide)
+            kept = above_noise(
+                measured, snr[remaining], wide_sigma=wide, largest_sigma=largest_sigma,
                 apart=apart_after_fit(model), found_sigma=found[remaining, gaussians.SIGMA_1],
             )  # fmt: skip
         if kept.all():
             return model, measured, np.isin(np.arange(n_given), remaining)
         spread = _spread(
-            model, measured, kept, detected=detected.only(remaining), largest_sigma=largest_sigma
-        )
+            model, kept, lost=are_lost(measured, snr[remaining], found[remaining, gaussians.SIGMA_1]),
+            snr=snr[remaining], largest_sigma=largest_sigma,
+        )  # fmt: skip
         again = np.flatnonzero(spread & may_restart[remaining])
         if again.size:
             may_restart[remaining[again]] = False
@@ -134,17 +136,16 @@ def above_noise(
 
 
 def _spread(
-    model: Model, measured: MeasuredMap, kept: BoolArray, *, detected: Detected, largest_sigma: float
+    model: Model, kept: BoolArray, *, lost: BoolArray, snr: FloatArray, largest_sigma: float
 ) -> BoolArray:
     """Return which detections have fits that are not what was found.
 
     They fill the largest size, or lost what was found, and are not kept; or they fill it beside a clear one
     that is not kept: they have its light.
     """
-    snr, found_sigma = detected.snr, detected.gaussians[:, gaussians.SIGMA_1]
     filling = model.sources[: snr.size, gaussians.SIGMA_1] >= AT_LARGEST * largest_sigma
     going = ~kept[: snr.size]
-    spread = going & (filling | measured.lost(snr, found_sigma)[: snr.size])
+    spread = going & (filling | lost[: snr.size])
     for group in model.groups:
         own = group.members[group.members < snr.size]
         if (going[own] & (snr[own] >= CLEAR_SNR)).any():
@@ -168,7 +169,7 @@ def _measured(
             beam_area=problem.beam_area, usable=problem.usable,
         )  # fmt: skip
         measured = MeasuredMap(
-            sources=source_table(sources, found), groups=found, noise=noise.covariance,
+            sources=table_of_groups(sources, found), groups=found, noise=noise.covariance,
             given=np.arange(len(sources)),
         )  # fmt: skip
         measured = measured.with_flags(Flag.NOISE_ASSUMED, noise.covariance.assumed)

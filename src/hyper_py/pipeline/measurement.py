@@ -24,7 +24,9 @@ from hyper_py.numerics.pairs import friends_of_friends
 from hyper_py.numerics.tiles import usable
 from hyper_py.numerics.trend import Trend
 from hyper_py.options import Options
-from hyper_py.photometry.measurements import MeasuredMap, corrected_fluxes, without_errors_at_bounds
+from hyper_py.photometry.kept_sources import above_noise
+from hyper_py.photometry.measurements import MeasuredMap
+from hyper_py.photometry.source_table import corrected_fluxes, without_errors_at_bounds
 from hyper_py.photometry.transforms import on_plane, unbinned
 from hyper_py.pipeline.correlated import measure_correlated
 from hyper_py.pipeline.polynomial import measure_weighted
@@ -129,7 +131,7 @@ def _in_white_noise(problem: FitProblem, options: Options, *, again: bool = Fals
     if problem.forced or options.policy.keep_below_noise:
         return measured
     # The whole map is measured again: the second time all that fail go at once.
-    kept = ~measured.sources.is_below_noise if again else measured.above_noise(problem.snr)
+    kept = ~measured.sources.is_below_noise if again else above_noise(measured, problem.snr)
     if kept.all():
         return measured
     if not kept.any():

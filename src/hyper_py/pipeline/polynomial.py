@@ -30,7 +30,7 @@ from hyper_py.numerics import gaussians
 from hyper_py.numerics.tiles import Plane
 from hyper_py.options import Options
 from hyper_py.photometry.aperture_flux import measure_on_polynomials
-from hyper_py.photometry.measurements import MeasuredMap, source_table
+from hyper_py.photometry.measurements import MeasuredMap, table_of_groups
 from hyper_py.stages import tell
 
 
@@ -146,7 +146,7 @@ def measured_on_polynomials(
         residual, scaled, noise=noise.unconditioned, beam_area=problem.beam_area, usable=problem.usable,
         radius_in_fwhm=options.photometry.fwhm_radius_ratio,
     )  # fmt: skip
-    table = source_table(sources, found)
+    table = table_of_groups(sources, found)
     if options.policy.residuals_column == "residual":
         for group in found:
             if isinstance(group.background, JointBackground):
