@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import fft
 
+from hyper_py.noise import pair_sums as module
 from hyper_py.noise.pair_sums import pair_sums
 from hyper_py.numerics import parallel
 from hyper_py.numerics.parallel import workers
@@ -49,3 +50,19 @@ def test_processes_give_the_same_bytes(data, monkeypatch):
     for one, other in zip(alone, shared, strict=True):
         assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
     assert alone[4] == np.count_nonzero(np.isfinite(data) & ~mask)
+
+
+def test_many_squares_are_few_parts_with_the_same_sums(data, monkeypatch):
+    parts = []
+
+    def counted(function, items, *, recorded):
+        parts.append(len(items))
+        return map(function, items)
+
+    monkeypatch.setattr(module, "in_order", counted)
+    apart = pair_sums(data, None, SQUARES, SIDE)
+    monkeypatch.setattr(module, "_MOST_PARTS", 1)
+    together = pair_sums(data, None, SQUARES, SIDE)
+    assert parts == [2, 1]
+    for one, other in zip(apart, together, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-9)

@@ -1,5 +1,6 @@
 """Sums over the pairs of pixels of a map, square by square."""
 
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -12,8 +13,8 @@ from hyper_py.numerics.tiles import Plane
 
 Square: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """First and last row, first and last column."""
-_TOGETHER = 3
-"""Squares are one part of the work: their sums, some megabytes, are sent."""
+_TOGETHER, _MOST_PARTS = 3, 32
+"""So many squares, or more, are one part of the work: their sums, some megabytes, are sent."""
 
 
 def pair_sums(
@@ -68,7 +69,8 @@ def pair_sums(
         return sums, total, count
 
     sums, total, count = np.zeros((3, shape[0], shape[1] // 2 + 1)), 0.0, 0
-    parts = [squares[first : first + _TOGETHER] for first in range(0, len(squares), _TOGETHER)]
+    n = max(_TOGETHER, math.ceil(len(squares) / _MOST_PARTS))
+    parts = [squares[first : first + n] for first in range(0, len(squares), n)]
     for own, of_values, number in in_order(of_part, parts, recorded=False):
         sums += own
         total, count = total + of_values, count + number

@@ -37,15 +37,11 @@ class MeshMap(SentOnce):
         )
         if self.values.size == 1:
             return np.full((rows.size, columns.size), self.values[0, 0])
-        top, down = self._place(rows, axis=0)
-        low, weight = self._place(columns, axis=1)
-        high = np.minimum(low + 1, self.values.shape[1] - 1)
-        first = int(top.min(initial=self.values.shape[0] - 1))
-        near = self.values[first : int(top.max(initial=0)) + 2]
-        across = (1.0 - weight) * near[:, low] + weight * near[:, high]
-        below = np.minimum(top + 1, self.values.shape[0] - 1)
-        values: FloatArray = (1.0 - down)[:, None] * across[top - first]
-        values += down[:, None] * across[below - first]
+        if not (rows.size and columns.size):
+            return np.empty((rows.size, columns.size))
+        (first, down), (low, across) = self._weights(rows, axis=0), self._weights(columns, axis=1)
+        near = self.values[first : first + down.shape[1], low : low + across.shape[1]]
+        values: FloatArray = down @ (near @ across.T)
         return values
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.generic]:
@@ -65,6 +61,15 @@ class MeshMap(SentOnce):
     def scaled(self, factor: float) -> "MeshMap":
         """Return the map times a factor."""
         return replace(self, values=factor * self.values)
+
+    def _weights(self, pixels: IntArray, *, axis: int) -> tuple[int, FloatArray]:
+        """Return the first cell near pixels (n,), and the weights of it and those after it, (n, cells)."""
+        low, away = self._place(pixels, axis=axis)
+        first, last = int(low.min()), min(int(low.max()) + 1, self.values.shape[axis] - 1)
+        weights, pixel = np.zeros((pixels.size, last - first + 1)), np.arange(pixels.size)
+        weights[pixel, low - first] = 1.0 - away
+        weights[pixel, np.minimum(low + 1, last) - first] += away
+        return first, weights
 
     def _place(self, pixels: IntArray, *, axis: int) -> tuple[IntArray, FloatArray]:
         """Return the cell whose centre is below each pixel, and the distance from it in cells."""
