@@ -58,6 +58,8 @@ PRESETS = (
     "edges", "edges_error", "oversampled", *SOURCELESS,
 )  # fmt: skip
 UNTUNED = (*OURS[1:], *BEFORE)
+ABREAST = 6
+"""Presets side by side in the figure."""
 THRESHOLDS = [round(0.1 * k, 1) for k in range(37, 56)] + [6.0, 7.0, 8.0]
 # Their own thresholds are low: what the cut leaves out is decided by purity.
 GRIDS: dict[str, dict[str, list[Any]]] = {
@@ -368,13 +370,16 @@ def draw(groups: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> None
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(2, len(groups), figsize=(4.2 * len(groups), 7.5), sharey=True, squeeze=False)
+    blocks = -(-len(groups) // ABREAST)
+    size = 3.4 * ABREAST, 5.6 * blocks
+    figure, axes = plt.subplots(2 * blocks, ABREAST, figsize=size, sharey=True, squeeze=False)
+    columns = axes.reshape(blocks, 2, ABREAST).swapaxes(1, 2).reshape(-1, 2)
     sides = (("snr", SNR_EDGES, "true peak / sigma"), ("nearest", NEAREST_EDGES, "nearest source [beams]"))
-    for column, (preset, finders) in zip(axes.T, groups.items(), strict=True):
+    for column, (preset, finders) in zip(columns, groups.items(), strict=False):
         column[0].set_title(preset)
         for axis, (key, edges, label) in zip(column, sides, strict=True):
             for finder, runs in finders.items():
-                if any(r["status"] != 0 for r in runs):
+                if finder.endswith("lower") or any(r["status"] != 0 for r in runs):
                     continue
                 counts = np.array([share(runs, key, low, high) for low, high in pairwise(edges)], dtype=float)
                 known = counts[:, 1] >= 5
@@ -386,15 +391,17 @@ def draw(groups: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> None
                 axis.errorbar(x, p, error, marker="o", ms=3, label=TITLES[finder], **style)
             axis.set_xscale("log")
             ticks = edges[:-1]
-            axis.set_xticks(ticks, [f"{t:g}" for t in ticks], minor=False)
+            axis.set_xticks(ticks, [f"{t:g}" for t in ticks], minor=False, fontsize=7)
             axis.minorticks_off()
             axis.set_xlabel(label)
             axis.grid(alpha=0.3)
+    for axis in columns[len(groups) :].flat:
+        axis.set_axis_off()
     for row in axes:
         row[0].set_ylabel("completeness")
-    axes[0, 0].legend(fontsize=8, loc="lower right")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.tight_layout(rect=(0.0, 0.03, 1.0, 1.0))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=len(FINDERS))
+    figure.savefig(path, dpi=80)
 
 
 def main() -> None:

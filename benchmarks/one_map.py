@@ -229,6 +229,7 @@ def main() -> None:
         make_map(path, arguments.side, number)
         runs = Runs(path, Path(directory), arguments.set)
         table, costs = lines(runs, arguments)
+    larger = ["## Larger maps", "", *planned(costs, arguments.side**2 / 1e6), ""] if 1 in costs else []
     command = " ".join(["python benchmarks/one_map.py", *sys.argv[1:]])
     text = [
         "# One large map",
@@ -242,10 +243,7 @@ def main() -> None:
         "",
         f"Tables of all runs: {'the same bytes' if len(runs.tables) == 1 else 'DIFFERENT'}.",
         "",
-        "## Larger maps",
-        "",
-        *planned(costs, arguments.side**2 / 1e6),
-        "",
+        *larger,
         f"- hyper-py {hyper_py.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores",
     ]
     arguments.output.write_text("\n".join(text) + "\n")
