@@ -13,7 +13,7 @@ from hyper_py.bands.shapes import sky_ellipses
 def fitted():
     _, bands, truth = small_field(seed=6, flux_range=(0.8, 2.0), n_sources=12, size=500.0)
     fit = FitChoices(prior=wide_prior(bands, free=False), largest=3.0)
-    return bands, truth, fit_jointly(bands, truth, choices=fit, max_sweeps=3).estimates
+    return bands, truth, fit_jointly(bands, truth, choices=fit, max_iterations=3).estimates
 
 
 def test_fluxes_in_it_are_true_within_their_errors(fitted):

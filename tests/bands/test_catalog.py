@@ -9,7 +9,7 @@ from astropy.coordinates import SkyCoord
 
 from helpers.bands import SMALL, extraction_of, measured_field
 from hyper_py.bands.catalog import _intrinsic, column_suffixes
-from hyper_py.bands.columns import BAND_COLUMNS, SOURCE_COLUMNS, column_table, described_columns
+from hyper_py.bands.columns import BAND_COLUMNS, SOURCE_COLUMNS, described_columns
 from hyper_py.diagnostics import Flag, InputError
 from hyper_py.simulation.bands import simulate_bands
 
@@ -160,8 +160,3 @@ def test_bands_whose_columns_would_be_taken_for_others_are_refused(names):
 def test_bands_as_they_are_called_are_not_refused():
     names = ["70", "160", "250", "350", "500", "S850", "a", "b", "ab", "160_350", "x_err"]
     assert column_suffixes(names) == names
-
-
-def test_documentation_has_every_column():
-    text = column_table()
-    assert all(f"| `{name}` |" in text for name, _ in described_columns())

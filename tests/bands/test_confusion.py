@@ -31,7 +31,7 @@ def fitted_alone(share):
     ]
     choices = FitChoices(prior=wide_prior(bands, free=False), largest=3.0)
     known = replace(truth.select(np.array([0])), scale=np.full(1, bands[0].fwhm))
-    return bands, truth, fit_jointly(bands, known, choices=choices, max_sweeps=3).estimates
+    return bands, truth, fit_jointly(bands, known, choices=choices, max_iterations=3).estimates
 
 
 def hidden_beside(bands, fitted, fluxes, *, expected=1e-3):

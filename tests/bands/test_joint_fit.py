@@ -13,7 +13,7 @@ from hyper_py.bands.joint_fit import FitChoices, fit_jointly, partition, populat
 def test_fluxes_are_true_within_their_errors(random_seed):
     _, bands, truth = small_field(seed=random_seed, n_sources=14, size=500.0)
     choices = FitChoices(prior=wide_prior(bands, free=False), largest=3.0)
-    result = fit_jointly(bands, truth, choices=choices, max_sweeps=4)
+    result = fit_jointly(bands, truth, choices=choices, max_iterations=4)
     found = result.estimates
     error = np.sqrt(np.diagonal(found.flux_covariance, axis1=1, axis2=2))
     pulls = ((found.flux - truth.flux) / error)[found.seen]
@@ -27,12 +27,14 @@ def test_fluxes_are_true_within_their_errors(random_seed):
 def test_only_what_changed_and_what_is_beside_is_fitted_again():
     _, bands, truth = small_field(seed=3, n_sources=12, size=900.0, pair_fraction=0.0, margin=60.0)
     choices = FitChoices(prior=wide_prior(bands, free=False), largest=3.0)
-    first = fit_jointly(bands, truth, choices=choices, max_sweeps=1)
+    first = fit_jointly(bands, truth, choices=choices, max_iterations=1)
     changed = np.zeros(len(truth), dtype=bool)
     changed[0] = True
-    again = fit_jointly(bands, first.estimates, choices=choices, changed=changed, max_sweeps=1)
+    again = fit_jointly(bands, first.estimates, choices=choices, changed=changed, max_iterations=1)
     assert 1 <= again.n_fits < first.n_fits
-    only = fit_jointly(bands, first.estimates, choices=choices, changed=changed, beside=False, max_sweeps=1)
+    only = fit_jointly(
+        bands, first.estimates, choices=choices, changed=changed, beside=False, max_iterations=1
+    )
     assert only.n_fits == 1
     far = np.hypot(*(truth.position - truth.position[0]).T) > 250.0
     np.testing.assert_array_equal(again.estimates.flux[far], first.estimates.flux[far])
@@ -49,7 +51,7 @@ def test_groups_are_chains_and_no_group_is_too_large(rng):
 def test_the_prior_is_that_of_the_bright_sources_if_there_are_enough():
     _, bands, truth = small_field(seed=3, n_sources=14, size=500.0, flux_range=(1.0, 2.0))
     choices = FitChoices(prior=wide_prior(bands, free=False), largest=3.0)
-    found = fit_jointly(bands, truth, choices=choices, max_sweeps=2).estimates
+    found = fit_jointly(bands, truth, choices=choices, max_iterations=2).estimates
     prior = population_prior(bands, found, free=False)
     assert prior.mean[0] == pytest.approx(truth.shape[:, [0, 2]].mean(), rel=0.25)
     assert prior.sigma[0] < choices.prior.sigma[0]

@@ -24,7 +24,7 @@ def test_offsets_of_maps_are_measured_and_taken_out():
     pulls = (offsets.values - expected)[1:] / offsets.errors[1:]
     assert np.abs(pulls).max() < 4.0
     np.testing.assert_array_equal([band.offset for band in aligned], offsets.values)
-    again = fit_jointly(aligned, estimates, choices=fit, max_sweeps=1)
+    again = fit_jointly(aligned, estimates, choices=fit, max_iterations=1)
     after = measure_offsets(aligned, again.offsets, choices=OffsetChoices(reference=0))
     assert np.abs(after.values - offsets.values).max() < 0.1
 

@@ -36,7 +36,7 @@ def fitted_as_one(separation):
     middle = truth.position.mean(axis=0, keepdims=True)
     scale = np.full(1, bands[0].fwhm)
     one = replace(truth.select(np.array([0])), position=middle, start=middle.copy(), scale=scale)
-    return bands, truth, choices, fit_jointly(bands, one, choices=choices, max_sweeps=2).estimates
+    return bands, truth, choices, fit_jointly(bands, one, choices=choices, max_iterations=2).estimates
 
 
 @pytest.mark.parametrize("separation", [6.0, 9.0])
@@ -45,7 +45,7 @@ def test_a_pair_found_as_one_becomes_two_with_true_fluxes(separation):
     split = split_blends(bands, one, spectra=spectra_of(bands), choices=choices, first=7)
     assert split.changed.tolist() == [True, True]
     assert split.estimates.identity.tolist() == [one.identity[0], 7]
-    found = fit_jointly(bands, split.estimates, choices=choices, max_sweeps=3).estimates
+    found = fit_jointly(bands, split.estimates, choices=choices, max_iterations=3).estimates
     distance = np.hypot(*(found.position[:, None] - truth.position).transpose(2, 0, 1))
     order = distance.argmin(axis=0)
     assert sorted(order.tolist()) == [0, 1]
@@ -76,7 +76,7 @@ def test_a_faint_companion_beside_a_wide_source_is_found_whatever_its_direction(
     assert truth.flux[faint, 2] < 0.25 * truth.flux[bright, 2]
     choices = FitChoices(prior=wide_prior(bands, free=False), largest=3.0)
     known = replace(truth.select(np.array([bright])), scale=np.full(1, bands[0].fwhm))
-    one = fit_jointly(bands, known, choices=choices, max_sweeps=2).estimates
+    one = fit_jointly(bands, known, choices=choices, max_iterations=2).estimates
     split = split_blends(bands, one, spectra=spectra_of(bands), choices=choices, first=7)
     distance = np.hypot(*(split.estimates.position[:, None] - truth.position).transpose(2, 0, 1))
     assert sorted(distance.argmin(axis=0).tolist()) == [0, 1]
@@ -88,7 +88,7 @@ def test_one_elongated_source_stays_one():
         seed=2, **{**FIELD, "pair_fraction": 0.0, "fwhm_range": (10.0, 12.0), "axis_ratio_range": (2.0, 2.0)}
     )
     choices = FitChoices(prior=wide_prior(bands, free=False), largest=3.0)
-    fitted = fit_jointly(bands, truth, choices=choices, max_sweeps=2).estimates
+    fitted = fit_jointly(bands, truth, choices=choices, max_iterations=2).estimates
     assert fitted.snr.max(axis=1).min() > 50.0
     split = split_blends(bands, fitted, spectra=spectra_of(bands), choices=choices, first=2)
     assert not split.changed.any()
@@ -103,7 +103,7 @@ def test_a_companion_too_faint_for_any_spectrum_is_found_if_it_has_that_of_a_gre
     bands = [replace(band, data=band.data - 0.975 * one) for band, one in zip(bands, light, strict=True)]
     choices = FitChoices(prior=wide_prior(bands, free=False), largest=3.0)
     bright = replace(truth.select(np.array([0])), scale=np.full(1, bands[0].fwhm))
-    one = fit_jointly(bands, bright, choices=choices, max_sweeps=2).estimates
+    one = fit_jointly(bands, bright, choices=choices, max_iterations=2).estimates
     split = split_blends(bands, one, spectra=spectra_of(bands), choices=choices, first=7)
     assert split.changed.tolist() == [True, True]
     assert LEAST_SPECTRAL_GAIN < split.estimates.significance[1] ** 2 < LEAST_GAIN

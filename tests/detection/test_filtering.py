@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from hyper_py.detection.field import Field, Smoothed
-from hyper_py.detection.filtering import Masks, Planes, first_mask, measure_filter, refilter
+from hyper_py.detection.filtering import Planes, first_mask, measure_filter, refilter
 from hyper_py.detection.kernels import KernelFamily
+from hyper_py.detection.masks import Masks
 from hyper_py.numerics.gaussians import render
 from hyper_py.numerics.stored import StoredPlane
 from hyper_py.numerics.tiles import LazyPlane, grown

@@ -11,8 +11,9 @@ from scipy import ndimage, stats
 
 from hyper_py.detection.bright import fit_gaussians
 from hyper_py.detection.checks import PeakLimits
-from hyper_py.detection.field import Field, PartCache, PixelMask, SourceMask
-from hyper_py.detection.filtering import Masks, Planes, first_mask, measure_filter
+from hyper_py.detection.field import Field, PartCache
+from hyper_py.detection.filtering import Planes, first_mask, measure_filter
+from hyper_py.detection.masks import Masks, PixelMask, SourceMask
 from hyper_py.detection.matched import detect_matched
 from hyper_py.detection.maxima import between_pixels, find_maxima, refined
 from hyper_py.detection.peaks import Peaks
@@ -241,14 +242,6 @@ def test_noise_and_amplitude_of_the_filter() -> None:
     answer = view.weights.apply(field.smoothed(model)[slice(0, 300), slice(0, 300)], field.distance[:, :])
     assert answer[np.rint(y).astype(int), np.rint(x).astype(int)] == pytest.approx(7.0, rel=1e-3)
     assert isinstance(first_mask(field, smoothed), PixelMask)
-
-
-def test_masks_reach_as_far_as_they_say() -> None:
-    mask = SourceMask(np.array([[10.3, 12.6], [30.0, -2.0]]), np.array([4.0, 6.5]))
-    y, x = np.mgrid[:40, :50]
-    expected = (np.hypot(x - 10.3, y - 12.6) <= 5.0) | (np.hypot(x - 30.0, y + 2.0) <= 7.5)
-    assert np.array_equal(mask((slice(0, 40), slice(0, 50)), more=1.0), expected)
-    assert np.array_equal(mask((slice(5, 20), slice(7, 41)), more=1.0), expected[5:20, 7:41])
 
 
 def test_maxima_and_their_positions() -> None:

@@ -7,8 +7,9 @@ from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray
 from hyper_py.bands.band import Band
-from hyper_py.detection.field import Field, SourceMask
-from hyper_py.detection.filtering import MASK_BEAMS, Masks, Planes, first_mask, measure_filter
+from hyper_py.detection.field import Field
+from hyper_py.detection.filtering import MASK_BEAMS, Planes, first_mask, measure_filter
+from hyper_py.detection.masks import Masks, SourceMask
 from hyper_py.geometry import FWHM_PER_SIGMA
 from hyper_py.numerics import gaussians
 

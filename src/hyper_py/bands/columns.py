@@ -98,14 +98,6 @@ def described_columns() -> Iterator[tuple[str, Column]]:
         yield f"{column.name}_BAND1_BAND2", column
 
 
-def column_table() -> str:
-    """Return Markdown for the documentation: a row for each column of the wide table."""
-    lines = ["| Column | Unit | Type | Meaning |", "|---|---|---|---|"]
-    for name, column in described_columns():
-        lines.append(f"| `{name}` | {column.unit} | {column.dtype} | {column.description} |")
-    return "\n".join(lines) + "\n"
-
-
 def column_of_band(column: Column, *, end: str, where: str, wavelength: float) -> Column:
     """Return a column of one band of the wide table."""
     name = next((name for longest, name in _UCD_BANDS if wavelength <= longest), "em.radio")

@@ -91,7 +91,7 @@ def fit_jointly(
     choices: FitChoices,
     changed: BoolArray | None = None,
     beside: bool = True,
-    max_sweeps: int = 3,
+    max_iterations: int = 3,
 ) -> JointFit:
     """Fit the groups, brightest first, and again those beside sources that changed.
 
@@ -105,7 +105,7 @@ def fit_jointly(
         Sources whose groups are fitted; all if None.
     beside : bool
         Whether those near them are fitted as well.
-    max_sweeps : int
+    max_iterations : int
     """
     estimates = estimates.copied()
     groups = partition(bands, estimates.position)
@@ -121,7 +121,7 @@ def fit_jointly(
     brightness = np.array([np.nan_to_num(estimates.flux[members]).sum() for members in groups])
     normals: dict[int, OffsetNormal] = {}
     n_fits = 0
-    for _ in range(max_sweeps):
+    for _ in range(max_iterations):
         moved = np.zeros(len(estimates), dtype=bool)
         for number in np.argsort(-brightness, kind="stable"):
             if not waiting[number]:

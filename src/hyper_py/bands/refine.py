@@ -23,7 +23,7 @@ OFFSET_FITS = 3
 BRIGHT, FEWEST_BRIGHT = 20.0, 20
 """S/N in some band of the sources with which offsets are measured."""
 FINAL_TOLERANCE = 1e-3
-MOST_SWEEPS = 6
+MOST_ITERATIONS = 6
 
 
 def align(
@@ -35,7 +35,7 @@ def align(
         bright[:] = True
     offsets = BandOffsets.none(len(bands), reference=choices.reference)
     for _ in range(OFFSET_FITS):
-        result = fit_jointly(bands, estimates, choices=fit, changed=bright, beside=False, max_sweeps=1)
+        result = fit_jointly(bands, estimates, choices=fit, changed=bright, beside=False, max_iterations=1)
         estimates = result.estimates
         before = np.array([band.offset for band in bands])
         offsets = measure_offsets(bands, result.offsets, choices=choices)
@@ -82,7 +82,7 @@ def refine(
     """
     if not fitted:
         bands = with_noise(bands, estimates)
-        estimates = fit_jointly(bands, estimates, choices=fit, max_sweeps=2).estimates
+        estimates = fit_jointly(bands, estimates, choices=fit, max_iterations=2).estimates
     vanished = estimates.select(np.zeros(len(estimates), dtype=bool))
     bands = with_noise(bands, estimates)
     final = replace(fit, tolerance=FINAL_TOLERANCE)
@@ -94,7 +94,7 @@ def refine(
     changed = np.ones(len(estimates), dtype=bool)
     while True:
         estimates = fit_jointly(
-            bands, estimates, choices=final, changed=changed, max_sweeps=MOST_SWEEPS
+            bands, estimates, choices=final, changed=changed, max_iterations=MOST_ITERATIONS
         ).estimates
         stays = estimates.stands(MINIMUM) & ~_in_one_place(estimates)
         if keep_all or stays.all():

@@ -97,7 +97,7 @@ def find_sources(
         estimates = estimates.joined(new)
         if bands[0].noise is None or turn <= len(LEVELS):
             bands = with_noise(bands, estimates)
-        result = fit_jointly(bands, estimates, choices=choices.fit, changed=changed, max_sweeps=2)
+        result = fit_jointly(bands, estimates, choices=choices.fit, changed=changed, max_iterations=2)
         estimates = result.estimates
         if turn:
             estimates, first = part_blends(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hyper_py.arrays import FloatArray
-from hyper_py.geometry import Ellipse, ellipse_from_covariance, transform_covariance
+from hyper_py.geometry import Ellipse, ellipse_from_covariance
 
 
 def symmetric(shape: FloatArray) -> FloatArray:
@@ -20,11 +20,6 @@ def symmetric(shape: FloatArray) -> FloatArray:
 def unique_elements(covariance: FloatArray) -> FloatArray:
     """Return xx, xy, yy, shape (..., 3), of symmetric matrices (..., 2, 2)."""
     return np.stack([covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]], axis=-1)
-
-
-def transformed(shape: FloatArray, jacobian: FloatArray) -> FloatArray:
-    """Return J C J^T of covariances (..., 3) under linear maps (..., 2, 2), as xx, xy, yy."""
-    return unique_elements(transform_covariance(symmetric(shape), jacobian))
 
 
 def determinant(shape: FloatArray) -> FloatArray:

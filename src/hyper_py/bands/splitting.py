@@ -76,7 +76,7 @@ def part_blends(
         if not n_new:
             break
         estimates = fit_jointly(
-            bands, estimates, choices=choices, changed=split.changed, max_sweeps=2
+            bands, estimates, choices=choices, changed=split.changed, max_iterations=2
         ).estimates
     return estimates, first
 

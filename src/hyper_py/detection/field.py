@@ -10,7 +10,6 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from scipy import ndimage
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.edges import edge_distance
@@ -44,8 +43,6 @@ _TILES_READ = 8
 """Tiles of which single pixels are read in one part of the work."""
 _MOST_KEPT = 6_000_000
 """Planes of the smoothed map are kept in memory for maps of at most this many pixels."""
-_DISC_PIXELS = 100_000
-"""Pixels of discs of a mask that are computed at once."""
 GRAIN = 2.0**-30
 """Scaled maps are rounded to it, so that what rounding makes of other units does not grow in fits."""
 FEWEST_SAMPLED, MOST_SAMPLED = 60_000, 1_000_000
@@ -423,56 +420,3 @@ class Smoothed:
     def __getitem__(self, where: Where) -> FloatArray:
         found = self.make(*where)
         return found if isinstance(found, np.ndarray) else np.array([*found])
-
-
-@dataclass(frozen=True, eq=False)
-class SourceMask:
-    """True within a radius (n,) of any of the points (n, 2), in the order (x, y)."""
-
-    points: FloatArray
-    radii: FloatArray
-
-    def __call__(self, where: Where, *, more: float = 0.0) -> BoolArray:
-        """Return the mask of rows and columns, the radii larger by `more`."""
-        rows, columns = where
-        mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=bool)
-        for radius in np.unique(self.radii):
-            reach = float(radius) + more
-            near = self.points[self.radii == radius]
-            inside = (near[:, 0] > columns.start - reach) & (near[:, 0] < columns.stop + reach)
-            inside &= (near[:, 1] > rows.start - reach) & (near[:, 1] < rows.stop + reach)
-            _add_discs(mask, near[inside] - [columns.start, rows.start], reach)
-        return mask
-
-
-def _add_discs(mask: BoolArray, points: FloatArray, radius: float) -> None:
-    """Set a mask to True within a radius of points (n, 2), in the order (x, y)."""
-    side = math.floor(2.0 * radius) + 1
-    step = max(1, _DISC_PIXELS // side**2)
-    for first in range(0, len(points), step):
-        centres = points[first : first + step, :, None]
-        pixels = np.ceil(centres - radius).astype(np.intp) + np.arange(side)
-        square = (pixels - centres) ** 2
-        on_map = (pixels >= 0) & (pixels < np.array([mask.shape[1], mask.shape[0]])[:, None])
-        square[~on_map] = np.inf
-        disc, row, column = np.nonzero(square[:, 1, :, None] + square[:, 0, None, :] <= radius**2)
-        mask[pixels[disc, 1, row], pixels[disc, 0, column]] = True
-
-
-@dataclass(frozen=True, eq=False)
-class PixelMask:
-    """True near pixels of which the absolute value exceeds a limit."""
-
-    plane: Plane
-    limit: float
-    radius: float
-
-    def __call__(self, where: Where, *, more: float = 0.0) -> BoolArray:
-        """Return the mask of rows and columns, the radius larger by `more`."""
-        radius = self.radius + more
-        outer, inner = grown(where, math.ceil(radius) + 1, size_of(self.plane))
-        high = np.abs(self.plane[outer]) > self.limit
-        if not high.any():
-            return high[inner]
-        mask: BoolArray = (ndimage.distance_transform_edt(~high) <= radius)[inner]
-        return mask

@@ -8,8 +8,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray
-from hyper_py.detection.field import Field, PixelMask, Smoothed, SourceMask
+from hyper_py.detection.field import Field, Smoothed
 from hyper_py.detection.filter_noise import FilterNoise, LoudRegions, brightness_curves, edge_curve
+from hyper_py.detection.masks import Mask, Masks, PixelMask
 from hyper_py.detection.noise_mesh import MeshGatherer, cell_side
 from hyper_py.detection.weights import EdgeWeights, ProductSums, lacking
 from hyper_py.numerics.medians import MAD_TO_RMS, scatter
@@ -17,7 +18,6 @@ from hyper_py.numerics.mesh import MeshMap
 from hyper_py.numerics.parallel import once
 from hyper_py.numerics.tiles import LazyPlane, Plane, Where, grown, sample
 
-Mask: TypeAlias = PixelMask | SourceMask
 Chosen: TypeAlias = Callable[[Where], BoolArray]
 """Gives which pixels of rows and columns are meant."""
 MASK_BEAMS = 1.3
@@ -29,14 +29,6 @@ LEAST_USABLE, LEAST_CLEAN = 0.1, 0.3
 """With less than these shares of the map left, masks are not used."""
 MESH_FROM = 1.5
 """The mesh is measured this many beams from edges, where the filter is whole enough."""
-
-
-@dataclass(frozen=True, eq=False)
-class Masks:
-    """Where a map is not noise alone: near clear sources, and near those that may be some, too."""
-
-    sources: Mask
-    faint: Mask
 
 
 class Seen(NamedTuple):

@@ -7,12 +7,11 @@ import numpy as np
 
 from hyper_py.arrays import BoolArray, FloatArray, IndexArray
 from hyper_py.detection.bright import Fit, beam_sized
-from hyper_py.detection.field import Field, Smoothed, SourceMask
+from hyper_py.detection.field import Field, Smoothed
 from hyper_py.detection.filter_noise import CROWD_BRIGHTNESS
 from hyper_py.detection.filtering import (
     MASK_BEAMS,
     Filtered,
-    Masks,
     Planes,
     by_holes,
     first_mask,
@@ -20,6 +19,7 @@ from hyper_py.detection.filtering import (
     refilter,
 )
 from hyper_py.detection.fit_residual import RingNoise, fit_residual_noise, square, strong_sources
+from hyper_py.detection.masks import Masks, SourceMask
 from hyper_py.detection.maxima import SEPARATION, Maxima, between_pixels, find_maxima, negative, neighbourhood
 from hyper_py.detection.weights import EdgeWeights
 from hyper_py.geometry import FWHM_PER_SIGMA

@@ -417,7 +417,7 @@ def _fitted(
     patterns: list[FloatArray | None] = [None] * len(bands)
     known = any(band.image.beam.psf_residual is not None for band in bands)
     for _ in range(_PATTERN_FITS if known else 0):
-        estimates = fit_jointly(bands, estimates, choices=fit, max_sweeps=2).estimates
+        estimates = fit_jointly(bands, estimates, choices=fit, max_iterations=2).estimates
         patterns = [band.pattern(estimates.gaussians(band.binned(1), b)) for b, band in enumerate(bands)]
         bands = [band.less(pattern) for band, pattern in zip(bands, patterns, strict=True)]
     forced = spectra is None
