@@ -7,15 +7,11 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy.stats import binom_conf_interval
 from astropy.table import MaskedColumn, QTable, Table
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hyper_py import HyperPyError, validate
 from hyper_py.catalog import COLUMNS
 from hyper_py.validation.comparison import QUANTITIES
-from hyper_py.validation.validation import binomial_fraction
 
 BEAM = 6.0
 
@@ -44,15 +40,6 @@ def measure(truth, rng, **errors):
         catalog[name + "_ERR"] = sigma
         catalog[name].unit = catalog[name + "_ERR"].unit = truth[name].unit
     return catalog
-
-
-@given(whole=st.integers(1, 5000), data=st.data(), level=st.floats(0.5, 0.999))
-def test_intervals_as_astropy(whole, data, level):
-    part = data.draw(st.integers(0, whole))
-    ours = binomial_fraction(part, whole, level=level)
-    expected = binom_conf_interval(part, whole, confidence_level=level, interval="wilson")
-    np.testing.assert_allclose((ours.low, ours.high), expected, atol=1e-12)
-    assert ours.low <= ours.value <= ours.high
 
 
 def test_the_truth_itself_is_perfect():

@@ -16,8 +16,9 @@ from hyper_py.columns import column_angles, column_flags, column_numbers, column
 from hyper_py.diagnostics import ConfigurationError, InputError
 from hyper_py.geometry import ARCSEC_PER_RADIAN
 from hyper_py.validation.comparison import Comparison, SourceTable, Statistic
+from hyper_py.validation.fractions import Fraction, binomial_fraction
 from hyper_py.validation.matching import is_isolated, match_positions, sky_points
-from hyper_py.validation.validation import Fraction, TextTable, binomial_fraction
+from hyper_py.validation.validation import TextTable
 
 BRIGHT_SIGMA = 5.0
 """Sources count in the statistics of a band where their *true* flux is above this many errors: a cut on the
