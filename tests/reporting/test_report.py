@@ -159,6 +159,11 @@ def test_search_and_sort(page):
     assert "wrong" in page.locator("#search").get_attribute("class")
     page.fill("#search", 'blended !"size at bound"')
     assert n_rows(page) <= total
+    page.fill("#search", '"profile unknown"')
+    by_phrase = page.locator("#count").inner_text()
+    assert not by_phrase.startswith("0 ")
+    page.fill("#search", "PROFILE_UNKNOWN")  # as tables and the documentation call it
+    assert page.locator("#count").inner_text() == by_phrase
     page.fill("#search", "")
     page.locator("th[data-name=FLUX]").click()
     place = [th.get_attribute("data-name") for th in page.locator("#table th").all()].index("FLUX")

@@ -59,7 +59,7 @@ function makeTable({ catalog, onChoose, onFilter }) {
         const compare = { "<": a => a < number, ">": a => a > number, "<=": a => a <= number, ">=": a => a >= number, "=": a => a === number, "!=": a => a !== number }[match[2]];
         parts.push(i => compare(values[i]));
       } else {
-        const not = Boolean(match[4] || match[6]), word = (match[5] ?? match[7]).toLowerCase();
+        const not = Boolean(match[4] || match[6]), word = (match[5] ?? match[7]).toLowerCase().replaceAll("_", " ");
         if (/^\d+$/.test(word)) parts.push(i => (catalog.HYPER_ID[i] === Number(word)) !== not);
         else {
           const bits = facts.flags.filter(flag => flag.name.includes(word) || flag.text.toLowerCase().includes(word)).reduce((sum, flag) => sum | flag.bit, 0);
