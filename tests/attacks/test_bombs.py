@@ -123,6 +123,16 @@ def test_yaml_that_stands_for_more_than_it_says_is_refused(text):
     assert len(str(raised.value)) < 300
 
 
+def test_brackets_within_brackets_are_read_up_to_a_depth_and_refused_at_once_beyond_it():
+    """For each further one the parser looks at all that are open."""
+    nested = parse_yaml("a: " + "[" * 40 + "]" * 40, source="x")["a"]
+    for _ in range(39):
+        (nested,) = nested
+    assert nested == []
+    with pytest.raises(ConfigurationError, match=r"bomb\.yaml, line 2: brackets within 50 others"):
+        parse_yaml("a: 1\nb: " + "[" * 500_000, source="bomb.yaml")
+
+
 def test_aliases_that_are_of_use_are_read():
     assert parse_yaml("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}", source="x") == {
         "a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2},

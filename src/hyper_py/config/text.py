@@ -13,6 +13,8 @@ from hyper_py.files import read_small
 
 _MOST_VALUES = 20_000
 """Of a text with aliases; there are some 200 keys."""
+_MOST_NESTED = 50
+"""Brackets within brackets: the parser's time grows with the square of their number."""
 _LARGEST_FILE = 20_000_000
 
 
@@ -25,6 +27,14 @@ class _Loader(yaml.SafeLoader):
         ]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+        """Begin a list or mapping in brackets, if it is not within too many others."""
+        if self.flow_level >= _MOST_NESTED:
+            raise yaml.MarkedYAMLError(
+                problem=f"brackets within {_MOST_NESTED} others", problem_mark=self.get_mark()
+            )
+        super().fetch_flow_collection_start(TokenClass)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Return the mapping, if each key is there only once."""
