@@ -137,11 +137,6 @@ class FilterNoise:
         return noise if brightness is None else noise * self.factor(brightness, distance)
 
 
-def _uniform(shape: tuple[int, int]) -> MeshMap:
-    """Return a factor of 1 everywhere."""
-    return MeshMap(np.ones((1, 1)), max(shape), shape)
-
-
 class LoudRegions:
     """Finds where the noise is much louder than a mesh says, tile by tile.
 
@@ -167,7 +162,7 @@ class LoudRegions:
         mesh: MeshMap | None = None,
     ) -> None:
         self.shape, self._fwhm, self._step = shape, fwhm, max(1, round(0.5 * fwhm))
-        self._tells_crowds, self._mesh = tells_crowds, _uniform(shape) if mesh is None else mesh
+        self._tells_crowds, self._mesh = tells_crowds, MeshMap.uniform(1.0, shape) if mesh is None else mesh
         self._half = max(2, round(LOUD_BEAMS * fwhm / self._step))
         self._values = np.full(tuple(-(-n // self._step) for n in shape), np.nan, dtype=np.float32)
         self._light = np.full(tuple(part.size for part in self._centres()), np.nan, dtype=np.float32)
@@ -221,7 +216,7 @@ class LoudRegions:
         side, mesh = 2 * self._half + 1, 2 * self._step
         is_loud = np.abs(self._values) > LOUD_LARGE * _UPPER_QUARTILE
         if not is_loud.any():
-            return _uniform(self.shape)
+            return MeshMap.uniform(1.0, self.shape)
         rows, columns = self._centres()
         loud, count = (
             _window_sums(chosen, self._half, rows, columns) for chosen in (is_loud, np.isfinite(self._values))

@@ -76,7 +76,7 @@ class MeshGatherer:
         """
         known = np.isfinite(self._rms)
         if not known.any():
-            return MeshMap(np.full((1, 1), otherwise()), max(self.shape), self.shape)
+            return MeshMap.uniform(otherwise(), self.shape)
         logarithm, error = self._logarithm()
         levels, _ = _means(logarithm, self._count, side=3)
         view = levels[known]

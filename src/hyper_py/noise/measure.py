@@ -225,7 +225,7 @@ def _relative_rms(masked: Plane, *, beam_fwhm: float, size: int | None) -> tuple
     mesh, width = max(8, round(_MESH_BEAMS * beam_fwhm)), _SMALL_SCALE_BEAMS * beam_fwhm
     relative_rms = np.full(tuple(-(-n // mesh) for n in shape), np.nan)
     counts, varies = np.zeros(relative_rms.shape), min(shape) >= 3 * mesh
-    uniform = MeshMap(np.ones((1, 1)), max(shape), shape)
+    uniform = MeshMap.uniform(1.0, shape)
     if varies:  # a slope is structure of small scales at the borders, where the local mean is one-sided
         masked = fit_trend(masked, relative_rms=uniform, size=size).subtracted_from(masked)
 

@@ -30,6 +30,11 @@ class MeshMap(SentOnce):
     mesh: float
     shape: tuple[int, int]
 
+    @classmethod
+    def uniform(cls, value: float, shape: tuple[int, int]) -> "MeshMap":
+        """Return a map of one value."""
+        return cls(np.full((1, 1), value), max(shape), shape)
+
     def __getitem__(self, where: Where) -> FloatArray:
         """Return the values at the pixels of rows and columns."""
         rows, columns = (
